@@ -1,0 +1,28 @@
+package service
+
+import "errors"
+
+// The errors that a caller can be told apart by. They are wrapped with what was attempted on their way up and
+// matched with errors.Is; the transports turn them into codes and fixed public texts, so a wrapped cause is
+// logged but never sent.
+var (
+	// ErrNotRegistered means that the store answered and holds no such controller. It is never used for trouble:
+	// a controller that reads it registers again, once, and stays silent if that one try fails.
+	ErrNotRegistered = errors.New("controller not registered")
+	// ErrUnauthenticated means that no valid token came with the call.
+	ErrUnauthenticated = errors.New("invalid token")
+	// ErrForbidden means that the token is valid and does not allow the call.
+	ErrForbidden = errors.New("access denied")
+	// ErrRateLimited means that the caller has used up its calls for now.
+	ErrRateLimited = errors.New("rate limit exceeded")
+	// ErrUnavailable means that something the call depends on is down or overloaded; trying again later may help.
+	ErrUnavailable = errors.New("unavailable")
+)
+
+// InvalidError is a refusal of a caller's input. Its message is public and names the field.
+type InvalidError struct{ Message string }
+
+func (e *InvalidError) Error() string { return e.Message }
+
+// Invalid returns an [InvalidError] with the given public message.
+func Invalid(message string) error { return &InvalidError{Message: message} }

@@ -1,0 +1,177 @@
+package service
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Service is what the Global Controller does. Each method validates its input first and then changes nothing
+// when that fails ([InvalidError]). Other errors: [ErrNotRegistered], [ErrUnavailable], the context's.
+type Service interface {
+	// RegisterMC makes a controller known, or known again with new limits, and says how often it is to report.
+	RegisterMC(ctx context.Context, r Registration) (Registered, error)
+	// FastHeartbeat stores a controller's load and state. What it acknowledges is committed.
+	FastHeartbeat(ctx context.Context, h FastHeartbeat) (Acknowledged, error)
+	// ComprehensiveHeartbeat does the same and stores the machine's CPU and memory as well.
+	ComprehensiveHeartbeat(ctx context.Context, h ComprehensiveHeartbeat) (Acknowledged, error)
+	// NotifyMeetingEnded takes note that a meeting is over.
+	NotifyMeetingEnded(ctx context.Context, m MeetingEnded) (Acknowledged, error)
+	// GetController returns one controller.
+	GetController(ctx context.Context, q ControllerQuery) (Controller, error)
+	// ListControllers returns a page of the fleet in a stable order.
+	ListControllers(ctx context.Context, q ListQuery) (ControllerPage, error)
+}
+
+// Observer is told what happened. Its methods must not block. It serves the metrics and the health checker, which
+// must not take trouble of our own for the silence of a controller.
+type Observer interface {
+	// Changed reports a committed change of a controller's public state.
+	Changed(t Transition)
+	// HeartbeatCommitted reports that a heartbeat reached the store.
+	HeartbeatCommitted()
+	// HeartbeatFailed reports that the store could not take a heartbeat.
+	HeartbeatFailed()
+}
+
+// Intervals are the heartbeat intervals that controllers are told at registration.
+type Intervals struct{ Fast, Comprehensive time.Duration }
+
+// New returns the one implementation of [Service].
+func New(store Store, intervals Intervals, observer Observer) Service {
+	return &controllers{store: store, intervals: intervals, observer: observer}
+}
+
+type controllers struct {
+	store     Store
+	intervals Intervals
+	observer  Observer
+}
+
+type callerKey struct{}
+
+// WithCaller returns a context that carries who is calling, for the record of who changed what.
+func WithCaller(ctx context.Context, caller Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, caller)
+}
+
+// CallerFrom returns who is calling; the zero Caller when nobody was authenticated.
+func CallerFrom(ctx context.Context) Caller {
+	caller, _ := ctx.Value(callerKey{}).(Caller)
+	return caller
+}
+
+func (c *controllers) RegisterMC(ctx context.Context, r Registration) (Registered, error) {
+	if err := r.Validate(); err != nil {
+		return Registered{}, err
+	}
+	transition, err := c.store.Register(ctx, r, CallerFrom(ctx).Subject)
+	if err != nil {
+		return Registered{}, fmt.Errorf("register controller %s: %w", r.ControllerID, err)
+	}
+	c.changed(transition)
+	return Registered{FastInterval: c.intervals.Fast, ComprehensiveInterval: c.intervals.Comprehensive}, nil
+}
+
+func (c *controllers) FastHeartbeat(ctx context.Context, h FastHeartbeat) (Acknowledged, error) {
+	if err := h.Validate(); err != nil {
+		return Acknowledged{}, err
+	}
+	return c.heartbeat(ctx, h, nil)
+}
+
+func (c *controllers) ComprehensiveHeartbeat(ctx context.Context, h ComprehensiveHeartbeat) (Acknowledged, error) {
+	if err := h.Validate(); err != nil {
+		return Acknowledged{}, err
+	}
+	return c.heartbeat(ctx, h.FastHeartbeat, &Usage{CPUPercent: h.CPUUsagePercent, MemoryPercent: h.MemoryUsagePercent})
+}
+
+func (c *controllers) heartbeat(ctx context.Context, h FastHeartbeat, usage *Usage) (Acknowledged, error) {
+	result, err := c.store.Heartbeat(ctx, HeartbeatWrite{
+		ControllerID:        h.ControllerID,
+		CurrentMeetings:     h.Capacity.CurrentMeetings,
+		CurrentParticipants: h.Capacity.CurrentParticipants,
+		Reported:            h.Health,
+		Usage:               usage,
+		Actor:               CallerFrom(ctx).Subject,
+	})
+	if err != nil {
+		// A caller that hangs up says nothing about the store; our own bound running out does.
+		if errors.Is(err, ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+			c.observer.HeartbeatFailed()
+		}
+		return Acknowledged{}, fmt.Errorf("store heartbeat of controller %s: %w", h.ControllerID, err)
+	}
+	c.observer.HeartbeatCommitted()
+	c.changed(result.Transition)
+	return Acknowledged{At: result.At}, nil
+}
+
+// NotifyMeetingEnded acknowledges without a write: this service places no meetings yet, so it holds none that
+// could end.
+func (c *controllers) NotifyMeetingEnded(_ context.Context, m MeetingEnded) (Acknowledged, error) {
+	return Acknowledged{}, m.Validate()
+}
+
+func (c *controllers) GetController(ctx context.Context, q ControllerQuery) (Controller, error) {
+	if err := q.Validate(); err != nil {
+		return Controller{}, err
+	}
+	controller, err := c.store.Controller(ctx, q.ControllerID)
+	if err != nil {
+		return Controller{}, fmt.Errorf("get controller %s: %w", q.ControllerID, err)
+	}
+	return controller, nil
+}
+
+func (c *controllers) ListControllers(ctx context.Context, q ListQuery) (ControllerPage, error) {
+	if err := q.Validate(); err != nil {
+		return ControllerPage{}, err
+	}
+	after, err := decodePageToken(q.PageToken)
+	if err != nil {
+		return ControllerPage{}, err
+	}
+	size := int(q.PageSize)
+	if size == 0 {
+		size = DefaultPageSize
+	}
+	// One more than asked for tells whether another page follows.
+	found, err := c.store.Controllers(ctx, ControllerFilter{Region: q.Region, Health: q.Health, AfterID: after, Limit: size + 1})
+	if err != nil {
+		return ControllerPage{}, fmt.Errorf("list controllers: %w", err)
+	}
+	if len(found) <= size {
+		return ControllerPage{Controllers: found}, nil
+	}
+	found = found[:size]
+	return ControllerPage{Controllers: found, NextPageToken: encodePageToken(found[size-1].ControllerID)}, nil
+}
+
+func (c *controllers) changed(t *Transition) {
+	if t != nil {
+		c.observer.Changed(*t)
+	}
+}
+
+// pageTokenVersion lets a later form of page tokens be told from this one.
+const pageTokenVersion = "1:"
+
+func encodePageToken(lastID string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(pageTokenVersion + lastID))
+}
+
+func decodePageToken(token string) (afterID string, err error) {
+	if token == "" {
+		return "", nil
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
+	if err != nil || len(raw) < len(pageTokenVersion) || string(raw[:len(pageTokenVersion)]) != pageTokenVersion ||
+		!ValidName(string(raw[len(pageTokenVersion):]), maxIDBytes) {
+		return "", Invalid("page_token is not one that this service gave out")
+	}
+	return string(raw[len(pageTokenVersion):]), nil
+}

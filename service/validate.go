@@ -1,0 +1,244 @@
+package service
+
+import (
+	"math"
+	"net"
+	"strconv"
+	"strings"
+)
+
+// The longest values, in bytes, and the largest count, that of the store's integer.
+const (
+	maxIDBytes       = 255
+	maxRegionBytes   = 50
+	maxEndpointBytes = 255
+	maxCount         = math.MaxInt32
+)
+
+// Validate checks the registration field by field in the order of the contract's table and returns an
+// [InvalidError] for the first that fails.
+func (r Registration) Validate() error {
+	return firstError(
+		validateName("controller_id", r.ControllerID, maxIDBytes),
+		validateName("region", r.Region, maxRegionBytes),
+		validateEndpoint("grpc_endpoint", r.GRPCEndpoint, true),
+		validateEndpoint("webtransport_endpoint", r.WebTransportEndpoint, false),
+		validateLimit("max_meetings", r.MaxMeetings),
+		validateLimit("max_participants", r.MaxParticipants),
+	)
+}
+
+// Validate checks the heartbeat as [Registration.Validate] does. Limits in a heartbeat are ignored, so they are
+// not checked: controllers in the field may leave them 0.
+func (h FastHeartbeat) Validate() error {
+	return firstError(
+		validateName("controller_id", h.ControllerID, maxIDBytes),
+		validateCapacity(h.Capacity),
+	)
+}
+
+// Validate checks the heartbeat as [FastHeartbeat.Validate] does, then its percentages.
+func (h ComprehensiveHeartbeat) Validate() error {
+	return firstError(
+		h.FastHeartbeat.Validate(),
+		validatePercent("cpu_usage_percent", h.CPUUsagePercent),
+		validatePercent("memory_usage_percent", h.MemoryUsagePercent),
+	)
+}
+
+// Validate checks the notice.
+func (m MeetingEnded) Validate() error {
+	return firstError(
+		validateName("region", m.Region, maxRegionBytes),
+		validateName("meeting_id", m.MeetingID, maxIDBytes),
+	)
+}
+
+// Validate checks the id that is asked for.
+func (q ControllerQuery) Validate() error {
+	return validateName("controller_id", q.ControllerID, maxIDBytes)
+}
+
+// Validate checks the selection. The page token is checked where it is decoded.
+func (q ListQuery) Validate() error {
+	if q.Region != "" {
+		if err := validateName("region", q.Region, maxRegionBytes); err != nil {
+			return err
+		}
+	}
+	if q.Health != "" && !q.Health.Valid() {
+		return Invalid("health must be one of pending, healthy, degraded, unhealthy, draining")
+	}
+	if q.PageSize < 0 || q.PageSize > MaxPageSize {
+		return Invalid("page_size must be between 1 and " + strconv.Itoa(MaxPageSize))
+	}
+	return nil
+}
+
+// ValidName tells whether s is fit to be an id of at most maxBytes bytes: ASCII letters, digits, '-' and '_'.
+func ValidName(s string, maxBytes int) bool { return validateName("", s, maxBytes) == nil }
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func validateName(field, value string, maxBytes int) error {
+	switch {
+	case value == "":
+		return Invalid(field + " is required")
+	case len(value) > maxBytes:
+		return Invalid(field + " is too long")
+	case !isName(value):
+		return Invalid(field + " contains invalid characters")
+	}
+	return nil
+}
+
+func isName(value string) bool {
+	for i := range len(value) {
+		if !isAlphanumeric(value[i]) && value[i] != '-' && value[i] != '_' {
+			return false
+		}
+	}
+	return true
+}
+
+func isAlphanumeric(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+}
+
+func validateEndpoint(field, value string, required bool) error {
+	switch {
+	case value == "" && required:
+		return Invalid(field + " is required")
+	case value == "":
+		return nil
+	case len(value) > maxEndpointBytes:
+		return Invalid(field + " is too long")
+	case !ValidEndpointURL(value):
+		return Invalid(field + " must be a valid URL")
+	}
+	return nil
+}
+
+// ValidEndpointURL tells whether s is an address that a controller can be reached at: http or https, a DNS name
+// or an IP literal, an optional port from 1 to 65535, and nothing else but a single trailing slash.
+func ValidEndpointURL(s string) bool {
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
+		return false
+	}
+	// Read from the text itself: url.Parse decodes percent escapes and drops an empty query or fragment ("http://a?").
+	authority := strings.TrimSuffix(rest, "/")
+	if strings.ContainsAny(authority, "/?#@\\%") {
+		return false
+	}
+	host, port, hasPort := authority, "", false
+	if end := strings.LastIndexByte(authority, ']'); strings.HasPrefix(authority, "[") {
+		if end < 0 {
+			return false
+		}
+		host, port = authority[:end+1], authority[end+1:]
+		if port != "" {
+			if port[0] != ':' {
+				return false
+			}
+			port, hasPort = port[1:], true
+		}
+	} else if colon := strings.IndexByte(authority, ':'); colon >= 0 {
+		host, port, hasPort = authority[:colon], authority[colon+1:], true
+	}
+	return isHost(host) && (!hasPort || isPort(port))
+}
+
+func isHost(host string) bool {
+	if literal, ok := strings.CutPrefix(host, "["); ok {
+		literal = strings.TrimSuffix(literal, "]")
+		ip := net.ParseIP(literal)
+		return ip != nil && strings.Contains(literal, ":")
+	}
+	if net.ParseIP(host) != nil {
+		return true
+	}
+	// A name whose last label is a number would be read as an IPv4 address by some clients and as a name by
+	// others, so "1.2.3" and "999.1.1.1" are neither.
+	labels := strings.Split(host, ".")
+	for _, label := range labels {
+		if !isLabel(label) {
+			return false
+		}
+	}
+	return len(host) <= 253 && !allDigits(labels[len(labels)-1])
+}
+
+func isLabel(label string) bool {
+	if len(label) < 1 || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+		return false
+	}
+	for i := range len(label) {
+		if !isAlphanumeric(label[i]) && label[i] != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+func allDigits(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isPort(port string) bool {
+	if len(port) > 5 || !allDigits(port) {
+		return false
+	}
+	n, err := strconv.Atoi(port)
+	return err == nil && n >= 1 && n <= math.MaxUint16
+}
+
+func validateLimit(field string, value int64) error {
+	switch {
+	case value < 1:
+		return Invalid(field + " must be greater than 0")
+	case value > maxCount:
+		return Invalid(field + " value too large")
+	}
+	return nil
+}
+
+func validateCapacity(c *Capacity) error {
+	if c == nil {
+		return Invalid("capacity is required")
+	}
+	return firstError(
+		validateLoad("current_meetings", c.CurrentMeetings),
+		validateLoad("current_participants", c.CurrentParticipants),
+	)
+}
+
+func validateLoad(field string, value int64) error {
+	switch {
+	case value < 0:
+		return Invalid(field + " must not be negative")
+	case value > maxCount:
+		return Invalid(field + " value too large")
+	}
+	return nil
+}
+
+func validatePercent(field string, value float64) error {
+	// Written so that NaN fails as well.
+	if value >= 0 && value <= 100 {
+		return nil
+	}
+	return Invalid(field + " must be between 0 and 100")
+}
