@@ -1,0 +1,131 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// fakeStore answers what it was given and remembers the last call.
+type fakeStore struct {
+	Store
+	err      error
+	beat     HeartbeatWrite
+	filter   ControllerFilter
+	page     []Controller
+	register *Transition
+}
+
+func (f *fakeStore) Register(context.Context, Registration, string) (*Transition, error) {
+	return f.register, f.err
+}
+
+func (f *fakeStore) Heartbeat(_ context.Context, h HeartbeatWrite) (HeartbeatResult, error) {
+	f.beat = h
+	return HeartbeatResult{At: time.Unix(7, 0)}, f.err
+}
+
+func (f *fakeStore) Controller(_ context.Context, id string) (Controller, error) {
+	return Controller{ControllerID: id}, f.err
+}
+
+func (f *fakeStore) Controllers(_ context.Context, filter ControllerFilter) ([]Controller, error) {
+	f.filter = filter
+	return f.page[:min(len(f.page), filter.Limit)], f.err
+}
+
+type countingObserver struct{ changed, committed, failed int }
+
+func (o *countingObserver) Changed(Transition)  { o.changed++ }
+func (o *countingObserver) HeartbeatCommitted() { o.committed++ }
+func (o *countingObserver) HeartbeatFailed()    { o.failed++ }
+
+func newTestService(store *fakeStore) (Service, *countingObserver) {
+	observer := &countingObserver{}
+	return New(store, Intervals{Fast: 10 * time.Second, Comprehensive: 30 * time.Second}, observer), observer
+}
+
+func TestRegisterAnswersTheIntervalsAndReportsTheChange(t *testing.T) {
+	svc, observer := newTestService(&fakeStore{register: &Transition{To: HealthPending}})
+	got, err := svc.RegisterMC(t.Context(), Registration{ControllerID: "mc", Region: "r", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1})
+	if want := (Registered{10 * time.Second, 30 * time.Second}); err != nil || got != want {
+		t.Errorf("RegisterMC() = %+v, %v, want %+v, nil", got, err, want)
+	}
+	if observer.changed != 1 {
+		t.Errorf("changes reported = %d, want 1", observer.changed)
+	}
+}
+
+func TestHeartbeatReachesTheStore(t *testing.T) {
+	store := &fakeStore{}
+	svc, observer := newTestService(store)
+	ctx := WithCaller(t.Context(), Caller{Subject: "client-1"})
+	beat := FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{CurrentMeetings: 2, CurrentParticipants: 3}, Health: HealthDegraded}
+	if ack, err := svc.FastHeartbeat(ctx, beat); err != nil || ack.At.Unix() != 7 {
+		t.Errorf("FastHeartbeat() = %v, %v, want the store's time", ack, err)
+	}
+	if want := (HeartbeatWrite{"mc", 2, 3, HealthDegraded, nil, "client-1"}); store.beat != want {
+		t.Errorf("stored heartbeat = %+v, want %+v", store.beat, want)
+	}
+	if _, err := svc.ComprehensiveHeartbeat(ctx, ComprehensiveHeartbeat{beat, 4, 5}); err != nil {
+		t.Errorf("ComprehensiveHeartbeat() = %v, want nil", err)
+	}
+	if got, want := *store.beat.Usage, (Usage{4, 5}); got != want {
+		t.Errorf("stored usage = %+v, want %+v", got, want)
+	}
+	if observer.committed != 2 || observer.failed != 0 {
+		t.Errorf("committed, failed = %d, %d, want 2, 0", observer.committed, observer.failed)
+	}
+}
+
+func TestOnlyTroubleOfOurOwnCountsAsAFailedHeartbeat(t *testing.T) {
+	for _, tc := range []struct {
+		err  error
+		want int
+	}{
+		{fmt.Errorf("connect: %w", ErrUnavailable), 1},
+		{context.DeadlineExceeded, 1},
+		{context.Canceled, 0},
+		{ErrNotRegistered, 0},
+	} {
+		svc, observer := newTestService(&fakeStore{err: tc.err})
+		_, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}})
+		if !errors.Is(err, tc.err) || observer.failed != tc.want || observer.committed != 0 {
+			t.Errorf("%v: FastHeartbeat() = %v with %d failed, want it wrapped and %d", tc.err, err, observer.failed, tc.want)
+		}
+	}
+}
+
+func TestListPagesThroughTheFleet(t *testing.T) {
+	store := &fakeStore{page: []Controller{{ControllerID: "a"}, {ControllerID: "b"}, {ControllerID: "c"}}}
+	svc, _ := newTestService(store)
+	first, err := svc.ListControllers(t.Context(), ListQuery{PageSize: 2})
+	if err != nil || len(first.Controllers) != 2 || first.NextPageToken == "" {
+		t.Fatalf("ListControllers() = %+v, %v, want two and a token", first, err)
+	}
+	if _, err := svc.ListControllers(t.Context(), ListQuery{PageSize: 3, PageToken: first.NextPageToken}); err != nil {
+		t.Fatalf("ListControllers(token) = %v, want nil", err)
+	}
+	if store.filter.AfterID != "b" {
+		t.Errorf("the second page starts after %q, want b", store.filter.AfterID)
+	}
+	for _, q := range []ListQuery{{PageToken: "!"}, {PageToken: "MTog"}, {PageSize: -1}, {PageSize: 1001}, {Health: "well"}, {Region: "a b"}} {
+		var invalid *InvalidError
+		if _, err := svc.ListControllers(t.Context(), q); !errors.As(err, &invalid) {
+			t.Errorf("ListControllers(%+v) = %v, want an InvalidError", q, err)
+		}
+	}
+}
+
+func TestPlacementGivesEveryReason(t *testing.T) {
+	free := Controller{MaxMeetings: 1, MaxParticipants: 1, Health: HealthHealthy}
+	if p := free.Placement(); !p.Placeable || len(p.Reasons) != 0 {
+		t.Errorf("Placement() = %+v, want placeable", p)
+	}
+	full := Controller{Health: HealthDraining, Facts: Facts{OperatorDraining: true, Stale: true}}
+	if p := full.Placement(); p.Placeable || len(p.Reasons) != 4 {
+		t.Errorf("Placement() = %+v, want four reasons", p)
+	}
+}
