@@ -1,0 +1,132 @@
+// Package endpoints holds one typed go-kit endpoint for each operation, and the middleware around them. It knows
+// no transport and no store.
+package endpoints
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/go-kit/kit/endpoint"
+
+	"darktower.example/global-controller/service"
+)
+
+// Endpoint is go-kit's endpoint, tagged with its types: a transport that pairs it with the decoder or encoder of
+// another operation does not compile.
+type Endpoint[Req, Resp any] endpoint.Endpoint
+
+// Call runs the endpoint. decodeErr is what went wrong while req was read from the wire; it is given to the
+// endpoint instead of the service, after the middleware, so that a caller without a valid token learns only that.
+func (e Endpoint[Req, Resp]) Call(ctx context.Context, req Req, decodeErr error) (Resp, error) {
+	response, err := e(ctx, Request[Req]{Value: req, DecodeErr: decodeErr})
+	if err != nil {
+		var none Resp
+		return none, err
+	}
+	return response.(Resp), nil //nolint:forcetypeassert // bind is the only maker of endpoints, and it returns a Resp.
+}
+
+// Request is what travels through the middleware.
+type Request[Req any] struct {
+	Value     Req
+	DecodeErr error
+}
+
+// ControllerID is the id that the call speaks for, empty when it speaks for none or could not be read.
+func (r Request[Req]) ControllerID() string {
+	switch v := any(r.Value).(type) {
+	case service.Registration:
+		return v.ControllerID
+	case service.FastHeartbeat:
+		return v.ControllerID
+	case service.ComprehensiveHeartbeat:
+		return v.ControllerID
+	default:
+		return ""
+	}
+}
+
+// Endpoints has one endpoint for each operation, under the operation's name.
+type Endpoints struct {
+	RegisterMC             Endpoint[service.Registration, service.Registered]
+	FastHeartbeat          Endpoint[service.FastHeartbeat, service.Acknowledged]
+	ComprehensiveHeartbeat Endpoint[service.ComprehensiveHeartbeat, service.Acknowledged]
+	NotifyMeetingEnded     Endpoint[service.MeetingEnded, service.Acknowledged]
+	GetController          Endpoint[service.ControllerQuery, service.Controller]
+	ListControllers        Endpoint[service.ListQuery, service.ControllerPage]
+}
+
+// Scope is the right that an operation needs.
+type Scope string
+
+// The rights. ScopeMC stands for any of the configured scopes of meeting controllers; ScopeAdmin includes ScopeRead.
+const (
+	ScopeMC    Scope = "mc"
+	ScopeRead  Scope = "gc:read"
+	ScopeAdmin Scope = "gc:admin"
+)
+
+// Operation is what the middleware knows about an endpoint.
+type Operation struct {
+	Name  string
+	Scope Scope
+}
+
+// Operations lists every operation with the right that it needs.
+func Operations() []Operation {
+	return []Operation{
+		{"RegisterMC", ScopeMC},
+		{"FastHeartbeat", ScopeMC},
+		{"ComprehensiveHeartbeat", ScopeMC},
+		{"NotifyMeetingEnded", ScopeMC},
+		{"GetController", ScopeRead},
+		{"ListControllers", ScopeRead},
+	}
+}
+
+// Middleware makes the middleware of one operation.
+type Middleware func(Operation) endpoint.Middleware
+
+// Chain puts middleware around each other, the first outermost.
+func Chain(outermost Middleware, others ...Middleware) Middleware {
+	return func(op Operation) endpoint.Middleware {
+		inner := make([]endpoint.Middleware, 0, len(others))
+		for _, m := range others {
+			inner = append(inner, m(op))
+		}
+		return endpoint.Chain(outermost(op), inner...)
+	}
+}
+
+// New binds every operation of svc and wraps it in middleware, once.
+func New(svc service.Service, middleware Middleware) Endpoints {
+	operations := make(map[string]Operation)
+	for _, op := range Operations() {
+		operations[op.Name] = op
+	}
+	wrap := func(name string) endpoint.Middleware {
+		op, ok := operations[name]
+		if !ok {
+			panic(fmt.Sprintf("operation %s declares no scope", name))
+		}
+		return middleware(op)
+	}
+	return Endpoints{
+		RegisterMC:             bind(svc.RegisterMC, wrap("RegisterMC")),
+		FastHeartbeat:          bind(svc.FastHeartbeat, wrap("FastHeartbeat")),
+		ComprehensiveHeartbeat: bind(svc.ComprehensiveHeartbeat, wrap("ComprehensiveHeartbeat")),
+		NotifyMeetingEnded:     bind(svc.NotifyMeetingEnded, wrap("NotifyMeetingEnded")),
+		GetController:          bind(svc.GetController, wrap("GetController")),
+		ListControllers:        bind(svc.ListControllers, wrap("ListControllers")),
+	}
+}
+
+func bind[Req, Resp any](method func(context.Context, Req) (Resp, error), wrap endpoint.Middleware) Endpoint[Req, Resp] {
+	return Endpoint[Req, Resp](wrap(func(ctx context.Context, request any) (any, error) {
+		r := request.(Request[Req]) //nolint:forcetypeassert // Call is the only caller, and it is typed.
+		if r.DecodeErr != nil {
+			return nil, r.DecodeErr
+		}
+		return method(ctx, r.Value)
+	}))
+}

@@ -1,0 +1,137 @@
+package endpoints
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-kit/kit/endpoint"
+	"github.com/go-kit/log"
+
+	"darktower.example/global-controller/service"
+)
+
+type fakeService struct{ service.Service }
+
+func (fakeService) RegisterMC(ctx context.Context, _ service.Registration) (service.Registered, error) {
+	if service.CallerFrom(ctx).Subject == "" {
+		return service.Registered{}, errors.New("no caller in the context")
+	}
+	if _, bounded := ctx.Deadline(); !bounded {
+		return service.Registered{}, errors.New("no deadline")
+	}
+	return service.Registered{FastInterval: time.Second}, nil
+}
+
+type fakeAuthenticator map[string]service.Caller
+
+func (f fakeAuthenticator) Authenticate(_ context.Context, authorization []string) (service.Caller, error) {
+	if caller, ok := f[strings.Join(authorization, ",")]; ok {
+		return caller, nil
+	}
+	return service.Caller{}, service.ErrUnauthenticated
+}
+
+func newTestEndpoints(policy AuthPolicy, observed *[]string) Endpoints {
+	callers := fakeAuthenticator{
+		"mc":       {Subject: "mc-1", Scopes: []string{"mc:register"}, ServiceType: "meeting-controller"},
+		"untyped":  {Subject: "mc-1", Scopes: []string{"x", "service.write.gc"}},
+		"handler":  {Subject: "mh-1", Scopes: []string{"mc:register"}, ServiceType: "media-handler"},
+		"operator": {Subject: "op", Scopes: []string{"gc:admin"}},
+	}
+	code := func(err error) string {
+		if err != nil {
+			return "ERR"
+		}
+		return "OK"
+	}
+	observe := func(transport, operation string, err error, _ time.Duration) {
+		*observed = append(*observed, transport+" "+operation+" "+code(err))
+	}
+	policy.MCScopes = []string{"mc:register", "service.write.gc"}
+	return New(fakeService{}, Chain(Observe(observe), Log(log.NewNopLogger(), code), Authenticate(callers, policy), Deadline(time.Second)))
+}
+
+func TestTheOnion(t *testing.T) {
+	decodeErr := service.Invalid("max_meetings must be a whole number")
+	for _, tc := range []struct {
+		name, token string
+		policy      AuthPolicy
+		id          string
+		decodeErr   error
+		want        error
+	}{
+		{"controller", "mc", AuthPolicy{}, "mc-9", nil, nil},
+		{"token without a service type", "untyped", AuthPolicy{}, "mc-9", nil, nil},
+		{"another kind of service", "handler", AuthPolicy{}, "mc-9", nil, service.ErrForbidden},
+		{"operator", "operator", AuthPolicy{}, "mc-9", nil, service.ErrForbidden},
+		{"no token", "", AuthPolicy{}, "mc-9", nil, service.ErrUnauthenticated},
+		{"no token comes before bad input", "", AuthPolicy{}, "mc-9", decodeErr, service.ErrUnauthenticated},
+		{"bad input", "mc", AuthPolicy{}, "mc-9", decodeErr, decodeErr},
+		{"its own name", "mc", AuthPolicy{SubjectIsController: true}, "mc-1", nil, nil},
+		{"another's name", "mc", AuthPolicy{SubjectIsController: true}, "mc-9", nil, service.ErrForbidden},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var observed []string
+			e := newTestEndpoints(tc.policy, &observed)
+			ctx := WithCall(t.Context(), &Call{Transport: "grpc", Authorization: []string{tc.token}})
+			_, err := e.RegisterMC.Call(ctx, service.Registration{ControllerID: tc.id}, tc.decodeErr)
+			if !errors.Is(err, tc.want) {
+				t.Errorf("RegisterMC error = %v, want %v", err, tc.want)
+			}
+			want := "grpc RegisterMC OK"
+			if tc.want != nil {
+				want = "grpc RegisterMC ERR"
+			}
+			if len(observed) != 1 || observed[0] != want {
+				t.Errorf("observed %q, want [%q]: observers see refusals", observed, want)
+			}
+		})
+	}
+}
+
+func TestReadingNeedsItsScope(t *testing.T) {
+	policy := AuthPolicy{}
+	for _, tc := range []struct {
+		scopes []string
+		scope  Scope
+		want   bool
+	}{
+		{[]string{"gc:read"}, ScopeRead, true},
+		{[]string{"gc:admin"}, ScopeRead, true},
+		{[]string{"gc:read"}, ScopeAdmin, false},
+		{[]string{"gc:admin"}, ScopeAdmin, true},
+		{nil, ScopeRead, false},
+		{[]string{"gc:admin"}, "undeclared", false},
+	} {
+		if got := policy.allows(service.Caller{Scopes: tc.scopes}, tc.scope); got != tc.want {
+			t.Errorf("allows(%v, %s) = %v, want %v", tc.scopes, tc.scope, got, tc.want)
+		}
+	}
+}
+
+func TestEveryOperationHasItsEndpointMethodAndScope(t *testing.T) {
+	nothing := func(Operation) endpoint.Middleware { return func(e endpoint.Endpoint) endpoint.Endpoint { return e } }
+	value := reflect.ValueOf(New(fakeService{}, nothing))
+	methods := reflect.TypeFor[service.Service]()
+	if got, want := value.NumField(), len(Operations()); got != want {
+		t.Errorf("endpoints = %d, want one for each of %d operations", got, want)
+	}
+	if got, want := methods.NumMethod(), len(Operations()); got != want {
+		t.Errorf("service methods = %d, want one for each of %d operations", got, want)
+	}
+	for _, op := range Operations() {
+		if field := value.FieldByName(op.Name); !field.IsValid() || field.IsNil() {
+			t.Errorf("endpoint %s is not set", op.Name)
+		}
+		if _, ok := methods.MethodByName(op.Name); !ok {
+			t.Errorf("service has no method %s", op.Name)
+		}
+		if op.Scope != ScopeMC && op.Scope != ScopeRead && op.Scope != ScopeAdmin {
+			t.Errorf("operation %s declares no known scope: %q", op.Name, op.Scope)
+		}
+	}
+}

@@ -1,0 +1,148 @@
+package endpoints
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/go-kit/kit/endpoint"
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+
+	"darktower.example/global-controller/service"
+)
+
+// Call is what a transport knows about a call, put into its context once.
+type Call struct {
+	Transport string // "grpc" or "http"
+	RequestID string
+	// Address is the peer's, without its port.
+	Address string
+	// Authorization holds the values of the header as received. It is never logged.
+	Authorization []string
+}
+
+type callKey struct{}
+
+// WithCall returns a context that carries the call.
+func WithCall(ctx context.Context, call *Call) context.Context {
+	return context.WithValue(ctx, callKey{}, call)
+}
+
+// CallFrom returns the call of the context, an empty one when there is none.
+func CallFrom(ctx context.Context) *Call {
+	if call, ok := ctx.Value(callKey{}).(*Call); ok {
+		return call
+	}
+	return &Call{}
+}
+
+// Authenticator verifies the values of an authorization header. Its errors wrap [service.ErrUnauthenticated] or
+// [service.ErrUnavailable].
+type Authenticator interface {
+	Authenticate(ctx context.Context, authorization []string) (service.Caller, error)
+}
+
+// AuthPolicy says what a verified token allows.
+type AuthPolicy struct {
+	// MCScopes are the scopes of which a meeting controller needs one.
+	MCScopes []string
+	// SubjectIsController demands that a token speaks only for the controller of its subject's name.
+	SubjectIsController bool
+}
+
+// mcServiceType is what service_type must be, when a token has one, for the calls of meeting controllers.
+const mcServiceType = "meeting-controller"
+
+// Authenticate verifies the call's token, checks the operation's right, and puts the caller into the context.
+func Authenticate(authenticator Authenticator, policy AuthPolicy) Middleware {
+	return func(op Operation) endpoint.Middleware {
+		return func(next endpoint.Endpoint) endpoint.Endpoint {
+			return func(ctx context.Context, request any) (any, error) {
+				caller, err := authenticator.Authenticate(ctx, CallFrom(ctx).Authorization)
+				if err != nil {
+					return nil, err
+				}
+				if !policy.allows(caller, op.Scope) {
+					return nil, service.ErrForbidden
+				}
+				if id := controllerID(request); policy.SubjectIsController && id != "" && id != caller.Subject {
+					return nil, service.ErrForbidden
+				}
+				return next(service.WithCaller(ctx, caller), request)
+			}
+		}
+	}
+}
+
+func (p AuthPolicy) allows(caller service.Caller, scope Scope) bool {
+	has := func(s string) bool { return slices.Contains(caller.Scopes, s) }
+	switch scope {
+	case ScopeMC:
+		return slices.ContainsFunc(p.MCScopes, has) && (caller.ServiceType == "" || caller.ServiceType == mcServiceType)
+	case ScopeRead:
+		return has(string(ScopeRead)) || has(string(ScopeAdmin))
+	case ScopeAdmin:
+		return has(string(ScopeAdmin))
+	default:
+		return false
+	}
+}
+
+func controllerID(request any) string {
+	if r, ok := request.(interface{ ControllerID() string }); ok {
+		return r.ControllerID()
+	}
+	return ""
+}
+
+// Deadline bounds each call: controllers in the field send no deadline of their own.
+func Deadline(bound time.Duration) Middleware {
+	return func(Operation) endpoint.Middleware {
+		return func(next endpoint.Endpoint) endpoint.Endpoint {
+			return func(ctx context.Context, request any) (any, error) {
+				ctx, cancel := context.WithTimeout(ctx, bound)
+				defer cancel()
+				return next(ctx, request)
+			}
+		}
+	}
+}
+
+// Observe tells observe how long each call took and how it ended.
+func Observe(observe func(transport, operation string, err error, took time.Duration)) Middleware {
+	return func(op Operation) endpoint.Middleware {
+		return func(next endpoint.Endpoint) endpoint.Endpoint {
+			return func(ctx context.Context, request any) (response any, err error) {
+				began := time.Now()
+				defer func() { observe(CallFrom(ctx).Transport, op.Name, err, time.Since(began)) }()
+				return next(ctx, request)
+			}
+		}
+	}
+}
+
+// Log writes one line for each call: what succeeded at debug, what was refused at info, and what we could not do
+// at error. code names an error's class; "INTERNAL_ERROR" and "SERVICE_UNAVAILABLE" are ours.
+func Log(logger log.Logger, code func(error) string) Middleware {
+	return func(op Operation) endpoint.Middleware {
+		return func(next endpoint.Endpoint) endpoint.Endpoint {
+			return func(ctx context.Context, request any) (response any, err error) {
+				began := time.Now()
+				response, err = next(ctx, request)
+				call, name := CallFrom(ctx), code(err)
+				leveled := level.Debug(logger)
+				switch {
+				case name == "INTERNAL_ERROR" || name == "SERVICE_UNAVAILABLE":
+					leveled = level.Error(logger)
+				case err != nil:
+					leveled = level.Info(logger)
+				}
+				// A log that cannot be written is no reason to fail a call.
+				_ = leveled.Log("msg", "call", "endpoint", op.Name, "transport", call.Transport, "code", name, "request_id", call.RequestID,
+					"controller_id", controllerID(request), "took", time.Since(began), "err", err)
+				return response, err
+			}
+		}
+	}
+}
