@@ -81,7 +81,7 @@ func (c *globalControllerServiceClient) ComprehensiveHeartbeat(ctx context.Conte
 }
 
 // GlobalControllerServiceServer is the server API for GlobalControllerService service.
-// All implementations must embed UnimplementedGlobalControllerServiceServer
+// All implementations should embed UnimplementedGlobalControllerServiceServer
 // for forward compatibility.
 //
 // GlobalControllerService is v1's service under its older name, without the calls that came with v1.
@@ -92,10 +92,9 @@ type GlobalControllerServiceServer interface {
 	FastHeartbeat(context.Context, *v1.FastHeartbeatRequest) (*v1.FastHeartbeatResponse, error)
 	// ComprehensiveHeartbeat is v1's.
 	ComprehensiveHeartbeat(context.Context, *v1.ComprehensiveHeartbeatRequest) (*v1.ComprehensiveHeartbeatResponse, error)
-	mustEmbedUnimplementedGlobalControllerServiceServer()
 }
 
-// UnimplementedGlobalControllerServiceServer must be embedded to have
+// UnimplementedGlobalControllerServiceServer should be embedded to have
 // forward compatible implementations.
 //
 // NOTE: this should be embedded by value instead of pointer to avoid a nil
@@ -110,8 +109,6 @@ func (UnimplementedGlobalControllerServiceServer) FastHeartbeat(context.Context,
 }
 func (UnimplementedGlobalControllerServiceServer) ComprehensiveHeartbeat(context.Context, *v1.ComprehensiveHeartbeatRequest) (*v1.ComprehensiveHeartbeatResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ComprehensiveHeartbeat not implemented")
-}
-func (UnimplementedGlobalControllerServiceServer) mustEmbedUnimplementedGlobalControllerServiceServer() {
 }
 func (UnimplementedGlobalControllerServiceServer) testEmbeddedByValue() {}
 

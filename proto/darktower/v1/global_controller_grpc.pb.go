@@ -93,7 +93,7 @@ func (c *globalControllerServiceClient) NotifyMeetingEnded(ctx context.Context, 
 }
 
 // GlobalControllerServiceServer is the server API for GlobalControllerService service.
-// All implementations must embed UnimplementedGlobalControllerServiceServer
+// All implementations should embed UnimplementedGlobalControllerServiceServer
 // for forward compatibility.
 //
 // GlobalControllerService is served by the Global Controller for meeting controllers and media handlers.
@@ -106,10 +106,9 @@ type GlobalControllerServiceServer interface {
 	ComprehensiveHeartbeat(context.Context, *ComprehensiveHeartbeatRequest) (*ComprehensiveHeartbeatResponse, error)
 	// NotifyMeetingEnded tells that a meeting is over.
 	NotifyMeetingEnded(context.Context, *NotifyMeetingEndedRequest) (*NotifyMeetingEndedResponse, error)
-	mustEmbedUnimplementedGlobalControllerServiceServer()
 }
 
-// UnimplementedGlobalControllerServiceServer must be embedded to have
+// UnimplementedGlobalControllerServiceServer should be embedded to have
 // forward compatible implementations.
 //
 // NOTE: this should be embedded by value instead of pointer to avoid a nil
@@ -127,8 +126,6 @@ func (UnimplementedGlobalControllerServiceServer) ComprehensiveHeartbeat(context
 }
 func (UnimplementedGlobalControllerServiceServer) NotifyMeetingEnded(context.Context, *NotifyMeetingEndedRequest) (*NotifyMeetingEndedResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method NotifyMeetingEnded not implemented")
-}
-func (UnimplementedGlobalControllerServiceServer) mustEmbedUnimplementedGlobalControllerServiceServer() {
 }
 func (UnimplementedGlobalControllerServiceServer) testEmbeddedByValue() {}
 

@@ -51,17 +51,16 @@ func (c *meetingControllerServiceClient) AssignMeetingWithMh(ctx context.Context
 }
 
 // MeetingControllerServiceServer is the server API for MeetingControllerService service.
-// All implementations must embed UnimplementedMeetingControllerServiceServer
+// All implementations should embed UnimplementedMeetingControllerServiceServer
 // for forward compatibility.
 //
 // MeetingControllerService is served by meeting controllers; the Global Controller is the client.
 type MeetingControllerServiceServer interface {
 	// AssignMeetingWithMh gives a meeting, with its media handlers, to a controller.
 	AssignMeetingWithMh(context.Context, *AssignMeetingWithMhRequest) (*AssignMeetingWithMhResponse, error)
-	mustEmbedUnimplementedMeetingControllerServiceServer()
 }
 
-// UnimplementedMeetingControllerServiceServer must be embedded to have
+// UnimplementedMeetingControllerServiceServer should be embedded to have
 // forward compatible implementations.
 //
 // NOTE: this should be embedded by value instead of pointer to avoid a nil
@@ -70,8 +69,6 @@ type UnimplementedMeetingControllerServiceServer struct{}
 
 func (UnimplementedMeetingControllerServiceServer) AssignMeetingWithMh(context.Context, *AssignMeetingWithMhRequest) (*AssignMeetingWithMhResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AssignMeetingWithMh not implemented")
-}
-func (UnimplementedMeetingControllerServiceServer) mustEmbedUnimplementedMeetingControllerServiceServer() {
 }
 func (UnimplementedMeetingControllerServiceServer) testEmbeddedByValue() {}
 

@@ -66,7 +66,7 @@ func (c *fleetServiceClient) ListControllers(ctx context.Context, in *ListContro
 }
 
 // FleetServiceServer is the server API for FleetService service.
-// All implementations must embed UnimplementedFleetServiceServer
+// All implementations should embed UnimplementedFleetServiceServer
 // for forward compatibility.
 //
 // FleetService shows the fleet.
@@ -75,10 +75,9 @@ type FleetServiceServer interface {
 	GetController(context.Context, *GetControllerRequest) (*GetControllerResponse, error)
 	// ListControllers returns a page of the fleet in the order of the ids.
 	ListControllers(context.Context, *ListControllersRequest) (*ListControllersResponse, error)
-	mustEmbedUnimplementedFleetServiceServer()
 }
 
-// UnimplementedFleetServiceServer must be embedded to have
+// UnimplementedFleetServiceServer should be embedded to have
 // forward compatible implementations.
 //
 // NOTE: this should be embedded by value instead of pointer to avoid a nil
@@ -91,8 +90,7 @@ func (UnimplementedFleetServiceServer) GetController(context.Context, *GetContro
 func (UnimplementedFleetServiceServer) ListControllers(context.Context, *ListControllersRequest) (*ListControllersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListControllers not implemented")
 }
-func (UnimplementedFleetServiceServer) mustEmbedUnimplementedFleetServiceServer() {}
-func (UnimplementedFleetServiceServer) testEmbeddedByValue()                      {}
+func (UnimplementedFleetServiceServer) testEmbeddedByValue() {}
 
 // UnsafeFleetServiceServer may be embedded to opt out of forward compatibility for this service.
 // Use of this interface is not recommended, as added methods to FleetServiceServer will

@@ -1,0 +1,101 @@
+package grpctransport
+
+import (
+	"context"
+	"time"
+
+	"darktower.example/global-controller/endpoints"
+	pb "darktower.example/global-controller/proto/darktower/v1"
+	"darktower.example/global-controller/service"
+)
+
+// registrationMessage is what controllers in the field expect to read after a registration.
+const registrationMessage = "Registration successful"
+
+// controllerServer serves what meeting controllers call, under both names of the service.
+type controllerServer struct {
+	pb.UnimplementedGlobalControllerServiceServer
+	endpoints endpoints.Endpoints
+}
+
+func (s *controllerServer) RegisterMC(ctx context.Context, in *pb.RegisterMCRequest) (*pb.RegisterMCResponse, error) {
+	return unary(ctx, s.endpoints.RegisterMC, in, registrationFromProto, registeredToProto)
+}
+
+func (s *controllerServer) FastHeartbeat(ctx context.Context, in *pb.FastHeartbeatRequest) (*pb.FastHeartbeatResponse, error) {
+	return unary(ctx, s.endpoints.FastHeartbeat, in, fastHeartbeatFromProto, func(a service.Acknowledged) *pb.FastHeartbeatResponse {
+		return &pb.FastHeartbeatResponse{Acknowledged: true, Timestamp: unixSeconds(a.At)}
+	})
+}
+
+func (s *controllerServer) ComprehensiveHeartbeat(ctx context.Context, in *pb.ComprehensiveHeartbeatRequest) (*pb.ComprehensiveHeartbeatResponse, error) {
+	return unary(ctx, s.endpoints.ComprehensiveHeartbeat, in, comprehensiveHeartbeatFromProto, func(a service.Acknowledged) *pb.ComprehensiveHeartbeatResponse {
+		return &pb.ComprehensiveHeartbeatResponse{Acknowledged: true, Timestamp: unixSeconds(a.At)}
+	})
+}
+
+func (s *controllerServer) NotifyMeetingEnded(ctx context.Context, in *pb.NotifyMeetingEndedRequest) (*pb.NotifyMeetingEndedResponse, error) {
+	return unary(ctx, s.endpoints.NotifyMeetingEnded, in, meetingEndedFromProto, func(service.Acknowledged) *pb.NotifyMeetingEndedResponse {
+		return &pb.NotifyMeetingEndedResponse{Acknowledged: true}
+	})
+}
+
+func registrationFromProto(in *pb.RegisterMCRequest) service.Registration {
+	return service.Registration{
+		ControllerID:         in.GetId(),
+		Region:               in.GetRegion(),
+		GRPCEndpoint:         in.GetGrpcEndpoint(),
+		WebTransportEndpoint: in.GetWebtransportEndpoint(),
+		MaxMeetings:          int64(in.GetMaxMeetings()),
+		MaxParticipants:      int64(in.GetMaxParticipants()),
+	}
+}
+
+func registeredToProto(r service.Registered) *pb.RegisterMCResponse {
+	return &pb.RegisterMCResponse{
+		Accepted:                         true,
+		Message:                          registrationMessage,
+		FastHeartbeatIntervalMs:          uint64(r.FastInterval.Milliseconds()),          //nolint:gosec // Configuration admits only positive intervals.
+		ComprehensiveHeartbeatIntervalMs: uint64(r.ComprehensiveInterval.Milliseconds()), //nolint:gosec // Likewise.
+	}
+}
+
+func fastHeartbeatFromProto(in *pb.FastHeartbeatRequest) service.FastHeartbeat {
+	return service.FastHeartbeat{
+		ControllerID: in.GetControllerId(),
+		Capacity:     capacityFromProto(in.GetCapacity()),
+		Health:       service.HealthStatusFromNumber(int32(in.GetHealth())),
+	}
+}
+
+func comprehensiveHeartbeatFromProto(in *pb.ComprehensiveHeartbeatRequest) service.ComprehensiveHeartbeat {
+	return service.ComprehensiveHeartbeat{
+		FastHeartbeat: service.FastHeartbeat{
+			ControllerID: in.GetControllerId(),
+			Capacity:     capacityFromProto(in.GetCapacity()),
+			Health:       service.HealthStatusFromNumber(int32(in.GetHealth())),
+		},
+		CPUUsagePercent:    float64(in.GetCpuUsagePercent()),
+		MemoryUsagePercent: float64(in.GetMemoryUsagePercent()),
+	}
+}
+
+func capacityFromProto(in *pb.ControllerCapacity) *service.Capacity {
+	if in == nil {
+		return nil
+	}
+	return &service.Capacity{
+		MaxMeetings:         int64(in.GetMaxMeetings()),
+		CurrentMeetings:     int64(in.GetCurrentMeetings()),
+		MaxParticipants:     int64(in.GetMaxParticipants()),
+		CurrentParticipants: int64(in.GetCurrentParticipants()),
+	}
+}
+
+func meetingEndedFromProto(in *pb.NotifyMeetingEndedRequest) service.MeetingEnded {
+	return service.MeetingEnded{MeetingID: in.GetMeetingId(), Region: in.GetRegion()}
+}
+
+func unixSeconds(t time.Time) uint64 {
+	return uint64(max(0, t.Unix())) //nolint:gosec // Not negative.
+}

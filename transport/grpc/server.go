@@ -1,0 +1,118 @@
+// Package grpctransport serves the endpoints over gRPC: protobuf in, domain out, and back.
+package grpctransport
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net"
+	"runtime/debug"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+	"github.com/google/uuid"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"darktower.example/global-controller/endpoints"
+	"darktower.example/global-controller/proto/darktower"
+	darktowerv1 "darktower.example/global-controller/proto/darktower/v1"
+	globalcontrollerv1 "darktower.example/global-controller/proto/globalcontroller/v1"
+	"darktower.example/global-controller/service"
+	"darktower.example/global-controller/transport"
+)
+
+// The limits that protect the server.
+const (
+	maxMessageBytes      = 64 << 10
+	maxHeaderListBytes   = 64 << 10
+	maxConcurrentStreams = 1000
+	requestIDBytes       = 128
+)
+
+// Config is what a server needs beside the endpoints.
+type Config struct {
+	Logger log.Logger
+	// OnPanic counts a panic that was caught; nil for nobody.
+	OnPanic func()
+}
+
+// NewServer returns a gRPC server that serves the endpoints under every name they are known by. More options, such
+// as TLS credentials, may follow.
+func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) *grpc.Server {
+	server := grpc.NewServer(append([]grpc.ServerOption{
+		grpc.MaxRecvMsgSize(maxMessageBytes),
+		grpc.MaxHeaderListSize(maxHeaderListBytes),
+		grpc.MaxConcurrentStreams(maxConcurrentStreams),
+		grpc.ConnectionTimeout(10 * time.Second),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		// Controllers in the field keep their idle connections alive; the default would hang up on them.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		grpc.ChainUnaryInterceptor(recoverPanics(cfg), withCall),
+	}, options...)...)
+	mc := &controllerServer{endpoints: e}
+	darktowerv1.RegisterGlobalControllerServiceServer(server, mc)
+	darktower.RegisterGlobalControllerServiceServer(server, mc)
+	globalcontrollerv1.RegisterFleetServiceServer(server, &fleetServer{endpoints: e})
+	return server
+}
+
+// unary calls an endpoint with a message of the wire: what Req and Resp are to the domain, In and Out are to protobuf.
+func unary[Req, Resp, In, Out any](ctx context.Context, e endpoints.Endpoint[Req, Resp], in In, decode func(In) Req, encode func(Resp) Out) (Out, error) {
+	response, err := e.Call(ctx, decode(in), nil)
+	if err != nil {
+		var none Out
+		s := transport.StatusOf(err)
+		return none, status.Error(s.GRPC, s.Message)
+	}
+	return encode(response), nil
+}
+
+// withCall tells the middleware about the call and the caller its request id.
+func withCall(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	md, _ := metadata.FromIncomingContext(ctx)
+	call := &endpoints.Call{Transport: "grpc", RequestID: requestID(md.Get("x-request-id")), Authorization: md.Get("authorization")}
+	if p, ok := peer.FromContext(ctx); ok {
+		call.Address = p.Addr.String()
+		if host, _, err := net.SplitHostPort(call.Address); err == nil {
+			call.Address = host
+		}
+	}
+	if err := grpc.SetHeader(ctx, metadata.Pairs("x-request-id", call.RequestID)); err != nil {
+		return nil, status.Error(codes.Internal, transport.StatusOf(err).Message)
+	}
+	return handler(endpoints.WithCall(ctx, call), request)
+}
+
+// requestID takes the caller's id when it is one that is safe to log and to send back, and makes one otherwise.
+func requestID(received []string) string {
+	if len(received) == 1 && service.ValidName(received[0], requestIDBytes) {
+		return received[0]
+	}
+	return uuid.NewString()
+}
+
+func recoverPanics(cfg Config) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (response any, err error) {
+		defer func() {
+			if cause := recover(); cause != nil {
+				_ = level.Error(cfg.Logger).Log("msg", "panic", "method", info.FullMethod, "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
+				if cfg.OnPanic != nil {
+					cfg.OnPanic()
+				}
+				response, err = nil, status.Error(codes.Internal, "Internal error")
+			}
+		}()
+		return handler(ctx, request)
+	}
+}
+
+// clampUint32 converts a count of the store, which is never negative and fits.
+func clampUint32(n int64) uint32 {
+	return uint32(max(0, min(n, math.MaxUint32))) //nolint:gosec // Clamped to the range.
+}
