@@ -34,7 +34,7 @@ type controller struct {
 	body    string
 }
 
-func newController(t *testing.T, body string) *controller {
+func newController(t testing.TB, body string) *controller {
 	t.Helper()
 	c := &controller{body: body, status: http.StatusOK}
 	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -1,0 +1,215 @@
+package auth
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	stdjson "encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/golang-jwt/jwt/v5"
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"darktower.example/global-controller/service"
+)
+
+// What a token may be.
+const (
+	maxTokenBytes = 8192
+	expiryLeeway  = 60 * time.Second
+	cachedTokens  = 65536
+)
+
+// Verifier verifies bearer tokens. Tokens that it has verified are remembered by digest, no longer than they live
+// and no longer than their key is published.
+type Verifier struct {
+	keys     *KeySet
+	audience string
+	skew     time.Duration
+	now      func() time.Time
+	cache    *lru.Cache[[sha256.Size]byte, verified]
+}
+
+type verified struct {
+	caller  service.Caller
+	kid     string
+	key     ed25519.PublicKey
+	expires time.Time
+}
+
+// NewVerifier returns a verifier. audience is checked unless empty; skew, 1 to 600 s, is how far in the future a
+// token may say it was issued. now is the clock.
+func NewVerifier(keys *KeySet, audience string, skew time.Duration, now func() time.Time) (*Verifier, error) {
+	cache, err := lru.New[[sha256.Size]byte, verified](cachedTokens)
+	if err != nil {
+		return nil, fmt.Errorf("make token cache: %w", err)
+	}
+	return &Verifier{keys: keys, audience: audience, skew: skew, now: now, cache: cache}, nil
+}
+
+func refuse(reason string) error { return fmt.Errorf("%s: %w", reason, service.ErrUnauthenticated) }
+
+// Authenticate verifies the values of an authorization header, of which there must be one. Errors:
+// [service.ErrUnauthenticated], [service.ErrUnavailable] when no key is to be had, the context's.
+func (v *Verifier) Authenticate(ctx context.Context, authorization []string) (service.Caller, error) {
+	if len(authorization) != 1 {
+		return service.Caller{}, refuse("not one authorization header")
+	}
+	token, ok := strings.CutPrefix(authorization[0], "Bearer ")
+	if !ok || token == "" {
+		return service.Caller{}, refuse("no bearer token")
+	}
+	if len(token) > maxTokenBytes {
+		return service.Caller{}, refuse("token too long")
+	}
+	digest := sha256.Sum256([]byte(token))
+	if hit, ok := v.cache.Get(digest); ok && v.counts(hit) {
+		return hit.caller, nil
+	}
+	fresh, err := v.verify(ctx, token)
+	if err != nil {
+		return service.Caller{}, err
+	}
+	v.cache.Add(digest, fresh)
+	return fresh.caller, nil
+}
+
+// Recognized tells whether the token was verified before and still counts, without verifying anything.
+func (v *Verifier) Recognized(authorization []string) bool {
+	if len(authorization) != 1 {
+		return false
+	}
+	token, ok := strings.CutPrefix(authorization[0], "Bearer ")
+	if !ok || len(token) > maxTokenBytes {
+		return false
+	}
+	hit, ok := v.cache.Get(sha256.Sum256([]byte(token)))
+	return ok && v.counts(hit)
+}
+
+func (v *Verifier) counts(hit verified) bool {
+	return v.now().Before(hit.expires) && hit.key.Equal((*v.keys.keys.Load())[hit.kid])
+}
+
+func (v *Verifier) verify(ctx context.Context, token string) (verified, error) {
+	var (
+		kid    string
+		key    ed25519.PublicKey
+		keyErr error
+	)
+	if err := checkHeader(token); err != nil {
+		return verified{}, err
+	}
+	parsed := &claims{}
+	parser := jwt.NewParser(jwt.WithValidMethods([]string{"EdDSA"}), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation())
+	_, err := parser.ParseWithClaims(token, parsed, func(t *jwt.Token) (any, error) {
+		kid, _ = t.Header["kid"].(string)
+		key, keyErr = v.keys.Key(ctx, kid)
+		return key, keyErr
+	})
+	switch {
+	case keyErr != nil:
+		return verified{}, keyErr
+	case err != nil:
+		// The library's text may quote the token; which of its rules was broken is not worth that.
+		return verified{}, refuse("malformed token or bad signature")
+	}
+	if err := parsed.check(v.now(), v.skew, v.audience); err != nil {
+		return verified{}, err
+	}
+	return verified{caller: parsed.caller(), kid: kid, key: key, expires: time.Unix(*parsed.Expires, 0).Add(expiryLeeway)}, nil
+}
+
+// checkHeader refuses a header that two readers could read differently, before any key is looked for.
+func checkHeader(token string) error {
+	encoded, rest, _ := strings.Cut(token, ".")
+	if strings.Count(rest, ".") != 1 {
+		return refuse("not three parts")
+	}
+	raw, err := strictBase64(encoded)
+	if err != nil {
+		return refuse("malformed header")
+	}
+	var header struct {
+		Alg  string `json:"alg"`
+		Kid  string `json:"kid"`
+		Crit any    `json:"crit"`
+	}
+	// This decoder refuses duplicate names and is exact about case.
+	if err := json.Unmarshal(raw, &header); err != nil || header.Alg != "EdDSA" || header.Kid == "" || header.Crit != nil {
+		return refuse("unfit header")
+	}
+	return nil
+}
+
+func strictBase64(s string) ([]byte, error) {
+	return jwt.NewParser(jwt.WithStrictDecoding()).DecodeSegment(s)
+}
+
+// claims are the claims that count. Times are JSON integers: nothing else is a time that the AC issues.
+type claims struct {
+	jwt.MapClaims `json:"-"`
+	Subject       string   `json:"sub"`
+	Expires       *int64   `json:"exp"`
+	IssuedAt      *int64   `json:"iat"`
+	NotBefore     *int64   `json:"nbf"`
+	Audience      audience `json:"aud"`
+	Scope         string   `json:"scope"`
+	Scopes        []string `json:"scopes"`
+	ServiceType   string   `json:"service_type"`
+}
+
+// UnmarshalJSON is what the token library calls; the strict decoder does the work.
+func (c *claims) UnmarshalJSON(data []byte) error {
+	type plain claims
+	return json.Unmarshal(data, (*plain)(c))
+}
+
+type audience []string
+
+// UnmarshalJSON reads one string or an array of them.
+func (a *audience) UnmarshalJSON(data []byte) error {
+	var one string
+	if stdjson.Unmarshal(data, &one) == nil {
+		*a = audience{one}
+		return nil
+	}
+	var many []string
+	if err := stdjson.Unmarshal(data, &many); err != nil {
+		return errors.New("aud is neither a string nor strings")
+	}
+	*a = many
+	return nil
+}
+
+func (c *claims) check(now time.Time, skew time.Duration, wanted string) error {
+	switch {
+	case c.Subject == "" || c.Expires == nil || c.IssuedAt == nil:
+		return refuse("a required claim is missing")
+	case now.Unix() >= saturatingAdd(*c.Expires, int64(expiryLeeway.Seconds())):
+		return refuse("expired")
+	case *c.IssuedAt > now.Unix()+int64(skew.Seconds()):
+		return refuse("issued in the future")
+	case c.NotBefore != nil && *c.NotBefore > now.Unix()+int64(skew.Seconds()):
+		return refuse("not valid yet")
+	case wanted != "" && !slices.Contains(c.Audience, wanted):
+		return refuse("meant for somebody else")
+	}
+	return nil
+}
+
+func saturatingAdd(a, b int64) int64 {
+	if sum := a + b; sum >= a {
+		return sum
+	}
+	return a
+}
+
+func (c *claims) caller() service.Caller {
+	return service.Caller{Subject: c.Subject, Scopes: append(strings.Fields(c.Scope), c.Scopes...), ServiceType: c.ServiceType}
+}

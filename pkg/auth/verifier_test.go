@@ -1,0 +1,192 @@
+package auth
+
+import (
+	"crypto/ed25519"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/go-cmp/cmp"
+
+	"darktower.example/global-controller/service"
+)
+
+var testNow = time.Unix(1_800_000_000, 0)
+
+func seeded(seed byte) ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed([]byte(strings.Repeat(string(rune(seed)), 32)))
+}
+
+func sign(key ed25519.PrivateKey, header, payload string) string {
+	signed := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString([]byte(payload))
+	return signed + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(key, []byte(signed)))
+}
+
+const (
+	goodHeader  = `{"alg":"EdDSA","kid":"k1"}`
+	goodPayload = `{"sub":"client","iat":1800000000,"exp":1800003600,"scope":"mc:register x","scopes":["y"],"service_type":"meeting-controller"}`
+)
+
+func newTestVerifier(t testing.TB, audience string, now *time.Time) (*Verifier, *controller) {
+	t.Helper()
+	ac := newController(t, document(jwk("k1", 'a')))
+	keys := NewKeySet(ac.URL, log.NewNopLogger(), nil)
+	if err := keys.Refresh(t.Context()); err != nil {
+		t.Fatalf("Refresh() = %v", err)
+	}
+	v, err := NewVerifier(keys, audience, 300*time.Second, func() time.Time { return *now })
+	if err != nil {
+		t.Fatalf("NewVerifier() = %v", err)
+	}
+	return v, ac
+}
+
+func claimsWith(replace, by string) string { return strings.Replace(goodPayload, replace, by, 1) }
+
+func TestHostileTokens(t *testing.T) {
+	key, public := seeded('a'), seeded('a').Public().(ed25519.PublicKey)
+	hmacToken := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": "client", "iat": 1800000000, "exp": 1800003600})
+	hmacToken.Header["kid"] = "k1"
+	hs256, err := hmacToken.SignedString([]byte(public))
+	if err != nil {
+		t.Fatalf("sign: %v", err)
+	}
+	good := sign(key, goodHeader, goodPayload)
+	part := strings.Split(good, ".")
+	// Padding inside a claim, and a space in the header, bring a token to an exact length.
+	sized := func(n int) string {
+		for pad := n/4*3 - 400; pad < n; pad++ {
+			payload := claimsWith(`"sub"`, `"pad":"`+strings.Repeat("x", pad)+`","sub"`)
+			for _, header := range []string{goodHeader, goodHeader + " "} {
+				if token := sign(key, header, payload); len(token) == n {
+					return token
+				}
+			}
+		}
+		t.Fatalf("no token of %d bytes can be made", n)
+		return ""
+	}
+	for _, tc := range []struct {
+		name, token string
+		accepted    bool
+	}{
+		{"good", good, true},
+		{"alg none", base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","kid":"k1"}`)) + "." + part[1] + ".", false},
+		{"HS256 with the public key", hs256, false},
+		{"RS256", sign(key, `{"alg":"RS256","kid":"k1"}`, goodPayload), false},
+		{"no kid", sign(key, `{"alg":"EdDSA"}`, goodPayload), false},
+		{"empty kid", sign(key, `{"alg":"EdDSA","kid":""}`, goodPayload), false},
+		{"numeric kid", sign(key, `{"alg":"EdDSA","kid":1}`, goodPayload), false},
+		{"kid with a path", sign(key, `{"alg":"EdDSA","kid":"../../etc/passwd"}`, goodPayload), false},
+		{"kid with SQL", sign(key, `{"alg":"EdDSA","kid":"' OR 1=1 --"}`, goodPayload), false},
+		{"crit", sign(key, `{"alg":"EdDSA","kid":"k1","crit":["x"]}`, goodPayload), false},
+		{"duplicate header name", sign(key, `{"alg":"EdDSA","alg":"EdDSA","kid":"k1"}`, goodPayload), false},
+		{"duplicate claim", sign(key, goodHeader, claimsWith(`"sub"`, `"sub":"a","sub"`)), false},
+		{"8192 bytes", sized(8192), true},
+		{"8193 bytes", sized(8193), false},
+		{"two parts", part[0] + "." + part[1], false},
+		{"four parts", good + ".x", false},
+		{"padded base64", part[0] + "=." + part[1] + "." + part[2], false},
+		{"changed signature", part[0] + "." + part[1] + "." + strings.Repeat("A", 86), false},
+		{"wrong key with the right kid", sign(seeded('b'), goodHeader, goodPayload), false},
+		{"expired within the leeway", sign(key, goodHeader, claimsWith("1800003600", "1799999941")), true},
+		{"expired", sign(key, goodHeader, claimsWith("1800003600", "1799999940")), false},
+		{"issued at the skew", sign(key, goodHeader, claimsWith("1800000000", "1800000300")), true},
+		{"issued in the future", sign(key, goodHeader, claimsWith("1800000000", "1800000301")), false},
+		{"not valid yet", sign(key, goodHeader, claimsWith(`"sub"`, `"nbf":1800000301,"sub"`)), false},
+		{"no exp", sign(key, goodHeader, claimsWith(`"exp"`, `"x"`)), false},
+		{"no iat", sign(key, goodHeader, claimsWith(`"iat"`, `"x"`)), false},
+		{"no sub", sign(key, goodHeader, claimsWith(`"sub"`, `"x"`)), false},
+		{"float time", sign(key, goodHeader, claimsWith("1800003600", "1800003600.5")), false},
+		{"string time", sign(key, goodHeader, claimsWith("1800003600", `"1800003600"`)), false},
+		{"time out of range", sign(key, goodHeader, claimsWith("1800003600", "99999999999999999999")), false},
+		{"scope of the wrong type", sign(key, goodHeader, claimsWith(`"mc:register x"`, "7")), false},
+		{"deeply nested claim", sign(key, goodHeader, claimsWith(`"sub"`, `"n":`+strings.Repeat("[", 2000)+strings.Repeat("]", 2000)+`,"sub"`)), true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			now := testNow
+			v, _ := newTestVerifier(t, "", &now)
+			_, err := v.Authenticate(t.Context(), []string{"Bearer " + tc.token})
+			if tc.accepted != (err == nil) || err != nil && !errors.Is(err, service.ErrUnauthenticated) {
+				t.Errorf("Authenticate(%d bytes) = %v, want accepted %v", len(tc.token), err, tc.accepted)
+			}
+			if err != nil && strings.Contains(err.Error(), tc.token) {
+				t.Error("the error quotes the token")
+			}
+		})
+	}
+}
+
+func TestHeaderForms(t *testing.T) {
+	now := testNow
+	v, _ := newTestVerifier(t, "gc", &now)
+	withAudience := sign(seeded('a'), goodHeader, claimsWith(`"sub"`, `"aud":["x","gc"],"sub"`))
+	got, err := v.Authenticate(t.Context(), []string{"Bearer " + withAudience})
+	want := service.Caller{Subject: "client", Scopes: []string{"mc:register", "x", "y"}, ServiceType: "meeting-controller"}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("Authenticate() = %v, (-want +got):\n%s", err, diff)
+	}
+	for _, unfit := range [][]string{
+		nil, {""}, {"Bearer "}, {"bearer " + withAudience}, {"Basic " + withAudience}, {withAudience}, {"Bearer " + withAudience, "Bearer " + withAudience},
+		{"Bearer " + sign(seeded('a'), goodHeader, goodPayload)}, {"Bearer " + sign(seeded('a'), goodHeader, claimsWith(`"sub"`, `"aud":"x","sub"`))},
+		{"Bearer " + sign(seeded('a'), goodHeader, claimsWith(`"sub"`, `"aud":7,"sub"`))},
+	} {
+		if _, err := v.Authenticate(t.Context(), unfit); !errors.Is(err, service.ErrUnauthenticated) {
+			t.Errorf("Authenticate(%d values) = %v, want ErrUnauthenticated", len(unfit), err)
+		}
+	}
+}
+
+func TestRememberedTokensEndWithTheirLifeAndTheirKey(t *testing.T) {
+	now := testNow
+	v, ac := newTestVerifier(t, "", &now)
+	header := []string{"Bearer " + sign(seeded('a'), goodHeader, goodPayload)}
+	if v.Recognized(header) || v.Recognized(nil) || v.Recognized([]string{"x"}) {
+		t.Error("Recognized() before verification = true, want false")
+	}
+	if _, err := v.Authenticate(t.Context(), header); err != nil || !v.Recognized(header) {
+		t.Fatalf("Authenticate() = %v, Recognized() = %v, want nil and true", err, v.Recognized(header))
+	}
+	now = testNow.Add(2 * time.Hour)
+	if _, err := v.Authenticate(t.Context(), header); err == nil || v.Recognized(header) {
+		t.Error("an expired token is still let in")
+	}
+	now = testNow
+	ac.answer(http.StatusOK, document(jwk("k2", 'b')))
+	if err := v.keys.Refresh(t.Context()); err != nil {
+		t.Fatalf("Refresh() = %v", err)
+	}
+	if _, err := v.Authenticate(t.Context(), header); err == nil || v.Recognized(header) {
+		t.Error("a token whose key was withdrawn is still let in")
+	}
+}
+
+func FuzzAuthenticate(f *testing.F) {
+	now := testNow
+	v, _ := newTestVerifier(f, "", &now)
+	good := sign(seeded('a'), goodHeader, goodPayload)
+	for _, seed := range []string{good, good + ".", "a.b.c", "..", sign(seeded('b'), goodHeader, goodPayload)} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, token string) {
+		if _, err := v.Authenticate(t.Context(), []string{"Bearer " + token}); err == nil && token != good {
+			t.Errorf("a token that nobody signed is let in: %q", token)
+		}
+	})
+}
+
+func BenchmarkAuthenticateRemembered(b *testing.B) {
+	now := testNow
+	v, _ := newTestVerifier(b, "", &now)
+	header := []string{"Bearer " + sign(seeded('a'), goodHeader, goodPayload)}
+	for b.Loop() {
+		if _, err := v.Authenticate(b.Context(), header); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
