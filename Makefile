@@ -7,8 +7,9 @@ test: ## run every test, with the race detector
 	go test -race -shuffle=on ./...
 
 FUZZTIME ?= 30s
-fuzz: ## run the fuzz target of the endpoint URL rule for FUZZTIME
-	go test -run '^$$' -fuzz '^FuzzEndpointURL$$' -fuzztime $(FUZZTIME) ./service
+fuzz: ## run each fuzz target for FUZZTIME
+	go test -run "^$$" -fuzz "^FuzzEndpointURL$$" -fuzztime $(FUZZTIME) ./service
+	go test -run "^$$" -fuzz "^FuzzAuthenticate$$" -fuzztime $(FUZZTIME) ./pkg/auth
 
 fmt-check: ## fail when gofmt would change a file
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
