@@ -3,8 +3,8 @@
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-test: ## run every test, with the race detector
-	go test -race -shuffle=on ./...
+test: tools-cc ## run every test, with the race detector, over SQLite and a throw-away PostgreSQL
+	internal/testpg/with-postgres.sh go test -race -shuffle=on ./...
 
 FUZZTIME ?= 30s
 fuzz: ## run each fuzz target for FUZZTIME
@@ -20,3 +20,9 @@ vet: ## run go vet
 check: test fmt-check vet fuzz ## exactly what CI runs
 
 .PHONY: help test fuzz fmt-check vet check
+
+# The race detector needs a C compiler.
+tools-cc:
+	@command -v cc >/dev/null || { command -v apt-get >/dev/null || { echo "install a C compiler: the race detector needs it" >&2; exit 1; }; \
+	  echo "No C compiler found: installing Debian's package gcc"; apt-get update -q && apt-get install -y -q --no-install-recommends gcc libc6-dev; }
+.PHONY: tools-cc

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Runs a command with TEST_DATABASE_URL set to a throw-away PostgreSQL, which is stopped and removed afterwards.
+# A TEST_DATABASE_URL that is already set is used instead. Where no server is installed, Debian's package is.
+set -euo pipefail
+
+[ $# -gt 0 ] || { echo "usage: $0 COMMAND [ARGUMENT ...]" >&2; exit 2; }
+[ -z "${TEST_DATABASE_URL:-}" ] || exec "$@"
+
+find_bin() {
+  local found
+  for found in "${TESTPG_BIN:-}" /usr/lib/postgresql/*/bin "$(dirname "$(command -v initdb || echo /none/x)")"; do
+    [ -n "$found" ] && [ -x "$found/initdb" ] && [ -x "$found/pg_ctl" ] && echo "$found" && return
+  done
+  return 1
+}
+
+if ! bin=$(find_bin); then
+  if ! command -v apt-get >/dev/null; then
+    echo "The tests need the PostgreSQL server programs (initdb, pg_ctl): install PostgreSQL 15 or newer, or set TEST_DATABASE_URL." >&2
+    exit 1
+  fi
+  sudo=""
+  [ "$(id -u)" = 0 ] || sudo="sudo -n"
+  echo "No PostgreSQL server found: installing Debian's package postgresql" >&2
+  export DEBIAN_FRONTEND=noninteractive
+  $sudo apt-get update -q >&2
+  # A cluster of its own that the package would start is of no use here.
+  $sudo mkdir -p /etc/postgresql-common
+  [ -e /etc/postgresql-common/createcluster.conf ] || echo "create_main_cluster = false" | $sudo tee /etc/postgresql-common/createcluster.conf >/dev/null
+  $sudo apt-get install -y -q --no-install-recommends -o Dpkg::Options::=--force-confold postgresql >&2
+  bin=$(find_bin)
+fi
+
+dir=$(mktemp -d "${TMPDIR:-/tmp}/testpg.XXXXXX")
+as=()
+if [ "$(id -u)" = 0 ]; then
+  chown postgres "$dir" # PostgreSQL refuses to run as root.
+  as=(setpriv --reuid=postgres --regid=postgres --init-groups)
+fi
+cleanup() {
+  "${as[@]}" "$bin/pg_ctl" -D "$dir/data" -s -m immediate stop >/dev/null 2>&1 || true
+  rm -rf "$dir"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+cd_back=$PWD
+cd "$dir"
+"${as[@]}" "$bin/initdb" --no-sync -A trust -U postgres -E UTF8 --locale=C.UTF-8 -D "$dir/data" >"$dir/initdb.log" 2>&1 || { cat "$dir/initdb.log" >&2; exit 1; }
+for _ in 1 2 3 4 5; do
+  port=$((20000 + RANDOM % 20000))
+  if "${as[@]}" "$bin/pg_ctl" -w -s -D "$dir/data" -l "$dir/server.log" \
+    -o "-h 127.0.0.1 -p $port -k $dir -c max_connections=300" start >/dev/null 2>&1; then
+    started=yes
+    break
+  fi
+done
+[ "${started:-}" = yes ] || { cat "$dir/server.log" >&2; exit 1; }
+cd "$cd_back"
+
+export TEST_DATABASE_URL="postgres://postgres@127.0.0.1:$port/postgres?sslmode=disable"
+"$@"
