@@ -10,6 +10,7 @@ FUZZTIME ?= 30s
 fuzz: ## run each fuzz target for FUZZTIME
 	go test -run "^$$" -fuzz "^FuzzEndpointURL$$" -fuzztime $(FUZZTIME) ./service
 	go test -run "^$$" -fuzz "^FuzzAuthenticate$$" -fuzztime $(FUZZTIME) ./pkg/auth
+	go test -run "^$$" -fuzz "^FuzzBody$$" -fuzztime $(FUZZTIME) ./transport/http
 
 fmt-check: ## fail when gofmt would change a file
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"

@@ -1,26 +1,32 @@
 #!/usr/bin/env bash
-# Runs a command with TEST_DATABASE_URL set to a throw-away PostgreSQL, which is stopped and removed afterwards.
-# A TEST_DATABASE_URL that is already set is used instead. Where no server is installed, Debian's package is.
+# Runs a command with TEST_DATABASE_URL set to a throw-away PostgreSQL, which is stopped and removed afterwards, and
+# TESTPG_BIN to the folder of its programs. A TEST_DATABASE_URL that is already set is used instead. Where no server is
+# installed, Debian's package is.
 set -euo pipefail
 
 [ $# -gt 0 ] || { echo "usage: $0 COMMAND [ARGUMENT ...]" >&2; exit 2; }
-[ -z "${TEST_DATABASE_URL:-}" ] || exec "$@"
 
 find_bin() {
   local found
-  for found in "${TESTPG_BIN:-}" /usr/lib/postgresql/*/bin "$(dirname "$(command -v initdb || echo /none/x)")"; do
+  for found in "${TESTPG_BIN:-}" "$(pg_config --bindir 2>/dev/null || true)" /usr/lib/postgresql/*/bin "$(dirname "$(command -v initdb || echo /none/x)")"; do
     [ -n "$found" ] && [ -x "$found/initdb" ] && [ -x "$found/pg_ctl" ] && echo "$found" && return
   done
   return 1
 }
 
+if [ -n "${TEST_DATABASE_URL:-}" ]; then
+  # Tests that stop and start a server of their own still need its programs.
+  if bin=$(find_bin); then export TESTPG_BIN=$bin; fi
+  exec "$@"
+fi
+
 if ! bin=$(find_bin); then
-  if ! command -v apt-get >/dev/null; then
+  sudo=""
+  [ "$(id -u)" = 0 ] || sudo="sudo -n"
+  if ! command -v apt-get >/dev/null || ! $sudo true 2>/dev/null; then
     echo "The tests need the PostgreSQL server programs (initdb, pg_ctl): install PostgreSQL 15 or newer, or set TEST_DATABASE_URL." >&2
     exit 1
   fi
-  sudo=""
-  [ "$(id -u)" = 0 ] || sudo="sudo -n"
   echo "No PostgreSQL server found: installing Debian's package postgresql" >&2
   export DEBIAN_FRONTEND=noninteractive
   $sudo apt-get update -q >&2
@@ -32,31 +38,46 @@ if ! bin=$(find_bin); then
 fi
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/testpg.XXXXXX")
-as=()
+as=(env)
 if [ "$(id -u)" = 0 ]; then
   chown postgres "$dir" # PostgreSQL refuses to run as root.
   as=(setpriv --reuid=postgres --regid=postgres --init-groups)
 fi
+child=""
 cleanup() {
-  "${as[@]}" "$bin/pg_ctl" -D "$dir/data" -s -m immediate stop >/dev/null 2>&1 || true
+  (cd "$dir" && "${as[@]}" "$bin/pg_ctl" -D "$dir/data" -s -m immediate stop >/dev/null 2>&1) || true
   rm -rf "$dir"
 }
+# A command that was told to stop still needs its server until it has.
+stop() {
+  if [ -n "$child" ]; then
+    kill -TERM "$child" 2>/dev/null || true
+    wait "$child" || true
+  fi
+  exit 130
+}
 trap cleanup EXIT
-trap 'exit 130' INT TERM
+trap stop INT TERM
 
-cd_back=$PWD
+back=$PWD
 cd "$dir"
 "${as[@]}" "$bin/initdb" --no-sync -A trust -U postgres -E UTF8 --locale=C.UTF-8 -D "$dir/data" >"$dir/initdb.log" 2>&1 || { cat "$dir/initdb.log" >&2; exit 1; }
 for _ in 1 2 3 4 5; do
-  port=$((20000 + RANDOM % 20000))
+  port=$((20000 + RANDOM % 10000)) # Below the range from which a system gives out ports itself.
   if "${as[@]}" "$bin/pg_ctl" -w -s -D "$dir/data" -l "$dir/server.log" \
-    -o "-h 127.0.0.1 -p $port -k $dir -c max_connections=300" start >/dev/null 2>&1; then
+    -o "-h 127.0.0.1 -p $port -k $dir -c max_connections=300 -c shared_buffers=128MB" start >/dev/null 2>&1; then
     started=yes
     break
   fi
 done
 [ "${started:-}" = yes ] || { cat "$dir/server.log" >&2; exit 1; }
-cd "$cd_back"
+cd "$back"
 
 export TEST_DATABASE_URL="postgres://postgres@127.0.0.1:$port/postgres?sslmode=disable"
-"$@"
+export TESTPG_BIN=$bin
+# In the background, because bash attends to a signal only between commands or while it waits.
+"$@" <&0 &
+child=$!
+code=0
+wait "$child" || code=$?
+exit "$code"

@@ -18,12 +18,17 @@ CREATE TABLE meeting_controllers (
     drain_until           timestamptz,
     drain_reason          text,
     drain_by              text,
-    cpu_usage_percent     real,
-    memory_usage_percent  real,
+    cpu_usage_percent     double precision,
+    memory_usage_percent  double precision,
     last_heartbeat_at     timestamptz  NOT NULL DEFAULT clock_timestamp(),
     created_at            timestamptz  NOT NULL DEFAULT clock_timestamp(),
     updated_at            timestamptz  NOT NULL DEFAULT clock_timestamp()
-) WITH (fillfactor = 70); -- Room on each page keeps heartbeats heap-only updates.
+) WITH (
+    fillfactor = 70, -- Room on each page keeps heartbeats heap-only updates.
+    -- Every row is rewritten every few seconds: vacuum by how many were, hardly by how many there are.
+    autovacuum_vacuum_scale_factor = 0.05,
+    autovacuum_vacuum_threshold = 1000
+);
 
 COMMENT ON TABLE meeting_controllers IS 'The meeting controllers that registered';
 COMMENT ON COLUMN meeting_controllers.controller_id IS 'The name that the controller gave itself';

@@ -4,7 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -12,9 +12,16 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// sweepEarly makes a sweep due a little before its interval is over: the sweep itself takes time, and the promise is
-// the threshold and one interval.
-const sweepEarly = 250 * time.Millisecond
+const (
+	// sweepEarly makes a sweep due a little before its interval is over: the sweep itself takes time, and the promise is
+	// the threshold and one interval.
+	sweepEarly = 250 * time.Millisecond
+	// beatsPerTolerance spares a write when a beat was written this fraction of the tolerance ago, as it will have been
+	// where many replicas tick.
+	beatsPerTolerance = 4
+	// markAtOnce keeps statements below the databases' limits on parameters.
+	markAtOnce = 250
+)
 
 type checkerState struct {
 	BeatAt           dbTime `db:"beat_at"`
@@ -22,56 +29,97 @@ type checkerState struct {
 	SweptAt          dbTime `db:"swept_at"`
 }
 
+const selectCheckerState = `SELECT beat_at, serviceable_since, swept_at FROM checker_state WHERE id = 1`
+
+// due is how long from now the next sweep is, 0 or less when it is due. A sweep in the future was before the clock was
+// set back.
+func (c checkerState) due(now time.Time, policy service.SweepPolicy) time.Duration {
+	elapsed := now.Sub(c.SweptAt.Time)
+	if elapsed < 0 {
+		return 0
+	}
+	return policy.Interval - sweepEarly - elapsed
+}
+
+func (c checkerState) hold(now time.Time, policy service.SweepPolicy) bool {
+	return now.Sub(c.ServiceableSince.Time) < policy.Threshold
+}
+
 // Tick implements [service.Sweeper].
-func (s *Store) Tick(ctx context.Context, policy service.SweepPolicy) (result service.SweepResult, err error) {
-	err = s.transact(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		if s.dialect.lockTable != "" {
-			// A table that heartbeats cannot write to is an outage, whatever else the database can do.
-			if _, err := tx.ExecContext(ctx, s.dialect.lockTable); err != nil {
-				return err
-			}
-		}
-		// A row long before any clock, so that the first tick of all finds a gap.
-		long := s.dialect.bind(time.Unix(0, 0))
-		if _, err := tx.ExecContext(ctx, tx.Rebind(`INSERT INTO checker_state (id, beat_at, serviceable_since, swept_at) VALUES (1, ?, ?, ?) ON CONFLICT (id) DO NOTHING`),
-			long, long, long); err != nil {
-			return err
-		}
-		var state checkerState
-		err := tx.GetContext(ctx, &state, `SELECT beat_at, serviceable_since, swept_at FROM checker_state WHERE id = 1`+s.dialect.skipLocked)
-		if errors.Is(err, sql.ErrNoRows) {
-			result = service.SweepResult{NextIn: policy.Interval} // Another replica is at it.
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		now, err := s.now(ctx, tx)
-		if err != nil {
-			return err
-		}
-		since, swept := state.ServiceableSince.Time, state.SweptAt.Time
-		result = service.SweepResult{}
-		// A clock that was set back is a gap as well: what it says of the time before is worth nothing.
-		if pause := now.Sub(state.BeatAt.Time); pause > policy.Tolerance || pause < -policy.Tolerance {
-			since, result.Gap = now, true
-		}
-		result.Hold = now.Sub(since) < policy.Threshold
-		if elapsed := now.Sub(swept); elapsed >= policy.Interval-sweepEarly || elapsed < 0 {
-			swept, result.Swept = now, true
-			if !result.Hold {
-				if result.Transitions, err = s.markStale(ctx, tx, now, policy); err != nil {
-					return err
-				}
-			}
-		}
-		result.NextIn = max(0, policy.Interval-sweepEarly-now.Sub(swept))
-		_, err = tx.ExecContext(ctx, tx.Rebind(`UPDATE checker_state SET beat_at = ?, serviceable_since = ?, swept_at = ? WHERE id = 1`),
-			s.dialect.bind(now), s.dialect.bind(since), s.dialect.bind(swept))
-		return err
+func (s *Store) Tick(ctx context.Context, policy service.SweepPolicy) (service.SweepResult, error) {
+	return transact(ctx, s, "tick", func(ctx context.Context, tx *sqlx.Tx) (service.SweepResult, error) {
+		return s.tick(ctx, tx, policy)
 	})
+}
+
+func (s *Store) tick(ctx context.Context, tx *sqlx.Tx, policy service.SweepPolicy) (none service.SweepResult, _ error) {
+	state, err := s.lockCheckerState(ctx, tx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return s.lookOn(ctx, tx, policy)
+	}
 	if err != nil {
-		return service.SweepResult{}, fmt.Errorf("tick: %w", err)
+		return none, err
+	}
+	now, err := s.now(ctx, tx)
+	if err != nil {
+		return none, err
+	}
+	var result service.SweepResult
+	pause := now.Sub(state.BeatAt.Time)
+	// A clock that was set back is a gap as well: what it said of the time before is worth nothing.
+	if pause > policy.Tolerance || pause < -policy.Tolerance {
+		state.ServiceableSince, result.Gap = dbTime{now}, true
+	}
+	result.Hold = state.hold(now, policy)
+	if state.due(now, policy) <= 0 {
+		state.SweptAt, result.Swept = dbTime{now}, true
+		if !result.Hold {
+			if result.Transitions, err = s.markStale(ctx, tx, now, policy); err != nil {
+				return none, err
+			}
+		}
+	}
+	result.NextIn = max(0, state.due(now, policy))
+	if !result.Gap && !result.Swept && pause >= 0 && pause < policy.Tolerance/beatsPerTolerance {
+		return result, nil
+	}
+	_, err = tx.ExecContext(ctx, tx.Rebind(`UPDATE checker_state SET beat_at = ?, serviceable_since = ?, swept_at = ? WHERE id = 1`),
+		s.dialect.bind(now), s.dialect.bind(state.ServiceableSince.Time), s.dialect.bind(state.SweptAt.Time))
+	return result, err
+}
+
+// lockCheckerState returns [sql.ErrNoRows] when another replica holds the row.
+func (s *Store) lockCheckerState(ctx context.Context, tx *sqlx.Tx) (state checkerState, _ error) {
+	if s.dialect.lockTable != "" {
+		// A table that heartbeats cannot write to is an outage, whatever else the database can do.
+		if _, err := tx.ExecContext(ctx, s.dialect.lockTable); err != nil {
+			return state, err
+		}
+	}
+	// A row long before any clock, so that the first tick of all finds a gap.
+	long := s.dialect.bind(time.Unix(0, 0))
+	if _, err := tx.ExecContext(ctx, tx.Rebind(`INSERT INTO checker_state (id, beat_at, serviceable_since, swept_at) VALUES (1, ?, ?, ?) ON CONFLICT (id) DO NOTHING`),
+		long, long, long); err != nil {
+		return state, err
+	}
+	err := tx.GetContext(ctx, &state, selectCheckerState+s.dialect.skipLocked)
+	return state, err
+}
+
+// lookOn says what can be said while another replica is at it.
+func (s *Store) lookOn(ctx context.Context, tx *sqlx.Tx, policy service.SweepPolicy) (none service.SweepResult, _ error) {
+	var state checkerState
+	if err := tx.GetContext(ctx, &state, selectCheckerState); err != nil {
+		return none, err
+	}
+	now, err := s.now(ctx, tx)
+	if err != nil {
+		return none, err
+	}
+	result := service.SweepResult{Hold: state.hold(now, policy), NextIn: state.due(now, policy)}
+	if result.NextIn <= 0 {
+		// The other is sweeping, and may yet fail at it.
+		result.NextIn = sweepEarly
 	}
 	return result, nil
 }
@@ -87,24 +135,40 @@ func (s *Store) markStale(ctx context.Context, tx *sqlx.Tx, now time.Time, polic
 		return nil, err
 	}
 	var transitions []service.Transition
-	for _, r := range silent {
-		facts := r.facts()
-		facts.Stale = true
-		if _, err := tx.ExecContext(ctx, tx.Rebind(`UPDATE meeting_controllers SET stale = true, health_status = ? WHERE controller_id = ?`),
-			string(facts.Health()), r.ControllerID); err != nil {
-			return nil, err
+	for some := range slices.Chunk(silent, markAtOnce) {
+		ids, changes := make([]string, 0, len(some)), make([]*service.Transition, 0, len(some))
+		for _, r := range some {
+			facts := r.facts()
+			facts.Stale = true
+			ids = append(ids, r.ControllerID)
+			if t := r.changed(now, facts.Health()).transition(service.CauseStale, policy.Actor, staleReason(now, r), facts.Reported); t != nil {
+				changes, transitions = append(changes, t), append(transitions, *t)
+			}
 		}
-		quiet := silence(now, r.LastHeartbeatAt.Time)
-		change, err := s.record(ctx, tx, service.Transition{
-			ControllerID: r.ControllerID, Region: r.Region, At: now, From: service.HealthStatus(r.Health), To: facts.Health(), Cause: service.CauseStale,
-			Actor: policy.Actor, Reason: "no heartbeat for " + quiet.Round(time.Millisecond).String(), Silence: quiet, Reported: facts.Reported,
-		})
+		query, values, err := sqlx.In(`UPDATE meeting_controllers AS m SET stale = true, health_status = `+healthSQL+`
+			FROM (SELECT controller_id, operator_draining, reported_status, true AS stale FROM meeting_controllers WHERE controller_id IN (?)) AS f
+			WHERE m.controller_id = f.controller_id`, ids)
 		if err != nil {
 			return nil, err
 		}
-		if change != nil {
-			transitions = append(transitions, *change)
+		if _, err := tx.ExecContext(ctx, tx.Rebind(query), values...); err != nil {
+			return nil, err
+		}
+		if err := s.record(ctx, tx, changes...); err != nil {
+			return nil, err
 		}
 	}
 	return transitions, nil
+}
+
+func staleReason(now time.Time, r row) string {
+	quiet := now.Sub(r.LastHeartbeatAt.Time)
+	switch {
+	case quiet < 0:
+		return "last heard before the database's clock was set back"
+	case quiet < time.Second:
+		return "no heartbeat for " + quiet.Round(time.Millisecond).String()
+	default:
+		return "no heartbeat for " + quiet.Round(time.Second).String()
+	}
 }

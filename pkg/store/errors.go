@@ -1,0 +1,67 @@
+package store
+
+import (
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/lib/pq"
+	"modernc.org/sqlite"
+	sqlitelib "modernc.org/sqlite/lib"
+
+	"darktower.example/global-controller/service"
+)
+
+func unavailable(what string) error { return fmt.Errorf("%s: %w", what, service.ErrUnavailable) }
+
+// translatePostgres goes by SQLSTATE. The server's texts stay out: they can quote statements and values.
+func translatePostgres(err error) error {
+	var server *pq.Error
+	if !errors.As(err, &server) {
+		return translateConnection(err)
+	}
+	switch server.Code.Class() {
+	case "08", "53", "57", "58": // connection, resources, operator (timeouts and shutdown), system
+		return unavailable("database answered " + string(server.Code))
+	}
+	switch server.Code {
+	case "55P03", "40001", "40P01", "25006", "25P03": // lock, serialization, deadlock, read-only, idle timeout
+		return unavailable("database answered " + string(server.Code))
+	}
+	return fmt.Errorf("database answered %s", server.Code)
+}
+
+// retryPostgres names what PostgreSQL itself says to try again: a deadlock or a conflict, of which it made us the victim.
+func retryPostgres(err error) bool {
+	var server *pq.Error
+	return errors.As(err, &server) && (server.Code == "40001" || server.Code == "40P01")
+}
+
+// translateSQLite goes by the primary result code.
+func translateSQLite(err error) error {
+	var lite *sqlite.Error
+	if !errors.As(err, &lite) {
+		return translateConnection(err)
+	}
+	switch lite.Code() & 0xff {
+	case sqlitelib.SQLITE_BUSY, sqlitelib.SQLITE_LOCKED, sqlitelib.SQLITE_IOERR, sqlitelib.SQLITE_FULL, sqlitelib.SQLITE_READONLY, sqlitelib.SQLITE_CANTOPEN:
+		return unavailable(fmt.Sprintf("database answered %d", lite.Code()))
+	}
+	return fmt.Errorf("database answered %d", lite.Code())
+}
+
+// errClosed is what database/sql says of a closed handle; it exports no value for it.
+const errClosed = "sql: database is closed"
+
+func translateConnection(err error) error {
+	var network net.Error
+	switch {
+	case errors.As(err, &network), errors.Is(err, driver.ErrBadConn), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, sql.ErrConnDone), err.Error() == errClosed:
+		return unavailable("no connection to the database")
+	}
+	return err
+}

@@ -1,0 +1,102 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
+
+	"darktower.example/global-controller/service"
+)
+
+func TestPostgresErrors(t *testing.T) {
+	for code, want := range map[string]bool{
+		"08006": true, "08001": true, "53300": true, "53100": true, "57014": true, "57P01": true, "57P02": true, "57P03": true, "58030": true,
+		"55P03": true, "40001": true, "40P01": true, "25006": true, "25P03": true,
+		"42P01": false, "23505": false, "22001": false, "25P02": false, "28P01": false, "XX000": false,
+	} {
+		err := translatePostgres(fmt.Errorf("wrapped: %w", &pq.Error{Code: pqerror.Code(code), Message: "secret", Detail: "secret"}))
+		if got := errors.Is(err, service.ErrUnavailable); got != want {
+			t.Errorf("%s is unavailable = %v, want %v", code, got, want)
+		}
+		if strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), code) {
+			t.Errorf("error = %q, want %s and not the server's text", err, code)
+		}
+		if got, want := retryPostgres(&pq.Error{Code: pqerror.Code(code)}), code == "40001" || code == "40P01"; got != want {
+			t.Errorf("%s is tried again = %v, want %v", code, got, want)
+		}
+	}
+}
+
+func TestConnectionErrors(t *testing.T) {
+	for _, translate := range []func(error) error{translatePostgres, translateSQLite} {
+		for _, err := range []error{
+			driver.ErrBadConn, io.EOF, io.ErrUnexpectedEOF, sql.ErrConnDone, syscall.ECONNREFUSED, &net.OpError{Op: "read", Err: errors.New("reset")}, errors.New(errClosed),
+		} {
+			if got := translate(err); !errors.Is(got, service.ErrUnavailable) {
+				t.Errorf("%v = %v, want ErrUnavailable", err, got)
+			}
+		}
+		if mistake := errors.New("a mistake"); !errors.Is(translate(mistake), mistake) {
+			t.Error("an error of no class was changed")
+		}
+	}
+}
+
+func TestAConflictIsTriedOnceMore(t *testing.T) {
+	s := &Store{dialect: postgres(), timeout: time.Minute}
+	for failures, want := range map[int]bool{0: true, 1: true, 2: false} {
+		calls := 0
+		_, err := run(t.Context(), s, "test", func(context.Context) (struct{}, error) {
+			if calls++; calls <= failures {
+				return struct{}{}, &pq.Error{Code: "40P01"}
+			}
+			return struct{}{}, nil
+		})
+		if got := err == nil; got != want || !got && !errors.Is(err, service.ErrUnavailable) {
+			t.Errorf("after %d conflicts: %v, want success %v", failures, err, want)
+		}
+	}
+}
+
+func TestAnOperationThatDoesNotEndIsAbandoned(t *testing.T) {
+	s := &Store{dialect: postgres(), timeout: 100 * time.Millisecond}
+	release, released := make(chan struct{}), make(chan struct{})
+	stuck := func(context.Context) (int, error) {
+		<-release
+		released <- struct{}{}
+		return 1, nil
+	}
+	if got, err := run(t.Context(), s, "test", stuck); got != 0 || !errors.Is(err, service.ErrUnavailable) {
+		t.Errorf("run(stuck) = %d, %v, want 0 and ErrUnavailable", got, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := run(ctx, s, "test", stuck); !errors.Is(err, context.Canceled) || errors.Is(err, service.ErrUnavailable) {
+		t.Errorf("run(ended context) = %v, want the context's error", err)
+	}
+	close(release)
+	<-released
+	<-released
+}
+
+func TestAPanicReachesTheCaller(t *testing.T) {
+	s := &Store{dialect: postgres(), timeout: time.Minute}
+	defer func() {
+		if got := recover(); got != "mistake" {
+			t.Errorf("recovered %v, want the panic of the operation", got)
+		}
+	}()
+	_, _ = run(t.Context(), s, "test", func(context.Context) (int, error) { panic("mistake") })
+	t.Error("run returned, want a panic")
+}

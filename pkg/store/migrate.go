@@ -1,0 +1,177 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"darktower.example/global-controller/migrations"
+)
+
+// How replicas that start together take turns: each looks once a period, for at most that many periods.
+const (
+	schemaLockPeriod  = 1 // in seconds
+	schemaLockPeriods = 60
+)
+
+// MigrationState is one migration and when it was applied; AppliedAt is zero while it is pending.
+type MigrationState struct {
+	Version   int64
+	Name      string
+	AppliedAt time.Time
+}
+
+// Migrate brings the schema at url up to date; it returns [service.ErrUnavailable] (wrapped) when the database is down.
+// Replicas that start together take turns.
+func Migrate(ctx context.Context, url string, logger log.Logger) error {
+	return migrating(ctx, url, func(p *goose.Provider) error {
+		done, err := p.Up(ctx)
+		logMigrations(logger, done)
+		return err
+	})
+}
+
+// MigrateDown takes the schema back to version; 0 leaves nothing of it. The data goes with it.
+func MigrateDown(ctx context.Context, url string, version int64, logger log.Logger) error {
+	return migrating(ctx, url, func(p *goose.Provider) error {
+		done, err := p.DownTo(ctx, version)
+		logMigrations(logger, done)
+		return err
+	})
+}
+
+// MigrationStatus lists the migrations in their order.
+func MigrationStatus(ctx context.Context, url string) (states []MigrationState, err error) {
+	err = migrating(ctx, url, func(p *goose.Provider) error {
+		found, err := p.Status(ctx)
+		for _, m := range found {
+			states = append(states, MigrationState{Version: m.Source.Version, Name: filepath.Base(m.Source.Path), AppliedAt: m.AppliedAt})
+		}
+		return err
+	})
+	return states, err
+}
+
+// Migrate brings the store's schema up to date, as the function of that name does.
+func (s *Store) Migrate(ctx context.Context) error { return Migrate(ctx, s.url, log.NewNopLogger()) }
+
+func logMigrations(logger log.Logger, done []*goose.MigrationResult) {
+	for _, m := range done {
+		_ = level.Info(logger).Log("msg", "migrated", "direction", m.Direction, "version", m.Source.Version, "took", m.Duration)
+	}
+}
+
+// migrating lets work at the schema over connections of its own, which are not bounded as those for heartbeats are: an
+// index may take minutes to build.
+func migrating(ctx context.Context, url string, work func(*goose.Provider) error) error {
+	name, kind, db, lockFile, err := openSchema(url)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	translate := map[string]func(error) error{"postgres": translatePostgres, "sqlite": translateSQLite}[name]
+	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
+	if name == "postgres" {
+		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(schemaLockPeriod, schemaLockPeriods))
+		if err != nil {
+			return fmt.Errorf("lock the schema: %w", err)
+		}
+		options = append(options, goose.WithSessionLocker(locker))
+	} else {
+		unlock, err := lockSchemaFile(ctx, lockFile)
+		if err != nil {
+			return fmt.Errorf("lock the schema: %w", err)
+		}
+		defer unlock()
+	}
+	files, err := fs.Sub(migrations.FS, name)
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	provider, err := goose.NewProvider(kind, db, files, options...)
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	if err := work(provider); err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("migrate: %w", ctx.Err())
+		}
+		return fmt.Errorf("migrate: %w", translate(root(err)))
+	}
+	return nil
+}
+
+// root is the error at the end of the chain: those around it quote the statement that failed.
+func root(err error) error {
+	for {
+		var next error
+		if many, ok := err.(interface{ Unwrap() []error }); ok && len(many.Unwrap()) > 0 {
+			next = many.Unwrap()[0]
+		} else {
+			next = errors.Unwrap(err)
+		}
+		if next == nil {
+			return err
+		}
+		err = next
+	}
+}
+
+func openSchema(url string) (name string, kind goose.Dialect, db *sql.DB, lockFile string, err error) {
+	if address, isSQLite := strings.CutPrefix(url, sqliteScheme); isSQLite {
+		path, err := sqlitePath(address)
+		if err != nil {
+			return "", "", nil, "", err
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return "", "", nil, "", fmt.Errorf("make the folder of the database: %w", err)
+		}
+		db, err := sql.Open("sqlite", sqliteSource(path, defaultTimeout))
+		if err != nil {
+			return "", "", nil, "", fmt.Errorf("open the database: %w", err)
+		}
+		db.SetMaxOpenConns(1)
+		return "sqlite", goose.DialectSQLite3, db, path + ".migrate", nil
+	}
+	connector, err := postgresConnector(url, map[string]string{"lock_timeout": "4000"})
+	if err != nil {
+		return "", "", nil, "", err
+	}
+	return "postgres", goose.DialectPostgres, sql.OpenDB(connector), "", nil
+}
+
+// lockSchemaFile keeps other processes from migrating the same database; the lock ends with the process at the latest.
+func lockSchemaFile(ctx context.Context, path string) (unlock func(), err error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // The path is the operator's setting.
+	if err != nil {
+		return nil, err
+	}
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { _ = file.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			return nil, errors.Join(err, file.Close())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), file.Close())
+		case <-look.C:
+		}
+	}
+}

@@ -1,0 +1,115 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"darktower.example/global-controller/service"
+)
+
+// outcome is how one operation ended.
+type outcome[T any] struct {
+	value    T
+	err      error
+	panicked any
+}
+
+// errAbandoned stands for what an operation would have said, had it ended in time.
+var errAbandoned = errors.New("operation abandoned")
+
+// run does one operation within the store's bound and reports it. The caller's own end is told from ours: only ours is
+// the store's fault.
+func run[T any](ctx context.Context, s *Store, operation string, work func(context.Context) (T, error)) (T, error) {
+	began := time.Now()
+	value, err := bounded(ctx, s, operation, work)
+	if s.onQuery != nil {
+		status := "ok"
+		if err != nil && !errors.Is(err, service.ErrNotRegistered) {
+			status = "error"
+		}
+		s.onQuery(operation, status, time.Since(began))
+	}
+	return value, err
+}
+
+// bounded runs work beside its caller: a driver that waits for a server which has stopped answering does not look at
+// its context, so after a tenth of the bound's grace the caller goes on without it. The connection's read deadline
+// ends what was left behind.
+func bounded[T any](ctx context.Context, s *Store, operation string, work func(context.Context) (T, error)) (none T, _ error) {
+	grace := s.timeout / 10
+	own, cancel := context.WithTimeout(ctx, s.timeout-grace)
+	done := make(chan outcome[T], 1)
+	go func() {
+		defer cancel()
+		var ended outcome[T]
+		// Deferred, so that a panic travels to the caller, where the transport catches it.
+		defer func() {
+			ended.panicked = recover()
+			done <- ended
+		}()
+		if ended.value, ended.err = work(own); ended.err != nil && s.dialect.retryable(ended.err) {
+			ended.value, ended.err = work(own)
+		}
+	}()
+	var ended outcome[T]
+	select {
+	case ended = <-done:
+	case <-own.Done():
+		select {
+		case ended = <-done:
+		case <-time.After(grace):
+			ended.err = errAbandoned
+		}
+	}
+	switch {
+	case ended.panicked != nil:
+		panic(ended.panicked)
+	case ended.err == nil:
+		return ended.value, nil
+	case errors.Is(ended.err, service.ErrNotRegistered):
+		return none, ended.err
+	case ctx.Err() != nil:
+		return none, fmt.Errorf("%s: %w", operation, ctx.Err())
+	case errors.Is(own.Err(), context.DeadlineExceeded):
+		return none, unavailable("no answer within " + s.timeout.String())
+	default:
+		return none, s.dialect.translate(ended.err)
+	}
+}
+
+// transact runs one operation in one transaction, which it commits when the operation succeeds.
+func transact[T any](ctx context.Context, s *Store, operation string, work func(context.Context, *sqlx.Tx) (T, error)) (T, error) {
+	return run(ctx, s, operation, func(ctx context.Context) (none T, _ error) {
+		tx, err := s.write.BeginTxx(ctx, nil)
+		if err != nil {
+			return none, err
+		}
+		value, err := work(ctx, tx)
+		if err != nil {
+			// The operation's error says more than that of a rollback, which fails when the connection is gone.
+			_ = tx.Rollback()
+			return none, err
+		}
+		return value, tx.Commit()
+	})
+}
+
+// now reads the database's clock.
+func (s *Store) now(ctx context.Context, tx *sqlx.Tx) (time.Time, error) {
+	var now dbTime
+	err := tx.GetContext(ctx, &now, "SELECT "+s.dialect.now)
+	return now.Time, err
+}
+
+// Ping tells whether the store answers.
+func (s *Store) Ping(ctx context.Context) error {
+	_, err := run(ctx, s, "ping", func(ctx context.Context) (struct{}, error) {
+		var one int
+		return struct{}{}, s.read.GetContext(ctx, &one, "SELECT 1")
+	})
+	return err
+}

@@ -1,0 +1,219 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lib/pq"
+
+	"darktower.example/global-controller/internal/testpg"
+	"darktower.example/global-controller/service"
+)
+
+func (s *Store) fill(t *testing.T, controllers int) {
+	t.Helper()
+	s.exec(t, `INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants, health_status, reported_status)
+		SELECT 'mc-' || n, 'eu', 'http://mc', 'http://mc', 10, 100, 'healthy', 'healthy' FROM generate_series(1, ?::int) AS n`, controllers)
+}
+
+func TestPostgresSettings(t *testing.T) {
+	t.Parallel()
+	url := testpg.URL(t)
+	for _, tc := range []struct {
+		url  string
+		want map[string]string
+	}{
+		{url, map[string]string{"statement_timeout": "5s", "lock_timeout": "4s", "idle_in_transaction_session_timeout": "10s", "TimeZone": "UTC"}},
+		{url + "&statement_timeout=7000&timezone=Europe/Berlin", map[string]string{"statement_timeout": "7s", "TimeZone": "Europe/Berlin"}},
+	} {
+		s := unmigrated(t, Config{URL: tc.url})
+		for setting, want := range tc.want {
+			var got string
+			if err := s.read.GetContext(t.Context(), &got, "SHOW "+setting); err != nil || got != want {
+				t.Errorf("%s = %q, %v, want %q", setting, got, err, want)
+			}
+		}
+	}
+}
+
+// TestPostgresParameters sends what statements send, in the mode that saves a round trip.
+func TestPostgresParameters(t *testing.T) {
+	t.Parallel()
+	s := unmigrated(t, Config{URL: testpg.URL(t)})
+	at := time.Date(2026, 2, 3, 4, 5, 6, 789012000, time.UTC)
+	var got struct {
+		Texts   pq.StringArray `db:"texts"`
+		Numbers pq.Int64Array  `db:"numbers"`
+		At      dbTime         `db:"at"`
+		Nothing *float64       `db:"nothing"`
+		Share   float64        `db:"share"`
+	}
+	err := s.write.GetContext(t.Context(), &got, `SELECT $1::text[] AS texts, $2::bigint[] AS numbers, $3::timestamptz AS at, $4::double precision AS nothing, $5::double precision AS share`,
+		[]string{"a,b", `c"d`}, []int64{1, -2}, at, nil, 0.1)
+	if err != nil {
+		t.Fatalf("select: %v", err)
+	}
+	if fmt.Sprint(got.Texts, got.Numbers) != `[a,b c"d] [1 -2]` || !got.At.Equal(at) || got.Nothing != nil || got.Share != 0.1 {
+		t.Errorf("got %+v, want what was sent", got)
+	}
+}
+
+func TestPostgresIndexesLeaveHeartbeatsAlone(t *testing.T) {
+	t.Parallel()
+	s := open(t, testpg.URL(t))
+	var columns []string
+	// The columns of the key and those of the predicate.
+	if err := s.read.SelectContext(t.Context(), &columns, `SELECT a.attname FROM pg_index AS i JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+		AND d.refobjid = i.indrelid AND d.refobjsubid > 0 JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = d.refobjsubid
+		WHERE i.indrelid = 'meeting_controllers'::regclass
+		UNION ALL SELECT a.attname FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey) WHERE i.indrelid = 'meeting_controllers'::regclass`); err != nil {
+		t.Fatalf("read indexes: %v", err)
+	}
+	wantNoHeartbeatColumns(t, columns)
+}
+
+// TestPostgresHeartbeatsAreHeapOnly is what keeps a fleet's heartbeats from bloating the indexes.
+func TestPostgresHeartbeatsAreHeapOnly(t *testing.T) {
+	t.Parallel()
+	const controllers, beats = 200, 50
+	url := testpg.URL(t)
+	s := open(t, url)
+	s.fill(t, controllers)
+	var all sync.WaitGroup
+	for worker := range 8 {
+		all.Go(func() {
+			for i := range beats {
+				for n := worker; n < controllers; n += 8 {
+					h := service.HeartbeatWrite{ControllerID: fmt.Sprint("mc-", n+1), CurrentMeetings: int64(i), Reported: service.HealthHealthy}
+					if _, err := s.Heartbeat(t.Context(), h); err != nil {
+						t.Errorf("Heartbeat() = %v", err)
+						return
+					}
+				}
+			}
+		})
+	}
+	all.Wait()
+	// A connection that ends reports its share at once, an idle one takes its time.
+	if err := s.Close(); err != nil {
+		t.Fatalf("Close() = %v", err)
+	}
+	s = unmigrated(t, Config{URL: url})
+	var stats struct {
+		Updates int `db:"n_tup_upd"`
+		HOT     int `db:"n_tup_hot_upd"`
+	}
+	for deadline := time.Now().Add(30 * time.Second); stats.Updates < controllers*beats; time.Sleep(50 * time.Millisecond) {
+		if err := s.read.GetContext(t.Context(), &stats, `SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'meeting_controllers'`); err != nil {
+			t.Fatalf("read statistics: %v", err)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("updates = %d, want %d", stats.Updates, controllers*beats)
+		}
+	}
+	t.Logf("%d of %d heartbeats were heap-only", stats.HOT, stats.Updates)
+	if stats.HOT*100 < stats.Updates*95 {
+		t.Errorf("heap-only = %d of %d, want at least 95 %%", stats.HOT, stats.Updates)
+	}
+}
+
+func TestPostgresHeartbeatUsesThePrimaryKey(t *testing.T) {
+	t.Parallel()
+	s := open(t, testpg.URL(t))
+	s.fill(t, 5000)
+	s.exec(t, `ANALYZE meeting_controllers`)
+	for name, tc := range map[string]struct {
+		statement string
+		values    []any
+	}{
+		"heartbeat": {heartbeatStatement, heartbeatValues(service.HeartbeatWrite{ControllerID: "mc-7", Reported: service.HealthHealthy})},
+		"register":  {registerStatement, []any{"mc-7", "eu", "http://mc", nil, 1, 1, "", ""}},
+	} {
+		var plan []string
+		if err := s.write.SelectContext(t.Context(), &plan, "EXPLAIN "+tc.statement, tc.values...); err != nil {
+			t.Fatalf("explain %s: %v", name, err)
+		}
+		text := strings.Join(plan, "\n")
+		if !strings.Contains(text, "meeting_controllers_pkey") || strings.Contains(text, "Seq Scan on meeting_controllers") {
+			t.Errorf("plan of %s:\n%s\nwant the primary key and no sequential scan", name, text)
+		}
+	}
+}
+
+func TestPostgresALockedTableIsAnOutage(t *testing.T) {
+	t.Parallel()
+	url := testpg.URL(t)
+	locker := open(t, url)
+	s := unmigrated(t, Config{URL: url, Timeout: time.Second})
+	tx, err := locker.write.BeginTxx(t.Context(), nil)
+	if err != nil {
+		t.Fatalf("begin: %v", err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(t.Context(), `LOCK TABLE meeting_controllers IN SHARE MODE`); err != nil {
+		t.Fatalf("lock: %v", err)
+	}
+	_, tick := s.Tick(t.Context(), service.SweepPolicy{Threshold: time.Second, Interval: time.Second, Tolerance: time.Second})
+	_, beat := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc", Reported: service.HealthHealthy})
+	for name, err := range map[string]error{"Tick": tick, "Heartbeat": beat} {
+		if !errors.Is(err, service.ErrUnavailable) {
+			t.Errorf("%s(table locked) = %v, want ErrUnavailable", name, err)
+		}
+	}
+}
+
+func TestPostgresAHeldPoolIsUnavailable(t *testing.T) {
+	t.Parallel()
+	s := unmigrated(t, Config{URL: testpg.URL(t), MaxConns: 1, Timeout: 300 * time.Millisecond})
+	tx, err := s.write.BeginTxx(t.Context(), nil)
+	if err != nil {
+		t.Fatalf("begin: %v", err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if err := s.Ping(t.Context()); !errors.Is(err, service.ErrUnavailable) {
+		t.Errorf("Ping(no connection left) = %v, want ErrUnavailable", err)
+	}
+}
+
+// TestPostgresOutages kills and freezes a server of its own under a store that stays open.
+func TestPostgresOutages(t *testing.T) {
+	t.Parallel()
+	cluster := testpg.NewCluster(t)
+	s := unmigrated(t, Config{URL: cluster.URL(), Timeout: time.Second})
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatalf("Migrate() = %v", err)
+	}
+	s.fill(t, 1)
+	beat := func() error {
+		_, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{ControllerID: "mc-1", Reported: service.HealthHealthy})
+		return err
+	}
+	if err := beat(); err != nil {
+		t.Fatalf("Heartbeat() = %v", err)
+	}
+	cluster.Kill()
+	if err := beat(); !errors.Is(err, service.ErrUnavailable) {
+		t.Errorf("Heartbeat(server killed) = %v, want ErrUnavailable", err)
+	}
+	cluster.Restart()
+	if err := beat(); err != nil {
+		t.Errorf("Heartbeat(server back) = %v, want nil", err)
+	}
+	cluster.Pause()
+	began := time.Now()
+	if err := beat(); !errors.Is(err, service.ErrUnavailable) {
+		t.Errorf("Heartbeat(server frozen) = %v, want ErrUnavailable", err)
+	}
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("Heartbeat(server frozen) took %v, want about the bound of 1s", took)
+	}
+	cluster.Resume()
+	if err := beat(); err != nil {
+		t.Errorf("Heartbeat(server resumed) = %v, want nil", err)
+	}
+}

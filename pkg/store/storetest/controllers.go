@@ -1,0 +1,280 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"darktower.example/global-controller/service"
+)
+
+// varying are the parts of a change that depend on when a test ran.
+var varying = cmpopts.IgnoreFields(service.Transition{}, "At", "Silence")
+
+func testRegisterAndHeartbeat(t *testing.T, f Fixture) {
+	first := mustRegister(t, f.Store, "mc-1")
+	want := &service.Transition{
+		ControllerID: "mc-1", Region: "eu", To: service.HealthPending, Cause: service.CauseRegister, Actor: "client", Reason: "registered", Reported: service.HealthPending,
+	}
+	if diff := cmp.Diff(want, first, varying); diff != "" {
+		t.Errorf("first registration (-want +got):\n%s", diff)
+	}
+	if first != nil && (first.Silence != 0 || first.At.Location() != time.UTC || first.At.IsZero()) {
+		t.Errorf("first registration = %+v, want no silence and a time in UTC", first)
+	}
+	registered := mustGet(t, f.Store, "mc-1")
+	beat := mustBeat(t, f.Store, heartbeat("mc-1", service.HealthHealthy))
+	want = &service.Transition{
+		ControllerID: "mc-1", Region: "eu", From: service.HealthPending, To: service.HealthHealthy, Cause: service.CauseHeartbeat, Actor: "client",
+		Reason: "reported healthy", Reported: service.HealthHealthy,
+	}
+	if diff := cmp.Diff(want, beat.Transition, varying); diff != "" {
+		t.Errorf("first heartbeat (-want +got):\n%s", diff)
+	}
+	if again := mustBeat(t, f.Store, heartbeat("mc-1", service.HealthHealthy)); again.Transition != nil || again.At.Before(beat.At) {
+		t.Errorf("second heartbeat = %+v, want no change and no earlier time than %v", again, beat.At)
+	}
+	got, stored := mustGet(t, f.Store, "mc-1"), registered
+	stored.Health, stored.Facts.Reported = service.HealthHealthy, service.HealthHealthy
+	stored.CurrentMeetings, stored.CurrentParticipants = 3, 4
+	stored.LastHeartbeatAt, stored.UpdatedAt = got.LastHeartbeatAt, got.UpdatedAt
+	if diff := cmp.Diff(stored, got); diff != "" {
+		t.Errorf("after heartbeats (-want +got):\n%s", diff)
+	}
+	if got.LastHeartbeatAt.Before(beat.At) || got.UpdatedAt.Before(registered.UpdatedAt) {
+		t.Errorf("heard at %v, updated at %v, want neither earlier than before", got.LastHeartbeatAt, got.UpdatedAt)
+	}
+}
+
+func testRegisterAgain(t *testing.T, f Fixture) {
+	mustRegister(t, f.Store, "mc")
+	h := heartbeat("mc", service.HealthHealthy)
+	h.Usage = &service.Usage{CPUPercent: 12.3456789, MemoryPercent: 99.9}
+	mustBeat(t, f.Store, h)
+	f.Silence(t, "mc", 20*time.Second)
+	before := mustGet(t, f.Store, "mc")
+	renewed := registration("mc")
+	renewed.Region, renewed.GRPCEndpoint, renewed.WebTransportEndpoint, renewed.MaxMeetings, renewed.MaxParticipants = "us", "http://new", "https://wt", 20, 2147483647
+	change, err := f.Store.Register(t.Context(), renewed, "another")
+	if err != nil {
+		t.Fatalf("Register(again) = %v", err)
+	}
+	want := &service.Transition{
+		ControllerID: "mc", Region: "us", From: service.HealthHealthy, To: service.HealthPending, Cause: service.CauseRegister, Actor: "another",
+		Reason: "registered", Reported: service.HealthPending,
+	}
+	if diff := cmp.Diff(want, change, varying); diff != "" {
+		t.Errorf("registering again (-want +got):\n%s", diff)
+	}
+	if change != nil && (change.Silence < 19*time.Second || change.Silence > 40*time.Second) {
+		t.Errorf("silence = %v, want about 20s", change.Silence)
+	}
+	got, stored := mustGet(t, f.Store, "mc"), before
+	stored.Region, stored.GRPCEndpoint, stored.WebTransportEndpoint, stored.MaxMeetings, stored.MaxParticipants = "us", "http://new", "https://wt", 20, 2147483647
+	stored.Health, stored.Facts.Reported = service.HealthPending, service.HealthPending
+	stored.LastHeartbeatAt, stored.UpdatedAt = got.LastHeartbeatAt, got.UpdatedAt
+	if diff := cmp.Diff(stored, got); diff != "" {
+		t.Errorf("after registering again (-want +got):\n%s", diff)
+	}
+	if !got.LastHeartbeatAt.After(before.LastHeartbeatAt) {
+		t.Errorf("heard at %v, want later than %v", got.LastHeartbeatAt, before.LastHeartbeatAt)
+	}
+}
+
+func testFastHeartbeatKeepsUsage(t *testing.T, f Fixture) {
+	mustRegister(t, f.Store, "mc")
+	if c := mustGet(t, f.Store, "mc"); c.CPUUsagePercent != nil || c.MemoryUsagePercent != nil {
+		t.Errorf("usage before any heartbeat = %v, %v, want none", c.CPUUsagePercent, c.MemoryUsagePercent)
+	}
+	h := heartbeat("mc", service.HealthDegraded)
+	h.Usage = &service.Usage{CPUPercent: 0, MemoryPercent: 33.125}
+	mustBeat(t, f.Store, h)
+	mustBeat(t, f.Store, heartbeat("mc", service.HealthDegraded))
+	zero, third := 0.0, 33.125
+	c := mustGet(t, f.Store, "mc")
+	if diff := cmp.Diff([]*float64{&zero, &third}, []*float64{c.CPUUsagePercent, c.MemoryUsagePercent}); diff != "" {
+		t.Errorf("usage (-want +got):\n%s", diff)
+	}
+}
+
+func testUnknownControllers(t *testing.T, f Fixture) {
+	if _, err := f.Store.Heartbeat(t.Context(), heartbeat("x", service.HealthHealthy)); !errors.Is(err, service.ErrNotRegistered) {
+		t.Errorf("Heartbeat(unknown) = %v, want ErrNotRegistered", err)
+	}
+	if _, err := f.Store.Controller(t.Context(), "x"); !errors.Is(err, service.ErrNotRegistered) {
+		t.Errorf("Controller(unknown) = %v, want ErrNotRegistered", err)
+	}
+	mustRegister(t, f.Store, "mc")
+	for id, want := range map[string]bool{"x": false, "mc": true, "MC": false} {
+		if got, err := f.Store.Known(t.Context(), id); err != nil || got != want {
+			t.Errorf("Known(%s) = %v, %v, want %v", id, got, err, want)
+		}
+	}
+}
+
+func testDrainIsNotUndone(t *testing.T, f Fixture) {
+	mustRegister(t, f.Store, "mc")
+	f.Drain(t, "mc")
+	if beat := mustBeat(t, f.Store, heartbeat("mc", service.HealthHealthy)); beat.Transition != nil {
+		t.Errorf("a heartbeat changed the state: %+v", beat.Transition)
+	}
+	if change := mustRegister(t, f.Store, "mc"); change != nil {
+		t.Errorf("registering again changed the state: %+v", change)
+	}
+	want := service.Facts{OperatorDraining: true, Reported: service.HealthPending}
+	if got := mustGet(t, f.Store, "mc"); got.Health != service.HealthDraining || got.Facts != want {
+		t.Errorf("state = %s by %+v, want draining by %+v", got.Health, got.Facts, want)
+	}
+}
+
+func testHeartbeatClearsStaleness(t *testing.T, f Fixture) {
+	for name, hear := range map[string]func(id string) *service.Transition{
+		"heard": func(id string) *service.Transition {
+			return mustBeat(t, f.Store, heartbeat(id, service.HealthHealthy)).Transition
+		},
+		"registered": func(id string) *service.Transition { return mustRegister(t, f.Store, id) },
+	} {
+		mustRegister(t, f.Store, name)
+		f.Silence(t, name, hour)
+		f.Checker(t, 0, hour, hour)
+		mustTick(t, f.Store, policy)
+		if c := mustGet(t, f.Store, name); c.Health != service.HealthUnhealthy || !c.Facts.Stale {
+			t.Fatalf("%s = %s, stale %v, want unhealthy and stale", name, c.Health, c.Facts.Stale)
+		}
+		change := hear(name)
+		if change == nil || change.From != service.HealthUnhealthy || change.Silence < 59*time.Minute {
+			t.Errorf("%s: change = %+v, want one from unhealthy after an hour", name, change)
+		}
+		if c := mustGet(t, f.Store, name); c.Facts.Stale || c.Health == service.HealthUnhealthy {
+			t.Errorf("%s = %s, stale %v, want neither unhealthy nor stale", name, c.Health, c.Facts.Stale)
+		}
+	}
+}
+
+func testListing(t *testing.T, f Fixture) {
+	for _, id := range []string{"b", "a", "_", "B", "-", "a-1", "a1", "aB"} {
+		mustRegister(t, f.Store, id)
+	}
+	mustBeat(t, f.Store, heartbeat("b", service.HealthDegraded))
+	for _, tc := range []struct {
+		filter service.ControllerFilter
+		want   []string
+	}{
+		{service.ControllerFilter{Limit: 10}, []string{"-", "B", "_", "a", "a-1", "a1", "aB", "b"}},
+		{service.ControllerFilter{Limit: 2, AfterID: "B"}, []string{"_", "a"}},
+		{service.ControllerFilter{Limit: 2, AfterID: "Z"}, []string{"_", "a"}},
+		{service.ControllerFilter{Limit: 2, AfterID: "b"}, []string{}},
+		{service.ControllerFilter{Limit: 10, Health: service.HealthDegraded, Region: "eu"}, []string{"b"}},
+		{service.ControllerFilter{Limit: 1, Health: service.HealthPending, AfterID: "_"}, []string{"a"}},
+		{service.ControllerFilter{Limit: 10, Region: "us"}, []string{}},
+	} {
+		found, err := f.Store.Controllers(t.Context(), tc.filter)
+		if err != nil {
+			t.Fatalf("Controllers(%+v) = %v", tc.filter, err)
+		}
+		got := []string{}
+		for _, c := range found {
+			got = append(got, c.ControllerID)
+		}
+		if diff := cmp.Diff(tc.want, got); diff != "" {
+			t.Errorf("Controllers(%+v) (-want +got):\n%s", tc.filter, diff)
+		}
+	}
+	found, err := f.Store.Controllers(t.Context(), service.ControllerFilter{AfterID: "aB", Limit: 1})
+	if diff := cmp.Diff([]service.Controller{mustGet(t, f.Store, "b")}, found); err != nil || diff != "" {
+		t.Errorf("listed %v, and got by id (-want +got):\n%s", err, diff)
+	}
+}
+
+func testSummary(t *testing.T, f Fixture) {
+	if summary, err := f.Store.Summary(t.Context()); err != nil || len(summary) != 0 {
+		t.Errorf("Summary(no controllers) = %v, %v, want nothing", summary, err)
+	}
+	for _, id := range []string{"a", "b", "c"} {
+		mustRegister(t, f.Store, id)
+	}
+	elsewhere := registration("d")
+	elsewhere.Region, elsewhere.MaxMeetings = "us", 2147483647
+	if _, err := f.Store.Register(t.Context(), elsewhere, "client"); err != nil {
+		t.Fatalf("Register() = %v", err)
+	}
+	mustBeat(t, f.Store, heartbeat("a", service.HealthDegraded))
+	got, err := f.Store.Summary(t.Context())
+	want := []service.RegionSummary{
+		{Region: "eu", Health: service.HealthDegraded, Controllers: 1, MaxMeetings: 10, CurrentMeetings: 3},
+		{Region: "eu", Health: service.HealthPending, Controllers: 2, MaxMeetings: 20},
+		{Region: "us", Health: service.HealthPending, Controllers: 1, MaxMeetings: 2147483647},
+	}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("Summary() = %v, (-want +got):\n%s", err, diff)
+	}
+}
+
+func testHistory(t *testing.T, f Fixture) {
+	var want []service.Transition
+	took := func(change *service.Transition) {
+		if change != nil {
+			stored := *change
+			stored.Silence = stored.Silence.Truncate(time.Millisecond)
+			want = append(want, stored)
+		}
+	}
+	took(mustRegister(t, f.Store, "mc"))
+	for _, health := range []service.HealthStatus{service.HealthHealthy, service.HealthHealthy, service.HealthDegraded, service.HealthDraining, service.HealthUnhealthy} {
+		took(mustBeat(t, f.Store, heartbeat("mc", health)).Transition)
+	}
+	took(mustRegister(t, f.Store, "mc"))
+	took(mustRegister(t, f.Store, "mc"))
+	f.Silence(t, "mc", hour)
+	f.Checker(t, 0, hour, hour)
+	for _, change := range mustTick(t, f.Store, policy).Transitions {
+		took(&change)
+	}
+	if len(want) != 7 {
+		t.Errorf("changes = %d, want 7", len(want))
+	}
+	if diff := cmp.Diff(want, f.History(t)); diff != "" {
+		t.Errorf("history (-returned +stored):\n%s", diff)
+	}
+}
+
+// everything calls each operation once.
+func everything(ctx context.Context, s Store) map[string]error {
+	errs := map[string]error{}
+	_, errs["Register"] = s.Register(ctx, registration("mc"), "client")
+	_, errs["Heartbeat"] = s.Heartbeat(ctx, heartbeat("mc", service.HealthHealthy))
+	_, errs["Known"] = s.Known(ctx, "mc")
+	_, errs["Controller"] = s.Controller(ctx, "mc")
+	_, errs["Controllers"] = s.Controllers(ctx, service.ControllerFilter{Limit: 1})
+	_, errs["Tick"] = s.Tick(ctx, policy)
+	_, errs["Summary"] = s.Summary(ctx)
+	return errs
+}
+
+func testEndedContext(t *testing.T, f Fixture) {
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	late, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer cancel()
+	for _, tc := range []struct {
+		ctx  context.Context
+		want error
+	}{{canceled, context.Canceled}, {late, context.DeadlineExceeded}} {
+		for operation, err := range everything(tc.ctx, f.Store) {
+			if !errors.Is(err, tc.want) || errors.Is(err, service.ErrUnavailable) {
+				t.Errorf("%s = %v, want %v", operation, err, tc.want)
+			}
+		}
+	}
+}
+
+func testClosedStore(t *testing.T, f Fixture) {
+	f.Close(t)
+	for operation, err := range everything(t.Context(), f.Store) {
+		wantUnavailable(t, operation, err)
+	}
+}

@@ -1,0 +1,127 @@
+// Package storetest is what every implementation of the service's storage promises, as tests: PostgreSQL and SQLite run
+// them, and so may a fake.
+package storetest
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"darktower.example/global-controller/service"
+)
+
+// Store is all that the service, its health checker and its metrics need.
+type Store interface {
+	service.Store
+	service.Sweeper
+	service.Summarizer
+}
+
+// Fixture is an empty storage of one test, and hands that reach past the Store into it.
+type Fixture struct {
+	Store Store
+	// Replica opens the same storage once more, as another Global Controller does.
+	Replica func(t *testing.T) Store
+	// Close closes Store.
+	Close func(t *testing.T)
+	// Silence moves a controller's last heartbeat so that it lies by in the past, in the future when by is negative;
+	// an empty id stands for every controller.
+	Silence func(t *testing.T, controllerID string, by time.Duration)
+	// Checker sets how long ago the last beat, the begin of service and the last sweep were.
+	Checker func(t *testing.T, beat, serviceable, swept time.Duration)
+	// Drain sets the operator's intent, and the public state that follows.
+	Drain func(t *testing.T, controllerID string)
+	// History is every change of public state, the oldest first.
+	History func(t *testing.T) []service.Transition
+}
+
+// Run runs the suite; open is called once a test, from parallel tests.
+func Run(t *testing.T, open func(t *testing.T) Fixture) {
+	for _, tc := range []struct {
+		name string
+		test func(t *testing.T, f Fixture)
+	}{
+		{"RegisterAndHeartbeat", testRegisterAndHeartbeat},
+		{"RegisterAgainKeepsLoadAndCreation", testRegisterAgain},
+		{"FastHeartbeatKeepsUsage", testFastHeartbeatKeepsUsage},
+		{"UnknownControllers", testUnknownControllers},
+		{"AnOperatorsDrainIsNotUndone", testDrainIsNotUndone},
+		{"AHeartbeatClearsStaleness", testHeartbeatClearsStaleness},
+		{"ListingIsBytewiseAndPaged", testListing},
+		{"Summary", testSummary},
+		{"HistoryTellsEveryChange", testHistory},
+		{"AnEndedContext", testEndedContext},
+		{"AClosedStoreIsUnavailable", testClosedStore},
+		{"ConcurrentFirstRegistrationsAreOneChange", testConcurrentFirstRegistrations},
+		{"ConcurrentWritersLeaveAnUnbrokenHistory", testUnbrokenHistory},
+		{"TheFirstTickHolds", testFirstTickHolds},
+		{"ASweepMarksTheSilentAndNobodyElse", testSweepMarksTheSilent},
+		{"ASweepThatChangesNothingWritesNothing", testSweepChangesNothing},
+		{"AManifoldSilenceIsOneSweep", testManifoldSilence},
+		{"AGapIsWaitedOut", testGapIsWaitedOut},
+		{"NoGapWithinTheTolerance", testNoGapWithinTolerance},
+		{"SweepsAreAnIntervalApart", testSweepInterval},
+		{"OneSweepAcrossReplicas", testOneSweepAcrossReplicas},
+		{"ABeatingControllerIsNeverMarkedAndASilentOneIs", testSafetyAndLiveness},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			tc.test(t, open(t))
+		})
+	}
+}
+
+// hour stands for long enough that nothing of it is left over.
+const hour = time.Hour
+
+func registration(id string) service.Registration {
+	return service.Registration{ControllerID: id, Region: "eu", GRPCEndpoint: "http://" + strings.ToLower(id), MaxMeetings: 10, MaxParticipants: 100}
+}
+
+func heartbeat(id string, health service.HealthStatus) service.HeartbeatWrite {
+	return service.HeartbeatWrite{ControllerID: id, CurrentMeetings: 3, CurrentParticipants: 4, Reported: health, Actor: "client"}
+}
+
+func mustRegister(t *testing.T, s Store, id string) *service.Transition {
+	t.Helper()
+	transition, err := s.Register(t.Context(), registration(id), "client")
+	if err != nil {
+		t.Fatalf("Register(%s) = %v", id, err)
+	}
+	return transition
+}
+
+func mustBeat(t *testing.T, s Store, h service.HeartbeatWrite) service.HeartbeatResult {
+	t.Helper()
+	result, err := s.Heartbeat(t.Context(), h)
+	if err != nil {
+		t.Fatalf("Heartbeat(%s) = %v", h.ControllerID, err)
+	}
+	return result
+}
+
+func mustGet(t *testing.T, s Store, id string) service.Controller {
+	t.Helper()
+	c, err := s.Controller(t.Context(), id)
+	if err != nil {
+		t.Fatalf("Controller(%s) = %v", id, err)
+	}
+	return c
+}
+
+func mustTick(t *testing.T, s Store, policy service.SweepPolicy) service.SweepResult {
+	t.Helper()
+	result, err := s.Tick(t.Context(), policy)
+	if err != nil {
+		t.Fatalf("Tick() = %v", err)
+	}
+	return result
+}
+
+func wantUnavailable(t *testing.T, what string, err error) {
+	t.Helper()
+	if !errors.Is(err, service.ErrUnavailable) {
+		t.Errorf("%s = %v, want ErrUnavailable", what, err)
+	}
+}

@@ -1,0 +1,256 @@
+package storetest
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"darktower.example/global-controller/service"
+)
+
+var policy = service.SweepPolicy{Threshold: 30 * time.Second, Interval: 5 * time.Second, Tolerance: 4 * time.Second, Actor: "gc-1"}
+
+func testFirstTickHolds(t *testing.T, f Fixture) {
+	mustRegister(t, f.Store, "mc")
+	f.Silence(t, "mc", hour)
+	if got := mustTick(t, f.Store, policy); !got.Gap || !got.Hold || !got.Swept || len(got.Transitions) != 0 {
+		t.Errorf("first tick = %+v, want a gap and a hold", got)
+	}
+	got := mustTick(t, f.Store, policy)
+	if got.Gap || !got.Hold || got.Swept || got.NextIn <= 0 || got.NextIn > policy.Interval {
+		t.Errorf("second tick = %+v, want a hold, and the next sweep within an interval", got)
+	}
+}
+
+func testSweepMarksTheSilent(t *testing.T, f Fixture) {
+	for _, id := range []string{"silent", "alive", "Silent", "drained", "draining", "future", "ahead"} {
+		mustRegister(t, f.Store, id)
+		mustBeat(t, f.Store, heartbeat(id, service.HealthHealthy))
+	}
+	mustBeat(t, f.Store, heartbeat("draining", service.HealthDraining))
+	f.Drain(t, "drained")
+	recorded := len(f.History(t))
+	for id, by := range map[string]time.Duration{
+		"alive": 20 * time.Second, "silent": 31 * time.Second, "Silent": hour, "drained": hour, "draining": hour, "future": -hour, "ahead": -20 * time.Second,
+	} {
+		f.Silence(t, id, by)
+	}
+	f.Checker(t, 0, hour, hour)
+	got := mustTick(t, f.Store, policy)
+	if got.Hold || got.Gap || !got.Swept || got.NextIn <= 0 {
+		t.Errorf("tick = %+v, want a sweep", got)
+	}
+	change := service.Transition{Region: "eu", From: service.HealthHealthy, To: service.HealthUnhealthy, Cause: service.CauseStale, Actor: "gc-1", Reported: service.HealthHealthy}
+	want := []service.Transition{change, change, change}
+	for i, id := range []string{"Silent", "future", "silent"} {
+		want[i].ControllerID = id
+	}
+	ignoreReason := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Reason" }, cmp.Ignore())
+	if diff := cmp.Diff(want, got.Transitions, varying, ignoreReason); diff != "" {
+		t.Fatalf("changes (-want +got):\n%s", diff)
+	}
+	if last := got.Transitions[2]; last.Silence < 31*time.Second || last.Silence > 60*time.Second || last.Reason != "no heartbeat for "+last.Silence.Round(time.Second).String() {
+		t.Errorf("silence = %v, reason = %q, want at least 31s and the reason to say so", last.Silence, last.Reason)
+	}
+	if n := len(f.History(t)) - recorded; n != 3 {
+		t.Errorf("recorded = %d changes, want 3", n)
+	}
+	for id, want := range map[string]service.Controller{
+		"alive": {Health: service.HealthHealthy}, "ahead": {Health: service.HealthHealthy},
+		"silent": {Health: service.HealthUnhealthy, Facts: service.Facts{Stale: true}}, "future": {Health: service.HealthUnhealthy, Facts: service.Facts{Stale: true}},
+		"drained": {Health: service.HealthDraining, Facts: service.Facts{Stale: true}}, "draining": {Health: service.HealthDraining, Facts: service.Facts{Stale: true}},
+	} {
+		if c := mustGet(t, f.Store, id); c.Health != want.Health || c.Facts.Stale != want.Facts.Stale {
+			t.Errorf("%s = %s, stale %v, want %s, %v", id, c.Health, c.Facts.Stale, want.Health, want.Facts.Stale)
+		}
+	}
+}
+
+func testSweepChangesNothing(t *testing.T, f Fixture) {
+	mustRegister(t, f.Store, "silent")
+	mustRegister(t, f.Store, "alive")
+	f.Silence(t, "silent", hour)
+	f.Checker(t, 0, hour, hour)
+	mustTick(t, f.Store, policy)
+	before := []service.Controller{mustGet(t, f.Store, "silent"), mustGet(t, f.Store, "alive")}
+	f.Checker(t, 0, hour, hour)
+	if got := mustTick(t, f.Store, policy); !got.Swept || got.Hold || len(got.Transitions) != 0 {
+		t.Errorf("tick = %+v, want a sweep without a change", got)
+	}
+	if diff := cmp.Diff(before, []service.Controller{mustGet(t, f.Store, "silent"), mustGet(t, f.Store, "alive")}); diff != "" {
+		t.Errorf("the sweep wrote (-before +after):\n%s", diff)
+	}
+}
+
+// testManifoldSilence marks more controllers than fit into one statement.
+func testManifoldSilence(t *testing.T, f Fixture) {
+	var want []string
+	for i := range 520 {
+		id := fmt.Sprintf("mc-%04d", i)
+		mustRegister(t, f.Store, id)
+		want = append(want, id)
+	}
+	f.Silence(t, "", hour)
+	f.Checker(t, 0, hour, hour)
+	got := []string{}
+	for _, change := range mustTick(t, f.Store, policy).Transitions {
+		got = append(got, change.ControllerID)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("changed (-want +got):\n%s", diff)
+	}
+}
+
+func testGapIsWaitedOut(t *testing.T, f Fixture) {
+	mustRegister(t, f.Store, "mc")
+	mustTick(t, f.Store, policy)
+	f.Silence(t, "mc", hour)
+	for name, beat := range map[string]time.Duration{"outage": policy.Tolerance + time.Second, "a clock that was set back": -policy.Tolerance - 5*time.Second} {
+		f.Checker(t, beat, hour, hour)
+		if got := mustTick(t, f.Store, policy); !got.Gap || !got.Hold || len(got.Transitions) != 0 {
+			t.Errorf("tick after %s = %+v, want a hold", name, got)
+		}
+		// All but a second of the threshold is over, and then all of it.
+		f.Checker(t, 0, policy.Threshold-time.Second, hour)
+		if got := mustTick(t, f.Store, policy); got.Gap || !got.Hold || len(got.Transitions) != 0 {
+			t.Errorf("tick before a threshold has passed since %s = %+v, want a hold", name, got)
+		}
+	}
+	f.Checker(t, 0, policy.Threshold, hour)
+	if got := mustTick(t, f.Store, policy); got.Hold || len(got.Transitions) != 1 {
+		t.Errorf("tick after a threshold = %+v, want one change", got)
+	}
+}
+
+func testNoGapWithinTolerance(t *testing.T, f Fixture) {
+	mustTick(t, f.Store, policy)
+	for _, beat := range []time.Duration{policy.Tolerance - 2*time.Second, -policy.Tolerance + 2*time.Second} {
+		f.Checker(t, beat, hour, 0)
+		if got := mustTick(t, f.Store, policy); got.Gap || got.Hold {
+			t.Errorf("tick with a beat %v ago = %+v, want neither gap nor hold", beat, got)
+		}
+	}
+}
+
+func testSweepInterval(t *testing.T, f Fixture) {
+	mustTick(t, f.Store, policy)
+	for _, tc := range []struct {
+		swept time.Duration
+		want  bool
+	}{{0, false}, {policy.Interval - 2*time.Second, false}, {policy.Interval - 200*time.Millisecond, true}, {hour, true}, {-hour, true}} {
+		f.Checker(t, 0, hour, tc.swept)
+		got := mustTick(t, f.Store, policy)
+		if got.Swept != tc.want {
+			t.Errorf("swept %v ago: swept now = %v, want %v", tc.swept, got.Swept, tc.want)
+		}
+		if limit := policy.Interval - tc.swept; !tc.want && (got.NextIn <= 0 || got.NextIn > limit) {
+			t.Errorf("swept %v ago: next in %v, want at most %v", tc.swept, got.NextIn, limit)
+		}
+	}
+}
+
+func testOneSweepAcrossReplicas(t *testing.T, f Fixture) {
+	mustRegister(t, f.Store, "mc")
+	mustTick(t, f.Store, policy)
+	f.Silence(t, "mc", hour)
+	f.Checker(t, 0, hour, hour)
+	var (
+		mu             sync.Mutex
+		swept, changed int
+		all            sync.WaitGroup
+	)
+	for range 6 {
+		replica := f.Replica(t)
+		all.Go(func() {
+			result, err := replica.Tick(t.Context(), policy)
+			if err != nil {
+				t.Errorf("Tick() = %v", err)
+			}
+			if result.Gap || result.Hold || result.NextIn <= 0 {
+				t.Errorf("Tick() = %+v, want neither gap nor hold, and when the next is due", result)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			changed += len(result.Transitions)
+			if result.Swept {
+				swept++
+			}
+		})
+	}
+	all.Wait()
+	if swept != 1 || changed != 1 {
+		t.Errorf("sweeps, changes = %d, %d, want one of each", swept, changed)
+	}
+}
+
+// testSafetyAndLiveness lets two replicas sweep for real time while controllers beat and one stops.
+func testSafetyAndLiveness(t *testing.T, f Fixture) {
+	quick := service.SweepPolicy{Threshold: 2 * time.Second, Interval: 500 * time.Millisecond, Tolerance: time.Second, Actor: "gc"}
+	replicas := []Store{f.Store, f.Replica(t)}
+	alive := []string{"a", "b", "c", "d"}
+	for _, id := range append(alive, "stops") {
+		mustRegister(t, f.Store, id)
+		mustBeat(t, f.Store, heartbeat(id, service.HealthHealthy))
+	}
+	stopped := mustBeat(t, f.Store, heartbeat("stops", service.HealthHealthy)).At
+	var (
+		all  sync.WaitGroup
+		mu   sync.Mutex
+		seen []service.Transition
+	)
+	done := make(chan struct{})
+	every := func(period time.Duration, do func()) {
+		all.Go(func() {
+			ticker := time.NewTicker(period)
+			defer ticker.Stop()
+			for {
+				do()
+				select {
+				case <-done:
+					return
+				case <-ticker.C:
+				}
+			}
+		})
+	}
+	for i, id := range alive {
+		every(200*time.Millisecond, func() {
+			if _, err := replicas[i%len(replicas)].Heartbeat(t.Context(), heartbeat(id, service.HealthHealthy)); err != nil {
+				t.Errorf("Heartbeat(%s) = %v", id, err)
+			}
+		})
+	}
+	marked := make(chan struct{}, 1)
+	for _, replica := range replicas {
+		every(100*time.Millisecond, func() {
+			result, err := replica.Tick(t.Context(), quick)
+			if err != nil {
+				t.Errorf("Tick() = %v", err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if seen = append(seen, result.Transitions...); len(seen) > 0 {
+				select {
+				case marked <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	select {
+	case <-marked:
+	case <-time.After(20 * time.Second):
+		t.Error("nobody was marked within 20s, want the controller that stopped")
+	}
+	close(done)
+	all.Wait()
+	if len(seen) != 1 || seen[0].ControllerID != "stops" {
+		t.Fatalf("marked = %+v, want the controller that stopped and no other", seen)
+	}
+	if after := seen[0].At.Sub(stopped); after < quick.Threshold {
+		t.Errorf("marked after %v, want no earlier than %v", after, quick.Threshold)
+	}
+}

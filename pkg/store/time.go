@@ -1,0 +1,28 @@
+package store
+
+import (
+	"database/sql"
+	"fmt"
+	"time"
+)
+
+// dbTime reads a time from either database: a timestamp, or Unix milliseconds.
+type dbTime struct{ time.Time }
+
+// Scan implements [sql.Scanner].
+func (t *dbTime) Scan(value any) error {
+	switch v := value.(type) {
+	case time.Time:
+		t.Time = v.UTC()
+	case int64:
+		t.Time = time.UnixMilli(v).UTC()
+	default:
+		return fmt.Errorf("a time cannot be a %T", value)
+	}
+	return nil
+}
+
+var _ sql.Scanner = (*dbTime)(nil)
+
+// silence is never negative: the database's clock may have been set back.
+func silence(now, last time.Time) time.Duration { return max(0, now.Sub(last)) }

@@ -1,0 +1,204 @@
+package httptransport
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"darktower.example/global-controller/service"
+)
+
+// health reads a state: a lower-case word, or its number on the gRPC wire, as protobuf's own JSON allows.
+type health service.HealthStatus
+
+// UnmarshalJSONFrom implements the decoder's interface.
+func (h *health) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
+	token, err := decoder.ReadToken()
+	if err != nil {
+		return err
+	}
+	const refusal = "health must be one of pending, healthy, degraded, unhealthy, draining"
+	switch token.Kind() {
+	case '"':
+		*h = health(token.String())
+		if !service.HealthStatus(*h).Valid() {
+			return service.Invalid(refusal)
+		}
+		return nil
+	case '0':
+		n, err := strconv.ParseInt(token.String(), 10, 32)
+		if err != nil {
+			return service.Invalid(refusal)
+		}
+		*h = health(service.HealthStatusFromNumber(int32(n)))
+		return nil
+	default:
+		return service.Invalid(refusal)
+	}
+}
+
+type registerBody struct {
+	Region               string `json:"region"`
+	GRPCEndpoint         string `json:"grpc_endpoint"`
+	WebTransportEndpoint string `json:"webtransport_endpoint"`
+	MaxMeetings          int64  `json:"max_meetings"`
+	MaxParticipants      int64  `json:"max_participants"`
+}
+
+type capacityBody struct {
+	MaxMeetings         int64 `json:"max_meetings"`
+	CurrentMeetings     int64 `json:"current_meetings"`
+	MaxParticipants     int64 `json:"max_participants"`
+	CurrentParticipants int64 `json:"current_participants"`
+}
+
+type fastBody struct {
+	Capacity *capacityBody `json:"capacity"`
+	Health   health        `json:"health"`
+}
+
+type comprehensiveBody struct {
+	Capacity           *capacityBody `json:"capacity"`
+	Health             health        `json:"health"`
+	CPUUsagePercent    float64       `json:"cpu_usage_percent"`
+	MemoryUsagePercent float64       `json:"memory_usage_percent"`
+}
+
+type registeredBody struct {
+	Accepted                         bool   `json:"accepted"`
+	Message                          string `json:"message"`
+	FastHeartbeatIntervalMs          int64  `json:"fast_heartbeat_interval_ms"`
+	ComprehensiveHeartbeatIntervalMs int64  `json:"comprehensive_heartbeat_interval_ms"`
+}
+
+type acknowledgedBody struct {
+	Acknowledged bool      `json:"acknowledged"`
+	Timestamp    time.Time `json:"timestamp"`
+}
+
+type placementBody struct {
+	Placeable bool     `json:"placeable"`
+	Reasons   []string `json:"reasons"`
+}
+
+type controllerBody struct {
+	ControllerID         string        `json:"controller_id"`
+	Region               string        `json:"region"`
+	GRPCEndpoint         string        `json:"grpc_endpoint"`
+	WebTransportEndpoint *string       `json:"webtransport_endpoint"`
+	MaxMeetings          int64         `json:"max_meetings"`
+	CurrentMeetings      int64         `json:"current_meetings"`
+	MaxParticipants      int64         `json:"max_participants"`
+	CurrentParticipants  int64         `json:"current_participants"`
+	Health               health        `json:"health"`
+	OperatorDraining     bool          `json:"operator_draining"`
+	ReportedHealth       health        `json:"reported_health"`
+	Stale                bool          `json:"stale"`
+	CPUUsagePercent      *float64      `json:"cpu_usage_percent"`
+	MemoryUsagePercent   *float64      `json:"memory_usage_percent"`
+	LastHeartbeatAt      time.Time     `json:"last_heartbeat_at"`
+	CreatedAt            time.Time     `json:"created_at"`
+	UpdatedAt            time.Time     `json:"updated_at"`
+	Placement            placementBody `json:"placement"`
+}
+
+type controllersBody struct {
+	Controllers   []controllerBody `json:"controllers"`
+	NextPageToken string           `json:"next_page_token"`
+}
+
+func decodeRegistration(r *http.Request) (service.Registration, error) {
+	var b registerBody
+	err := fromBody(r, &b)
+	return service.Registration{
+		ControllerID: r.PathValue("id"), Region: b.Region, GRPCEndpoint: b.GRPCEndpoint, WebTransportEndpoint: b.WebTransportEndpoint,
+		MaxMeetings: b.MaxMeetings, MaxParticipants: b.MaxParticipants,
+	}, err
+}
+
+func decodeFast(r *http.Request) (service.FastHeartbeat, error) {
+	b := fastBody{Health: health(service.HealthPending)}
+	err := fromBody(r, &b)
+	return fast(r, b), err
+}
+
+func decodeComprehensive(r *http.Request) (service.ComprehensiveHeartbeat, error) {
+	b := comprehensiveBody{Health: health(service.HealthPending)}
+	err := fromBody(r, &b)
+	return service.ComprehensiveHeartbeat{
+		FastHeartbeat:   fast(r, fastBody{b.Capacity, b.Health}),
+		CPUUsagePercent: b.CPUUsagePercent, MemoryUsagePercent: b.MemoryUsagePercent,
+	}, err
+}
+
+func fast(r *http.Request, b fastBody) service.FastHeartbeat {
+	h := service.FastHeartbeat{ControllerID: r.PathValue("id"), Health: service.HealthStatus(b.Health)}
+	if b.Capacity != nil {
+		capacity := service.Capacity(*b.Capacity)
+		h.Capacity = &capacity
+	}
+	return h
+}
+
+func decodeControllerQuery(r *http.Request) (service.ControllerQuery, error) {
+	return service.ControllerQuery{ControllerID: r.PathValue("id")}, nil
+}
+
+func decodeListQuery(r *http.Request) (service.ListQuery, error) {
+	values := r.URL.Query()
+	for name, given := range values {
+		switch name {
+		case "region", "health", "page_size", "page_token":
+			if len(given) > 1 {
+				return service.ListQuery{}, unreadable("repeated parameter " + name)
+			}
+		default:
+			return service.ListQuery{}, unreadable("unknown parameter " + name[:min(len(name), shownNameBytes)])
+		}
+	}
+	q := service.ListQuery{Region: values.Get("region"), Health: service.HealthStatus(values.Get("health")), PageToken: values.Get("page_token")}
+	if given := values.Get("page_size"); given != "" {
+		size, err := strconv.ParseInt(given, 10, 64)
+		if err != nil || size < 1 {
+			return q, unreadable("page_size must be between 1 and " + strconv.Itoa(service.MaxPageSize))
+		}
+		q.PageSize = size
+	}
+	return q, nil
+}
+
+func encodeRegistered(r service.Registered) any {
+	return registeredBody{true, "Registration successful", r.FastInterval.Milliseconds(), r.ComprehensiveInterval.Milliseconds()}
+}
+
+func encodeAcknowledged(a service.Acknowledged) any {
+	return acknowledgedBody{true, a.At.UTC().Truncate(time.Second)}
+}
+
+func encodeController(c service.Controller) any { return controllerToBody(c) }
+
+func encodePage(p service.ControllerPage) any {
+	body := controllersBody{Controllers: make([]controllerBody, 0, len(p.Controllers)), NextPageToken: p.NextPageToken}
+	for _, c := range p.Controllers {
+		body.Controllers = append(body.Controllers, controllerToBody(c))
+	}
+	return body
+}
+
+func controllerToBody(c service.Controller) controllerBody {
+	placement := c.Placement()
+	body := controllerBody{
+		ControllerID: c.ControllerID, Region: c.Region, GRPCEndpoint: c.GRPCEndpoint,
+		MaxMeetings: c.MaxMeetings, CurrentMeetings: c.CurrentMeetings, MaxParticipants: c.MaxParticipants, CurrentParticipants: c.CurrentParticipants,
+		Health: health(c.Health), OperatorDraining: c.Facts.OperatorDraining, ReportedHealth: health(c.Facts.Reported), Stale: c.Facts.Stale,
+		CPUUsagePercent: c.CPUUsagePercent, MemoryUsagePercent: c.MemoryUsagePercent,
+		LastHeartbeatAt: c.LastHeartbeatAt.UTC(), CreatedAt: c.CreatedAt.UTC(), UpdatedAt: c.UpdatedAt.UTC(),
+		Placement: placementBody{placement.Placeable, placement.Reasons},
+	}
+	if c.WebTransportEndpoint != "" {
+		body.WebTransportEndpoint = &c.WebTransportEndpoint
+	}
+	return body
+}

@@ -1,0 +1,220 @@
+package httptransport
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-kit/kit/endpoint"
+	"github.com/go-kit/log"
+	"github.com/pb33f/libopenapi"
+	validator "github.com/pb33f/libopenapi-validator"
+
+	"darktower.example/global-controller/endpoints"
+	"darktower.example/global-controller/service"
+)
+
+// fakeService remembers what reached it, validates like the real one, and fails with err.
+type fakeService struct {
+	service.Service
+	err  error
+	last any
+}
+
+func (f *fakeService) RegisterMC(_ context.Context, r service.Registration) (service.Registered, error) {
+	f.last = r
+	if r.ControllerID == "panic" {
+		panic("on purpose")
+	}
+	return service.Registered{FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second}, errors.Join(r.Validate(), f.err)
+}
+
+func (f *fakeService) FastHeartbeat(_ context.Context, h service.FastHeartbeat) (service.Acknowledged, error) {
+	f.last = h
+	return service.Acknowledged{At: time.Unix(1700000000, 5)}, h.Validate()
+}
+
+func (f *fakeService) ComprehensiveHeartbeat(_ context.Context, h service.ComprehensiveHeartbeat) (service.Acknowledged, error) {
+	f.last = h
+	return service.Acknowledged{At: time.Unix(1700000000, 5)}, h.Validate()
+}
+
+func (f *fakeService) GetController(_ context.Context, q service.ControllerQuery) (service.Controller, error) {
+	f.last = q
+	return service.Controller{ControllerID: q.ControllerID, Health: service.HealthDegraded, WebTransportEndpoint: "https://wt", MaxMeetings: 1, MaxParticipants: 1}, f.err
+}
+
+func (f *fakeService) ListControllers(_ context.Context, q service.ListQuery) (service.ControllerPage, error) {
+	f.last = q
+	return service.ControllerPage{Controllers: []service.Controller{{ControllerID: "a"}}, NextPageToken: "next"}, q.Validate()
+}
+
+func nothing(endpoints.Operation) endpoint.Middleware {
+	return func(e endpoint.Endpoint) endpoint.Endpoint { return e }
+}
+
+func newTestHandler(svc service.Service, checks map[string]string) http.Handler {
+	return NewHandler(endpoints.New(svc, nothing), Config{
+		Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), Ready: func(context.Context) map[string]string { return checks },
+	})
+}
+
+func call(h http.Handler, method, path, body string, headers ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+const (
+	one        = "/api/v1/controllers/mc-1"
+	registerOK = `{"region":"eu","grpc_endpoint":"http://mc","max_meetings":1,"max_participants":2}`
+	beatOK     = `{"capacity":{"current_meetings":3,"current_participants":4},"health":"healthy"}`
+)
+
+func TestErrorsHaveOneForm(t *testing.T) {
+	for _, tc := range []struct {
+		name, method, path, body string
+		status                   int
+		code, message            string
+	}{
+		{"unknown path", "GET", "/nope", "", 404, "NOT_FOUND", "No such path; see /openapi.json"},
+		{"unclean path", "GET", "//api/v1/controllers", "", 404, "NOT_FOUND", "No such path; see /openapi.json"},
+		{"wrong method", "PATCH", one, "", 405, "BAD_REQUEST", "Method not allowed; use GET, HEAD, PUT"},
+		{"not JSON", "PUT", one, "{", 400, "BAD_REQUEST", "the body is not a JSON object"},
+		{"no body", "PUT", one, "", 400, "BAD_REQUEST", "the body is not a JSON object"},
+		{"two values", "PUT", one, registerOK + "{}", 400, "BAD_REQUEST", "the body is not a JSON object"},
+		{"an array", "PUT", one, "[]", 400, "BAD_REQUEST", "the body has a value of the wrong type or out of range"},
+		{"unknown field", "PUT", one, `{"regional":1}`, 400, "BAD_REQUEST", "unknown field regional"},
+		{"field in another case", "PUT", one, `{"Region":"eu"}`, 400, "BAD_REQUEST", "unknown field Region"},
+		{"unknown inner field", "POST", one + "/heartbeats/fast", `{"capacity":{"x":1}}`, 400, "BAD_REQUEST", "unknown field capacity.x"},
+		{"repeated field", "PUT", one, `{"region":"eu","region":"us"}`, 400, "BAD_REQUEST", "repeated field region"},
+		{"wrong type", "PUT", one, `{"max_meetings":"many"}`, 400, "BAD_REQUEST", "max_meetings has a value of the wrong type or out of range"},
+		{"fraction", "PUT", one, `{"max_meetings":1.5}`, 400, "BAD_REQUEST", "max_meetings has a value of the wrong type or out of range"},
+		{"negative", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":-1`, 1), 400, "BAD_REQUEST", "max_meetings must be greater than 0"},
+		{"over 32 bits", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":4294967296`, 1), 400, "BAD_REQUEST", "max_meetings value too large"},
+		{"unknown state", "POST", one + "/heartbeats/fast", `{"capacity":{},"health":"well"}`, 400, "BAD_REQUEST", "health must be one of pending, healthy, degraded, unhealthy, draining"},
+		{"state of the wrong type", "POST", one + "/heartbeats/fast", `{"health":true}`, 400, "BAD_REQUEST", "health must be one of pending, healthy, degraded, unhealthy, draining"},
+		{"no capacity", "POST", one + "/heartbeats/comprehensive", `{}`, 400, "BAD_REQUEST", "capacity is required"},
+		{"too large", "PUT", one, `{"region":"` + strings.Repeat("x", maxBodyBytes) + `"}`, 413, "BAD_REQUEST", "the body is larger than 65536 bytes"},
+		{"bad id", "GET", "/api/v1/controllers/a.b", "", 200, "", ""},
+		{"unknown parameter", "GET", "/api/v1/controllers?size=1", "", 400, "BAD_REQUEST", "unknown parameter size"},
+		{"repeated parameter", "GET", "/api/v1/controllers?region=a&region=b", "", 400, "BAD_REQUEST", "repeated parameter region"},
+		{"bad page size", "GET", "/api/v1/controllers?page_size=0", "", 400, "BAD_REQUEST", "page_size must be between 1 and 1000"},
+		{"panic", "PUT", "/api/v1/controllers/panic", registerOK, 500, "INTERNAL_ERROR", "Internal error"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := call(newTestHandler(&fakeService{}, nil), tc.method, tc.path, tc.body)
+			var got errorBody
+			if tc.code != "" && json.Unmarshal(w.Body.Bytes(), &got) != nil {
+				t.Fatalf("the answer is not JSON: %q", w.Body)
+			}
+			if w.Code != tc.status || got.Error.Code != tc.code || got.Error.Message != tc.message {
+				t.Errorf("got %d %q %q, want %d %q %q", w.Code, got.Error.Code, got.Error.Message, tc.status, tc.code, tc.message)
+			}
+			if w.Header().Get("X-Request-Id") == "" {
+				t.Error("no request id in the answer")
+			}
+		})
+	}
+	if w := call(newTestHandler(&fakeService{}, nil), "PUT", one, registerOK, "Content-Type", "text/plain"); w.Code != 415 {
+		t.Errorf("text/plain = %d, want 415", w.Code)
+	}
+}
+
+func TestStatusOfServiceErrors(t *testing.T) {
+	for _, tc := range []struct {
+		err    error
+		status int
+		header string
+	}{
+		{service.ErrUnauthenticated, 401, "Www-Authenticate"},
+		{service.ErrForbidden, 403, ""},
+		{service.ErrNotRegistered, 404, ""},
+		{service.ErrRateLimited, 429, "Retry-After"},
+		{service.ErrUnavailable, 503, "Retry-After"},
+		{context.DeadlineExceeded, 504, ""},
+		{errors.New("SELECT secret"), 500, ""},
+	} {
+		w := call(newTestHandler(&fakeService{err: tc.err}, nil), "GET", one, "")
+		if w.Code != tc.status || tc.header != "" && w.Header().Get(tc.header) == "" || strings.Contains(w.Body.String(), "secret") {
+			t.Errorf("%v = %d %v %s, want %d and %s", tc.err, w.Code, w.Header(), w.Body, tc.status, tc.header)
+		}
+	}
+}
+
+func TestSuccess(t *testing.T) {
+	svc := &fakeService{}
+	h := newTestHandler(svc, map[string]string{"store": "ok"})
+	for _, tc := range []struct{ method, path, body, want string }{
+		{"PUT", one, registerOK, `{"accepted":true,"message":"Registration successful","fast_heartbeat_interval_ms":10000,"comprehensive_heartbeat_interval_ms":30000}`},
+		{"POST", one + "/heartbeats/fast", beatOK, `{"acknowledged":true,"timestamp":"2023-11-14T22:13:20Z"}`},
+		{"POST", one + "/heartbeats/comprehensive", `{"capacity":{},"health":9,"cpu_usage_percent":1.5}`, `{"acknowledged":true,"timestamp":"2023-11-14T22:13:20Z"}`},
+		{"GET", "/health", "", "OK"},
+		{"GET", "/ready", "", `{"ready":true,"checks":{"store":"ok"}}`},
+	} {
+		w := call(h, tc.method, tc.path, tc.body, "X-Request-Id", "r-1")
+		if got := strings.TrimSpace(w.Body.String()); w.Code != 200 || got != tc.want || w.Header().Get("X-Request-Id") != "r-1" {
+			t.Errorf("%s %s = %d %s, want 200 %s", tc.method, tc.path, w.Code, got, tc.want)
+		}
+	}
+	if got := svc.last.(service.ComprehensiveHeartbeat); got.Health != service.HealthUnhealthy || got.CPUUsagePercent != 1.5 || got.ControllerID != "mc-1" {
+		t.Errorf("the service got %+v, want an unhealthy mc-1", got)
+	}
+	if w := call(h, "GET", one, ""); !strings.Contains(w.Body.String(), `"health":"degraded"`) || !strings.Contains(w.Body.String(), `"placement":{"placeable":true,"reasons":[]}`) {
+		t.Errorf("GET one = %s", w.Body)
+	}
+	if w := call(h, "GET", "/api/v1/controllers?region=eu&page_size=2", ""); w.Code != 200 || svc.last != (service.ListQuery{Region: "eu", PageSize: 2}) {
+		t.Errorf("GET list = %d, query %+v", w.Code, svc.last)
+	}
+	if w := call(newTestHandler(svc, map[string]string{"store": "down"}), "GET", "/ready", ""); w.Code != 503 {
+		t.Errorf("/ready with the store down = %d, want 503", w.Code)
+	}
+}
+
+func TestOpenAPIDocumentIsValidAndWhole(t *testing.T) {
+	w := call(newTestHandler(&fakeService{}, nil), "GET", "/openapi.json", "")
+	document, err := libopenapi.NewDocument(w.Body.Bytes())
+	if err != nil {
+		t.Fatalf("read the document: %v", err)
+	}
+	check, errs := validator.NewValidator(document)
+	if len(errs) > 0 {
+		t.Fatalf("build the document: %v", errs)
+	}
+	if ok, failures := check.ValidateDocument(); !ok {
+		for _, failure := range failures {
+			t.Errorf("the document is not OpenAPI 3.1: %s: %s %v", failure.Message, failure.Reason, failure.SchemaValidationErrors)
+		}
+	}
+	grpcOnly := map[string]string{"NotifyMeetingEnded": "the contract gives it no route"}
+	for _, op := range endpoints.Operations() {
+		if named := bytes.Contains(w.Body.Bytes(), []byte(`"operationId":"`+op.Name+`"`)); named == (grpcOnly[op.Name] != "") {
+			t.Errorf("operation %s in the document: %v", op.Name, named)
+		}
+	}
+}
+
+func FuzzBody(f *testing.F) {
+	for _, seed := range []string{registerOK, beatOK, `{"a":{"b":[1,2]}}`, "null", `"\ud800"`, strings.Repeat("[", 1000)} {
+		f.Add(seed)
+	}
+	h := newTestHandler(&fakeService{}, nil)
+	f.Fuzz(func(t *testing.T, body string) {
+		for _, path := range []string{one + "/heartbeats/fast", one + "/heartbeats/comprehensive"} {
+			w := call(h, "POST", path, body)
+			if w.Code != 200 && w.Code != 400 && w.Code != 413 || !json.Valid(w.Body.Bytes()) {
+				t.Errorf("POST %s %q = %d %s", path, body, w.Code, w.Body)
+			}
+		}
+	})
+}

@@ -1,0 +1,116 @@
+package httptransport
+
+import (
+	"reflect"
+	"regexp"
+	"strings"
+	"time"
+
+	"darktower.example/global-controller/endpoints"
+	"darktower.example/global-controller/service"
+)
+
+type object = map[string]any
+
+var pathParameter = regexp.MustCompile(`\{(\w+)\}`)
+
+// openAPI describes the routes as an OpenAPI 3.1 document.
+func openAPI(routes []route) object {
+	paths := object{}
+	for _, r := range routes {
+		item, ok := paths[r.pattern].(object)
+		if !ok {
+			item = object{}
+			paths[r.pattern] = item
+		}
+		item[strings.ToLower(r.method)] = operation(r)
+	}
+	return object{
+		"openapi": "3.1.0",
+		"info":    object{"title": "Global Controller", "version": "1", "description": "Register meeting controllers, take their heartbeats, show the fleet."},
+		"paths":   paths,
+		"components": object{
+			"schemas":         object{"Error": schemaOf(reflect.TypeFor[errorBody]())},
+			"securitySchemes": object{"bearer": object{"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+		},
+		"security": []any{object{"bearer": []string{}}},
+	}
+}
+
+func operation(r route) object {
+	answers := object{"default": content("An error", object{"$ref": "#/components/schemas/Error"})}
+	answers["200"] = content("Success", schemaOf(reflect.TypeOf(r.response)))
+	op := object{"operationId": r.operation, "summary": r.summary, "description": "Needs " + scopeText(r.operation) + ".", "responses": answers}
+	var parameters []any
+	for _, match := range pathParameter.FindAllStringSubmatch(r.pattern, -1) {
+		parameters = append(parameters, object{"name": match[1], "in": "path", "required": true, "schema": object{"type": "string", "maxLength": 255, "pattern": "^[A-Za-z0-9_-]+$"}})
+	}
+	for _, name := range r.query {
+		schema := object{"type": "string"}
+		if name == "page_size" {
+			schema = object{"type": "integer", "minimum": 1, "maximum": service.MaxPageSize, "default": service.DefaultPageSize}
+		}
+		parameters = append(parameters, object{"name": name, "in": "query", "schema": schema})
+	}
+	if parameters != nil {
+		op["parameters"] = parameters
+	}
+	if r.request != nil {
+		body := content("", schemaOf(reflect.TypeOf(r.request)))
+		delete(body, "description")
+		body["required"] = true
+		op["requestBody"] = body
+	}
+	return op
+}
+
+func content(description string, schema object) object {
+	return object{"description": description, "content": object{"application/json": object{"schema": schema}}}
+}
+
+func scopeText(name string) string {
+	for _, op := range endpoints.Operations() {
+		if op.Name == name {
+			if op.Scope == endpoints.ScopeMC {
+				return "a scope of meeting controllers (mc:register or service.write.gc unless configured otherwise)"
+			}
+			return "the scope " + string(op.Scope)
+		}
+	}
+	return "no token"
+}
+
+// schemaOf describes a body's type. A pointer may be null.
+func schemaOf(t reflect.Type) object {
+	switch {
+	case t == reflect.TypeFor[time.Time]():
+		return object{"type": "string", "format": "date-time"}
+	case t == reflect.TypeFor[health]():
+		return object{"type": "string", "enum": service.HealthStatuses()}
+	case t.Kind() == reflect.Pointer:
+		schema := schemaOf(t.Elem())
+		if kind, ok := schema["type"].(string); ok {
+			schema["type"] = []string{kind, "null"}
+		}
+		return schema
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		properties := object{}
+		for i := range t.NumField() {
+			field := t.Field(i)
+			properties[field.Tag.Get("json")] = schemaOf(field.Type)
+		}
+		return object{"type": "object", "properties": properties, "additionalProperties": false}
+	case reflect.Slice:
+		return object{"type": "array", "items": schemaOf(t.Elem())}
+	case reflect.Bool:
+		return object{"type": "boolean"}
+	case reflect.Int64:
+		return object{"type": "integer"}
+	case reflect.Float64:
+		return object{"type": "number"}
+	default:
+		return object{"type": "string"}
+	}
+}

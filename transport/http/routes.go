@@ -1,0 +1,120 @@
+package httptransport
+
+import (
+	"context"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/go-kit/log"
+
+	"darktower.example/global-controller/endpoints"
+)
+
+// route is one line of the API: the router and the OpenAPI document are both made from it.
+type route struct {
+	method, pattern string
+	operation       string // as in endpoints.Operations; empty for what is not one
+	summary         string
+	handler         http.Handler
+	// query lists the optional parameters; request and response are values of the bodies' types, nil for none.
+	query             []string
+	request, response any
+}
+
+func apiRoutes(e endpoints.Endpoints) []route {
+	const one = "/api/v1/controllers/{id}"
+	return []route{
+		{http.MethodPut, one, "RegisterMC", "Register a controller", handle(e.RegisterMC, decodeRegistration, encodeRegistered), nil, registerBody{}, registeredBody{}},
+		{http.MethodPost, one + "/heartbeats/fast", "FastHeartbeat", "Report load and state", handle(e.FastHeartbeat, decodeFast, encodeAcknowledged), nil, fastBody{}, acknowledgedBody{}},
+		{http.MethodPost, one + "/heartbeats/comprehensive", "ComprehensiveHeartbeat", "Report load, state, CPU and memory", handle(e.ComprehensiveHeartbeat, decodeComprehensive, encodeAcknowledged), nil, comprehensiveBody{}, acknowledgedBody{}},
+		{http.MethodGet, one, "GetController", "One controller, with why it is or is not placeable", handle(e.GetController, decodeControllerQuery, encodeController), nil, nil, controllerBody{}},
+		{http.MethodGet, "/api/v1/controllers", "ListControllers", "A page of the fleet", handle(e.ListControllers, decodeListQuery, encodePage), []string{"region", "health", "page_size", "page_token"}, nil, controllersBody{}},
+	}
+}
+
+// Config is what the handler needs beside the endpoints.
+type Config struct {
+	Logger  log.Logger
+	OnPanic func()
+	// Metrics serves /metrics.
+	Metrics http.Handler
+	// Ready names what keeps this server from serving, nothing when it can.
+	Ready func(ctx context.Context) map[string]string
+}
+
+type readyBody struct {
+	Ready  bool              `json:"ready"`
+	Checks map[string]string `json:"checks"`
+}
+
+// NewHandler returns the whole HTTP side of the service.
+func NewHandler(e endpoints.Endpoints, cfg Config) http.Handler {
+	routes := apiRoutes(e)
+	document := openAPI(routes)
+	routes = append(
+		routes,
+		route{method: http.MethodGet, pattern: "/health", handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			_, _ = w.Write([]byte("OK"))
+		})},
+		route{method: http.MethodGet, pattern: "/ready", handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			checks := cfg.Ready(r.Context())
+			body, status := readyBody{Ready: true, Checks: checks}, http.StatusOK
+			for _, state := range checks {
+				if state != "ok" {
+					body.Ready, status = false, http.StatusServiceUnavailable
+				}
+			}
+			writeJSON(w, status, body)
+		})},
+		route{method: http.MethodGet, pattern: "/metrics", handler: cfg.Metrics},
+		route{method: http.MethodGet, pattern: "/openapi.json", handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, document) })},
+	)
+	return withCall(router(routes), cfg.Logger, cfg.OnPanic)
+}
+
+// router answers what it does not know in the same form as every other error.
+func router(routes []route) http.Handler {
+	mux := http.NewServeMux()
+	methods := make(map[string]map[string]http.Handler)
+	for _, r := range routes {
+		if methods[r.pattern] == nil {
+			methods[r.pattern] = make(map[string]http.Handler)
+		}
+		methods[r.pattern][r.method] = r.handler
+	}
+	for pattern, byMethod := range methods {
+		var allowed []string
+		for method := range byMethod {
+			allowed = append(allowed, method)
+			if method == http.MethodGet {
+				allowed = append(allowed, http.MethodHead)
+			}
+		}
+		slices.Sort(allowed)
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			method := r.Method
+			if method == http.MethodHead {
+				method = http.MethodGet
+			}
+			handler, ok := byMethod[method]
+			if !ok {
+				w.Header().Set("Allow", strings.Join(allowed, ", "))
+				writeFailure(w, http.StatusMethodNotAllowed, "BAD_REQUEST", "Method not allowed; use "+strings.Join(allowed, ", "))
+				return
+			}
+			handler.ServeHTTP(w, r)
+		})
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The mux would answer an unclean path with a redirect in HTML.
+		_, pattern := mux.Handler(r)
+		if pattern == "" || path.Clean(r.URL.Path) != r.URL.Path {
+			writeFailure(w, http.StatusNotFound, "NOT_FOUND", "No such path; see /openapi.json")
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
