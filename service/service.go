@@ -99,8 +99,9 @@ func (c *controllers) heartbeat(ctx context.Context, h FastHeartbeat, usage *Usa
 		Actor:               CallerFrom(ctx).Subject,
 	})
 	if err != nil {
-		// A caller that hangs up says nothing about the store; our own bound running out does.
-		if errors.Is(err, ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+		// A caller that hangs up, or allows too little time, says nothing about the store, whose own bound is shorter
+		// than that of a call and shows as unavailable.
+		if errors.Is(err, ErrUnavailable) {
 			c.observer.HeartbeatFailed()
 		}
 		return Acknowledged{}, fmt.Errorf("store heartbeat of controller %s: %w", h.ControllerID, err)

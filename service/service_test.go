@@ -86,7 +86,7 @@ func TestOnlyTroubleOfOurOwnCountsAsAFailedHeartbeat(t *testing.T) {
 		want int
 	}{
 		{fmt.Errorf("connect: %w", ErrUnavailable), 1},
-		{context.DeadlineExceeded, 1},
+		{context.DeadlineExceeded, 0},
 		{context.Canceled, 0},
 		{ErrNotRegistered, 0},
 	} {

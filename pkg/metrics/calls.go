@@ -1,0 +1,66 @@
+package metrics
+
+import (
+	"time"
+
+	kitmetrics "github.com/go-kit/kit/metrics"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type callKey struct{ transport, endpoint, code string }
+
+type callChildren struct {
+	count kitmetrics.Counter
+	time  kitmetrics.Histogram
+}
+
+// Called is told of a call that ended. The children of each combination are looked up once: there are few of them, and
+// looking one up by its labels costs more than counting.
+func (m *Metrics) Called(transport, endpoint, code string, took time.Duration) {
+	key := callKey{transport, endpoint, code}
+	found, ok := m.resolved.Load(key)
+	if !ok {
+		found, _ = m.resolved.LoadOrStore(key, &callChildren{
+			count: counter{m.requests, nil}.With("transport", transport, "endpoint", endpoint, "code", code),
+			time:  histogram{m.durations, nil}.With("transport", transport, "endpoint", endpoint),
+		})
+	}
+	children := found.(*callChildren) //nolint:forcetypeassert // The only type that is stored.
+	children.count.Add(1)
+	children.time.Observe(took.Seconds())
+}
+
+// counter is go-kit's counter over one resolved child. go-kit's own adapter builds a map of labels for each count.
+type counter struct {
+	vector *prometheus.CounterVec
+	child  prometheus.Counter
+}
+
+// With implements go-kit's Counter; it takes all the labels at once.
+func (c counter) With(labelValues ...string) kitmetrics.Counter {
+	return counter{c.vector, c.vector.With(labels(labelValues))}
+}
+
+// Add implements go-kit's Counter.
+func (c counter) Add(delta float64) { c.child.Add(delta) }
+
+type histogram struct {
+	vector *prometheus.HistogramVec
+	child  prometheus.Observer
+}
+
+// With implements go-kit's Histogram; it takes all the labels at once.
+func (h histogram) With(labelValues ...string) kitmetrics.Histogram {
+	return histogram{h.vector, h.vector.With(labels(labelValues))}
+}
+
+// Observe implements go-kit's Histogram.
+func (h histogram) Observe(value float64) { h.child.Observe(value) }
+
+func labels(pairs []string) prometheus.Labels {
+	l := make(prometheus.Labels, len(pairs)/2)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		l[pairs[i]] = pairs[i+1]
+	}
+	return l
+}

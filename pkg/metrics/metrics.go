@@ -1,0 +1,206 @@
+// Package metrics holds what the service tells Prometheus. Everything is registered with a registry of its own, no
+// label ever holds a controller, a subject or an address, and nothing grows with the fleet but by region.
+package metrics
+
+import (
+	"context"
+	"database/sql"
+	"net/http"
+	"runtime"
+	"sync"
+	"time"
+
+	kitmetrics "github.com/go-kit/kit/metrics"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"darktower.example/global-controller/service"
+)
+
+// Metrics is the whole of them.
+type Metrics struct {
+	registry    *prometheus.Registry
+	requests    *prometheus.CounterVec
+	durations   *prometheus.HistogramVec
+	transitions *prometheus.CounterVec
+	detection   prometheus.Histogram
+	commit      prometheus.Histogram
+	batch       prometheus.Histogram
+	checkerRuns *prometheus.CounterVec
+	hold        prometheus.Gauge
+	queries     *prometheus.CounterVec
+	queryTime   *prometheus.HistogramVec
+	validations *prometheus.CounterVec
+	refreshes   *prometheus.CounterVec
+	limited     *prometheus.CounterVec
+	panics      *prometheus.CounterVec
+	resolved    sync.Map // of callKey to *callChildren
+}
+
+var (
+	fastBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+	_           = kitmetrics.Counter(counter{})
+	_           = kitmetrics.Histogram(histogram{})
+)
+
+// New returns metrics that know the version they speak for.
+func New(version string) *Metrics {
+	m := &Metrics{
+		registry:    prometheus.NewRegistry(),
+		requests:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_requests_total", Help: "Calls, by how they ended."}, []string{"transport", "endpoint", "code"}),
+		durations:   prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "gc_request_duration_seconds", Help: "Time that calls took.", Buckets: fastBuckets}, []string{"transport", "endpoint"}),
+		transitions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_health_transitions_total", Help: "Changes of controllers' public state."}, []string{"from", "to", "cause"}),
+		detection:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "gc_detection_seconds", Help: "Time from a controller's last heartbeat to unhealthy.", Buckets: []float64{5, 10, 20, 25, 30, 31, 32, 33, 34, 35, 36, 40, 60, 120, 300}}),
+		commit:      prometheus.NewHistogram(prometheus.HistogramOpts{Name: "gc_heartbeat_commit_seconds", Help: "Time until a heartbeat was committed.", Buckets: fastBuckets}),
+		batch:       prometheus.NewHistogram(prometheus.HistogramOpts{Name: "gc_heartbeat_batch_size", Help: "Heartbeats that shared a commit.", Buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024}}),
+		checkerRuns: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_health_checker_runs_total", Help: "Ticks of the health checker."}, []string{"result"}),
+		hold:        prometheus.NewGauge(prometheus.GaugeOpts{Name: "gc_health_checker_hold", Help: "1 while an outage of our own is waited out."}),
+		queries:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_db_queries_total", Help: "Operations of the store."}, []string{"operation", "status"}),
+		queryTime:   prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "gc_db_query_duration_seconds", Help: "Time that operations of the store took.", Buckets: fastBuckets}, []string{"operation"}),
+		validations: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_jwt_validations_total", Help: "Tokens that were verified or refused."}, []string{"result"}),
+		refreshes:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_jwks_refresh_total", Help: "Fetches of the auth controller's keys."}, []string{"result"}),
+		limited:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_rate_limited_total", Help: "Calls that were refused for their rate."}, []string{"endpoint"}),
+		panics:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_panics_total", Help: "Panics that were caught."}, []string{"transport"}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "gc_build_info", Help: "1, with the version.", ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()}})
+	build.Set(1)
+	m.registry.MustRegister(
+		m.requests, m.durations, m.transitions, m.detection, m.commit, m.batch, m.checkerRuns, m.hold, m.queries, m.queryTime, m.validations,
+		m.refreshes, m.limited, m.panics, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return m
+}
+
+// Handler serves the metrics in the formats of Prometheus.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry, EnableOpenMetrics: true})
+}
+
+// Pool adds the statistics of a database pool.
+func (m *Metrics) Pool(stats func() sql.DBStats) {
+	gauge := func(name, help string, value func(sql.DBStats) float64) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return value(stats()) }))
+	}
+	count := func(name, help string, value func(sql.DBStats) float64) {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return value(stats()) }))
+	}
+	gauge("gc_db_pool_max_connections", "Connections that the pool may hold.", func(s sql.DBStats) float64 { return float64(s.MaxOpenConnections) })
+	gauge("gc_db_pool_open_connections", "Connections that the pool holds.", func(s sql.DBStats) float64 { return float64(s.OpenConnections) })
+	gauge("gc_db_pool_in_use_connections", "Connections at work.", func(s sql.DBStats) float64 { return float64(s.InUse) })
+	count("gc_db_pool_waits_total", "Waits for a connection.", func(s sql.DBStats) float64 { return float64(s.WaitCount) })
+	count("gc_db_pool_wait_seconds_total", "Time that was waited for connections.", func(s sql.DBStats) float64 { return s.WaitDuration.Seconds() })
+}
+
+// Queried is told of an operation of the store. A heartbeat is a batch of its own, until there are larger ones.
+func (m *Metrics) Queried(operation, status string, took time.Duration) {
+	m.queries.WithLabelValues(operation, status).Inc()
+	m.queryTime.WithLabelValues(operation).Observe(took.Seconds())
+	if operation == "heartbeat" && status == "ok" {
+		m.commit.Observe(took.Seconds())
+		m.batch.Observe(1)
+	}
+}
+
+// Changed is told of a change of a controller's public state.
+func (m *Metrics) Changed(t service.Transition) {
+	from := string(t.From)
+	if from == "" {
+		from = "none"
+	}
+	m.transitions.WithLabelValues(from, string(t.To), string(t.Cause)).Inc()
+	if t.Cause == service.CauseStale {
+		m.detection.Observe(t.Silence.Seconds())
+	}
+}
+
+// Checked is told of a tick of the health checker.
+func (m *Metrics) Checked(result service.SweepResult, err error) {
+	switch {
+	case err != nil:
+		m.checkerRuns.WithLabelValues("error").Inc()
+		return
+	case result.Hold:
+		m.checkerRuns.WithLabelValues("hold").Inc()
+	case result.Swept:
+		m.checkerRuns.WithLabelValues("swept").Inc()
+	default:
+		m.checkerRuns.WithLabelValues("idle").Inc()
+	}
+	m.hold.Set(0)
+	if result.Hold {
+		m.hold.Set(1)
+	}
+	for _, t := range result.Transitions {
+		m.Changed(t)
+	}
+}
+
+// Validated is told of a token's verification.
+func (m *Metrics) Validated(result string) { m.validations.WithLabelValues(result).Inc() }
+
+// Refreshed is told of a fetch of keys.
+func (m *Metrics) Refreshed(result string) { m.refreshes.WithLabelValues(result).Inc() }
+
+// Limited is told of a call that was refused for its rate.
+func (m *Metrics) Limited(operation string) { m.limited.WithLabelValues(operation).Inc() }
+
+// Panicked is told of a panic that was caught.
+func (m *Metrics) Panicked(transport string) { m.panics.WithLabelValues(transport).Inc() }
+
+// Fleet adds gauges of the fleet, read from the store when Prometheus asks. region is this service's own, which is
+// shown even while it has no controller.
+func (m *Metrics) Fleet(store service.Summarizer, region string) {
+	m.registry.MustRegister(&fleet{
+		store: store, region: region,
+		controllers: prometheus.NewDesc("gc_registered_controllers", "Registered controllers.", []string{"region", "status"}, nil),
+		meetings:    prometheus.NewDesc("gc_capacity_meetings", "Meetings: the most there may be (max), and those there are (current).", []string{"region", "kind"}, nil),
+	})
+}
+
+// scrapeTimeout bounds the question that a scrape asks the store.
+const scrapeTimeout = 3 * time.Second
+
+type fleet struct {
+	store                 service.Summarizer
+	region                string
+	controllers, meetings *prometheus.Desc
+}
+
+// Describe implements [prometheus.Collector].
+func (f *fleet) Describe(descriptions chan<- *prometheus.Desc) {
+	descriptions <- f.controllers
+	descriptions <- f.meetings
+}
+
+// Collect implements [prometheus.Collector]. While the store does not answer the fleet is left out: a zero would say
+// that there is none.
+func (f *fleet) Collect(metrics chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	summary, err := f.store.Summary(ctx)
+	if err != nil {
+		return
+	}
+	type sums struct {
+		byState      map[service.HealthStatus]int64
+		max, current int64
+	}
+	regions := map[string]*sums{f.region: {byState: map[service.HealthStatus]int64{}}}
+	for _, s := range summary {
+		if regions[s.Region] == nil {
+			regions[s.Region] = &sums{byState: map[service.HealthStatus]int64{}}
+		}
+		of := regions[s.Region]
+		of.byState[s.Health] += s.Controllers
+		of.max += s.MaxMeetings
+		of.current += s.CurrentMeetings
+	}
+	for region, of := range regions {
+		for _, state := range service.HealthStatuses() {
+			metrics <- prometheus.MustNewConstMetric(f.controllers, prometheus.GaugeValue, float64(of.byState[state]), region, string(state))
+		}
+		metrics <- prometheus.MustNewConstMetric(f.meetings, prometheus.GaugeValue, float64(of.max), region, "max")
+		metrics <- prometheus.MustNewConstMetric(f.meetings, prometheus.GaugeValue, float64(of.current), region, "current")
+	}
+}

@@ -1,0 +1,88 @@
+package metrics
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"darktower.example/global-controller/service"
+)
+
+type fakeSummary struct {
+	rows []service.RegionSummary
+	err  error
+}
+
+func (f *fakeSummary) Summary(context.Context) ([]service.RegionSummary, error) { return f.rows, f.err }
+
+func scrape(m *Metrics) string {
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	return w.Body.String()
+}
+
+func TestWhatIsToldIsShown(t *testing.T) {
+	m := New("1.2.3")
+	store := &fakeSummary{rows: []service.RegionSummary{{Region: "eu", Health: service.HealthHealthy, Controllers: 2, MaxMeetings: 20, CurrentMeetings: 3}}}
+	m.Fleet(store, "us")
+	m.Pool(func() sql.DBStats { return sql.DBStats{MaxOpenConnections: 20} })
+	for range 2 {
+		m.Called("grpc", "FastHeartbeat", "OK", time.Millisecond)
+	}
+	m.Queried("heartbeat", "ok", time.Millisecond)
+	m.Changed(service.Transition{To: service.HealthPending, Cause: service.CauseRegister})
+	m.Checked(service.SweepResult{Hold: true}, nil)
+	m.Checked(service.SweepResult{}, errors.New("down"))
+	m.Checked(service.SweepResult{}, nil)
+	m.Checked(service.SweepResult{Swept: true, Transitions: []service.Transition{{From: service.HealthHealthy, To: service.HealthUnhealthy, Cause: service.CauseStale, Silence: 31 * time.Second}}}, nil)
+	m.Validated("ok")
+	m.Refreshed("error")
+	m.Limited("RegisterMC")
+	m.Panicked("http")
+	got := scrape(m)
+	for _, want := range []string{
+		`gc_requests_total{code="OK",endpoint="FastHeartbeat",transport="grpc"} 2`,
+		`gc_request_duration_seconds_count{endpoint="FastHeartbeat",transport="grpc"} 2`,
+		`gc_registered_controllers{region="eu",status="healthy"} 2`,
+		`gc_registered_controllers{region="eu",status="draining"} 0`,
+		`gc_registered_controllers{region="us",status="healthy"} 0`,
+		`gc_capacity_meetings{kind="max",region="eu"} 20`,
+		`gc_capacity_meetings{kind="current",region="eu"} 3`,
+		`gc_health_transitions_total{cause="register",from="none",to="pending"} 1`,
+		`gc_health_transitions_total{cause="stale",from="healthy",to="unhealthy"} 1`,
+		`gc_detection_seconds_sum 31`,
+		`gc_heartbeat_batch_size_count 1`,
+		`gc_heartbeat_commit_seconds_count 1`,
+		`gc_health_checker_runs_total{result="error"} 1`,
+		`gc_health_checker_runs_total{result="hold"} 1`,
+		`gc_health_checker_runs_total{result="idle"} 1`,
+		`gc_health_checker_runs_total{result="swept"} 1`,
+		`gc_health_checker_hold 0`,
+		`gc_db_queries_total{operation="heartbeat",status="ok"} 1`,
+		`gc_db_pool_max_connections 20`,
+		`gc_jwt_validations_total{result="ok"} 1`,
+		`gc_jwks_refresh_total{result="error"} 1`,
+		`gc_rate_limited_total{endpoint="RegisterMC"} 1`,
+		`gc_panics_total{transport="http"} 1`,
+		`version="1.2.3"`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
+	store.err = errors.New("down")
+	if got := scrape(m); strings.Contains(got, "gc_registered_controllers{") || !strings.Contains(got, "gc_requests_total") {
+		t.Error("with the store down the fleet must be left out and the rest stay")
+	}
+}
+
+func TestACallAllocatesLittle(t *testing.T) {
+	m := New("x")
+	if got := testing.AllocsPerRun(1000, func() { m.Called("grpc", "FastHeartbeat", "OK", time.Millisecond) }); got > 1 {
+		t.Errorf("allocations for a call = %v, want at most 1", got)
+	}
+}
