@@ -2,6 +2,7 @@ package endpoints
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -142,6 +143,20 @@ func Log(logger log.Logger, code func(error) string) Middleware {
 				_ = leveled.Log("msg", "call", "endpoint", op.Name, "transport", call.Transport, "code", name, "request_id", call.RequestID,
 					"controller_id", controllerID(request), "took", time.Since(began), "err", err)
 				return response, err
+			}
+		}
+	}
+}
+
+// Gate answers [service.ErrUnavailable] while open says no.
+func Gate(open func() bool) Middleware {
+	return func(Operation) endpoint.Middleware {
+		return func(next endpoint.Endpoint) endpoint.Endpoint {
+			return func(ctx context.Context, request any) (any, error) {
+				if !open() {
+					return nil, fmt.Errorf("still starting: %w", service.ErrUnavailable)
+				}
+				return next(ctx, request)
 			}
 		}
 	}

@@ -154,3 +154,15 @@ func TestAddressKeys(t *testing.T) {
 		}
 	}
 }
+
+func TestNothingPassesAClosedGate(t *testing.T) {
+	open := false
+	gated := Gate(func() bool { return open })(Operation{})(answer(nil))
+	if _, err := gated(t.Context(), nil); !errors.Is(err, service.ErrUnavailable) {
+		t.Errorf("closed = %v, want ErrUnavailable", err)
+	}
+	open = true
+	if _, err := gated(t.Context(), nil); err != nil {
+		t.Errorf("open = %v, want nil", err)
+	}
+}

@@ -14,9 +14,11 @@ import (
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
 	"darktower.example/global-controller/endpoints"
@@ -40,6 +42,20 @@ type Config struct {
 	Logger log.Logger
 	// OnPanic counts a panic that was caught; nil for nobody.
 	OnPanic func()
+	// Health answers grpc.health.v1; nil for nobody.
+	Health healthgrpc.HealthServer
+	// Reflection lets tools ask which services there are.
+	Reflection bool
+	// Draining is done when the server is about to stop, which ends the streams that would never end by themselves.
+	Draining context.Context //nolint:containedctx // It is no call's context but the server's own life.
+}
+
+// ServiceNames are the services that the health of this server speaks for.
+func ServiceNames() []string {
+	return []string{
+		darktowerv1.GlobalControllerService_ServiceDesc.ServiceName, darktower.GlobalControllerService_ServiceDesc.ServiceName,
+		globalcontrollerv1.FleetService_ServiceDesc.ServiceName,
+	}
 }
 
 // NewServer returns a gRPC server that serves the endpoints under every name they are known by. More options, such
@@ -54,13 +70,40 @@ func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) 
 		// Controllers in the field keep their idle connections alive; the default would hang up on them.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.ChainUnaryInterceptor(recoverPanics(cfg), withCall),
+		grpc.ChainStreamInterceptor(endWhenDraining(cfg.Draining)),
 	}, options...)...)
 	mc := &controllerServer{endpoints: e}
 	darktowerv1.RegisterGlobalControllerServiceServer(server, mc)
 	darktower.RegisterGlobalControllerServiceServer(server, mc)
 	globalcontrollerv1.RegisterFleetServiceServer(server, &fleetServer{endpoints: e})
+	if cfg.Health != nil {
+		healthgrpc.RegisterHealthServer(server, cfg.Health)
+	}
+	if cfg.Reflection {
+		reflection.Register(server)
+	}
 	return server
 }
+
+// endWhenDraining ends a stream when the server drains.
+func endWhenDraining(draining context.Context) grpc.StreamServerInterceptor {
+	return func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		if draining == nil {
+			return handler(srv, stream)
+		}
+		ctx, cancel := context.WithCancel(stream.Context())
+		defer cancel()
+		defer context.AfterFunc(draining, cancel)()
+		return handler(srv, &endingStream{ServerStream: stream, ctx: ctx})
+	}
+}
+
+type endingStream struct {
+	grpc.ServerStream
+	ctx context.Context //nolint:containedctx // A stream has its context, and this one has another.
+}
+
+func (s *endingStream) Context() context.Context { return s.ctx }
 
 // unary calls an endpoint with a message of the wire: what Req and Resp are to the domain, In and Out are to protobuf.
 func unary[Req, Resp, In, Out any](ctx context.Context, e endpoints.Endpoint[Req, Resp], in In, decode func(In) Req, encode func(Resp) Out) (Out, error) {

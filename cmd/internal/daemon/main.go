@@ -1,0 +1,112 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+
+	"darktower.example/global-controller/pkg/store"
+)
+
+// Main runs the command line of the daemon and returns its exit code: 0 for success, 1 for failure, 2 for a wrong use.
+func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	command := ""
+	if len(args) > 0 && (args[0] == "migrate" || args[0] == "probe" || args[0] == "version") {
+		command, args = args[0], args[1:]
+	}
+	if command == "version" {
+		_, _ = fmt.Fprintln(stdout, Version)
+		return 0
+	}
+	// What is asked of migrate comes before the flags.
+	var words []string
+	for command == "migrate" && len(args) > 0 && args[0] != "" && args[0][0] != '-' {
+		words, args = append(words, args[0]), args[1:]
+	}
+	cfg, err := ParseConfig(args, stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		_, _ = fmt.Fprintln(stderr, err)
+		return 2
+	}
+	logger := NewLogger(stderr, cfg)
+	switch command {
+	case "migrate":
+		err = migrate(ctx, cfg, words, stdout, logger)
+	case "probe":
+		err = probe(ctx, cfg)
+	default:
+		var server *Server
+		if server, err = New(cfg, logger); err == nil {
+			err = server.Run(ctx)
+		}
+	}
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, "global-controller:", err)
+		return 1
+	}
+	return 0
+}
+
+// NewLogger returns a structured logger that writes to w.
+func NewLogger(w io.Writer, cfg Config) log.Logger {
+	logger := log.NewLogfmtLogger(log.NewSyncWriter(w))
+	if cfg.LogFormat == "json" {
+		logger = log.NewJSONLogger(log.NewSyncWriter(w))
+	}
+	// The configuration admits the four levels only.
+	least := level.ParseDefault(cfg.LogLevel, level.InfoValue())
+	return log.With(level.NewFilter(logger, level.Allow(least)), "ts", log.DefaultTimestampUTC)
+}
+
+func migrate(ctx context.Context, cfg Config, words []string, out io.Writer, logger log.Logger) error {
+	switch {
+	case len(words) == 1 && words[0] == "up":
+		return store.Migrate(ctx, cfg.DatabaseURL, logger)
+	case len(words) == 1 && words[0] == "status":
+		states, err := store.MigrationStatus(ctx, cfg.DatabaseURL)
+		if err != nil {
+			return err
+		}
+		for _, state := range states {
+			_, _ = fmt.Fprintf(out, "%+v\n", state)
+		}
+		return nil
+	case len(words) == 2 && words[0] == "down":
+		version, err := strconv.ParseInt(words[1], 10, 64)
+		if err != nil || version < 0 {
+			return fmt.Errorf("%q is not a version: it is a whole number from 0", words[1])
+		}
+		return store.MigrateDown(ctx, cfg.DatabaseURL, version, logger)
+	}
+	return errors.New("usage: global-controller migrate up | status | down VERSION")
+}
+
+// probe asks the service on this machine whether it is ready; containers are watched with it.
+func probe(ctx context.Context, cfg Config) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+cfg.BindAddress+"/ready", nil)
+	if err != nil {
+		return fmt.Errorf("probe: %w", err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("probe: %w", err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("not ready: status %d", response.StatusCode)
+	}
+	return nil
+}

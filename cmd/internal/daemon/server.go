@@ -1,0 +1,323 @@
+// Package daemon assembles the Global Controller. It is a package of its own so that the development stack runs the
+// very same server as the daemon.
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+	"github.com/oklog/run"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	grpchealth "google.golang.org/grpc/health"
+	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
+
+	"darktower.example/global-controller/endpoints"
+	"darktower.example/global-controller/pkg/auth"
+	"darktower.example/global-controller/pkg/health"
+	"darktower.example/global-controller/pkg/metrics"
+	"darktower.example/global-controller/pkg/store"
+	"darktower.example/global-controller/service"
+	"darktower.example/global-controller/transport"
+	grpctransport "darktower.example/global-controller/transport/grpc"
+	httptransport "darktower.example/global-controller/transport/http"
+)
+
+const (
+	// callBound is longer than the store's own bound, so that a slow store shows as unavailable, and shorter than the
+	// 10 s after which controllers in the field give up.
+	callBound = 8 * time.Second
+	// checkInterval is how often the health checker sweeps.
+	checkInterval = 5 * time.Second
+)
+
+// Version is set when a release is built.
+var Version = "dev"
+
+// Server is a Global Controller whose listeners are bound. [Server.Run] serves.
+type Server struct {
+	cfg          Config
+	logger       log.Logger
+	store        *store.Store
+	keys         *auth.KeySet
+	metrics      *metrics.Metrics
+	pulse        *health.Pulse
+	probe        *health.Probe
+	grpcHealth   *grpchealth.Server
+	grpcServer   *grpc.Server
+	httpServer   *http.Server
+	grpcListener net.Listener
+	httpListener net.Listener
+	migrated     atomic.Bool
+	draining     context.Context //nolint:containedctx // The server's life, not a call's.
+	drain        context.CancelFunc
+}
+
+// observer tells the metrics and the checker what the service did.
+type observer struct {
+	*health.Pulse
+	*metrics.Metrics
+}
+
+// New opens the store, binds the listeners and puts the parts together. The caller runs or closes the server.
+func New(cfg Config, logger log.Logger) (s *Server, err error) {
+	s = &Server{cfg: cfg, logger: logger, metrics: metrics.New(Version), pulse: &health.Pulse{}, grpcHealth: grpchealth.NewServer()}
+	s.draining, s.drain = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	transportOptions, tlsConfig, err := loadTLS(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if s.store, err = store.New(store.Config{URL: cfg.DatabaseURL, OnQuery: s.metrics.Queried}); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	if s.grpcListener, err = net.Listen("tcp", cfg.GRPCBindAddress); err != nil {
+		return nil, fmt.Errorf("listen for gRPC: %w", err)
+	}
+	if s.httpListener, err = net.Listen("tcp", cfg.BindAddress); err != nil {
+		return nil, fmt.Errorf("listen for HTTP: %w", err)
+	}
+	if tlsConfig != nil {
+		s.httpListener = tls.NewListener(s.httpListener, tlsConfig)
+	}
+	s.keys = auth.NewKeySet(cfg.JWKSURL, logger, s.metrics.Refreshed)
+	verifier, err := auth.NewVerifier(s.keys, cfg.Audience, cfg.ClockSkew, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	addresses, err := endpoints.NewLimiter(cfg.RateLimitPerMinute, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	callers, err := endpoints.NewLimiter(cfg.RateLimitPerMinute, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		// Observers come first, so that they see refusals; cheap shedding comes before signatures.
+		middleware = endpoints.Chain(
+			endpoints.Observe(func(transportName, operation string, err error, took time.Duration) {
+				s.metrics.Called(transportName, operation, transport.StatusOf(err).GRPC.String(), took)
+			}),
+			endpoints.Log(logger, func(err error) string { return transport.StatusOf(err).Name }),
+			endpoints.LimitAddresses(addresses, verifier, s.metrics.Limited),
+			endpoints.Authenticate(verifier, endpoints.AuthPolicy{MCScopes: cfg.MCScopes, SubjectIsController: cfg.SubjectIsController}),
+			endpoints.Gate(s.migrated.Load),
+			endpoints.LimitCallers(callers, s.store, s.metrics.Limited),
+			endpoints.Deadline(callBound),
+		)
+		svc       = service.New(s.store, service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval}, observer{s.pulse, s.metrics})
+		operation = endpoints.New(svc, middleware)
+	)
+	s.probe = health.NewProbe(map[string]func(context.Context) string{"store": s.storeState, "keys": s.keysState, "server": s.serverState})
+	s.metrics.Fleet(s.store, cfg.Region)
+	s.metrics.Pool(s.store.PoolStats)
+	s.grpcServer = grpctransport.NewServer(operation, grpctransport.Config{
+		Logger: logger, OnPanic: func() { s.metrics.Panicked("grpc") }, Health: s.grpcHealth, Reflection: cfg.GRPCReflection, Draining: s.draining,
+	}, transportOptions...)
+	s.httpServer = &http.Server{
+		Handler: httptransport.NewHandler(operation, httptransport.Config{
+			Logger: logger, OnPanic: func() { s.metrics.Panicked("http") }, Metrics: s.metrics.Handler(),
+			Ready: func(context.Context) map[string]string { return s.readiness() },
+		}),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          nil,
+	}
+	return s, nil
+}
+
+func loadTLS(cfg Config) ([]grpc.ServerOption, *tls.Config, error) {
+	if cfg.TLSCertFile == "" {
+		return nil, nil, nil
+	}
+	certificate, err := tls.LoadX509KeyPair(cfg.TLSCertFile, cfg.TLSKeyFile)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read GC_TLS_CERT_FILE and GC_TLS_KEY_FILE: %w", err)
+	}
+	config := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+	return []grpc.ServerOption{grpc.Creds(credentials.NewTLS(config))}, config, nil
+}
+
+// GRPCAddress is where gRPC listens.
+func (s *Server) GRPCAddress() string { return s.grpcListener.Addr().String() }
+
+// HTTPAddress is where HTTP listens.
+func (s *Server) HTTPAddress() string { return s.httpListener.Addr().String() }
+
+// Close releases what [New] took. Run does it by itself.
+func (s *Server) Close() {
+	s.drain()
+	if s.grpcListener != nil {
+		_ = s.grpcListener.Close()
+	}
+	if s.httpListener != nil {
+		_ = s.httpListener.Close()
+	}
+	if s.store != nil {
+		_ = s.store.Close()
+	}
+}
+
+func (s *Server) storeState(ctx context.Context) string {
+	switch {
+	case !s.migrated.Load():
+		return "starting"
+	case s.store.Ping(ctx) != nil:
+		return "down"
+	}
+	return health.StateOK
+}
+
+func (s *Server) keysState(context.Context) string {
+	if !s.keys.Ready() {
+		return "none"
+	}
+	return health.StateOK
+}
+
+func (s *Server) serverState(context.Context) string {
+	if s.draining.Err() != nil {
+		return "draining"
+	}
+	return health.StateOK
+}
+
+// readiness is what the last probe found; that this server is draining is known at once.
+func (s *Server) readiness() map[string]string {
+	state := s.probe.State()
+	state["server"] = s.serverState(s.draining)
+	return state
+}
+
+// serviceable tells whether heartbeats can be taken here: a tick of the checker says that they can.
+func (s *Server) serviceable() bool {
+	return s.migrated.Load() && s.keys.Ready() && s.draining.Err() == nil && s.pulse.Beating()
+}
+
+// Run serves until ctx ends, then finishes the calls in flight and returns nil. Each actor is what runs and what stops
+// it; the stops run one after the other in the order below.
+func (s *Server) Run(ctx context.Context) error {
+	var group run.Group
+	stopped, stop := context.WithCancel(ctx)
+	defer stop()
+	// The server's own deadline, set when the stop begins.
+	var deadline time.Time
+	group.Add(func() error {
+		<-stopped.Done()
+		return nil
+	}, func(error) {
+		deadline = time.Now().Add(s.cfg.Drain)
+		_ = level.Info(s.logger).Log("msg", "stopping", "drain", s.cfg.Drain)
+		s.drain()
+		s.grpcHealth.Shutdown()
+		stop()
+	})
+	background := func(name string, work func(context.Context) error) {
+		ctx, cancel := context.WithCancel(context.Background())
+		group.Add(func() error {
+			if err := work(ctx); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			<-ctx.Done()
+			return nil
+		}, func(error) { cancel() })
+	}
+	background("migrate", s.migrate)
+	background("check health", s.check)
+	group.Add(func() error { return s.grpcServer.Serve(s.grpcListener) }, func(error) { s.stopGRPC(deadline) })
+	group.Add(func() error {
+		if err := s.httpServer.Serve(s.httpListener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve HTTP: %w", err)
+		}
+		return nil
+	}, func(error) { s.stopHTTP(deadline) })
+	background("probe", func(ctx context.Context) error { return s.probe.Run(ctx, s.tellHealth) })
+	background("refresh keys", s.keys.Run)
+	_ = level.Info(s.logger).Log("msg", "serving", "grpc", s.GRPCAddress(), "http", s.HTTPAddress(), "id", s.cfg.ID, "region", s.cfg.Region,
+		"database", redact(s.cfg.DatabaseURL), "keys", redact(s.cfg.JWKSURL), "version", Version)
+	err := group.Run()
+	s.Close()
+	_ = level.Info(s.logger).Log("msg", "stopped", "err", err)
+	return err
+}
+
+// migrate brings the schema up to date, and waits for a store that is down.
+func (s *Server) migrate(ctx context.Context) error {
+	for pause := 250 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		err := store.Migrate(ctx, s.cfg.DatabaseURL, s.logger)
+		switch {
+		case err == nil:
+			s.migrated.Store(true)
+			return nil
+		case ctx.Err() != nil:
+			return nil
+		case !errors.Is(err, service.ErrUnavailable):
+			return err
+		}
+		_ = level.Error(s.logger).Log("msg", "the store is not there yet", "err", err, "next_try_in", pause)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (s *Server) check(ctx context.Context) error {
+	return health.Run(ctx, health.Config{
+		Store:       s.store,
+		Policy:      service.SweepPolicy{Threshold: s.cfg.StalenessThreshold, Interval: checkInterval, Tolerance: health.Tolerance, Actor: s.cfg.ID},
+		Serviceable: s.serviceable,
+		Observe:     s.metrics.Checked,
+		Logger:      s.logger,
+	})
+}
+
+func (s *Server) tellHealth(ready bool) {
+	status := healthgrpc.HealthCheckResponse_NOT_SERVING
+	if ready {
+		status = healthgrpc.HealthCheckResponse_SERVING
+	}
+	for _, name := range append(grpctransport.ServiceNames(), "") {
+		s.grpcHealth.SetServingStatus(name, status)
+	}
+}
+
+func (s *Server) stopGRPC(deadline time.Time) {
+	done := make(chan struct{})
+	go func() {
+		s.grpcServer.GracefulStop()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Until(deadline)):
+		_ = level.Warn(s.logger).Log("msg", "calls were cut off at the end of the drain")
+		s.grpcServer.Stop()
+		<-done
+	}
+}
+
+func (s *Server) stopHTTP(deadline time.Time) {
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	if err := s.httpServer.Shutdown(ctx); err != nil {
+		_ = s.httpServer.Close()
+	}
+}
