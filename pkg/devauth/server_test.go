@@ -1,0 +1,136 @@
+package devauth
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+func newTestServer(t *testing.T, keyFile string) (*Server, *httptest.Server) {
+	t.Helper()
+	s, err := New(keyFile, time.Now)
+	if err != nil {
+		t.Fatalf("New() = %v", err)
+	}
+	web := httptest.NewServer(s)
+	t.Cleanup(web.Close)
+	return s, web
+}
+
+func keysOf(t *testing.T, web *httptest.Server) []publishedKey {
+	t.Helper()
+	response, err := http.Get(web.URL + "/.well-known/jwks.json")
+	if err != nil {
+		t.Fatalf("get keys: %v", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	var set struct{ Keys []publishedKey }
+	if err := json.NewDecoder(response.Body).Decode(&set); err != nil {
+		t.Fatalf("read keys: %v", err)
+	}
+	return set.Keys
+}
+
+func TestATokenIsSignedWithThePublishedKey(t *testing.T) {
+	s, web := newTestServer(t, "")
+	token, life, err := Fetch(t.Context(), web.URL, Clients()[0])
+	if err != nil || life != TokenLife {
+		t.Fatalf("Fetch() = %v, %v", life, err)
+	}
+	parsed, err := jwt.Parse(token, func(*jwt.Token) (any, error) { return publicOf(s.keys[0]), nil })
+	if err != nil {
+		t.Fatalf("Parse() = %v", err)
+	}
+	claims := parsed.Claims.(jwt.MapClaims)
+	if claims["sub"] != "dev-mc" || claims["scope"] != "mc:register" || claims["service_type"] != "meeting-controller" {
+		t.Errorf("claims = %v", claims)
+	}
+	if got := keysOf(t, web); len(got) != 1 || got[0].KeyID != parsed.Header["kid"] || len(got[0].X) != 43 {
+		t.Errorf("published = %+v, want the key %v", got, parsed.Header["kid"])
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	_, web := newTestServer(t, "")
+	for body, want := range map[string]int{
+		`{`:             400,
+		`{"unknown":1}`: 400,
+		`{"grant_type":"password","client_id":"dev-mc","client_secret":"dev-mc-secret"}`:                                   400,
+		`{"grant_type":"client_credentials","client_id":"dev-mc","client_secret":"wrong"}`:                                 401,
+		`{"grant_type":"client_credentials","client_id":"nobody","client_secret":""}`:                                      401,
+		`{"grant_type":"client_credentials","client_id":"dev-mc","client_secret":"dev-mc-secret","scope":"gc:admin"}`:      400,
+		`{"grant_type":"client_credentials","client_id":"dev-admin","client_secret":"dev-admin-secret","scope":"gc:read"}`: 200,
+		`{"grant_type":"` + strings.Repeat("x", 65<<10) + `"}`:                                                             400,
+	} {
+		response, err := http.Post(web.URL+"/api/v1/auth/service/token", "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatalf("post: %v", err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != want {
+			t.Errorf("%.80s = %d, want %d", body, response.StatusCode, want)
+		}
+	}
+	for _, client := range []Client{{ID: "nobody"}, {}} {
+		if _, _, err := Fetch(t.Context(), web.URL, client); err == nil {
+			t.Errorf("Fetch(%v) = nil, want an error", client)
+		}
+	}
+	web.Close()
+	if _, _, err := Fetch(t.Context(), web.URL, Clients()[0]); err == nil {
+		t.Error("Fetch(nobody there) = nil, want an error")
+	}
+}
+
+func TestTheKeyIsKept(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "data", "key.pem")
+	_, first := newTestServer(t, file)
+	_, second := newTestServer(t, file)
+	if a, b := keysOf(t, first)[0].X, keysOf(t, second)[0].X; a != b {
+		t.Errorf("the second start published %s, want the first one's %s", b, a)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("key file = %v, %v, want mode 0600", info.Mode(), err)
+	}
+	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(file, time.Now); err == nil {
+		t.Error("New(not a key) = nil, want an error")
+	}
+	if _, err := New(t.TempDir(), time.Now); err == nil {
+		t.Error("New(a folder) = nil, want an error")
+	}
+}
+
+func TestRotation(t *testing.T) {
+	s, web := newTestServer(t, "")
+	if err := s.Rotate(false); err != nil || len(keysOf(t, web)) != 1 {
+		t.Errorf("Rotate(drop) = %v with %d keys, want 1", err, len(keysOf(t, web)))
+	}
+	if err := s.Rotate(true); err != nil || len(keysOf(t, web)) != 2 {
+		t.Errorf("Rotate(keep) = %v with %d keys, want 2", err, len(keysOf(t, web)))
+	}
+	if _, err := s.Token("x", map[string]any{"exp": nil}); err != nil {
+		t.Errorf("Token() = %v", err)
+	}
+}
+
+func TestSecretsDoNotPrint(t *testing.T) {
+	for _, form := range []string{"%v", "%+v", "%#v", "%s"} {
+		if got := fmt.Sprintf(form, Clients()); strings.Contains(got, "-secret") {
+			t.Errorf("%s prints a secret: %s", form, got)
+		}
+	}
+	if data, err := json.Marshal(Clients()); err != nil || strings.Contains(string(data), "-secret") {
+		t.Errorf("JSON = %s, %v", data, err)
+	}
+}
