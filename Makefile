@@ -6,6 +6,13 @@ help: ## list the targets
 test: tools-cc ## run every test, with the race detector, over SQLite and a throw-away PostgreSQL
 	internal/testpg/with-postgres.sh go test -race -shuffle=on ./...
 
+ARGS ?=
+demo: ## run everything on this machine with 12 simulated controllers; ARGS=--kill-one stops one of them
+	go run ./cmd/gcctl dev $(ARGS)
+
+build: ## build bin/global-controller and bin/gcctl
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/global-controller ./cmd/gcctl
+
 FUZZTIME ?= 30s
 fuzz: ## run each fuzz target for FUZZTIME
 	go test -run "^$$" -fuzz "^FuzzEndpointURL$$" -fuzztime $(FUZZTIME) ./service
@@ -20,7 +27,7 @@ vet: ## run go vet
 
 check: test fmt-check vet fuzz ## exactly what CI runs
 
-.PHONY: help test fuzz fmt-check vet check
+.PHONY: help test demo build fuzz fmt-check vet check
 
 # The race detector needs a C compiler.
 tools-cc:

@@ -1,0 +1,79 @@
+// Command gcctl is the tool for those who run a Global Controller. See --help.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/peterbourgon/ff/v3/ffcli"
+
+	"darktower.example/global-controller/cmd/internal/daemon"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A second signal ends the process at once.
+	context.AfterFunc(ctx, stop)
+	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// execute returns the exit code: 0 for success, 1 for failure, 2 for a wrong use.
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	rootFlags := flag.NewFlagSet("gcctl", flag.ContinueOnError)
+	rootFlags.SetOutput(stderr)
+	root := &ffcli.Command{
+		ShortUsage:  "gcctl COMMAND [FLAGS]",
+		LongHelp:    "gcctl is the tool for those who run a Global Controller.",
+		FlagSet:     rootFlags,
+		Subcommands: []*ffcli.Command{devCommand(stdout, stderr), versionCommand(stdout)},
+		Exec: func(_ context.Context, args []string) error {
+			if len(args) > 0 {
+				return &usageError{fmt.Sprintf("unknown command %q; see gcctl --help", args[0])}
+			}
+			return flag.ErrHelp
+		},
+	}
+	err := root.Parse(args)
+	if err == nil {
+		err = root.Run(ctx)
+	} else if !errors.Is(err, flag.ErrHelp) {
+		return 2 // The flag package has said what is wrong.
+	}
+	var usage *usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, flag.ErrHelp):
+		if len(args) == 0 {
+			_, _ = fmt.Fprintln(stderr, ffcli.DefaultUsageFunc(root))
+			return 2
+		}
+		return 0
+	case errors.As(err, &usage):
+		_, _ = fmt.Fprintln(stderr, "gcctl:", err)
+		return 2
+	default:
+		_, _ = fmt.Fprintln(stderr, "gcctl:", err)
+		return 1
+	}
+}
+
+type usageError struct{ message string }
+
+func (e *usageError) Error() string { return e.message }
+
+func versionCommand(stdout io.Writer) *ffcli.Command {
+	return &ffcli.Command{
+		Name: "version", ShortUsage: "gcctl version", ShortHelp: "print the version",
+		Exec: func(context.Context, []string) error {
+			_, err := fmt.Fprintln(stdout, daemon.Version)
+			return err
+		},
+	}
+}
