@@ -97,6 +97,15 @@ func controllerID(request any) string {
 	return ""
 }
 
+// loggedID leaves out what is not an id: a caller may put anything there, a token for one.
+func loggedID(request any) string {
+	id := controllerID(request)
+	if !service.ValidName(id, 255) {
+		return ""
+	}
+	return id
+}
+
 // Deadline bounds each call: controllers in the field send no deadline of their own.
 func Deadline(bound time.Duration) Middleware {
 	return func(Operation) endpoint.Middleware {
@@ -141,7 +150,7 @@ func Log(logger log.Logger, code func(error) string) Middleware {
 				}
 				// A log that cannot be written is no reason to fail a call.
 				_ = leveled.Log("msg", "call", "endpoint", op.Name, "transport", call.Transport, "code", name, "request_id", call.RequestID,
-					"controller_id", controllerID(request), "took", time.Since(began), "err", err)
+					"controller_id", loggedID(request), "took", time.Since(began), "err", err)
 				return response, err
 			}
 		}

@@ -33,6 +33,7 @@ type Verifier struct {
 	skew     time.Duration
 	now      func() time.Time
 	cache    *lru.Cache[[sha256.Size]byte, verified]
+	onResult func(result string)
 }
 
 type verified struct {
@@ -49,34 +50,55 @@ func NewVerifier(keys *KeySet, audience string, skew time.Duration, now func() t
 	if err != nil {
 		return nil, fmt.Errorf("make token cache: %w", err)
 	}
-	return &Verifier{keys: keys, audience: audience, skew: skew, now: now, cache: cache}, nil
+	return &Verifier{keys: keys, audience: audience, skew: skew, now: now, cache: cache, onResult: func(string) {}}, nil
 }
+
+// OnResult has observe told how each verification ended: "cached", "ok", "invalid", "unavailable" or "canceled". It is
+// to be set before the verifier is used.
+func (v *Verifier) OnResult(observe func(result string)) { v.onResult = observe }
 
 func refuse(reason string) error { return fmt.Errorf("%s: %w", reason, service.ErrUnauthenticated) }
 
 // Authenticate verifies the values of an authorization header, of which there must be one. Errors:
 // [service.ErrUnauthenticated], [service.ErrUnavailable] when no key is to be had, the context's.
 func (v *Verifier) Authenticate(ctx context.Context, authorization []string) (service.Caller, error) {
+	caller, cached, err := v.authenticate(ctx, authorization)
+	switch {
+	case cached:
+		v.onResult("cached")
+	case err == nil:
+		v.onResult("ok")
+	case errors.Is(err, service.ErrUnauthenticated):
+		v.onResult("invalid")
+	case errors.Is(err, service.ErrUnavailable):
+		v.onResult("unavailable")
+	default:
+		v.onResult("canceled")
+	}
+	return caller, err
+}
+
+func (v *Verifier) authenticate(ctx context.Context, authorization []string) (caller service.Caller, cached bool, _ error) {
 	if len(authorization) != 1 {
-		return service.Caller{}, refuse("not one authorization header")
+		return service.Caller{}, false, refuse("not one authorization header")
 	}
 	token, ok := strings.CutPrefix(authorization[0], "Bearer ")
 	if !ok || token == "" {
-		return service.Caller{}, refuse("no bearer token")
+		return service.Caller{}, false, refuse("no bearer token")
 	}
 	if len(token) > maxTokenBytes {
-		return service.Caller{}, refuse("token too long")
+		return service.Caller{}, false, refuse("token too long")
 	}
 	digest := sha256.Sum256([]byte(token))
 	if hit, ok := v.cache.Get(digest); ok && v.counts(hit) {
-		return hit.caller, nil
+		return hit.caller, true, nil
 	}
 	fresh, err := v.verify(ctx, token)
 	if err != nil {
-		return service.Caller{}, err
+		return service.Caller{}, false, err
 	}
 	v.cache.Add(digest, fresh)
-	return fresh.caller, nil
+	return fresh.caller, false, nil
 }
 
 // Recognized tells whether the token was verified before and still counts, without verifying anything.

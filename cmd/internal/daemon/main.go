@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -96,11 +98,19 @@ func migrate(ctx context.Context, cfg Config, words []string, out io.Writer, log
 func probe(ctx context.Context, cfg Config) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+cfg.BindAddress+"/ready", nil)
+	client, scheme := &http.Client{}, "http"
+	if cfg.TLSCertFile != "" {
+		certificate, err := tls.LoadX509KeyPair(cfg.TLSCertFile, cfg.TLSKeyFile)
+		if err != nil {
+			return fmt.Errorf("read GC_TLS_CERT_FILE and GC_TLS_KEY_FILE: %w", err)
+		}
+		scheme, client.Transport = "https", &http.Transport{TLSClientConfig: trustOnly(certificate)}
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+cfg.BindAddress+"/ready", nil)
 	if err != nil {
 		return fmt.Errorf("probe: %w", err)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("probe: %w", err)
 	}
@@ -109,4 +119,18 @@ func probe(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("not ready: status %d", response.StatusCode)
 	}
 	return nil
+}
+
+// trustOnly trusts the very certificate: it was made for the name that callers use, not for the address to bind.
+func trustOnly(certificate tls.Certificate) *tls.Config {
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: true, //nolint:gosec // The check below is stricter.
+		VerifyConnection: func(state tls.ConnectionState) error {
+			if len(state.PeerCertificates) == 0 || !bytes.Equal(state.PeerCertificates[0].Raw, certificate.Certificate[0]) {
+				return errors.New("another certificate than that of GC_TLS_CERT_FILE")
+			}
+			return nil
+		},
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -97,6 +98,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
+	verifier.OnResult(s.metrics.Validated)
 	addresses, err := endpoints.NewLimiter(cfg.RateLimitPerMinute, time.Now)
 	if err != nil {
 		return nil, err
@@ -137,7 +139,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          nil,
+		ErrorLog:          stdlog.New(log.NewStdlibAdapter(level.Warn(log.With(logger, "msg", "http server")), log.MessageKey("err")), "", 0),
 	}
 	return s, nil
 }

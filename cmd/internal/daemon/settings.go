@@ -201,7 +201,7 @@ func readDatabase(c *Config, value string) error {
 	u, err := url.Parse(value)
 	switch {
 	case value == "", strings.HasPrefix(value, "sqlite:") && isSQLite && path != "":
-	case err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") && u.Host != "":
+	case err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") && (u.Host != "" || u.Query().Get("host") != ""):
 	default:
 		return errNotAllowed
 	}

@@ -1,0 +1,181 @@
+package daemon
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// parse reads settings from arguments and an environment; the environment is the process's, so tests that call it do
+// not run in parallel.
+func parse(t *testing.T, args []string, environment map[string]string) (Config, error) {
+	t.Helper()
+	for _, s := range settings() {
+		if _, ok := os.LookupEnv(s.name); ok {
+			t.Setenv(s.name, "") // Restores it at the end.
+			if err := os.Unsetenv(s.name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, value := range environment {
+		t.Setenv(name, value)
+	}
+	return ParseConfig(args, &bytes.Buffer{})
+}
+
+func TestDefaults(t *testing.T) {
+	got, err := parse(t, nil, nil)
+	if err != nil {
+		t.Fatalf("ParseConfig() = %v", err)
+	}
+	if !regexp.MustCompile(`^gc-[A-Za-z0-9_-]+-[0-9a-f]{8}$`).MatchString(got.ID) {
+		t.Errorf("id = %q, want gc-HOSTNAME-8 hex digits", got.ID)
+	}
+	got.ID = ""
+	want := Config{
+		DatabaseURL: "sqlite:data/global-controller.db", DataDir: "data", BindAddress: "127.0.0.1:8081", GRPCBindAddress: "127.0.0.1:50051",
+		Region: "us-east-1", JWKSURL: "http://localhost:8082/.well-known/jwks.json", ClockSkew: 5 * time.Minute, MCScopes: []string{"mc:register", "service.write.gc"},
+		StalenessThreshold: 30 * time.Second, FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second, RateLimitPerMinute: 600,
+		Drain: 30 * time.Second, LogLevel: "info", LogFormat: "logfmt",
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Config{})); diff != "" {
+		t.Errorf("defaults: -want +got:\n%s", diff)
+	}
+	byHand := DefaultConfig()
+	byHand.ID = ""
+	if diff := cmp.Diff(want, byHand, cmp.AllowUnexported(Config{})); diff != "" {
+		t.Errorf("DefaultConfig(): -want +got:\n%s", diff)
+	}
+}
+
+func TestAFlagComesBeforeTheEnvironmentBeforeTheFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "gc.conf")
+	text := "# a comment\n\nGC_REGION=from-file\nJWT_CLOCK_SKEW_SECONDS = 7\nlog-level=debug\nRATE_LIMIT_RPM=5\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := parse(t, []string{"--gc-region", "from-flag", "--gc-grpc-reflection"},
+		map[string]string{"GC_CONFIG_FILE": file, "GC_REGION": "from-environment", "JWT_CLOCK_SKEW_SECONDS": "8"})
+	if err != nil {
+		t.Fatalf("ParseConfig() = %v", err)
+	}
+	if got.Region != "from-flag" || got.ClockSkew != 8*time.Second || got.LogLevel != "debug" || got.RateLimitPerMinute != 5 || !got.GRPCReflection {
+		t.Errorf("ParseConfig() = %+v, want region from the flag, skew from the environment, the rest from the file", got)
+	}
+}
+
+func TestAWrongSettingIsNamedWithWhatIsAllowed(t *testing.T) {
+	for _, tc := range []struct{ name, value, allowed string }{
+		{"DATABASE_URL", "mysql://root@db/x", "postgres://"},
+		{"DATABASE_URL", "sqlite:", "sqlite:PATH"},
+		{"BIND_ADDRESS", "8081", "HOST:PORT"},
+		{"BIND_ADDRESS", "127.0.0.1:65536", "HOST:PORT"},
+		{"GC_GRPC_BIND_ADDRESS", "127.0.0.1:http", "HOST:PORT"},
+		{"GC_REGION", "us east", "letters"},
+		{"GC_ID", "a.b", "letters"},
+		{"AC_JWKS_URL", "ftp://ac/jwks", "http"},
+		{"JWT_CLOCK_SKEW_SECONDS", "0", "1 to 600"},
+		{"JWT_CLOCK_SKEW_SECONDS", "601", "1 to 600"},
+		{"JWT_CLOCK_SKEW_SECONDS", "1.5", "whole number"},
+		{"MC_STALENESS_THRESHOLD_SECONDS", "0", "twice the fast interval"},
+		{"MC_STALENESS_THRESHOLD_SECONDS", "20", "twice FAST_HEARTBEAT_INTERVAL_MS"},
+		{"FAST_HEARTBEAT_INTERVAL_MS", "0", "1 to"},
+		{"COMPREHENSIVE_HEARTBEAT_INTERVAL_MS", "-1", "1 to"},
+		{"RATE_LIMIT_RPM", "0", "1 to"},
+		{"RATE_LIMIT_RPM", "many", "1 to"},
+		{"GC_DRAIN_SECONDS", "-1", "0 to"},
+		{"GC_GRPC_REFLECTION", "perhaps", "true or false"},
+		{"GC_MC_SCOPES", " ", "scopes"},
+		{"LOG_LEVEL", "loud", "debug"},
+		{"LOG_FORMAT", "xml", "logfmt"},
+		{"GC_TLS_CERT_FILE", "/cert.pem", "GC_TLS_KEY_FILE"},
+	} {
+		_, err := parse(t, nil, map[string]string{tc.name: tc.value})
+		if err == nil || !strings.Contains(err.Error(), tc.name) || !strings.Contains(err.Error(), tc.allowed) {
+			t.Errorf("%s=%s: %v, want an error that names it and what is allowed: %s", tc.name, tc.value, err, tc.allowed)
+		}
+		if err := os.Unsetenv(tc.name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := parse(t, nil, map[string]string{"MC_STALENESS_THRESHOLD_SECONDS": "20", "GC_FORCE_STALENESS_THRESHOLD": "true"}); err != nil || got.StalenessThreshold != 20*time.Second {
+		t.Errorf("a forced threshold = %v, %v, want 20 s", got.StalenessThreshold, err)
+	}
+}
+
+func TestDatabaseAddressesThatAreTaken(t *testing.T) {
+	for _, address := range []string{
+		"postgres://gc:pw@db:5432/gc?sslmode=disable", "postgresql://db/gc", "postgres:///gc?host=/run/postgresql", "sqlite:gc.db", "sqlite:/var/lib/gc/gc.db",
+	} {
+		if got, err := parse(t, []string{"--database-url", address}, nil); err != nil || got.DatabaseURL != address {
+			t.Errorf("%s = %q, %v, want it taken", address, got.DatabaseURL, err)
+		}
+	}
+}
+
+func TestNoSecretIsPrinted(t *testing.T) {
+	for _, address := range []string{"postgres://gc:hunter2@db/gc", "postgres://db/gc?password=hunter2", "mysql://gc:hunter2@db/gc", "postgres://gc:hunter2@db:%zz/gc"} {
+		if shown := redact(address); strings.Contains(shown, "hunter2") {
+			t.Errorf("redact(%s) = %s", address, shown)
+		}
+		_, err := parse(t, []string{"--database-url", address, "--log-level", "loud"}, nil)
+		if err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("ParseConfig() = %v, want an error without the password", err)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "gc.conf")
+	if err := os.WriteFile(file, []byte("DATABASE_URL postgres://gc:hunter2@db/gc\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parse(t, []string{"--gc-config-file", file}, nil); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "line 1") {
+		t.Errorf("ParseConfig(file) = %v, want the line's number and not the line", err)
+	}
+}
+
+func TestTheCommandLine(t *testing.T) {
+	run := func(args ...string) (code int, stdout, stderr string) {
+		var out, errs bytes.Buffer
+		code = Main(t.Context(), args, &out, &errs)
+		return code, out.String(), errs.String()
+	}
+	if code, out, _ := run("--help"); code != 0 || !strings.Contains(out, "JWT_CLOCK_SKEW_SECONDS") || !strings.Contains(out, `default "300"`) {
+		t.Errorf("--help = %d:\n%s\nwant every setting with its default", code, out)
+	}
+	if code, out, _ := run("version"); code != 0 || out != Version+"\n" {
+		t.Errorf("version = %d %q", code, out)
+	}
+	for _, args := range [][]string{{"fly"}, {"--fly"}, {"--rate-limit-rpm", "0"}} {
+		if code, _, errs := run(args...); code != 2 || errs == "" {
+			t.Errorf("%v = %d %q, want 2 and a reason", args, code, errs)
+		}
+	}
+	database := "sqlite:" + filepath.Join(t.TempDir(), "gc.db")
+	for _, tc := range []struct {
+		args []string
+		code int
+	}{
+		{[]string{"migrate", "up"}, 0},
+		{[]string{"migrate", "status"}, 0},
+		{[]string{"migrate", "down", "0"}, 0},
+		{[]string{"migrate", "down", "x"}, 1},
+		{[]string{"migrate"}, 1},
+		{[]string{"migrate", "sideways"}, 1},
+		{[]string{"probe", "--bind-address", "127.0.0.1:1"}, 1},
+	} {
+		if code, out, errs := run(append(tc.args, "--database-url", database)...); code != tc.code {
+			t.Errorf("%v = %d, want %d:\n%s%s", tc.args, code, tc.code, out, errs)
+		}
+	}
+	if _, err := ParseConfig([]string{"--help"}, &bytes.Buffer{}); !errors.Is(err, flag.ErrHelp) {
+		t.Errorf("ParseConfig(--help) = %v, want flag.ErrHelp", err)
+	}
+}

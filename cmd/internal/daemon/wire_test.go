@@ -1,0 +1,356 @@
+package daemon
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	pb "darktower.example/global-controller/proto/darktower/v1"
+	fleetpb "darktower.example/global-controller/proto/globalcontroller/v1"
+)
+
+// TestEveryRuleOfValidation goes through the contract's table of rules, on every way to the service.
+func TestEveryRuleOfValidation(t *testing.T) {
+	onBothStores(t, func(t *testing.T, databaseURL string) {
+		w := newWorld(t, databaseURL, nil).ready()
+		capacity := func(name string, value any) map[string]any {
+			return with(load(), "capacity", with(map[string]any{"current_meetings": 1, "current_participants": 1}, name, value))
+		}
+		label := strings.Repeat("a", 63)
+		type rule struct {
+			name      string
+			operation string
+			id        string
+			fields    map[string]any
+			// message is what is refused; empty when the call is taken.
+			message string
+			// only leaves out the ways on which the input cannot be written.
+			only string
+		}
+		var rules []rule
+		for _, operation := range []string{"RegisterMC", "FastHeartbeat", "ComprehensiveHeartbeat"} {
+			fields := map[string]map[string]any{"RegisterMC": registration(), "FastHeartbeat": load(), "ComprehensiveHeartbeat": fullLoad()}[operation]
+			rules = append(rules,
+				rule{"no id", operation, "", fields, "controller_id is required", "grpc"},
+				rule{"id of 255", operation, strings.Repeat("i", 255), fields, "", ""},
+				rule{"id of 256", operation, strings.Repeat("i", 256), fields, "controller_id is too long", ""},
+				rule{"id with a dot", operation, "a.b", fields, "controller_id contains invalid characters", ""},
+				rule{"id beyond ASCII", operation, "mć", fields, "controller_id contains invalid characters", ""},
+				rule{"the first failing field decides", operation, "a.b", nil, "controller_id contains invalid characters", ""},
+			)
+		}
+		register := func(name, field string, value any, message string) {
+			rules = append(rules, rule{name, "RegisterMC", "mc", with(registration(), field, value), message, ""})
+		}
+		register("no region", "region", nil, "region is required")
+		register("region of 50", "region", strings.Repeat("r", 50), "")
+		register("region of 51", "region", strings.Repeat("r", 51), "region is too long")
+		register("region with a space", "region", "eu west", "region contains invalid characters")
+		for _, field := range []string{"grpc_endpoint", "webtransport_endpoint"} {
+			long := "https://" + label + "." + label + "." + label + "." + strings.Repeat("b", 55)
+			register(field+" of 255", field, long, "")
+			register(field+" of 256", field, long+"b", field+" is too long")
+			for _, good := range []string{"http://a", "https://a.example:1/", "HTTP://10.0.0.1:65535", "http://[::1]:80"} {
+				register(field+" "+good, field, good, "")
+			}
+			for _, bad := range []string{
+				"a.example", "ftp://a", "http://", "http:///", "http://a:0", "http://a:65536", "http://a:", "http://u@a", "http://a?q=1", "http://a?", "http://a#f",
+				"http://a/path", "http://-a", "http://a_b", "http://[::1", "http://a b", "http://a\n", "grpc://a:1",
+			} {
+				register(field+" "+bad, field, bad, field+" must be a valid URL")
+			}
+		}
+		register("no grpc_endpoint", "grpc_endpoint", nil, "grpc_endpoint is required")
+		register("no webtransport_endpoint", "webtransport_endpoint", nil, "")
+		for _, field := range []string{"max_meetings", "max_participants"} {
+			register(field+" of 1", field, 1, "")
+			register("no "+field, field, nil, field+" must be greater than 0")
+			register(field+" at most", field, 2147483647, "")
+			register(field+" too large", field, 2147483648, field+" value too large")
+			register(field+" largest on the wire", field, uint32(4294967295), field+" value too large")
+		}
+		for _, operation := range []string{"FastHeartbeat", "ComprehensiveHeartbeat"} {
+			rules = append(rules, rule{"no capacity", operation, "mc", with(fullLoadOf(operation), "capacity", nil), "capacity is required", ""})
+			for _, field := range []string{"current_meetings", "current_participants"} {
+				rules = append(rules,
+					rule{field + " at most", operation, "mc", merge(fullLoadOf(operation), capacity(field, 2147483647)), "", ""},
+					rule{field + " too large", operation, "mc", merge(fullLoadOf(operation), capacity(field, 2147483648)), field + " value too large", ""},
+				)
+			}
+			rules = append(rules, rule{"limits are ignored", operation, "mc", merge(fullLoadOf(operation), capacity("max_meetings", 0)), "", ""})
+			rules = append(rules, rule{"a health nobody knows", operation, "mc", with(fullLoadOf(operation), "health", 77), "", ""})
+		}
+		for _, field := range []string{"cpu_usage_percent", "memory_usage_percent"} {
+			for _, good := range []any{0, 100, 99.5} {
+				rules = append(rules, rule{field, "ComprehensiveHeartbeat", "mc", with(fullLoad(), field, good), "", ""})
+			}
+			for _, bad := range []any{-0.5, 100.5} {
+				rules = append(rules, rule{field, "ComprehensiveHeartbeat", "mc", with(fullLoad(), field, bad), field + " must be between 0 and 100", ""})
+			}
+			for _, bad := range []any{"NaN", "Infinity", "-Infinity"} { // JSON has no such numbers.
+				rules = append(rules, rule{field, "ComprehensiveHeartbeat", "mc", with(fullLoad(), field, bad), field + " must be between 0 and 100", "grpc"})
+			}
+		}
+		for _, id := range []string{"mc", strings.Repeat("i", 255)} {
+			if got := w.make(ways()[0], call{"RegisterMC", id, registration(), w.mc()}); got != (outcome{}) {
+				t.Fatalf("RegisterMC(%s) = %v, want OK", id, got)
+			}
+		}
+		for _, by := range ways() {
+			for _, r := range rules {
+				if r.only == "grpc" && by.service == "" {
+					continue
+				}
+				var want outcome
+				before := w.get("/api/v1/controllers/mc", w.reader()).body
+				if r.message != "" {
+					want = outcome{codes.InvalidArgument, r.message}
+				}
+				if got := w.make(by, call{r.operation, r.id, r.fields, w.mc()}); got != want {
+					t.Errorf("%s: %s: %s = %v, want %v", by.name, r.operation, r.name, got, want)
+				}
+				if after := w.get("/api/v1/controllers/mc", w.reader()).body; r.message != "" && after != before {
+					t.Errorf("%s: %s: %s changed the store from %s to %s", by.name, r.operation, r.name, before, after)
+				}
+			}
+		}
+		if got := w.fleet(); len(got) != 2 {
+			t.Errorf("controllers = %d, want the two that were registered rightly", len(got))
+		}
+	})
+}
+
+func fullLoadOf(operation string) map[string]any {
+	if operation == "FastHeartbeat" {
+		return load()
+	}
+	return fullLoad()
+}
+
+func merge(fields, other map[string]any) map[string]any {
+	return with(fields, "capacity", other["capacity"])
+}
+
+// TestEveryRuleOfAuthentication goes through the contract's table of tokens, on every way to the service.
+func TestEveryRuleOfAuthentication(t *testing.T) {
+	onBothStores(t, func(t *testing.T, databaseURL string) {
+		w := newWorld(t, databaseURL, nil).ready()
+		good := w.issuer.token(nil, nil)
+		parts := strings.Split(good, ".")
+		claim := func(name string, value any) string { return w.issuer.token(nil, map[string]any{name: value}) }
+		header := func(name string, value any) string { return w.issuer.token(map[string]any{name: value}, nil) }
+		now := time.Now().Unix()
+		refused := map[string]string{
+			"not Bearer":           "Basic " + good,
+			"bearer in lower case": "bearer " + good,
+			"empty":                "",
+			"Bearer and nothing":   "Bearer ",
+			"8193 bytes":           "Bearer " + paddedTo(t, w.issuer, 8193),
+			"one part":             "Bearer " + parts[0],
+			"two parts":            "Bearer " + parts[0] + "." + parts[1],
+			"four parts":           "Bearer " + good + ".x",
+			"no kid":               "Bearer " + header("kid", nil),
+			"empty kid":            "Bearer " + header("kid", ""),
+			"numeric kid":          "Bearer " + header("kid", 1),
+			"unknown kid":          "Bearer " + header("kid", "other"),
+			"kid with a path":      "Bearer " + header("kid", "../../etc/passwd"),
+			"alg none":             "Bearer " + header("alg", "none"),
+			"alg HS256":            "Bearer " + header("alg", "HS256"),
+			"alg RS256":            "Bearer " + header("alg", "RS256"),
+			"bad signature":        "Bearer " + parts[0] + "." + parts[1] + "." + strings.Repeat("A", 86),
+			"other claims":         "Bearer " + parts[0] + "." + strings.Split(claim("sub", "other"), ".")[1] + "." + parts[2],
+			"expired":              "Bearer " + claim("exp", now-120),
+			"future iat":           "Bearer " + claim("iat", now+400),
+			"not yet valid":        "Bearer " + claim("nbf", now+400),
+			"no exp":               "Bearer " + claim("exp", nil),
+			"no iat":               "Bearer " + claim("iat", nil),
+			"no sub":               "Bearer " + claim("sub", nil),
+		}
+		forbidden := map[string]string{
+			"no scope":           "Bearer " + claim("scope", nil),
+			"a reader":           "Bearer " + claim("scope", "gc:read gc:admin"),
+			"a scope's prefix":   "Bearer " + claim("scope", "mc:registers"),
+			"other service_type": "Bearer " + claim("service_type", "media-handler"),
+		}
+		taken := map[string]string{
+			"8192 bytes":           "Bearer " + paddedTo(t, w.issuer, 8192),
+			"expired 30 s ago":     "Bearer " + claim("exp", now-30),
+			"iat 4 min ahead":      "Bearer " + claim("iat", now+240),
+			"its service_type":     "Bearer " + claim("service_type", "meeting-controller"),
+			"the other scope":      "Bearer " + claim("scope", "a service.write.gc b"),
+			"scopes as strings":    "Bearer " + w.issuer.token(nil, map[string]any{"scope": nil, "scopes": []string{"mc:register"}}),
+			"an audience of whims": "Bearer " + claim("aud", "anybody"),
+		}
+		check := func(authorization *string, name string, want outcome) {
+			t.Helper()
+			for _, by := range ways() {
+				for _, c := range []call{
+					{"RegisterMC", "mc", registration(), authorization},
+					{"FastHeartbeat", "mc", load(), authorization},
+					{"ComprehensiveHeartbeat", "mc", fullLoad(), authorization},
+				} {
+					if got := w.make(by, c); got != want {
+						t.Errorf("%s: %s with %s = %v, want %v", by.name, c.operation, name, got, want)
+					}
+				}
+			}
+		}
+		check(w.mc(), "a good token", outcome{})
+		check(nil, "no header", outcome{codes.Unauthenticated, "Invalid token"})
+		for name, value := range refused {
+			check(&value, name, outcome{codes.Unauthenticated, "Invalid token"})
+		}
+		for name, value := range forbidden {
+			check(&value, name, outcome{codes.PermissionDenied, "Access denied"})
+		}
+		for name, value := range taken {
+			check(&value, name, outcome{})
+		}
+		// Who is not let in does not learn what is wrong with the input.
+		for _, by := range ways() {
+			if got, want := w.make(by, call{"RegisterMC", "a.b", nil, nil}), (outcome{codes.Unauthenticated, "Invalid token"}); got != want {
+				t.Errorf("%s: bad input without a token = %v, want %v", by.name, got, want)
+			}
+		}
+		for secret := range strings.SplitSeq(good, ".") {
+			if strings.Contains(w.log.String(), secret[max(0, len(secret)-40):]) {
+				t.Errorf("the log holds a part of a token")
+			}
+		}
+	})
+}
+
+// paddedTo makes a good token of exactly so many bytes.
+func paddedTo(t *testing.T, i *issuer, size int) string {
+	t.Helper()
+	for padding := size / 2; padding < size; padding++ {
+		// A kid may not vary, so the header takes up what the base64 of the claims cannot hit.
+		for _, typ := range []string{"JWT", "JWTx", "JWTxx"} {
+			if token := i.token(map[string]any{"typ": typ}, map[string]any{"padding": strings.Repeat("p", padding)}); len(token) == size {
+				return token
+			}
+		}
+	}
+	t.Fatalf("no token of %d bytes", size)
+	return ""
+}
+
+func TestNobodyIsLetInWithoutAKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sqliteURL(t), func(c *Config) { c.JWKSURL = "http://127.0.0.1:1/jwks.json" })
+	w.until("the store is ready", func() bool { return strings.Contains(w.get("/ready", "").body, `"store":"ok"`) })
+	for _, by := range ways() {
+		if got, want := w.make(by, call{"FastHeartbeat", "mc", load(), w.mc()}), (outcome{codes.Unavailable, "Service temporarily unavailable"}); got != want {
+			t.Errorf("%s = %v, want %v", by.name, got, want)
+		}
+		// What no key could make right needs none.
+		if got, want := w.make(by, call{"FastHeartbeat", "mc", load(), nil}), (outcome{codes.Unauthenticated, "Invalid token"}); got != want {
+			t.Errorf("%s without a token = %v, want %v", by.name, got, want)
+		}
+	}
+	if got := w.get("/ready", ""); got.status != http.StatusServiceUnavailable || !strings.Contains(got.body, `"keys":"none"`) {
+		t.Errorf("/ready = %d %s, want 503 and no keys", got.status, got.body)
+	}
+}
+
+func TestWhoMayReadTheFleet(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sqliteURL(t), nil).ready()
+	fleet := fleetpb.NewFleetServiceClient(w.conn)
+	for scope, want := range map[string]struct {
+		status int
+		code   codes.Code
+	}{
+		"gc:read": {200, codes.OK}, "gc:admin": {200, codes.OK}, "mc:register": {403, codes.PermissionDenied}, "": {403, codes.PermissionDenied},
+	} {
+		token := w.issuer.token(nil, map[string]any{"scope": scope})
+		if got := w.get("/api/v1/controllers", token); got.status != want.status {
+			t.Errorf("list with scope %q = %d, want %d", scope, got.status, want.status)
+		}
+		ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token)
+		if _, err := fleet.ListControllers(ctx, &fleetpb.ListControllersRequest{}); status.Code(err) != want.code {
+			t.Errorf("ListControllers with scope %q = %v, want %v", scope, err, want.code)
+		}
+	}
+	if got := w.get("/api/v1/controllers/nobody", w.reader()); got.status != http.StatusNotFound || !strings.Contains(got.body, "Controller not registered") {
+		t.Errorf("one that is not there = %d %s, want 404", got.status, got.body)
+	}
+}
+
+// TestTheLifeOfAController holds what a meeting controller in the field sees, and what is seen of it.
+func TestTheLifeOfAController(t *testing.T) {
+	onBothStores(t, func(t *testing.T, databaseURL string) {
+		w := newWorld(t, databaseURL, nil).ready()
+		for _, by := range ways()[:2] {
+			t.Run(by.name, func(t *testing.T) {
+				id := strings.ReplaceAll(by.name, " ", "-")
+				if got, want := w.make(by, call{"FastHeartbeat", id, load(), w.mc()}), (outcome{codes.NotFound, "Controller not registered"}); got != want {
+					t.Errorf("heartbeat before registering = %v, want %v", got, want)
+				}
+				registered, err := w.invoke(by.service, call{"RegisterMC", id, registration(), w.mc()})
+				want := &pb.RegisterMCResponse{Accepted: true, Message: "Registration successful", FastHeartbeatIntervalMs: 10000, ComprehensiveHeartbeatIntervalMs: 30000}
+				if diff := cmp.Diff(want, registered, protocmp.Transform()); err != nil || diff != "" {
+					t.Errorf("RegisterMC() = %v; -want +got:\n%s", err, diff)
+				}
+				if got := w.fleet()[id].Health; got != "pending" {
+					t.Errorf("after registering it is %s, want pending", got)
+				}
+				for number, word := range map[int]string{0: "pending", 1: "healthy", 2: "degraded", 3: "unhealthy", 4: "draining", 9: "unhealthy"} {
+					began := time.Now().Unix()
+					answer, err := w.invoke(by.service, call{"ComprehensiveHeartbeat", id, with(fullLoad(), "health", number), w.mc()})
+					if err != nil {
+						t.Fatalf("heartbeat: %v", err)
+					}
+					ack := answer.(*pb.ComprehensiveHeartbeatResponse)
+					if at := int64(ack.GetTimestamp()); !ack.GetAcknowledged() || at < began-1 || at > time.Now().Unix()+1 {
+						t.Errorf("heartbeat = %v, want it acknowledged with the time in seconds", ack)
+					}
+					if got := w.fleet()[id].Health; got != word {
+						t.Errorf("after reporting %d it is %s, want %s", number, got, word)
+					}
+				}
+				shown := w.get("/api/v1/controllers/"+id, w.reader())
+				for _, part := range []string{
+					`"cpu_usage_percent":12.5`, `"memory_usage_percent":50`, `"current_meetings":3`, `"current_participants":30`, `"max_meetings":100`,
+					`"region":"eu-west-1"`, `"webtransport_endpoint":"https://mc.example:4433"`,
+				} {
+					if !strings.Contains(shown.body, part) {
+						t.Errorf("shown = %s, want %s in it", shown.body, part)
+					}
+				}
+				if _, err := w.invoke(by.service, call{"RegisterMC", id, registration(), w.mc()}); err != nil {
+					t.Errorf("registering again = %v, want nil", err)
+				}
+				if got := w.fleet()[id]; got.Health != "pending" || got.CurrentMeetings != 3 {
+					t.Errorf("after registering again it is %+v, want pending with its load", got)
+				}
+			})
+		}
+		client := pb.NewGlobalControllerServiceClient(w.conn)
+		ctx := metadata.AppendToOutgoingContext(context.Background(), "authorization", *w.mc())
+		if got, err := client.NotifyMeetingEnded(ctx, &pb.NotifyMeetingEndedRequest{MeetingId: "m-1", Region: "eu-west-1"}); err != nil || !got.GetAcknowledged() {
+			t.Errorf("NotifyMeetingEnded() = %v, %v, want it acknowledged", got, err)
+		}
+		for request, message := range map[*pb.NotifyMeetingEndedRequest]string{
+			{Region: "eu-west-1"}:                                      "meeting_id is required",
+			{Region: "eu-west-1", MeetingId: "a b"}:                    "meeting_id contains invalid characters",
+			{Region: "eu-west-1", MeetingId: strings.Repeat("m", 256)}: "meeting_id is too long",
+		} {
+			if _, err := client.NotifyMeetingEnded(ctx, request); status.Code(err) != codes.InvalidArgument || status.Convert(err).Message() != message {
+				t.Errorf("NotifyMeetingEnded(%v) = %v, want %s", request, err, message)
+			}
+		}
+		older := "/dark_tower.internal.GlobalControllerService/NotifyMeetingEnded"
+		if err := w.conn.Invoke(ctx, older, &pb.NotifyMeetingEndedRequest{}, &pb.NotifyMeetingEndedResponse{}); status.Code(err) != codes.Unimplemented {
+			t.Errorf("NotifyMeetingEnded by the older name = %v, want Unimplemented", err)
+		}
+	})
+}
