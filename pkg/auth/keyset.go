@@ -12,12 +12,12 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
-	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
 
 	"darktower.example/global-controller/service"
@@ -39,8 +39,15 @@ type KeySet struct {
 	logger    log.Logger
 	onRefresh func(result string)
 	keys      atomic.Pointer[map[string]ed25519.PublicKey]
-	flight    singleflight.Group
 	refetch   *rate.Limiter
+	mu        sync.Mutex
+	current   *fetch // nil while none is under way
+}
+
+// fetch is one that is under way, or, once done is closed, over.
+type fetch struct {
+	done chan struct{}
+	err  error
 }
 
 // NewKeySet returns an empty set that is filled from url. onRefresh, which may be nil, is told "ok" or "error".
@@ -86,25 +93,45 @@ func (k *KeySet) Run(ctx context.Context) error {
 }
 
 // Refresh fetches the keys. Callers at the same time share one fetch, which outlives any of them.
-func (k *KeySet) Refresh(ctx context.Context) error {
-	result := k.flight.DoChan("", func() (any, error) {
-		fetchCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
-		defer cancel()
-		keys, err := k.fetch(fetchCtx)
-		if err != nil {
-			k.onRefresh("error")
-			return nil, err
+func (k *KeySet) Refresh(ctx context.Context) error { return k.join(ctx, func() bool { return true }) }
+
+// join waits for the fetch that is under way; when there is none and allowed says so, it begins one.
+func (k *KeySet) join(ctx context.Context, allowed func() bool) error {
+	k.mu.Lock()
+	f := k.current
+	if f == nil {
+		if !allowed() {
+			k.mu.Unlock()
+			return nil
 		}
-		k.keys.Store(&keys)
-		k.onRefresh("ok")
-		return nil, nil
-	})
+		f = &fetch{done: make(chan struct{})}
+		k.current = f
+		go k.carryOut(f)
+	}
+	k.mu.Unlock()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case r := <-result:
-		return r.Err
+	case <-f.done:
+		return f.err
 	}
+}
+
+// carryOut fetches for everybody who waits, so it has a time limit of its own and nobody's context.
+func (k *KeySet) carryOut(f *fetch) {
+	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
+	defer cancel()
+	keys, err := k.fetch(ctx)
+	if err == nil {
+		k.keys.Store(&keys)
+		k.onRefresh("ok")
+	} else {
+		k.onRefresh("error")
+	}
+	k.mu.Lock()
+	k.current, f.err = nil, err
+	k.mu.Unlock()
+	close(f.done)
 }
 
 // Key returns the published key of that id. An unknown id is looked up at the AC once more, at most once a second,
@@ -114,11 +141,9 @@ func (k *KeySet) Key(ctx context.Context, kid string) (ed25519.PublicKey, error)
 	if key, ok := (*k.keys.Load())[kid]; ok {
 		return key, nil
 	}
-	if k.refetch.Allow() {
-		// What went wrong shows in what is held afterwards; Run reports it.
-		if err := k.Refresh(ctx); err != nil && ctx.Err() != nil {
-			return nil, fmt.Errorf("fetch keys: %w", ctx.Err())
-		}
+	// A fetch that is under way may bring it. What goes wrong shows in what is held afterwards; Run reports it.
+	if err := k.join(ctx, k.refetch.Allow); err != nil && ctx.Err() != nil {
+		return nil, fmt.Errorf("fetch keys: %w", ctx.Err())
 	}
 	if key, ok := (*k.keys.Load())[kid]; ok {
 		return key, nil

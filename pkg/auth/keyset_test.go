@@ -12,11 +12,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/go-kit/log"
+	"go.uber.org/goleak"
 
 	"darktower.example/global-controller/service"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func jwk(kid string, seed byte) string {
 	key := ed25519.NewKeyFromSeed([]byte(strings.Repeat(string(rune(seed)), 32))).Public().(ed25519.PublicKey)
@@ -134,30 +138,137 @@ func TestNoKeyAtAllIsUnavailable(t *testing.T) {
 	}
 }
 
-func TestCallersShareOneFetch(t *testing.T) {
-	release := make(chan struct{})
-	var fetches atomic.Int32
-	ac := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		fetches.Add(1)
-		<-release
-		_, _ = w.Write([]byte(document(jwk("k", 'a'))))
+// slowController answers when it is told to, and says when it was asked.
+func slowController(t *testing.T, body string) (url string, asked, release chan struct{}) {
+	t.Helper()
+	asked, release = make(chan struct{}, 100), make(chan struct{}, 100)
+	ac := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		select {
+		case <-release:
+			_, _ = w.Write([]byte(body))
+		case <-r.Context().Done():
+		}
 	}))
 	t.Cleanup(ac.Close)
-	keys := NewKeySet(ac.URL, log.NewNopLogger(), nil)
-	var started, done sync.WaitGroup
+	return ac.URL, asked, release
+}
+
+func TestCallersShareOneFetch(t *testing.T) {
+	url, asked, release := slowController(t, document(jwk("k", 'a')))
+	keys := NewKeySet(url, log.NewNopLogger(), nil)
+	var callers sync.WaitGroup
+	callers.Go(func() { _ = keys.Refresh(t.Context()) })
+	<-asked // The fetch is under way, so all that come now have to wait for it.
 	for range 50 {
-		started.Add(1)
-		done.Go(func() {
-			started.Done()
-			if err := keys.Refresh(t.Context()); err != nil {
-				t.Errorf("Refresh() = %v, want nil", err)
+		callers.Go(func() {
+			if _, err := keys.Key(t.Context(), "k"); err != nil {
+				t.Errorf("Key(k) = %v, want the key that the fetch under way brings", err)
 			}
 		})
 	}
-	started.Wait()
-	close(release)
-	done.Wait()
-	if got := fetches.Load(); got > 50/2 || !keys.Ready() {
-		t.Errorf("fetches by 50 callers = %d, want far fewer", got)
+	release <- struct{}{}
+	callers.Wait()
+	if more := len(asked); more != 0 {
+		t.Errorf("fetches = %d, want one for all", 1+more)
 	}
+}
+
+func TestAControllerThatHangsHoldsUpNobodyWhoseKeyIsKnown(t *testing.T) {
+	url, asked, release := slowController(t, document(jwk("k", 'a')))
+	keys := NewKeySet(url, log.NewNopLogger(), nil)
+	release <- struct{}{}
+	if err := keys.Refresh(t.Context()); err != nil {
+		t.Fatalf("Refresh() = %v", err)
+	}
+	<-asked
+	ctx, cancel := context.WithCancel(t.Context())
+	stranger := make(chan error, 1)
+	go func() {
+		_, err := keys.Key(ctx, "unknown")
+		stranger <- err
+	}()
+	<-asked
+	if _, err := keys.Key(t.Context(), "k"); err != nil {
+		t.Errorf("Key(k) while a fetch hangs = %v, want nil", err)
+	}
+	cancel()
+	if err := <-stranger; !errors.Is(err, context.Canceled) {
+		t.Errorf("Key(unknown) after its caller left = %v, want context.Canceled", err)
+	}
+	release <- struct{}{} // Lets the fetch that nobody waits for end.
+	if err := keys.Refresh(t.Context()); err != nil {
+		t.Errorf("Refresh() = %v, want nil", err)
+	}
+}
+
+func TestAHugeDocumentIsReadNoFurtherThanItMay(t *testing.T) {
+	const huge = 100 << 20
+	var written atomic.Int64
+	ended := make(chan struct{})
+	ac := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		defer close(ended)
+		chunk := []byte(strings.Repeat(" ", 1<<16))
+		for written.Load() < huge {
+			n, err := w.Write(chunk)
+			written.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+	}))
+	t.Cleanup(ac.Close)
+	keys := NewKeySet(ac.URL, log.NewNopLogger(), nil)
+	if err := keys.Refresh(t.Context()); err == nil || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("Refresh() = %v, want a refusal of the size", err)
+	}
+	<-ended
+	// What the sockets' buffers hold was written and never read.
+	if got := written.Load(); got > huge/2 {
+		t.Errorf("the server could write %d bytes, want the connection cut long before %d", got, huge)
+	}
+}
+
+func TestKeysComeOnceTheControllerIsBack(t *testing.T) {
+	ac := newController(t, "")
+	ac.answer(http.StatusBadGateway, "")
+	keys := NewKeySet(ac.URL, log.NewNopLogger(), nil)
+	if _, err := keys.Key(t.Context(), "k"); !errors.Is(err, service.ErrUnavailable) {
+		t.Fatalf("Key() = %v, want ErrUnavailable", err)
+	}
+	ac.answer(http.StatusOK, document(jwk("k", 'a')))
+	back := time.Now()
+	for {
+		_, err := keys.Key(t.Context(), "k")
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, service.ErrUnavailable) || time.Since(back) > 5*time.Second {
+			t.Fatalf("Key() %v after the controller is back = %v", time.Since(back), err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestKeysRotateWhileTheyAreUsed(t *testing.T) {
+	ac := newController(t, document(jwk("k0", 'a')))
+	keys := NewKeySet(ac.URL, log.NewNopLogger(), nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	var users sync.WaitGroup
+	for range 4 {
+		users.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = keys.Key(ctx, "k0")
+				keys.Ready()
+			}
+		})
+	}
+	for i := range 20 {
+		ac.answer(http.StatusOK, document(jwk(fmt.Sprintf("k%d", i), byte('a'+i))))
+		if err := keys.Refresh(t.Context()); err != nil {
+			t.Errorf("Refresh() = %v", err)
+		}
+	}
+	cancel()
+	users.Wait()
 }

@@ -2,8 +2,15 @@ package auth
 
 import (
 	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -56,6 +63,20 @@ func TestHostileTokens(t *testing.T) {
 	if err != nil {
 		t.Fatalf("sign: %v", err)
 	}
+	pemToken, err := hmacToken.SignedString(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: marshalPublic(t, public)}))
+	if err != nil {
+		t.Fatalf("sign: %v", err)
+	}
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatalf("make key: %v", err)
+	}
+	rsaToken := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{"sub": "client", "iat": 1800000000, "exp": 1800003600})
+	rsaToken.Header["kid"] = "k1"
+	rs256, err := rsaToken.SignedString(rsaKey)
+	if err != nil {
+		t.Fatalf("sign: %v", err)
+	}
 	good := sign(key, goodHeader, goodPayload)
 	part := strings.Split(good, ".")
 	// Padding inside a claim, and a space in the header, bring a token to an exact length.
@@ -78,7 +99,9 @@ func TestHostileTokens(t *testing.T) {
 		{"good", good, true},
 		{"alg none", base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","kid":"k1"}`)) + "." + part[1] + ".", false},
 		{"HS256 with the public key", hs256, false},
-		{"RS256", sign(key, `{"alg":"RS256","kid":"k1"}`, goodPayload), false},
+		{"HS256 with the public key as PEM", pemToken, false},
+		{"RS256 with an RSA key", rs256, false},
+		{"EdDSA said to be RS256", sign(key, `{"alg":"RS256","kid":"k1"}`, goodPayload), false},
 		{"no kid", sign(key, `{"alg":"EdDSA"}`, goodPayload), false},
 		{"empty kid", sign(key, `{"alg":"EdDSA","kid":""}`, goodPayload), false},
 		{"numeric kid", sign(key, `{"alg":"EdDSA","kid":1}`, goodPayload), false},
@@ -106,6 +129,10 @@ func TestHostileTokens(t *testing.T) {
 		{"string time", sign(key, goodHeader, claimsWith("1800003600", `"1800003600"`)), false},
 		{"time out of range", sign(key, goodHeader, claimsWith("1800003600", "99999999999999999999")), false},
 		{"scope of the wrong type", sign(key, goodHeader, claimsWith(`"mc:register x"`, "7")), false},
+		{"time with an exponent", sign(key, goodHeader, claimsWith("1800003600", "18000036e2")), false},
+		{"header of another case", sign(key, `{"ALG":"EdDSA","Kid":"k1"}`, goodPayload), false},
+		{"header that is no object", sign(key, `["EdDSA"]`, goodPayload), false},
+		{"claims that are no object", sign(key, goodHeader, `["client"]`), false},
 		{"deeply nested claim", sign(key, goodHeader, claimsWith(`"sub"`, `"n":`+strings.Repeat("[", 2000)+strings.Repeat("]", 2000)+`,"sub"`)), true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -166,6 +193,56 @@ func TestRememberedTokensEndWithTheirLifeAndTheirKey(t *testing.T) {
 	}
 }
 
+func marshalPublic(t *testing.T, key ed25519.PublicKey) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		t.Fatalf("marshal key: %v", err)
+	}
+	return der
+}
+
+func TestEveryVerificationIsCountedByHowItEnded(t *testing.T) {
+	now := testNow
+	v, ac := newTestVerifier(t, "", &now)
+	var got []string
+	v.OnResult(func(result string) { got = append(got, result) })
+	good := []string{"Bearer " + sign(seeded('a'), goodHeader, goodPayload)}
+	for range 2 {
+		_, _ = v.Authenticate(t.Context(), good)
+	}
+	_, _ = v.Authenticate(t.Context(), []string{"Bearer x"})
+	ac.answer(http.StatusOK, document())
+	_ = v.keys.Refresh(t.Context())
+	_, _ = v.Authenticate(t.Context(), good)
+	if diff := cmp.Diff([]string{"ok", "cached", "invalid", "unavailable"}, got); diff != "" {
+		t.Errorf("results: -want +got:\n%s", diff)
+	}
+}
+
+func TestNoFormOfOurTypesShowsAToken(t *testing.T) {
+	now := testNow
+	v, _ := newTestVerifier(t, "", &now)
+	token := sign(seeded('a'), goodHeader, goodPayload)
+	caller, err := v.Authenticate(t.Context(), []string{"Bearer " + token})
+	if err != nil {
+		t.Fatalf("Authenticate() = %v", err)
+	}
+	digest := sha256.Sum256([]byte(token))
+	hit, _ := v.cache.Get(digest)
+	asJSON, err := json.Marshal(caller)
+	if err != nil {
+		t.Fatalf("marshal: %v", err)
+	}
+	for _, shown := range []string{fmt.Sprintf("%v %+v %#v", caller, caller, caller), fmt.Sprintf("%v %+v %#v", hit, hit, hit), fmt.Sprintf("%+v", v), string(asJSON)} {
+		for part := range strings.SplitSeq(token, ".") {
+			if strings.Contains(shown, part) {
+				t.Errorf("%q shows a part of the token", shown)
+			}
+		}
+	}
+}
+
 func FuzzAuthenticate(f *testing.F) {
 	now := testNow
 	v, _ := newTestVerifier(f, "", &now)
@@ -185,6 +262,18 @@ func BenchmarkAuthenticateRemembered(b *testing.B) {
 	v, _ := newTestVerifier(b, "", &now)
 	header := []string{"Bearer " + sign(seeded('a'), goodHeader, goodPayload)}
 	for b.Loop() {
+		if _, err := v.Authenticate(b.Context(), header); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkAuthenticateNew(b *testing.B) {
+	now := testNow
+	v, _ := newTestVerifier(b, "", &now)
+	header := []string{"Bearer " + sign(seeded('a'), goodHeader, goodPayload)}
+	for b.Loop() {
+		v.cache.Purge()
 		if _, err := v.Authenticate(b.Context(), header); err != nil {
 			b.Fatal(err)
 		}

@@ -63,6 +63,15 @@ func New(version string) *Metrics {
 		limited:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_rate_limited_total", Help: "Calls that were refused for their rate."}, []string{"endpoint"}),
 		panics:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_panics_total", Help: "Panics that were caught."}, []string{"transport"}),
 	}
+	// What has not happened yet is shown as 0, so that its first time is seen as a rise.
+	for counter, results := range map[*prometheus.CounterVec][]string{
+		m.checkerRuns: {"idle", "swept", "hold", "error"}, m.validations: {"cached", "ok", "invalid", "unavailable", "canceled"}, m.refreshes: {"ok", "error"},
+		m.panics: {"grpc", "http"},
+	} {
+		for _, result := range results {
+			counter.WithLabelValues(result)
+		}
+	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "gc_build_info", Help: "1, with the version.", ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()}})
 	build.Set(1)
 	m.registry.MustRegister(
