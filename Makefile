@@ -1,36 +1,76 @@
 .DEFAULT_GOAL := help
+SHELL := bash
+
+# Tools have modules of their own, so that the product's go.mod names what the product needs.
+GOLANGCI := go tool -modfile=tools/golangci-lint/go.mod golangci-lint
+GOFUMPT  := go tool -modfile=tools/gofumpt/go.mod gofumpt
+BUF      := go tool -modfile=$(CURDIR)/tools/buf/go.mod buf
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -s -w -X darktower.example/global-controller/cmd/internal/daemon.Version=$(VERSION)
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
-
-test: tools-cc ## run every test, with the race detector, over SQLite and a throw-away PostgreSQL
-	internal/testpg/with-postgres.sh go test -race -shuffle=on ./...
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 ARGS ?=
 demo: ## run everything on this machine with 12 simulated controllers; ARGS=--kill-one stops one of them
 	go run ./cmd/gcctl dev $(ARGS)
 
+# Most of the time goes to waiting for time to pass, so more tests run at once than there are cores.
+TESTFLAGS ?=
+test: tools-cc ## run every test, with the race detector, over SQLite and a throw-away PostgreSQL
+	internal/testpg/with-postgres.sh go test -race -shuffle=on -parallel 6 $(TESTFLAGS) ./...
+
+cover: tools-cc ## print the tests' coverage by package
+	internal/testpg/with-postgres.sh go test -cover -parallel 6 ./...
+
 build: ## build bin/global-controller and bin/gcctl
-	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/global-controller ./cmd/gcctl
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/global-controller ./cmd/gcctl
+
+generate: ## make the Go code of the protocol anew
+	cd proto && $(BUF) generate
+
+generate-check: ## fail when the committed code of the protocol is not what generate makes
+	tools/generate-check.sh
+
+proto-lint: ## check the protocol's style
+	cd proto && $(BUF) lint && $(BUF) format --diff --exit-code
+
+proto-breaking: ## fail when the protocol would break those who speak it today
+	cd proto && $(BUF) breaking --against baseline.binpb
+
+lint: ## run the linters
+	$(GOLANGCI) run ./...
+
+fmt: ## format the Go code
+	$(GOFUMPT) -w -extra $(GOFILES)
+
+fmt-check: ## fail when fmt would change a file
+	@test -z "$$($(GOFUMPT) -l -extra $(GOFILES) | tee /dev/stderr)"
+
+GOFILES = $$(git ls-files -co --exclude-standard '*.go' ':!:*.pb.go')
+
+tidy-check: ## fail when go.mod names too much or too little
+	go mod tidy -diff
 
 FUZZTIME ?= 30s
 fuzz: ## run each fuzz target for FUZZTIME
-	go test -run "^$$" -fuzz "^FuzzEndpointURL$$" -fuzztime $(FUZZTIME) ./service
-	go test -run "^$$" -fuzz "^FuzzAuthenticate$$" -fuzztime $(FUZZTIME) ./pkg/auth
-	go test -run "^$$" -fuzz "^FuzzBody$$" -fuzztime $(FUZZTIME) ./transport/http
+	tools/fuzz.sh $(FUZZTIME)
 
-fmt-check: ## fail when gofmt would change a file
-	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+compose-check: ## check docker-compose.yml and what it mounts, without an engine
+	cd tools/composecheck && go run . ../../docker-compose.yml
 
-vet: ## run go vet
-	go vet ./...
+smoke: build ## run the demo, kill a controller, and hold that both are seen in time
+	tools/smoke/run.sh
 
-check: test fmt-check vet fuzz ## exactly what CI runs
+check: ## exactly what CI runs
+	.ci/run
 
-.PHONY: help test demo build fuzz fmt-check vet check
+clean: ## remove what was built, and the demo's data
+	rm -rf bin data
+
+.PHONY: help demo test cover build generate generate-check proto-lint proto-breaking lint fmt fmt-check tidy-check fuzz compose-check smoke check clean tools-cc
 
 # The race detector needs a C compiler.
 tools-cc:
 	@command -v cc >/dev/null || { command -v apt-get >/dev/null || { echo "install a C compiler: the race detector needs it" >&2; exit 1; }; \
 	  echo "No C compiler found: installing Debian's package gcc"; apt-get update -q && apt-get install -y -q --no-install-recommends gcc libc6-dev; }
-.PHONY: tools-cc
