@@ -40,7 +40,7 @@ func HealthStatusFromNumber(n int32) HealthStatus {
 func (h HealthStatus) Number() int32 {
 	for n, status := range HealthStatuses() {
 		if h == status {
-			return int32(n) //nolint:gosec // An index below five.
+			return int32(n)
 		}
 	}
 	return 3

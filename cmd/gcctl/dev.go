@@ -63,7 +63,8 @@ func dev(ctx context.Context, o devOptions, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("development auth controller: %w", err)
 	}
-	listener, err := net.Listen("tcp", o.ac)
+	var listen net.ListenConfig
+	listener, err := listen.Listen(ctx, "tcp", o.ac)
 	if err != nil {
 		return fmt.Errorf("development auth controller: %w (is another gcctl dev running? --ac takes another address)", err)
 	}

@@ -109,7 +109,7 @@ func (c *Cluster) Resume() {
 func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
 
 func (c *Cluster) command(program string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(context.Background(), filepath.Join(c.bin, program), args...) //nolint:gosec // A program of the installed server.
+	cmd := exec.CommandContext(context.Background(), filepath.Join(c.bin, program), args...)
 	cmd.Dir = c.dir
 	// A group of its own, so that an interrupt from the keyboard reaches the test first.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.as, Setpgid: true}
@@ -192,7 +192,7 @@ func children(t testing.TB, parent int) (pids []int) {
 		t.Fatal("find PostgreSQL's processes: needs Linux's /proc")
 	}
 	for _, path := range stats {
-		text, err := os.ReadFile(path) //nolint:gosec // A path out of /proc.
+		text, err := os.ReadFile(path)
 		if err != nil {
 			continue // It has ended.
 		}

@@ -106,7 +106,7 @@ func (k *KeySet) join(ctx context.Context, allowed func() bool) error {
 		}
 		f = &fetch{done: make(chan struct{})}
 		k.current = f
-		go k.carryOut(f)
+		go k.carryOut(f) //nolint:gosec // It fetches for everybody who waits, whoever of them leaves.
 	}
 	k.mu.Unlock()
 	select {

@@ -159,8 +159,15 @@ func TestHeaderForms(t *testing.T) {
 		t.Errorf("Authenticate() = %v, (-want +got):\n%s", err, diff)
 	}
 	for _, unfit := range [][]string{
-		nil, {""}, {"Bearer "}, {"bearer " + withAudience}, {"Basic " + withAudience}, {withAudience}, {"Bearer " + withAudience, "Bearer " + withAudience},
-		{"Bearer " + sign(seeded('a'), goodHeader, goodPayload)}, {"Bearer " + sign(seeded('a'), goodHeader, claimsWith(`"sub"`, `"aud":"x","sub"`))},
+		nil,
+		{""},
+		{"Bearer "},
+		{"bearer " + withAudience},
+		{"Basic " + withAudience},
+		{withAudience},
+		{"Bearer " + withAudience, "Bearer " + withAudience},
+		{"Bearer " + sign(seeded('a'), goodHeader, goodPayload)},
+		{"Bearer " + sign(seeded('a'), goodHeader, claimsWith(`"sub"`, `"aud":"x","sub"`))},
 		{"Bearer " + sign(seeded('a'), goodHeader, claimsWith(`"sub"`, `"aud":7,"sub"`))},
 	} {
 		if _, err := v.Authenticate(t.Context(), unfit); !errors.Is(err, service.ErrUnauthenticated) {

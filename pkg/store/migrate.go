@@ -154,7 +154,7 @@ func openSchema(url string) (name string, kind goose.Dialect, db *sql.DB, lockFi
 
 // lockSchemaFile keeps other processes from migrating the same database; the lock ends with the process at the latest.
 func lockSchemaFile(ctx context.Context, path string) (unlock func(), err error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // The path is the operator's setting.
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -97,5 +97,5 @@ func meetingEndedFromProto(in *pb.NotifyMeetingEndedRequest) service.MeetingEnde
 }
 
 func unixSeconds(t time.Time) uint64 {
-	return uint64(max(0, t.Unix())) //nolint:gosec // Not negative.
+	return uint64(max(0, t.Unix()))
 }

@@ -157,5 +157,5 @@ func recoverPanics(cfg Config) grpc.UnaryServerInterceptor {
 
 // clampUint32 converts a count of the store, which is never negative and fits.
 func clampUint32(n int64) uint32 {
-	return uint32(max(0, min(n, math.MaxUint32))) //nolint:gosec // Clamped to the range.
+	return uint32(max(0, min(n, math.MaxUint32)))
 }

@@ -73,7 +73,7 @@ func startProcess(t *testing.T, environment ...string) *process {
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
 		if p.ended != nil {
-			<-p.ended
+			_ = <-p.ended // It was killed; how it ended is known.
 		}
 	})
 	select {

@@ -70,6 +70,7 @@ type observer struct {
 
 // New opens the store, binds the listeners and puts the parts together. The caller runs or closes the server.
 func New(cfg Config, logger log.Logger) (s *Server, err error) {
+	var listen net.ListenConfig
 	s = &Server{cfg: cfg, logger: logger, metrics: metrics.New(Version), pulse: &health.Pulse{}, grpcHealth: grpchealth.NewServer()}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	defer func() {
@@ -84,10 +85,10 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	if s.store, err = store.New(store.Config{URL: cfg.DatabaseURL, OnQuery: s.metrics.Queried}); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	if s.grpcListener, err = net.Listen("tcp", cfg.GRPCBindAddress); err != nil {
+	if s.grpcListener, err = listen.Listen(s.draining, "tcp", cfg.GRPCBindAddress); err != nil {
 		return nil, fmt.Errorf("listen for gRPC: %w", err)
 	}
-	if s.httpListener, err = net.Listen("tcp", cfg.BindAddress); err != nil {
+	if s.httpListener, err = listen.Listen(s.draining, "tcp", cfg.BindAddress); err != nil {
 		return nil, fmt.Errorf("listen for HTTP: %w", err)
 	}
 	if tlsConfig != nil {
