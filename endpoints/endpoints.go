@@ -107,7 +107,7 @@ func New(svc service.Service, middleware Middleware) Endpoints {
 	wrap := func(name string) endpoint.Middleware {
 		op, ok := operations[name]
 		if !ok {
-			panic(fmt.Sprintf("operation %s declares no scope", name))
+			panic(fmt.Sprintf("operation %s declares no scope", name)) //nolint:forbidigo // A mistake in this file, which every test would meet.
 		}
 		return middleware(op)
 	}

@@ -67,7 +67,7 @@ func bounded[T any](ctx context.Context, s *Store, operation string, work func(c
 	}
 	switch {
 	case ended.panicked != nil:
-		panic(ended.panicked)
+		panic(ended.panicked) //nolint:forbidigo // It goes on where the caller can catch it.
 	case ended.err == nil:
 		return ended.value, nil
 	case errors.Is(ended.err, service.ErrNotRegistered):

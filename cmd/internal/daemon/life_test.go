@@ -271,3 +271,19 @@ func TestADrainEndsAtItsBound(t *testing.T) {
 		t.Errorf("the stop took %v, want about the drain of 1 s at most", took)
 	}
 }
+
+func TestAnAddressThatIsTakenStopsTheStart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sqliteURL(t), nil).ready()
+	for _, change := range []func(*Config){
+		func(c *Config) { c.BindAddress = w.address },
+		func(c *Config) { c.GRPCBindAddress = w.server.GRPCAddress() },
+	} {
+		cfg := w.cfg
+		cfg.DatabaseURL = sqliteURL(t)
+		change(&cfg)
+		if server, err := New(cfg, NewLogger(w.log, cfg)); err == nil || server != nil || !strings.Contains(err.Error(), "listen for") {
+			t.Errorf("New() = %v, %v, want an error that says what cannot be listened to", server, err)
+		}
+	}
+}

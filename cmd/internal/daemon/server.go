@@ -73,9 +73,10 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	var listen net.ListenConfig
 	s = &Server{cfg: cfg, logger: logger, metrics: metrics.New(Version), pulse: &health.Pulse{}, grpcHealth: grpchealth.NewServer()}
 	s.draining, s.drain = context.WithCancel(context.Background())
+	made := s // What is returned beside an error is nil.
 	defer func() {
 		if err != nil {
-			s.Close()
+			made.Close()
 		}
 	}()
 	transportOptions, tlsConfig, err := loadTLS(cfg)
