@@ -1,0 +1,38 @@
+package grpctransport
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc"
+
+	"darktower.example/global-controller/endpoints"
+	legacypb "darktower.example/global-controller/proto/darktower"
+	pb "darktower.example/global-controller/proto/darktower/v1"
+	fleetpb "darktower.example/global-controller/proto/globalcontroller/v1"
+)
+
+// TestEveryCallHasItsEndpointAndBack holds that a call in the protocol and an operation go by one name.
+func TestEveryCallHasItsEndpointAndBack(t *testing.T) {
+	t.Parallel()
+	var operations, calls []string
+	for _, op := range endpoints.Operations() {
+		operations = append(operations, op.Name)
+	}
+	for _, service := range []grpc.ServiceDesc{pb.GlobalControllerService_ServiceDesc, fleetpb.FleetService_ServiceDesc} {
+		for _, method := range service.Methods {
+			calls = append(calls, method.MethodName)
+		}
+	}
+	slices.Sort(operations)
+	slices.Sort(calls)
+	if diff := cmp.Diff(operations, calls); diff != "" {
+		t.Errorf("operations and calls differ, -operations +calls:\n%s", diff)
+	}
+	for _, method := range legacypb.GlobalControllerService_ServiceDesc.Methods {
+		if !slices.Contains(calls, method.MethodName) {
+			t.Errorf("the older service has %s, which the new one lacks", method.MethodName)
+		}
+	}
+}
