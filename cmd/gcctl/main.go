@@ -51,8 +51,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 0
 	case errors.Is(err, flag.ErrHelp):
 		if len(args) == 0 {
-			_, _ = fmt.Fprintln(stderr, ffcli.DefaultUsageFunc(root))
-			return 2
+			return 2 // The usage has been printed.
 		}
 		return 0
 	case errors.As(err, &usage):

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"text/tabwriter"
 	"time"
 
 	"github.com/go-kit/log"
@@ -80,10 +81,16 @@ func migrate(ctx context.Context, cfg Config, words []string, out io.Writer, log
 		if err != nil {
 			return err
 		}
+		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+		_, _ = fmt.Fprintln(w, "VERSION\tNAME\tAPPLIED AT")
 		for _, state := range states {
-			_, _ = fmt.Fprintf(out, "%+v\n", state)
+			at := "not yet"
+			if !state.AppliedAt.IsZero() {
+				at = state.AppliedAt.UTC().Format(time.RFC3339)
+			}
+			_, _ = fmt.Fprintf(w, "%d\t%s\t%s\n", state.Version, state.Name, at)
 		}
-		return nil
+		return w.Flush()
 	case len(words) == 2 && words[0] == "down":
 		version, err := strconv.ParseInt(words[1], 10, 64)
 		if err != nil || version < 0 {

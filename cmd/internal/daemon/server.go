@@ -257,8 +257,12 @@ func (s *Server) Run(ctx context.Context) error {
 		"database", redact(s.cfg.DatabaseURL), "keys", redact(s.cfg.JWKSURL), "version", Version)
 	err := group.Run()
 	s.Close()
-	_ = level.Info(s.logger).Log("msg", "stopped", "err", err)
-	return err
+	if err != nil {
+		_ = level.Error(s.logger).Log("msg", "stopped", "err", err)
+		return err
+	}
+	_ = level.Info(s.logger).Log("msg", "stopped")
+	return nil
 }
 
 // migrate brings the schema up to date, and waits for a store that is down.

@@ -323,6 +323,9 @@ func parseFile(r io.Reader, set func(name, value string) error) error {
 			return fmt.Errorf("line %d is not NAME=value", n)
 		}
 		name = setting{name: strings.TrimSpace(name)}.flag()
+		if !slices.ContainsFunc(settings(), func(s setting) bool { return s.flag() == name }) {
+			return fmt.Errorf("line %d: %q is not a setting", n, name)
+		}
 		if err := set(name, strings.TrimSpace(value)); err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
