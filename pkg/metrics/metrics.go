@@ -52,7 +52,7 @@ func New(version string) *Metrics {
 		durations:   prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "gc_request_duration_seconds", Help: "Time that calls took.", Buckets: fastBuckets}, []string{"transport", "endpoint"}),
 		transitions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_health_transitions_total", Help: "Changes of controllers' public state."}, []string{"from", "to", "cause"}),
 		detection:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "gc_detection_seconds", Help: "Time from a controller's last heartbeat to unhealthy.", Buckets: []float64{5, 10, 20, 25, 30, 31, 32, 33, 34, 35, 36, 40, 60, 120, 300}}),
-		commit:      prometheus.NewHistogram(prometheus.HistogramOpts{Name: "gc_heartbeat_commit_seconds", Help: "Time until a heartbeat was committed.", Buckets: fastBuckets}),
+		commit:      prometheus.NewHistogram(prometheus.HistogramOpts{Name: "gc_heartbeat_commit_seconds", Help: "Time that commits of heartbeats took.", Buckets: fastBuckets}),
 		batch:       prometheus.NewHistogram(prometheus.HistogramOpts{Name: "gc_heartbeat_batch_size", Help: "Heartbeats that shared a commit.", Buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024}}),
 		checkerRuns: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_health_checker_runs_total", Help: "Ticks of the health checker."}, []string{"result"}),
 		hold:        prometheus.NewGauge(prometheus.GaugeOpts{Name: "gc_health_checker_hold", Help: "1 while an outage of our own is waited out."}),
@@ -101,14 +101,16 @@ func (m *Metrics) Pool(stats func() sql.DBStats) {
 	count("gc_db_pool_wait_seconds_total", "Time that was waited for connections.", func(s sql.DBStats) float64 { return s.WaitDuration.Seconds() })
 }
 
-// Queried is told of an operation of the store. A heartbeat is a batch of its own, until there are larger ones.
+// Batched is told of a commit of heartbeats.
+func (m *Metrics) Batched(heartbeats int, took time.Duration) {
+	m.commit.Observe(took.Seconds())
+	m.batch.Observe(float64(heartbeats))
+}
+
+// Queried is told of an operation of the store.
 func (m *Metrics) Queried(operation, status string, took time.Duration) {
 	m.queries.WithLabelValues(operation, status).Inc()
 	m.queryTime.WithLabelValues(operation).Observe(took.Seconds())
-	if operation == "heartbeat" && status == "ok" {
-		m.commit.Observe(took.Seconds())
-		m.batch.Observe(1)
-	}
 }
 
 // Changed is told of a change of a controller's public state.

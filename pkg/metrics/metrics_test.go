@@ -34,6 +34,7 @@ func TestWhatIsToldIsShown(t *testing.T) {
 		m.Called("grpc", "FastHeartbeat", "OK", time.Millisecond)
 	}
 	m.Queried("heartbeat", "ok", time.Millisecond)
+	m.Batched(7, time.Millisecond)
 	m.Changed(service.Transition{To: service.HealthPending, Cause: service.CauseRegister})
 	m.Checked(service.SweepResult{Hold: true}, nil)
 	m.Checked(service.SweepResult{}, errors.New("down"))
@@ -55,7 +56,7 @@ func TestWhatIsToldIsShown(t *testing.T) {
 		`gc_health_transitions_total{cause="register",from="none",to="pending"} 1`,
 		`gc_health_transitions_total{cause="stale",from="healthy",to="unhealthy"} 1`,
 		`gc_detection_seconds_sum 31`,
-		`gc_heartbeat_batch_size_count 1`,
+		`gc_heartbeat_batch_size_sum 7`,
 		`gc_heartbeat_commit_seconds_count 1`,
 		`gc_health_checker_runs_total{result="error"} 1`,
 		`gc_health_checker_runs_total{result="hold"} 1`,

@@ -2,94 +2,206 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
+	"strings"
+	"time"
 
 	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
 
 	"darktower.example/global-controller/service"
 )
 
-// Heartbeat implements [service.Store].
+// heard is what became of one heartbeat of a statement. Found is false when there was no row to write: no such
+// controller, or one whose row somebody else is writing.
+type heard struct {
+	found      bool
+	at         time.Time
+	transition *service.Transition
+}
+
+// Heartbeat implements [service.Store]. Heartbeats that come at the same time share a statement and a commit.
 func (s *Store) Heartbeat(ctx context.Context, h service.HeartbeatWrite) (service.HeartbeatResult, error) {
-	if !s.dialect.oneStatement {
-		return transact(ctx, s, "heartbeat", func(ctx context.Context, tx *sqlx.Tx) (service.HeartbeatResult, error) {
-			return s.heartbeatInSteps(ctx, tx, h)
-		})
+	if s.unbatched {
+		return s.heartbeatAlone(ctx, h)
 	}
-	return run(ctx, s, "heartbeat", func(ctx context.Context) (service.HeartbeatResult, error) {
-		// Read to the end, not just the one row: the statement is committed only then.
-		var heard []change
-		if err := s.write.SelectContext(ctx, &heard, heartbeatStatement, heartbeatValues(h)...); err != nil {
-			return service.HeartbeatResult{}, err
-		}
-		if len(heard) == 0 {
-			return service.HeartbeatResult{}, service.ErrNotRegistered
-		}
-		return service.HeartbeatResult{
-			At:         heard[0].At.Time,
-			Transition: heard[0].transition(service.CauseHeartbeat, h.Actor, heartbeatReason(h), h.Reported),
-		}, nil
-	})
+	return s.batches.do(ctx, h)
+}
+
+// heartbeatAlone stores one heartbeat by itself, and waits for a row that somebody else is writing.
+func (s *Store) heartbeatAlone(ctx context.Context, h service.HeartbeatWrite) (service.HeartbeatResult, error) {
+	began := time.Now()
+	results, err := s.hear(ctx, []service.HeartbeatWrite{h}, "")
+	switch {
+	case err != nil:
+		return service.HeartbeatResult{}, err
+	case !results[0].found:
+		return service.HeartbeatResult{}, service.ErrNotRegistered
+	}
+	s.batched(1, time.Since(began))
+	return service.HeartbeatResult{At: results[0].at, Transition: results[0].transition}, nil
+}
+
+// hear stores heartbeats of different controllers, in the order of their ids, and what they change: one transaction,
+// one commit. skip follows the clause that locks rows.
+func (s *Store) hear(ctx context.Context, beats []service.HeartbeatWrite, skip string) ([]heard, error) {
+	if s.dialect.oneStatement {
+		return run(ctx, s, "heartbeat", func(ctx context.Context) ([]heard, error) { return s.hearAtOnce(ctx, beats, skip) })
+	}
+	return transact(ctx, s, "heartbeat", func(ctx context.Context, tx *sqlx.Tx) ([]heard, error) { return s.hearInSteps(ctx, tx, beats) })
 }
 
 func heartbeatReason(h service.HeartbeatWrite) string { return "reported " + string(h.Reported) }
 
-func heartbeatValues(h service.HeartbeatWrite) []any {
-	var cpu, memory *float64
-	if h.Usage != nil {
-		cpu, memory = &h.Usage.CPUPercent, &h.Usage.MemoryPercent
-	}
-	return []any{h.ControllerID, h.CurrentMeetings, h.CurrentParticipants, string(h.Reported), cpu, memory, h.Actor, heartbeatReason(h)}
-}
+// noUsage stands for the usage of a fast heartbeat, which leaves the stored one as it is.
+const noUsage = -1
 
 // heartbeatStatement stores heartbeats and what they change in one round trip. "old" locks the rows, in the order of
 // their ids so that two statements cannot wait for each other, and shows them as they are once locked; what follows
-// reads the clock only then. "beat" may hold many rows of different controllers.
-const heartbeatStatement = `WITH beat (controller_id, current_meetings, current_participants, reported_status, cpu, memory, actor, reason) AS (
-	VALUES ($1::varchar, $2::int, $3::int, $4::varchar, $5::double precision, $6::double precision, $7::text, $8::text)
+// reads the clock only then. What did not change its state is answered with as little as can be.
+func heartbeatStatement(skip string) string {
+	return `WITH beat AS (
+	SELECT * FROM unnest($1::varchar[], $2::int[], $3::int[], $4::varchar[], $5::double precision[], $6::double precision[], $7::text[])
+		WITH ORDINALITY AS b (controller_id, current_meetings, current_participants, reported_status, cpu, memory, actor, n)
 ), old AS MATERIALIZED (
-	SELECT m.controller_id, m.health_status, m.last_heartbeat_at, m.operator_draining
-	FROM meeting_controllers AS m JOIN beat USING (controller_id) ORDER BY m.controller_id FOR UPDATE OF m
+	SELECT m.controller_id, m.health_status, m.last_heartbeat_at, m.operator_draining,
+		beat.current_meetings, beat.current_participants, beat.reported_status, beat.cpu, beat.memory, beat.actor, beat.n
+	FROM meeting_controllers AS m JOIN beat USING (controller_id) ORDER BY m.controller_id FOR UPDATE OF m` + skip + `
 ), heard AS (
 	UPDATE meeting_controllers AS m SET current_meetings = f.current_meetings, current_participants = f.current_participants,
-		cpu_usage_percent = coalesce(f.cpu, m.cpu_usage_percent), memory_usage_percent = coalesce(f.memory, m.memory_usage_percent),
+		cpu_usage_percent = coalesce(nullif(f.cpu, -1), m.cpu_usage_percent), memory_usage_percent = coalesce(nullif(f.memory, -1), m.memory_usage_percent),
 		reported_status = f.reported_status, stale = f.stale, health_status = ` + healthSQL + `, last_heartbeat_at = clock_timestamp()
-	FROM (SELECT beat.*, old.operator_draining, false AS stale FROM old JOIN beat USING (controller_id)) AS f
+	FROM (SELECT old.*, false AS stale FROM old) AS f
 	WHERE m.controller_id = f.controller_id
-	RETURNING m.controller_id, m.region, m.health_status, m.reported_status, m.last_heartbeat_at
+	RETURNING m.controller_id, m.region, m.health_status, m.reported_status, m.last_heartbeat_at,
+		f.n, f.actor, f.health_status AS from_status, f.last_heartbeat_at AS before
 ), history AS (
 	INSERT INTO controller_transitions (controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
-	SELECT controller_id, heard.region, heard.last_heartbeat_at, old.health_status, heard.health_status, 'heartbeat', beat.actor, beat.reason,
-		greatest(0, floor(extract(epoch FROM heard.last_heartbeat_at - old.last_heartbeat_at) * 1000))::bigint, heard.reported_status
-	FROM heard JOIN old USING (controller_id) JOIN beat USING (controller_id) WHERE heard.health_status <> old.health_status
+	SELECT controller_id, region, last_heartbeat_at, from_status, health_status, 'heartbeat', actor, 'reported ' || reported_status,
+		greatest(0, floor(extract(epoch FROM last_heartbeat_at - before) * 1000))::bigint, reported_status
+	FROM heard WHERE health_status <> from_status ORDER BY n
 )
-SELECT controller_id, heard.region, old.health_status AS from_status, heard.health_status AS to_status,
-	heard.last_heartbeat_at AS at, old.last_heartbeat_at AS before
-FROM heard JOIN old USING (controller_id)`
+SELECT n, (extract(epoch FROM last_heartbeat_at) * 1000000)::bigint, CASE WHEN health_status <> from_status THEN region END, from_status, health_status,
+	CASE WHEN health_status <> from_status THEN before END
+FROM heard`
+}
 
-// heartbeatInSteps does the same within a transaction of a database that is part of this process, where no round trip
-// is to be saved.
-func (s *Store) heartbeatInSteps(ctx context.Context, tx *sqlx.Tx, h service.HeartbeatWrite) (none service.HeartbeatResult, _ error) {
-	old, err := s.lock(ctx, tx, h.ControllerID)
+var (
+	heartbeatWaiting  = heartbeatStatement("")
+	heartbeatSkipping = heartbeatStatement(" SKIP LOCKED")
+)
+
+func (s *Store) hearAtOnce(ctx context.Context, beats []service.HeartbeatWrite, skip string) ([]heard, error) {
+	var (
+		ids, reported, actors  = make(pq.StringArray, len(beats)), make(pq.StringArray, len(beats)), make(pq.StringArray, len(beats))
+		meetings, participants = make(pq.Int64Array, len(beats)), make(pq.Int64Array, len(beats))
+		cpu, memory            = make(pq.Float64Array, len(beats)), make(pq.Float64Array, len(beats))
+	)
+	for i, h := range beats {
+		ids[i], reported[i], actors[i] = h.ControllerID, string(h.Reported), storable(h.Actor)
+		meetings[i], participants[i] = h.CurrentMeetings, h.CurrentParticipants
+		cpu[i], memory[i] = noUsage, noUsage
+		if h.Usage != nil {
+			cpu[i], memory[i] = h.Usage.CPUPercent, h.Usage.MemoryPercent
+		}
+	}
+	statement := heartbeatWaiting
+	if skip != "" {
+		statement = heartbeatSkipping
+	}
+	rows, err := s.write.QueryContext(ctx, statement, ids, meetings, participants, reported, cpu, memory, actors)
 	if err != nil {
-		return none, err
+		return nil, err
 	}
-	if old == nil {
-		return none, service.ErrNotRegistered
+	defer func() { _ = rows.Close() }()
+	results := make([]heard, len(beats))
+	// Read to the end: the statement is committed only then.
+	for rows.Next() {
+		var (
+			n, at  int64
+			region sql.NullString
+			c      change
+		)
+		if err := rows.Scan(&n, &at, &region, &c.From, &c.To, &c.Before); err != nil {
+			return nil, err
+		}
+		h := beats[n-1]
+		result := &results[n-1]
+		result.found, result.at = true, time.UnixMicro(at).UTC()
+		if region.Valid {
+			c.ControllerID, c.Region, c.At = h.ControllerID, region.String, dbTime{result.at}
+			result.transition = c.transition(service.CauseHeartbeat, h.Actor, heartbeatReason(h), h.Reported)
+		}
 	}
+	return results, rows.Err()
+}
+
+// storable leaves out what PostgreSQL cannot hold in a text.
+func storable(s string) string {
+	if strings.IndexByte(s, 0) < 0 {
+		return s
+	}
+	return strings.ReplaceAll(s, "\x00", "\uFFFD")
+}
+
+// hearInSteps does the same within a transaction of a database that is part of this process, where no round trip is to
+// be saved. Nobody else writes meanwhile.
+func (s *Store) hearInSteps(ctx context.Context, tx *sqlx.Tx, beats []service.HeartbeatWrite) (_ []heard, err error) {
+	find, err := tx.PreparexContext(ctx, `SELECT region, health_status, operator_draining, last_heartbeat_at FROM meeting_controllers WHERE controller_id = ?`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, find.Close()) }()
+	update, err := tx.PreparexContext(ctx, `UPDATE meeting_controllers SET current_meetings = ?, current_participants = ?, reported_status = ?, stale = false,
+		health_status = ?, last_heartbeat_at = ?, cpu_usage_percent = coalesce(?, cpu_usage_percent), memory_usage_percent = coalesce(?, memory_usage_percent)
+		WHERE controller_id = ?`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, update.Close()) }()
 	now, err := s.now(ctx, tx)
 	if err != nil {
-		return none, err
+		return nil, err
 	}
-	facts := service.Facts{Reported: h.Reported, OperatorDraining: old.OperatorDraining}
-	set := `UPDATE meeting_controllers SET current_meetings = ?, current_participants = ?, reported_status = ?, stale = false, health_status = ?, last_heartbeat_at = ?`
-	values := []any{h.CurrentMeetings, h.CurrentParticipants, string(h.Reported), string(facts.Health()), s.dialect.bind(now)}
-	if h.Usage != nil {
-		set += `, cpu_usage_percent = ?, memory_usage_percent = ?`
-		values = append(values, h.Usage.CPUPercent, h.Usage.MemoryPercent)
+	results, changes := make([]heard, len(beats)), []*service.Transition(nil)
+	for i, h := range beats {
+		old := row{ControllerID: h.ControllerID}
+		err := find.QueryRowContext(ctx, h.ControllerID).Scan(&old.Region, &old.Health, &old.OperatorDraining, &old.LastHeartbeatAt)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		var cpu, memory *float64
+		if h.Usage != nil {
+			cpu, memory = &h.Usage.CPUPercent, &h.Usage.MemoryPercent
+		}
+		health := service.Facts{Reported: h.Reported, OperatorDraining: old.OperatorDraining}.Health()
+		if _, err := update.ExecContext(ctx, h.CurrentMeetings, h.CurrentParticipants, string(h.Reported), string(health), s.dialect.bind(now), cpu, memory,
+			h.ControllerID); err != nil {
+			return nil, err
+		}
+		results[i] = heard{true, now, old.changed(now, health).transition(service.CauseHeartbeat, h.Actor, heartbeatReason(h), h.Reported)}
+		if results[i].transition != nil {
+			changes = append(changes, results[i].transition)
+		}
 	}
-	if _, err := tx.ExecContext(ctx, tx.Rebind(set+` WHERE controller_id = ?`), append(values, h.ControllerID)...); err != nil {
-		return none, err
-	}
-	transition := old.changed(now, facts.Health()).transition(service.CauseHeartbeat, h.Actor, heartbeatReason(h), h.Reported)
-	return service.HeartbeatResult{At: now, Transition: transition}, s.record(ctx, tx, transition)
+	return results, s.record(ctx, tx, changes...)
+}
+
+// registered returns which of the ids have a row.
+func (s *Store) registered(ctx context.Context, ids []string) (map[string]bool, error) {
+	return run(ctx, s, "known", func(ctx context.Context) (map[string]bool, error) {
+		var found []string
+		if err := s.read.SelectContext(ctx, &found, `SELECT controller_id FROM meeting_controllers WHERE controller_id = ANY($1)`, pq.StringArray(ids)); err != nil {
+			return nil, err
+		}
+		known := make(map[string]bool, len(found))
+		for _, id := range found {
+			known[id] = true
+		}
+		return known, nil
+	})
 }

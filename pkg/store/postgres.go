@@ -25,6 +25,7 @@ func postgres() dialect {
 		now:          "clock_timestamp()",
 		lockRow:      " FOR UPDATE",
 		skipLocked:   " FOR UPDATE SKIP LOCKED",
+		skipBusy:     " SKIP LOCKED",
 		lockTable:    "LOCK TABLE meeting_controllers IN ROW EXCLUSIVE MODE",
 		oneStatement: true,
 		bind:         func(t time.Time) any { return t },

@@ -131,7 +131,7 @@ func TestPostgresHeartbeatUsesThePrimaryKey(t *testing.T) {
 		statement string
 		values    []any
 	}{
-		"heartbeat": {heartbeatStatement, heartbeatValues(service.HeartbeatWrite{ControllerID: "mc-7", Reported: service.HealthHealthy})},
+		"heartbeat": {heartbeatSkipping, []any{[]string{"mc-7"}, []int64{1}, []int64{1}, []string{"healthy"}, []float64{-1}, []float64{-1}, []string{""}}},
 		"register":  {registerStatement, []any{"mc-7", "eu", "http://mc", nil, 1, 1, "", ""}},
 	} {
 		var plan []string

@@ -31,6 +31,10 @@ type Config struct {
 	// OnQuery is told of every operation: register, heartbeat, known, controller, controllers, tick, summary or ping;
 	// status is ok or error (that there is no such controller is ok). It must not block. It may be nil.
 	OnQuery func(operation, status string, took time.Duration)
+	// OnBatch is told of each commit of heartbeats: how many they were and how long it took. It may be nil.
+	OnBatch func(heartbeats int, took time.Duration)
+	// Unbatched gives each heartbeat a statement and a commit of its own. It is there to be compared with.
+	Unbatched bool
 }
 
 // Store is the storage of the service, its health checker and its metrics. Every method is safe for concurrent use.
@@ -43,6 +47,10 @@ type Store struct {
 	url     string
 	timeout time.Duration
 	onQuery func(operation, status string, took time.Duration)
+	batches *batches
+	batched func(heartbeats int, took time.Duration)
+	// unbatched is for comparisons.
+	unbatched bool
 }
 
 var (
@@ -58,6 +66,8 @@ type dialect struct {
 	now string
 	// lockRow and skipLocked follow a SELECT that locks what it reads.
 	lockRow, skipLocked string
+	// skipBusy has a batch of heartbeats pass over rows that somebody else is writing; empty where nobody can be.
+	skipBusy string
 	// lockTable proves that heartbeats could be committed; empty where a transaction is proof enough.
 	lockTable string
 	// oneStatement is true where a round trip is dear, so that a heartbeat and a registration are one statement each.
@@ -86,7 +96,11 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = defaultTimeout
 	}
-	s := &Store{url: cfg.URL, timeout: cfg.Timeout, onQuery: cfg.OnQuery}
+	s := &Store{url: cfg.URL, timeout: cfg.Timeout, onQuery: cfg.OnQuery, batched: cfg.OnBatch, unbatched: cfg.Unbatched}
+	s.batches = newBatches(s)
+	if s.batched == nil {
+		s.batched = func(int, time.Duration) {}
+	}
 	var err error
 	if path, isSQLite := strings.CutPrefix(cfg.URL, sqliteScheme); isSQLite {
 		err = s.openSQLite(path)

@@ -83,7 +83,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.store, err = store.New(store.Config{URL: cfg.DatabaseURL, OnQuery: s.metrics.Queried}); err != nil {
+	if s.store, err = store.New(store.Config{URL: cfg.DatabaseURL, OnQuery: s.metrics.Queried, OnBatch: s.metrics.Batched}); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	if s.grpcListener, err = listen.Listen(s.draining, "tcp", cfg.GRPCBindAddress); err != nil {

@@ -1,0 +1,279 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"darktower.example/global-controller/service"
+)
+
+const (
+	// maxBatch bounds a statement. A larger one would hold its rows longer than it saves.
+	maxBatch = 1024
+	// maxQueued bounds what waits for a commit: about half a second of what a database takes at its best. Who comes
+	// when it is full is told at once rather than kept.
+	maxQueued = 16384
+	// staleInQueue is how long a heartbeat may have waited when a commit fails: the next attempt may take the store's
+	// whole bound once more, and callers give up.
+	staleInQueue = time.Second
+	// maxApart bounds how many connections wait for locked rows.
+	maxApart = 8
+)
+
+// batches commits heartbeats in groups. While one group is being committed the next one gathers, so a lone heartbeat is
+// written at once, and no timer makes anybody wait. Its goroutine exists only while there is something to write.
+type batches struct {
+	store   *Store
+	mu      sync.Mutex
+	queue   []*waiting
+	writing bool
+	apart   chan struct{}
+}
+
+// The states of a heartbeat that waits: it is taken by a batch, or its caller has left.
+const (
+	isQueued int32 = iota
+	isTaken
+	isAbandoned
+)
+
+// waiting is a heartbeat and who waits for it.
+type waiting struct {
+	write  service.HeartbeatWrite
+	since  time.Time
+	state  atomic.Int32
+	answer chan answer
+}
+
+type answer struct {
+	result   service.HeartbeatResult
+	err      error
+	panicked any
+}
+
+// answered are reused: nobody but their caller knows them once they are answered.
+var answered = sync.Pool{New: func() any { return &waiting{answer: make(chan answer, 1)} }}
+
+func newBatches(s *Store) *batches { return &batches{store: s, apart: make(chan struct{}, maxApart)} }
+
+// do waits until the heartbeat is committed, or ctx ends.
+func (b *batches) do(ctx context.Context, h service.HeartbeatWrite) (none service.HeartbeatResult, _ error) {
+	if err := ctx.Err(); err != nil {
+		return none, fmt.Errorf("heartbeat: %w", err)
+	}
+	w := answered.Get().(*waiting) //nolint:forcetypeassert // The pool makes nothing else.
+	w.write, w.since = h, time.Now()
+	w.state.Store(isQueued)
+	if !b.add(w) {
+		answered.Put(w)
+		return none, unavailable("too many heartbeats wait for a commit")
+	}
+	select {
+	case a := <-w.answer:
+		w.write = service.HeartbeatWrite{}
+		answered.Put(w)
+		if a.panicked != nil {
+			panic(a.panicked) //nolint:forbidigo // It goes on where the caller can catch it.
+		}
+		return a.result, a.err
+	case <-ctx.Done():
+		// What is taken already is committed or not, without its caller.
+		w.state.CompareAndSwap(isQueued, isAbandoned)
+		return none, fmt.Errorf("heartbeat: %w", ctx.Err())
+	}
+}
+
+// add tells whether there was room.
+func (b *batches) add(w *waiting) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.queue) >= maxQueued {
+		return false
+	}
+	b.queue = append(b.queue, w)
+	if !b.writing {
+		b.writing = true
+		go b.write()
+	}
+	return true
+}
+
+// write commits until nothing is left.
+func (b *batches) write() {
+	for batch := b.take(); batch != nil; batch = b.take() {
+		if !b.commit(batch) {
+			b.giveUp()
+		}
+	}
+}
+
+// take returns the next batch, in the order of ids and, for one id, of arrival; nil when nobody waits.
+func (b *batches) take() []*waiting {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(b.queue) > 0 {
+		n := min(len(b.queue), maxBatch)
+		batch := make([]*waiting, 0, n)
+		for _, w := range b.queue[:n] {
+			if w.state.CompareAndSwap(isQueued, isTaken) {
+				batch = append(batch, w)
+			}
+		}
+		left := copy(b.queue, b.queue[n:])
+		clear(b.queue[left:])
+		b.queue = b.queue[:left]
+		if len(batch) > 0 {
+			slices.SortStableFunc(batch, func(x, y *waiting) int { return strings.Compare(x.write.ControllerID, y.write.ControllerID) })
+			return batch
+		}
+	}
+	b.writing = false
+	return nil
+}
+
+// giveUp answers those who have waited through a commit that failed.
+func (b *batches) giveUp() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	oldest := time.Now().Add(-staleInQueue)
+	kept := b.queue[:0]
+	for _, w := range b.queue {
+		if w.since.After(oldest) {
+			kept = append(kept, w)
+		} else if w.state.CompareAndSwap(isQueued, isTaken) {
+			w.answer <- answer{err: unavailable("the store takes no heartbeats")}
+		}
+	}
+	clear(b.queue[len(kept):])
+	b.queue = kept
+}
+
+// commit stores a sorted batch and answers everybody in it. It returns false when the store is not there.
+func (b *batches) commit(batch []*waiting) (there bool) {
+	answers := 0
+	reply := func(some []*waiting, a answer) {
+		for _, w := range some {
+			answers++
+			w.answer <- a
+		}
+	}
+	defer func() {
+		if cause := recover(); cause != nil {
+			// Answers go out in the batch's order, so those that are left are its end.
+			reply(batch[answers:], answer{panicked: cause})
+			there = true
+		}
+	}()
+	beats, groups := collapse(batch)
+	began := time.Now()
+	results, err := b.store.hear(context.Background(), beats, b.store.dialect.skipBusy)
+	switch {
+	case errors.Is(err, service.ErrUnavailable), err != nil && len(groups) == 1:
+		reply(batch, answer{err: err})
+		return !errors.Is(err, service.ErrUnavailable)
+	case err != nil:
+		// One of them cannot be stored. The half without it can.
+		half := len(groups[0])
+		for _, group := range groups[1 : len(groups)/2] {
+			half += len(group)
+		}
+		answers = len(batch) // The halves answer for themselves.
+		first := b.commit(batch[:half])
+		return b.commit(batch[half:]) && first
+	}
+	b.store.batched(len(batch), time.Since(began))
+	var missing [][]*waiting
+	for i, result := range results {
+		if !result.found {
+			missing = append(missing, groups[i])
+			answers += len(groups[i])
+			continue
+		}
+		// The change is told once, by the heartbeat that made it.
+		last := len(groups[i]) - 1
+		reply(groups[i][:last], answer{result: service.HeartbeatResult{At: result.at}})
+		reply(groups[i][last:], answer{result: service.HeartbeatResult{At: result.at, Transition: result.transition}})
+	}
+	if len(missing) > 0 {
+		b.explain(missing)
+	}
+	return true
+}
+
+// collapse makes one heartbeat of those of one controller: the latest, with the latest usage that any of them brought.
+func collapse(batch []*waiting) (beats []service.HeartbeatWrite, groups [][]*waiting) {
+	beats = make([]service.HeartbeatWrite, 0, len(batch))
+	groups = make([][]*waiting, 0, len(batch))
+	for i, w := range batch {
+		if n := len(beats) - 1; n >= 0 && beats[n].ControllerID == w.write.ControllerID {
+			usage := beats[n].Usage
+			beats[n] = w.write
+			if beats[n].Usage == nil {
+				beats[n].Usage = usage
+			}
+			groups[n] = batch[i-len(groups[n]) : i+1]
+			continue
+		}
+		beats = append(beats, w.write)
+		groups = append(groups, batch[i:i+1])
+	}
+	return beats, groups
+}
+
+// explain tells those whose row was not written why: there is none, or somebody else was writing it. The latter go on
+// by themselves, so that nobody else waits for the lock.
+func (b *batches) explain(missing [][]*waiting) {
+	known := map[string]bool{}
+	if b.store.dialect.skipBusy != "" {
+		ids := make([]string, len(missing))
+		for i, group := range missing {
+			ids[i] = group[0].write.ControllerID
+		}
+		var err error
+		if known, err = b.store.registered(context.Background(), ids); err != nil {
+			for _, group := range missing {
+				replyAll(group, answer{err: err})
+			}
+			return
+		}
+	}
+	for _, group := range missing {
+		if !known[group[0].write.ControllerID] {
+			replyAll(group, answer{err: service.ErrNotRegistered})
+			continue
+		}
+		go b.commitApart(group)
+	}
+}
+
+// commitApart stores the heartbeats of one controller, and waits for its row as long as an operation may.
+func (b *batches) commitApart(group []*waiting) {
+	b.apart <- struct{}{}
+	defer func() {
+		<-b.apart
+		if cause := recover(); cause != nil {
+			replyAll(group, answer{panicked: cause})
+		}
+	}()
+	if time.Since(group[0].since) > b.store.timeout {
+		replyAll(group, answer{err: unavailable("waited too long for a locked row")})
+		return
+	}
+	beats, _ := collapse(group)
+	result, err := b.store.heartbeatAlone(context.Background(), beats[0])
+	last := len(group) - 1
+	replyAll(group[:last], answer{result: service.HeartbeatResult{At: result.At}, err: err})
+	replyAll(group[last:], answer{result: result, err: err})
+}
+
+func replyAll(group []*waiting, a answer) {
+	for _, w := range group {
+		w.answer <- a
+	}
+}
