@@ -24,7 +24,8 @@ CREATE TABLE meeting_controllers (
     created_at            timestamptz  NOT NULL DEFAULT clock_timestamp(),
     updated_at            timestamptz  NOT NULL DEFAULT clock_timestamp()
 ) WITH (
-    fillfactor = 70, -- Room on each page keeps heartbeats heap-only updates.
+    -- Room for a second version of every row on a page, even when one batch writes all of them, keeps heartbeats heap-only.
+    fillfactor = 45,
     -- Every row is rewritten every few seconds: vacuum by how many were, hardly by how many there are.
     autovacuum_vacuum_scale_factor = 0.05,
     autovacuum_vacuum_threshold = 1000

@@ -87,11 +87,6 @@ SELECT n, (extract(epoch FROM last_heartbeat_at) * 1000000)::bigint, CASE WHEN h
 FROM heard`
 }
 
-var (
-	heartbeatWaiting  = heartbeatStatement("")
-	heartbeatSkipping = heartbeatStatement(" SKIP LOCKED")
-)
-
 func (s *Store) hearAtOnce(ctx context.Context, beats []service.HeartbeatWrite, skip string) ([]heard, error) {
 	var (
 		ids, reported, actors  = make(pq.StringArray, len(beats)), make(pq.StringArray, len(beats)), make(pq.StringArray, len(beats))
@@ -106,11 +101,11 @@ func (s *Store) hearAtOnce(ctx context.Context, beats []service.HeartbeatWrite, 
 			cpu[i], memory[i] = h.Usage.CPUPercent, h.Usage.MemoryPercent
 		}
 	}
-	statement := heartbeatWaiting
+	statement := &s.heartbeat.waiting
 	if skip != "" {
-		statement = heartbeatSkipping
+		statement = &s.heartbeat.skipping
 	}
-	rows, err := s.write.QueryContext(ctx, statement, ids, meetings, participants, reported, cpu, memory, actors)
+	rows, err := statement.query(ctx, s.heartbeat.db, ids, meetings, participants, reported, cpu, memory, actors)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"strconv"
@@ -35,23 +36,38 @@ func postgres() dialect {
 }
 
 func (s *Store) openPostgres(cfg Config) error {
-	connector, err := postgresConnector(cfg.URL, map[string]string{
+	settings := map[string]string{
 		"statement_timeout": strconv.FormatInt(cfg.Timeout.Milliseconds(), 10),
 		// Less than the statement's, so that a locked table is told from a slow statement.
 		"lock_timeout":                        strconv.FormatInt((cfg.Timeout * 4 / 5).Milliseconds(), 10),
 		"idle_in_transaction_session_timeout": strconv.FormatInt((cfg.Timeout * 2).Milliseconds(), 10),
-	})
+	}
+	db, err := postgresPool(cfg, settings, max(1, cfg.MaxConns-heartbeatConnections))
 	if err != nil {
 		return err
 	}
-	connector.Dialer(dialer{limit: cfg.Timeout + readGrace})
-	db := sqlx.NewDb(sql.OpenDB(connector), "postgres")
-	db.SetMaxOpenConns(cfg.MaxConns)
-	// As many idle as open: a fleet beats all the time, and dialling anew costs more than a heartbeat.
-	db.SetMaxIdleConns(cfg.MaxConns)
-	db.SetConnMaxIdleTime(5 * time.Minute)
+	maps.Copy(settings, heartbeatSettings)
+	if s.heartbeat.db, err = postgresPool(cfg, settings, heartbeatConnections); err != nil {
+		return err
+	}
+	s.heartbeat.waiting.text, s.heartbeat.skipping.text = heartbeatStatement(""), heartbeatStatement(" SKIP LOCKED")
 	s.dialect, s.write, s.read = postgres(), db, db
 	return nil
+}
+
+// postgresPool opens up to size connections, when they are needed.
+func postgresPool(cfg Config, settings map[string]string, size int) (*sqlx.DB, error) {
+	connector, err := postgresConnector(cfg.URL, settings)
+	if err != nil {
+		return nil, err
+	}
+	connector.Dialer(dialer{limit: cfg.Timeout + readGrace})
+	db := sqlx.NewDb(sql.OpenDB(connector), "postgres")
+	db.SetMaxOpenConns(size)
+	// As many idle as open: a fleet beats all the time, and dialling anew costs more than a heartbeat.
+	db.SetMaxIdleConns(size)
+	db.SetConnMaxIdleTime(5 * time.Minute)
+	return db, nil
 }
 
 // postgresConnector reads address and fills in what it does not set itself. The errors of the parsers can quote the

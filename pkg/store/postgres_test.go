@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
 
 	"darktower.example/global-controller/internal/testpg"
@@ -128,14 +129,15 @@ func TestPostgresHeartbeatUsesThePrimaryKey(t *testing.T) {
 	s.fill(t, 5000)
 	s.exec(t, `ANALYZE meeting_controllers`)
 	for name, tc := range map[string]struct {
+		db        *sqlx.DB
 		statement string
 		values    []any
 	}{
-		"heartbeat": {heartbeatSkipping, []any{[]string{"mc-7"}, []int64{1}, []int64{1}, []string{"healthy"}, []float64{-1}, []float64{-1}, []string{""}}},
-		"register":  {registerStatement, []any{"mc-7", "eu", "http://mc", nil, 1, 1, "", ""}},
+		"heartbeat": {s.heartbeat.db, heartbeatStatement(" SKIP LOCKED"), []any{[]string{"mc-7"}, []int64{1}, []int64{1}, []string{"healthy"}, []float64{-1}, []float64{-1}, []string{""}}},
+		"register":  {s.write, registerStatement, []any{"mc-7", "eu", "http://mc", nil, 1, 1, "", ""}},
 	} {
 		var plan []string
-		if err := s.write.SelectContext(t.Context(), &plan, "EXPLAIN "+tc.statement, tc.values...); err != nil {
+		if err := tc.db.SelectContext(t.Context(), &plan, "EXPLAIN "+tc.statement, tc.values...); err != nil {
 			t.Fatalf("explain %s: %v", name, err)
 		}
 		text := strings.Join(plan, "\n")

@@ -22,7 +22,7 @@ const (
 type Config struct {
 	// URL is "postgres://…", "postgresql://…" or "sqlite:PATH".
 	URL string
-	// MaxConns is how many connections to PostgreSQL there are at most; 0 stands for 20. SQLite has one that writes and
+	// MaxConns is how many connections to PostgreSQL there are at most, 3 at the least; 0 stands for 20. SQLite has one that writes and
 	// four that read.
 	MaxConns int
 	// Timeout bounds each operation, the wait for a connection included, and is the statement timeout that PostgreSQL
@@ -48,7 +48,9 @@ type Store struct {
 	timeout time.Duration
 	onQuery func(operation, status string, took time.Duration)
 	batches *batches
-	batched func(heartbeats int, took time.Duration)
+	// heartbeat is PostgreSQL's only.
+	heartbeat heartbeatPath
+	batched   func(heartbeats int, took time.Duration)
 	// unbatched is for comparisons.
 	unbatched bool
 }
@@ -118,6 +120,9 @@ func (s *Store) PoolStats() sql.DBStats { return s.write.Stats() }
 
 // Close closes every connection. What is called afterwards returns [service.ErrUnavailable].
 func (s *Store) Close() error {
+	if s.heartbeat.db != nil {
+		defer func() { _ = s.heartbeat.db.Close() }()
+	}
 	if s.read == s.write {
 		return s.write.Close()
 	}
