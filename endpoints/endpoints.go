@@ -51,6 +51,7 @@ type Endpoints struct {
 	RegisterMC             Endpoint[service.Registration, service.Registered]
 	FastHeartbeat          Endpoint[service.FastHeartbeat, service.Acknowledged]
 	ComprehensiveHeartbeat Endpoint[service.ComprehensiveHeartbeat, service.Acknowledged]
+	StreamHeartbeats       Endpoint[service.HeartbeatStream, service.HeartbeatStream]
 	NotifyMeetingEnded     Endpoint[service.MeetingEnded, service.Acknowledged]
 	GetController          Endpoint[service.ControllerQuery, service.Controller]
 	ListControllers        Endpoint[service.ListQuery, service.ControllerPage]
@@ -78,6 +79,7 @@ func Operations() []Operation {
 		{"RegisterMC", ScopeMC},
 		{"FastHeartbeat", ScopeMC},
 		{"ComprehensiveHeartbeat", ScopeMC},
+		{"StreamHeartbeats", ScopeMC},
 		{"NotifyMeetingEnded", ScopeMC},
 		{"GetController", ScopeRead},
 		{"ListControllers", ScopeRead},
@@ -115,6 +117,7 @@ func New(svc service.Service, middleware Middleware) Endpoints {
 		RegisterMC:             bind(svc.RegisterMC, wrap("RegisterMC")),
 		FastHeartbeat:          bind(svc.FastHeartbeat, wrap("FastHeartbeat")),
 		ComprehensiveHeartbeat: bind(svc.ComprehensiveHeartbeat, wrap("ComprehensiveHeartbeat")),
+		StreamHeartbeats:       bind(svc.StreamHeartbeats, wrap("StreamHeartbeats")),
 		NotifyMeetingEnded:     bind(svc.NotifyMeetingEnded, wrap("NotifyMeetingEnded")),
 		GetController:          bind(svc.GetController, wrap("GetController")),
 		ListControllers:        bind(svc.ListControllers, wrap("ListControllers")),

@@ -115,6 +115,11 @@ type Directory interface {
 // that is refused its registration falls silent for good. Trouble in finding out is [service.ErrUnavailable].
 func LimitCallers(limiter *Limiter, directory Directory, onLimited func(operation string)) Middleware {
 	return func(op Operation) endpoint.Middleware {
+		if op.Name == "StreamHeartbeats" {
+			// Each of its heartbeats is charged by the rules for heartbeats; controllers that come back together after an
+			// outage must all get their stream.
+			return func(next endpoint.Endpoint) endpoint.Endpoint { return next }
+		}
 		heartbeat := op.Name == "FastHeartbeat" || op.Name == "ComprehensiveHeartbeat"
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			return func(ctx context.Context, request any) (any, error) {

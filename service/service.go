@@ -17,6 +17,8 @@ type Service interface {
 	FastHeartbeat(ctx context.Context, h FastHeartbeat) (Acknowledged, error)
 	// ComprehensiveHeartbeat does the same and stores the machine's CPU and memory as well.
 	ComprehensiveHeartbeat(ctx context.Context, h ComprehensiveHeartbeat) (Acknowledged, error)
+	// StreamHeartbeats admits a stream of heartbeats, each of which is then a call of its own.
+	StreamHeartbeats(ctx context.Context, s HeartbeatStream) (HeartbeatStream, error)
 	// NotifyMeetingEnded takes note that a meeting is over.
 	NotifyMeetingEnded(ctx context.Context, m MeetingEnded) (Acknowledged, error)
 	// GetController returns one controller.
@@ -109,6 +111,11 @@ func (c *controllers) heartbeat(ctx context.Context, h FastHeartbeat, usage *Usa
 	c.observer.HeartbeatCommitted()
 	c.changed(result.Transition)
 	return Acknowledged{At: result.At}, nil
+}
+
+// StreamHeartbeats admits everybody who may send heartbeats at all.
+func (c *controllers) StreamHeartbeats(_ context.Context, s HeartbeatStream) (HeartbeatStream, error) {
+	return s, nil
 }
 
 // NotifyMeetingEnded acknowledges without a write: this service places no meetings yet, so it holds none that

@@ -45,6 +45,9 @@ type ComprehensiveHeartbeat struct {
 // Acknowledged answers a heartbeat: it is committed, and the store's clock read At.
 type Acknowledged struct{ At time.Time }
 
+// HeartbeatStream is a caller's wish to send heartbeats over one stream. It names no controller: each heartbeat does.
+type HeartbeatStream struct{}
+
 // MeetingEnded is a media handler's notice that a meeting is over.
 type MeetingEnded struct {
 	MeetingID string

@@ -20,9 +20,12 @@ func TestEveryCallHasItsEndpointAndBack(t *testing.T) {
 	for _, op := range endpoints.Operations() {
 		operations = append(operations, op.Name)
 	}
-	for _, service := range []grpc.ServiceDesc{pb.GlobalControllerService_ServiceDesc, fleetpb.FleetService_ServiceDesc} {
+	for _, service := range []grpc.ServiceDesc{pb.GlobalControllerService_ServiceDesc, fleetpb.FleetService_ServiceDesc, fleetpb.HeartbeatService_ServiceDesc} {
 		for _, method := range service.Methods {
 			calls = append(calls, method.MethodName)
+		}
+		for _, stream := range service.Streams {
+			calls = append(calls, stream.StreamName)
 		}
 	}
 	slices.Sort(operations)

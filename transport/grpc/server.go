@@ -54,7 +54,7 @@ type Config struct {
 func ServiceNames() []string {
 	return []string{
 		darktowerv1.GlobalControllerService_ServiceDesc.ServiceName, darktower.GlobalControllerService_ServiceDesc.ServiceName,
-		globalcontrollerv1.FleetService_ServiceDesc.ServiceName,
+		globalcontrollerv1.FleetService_ServiceDesc.ServiceName, globalcontrollerv1.HeartbeatService_ServiceDesc.ServiceName,
 	}
 }
 
@@ -76,6 +76,7 @@ func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) 
 	darktowerv1.RegisterGlobalControllerServiceServer(server, mc)
 	darktower.RegisterGlobalControllerServiceServer(server, mc)
 	globalcontrollerv1.RegisterFleetServiceServer(server, &fleetServer{endpoints: e})
+	globalcontrollerv1.RegisterHeartbeatServiceServer(server, &heartbeatServer{endpoints: e, cfg: cfg})
 	if cfg.Health != nil {
 		healthgrpc.RegisterHealthServer(server, cfg.Health)
 	}
@@ -87,8 +88,9 @@ func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) 
 
 // endWhenDraining ends a stream when the server drains.
 func endWhenDraining(draining context.Context) grpc.StreamServerInterceptor {
-	return func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-		if draining == nil {
+	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		// Heartbeats that have arrived are still answered, so their stream ends by itself.
+		if draining == nil || info.FullMethod == globalcontrollerv1.HeartbeatService_StreamHeartbeats_FullMethodName {
 			return handler(srv, stream)
 		}
 		ctx, cancel := context.WithCancel(stream.Context())
@@ -110,22 +112,20 @@ func unary[Req, Resp, In, Out any](ctx context.Context, e endpoints.Endpoint[Req
 	response, err := e.Call(ctx, decode(in), nil)
 	if err != nil {
 		var none Out
-		s := transport.StatusOf(err)
-		return none, status.Error(s.GRPC, s.Message)
+		return none, statusError(err)
 	}
 	return encode(response), nil
 }
 
+// statusError is what a caller sees of an error.
+func statusError(err error) error {
+	s := transport.StatusOf(err)
+	return status.Error(s.GRPC, s.Message)
+}
+
 // withCall tells the middleware about the call and the caller its request id.
 func withCall(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	md, _ := metadata.FromIncomingContext(ctx)
-	call := &endpoints.Call{Transport: "grpc", RequestID: requestID(md.Get("x-request-id")), Authorization: md.Get("authorization")}
-	if p, ok := peer.FromContext(ctx); ok {
-		call.Address = p.Addr.String()
-		if host, _, err := net.SplitHostPort(call.Address); err == nil {
-			call.Address = host
-		}
-	}
+	call := newCall(ctx, "grpc")
 	if err := grpc.SetHeader(ctx, metadata.Pairs("x-request-id", call.RequestID)); err != nil {
 		return nil, status.Error(codes.Internal, transport.StatusOf(err).Message)
 	}
@@ -133,6 +133,19 @@ func withCall(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler
 }
 
 // requestID takes the caller's id when it is one that is safe to log and to send back, and makes one otherwise.
+// newCall describes a call to the middleware.
+func newCall(ctx context.Context, transportName string) *endpoints.Call {
+	md, _ := metadata.FromIncomingContext(ctx)
+	call := &endpoints.Call{Transport: transportName, RequestID: requestID(md.Get("x-request-id")), Authorization: md.Get("authorization")}
+	if p, ok := peer.FromContext(ctx); ok {
+		call.Address = p.Addr.String()
+		if host, _, err := net.SplitHostPort(call.Address); err == nil {
+			call.Address = host
+		}
+	}
+	return call
+}
+
 func requestID(received []string) string {
 	if len(received) == 1 && service.ValidName(received[0], requestIDBytes) {
 		return received[0]
@@ -144,10 +157,7 @@ func recoverPanics(cfg Config) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (response any, err error) {
 		defer func() {
 			if cause := recover(); cause != nil {
-				_ = level.Error(cfg.Logger).Log("msg", "panic", "method", info.FullMethod, "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
-				if cfg.OnPanic != nil {
-					cfg.OnPanic()
-				}
+				cfg.panicked(info.FullMethod, cause)
 				response, err = nil, status.Error(codes.Internal, "Internal error")
 			}
 		}()
@@ -156,6 +166,14 @@ func recoverPanics(cfg Config) grpc.UnaryServerInterceptor {
 }
 
 // clampUint32 converts a count of the store, which is never negative and fits.
+// panicked reports a panic that was caught, from where it was.
+func (cfg Config) panicked(method string, cause any) {
+	_ = level.Error(cfg.Logger).Log("msg", "panic", "method", method, "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
+	if cfg.OnPanic != nil {
+		cfg.OnPanic()
+	}
+}
+
 func clampUint32(n int64) uint32 {
 	return uint32(max(0, min(n, math.MaxUint32)))
 }

@@ -1,0 +1,174 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	pb "darktower.example/global-controller/proto/darktower/v1"
+	streampb "darktower.example/global-controller/proto/globalcontroller/v1"
+)
+
+func (w *world) open(ctx context.Context, authorization string) (streampb.HeartbeatService_StreamHeartbeatsClient, error) {
+	if authorization != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", authorization)
+	}
+	stream, err := streampb.NewHeartbeatServiceClient(w.conn).StreamHeartbeats(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, err = stream.Header()
+	return stream, err
+}
+
+func fastBeat(sequence uint64, id string, meetings uint32) *streampb.StreamHeartbeatsRequest {
+	return &streampb.StreamHeartbeatsRequest{Sequence: sequence, Heartbeat: &streampb.StreamHeartbeatsRequest_Fast{Fast: &pb.FastHeartbeatRequest{
+		ControllerId: id, Capacity: &pb.ControllerCapacity{CurrentMeetings: meetings}, Health: 1,
+	}}}
+}
+
+func TestAStreamOfHeartbeats(t *testing.T) {
+	onBothStores(t, func(t *testing.T, databaseURL string) {
+		w := newWorld(t, databaseURL, nil).ready()
+		const controllers, beats = 50, 20
+		for i := range controllers {
+			if got := w.make(ways()[0], call{"RegisterMC", fmt.Sprintf("mc-%d", i), registration(), w.mc()}); got != (outcome{}) {
+				t.Fatalf("RegisterMC() = %v", got)
+			}
+		}
+		stream, err := w.open(t.Context(), *w.mc())
+		if err != nil {
+			t.Fatalf("open: %v", err)
+		}
+		refused := map[uint64]*streampb.StreamHeartbeatsRequest{
+			100_001: fastBeat(0, "nobody", 0),
+			100_002: fastBeat(0, "a.b", 0),
+			100_003: {},
+			100_004: {Heartbeat: &streampb.StreamHeartbeatsRequest_Comprehensive{Comprehensive: &pb.ComprehensiveHeartbeatRequest{
+				ControllerId: "mc-1", Capacity: &pb.ControllerCapacity{}, CpuUsagePercent: 101,
+			}}},
+		}
+		go func() {
+			for n := range beats {
+				for i := range controllers {
+					_ = stream.Send(fastBeat(uint64(n*controllers+i+1), fmt.Sprintf("mc-%d", i), uint32(n)))
+				}
+			}
+			for sequence, in := range refused {
+				in.Sequence = sequence
+				_ = stream.Send(in)
+			}
+			_ = stream.CloseSend()
+		}()
+		want := map[uint64]string{
+			100_001: "5 Controller not registered", 100_002: "3 controller_id contains invalid characters", 100_003: "3 heartbeat is required",
+			100_004: "3 cpu_usage_percent must be between 0 and 100",
+		}
+		acknowledged := 0
+		for {
+			out, err := stream.Recv()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatalf("receive: %v", err)
+			}
+			if out.GetAcknowledged() && out.GetTimestamp() > 0 {
+				acknowledged++
+				continue
+			}
+			if got := fmt.Sprintf("%d %s", out.GetCode(), out.GetMessage()); got != want[out.GetSequence()] {
+				t.Errorf("answer %d = %s, want %s", out.GetSequence(), got, want[out.GetSequence()])
+			}
+			delete(want, out.GetSequence())
+		}
+		if acknowledged != controllers*beats || len(want) > 0 {
+			t.Errorf("acknowledged = %d, want %d; not answered: %v", acknowledged, controllers*beats, want)
+		}
+		for id, c := range w.fleet() {
+			if c.CurrentMeetings != beats-1 || c.Health != "healthy" {
+				t.Errorf("%s = %+v, want healthy with the last load", id, c)
+			}
+		}
+		metrics := w.get("/metrics", "").body
+		if line := fmt.Sprintf(`gc_requests_total{code="OK",endpoint="FastHeartbeat",transport="grpc_stream"} %d`, controllers*beats); !strings.Contains(metrics, line) {
+			t.Errorf("/metrics lacks %s", line)
+		}
+	})
+}
+
+func TestWhoMayOpenAStream(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sqliteURL(t), nil).ready()
+	for name, tc := range map[string]struct {
+		authorization string
+		want          codes.Code
+	}{
+		"nobody":   {"", codes.Unauthenticated},
+		"a reader": {"Bearer " + w.reader(), codes.PermissionDenied},
+		"no token": {"Bearer x", codes.Unauthenticated},
+	} {
+		stream, err := w.open(t.Context(), tc.authorization)
+		if err == nil {
+			_, err = stream.Recv()
+		}
+		if status.Code(err) != tc.want {
+			t.Errorf("%s: open = %v, want %v", name, err, tc.want)
+		}
+	}
+}
+
+func TestAStreamEndsWithItsToken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sqliteURL(t), nil).ready()
+	w.make(ways()[0], call{"RegisterMC", "mc", registration(), w.mc()})
+	// The leeway is 60 s, of which two seconds are left.
+	stream, err := w.open(t.Context(), "Bearer "+w.issuer.token(nil, map[string]any{"exp": time.Now().Unix() - 57}))
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	var last *streampb.StreamHeartbeatsResponse
+	for n := uint64(1); ; n++ {
+		_ = stream.Send(fastBeat(n, "mc", 1))
+		out, err := stream.Recv()
+		if err != nil {
+			if status.Code(err) != codes.Unauthenticated || codes.Code(last.GetCode()) != codes.Unauthenticated || n < 3 {
+				t.Errorf("after %d heartbeats the stream ended with %v, the last answer being %v; want UNAUTHENTICATED", n, err, last)
+			}
+			return
+		}
+		last = out
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestAStopAnswersWhatHasArrivedAndEndsTheStream(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sqliteURL(t), nil).ready()
+	w.make(ways()[0], call{"RegisterMC", "mc", registration(), w.mc()})
+	stream, err := w.open(t.Context(), *w.mc())
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	_ = stream.Send(fastBeat(1, "mc", 1))
+	if out, err := stream.Recv(); err != nil || !out.GetAcknowledged() {
+		t.Fatalf("heartbeat = %v, %v", out, err)
+	}
+	began := time.Now()
+	w.stop()
+	if _, err := stream.Recv(); status.Code(err) != codes.Unavailable {
+		t.Errorf("the stream ended with %v, want UNAVAILABLE", err)
+	}
+	w.end()
+	if took := time.Since(began); took > w.cfg.Drain {
+		t.Errorf("the stop took %v, want less than the drain of %v", took, w.cfg.Drain)
+	}
+}
