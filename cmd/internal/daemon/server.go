@@ -10,6 +10,7 @@ import (
 	stdlog "log"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"sync/atomic"
 	"time"
 
@@ -57,6 +58,7 @@ type Server struct {
 	httpServer   *http.Server
 	grpcListener net.Listener
 	httpListener net.Listener
+	pprof        net.Listener // nil unless it is switched on
 	migrated     atomic.Bool
 	draining     context.Context //nolint:containedctx // The server's life, not a call's.
 	drain        context.CancelFunc
@@ -83,7 +85,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.store, err = store.New(store.Config{URL: cfg.DatabaseURL, OnQuery: s.metrics.Queried, OnBatch: s.metrics.Batched}); err != nil {
+	if s.store, err = store.New(store.Config{URL: cfg.DatabaseURL, OnQuery: s.metrics.Queried, OnBatch: s.metrics.Batched, Unbatched: !cfg.Batching}); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	if s.grpcListener, err = listen.Listen(s.draining, "tcp", cfg.GRPCBindAddress); err != nil {
@@ -91,6 +93,11 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	}
 	if s.httpListener, err = listen.Listen(s.draining, "tcp", cfg.BindAddress); err != nil {
 		return nil, fmt.Errorf("listen for HTTP: %w", err)
+	}
+	if cfg.PprofAddress != "" {
+		if s.pprof, err = listen.Listen(s.draining, "tcp", cfg.PprofAddress); err != nil {
+			return nil, fmt.Errorf("listen for profiles: %w", err)
+		}
 	}
 	if tlsConfig != nil {
 		s.httpListener = tls.NewListener(s.httpListener, tlsConfig)
@@ -173,6 +180,9 @@ func (s *Server) Close() {
 	if s.httpListener != nil {
 		_ = s.httpListener.Close()
 	}
+	if s.pprof != nil {
+		_ = s.pprof.Close()
+	}
 	if s.store != nil {
 		_ = s.store.Close()
 	}
@@ -251,6 +261,16 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		return nil
 	}, func(error) { s.stopHTTP(deadline) })
+	if s.pprof != nil {
+		profiles := &http.Server{Handler: profiles(), ReadHeaderTimeout: 5 * time.Second}
+		group.Add(func() error {
+			if err := profiles.Serve(s.pprof); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serve profiles: %w", err)
+			}
+			return nil
+		}, func(error) { _ = profiles.Close() })
+		_ = level.Info(s.logger).Log("msg", "profiles", "address", s.pprof.Addr())
+	}
 	background("probe", func(ctx context.Context) error { return s.probe.Run(ctx, s.tellHealth) })
 	background("refresh keys", s.keys.Run)
 	_ = level.Info(s.logger).Log("msg", "serving", "grpc", s.GRPCAddress(), "http", s.HTTPAddress(), "id", s.cfg.ID, "region", s.cfg.Region,
@@ -263,6 +283,16 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	_ = level.Info(s.logger).Log("msg", "stopped")
 	return nil
+}
+
+// profiles serves what net/http/pprof would register globally.
+func profiles() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	return mux
 }
 
 // migrate brings the schema up to date, and waits for a store that is down.

@@ -37,6 +37,8 @@ type Config struct {
 	ClockSkew             time.Duration
 	MCScopes              []string
 	SubjectIsController   bool
+	Batching              bool
+	PprofAddress          string
 	StalenessThreshold    time.Duration
 	ForceThreshold        bool
 	FastInterval          time.Duration
@@ -86,6 +88,8 @@ func settings() []setting {
 		{name: "GC_TLS_KEY_FILE", allowed: "a PEM file", help: "the certificate's key", read: text(func(c *Config) *string { return &c.TLSKeyFile }, nil)},
 		{name: "LOG_LEVEL", value: "info", allowed: "debug, info, warn or error", help: "the least important lines that are logged", read: text(func(c *Config) *string { return &c.LogLevel }, oneOf("debug", "info", "warn", "error"))},
 		{name: "LOG_FORMAT", value: "logfmt", allowed: "logfmt or json", help: "the form of log lines", read: text(func(c *Config) *string { return &c.LogFormat }, oneOf("logfmt", "json"))},
+		{name: "GC_HEARTBEAT_BATCHING", value: "true", allowed: "true or false", help: "let heartbeats share commits; false is for comparisons only", boolean: true, read: truth(func(c *Config) *bool { return &c.Batching })},
+		{name: "GC_PPROF_ADDRESS", allowed: "HOST:PORT with a loopback address, or nothing", help: "where profiles are served to this machine (/debug/pprof/); unless set, nowhere", read: text(func(c *Config) *string { return &c.PprofAddress }, isLoopbackOrNone)},
 		{name: "GC_CONFIG_FILE", allowed: "a file with lines NAME=value", help: "settings that neither a flag nor the environment gives", read: text(func(c *Config) *string { return &c.file }, nil)},
 	}
 }
@@ -141,6 +145,15 @@ func isAddress(s string) bool {
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	return err == nil && n <= math.MaxUint16
+}
+
+func isLoopbackOrNone(s string) bool {
+	if s == "" {
+		return true
+	}
+	host, _, err := net.SplitHostPort(s)
+	ip := net.ParseIP(host)
+	return err == nil && isAddress(s) && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 func isHTTP(s string) bool {

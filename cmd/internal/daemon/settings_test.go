@@ -45,7 +45,7 @@ func TestDefaults(t *testing.T) {
 		DatabaseURL: "sqlite:data/global-controller.db", DataDir: "data", BindAddress: "127.0.0.1:8081", GRPCBindAddress: "127.0.0.1:50051",
 		Region: "us-east-1", JWKSURL: "http://localhost:8082/.well-known/jwks.json", ClockSkew: 5 * time.Minute, MCScopes: []string{"mc:register", "service.write.gc"},
 		StalenessThreshold: 30 * time.Second, FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second, RateLimitPerMinute: 600,
-		Drain: 30 * time.Second, LogLevel: "info", LogFormat: "logfmt",
+		Drain: 30 * time.Second, Batching: true, LogLevel: "info", LogFormat: "logfmt",
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Config{})); diff != "" {
 		t.Errorf("defaults: -want +got:\n%s", diff)
@@ -95,6 +95,7 @@ func TestAWrongSettingIsNamedWithWhatIsAllowed(t *testing.T) {
 		{"GC_DRAIN_SECONDS", "-1", "0 to"},
 		{"GC_GRPC_REFLECTION", "perhaps", "true or false"},
 		{"GC_MC_SCOPES", " ", "scopes"},
+		{"GC_PPROF_ADDRESS", "0.0.0.0:6060", "loopback"},
 		{"LOG_LEVEL", "loud", "debug"},
 		{"LOG_FORMAT", "xml", "logfmt"},
 		{"GC_TLS_CERT_FILE", "/cert.pem", "GC_TLS_KEY_FILE"},

@@ -1,0 +1,28 @@
+module darktower.example/global-controller/tools/bench
+
+go 1.26.0
+
+replace darktower.example/global-controller => ../..
+
+exclude google.golang.org/genproto v0.0.0-20210917145530-b395a37504d4
+
+require (
+	darktower.example/global-controller v0.0.0-00010101000000-000000000000
+	github.com/jmoiron/sqlx v1.4.0
+	github.com/lib/pq v1.12.3
+	go.etcd.io/etcd/api/v3 v3.6.5
+	google.golang.org/grpc v1.85.0
+)
+
+require (
+	github.com/gogo/protobuf v1.3.2 // indirect
+	github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
+	github.com/golang/protobuf v1.5.4 // indirect
+	github.com/grpc-ecosystem/grpc-gateway/v2 v2.26.3 // indirect
+	golang.org/x/net v0.62.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
+	google.golang.org/genproto/googleapis/api v0.0.0-20260817212433-ac3dfec99bb1 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20261005182115-fad411399dd8 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
+)
