@@ -60,6 +60,12 @@ fuzz: ## run each fuzz target for FUZZTIME
 compose-check: ## check docker-compose.yml and what it mounts, without an engine
 	cd tools/composecheck && go run . ../../docker-compose.yml
 
+BENCHFLAGS ?=
+bench: build ## compare the heartbeat path with bare gRPC and etcd, and write docs/bench; BENCHFLAGS=--help lists the flags
+	@command -v etcd >/dev/null || { echo "No etcd found: installing Debian's package etcd-server"; apt-get update -q && apt-get install -y -q --no-install-recommends etcd-server; }
+	cd tools/bench && go build -o ../../bin/bench .
+	internal/testpg/with-postgres.sh bin/bench $(BENCHFLAGS)
+
 smoke: build ## run the demo, kill a controller, and hold that both are seen in time
 	tools/smoke/run.sh
 
@@ -69,7 +75,7 @@ check: ## exactly what CI runs
 clean: ## remove what was built, and the demo's data
 	rm -rf bin data
 
-.PHONY: help demo test cover build generate generate-check proto-lint proto-breaking lint fmt fmt-check tidy-check fuzz compose-check smoke check clean tools-cc
+.PHONY: help demo test cover build generate generate-check proto-lint proto-breaking lint fmt fmt-check tidy-check fuzz compose-check bench smoke check clean tools-cc
 
 # The race detector needs a C compiler.
 tools-cc:

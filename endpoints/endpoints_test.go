@@ -52,7 +52,7 @@ func newTestEndpoints(policy AuthPolicy, observed *[]string) Endpoints {
 		*observed = append(*observed, transport+" "+operation+" "+code(err))
 	}
 	policy.MCScopes = []string{"mc:register", "service.write.gc"}
-	return New(fakeService{}, Chain(Observe(observe), Log(log.NewNopLogger(), code), Authenticate(callers, policy), Deadline(time.Second)))
+	return New(fakeService{}, Chain(Observe(observe), Log(log.NewNopLogger(), true, code), Authenticate(callers, policy), Deadline(time.Second)))
 }
 
 func TestTheOnion(t *testing.T) {

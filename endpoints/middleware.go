@@ -133,13 +133,17 @@ func Observe(observe func(transport, operation string, err error, took time.Dura
 }
 
 // Log writes one line for each call: what succeeded at debug, what was refused at info, and what we could not do
-// at error. code names an error's class; "INTERNAL_ERROR" and "SERVICE_UNAVAILABLE" are ours.
-func Log(logger log.Logger, code func(error) string) Middleware {
+// at error. code names an error's class; "INTERNAL_ERROR" and "SERVICE_UNAVAILABLE" are ours. Unless verbose, nothing
+// is put together for what succeeded: heartbeats are too many for lines that nobody reads.
+func Log(logger log.Logger, verbose bool, code func(error) string) Middleware {
 	return func(op Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			return func(ctx context.Context, request any) (response any, err error) {
 				began := time.Now()
 				response, err = next(ctx, request)
+				if err == nil && !verbose {
+					return response, nil
+				}
 				call, name := CallFrom(ctx), code(err)
 				leveled := level.Debug(logger)
 				switch {

@@ -30,9 +30,9 @@ import (
 )
 
 type options struct {
-	daemon, out, only, ways string
-	runs, registered        int
-	seconds, pacedSeconds   int
+	daemon, out, only, ways, loads string
+	runs, registered               int
+	seconds, pacedSeconds          int
 }
 
 func main() {
@@ -41,6 +41,7 @@ func main() {
 	flag.StringVar(&o.out, "out", "docs/bench", "the folder that results are written to; empty: none")
 	flag.StringVar(&o.only, "only", "closed,paced,growth", "which parts to run")
 	flag.StringVar(&o.ways, "ways", "echo,unary,stream,unbatched,etcd", "which servers to measure")
+	flag.StringVar(&o.loads, "loads", "64x64,64x512,1000x1000", "connections x callers of the closed loops")
 	flag.IntVar(&o.runs, "runs", 3, "how often each closed loop is measured; the median counts")
 	flag.IntVar(&o.registered, "registered", 10000, "registered controllers in closed loops")
 	flag.IntVar(&o.seconds, "seconds", 5, "how long a closed loop is measured")
@@ -116,7 +117,11 @@ func run(ctx context.Context, o options) error {
 	var rows []Row
 	want := func(part string) bool { return slices.Contains(strings.Split(o.only, ","), part) }
 	if want("closed") {
-		for _, load := range []struct{ conns, callers int }{{64, 64}, {64, 512}, {1000, 1000}} {
+		for _, text := range strings.Split(o.loads, ",") {
+			var load struct{ conns, callers int }
+			if _, err := fmt.Sscanf(text, "%dx%d", &load.conns, &load.callers); err != nil {
+				return fmt.Errorf("--loads is %q: allowed is CONNECTIONSxCALLERS,…", o.loads)
+			}
 			for run := range o.runs {
 				for _, way := range strings.Split(o.ways, ",") {
 					row, err := b.closed(way, load.conns, load.callers, o.registered)

@@ -138,12 +138,21 @@ func newCall(ctx context.Context, transportName string) *endpoints.Call {
 	md, _ := metadata.FromIncomingContext(ctx)
 	call := &endpoints.Call{Transport: transportName, RequestID: requestID(md.Get("x-request-id")), Authorization: md.Get("authorization")}
 	if p, ok := peer.FromContext(ctx); ok {
-		call.Address = p.Addr.String()
-		if host, _, err := net.SplitHostPort(call.Address); err == nil {
-			call.Address = host
-		}
+		call.Address = host(p.Addr)
 	}
 	return call
+}
+
+// host is an address without its port.
+func host(address net.Addr) string {
+	if tcp, ok := address.(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().String()
+	}
+	name, _, err := net.SplitHostPort(address.String())
+	if err != nil {
+		return address.String()
+	}
+	return name
 }
 
 func requestID(received []string) string {

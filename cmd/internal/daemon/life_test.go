@@ -287,3 +287,19 @@ func TestAnAddressThatIsTakenStopsTheStart(t *testing.T) {
 		}
 	}
 }
+
+func TestProfilesAreServedWhereTheyAreAskedFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sqliteURL(t), func(c *Config) { c.PprofAddress = "127.0.0.1:0" }).ready()
+	response, err := w.http.Get("http://" + w.server.pprof.Addr().String() + "/debug/pprof/")
+	if err != nil {
+		t.Fatalf("profiles: %v", err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Errorf("profiles = %d, want 200", response.StatusCode)
+	}
+	if got := w.get("/debug/pprof/", ""); got.status != http.StatusNotFound {
+		t.Errorf("profiles on the public port = %d, want 404", got.status)
+	}
+}

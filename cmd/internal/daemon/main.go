@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"runtime/debug"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -18,6 +20,10 @@ import (
 
 	"darktower.example/global-controller/pkg/store"
 )
+
+// collectAt is how much the heap grows between collections, in percent of what lives: the service holds little and
+// allocates much, so the usual 100 would have it collect dozens of times a second. GOGC overrides it.
+const collectAt = 400
 
 // Main runs the command line of the daemon and returns its exit code: 0 for success, 1 for failure, 2 for a wrong use.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -33,6 +39,9 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var words []string
 	for command == "migrate" && len(args) > 0 && args[0] != "" && args[0][0] != '-' {
 		words, args = append(words, args[0]), args[1:]
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectAt)
 	}
 	cfg, err := ParseConfig(args, stdout)
 	switch {

@@ -122,7 +122,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 			endpoints.Observe(func(transportName, operation string, err error, took time.Duration) {
 				s.metrics.Called(transportName, operation, transport.StatusOf(err).GRPC.String(), took)
 			}),
-			endpoints.Log(logger, func(err error) string { return transport.StatusOf(err).Name }),
+			endpoints.Log(logger, cfg.LogLevel == "debug", func(err error) string { return transport.StatusOf(err).Name }),
 			endpoints.LimitAddresses(addresses, verifier, s.metrics.Limited),
 			endpoints.Authenticate(verifier, endpoints.AuthPolicy{MCScopes: cfg.MCScopes, SubjectIsController: cfg.SubjectIsController}),
 			endpoints.Gate(s.migrated.Load),

@@ -1,0 +1,83 @@
+package endpoints
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/go-kit/log"
+
+	"darktower.example/global-controller/service"
+)
+
+// oneStore has one controller and takes whatever it reports.
+type oneStore struct{ service.Store }
+
+func (oneStore) Heartbeat(context.Context, service.HeartbeatWrite) (service.HeartbeatResult, error) {
+	return service.HeartbeatResult{At: time.Unix(7, 0)}, nil
+}
+func (oneStore) Known(context.Context, string) (bool, error) { return true, nil }
+
+type anyone struct{}
+
+func (anyone) Authenticate(context.Context, []string) (service.Caller, error) {
+	return service.Caller{Subject: "client", Scopes: []string{"mc:register"}}, nil
+}
+func (anyone) Recognized([]string) bool { return true }
+
+type nobody struct{}
+
+func (nobody) Changed(service.Transition) {}
+func (nobody) HeartbeatCommitted()        {}
+func (nobody) HeartbeatFailed()           {}
+
+// heartbeatPath is a heartbeat's way from its decoded request to its answer, without a transport and a database.
+func heartbeatPath(t testing.TB) (context.Context, Endpoint[service.FastHeartbeat, service.Acknowledged]) {
+	t.Helper()
+	limiter := func() *Limiter {
+		l, err := NewLimiter(600, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	ignore := func(string) {}
+	e := New(service.New(oneStore{}, service.Intervals{}, nobody{}), Chain(
+		Observe(func(string, string, error, time.Duration) {}),
+		Log(log.NewNopLogger(), false, func(error) string { return "" }),
+		LimitAddresses(limiter(), anyone{}, ignore),
+		Authenticate(anyone{}, AuthPolicy{MCScopes: []string{"mc:register"}}),
+		Gate(func() bool { return true }),
+		LimitCallers(limiter(), oneStore{}, ignore),
+		Deadline(time.Second),
+	))
+	return WithCall(context.Background(), &Call{Transport: "grpc", Address: "10.0.0.1"}), e.FastHeartbeat
+}
+
+// maxHeartbeatAllocations is a ceiling: what a heartbeat allocates between its transport and its store.
+const maxHeartbeatAllocations = 16
+
+func TestAHeartbeatAllocatesLittle(t *testing.T) {
+	ctx, endpoint := heartbeatPath(t)
+	h := service.FastHeartbeat{ControllerID: "mc", Capacity: &service.Capacity{}, Health: service.HealthHealthy}
+	got := testing.AllocsPerRun(1000, func() {
+		if _, err := endpoint.Call(ctx, h, nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Logf("%.0f allocations", got)
+	if got > maxHeartbeatAllocations {
+		t.Errorf("a heartbeat allocates %.0f times, want at most %d", got, maxHeartbeatAllocations)
+	}
+}
+
+func BenchmarkHeartbeatPath(b *testing.B) {
+	ctx, endpoint := heartbeatPath(b)
+	h := service.FastHeartbeat{ControllerID: "mc", Capacity: &service.Capacity{}, Health: service.HealthHealthy}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := endpoint.Call(ctx, h, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
