@@ -55,7 +55,7 @@ func heartbeatPath(t testing.TB) (context.Context, Endpoint[service.FastHeartbea
 }
 
 // maxHeartbeatAllocations is a ceiling: what a heartbeat allocates between its transport and its store.
-const maxHeartbeatAllocations = 16
+const maxHeartbeatAllocations = 10
 
 func TestAHeartbeatAllocatesLittle(t *testing.T) {
 	ctx, endpoint := heartbeatPath(t)

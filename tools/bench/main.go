@@ -189,7 +189,7 @@ func run(ctx context.Context, o options) error {
 
 var (
 	serving   = regexp.MustCompile(`serving.* grpc=(\S+)(?: http=(\S+))?`)
-	etcdUp    = regexp.MustCompile(`ready to serve client requests|serving insecure client requests`)
+	etcdUp    = regexp.MustCompile(`serving client traffic|ready to serve client requests|serving insecure client requests`)
 	databases int
 )
 
