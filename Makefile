@@ -46,7 +46,7 @@ fmt: ## format the Go code
 	$(GOFUMPT) -w -extra $(GOFILES)
 
 fmt-check: ## fail when fmt would change a file
-	@test -z "$$($(GOFUMPT) -l -extra $(GOFILES) | tee /dev/stderr)"
+	@wrong=$$($(GOFUMPT) -l -extra $(GOFILES)); [ -z "$$wrong" ] || { echo "make fmt would change: $$wrong" >&2; exit 1; }
 
 GOFILES = $$(git ls-files -co --exclude-standard '*.go' ':!:*.pb.go')
 
