@@ -128,7 +128,7 @@ func TestARequestIDGoesThroughAndComesBack(t *testing.T) {
 
 func TestRateLimitsSpareThoseWhoAreKnown(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sqliteURL(t), func(c *Config) { c.RateLimitPerMinute = 10 }).ready()
+	w := newWorld(t, sqliteURL(t), func(c *Config) { c.RateLimitPerMinute = 1 }).ready()
 	limited := outcome{codes.ResourceExhausted, "Rate limit exceeded"}
 	if got := w.make(ways()[0], call{"RegisterMC", "mc", registration(), w.mc()}); got != (outcome{}) {
 		t.Fatalf("RegisterMC() = %v", got)

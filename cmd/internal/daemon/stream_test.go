@@ -130,8 +130,8 @@ func TestAStreamEndsWithItsToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, sqliteURL(t), nil).ready()
 	w.make(ways()[0], call{"RegisterMC", "mc", registration(), w.mc()})
-	// The leeway is 60 s, of which two seconds are left.
-	stream, err := w.open(t.Context(), "Bearer "+w.issuer.token(nil, map[string]any{"exp": time.Now().Unix() - 57}))
+	// The leeway is 60 s, of which some seconds are left: enough to open the stream on a busy machine.
+	stream, err := w.open(t.Context(), "Bearer "+w.issuer.token(nil, map[string]any{"exp": time.Now().Unix() - 52}))
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
