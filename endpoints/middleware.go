@@ -21,6 +21,8 @@ type Call struct {
 	Address string
 	// Authorization holds the values of the header as received. It is never logged.
 	Authorization []string
+	// DecodeErr is what was wrong with the message, where the transport learns that apart from the request.
+	DecodeErr error
 }
 
 type callKey struct{}
@@ -106,11 +108,15 @@ func loggedID(request any) string {
 	return id
 }
 
-// Deadline bounds each call: controllers in the field send no deadline of their own.
+// Deadline bounds each call: controllers in the field send no deadline of their own. A call that ends sooner anyway is
+// spared a second timer.
 func Deadline(bound time.Duration) Middleware {
 	return func(Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			return func(ctx context.Context, request any) (any, error) {
+				if at, ok := ctx.Deadline(); ok && time.Until(at) <= bound {
+					return next(ctx, request)
+				}
 				ctx, cancel := context.WithTimeout(ctx, bound)
 				defer cancel()
 				return next(ctx, request)

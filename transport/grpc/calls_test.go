@@ -1,0 +1,97 @@
+package grpctransport
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-kit/kit/endpoint"
+	"github.com/go-kit/log"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/tap"
+
+	"darktower.example/global-controller/endpoints"
+	pb "darktower.example/global-controller/proto/darktower/v1"
+	"darktower.example/global-controller/service"
+)
+
+// raw sends bytes as they are.
+type raw struct{}
+
+func (raw) Marshal(v any) ([]byte, error) {
+	b, ok := v.([]byte)
+	if !ok {
+		return nil, errors.New("not bytes")
+	}
+	return b, nil
+}
+func (raw) Unmarshal([]byte, any) error { return nil }
+func (raw) Name() string                { return "proto" }
+
+func TestWhatIsNotProtobufComesToTheMiddlewareFirst(t *testing.T) {
+	t.Parallel()
+	var refuse atomic.Bool
+	authenticate := func(endpoints.Operation) endpoint.Middleware {
+		return func(next endpoint.Endpoint) endpoint.Endpoint {
+			return func(ctx context.Context, request any) (any, error) {
+				if refuse.Load() {
+					return nil, service.ErrUnauthenticated
+				}
+				return next(ctx, request)
+			}
+		}
+	}
+	server := NewServer(endpoints.New(&fakeService{}, authenticate), Config{Logger: log.NewNopLogger()})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("listen: %v", err)
+	}
+	go func() { _ = server.Serve(listener) }()
+	defer server.Stop()
+	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatalf("dial: %v", err)
+	}
+	defer func() { _ = conn.Close() }()
+	for name, message := range map[string][]byte{"a length past the end": {0x0a, 0xff}, "invalid UTF-8": {0x0a, 1, 0xff}} {
+		send := func() error {
+			var answer []byte
+			return conn.Invoke(t.Context(), pb.GlobalControllerService_FastHeartbeat_FullMethodName, message, &answer, grpc.ForceCodec(raw{}))
+		}
+		t.Run(name, func(t *testing.T) {
+			refuse.Store(true)
+			wantStatus(t, send(), codes.Unauthenticated, "Invalid token")
+			refuse.Store(false)
+			wantStatus(t, send(), codes.InvalidArgument, "request is not valid protobuf")
+		})
+	}
+}
+
+func TestCallsAreBoundFromTheirStart(t *testing.T) {
+	t.Parallel()
+	server := NewServer(endpoints.New(&fakeService{}, func(endpoints.Operation) endpoint.Middleware {
+		return func(e endpoint.Endpoint) endpoint.Endpoint { return e }
+	}), Config{Logger: log.NewNopLogger()})
+	handle := bound(unaryMethods(server))
+	for method, want := range map[string]bool{
+		"/dark_tower.internal.v1.GlobalControllerService/FastHeartbeat": true,
+		"/dark_tower.internal.GlobalControllerService/RegisterMC":       true,
+		"/globalcontroller.v1.FleetService/ListControllers":             true,
+		"/globalcontroller.v1.HeartbeatService/StreamHeartbeats":        false,
+		"/no.such.Service/Method":                                       false,
+	} {
+		ctx, err := handle(t.Context(), &tap.Info{FullMethodName: method})
+		if err != nil {
+			t.Fatalf("tap: %v", err)
+		}
+		at, bounded := ctx.Deadline()
+		if bounded != want || bounded && time.Until(at) > callBound {
+			t.Errorf("%s: deadline in %v, %v, want %v", method, time.Until(at), bounded, want)
+		}
+	}
+}
