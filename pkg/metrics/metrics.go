@@ -169,13 +169,36 @@ func (m *Metrics) Fleet(store service.Summarizer, region string) {
 	})
 }
 
-// scrapeTimeout bounds the question that a scrape asks the store.
-const scrapeTimeout = 3 * time.Second
+const (
+	// scrapeTimeout bounds the question that a scrape asks the store.
+	scrapeTimeout = 3 * time.Second
+	// summaryAge is how old an answer of the store may be. Anybody may scrape, and as often as they like; the store is
+	// asked four times a second at the most.
+	summaryAge = 250 * time.Millisecond
+)
 
 type fleet struct {
 	store                 service.Summarizer
 	region                string
 	controllers, meetings *prometheus.Desc
+
+	mu      sync.Mutex // Held while the store is asked, so that scrapes at the same time share an answer.
+	asked   time.Time
+	summary []service.RegionSummary
+	err     error
+}
+
+// ask returns the store's answer, or that of a moment ago.
+func (f *fleet) ask() ([]service.RegionSummary, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if time.Since(f.asked) > summaryAge {
+		ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+		defer cancel()
+		f.summary, f.err = f.store.Summary(ctx)
+		f.asked = time.Now()
+	}
+	return f.summary, f.err
 }
 
 // Describe implements [prometheus.Collector].
@@ -187,9 +210,7 @@ func (f *fleet) Describe(descriptions chan<- *prometheus.Desc) {
 // Collect implements [prometheus.Collector]. While the store does not answer the fleet is left out: a zero would say
 // that there is none.
 func (f *fleet) Collect(metrics chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
-	defer cancel()
-	summary, err := f.store.Summary(ctx)
+	summary, err := f.ask()
 	if err != nil {
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"darktower.example/global-controller/service"
@@ -26,6 +27,10 @@ func scrape(m *Metrics) string {
 }
 
 func TestWhatIsToldIsShown(t *testing.T) {
+	synctest.Test(t, testWhatIsToldIsShown)
+}
+
+func testWhatIsToldIsShown(t *testing.T) {
 	m := New("1.2.3")
 	store := &fakeSummary{rows: []service.RegionSummary{{Region: "eu", Health: service.HealthHealthy, Controllers: 2, MaxMeetings: 20, CurrentMeetings: 3}}}
 	m.Fleet(store, "us")
@@ -76,6 +81,10 @@ func TestWhatIsToldIsShown(t *testing.T) {
 		}
 	}
 	store.err = errors.New("down")
+	if got := scrape(m); !strings.Contains(got, "gc_registered_controllers{") {
+		t.Error("a moment later the answer must still count: anybody may scrape as often as they like")
+	}
+	time.Sleep(2 * summaryAge)
 	if got := scrape(m); strings.Contains(got, "gc_registered_controllers{") || !strings.Contains(got, "gc_requests_total") {
 		t.Error("with the store down the fleet must be left out and the rest stay")
 	}

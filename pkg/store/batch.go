@@ -22,8 +22,8 @@ const (
 	// staleInQueue is how long a heartbeat may have waited when a commit fails: the next attempt may take the store's
 	// whole bound once more, and callers give up.
 	staleInQueue = time.Second
-	// maxApart bounds how many connections wait for locked rows.
-	maxApart = 8
+	// maxApart bounds how many connections wait for locked rows. Each has its connection beside that of the batches.
+	maxApart = 3
 )
 
 // batches commits heartbeats in groups. While one group is being committed the next one gathers, so a lone heartbeat is
@@ -174,9 +174,9 @@ func (b *batches) commit(batch []*waiting) (there bool) {
 	began := time.Now()
 	results, err := b.store.hear(context.Background(), beats, b.store.dialect.skipBusy)
 	switch {
-	case errors.Is(err, service.ErrUnavailable), err != nil && len(groups) == 1:
+	case err != nil && (!errors.Is(err, errRejected) || len(groups) == 1):
 		reply(batch, answer{err: err})
-		return !errors.Is(err, service.ErrUnavailable)
+		return errors.Is(err, errRejected)
 	case err != nil:
 		// One of them cannot be stored. The half without it can.
 		half := len(groups[0])
@@ -184,8 +184,11 @@ func (b *batches) commit(batch []*waiting) (there bool) {
 			half += len(group)
 		}
 		answers = len(batch) // The halves answer for themselves.
-		first := b.commit(batch[:half])
-		return b.commit(batch[half:]) && first
+		if !b.commit(batch[:half]) {
+			replyAll(batch[half:], answer{err: unavailable("the store takes no heartbeats")})
+			return false
+		}
+		return b.commit(batch[half:])
 	}
 	b.store.batched(len(batch), time.Since(began))
 	var missing [][]*waiting
@@ -229,6 +232,14 @@ func collapse(batch []*waiting) (beats []service.HeartbeatWrite, groups [][]*wai
 // explain tells those whose row was not written why: there is none, or somebody else was writing it. The latter go on
 // by themselves, so that nobody else waits for the lock.
 func (b *batches) explain(missing [][]*waiting) {
+	explained := 0
+	defer func() {
+		if cause := recover(); cause != nil {
+			for _, group := range missing[explained:] {
+				replyAll(group, answer{panicked: cause})
+			}
+		}
+	}()
 	known := map[string]bool{}
 	if b.store.dialect.skipBusy != "" {
 		ids := make([]string, len(missing))
@@ -238,12 +249,14 @@ func (b *batches) explain(missing [][]*waiting) {
 		var err error
 		if known, err = b.store.registered(context.Background(), ids); err != nil {
 			for _, group := range missing {
+				explained++
 				replyAll(group, answer{err: err})
 			}
 			return
 		}
 	}
 	for _, group := range missing {
+		explained++
 		if !known[group[0].write.ControllerID] {
 			replyAll(group, answer{err: service.ErrNotRegistered})
 			continue

@@ -135,7 +135,7 @@ func TestConcurrentHeartbeatsShareCommits(t *testing.T) {
 	})
 }
 
-func TestALockedRowHoldsUpNobodyElse(t *testing.T) {
+func TestLockedRowsHoldUpNobodyElse(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
 	s, locker := open(t, url), unmigrated(t, Config{URL: url})
@@ -144,19 +144,24 @@ func TestALockedRowHoldsUpNobodyElse(t *testing.T) {
 	if err != nil {
 		t.Fatalf("begin: %v", err)
 	}
-	if _, err := tx.ExecContext(t.Context(), `SELECT FROM meeting_controllers WHERE controller_id = 'mc-7' FOR UPDATE`); err != nil {
+	// More than there are connections for heartbeats.
+	const locked = 8
+	if _, err := tx.ExecContext(t.Context(), `SELECT FROM meeting_controllers WHERE controller_id = ANY($1) FOR UPDATE`,
+		[]string{"mc-1", "mc-2", "mc-3", "mc-4", "mc-5", "mc-6", "mc-7", "mc-8"}); err != nil {
 		t.Fatalf("lock: %v", err)
 	}
-	held := make(chan error, 1)
-	go func() {
-		_, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{ControllerID: "mc-7", Reported: service.HealthHealthy})
-		held <- err
-	}()
+	held := make(chan error, locked)
+	for i := range locked {
+		go func() {
+			_, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{ControllerID: fmt.Sprintf("mc-%d", i+1), Reported: service.HealthHealthy})
+			held <- err
+		}()
+	}
 	began := time.Now()
 	for range 10 {
 		var all sync.WaitGroup
 		for i := range 20 {
-			if i+1 == 7 {
+			if i < locked {
 				continue
 			}
 			all.Go(func() {
@@ -178,8 +183,10 @@ func TestALockedRowHoldsUpNobodyElse(t *testing.T) {
 	if err := tx.Rollback(); err != nil {
 		t.Fatalf("rollback: %v", err)
 	}
-	if err := <-held; err != nil {
-		t.Errorf("Heartbeat(lock released) = %v, want nil", err)
+	for range locked {
+		if err := <-held; err != nil {
+			t.Errorf("Heartbeat(lock released) = %v, want nil", err)
+		}
 	}
 }
 

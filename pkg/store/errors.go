@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -15,17 +16,29 @@ import (
 	"darktower.example/global-controller/service"
 )
 
+// errRejected says that the database refused what it was given, not that it could not be reached: the same statement with
+// other values may well succeed.
+var errRejected = errors.New("values refused")
+
 func unavailable(what string) error { return fmt.Errorf("%s: %w", what, service.ErrUnavailable) }
 
 // translatePostgres goes by SQLSTATE. The server's texts stay out: they can quote statements and values.
 func translatePostgres(err error) error {
-	var server *pq.Error
+	var (
+		server  *pq.Error
+		dialled *connectError
+	)
 	if !errors.As(err, &server) {
 		return translateConnection(err)
+	}
+	if errors.As(err, &dialled) {
+		return unavailable("database let nobody in, and answered " + string(server.Code))
 	}
 	switch server.Code.Class() {
 	case "08", "53", "57", "58": // connection, resources, operator (timeouts and shutdown), system
 		return unavailable("database answered " + string(server.Code))
+	case "22", "23", "54", "P0": // data, constraint, limit, raised by a trigger
+		return fmt.Errorf("database answered %s: %w", server.Code, errRejected)
 	}
 	switch server.Code {
 	case "55P03", "40001", "40P01", "25006", "25P03": // lock, serialization, deadlock, read-only, idle timeout
@@ -49,6 +62,8 @@ func translateSQLite(err error) error {
 	switch lite.Code() & 0xff {
 	case sqlitelib.SQLITE_BUSY, sqlitelib.SQLITE_LOCKED, sqlitelib.SQLITE_IOERR, sqlitelib.SQLITE_FULL, sqlitelib.SQLITE_READONLY, sqlitelib.SQLITE_CANTOPEN:
 		return unavailable(fmt.Sprintf("database answered %d", lite.Code()))
+	case sqlitelib.SQLITE_CONSTRAINT, sqlitelib.SQLITE_TOOBIG, sqlitelib.SQLITE_MISMATCH:
+		return fmt.Errorf("database answered %d: %w", lite.Code(), errRejected)
 	}
 	return fmt.Errorf("database answered %d", lite.Code())
 }
@@ -56,10 +71,31 @@ func translateSQLite(err error) error {
 // errClosed is what database/sql says of a closed handle; it exports no value for it.
 const errClosed = "sql: database is closed"
 
+// connectError is why there is no connection: a password that is not the right one, a certificate, a standby. None of
+// them is a mistake of the statement that was to be run.
+type connectError struct{ err error }
+
+func (e *connectError) Error() string { return "connect: " + e.err.Error() }
+func (e *connectError) Unwrap() error { return e.err }
+
+// connector makes connections whose failure can be told from that of a statement.
+type connector struct{ driver.Connector }
+
+func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, &connectError{err}
+	}
+	return conn, nil
+}
+
 func translateConnection(err error) error {
-	var network net.Error
+	var (
+		network net.Error
+		dialled *connectError
+	)
 	switch {
-	case errors.As(err, &network), errors.Is(err, driver.ErrBadConn), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+	case errors.As(err, &dialled), errors.As(err, &network), errors.Is(err, driver.ErrBadConn), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, sql.ErrConnDone), err.Error() == errClosed:
 		return unavailable("no connection to the database")
 	}

@@ -49,7 +49,7 @@ func (s *Store) hear(ctx context.Context, beats []service.HeartbeatWrite, skip s
 	if s.dialect.oneStatement {
 		return run(ctx, s, "heartbeat", func(ctx context.Context) ([]heard, error) { return s.hearAtOnce(ctx, beats, skip) })
 	}
-	return transact(ctx, s, "heartbeat", func(ctx context.Context, tx *sqlx.Tx) ([]heard, error) { return s.hearInSteps(ctx, tx, beats) })
+	return transact(ctx, s, s.write, "heartbeat", func(ctx context.Context, tx *sqlx.Tx) ([]heard, error) { return s.hearInSteps(ctx, tx, beats) })
 }
 
 func heartbeatReason(h service.HeartbeatWrite) string { return "reported " + string(h.Reported) }
@@ -71,7 +71,8 @@ func heartbeatStatement(skip string) string {
 ), heard AS (
 	UPDATE meeting_controllers AS m SET current_meetings = f.current_meetings, current_participants = f.current_participants,
 		cpu_usage_percent = coalesce(nullif(f.cpu, -1), m.cpu_usage_percent), memory_usage_percent = coalesce(nullif(f.memory, -1), m.memory_usage_percent),
-		reported_status = f.reported_status, stale = f.stale, health_status = ` + healthSQL + `, last_heartbeat_at = clock_timestamp()
+		reported_status = f.reported_status, stale = f.stale, health_status = ` + healthSQL + `,
+		last_heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
 	FROM (SELECT old.*, false AS stale FROM old) AS f
 	WHERE m.controller_id = f.controller_id
 	RETURNING m.controller_id, m.region, m.health_status, m.reported_status, m.last_heartbeat_at,
@@ -190,7 +191,8 @@ func (s *Store) hearInSteps(ctx context.Context, tx *sqlx.Tx, beats []service.He
 func (s *Store) registered(ctx context.Context, ids []string) (map[string]bool, error) {
 	return run(ctx, s, "known", func(ctx context.Context) (map[string]bool, error) {
 		var found []string
-		if err := s.read.SelectContext(ctx, &found, `SELECT controller_id FROM meeting_controllers WHERE controller_id = ANY($1)`, pq.StringArray(ids)); err != nil {
+		// By the connection that the batch has just given back: whatever else waits for the store, heartbeats do not.
+		if err := s.heartbeat.db.SelectContext(ctx, &found, `SELECT controller_id FROM meeting_controllers WHERE controller_id = ANY($1)`, pq.StringArray(ids)); err != nil {
 			return nil, err
 		}
 		known := make(map[string]bool, len(found))

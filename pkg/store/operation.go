@@ -81,10 +81,10 @@ func bounded[T any](ctx context.Context, s *Store, operation string, work func(c
 	}
 }
 
-// transact runs one operation in one transaction, which it commits when the operation succeeds.
-func transact[T any](ctx context.Context, s *Store, operation string, work func(context.Context, *sqlx.Tx) (T, error)) (T, error) {
+// transact runs one operation in one transaction of db, which it commits when the operation succeeds.
+func transact[T any](ctx context.Context, s *Store, db *sqlx.DB, operation string, work func(context.Context, *sqlx.Tx) (T, error)) (T, error) {
 	return run(ctx, s, operation, func(ctx context.Context) (none T, _ error) {
-		tx, err := s.write.BeginTxx(ctx, nil)
+		tx, err := db.BeginTxx(ctx, nil)
 		if err != nil {
 			return none, err
 		}
@@ -105,11 +105,20 @@ func (s *Store) now(ctx context.Context, tx *sqlx.Tx) (time.Time, error) {
 	return now.Time, err
 }
 
-// Ping tells whether the store answers.
+// Ping tells whether the store answers, and to heartbeats as well where those have connections of their own.
 func (s *Store) Ping(ctx context.Context) error {
-	_, err := run(ctx, s, "ping", func(ctx context.Context) (struct{}, error) {
-		var one int
-		return struct{}{}, s.read.GetContext(ctx, &one, "SELECT 1")
+	_, err := run(ctx, s, "ping", func(ctx context.Context) (none struct{}, _ error) {
+		asked := []*sqlx.DB{s.read}
+		if s.heartbeat.db != nil {
+			asked = []*sqlx.DB{s.checker, s.heartbeat.db}
+		}
+		for _, db := range asked {
+			var one int
+			if err := db.GetContext(ctx, &one, "SELECT 1"); err != nil {
+				return none, err
+			}
+		}
+		return none, nil
 	})
 	return err
 }

@@ -42,12 +42,21 @@ func (s *Store) openPostgres(cfg Config) error {
 		"lock_timeout":                        strconv.FormatInt((cfg.Timeout * 4 / 5).Milliseconds(), 10),
 		"idle_in_transaction_session_timeout": strconv.FormatInt((cfg.Timeout * 2).Milliseconds(), 10),
 	}
-	db, err := postgresPool(cfg, settings, max(1, cfg.MaxConns-heartbeatConnections))
+	general := max(1, cfg.MaxConns-heartbeatConnections-checkerConnections)
+	heartbeats := heartbeatConnections
+	if cfg.Unbatched {
+		// Then each heartbeat has a connection to itself, and most of them are for heartbeats.
+		general, heartbeats = heartbeats, max(general, heartbeats)
+	}
+	db, err := postgresPool(cfg, settings, general)
 	if err != nil {
 		return err
 	}
+	if s.checker, err = postgresPool(cfg, settings, checkerConnections); err != nil {
+		return err
+	}
 	maps.Copy(settings, heartbeatSettings)
-	if s.heartbeat.db, err = postgresPool(cfg, settings, heartbeatConnections); err != nil {
+	if s.heartbeat.db, err = postgresPool(cfg, settings, heartbeats); err != nil {
 		return err
 	}
 	s.heartbeat.waiting.text, s.heartbeat.skipping.text = heartbeatStatement(""), heartbeatStatement(" SKIP LOCKED")
@@ -57,12 +66,12 @@ func (s *Store) openPostgres(cfg Config) error {
 
 // postgresPool opens up to size connections, when they are needed.
 func postgresPool(cfg Config, settings map[string]string, size int) (*sqlx.DB, error) {
-	connector, err := postgresConnector(cfg.URL, settings)
+	postgres, err := postgresConnector(cfg.URL, settings)
 	if err != nil {
 		return nil, err
 	}
-	connector.Dialer(dialer{limit: cfg.Timeout + readGrace})
-	db := sqlx.NewDb(sql.OpenDB(connector), "postgres")
+	postgres.Dialer(dialer{limit: cfg.Timeout + readGrace})
+	db := sqlx.NewDb(sql.OpenDB(connector{postgres}), "postgres")
 	db.SetMaxOpenConns(size)
 	// As many idle as open: a fleet beats all the time, and dialling anew costs more than a heartbeat.
 	db.SetMaxIdleConns(size)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -174,13 +175,84 @@ func TestPostgresALockedTableIsAnOutage(t *testing.T) {
 func TestPostgresAHeldPoolIsUnavailable(t *testing.T) {
 	t.Parallel()
 	s := unmigrated(t, Config{URL: testpg.URL(t), MaxConns: 1, Timeout: 300 * time.Millisecond})
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatalf("Migrate() = %v", err)
+	}
 	tx, err := s.write.BeginTxx(t.Context(), nil)
 	if err != nil {
 		t.Fatalf("begin: %v", err)
 	}
 	defer func() { _ = tx.Rollback() }()
-	if err := s.Ping(t.Context()); !errors.Is(err, service.ErrUnavailable) {
-		t.Errorf("Ping(no connection left) = %v, want ErrUnavailable", err)
+	if _, err := s.Known(t.Context(), "mc"); !errors.Is(err, service.ErrUnavailable) {
+		t.Errorf("Known(no connection left) = %v, want ErrUnavailable", err)
+	}
+	// The checker and heartbeats have connections of their own.
+	if err := s.Ping(t.Context()); err != nil {
+		t.Errorf("Ping() = %v, want nil", err)
+	}
+	if _, err := s.Tick(t.Context(), service.SweepPolicy{Threshold: time.Minute, Interval: time.Second, Tolerance: time.Second}); err != nil {
+		t.Errorf("Tick() = %v, want nil", err)
+	}
+	if _, err := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc", Reported: service.HealthHealthy}); !errors.Is(err, service.ErrNotRegistered) {
+		t.Errorf("Heartbeat(nobody) = %v, want ErrNotRegistered", err)
+	}
+}
+
+// TestPostgresTheEndOfARegion marks more controllers than a sweep takes at once.
+func TestPostgresTheEndOfARegion(t *testing.T) {
+	t.Parallel()
+	s := open(t, testpg.URL(t))
+	const silent = 2*sweepAtOnce + 100
+	s.fill(t, silent)
+	s.exec(t, `UPDATE meeting_controllers SET last_heartbeat_at = clock_timestamp() - interval '1 hour' WHERE controller_id <> ?`, "mc-7")
+	s.exec(t, `INSERT INTO checker_state (id, beat_at, serviceable_since, swept_at) VALUES (1, clock_timestamp(), clock_timestamp() - ?::interval, clock_timestamp() - interval '1 hour')`, "1 hour")
+	policy := service.SweepPolicy{Threshold: 30 * time.Second, Interval: 5 * time.Second, Tolerance: time.Minute}
+	for _, want := range []int{sweepAtOnce, sweepAtOnce, 99} {
+		got, err := s.Tick(t.Context(), policy)
+		if err != nil || len(got.Transitions) != want || !got.Swept || (got.NextIn == 0) != (want == sweepAtOnce) {
+			t.Fatalf("Tick() marked %d, next in %v, %v; want %d and the rest at once", len(got.Transitions), got.NextIn, err, want)
+		}
+	}
+	var stale int
+	if err := s.read.GetContext(t.Context(), &stale, `SELECT count(*) FROM meeting_controllers WHERE stale AND health_status = 'unhealthy'`); err != nil || stale != silent-1 {
+		t.Errorf("stale = %d, %v, want %d", stale, err, silent-1)
+	}
+}
+
+func TestPostgresAPlanThatNoLongerFitsIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	s := open(t, testpg.URL(t))
+	s.fill(t, 1)
+	for _, change := range []string{"", `ALTER TABLE meeting_controllers ALTER region TYPE text`, `DISCARD ALL`} {
+		if change != "" {
+			if _, err := s.heartbeat.db.ExecContext(t.Context(), change); err != nil {
+				t.Fatalf("%s: %v", change, err)
+			}
+		}
+		if _, err := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc-1", Reported: service.HealthHealthy}); err != nil {
+			t.Errorf("Heartbeat(after %q) = %v", change, err)
+		}
+		if s.heartbeat.skipping.refused.Load() {
+			t.Errorf("after %q statements are sent whole for ever, want them prepared again", change)
+		}
+	}
+}
+
+// TestPostgresWhoIsNotLetInIsUnavailable takes a role's right to connect away, as a rotated password does.
+func TestPostgresWhoIsNotLetInIsUnavailable(t *testing.T) {
+	t.Parallel()
+	address, err := url.Parse(testpg.URL(t))
+	if err != nil {
+		t.Fatalf("parse URL: %v", err)
+	}
+	address.User = url.User("nobody-of-that-name")
+	s := unmigrated(t, Config{URL: address.String()})
+	_, beat := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc", Reported: service.HealthHealthy})
+	_, known := s.Known(t.Context(), "mc")
+	for name, err := range map[string]error{"Heartbeat": beat, "Known": known} {
+		if !errors.Is(err, service.ErrUnavailable) || strings.Contains(err.Error(), "nobody-of-that-name") {
+			t.Errorf("%s(not let in) = %v, want ErrUnavailable and no name", name, err)
+		}
 	}
 }
 

@@ -10,8 +10,13 @@ import (
 	"github.com/lib/pq"
 )
 
-// heartbeatConnections write heartbeats and do nothing else. One of them commits while the other waits for a lock.
-const heartbeatConnections = 2
+// The connections that are kept for what must not wait behind anything else: heartbeats, of which one batch commits, up
+// to maxApart wait for a locked row each, and one connection asks whether the path is there; and the health checker,
+// which ticks and asks the same.
+const (
+	heartbeatConnections = 1 + maxApart + 1
+	checkerConnections   = 2
+)
 
 // heartbeatPath is how heartbeats reach PostgreSQL: by connections of their own, whose planner is told what it cannot
 // guess about arrays, namely that their controllers are to be found one by one by their key, in the arrays' order.
@@ -40,6 +45,18 @@ func (p *prepared) query(ctx context.Context, db *sqlx.DB, values ...any) (*sql.
 	if p.refused.Load() {
 		return db.QueryContext(ctx, p.text, values...)
 	}
+	// A change of the schema spoils a plan once. What is lost again at once is not kept at all.
+	for range 2 {
+		rows, err := p.once(ctx, db, values)
+		if !lost(err) {
+			return rows, err
+		}
+	}
+	p.refused.Store(true)
+	return db.QueryContext(ctx, p.text, values...)
+}
+
+func (p *prepared) once(ctx context.Context, db *sqlx.DB, values []any) (*sql.Rows, error) {
 	statement := p.statement.Load()
 	if statement == nil {
 		fresh, err := db.PrepareContext(ctx, p.text)
@@ -47,14 +64,16 @@ func (p *prepared) query(ctx context.Context, db *sqlx.DB, values ...any) (*sql.
 			return nil, err
 		}
 		if statement = fresh; !p.statement.CompareAndSwap(nil, fresh) {
-			statement = p.statement.Load()
-			_ = fresh.Close() // The other was first.
+			_ = fresh.Close() // Another was first.
+			if statement = p.statement.Load(); statement == nil {
+				return db.QueryContext(ctx, p.text, values...)
+			}
 		}
 	}
 	rows, err := statement.QueryContext(ctx, values...)
 	if lost(err) {
-		p.refused.Store(true)
-		return db.QueryContext(ctx, p.text, values...)
+		// It is not closed: others may be using it, and it ends with its connections.
+		p.statement.CompareAndSwap(statement, nil)
 	}
 	return rows, err
 }

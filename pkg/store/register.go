@@ -17,7 +17,7 @@ const registerAttempts = 3
 // Register implements [service.Store].
 func (s *Store) Register(ctx context.Context, r service.Registration, actor string) (*service.Transition, error) {
 	if !s.dialect.oneStatement {
-		return transact(ctx, s, "register", func(ctx context.Context, tx *sqlx.Tx) (*service.Transition, error) {
+		return transact(ctx, s, s.write, "register", func(ctx context.Context, tx *sqlx.Tx) (*service.Transition, error) {
 			return s.registerInSteps(ctx, tx, r, actor)
 		})
 	}
@@ -25,7 +25,7 @@ func (s *Store) Register(ctx context.Context, r service.Registration, actor stri
 		var registered []change
 		for range registerAttempts {
 			if err := s.write.SelectContext(ctx, &registered, registerStatement, r.ControllerID, r.Region, r.GRPCEndpoint, webTransport(r),
-				r.MaxMeetings, r.MaxParticipants, actor, registerReason); err != nil {
+				r.MaxMeetings, r.MaxParticipants, storable(actor), registerReason); err != nil {
 				return nil, err
 			}
 			if len(registered) > 0 {

@@ -57,7 +57,7 @@ func (s *Store) openSQLite(address string) error {
 	if err := write.PingContext(ctx); err != nil {
 		return errors.Join(fmt.Errorf("open the database file %s: %w", path, describeSQLite(err)), read.Close(), write.Close())
 	}
-	s.dialect, s.write, s.read = sqliteDialect(), write, read
+	s.dialect, s.write, s.read, s.checker = sqliteDialect(), write, read, write
 	return nil
 }
 

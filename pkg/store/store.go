@@ -4,6 +4,7 @@ package store
 import (
 	"database/sql"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ const (
 type Config struct {
 	// URL is "postgres://…", "postgresql://…" or "sqlite:PATH".
 	URL string
-	// MaxConns is how many connections to PostgreSQL there are at most, 3 at the least; 0 stands for 20. SQLite has one that writes and
+	// MaxConns is how many connections to PostgreSQL there are at most, 8 at the least; 0 stands for 20. SQLite has one that writes and
 	// four that read.
 	MaxConns int
 	// Timeout bounds each operation, the wait for a connection included, and is the statement timeout that PostgreSQL
@@ -43,6 +44,8 @@ type Store struct {
 	// write is where everything happens that changes something; on SQLite that is one connection.
 	write *sqlx.DB
 	read  *sqlx.DB
+	// checker is for the health checker, which must not wait behind a crowd of other calls.
+	checker *sqlx.DB
 	// url is kept for Migrate, which opens connections of its own.
 	url     string
 	timeout time.Duration
@@ -115,16 +118,35 @@ func New(cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// PoolStats describes the connections: those that write, where reading has its own.
-func (s *Store) PoolStats() sql.DBStats { return s.write.Stats() }
+// PoolStats describes the connections, all pools added up.
+func (s *Store) PoolStats() (all sql.DBStats) {
+	for _, db := range s.pools() {
+		one := db.Stats()
+		all.MaxOpenConnections += one.MaxOpenConnections
+		all.OpenConnections += one.OpenConnections
+		all.InUse += one.InUse
+		all.Idle += one.Idle
+		all.WaitCount += one.WaitCount
+		all.WaitDuration += one.WaitDuration
+	}
+	return all
+}
+
+// pools returns each of the pools once.
+func (s *Store) pools() (pools []*sqlx.DB) {
+	for _, db := range []*sqlx.DB{s.read, s.write, s.checker, s.heartbeat.db} {
+		if db != nil && !slices.Contains(pools, db) {
+			pools = append(pools, db)
+		}
+	}
+	return pools
+}
 
 // Close closes every connection. What is called afterwards returns [service.ErrUnavailable].
 func (s *Store) Close() error {
-	if s.heartbeat.db != nil {
-		defer func() { _ = s.heartbeat.db.Close() }()
+	var errs []error
+	for _, db := range s.pools() {
+		errs = append(errs, db.Close())
 	}
-	if s.read == s.write {
-		return s.write.Close()
-	}
-	return errors.Join(s.read.Close(), s.write.Close())
+	return errors.Join(errs...)
 }

@@ -20,7 +20,10 @@ const (
 	// where many replicas tick.
 	beatsPerTolerance = 4
 	// markAtOnce keeps statements below the databases' limits on parameters.
-	markAtOnce = 250
+	markAtOnce = 1000
+	// sweepAtOnce bounds a sweep, so that the end of a whole region cannot outlast the store's bound, be undone and tried
+	// again for ever, and so that those who come back meanwhile wait for few others' rows. What is left is swept at once.
+	sweepAtOnce = 4000
 )
 
 type checkerState struct {
@@ -47,7 +50,7 @@ func (c checkerState) hold(now time.Time, policy service.SweepPolicy) bool {
 
 // Tick implements [service.Sweeper].
 func (s *Store) Tick(ctx context.Context, policy service.SweepPolicy) (service.SweepResult, error) {
-	return transact(ctx, s, "tick", func(ctx context.Context, tx *sqlx.Tx) (service.SweepResult, error) {
+	return transact(ctx, s, s.checker, "tick", func(ctx context.Context, tx *sqlx.Tx) (service.SweepResult, error) {
 		return s.tick(ctx, tx, policy)
 	})
 }
@@ -72,11 +75,15 @@ func (s *Store) tick(ctx context.Context, tx *sqlx.Tx, policy service.SweepPolic
 	}
 	result.Hold = state.hold(now, policy)
 	if state.due(now, policy) <= 0 {
-		state.SweptAt, result.Swept = dbTime{now}, true
+		result.Swept = true
+		var more bool
 		if !result.Hold {
-			if result.Transitions, err = s.markStale(ctx, tx, now, policy); err != nil {
+			if result.Transitions, more, err = s.markStale(ctx, tx, now, policy); err != nil {
 				return none, err
 			}
+		}
+		if !more {
+			state.SweptAt = dbTime{now}
 		}
 	}
 	result.NextIn = max(0, state.due(now, policy))
@@ -127,14 +134,18 @@ func (s *Store) lookOn(ctx context.Context, tx *sqlx.Tx, policy service.SweepPol
 // markStale marks who has been silent for longer than the threshold. A row that somebody is writing is passed over:
 // that controller is being heard right now. A heartbeat from the future was stored before the clock was set back, and
 // after a full threshold of service every living controller has been heard since.
-func (s *Store) markStale(ctx context.Context, tx *sqlx.Tx, now time.Time, policy service.SweepPolicy) ([]service.Transition, error) {
+// It marks only so many, and tells whether there are more.
+func (s *Store) markStale(ctx context.Context, tx *sqlx.Tx, now time.Time, policy service.SweepPolicy) (transitions []service.Transition, more bool, _ error) {
+	const silence = `NOT stale AND (last_heartbeat_at < ? OR last_heartbeat_at > ?)`
+	from, to := s.dialect.bind(now.Add(-policy.Threshold)), s.dialect.bind(now.Add(policy.Threshold))
 	var silent []row
-	err := tx.SelectContext(ctx, &silent, tx.Rebind(selectControllers+` WHERE NOT stale AND (last_heartbeat_at < ? OR last_heartbeat_at > ?)
-		ORDER BY controller_id`+s.dialect.skipLocked), s.dialect.bind(now.Add(-policy.Threshold)), s.dialect.bind(now.Add(policy.Threshold)))
+	// The limit is set where there is no order, so that nothing tempts the database to walk the whole fleet by its key.
+	err := tx.SelectContext(ctx, &silent, tx.Rebind(selectControllers+` WHERE `+silence+`
+		AND controller_id IN (SELECT controller_id FROM meeting_controllers WHERE `+silence+` LIMIT ?) ORDER BY controller_id`+s.dialect.skipLocked),
+		from, to, from, to, sweepAtOnce)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	var transitions []service.Transition
 	for some := range slices.Chunk(silent, markAtOnce) {
 		ids, changes := make([]string, 0, len(some)), make([]*service.Transition, 0, len(some))
 		for _, r := range some {
@@ -149,16 +160,17 @@ func (s *Store) markStale(ctx context.Context, tx *sqlx.Tx, now time.Time, polic
 			FROM (SELECT controller_id, operator_draining, reported_status, true AS stale FROM meeting_controllers WHERE controller_id IN (?)) AS f
 			WHERE m.controller_id = f.controller_id`, ids)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if _, err := tx.ExecContext(ctx, tx.Rebind(query), values...); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if err := s.record(ctx, tx, changes...); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
-	return transitions, nil
+	// Some of those found may have been passed over.
+	return transitions, len(silent) >= sweepAtOnce/2, nil
 }
 
 func staleReason(now time.Time, r row) string {
