@@ -39,6 +39,8 @@ const (
 	callBound = 8 * time.Second
 	// checkInterval is how often the health checker sweeps.
 	checkInterval = 5 * time.Second
+	// httpShare is how much of the drain is left for calls over HTTP when those over gRPC take all of it.
+	httpShare = 2 * time.Second
 )
 
 // Version is set when a release is built.
@@ -343,6 +345,14 @@ func (s *Server) stopGRPC(deadline time.Time) {
 		s.grpcServer.GracefulStop()
 		close(done)
 	}()
+	// HTTP stays up for those who ask whether this server is ready. When the drain is nearly over it must stop as well, or
+	// it would be left no time to finish its own calls.
+	select {
+	case <-done:
+		return
+	case <-time.After(time.Until(deadline) - min(httpShare, s.cfg.Drain/4)):
+		go s.stopHTTP(deadline)
+	}
 	select {
 	case <-done:
 	case <-time.After(time.Until(deadline)):
