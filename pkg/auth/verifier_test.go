@@ -79,6 +79,10 @@ func TestHostileTokens(t *testing.T) {
 	}
 	good := sign(key, goodHeader, goodPayload)
 	part := strings.Split(good, ".")
+	// signText signs what is not the base64url of anything: the signature holds, the form does not.
+	signText := func(text string) string {
+		return text + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(key, []byte(text)))
+	}
 	// Padding inside a claim, and a space in the header, bring a token to an exact length.
 	sized := func(n int) string {
 		for pad := n/4*3 - 400; pad < n; pad++ {
@@ -115,6 +119,13 @@ func TestHostileTokens(t *testing.T) {
 		{"two parts", part[0] + "." + part[1], false},
 		{"four parts", good + ".x", false},
 		{"padded base64", part[0] + "=." + part[1] + "." + part[2], false},
+		{"padded payload", signText(part[0] + "." + base64.URLEncoding.EncodeToString([]byte(goodPayload))), false},
+		{"padded signature", good + "==", false},
+		{"line break in the header", signText(part[0][:4] + "\n" + part[0][4:] + "." + part[1]), false},
+		{"line break in the payload", signText(part[0] + "." + part[1][:4] + "\r\n" + part[1][4:]), false},
+		{"line feed in the signature", part[0] + "." + part[1] + "." + part[2][:10] + "\n" + part[2][10:], false},
+		{"carriage return in the signature", part[0] + "." + part[1] + "." + part[2][:10] + "\r" + part[2][10:], false},
+		{"line feed after the signature", good + "\n", false},
 		{"changed signature", part[0] + "." + part[1] + "." + strings.Repeat("A", 86), false},
 		{"wrong key with the right kid", sign(seeded('b'), goodHeader, goodPayload), false},
 		{"expired within the leeway", sign(key, goodHeader, claimsWith("1800003600", "1799999941")), true},
@@ -127,6 +138,14 @@ func TestHostileTokens(t *testing.T) {
 		{"no sub", sign(key, goodHeader, claimsWith(`"sub"`, `"x"`)), false},
 		{"float time", sign(key, goodHeader, claimsWith("1800003600", "1800003600.5")), false},
 		{"string time", sign(key, goodHeader, claimsWith("1800003600", `"1800003600"`)), false},
+		{"float iat", sign(key, goodHeader, claimsWith("1800000000", "1800000000.5")), false},
+		{"string iat", sign(key, goodHeader, claimsWith("1800000000", `"1800000000"`)), false},
+		{"float nbf", sign(key, goodHeader, claimsWith(`"sub"`, `"nbf":1799999999.5,"sub"`)), false},
+		{"string nbf", sign(key, goodHeader, claimsWith(`"sub"`, `"nbf":"1799999999","sub"`)), false},
+		{"nbf at the skew", sign(key, goodHeader, claimsWith(`"sub"`, `"nbf":1800000300,"sub"`)), true},
+		// What it may do is decided elsewhere.
+		{"empty service_type", sign(key, goodHeader, claimsWith(`"meeting-controller"`, `""`)), true},
+		{"service_type of the wrong type", sign(key, goodHeader, claimsWith(`"meeting-controller"`, "7")), false},
 		{"time out of range", sign(key, goodHeader, claimsWith("1800003600", "99999999999999999999")), false},
 		{"scope of the wrong type", sign(key, goodHeader, claimsWith(`"mc:register x"`, "7")), false},
 		{"time with an exponent", sign(key, goodHeader, claimsWith("1800003600", "18000036e2")), false},
