@@ -37,9 +37,10 @@ func (f fakeAuthenticator) Authenticate(_ context.Context, authorization []strin
 
 func newTestEndpoints(policy AuthPolicy, observed *[]string) Endpoints {
 	callers := fakeAuthenticator{
-		"mc":       {Subject: "mc-1", Scopes: []string{"mc:register"}, ServiceType: "meeting-controller"},
+		"mc":       {Subject: "mc-1", Scopes: []string{"mc:register"}, ServiceType: new("meeting-controller")},
 		"untyped":  {Subject: "mc-1", Scopes: []string{"x", "service.write.gc"}},
-		"handler":  {Subject: "mh-1", Scopes: []string{"mc:register"}, ServiceType: "media-handler"},
+		"handler":  {Subject: "mh-1", Scopes: []string{"mc:register"}, ServiceType: new("media-handler")},
+		"nameless": {Subject: "mc-1", Scopes: []string{"mc:register"}, ServiceType: new("")},
 		"operator": {Subject: "op", Scopes: []string{"gc:admin"}},
 	}
 	code := func(err error) string {
@@ -67,6 +68,7 @@ func TestTheOnion(t *testing.T) {
 		{"controller", "mc", AuthPolicy{}, "mc-9", nil, nil},
 		{"token without a service type", "untyped", AuthPolicy{}, "mc-9", nil, nil},
 		{"another kind of service", "handler", AuthPolicy{}, "mc-9", nil, service.ErrForbidden},
+		{"an empty kind of service", "nameless", AuthPolicy{}, "mc-9", nil, service.ErrForbidden},
 		{"operator", "operator", AuthPolicy{}, "mc-9", nil, service.ErrForbidden},
 		{"no token", "", AuthPolicy{}, "mc-9", nil, service.ErrUnauthenticated},
 		{"no token comes before bad input", "", AuthPolicy{}, "mc-9", decodeErr, service.ErrUnauthenticated},

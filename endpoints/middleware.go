@@ -80,7 +80,7 @@ func (p AuthPolicy) allows(caller service.Caller, scope Scope) bool {
 	has := func(s string) bool { return slices.Contains(caller.Scopes, s) }
 	switch scope {
 	case ScopeMC:
-		return slices.ContainsFunc(p.MCScopes, has) && (caller.ServiceType == "" || caller.ServiceType == mcServiceType)
+		return slices.ContainsFunc(p.MCScopes, has) && (caller.ServiceType == nil || *caller.ServiceType == mcServiceType)
 	case ScopeRead:
 		return has(string(ScopeRead)) || has(string(ScopeAdmin))
 	case ScopeAdmin:

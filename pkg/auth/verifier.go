@@ -198,7 +198,7 @@ type claims struct {
 	Audience      audience `json:"aud"`
 	Scope         string   `json:"scope"`
 	Scopes        []string `json:"scopes"`
-	ServiceType   string   `json:"service_type"`
+	ServiceType   *string  `json:"service_type"` // null is none, as some libraries write it
 }
 
 // UnmarshalJSON is what the token library calls; the strict decoder does the work.

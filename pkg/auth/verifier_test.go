@@ -173,9 +173,16 @@ func TestHeaderForms(t *testing.T) {
 	v, _ := newTestVerifier(t, "gc", &now)
 	withAudience := sign(seeded('a'), goodHeader, claimsWith(`"sub"`, `"aud":["x","gc"],"sub"`))
 	got, err := v.Authenticate(t.Context(), []string{"Bearer " + withAudience})
-	want := service.Caller{Subject: "client", Scopes: []string{"mc:register", "x", "y"}, ServiceType: "meeting-controller"}
+	want := service.Caller{Subject: "client", Scopes: []string{"mc:register", "x", "y"}, ServiceType: new("meeting-controller")}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("Authenticate() = %v, (-want +got):\n%s", err, diff)
+	}
+	for claim, want := range map[string]*string{`,"service_type":""`: new(""), `,"service_type":null`: nil, "": nil} {
+		token := sign(seeded('a'), goodHeader, strings.Replace(claimsWith(`"sub"`, `"aud":"gc","sub"`), `,"service_type":"meeting-controller"`, claim, 1))
+		got, err := v.Authenticate(t.Context(), []string{"Bearer " + token})
+		if diff := cmp.Diff(want, got.ServiceType); err != nil || diff != "" {
+			t.Errorf("Authenticate(%s) = %v, (-want +got):\n%s", claim, err, diff)
+		}
 	}
 	for _, unfit := range [][]string{
 		nil,

@@ -179,6 +179,7 @@ func TestEveryRuleOfAuthentication(t *testing.T) {
 			"a reader":           "Bearer " + claim("scope", "gc:read gc:admin"),
 			"a scope's prefix":   "Bearer " + claim("scope", "mc:registers"),
 			"other service_type": "Bearer " + claim("service_type", "media-handler"),
+			"empty service_type": "Bearer " + claim("service_type", ""),
 		}
 		taken := map[string]string{
 			"8192 bytes":           "Bearer " + paddedTo(t, w.issuer, 8192),
