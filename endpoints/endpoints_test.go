@@ -95,6 +95,54 @@ func TestTheOnion(t *testing.T) {
 	}
 }
 
+func TestAPanicIsNotCountedAsSuccess(t *testing.T) {
+	observed := errors.New("nothing was observed")
+	failing := Observe(func(_, _ string, err error, _ time.Duration) { observed = err })(Operation{Name: "RegisterMC"})(
+		func(context.Context, any) (any, error) { panic("on purpose") },
+	)
+	passed := func() (cause any) {
+		defer func() { cause = recover() }()
+		_, _ = failing(t.Context(), nil)
+		return nil
+	}()
+	if passed != "on purpose" {
+		t.Errorf("the panic became %v, want it to pass: the transport reports it", passed)
+	}
+	if !errors.Is(observed, errPanicked) {
+		t.Errorf("observed %v, want errPanicked", observed)
+	}
+}
+
+func TestACallHasOneDeadline(t *testing.T) {
+	var got context.Context
+	bounded := Deadline(time.Minute)(Operation{})(func(ctx context.Context, _ any) (any, error) {
+		got = ctx
+		return "done", nil
+	})
+	until := func() time.Duration {
+		at, ok := got.Deadline()
+		if !ok {
+			t.Fatal("no deadline")
+		}
+		return time.Until(at)
+	}
+	_, _ = bounded(t.Context(), nil)
+	if left := until(); left > time.Minute || left < 30*time.Second {
+		t.Errorf("without a deadline of its own a call has %v left, want a minute", left)
+	}
+	longer, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	_, _ = bounded(longer, nil)
+	if left := until(); left > time.Minute {
+		t.Errorf("with a longer deadline a call has %v left, want a minute", left)
+	}
+	sooner, cancel := context.WithTimeout(t.Context(), 50*time.Second)
+	defer cancel()
+	if _, _ = bounded(sooner, nil); got != sooner {
+		t.Error("a call that ends sooner got a second timer")
+	}
+}
+
 func TestReadingNeedsItsScope(t *testing.T) {
 	policy := AuthPolicy{}
 	for _, tc := range []struct {

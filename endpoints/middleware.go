@@ -2,6 +2,7 @@ package endpoints
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -106,11 +107,15 @@ func loggedID(request any) string {
 	return id
 }
 
-// Deadline bounds each call: controllers in the field send no deadline of their own.
+// Deadline bounds each call: controllers in the field send no deadline of their own. A call that ends sooner anyway,
+// by its caller's wish or because what came before took its time, needs no second timer.
 func Deadline(bound time.Duration) Middleware {
 	return func(Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			return func(ctx context.Context, request any) (any, error) {
+				if at, ok := ctx.Deadline(); ok && time.Until(at) <= bound {
+					return next(ctx, request)
+				}
 				ctx, cancel := context.WithTimeout(ctx, bound)
 				defer cancel()
 				return next(ctx, request)
@@ -119,12 +124,16 @@ func Deadline(bound time.Duration) Middleware {
 	}
 }
 
+// errPanicked is how a call ended that did not return. The transport recovers and reports the panic itself.
+var errPanicked = errors.New("panic")
+
 // Observe tells observe how long each call took and how it ended.
 func Observe(observe func(transport, operation string, err error, took time.Duration)) Middleware {
 	return func(op Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			return func(ctx context.Context, request any) (response any, err error) {
 				began := time.Now()
+				err = errPanicked // Unless next returns.
 				defer func() { observe(CallFrom(ctx).Transport, op.Name, err, time.Since(began)) }()
 				return next(ctx, request)
 			}
