@@ -96,32 +96,6 @@ func settings() []setting {
 
 func (s setting) flag() string { return strings.ReplaceAll(strings.ToLower(s.name), "_", "-") }
 
-// shown is a value as it may be printed.
-func (s setting) shown(value string) string {
-	if s.secret {
-		return redact(value)
-	}
-	return value
-}
-
-// redact hides what a URL may hold of passwords.
-func redact(value string) string {
-	u, err := url.Parse(value)
-	if err != nil {
-		return "REDACTED"
-	}
-	if u.User == nil && u.RawQuery == "" {
-		return value
-	}
-	if u.User != nil {
-		u.User = url.UserPassword(u.User.Username(), "REDACTED")
-	}
-	if u.RawQuery != "" {
-		u.RawQuery = "REDACTED"
-	}
-	return u.String()
-}
-
 func text(field func(*Config) *string, allowed func(string) bool) func(*Config, string) error {
 	return func(c *Config, value string) error {
 		if allowed != nil && !allowed(value) {
@@ -159,6 +133,11 @@ func isLoopbackOrNone(s string) bool {
 func isHTTP(s string) bool {
 	u, err := url.Parse(s)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+}
+
+func isPostgres(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") && (u.Host != "" || u.Query().Get("host") != "")
 }
 
 func whole(value string, least, most int64) (int64, error) {
@@ -210,12 +189,9 @@ func readScopes(c *Config, value string) error {
 }
 
 func readDatabase(c *Config, value string) error {
-	_, path, isSQLite := strings.Cut(value, "sqlite:")
-	u, err := url.Parse(value)
-	switch {
-	case value == "", strings.HasPrefix(value, "sqlite:") && isSQLite && path != "":
-	case err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") && (u.Host != "" || u.Query().Get("host") != ""):
-	default:
+	path, isSQLite := strings.CutPrefix(value, "sqlite:")
+	allowed := value == "" || isSQLite && path != "" || isPostgres(value)
+	if !allowed {
 		return errNotAllowed
 	}
 	c.DatabaseURL = value
@@ -309,6 +285,9 @@ func ParseConfig(args []string, out io.Writer) (Config, error) {
 		return Config{}, flag.ErrHelp
 	case err != nil:
 		return Config{}, fmt.Errorf("read settings: %w (see --help)", err)
+	case flags.NArg() > 0 && !service.ValidName(flags.Arg(0), maxShownWord):
+		// A database's address, for one, when the name of its flag was left out.
+		return Config{}, errors.New("unknown command (see --help)")
 	case flags.NArg() > 0:
 		return Config{}, fmt.Errorf("unknown command %q (see --help)", flags.Arg(0))
 	}
@@ -335,7 +314,11 @@ func parseFile(r io.Reader, set func(name, value string) error) error {
 		if !ok {
 			return fmt.Errorf("line %d is not NAME=value", n)
 		}
-		name = setting{name: strings.TrimSpace(name)}.flag()
+		name = strings.TrimSpace(name)
+		if !service.ValidName(name, maxShownWord) {
+			return fmt.Errorf("line %d is not NAME=value", n)
+		}
+		name = setting{name: name}.flag()
 		if !slices.ContainsFunc(settings(), func(s setting) bool { return s.flag() == name }) {
 			return fmt.Errorf("line %d: %q is not a setting", n, name)
 		}
