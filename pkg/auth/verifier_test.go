@@ -19,6 +19,7 @@ import (
 	"github.com/go-kit/log"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/time/rate"
 
 	"darktower.example/global-controller/service"
 )
@@ -199,6 +200,60 @@ func TestHeaderForms(t *testing.T) {
 		if _, err := v.Authenticate(t.Context(), unfit); !errors.Is(err, service.ErrUnauthenticated) {
 			t.Errorf("Authenticate(%d values) = %v, want ErrUnauthenticated", len(unfit), err)
 		}
+	}
+}
+
+// TestPlausibility: what is told from a token's form and its key's id, at the cost of no signature.
+func TestPlausibility(t *testing.T) {
+	now := testNow
+	v, ac := newTestVerifier(t, "", &now)
+	good := sign(seeded('a'), goodHeader, goodPayload)
+	part := strings.Split(good, ".")
+	for name, tc := range map[string]struct {
+		authorization []string
+		want          bool
+	}{
+		"good":                  {[]string{"Bearer " + good}, true},
+		"bad signature":         {[]string{"Bearer " + part[0] + "." + part[1] + "." + strings.Repeat("A", 86)}, true},
+		"nothing":               {nil, false},
+		"two":                   {[]string{"Bearer " + good, "Bearer " + good}, false},
+		"another scheme":        {[]string{"Basic " + good}, false},
+		"garbage":               {[]string{"Bearer x"}, false},
+		"too long":              {[]string{"Bearer " + good + strings.Repeat("A", maxTokenBytes)}, false},
+		"two parts":             {[]string{"Bearer " + part[0] + "." + part[1]}, false},
+		"a line break":          {[]string{"Bearer " + good + "\n"}, false},
+		"no signature":          {[]string{"Bearer " + part[0] + "." + part[1] + "."}, false},
+		"a signature's part":    {[]string{"Bearer " + part[0] + "." + part[1] + ".AAAA"}, false},
+		"another algorithm":     {[]string{"Bearer " + sign(seeded('a'), `{"alg":"none","kid":"k1"}`, goodPayload)}, false},
+		"an unknown key":        {[]string{"Bearer " + sign(seeded('b'), `{"alg":"EdDSA","kid":"k2"}`, goodPayload)}, false},
+		"a header of no object": {[]string{"Bearer " + sign(seeded('a'), `7`, goodPayload)}, false},
+	} {
+		if got := v.Plausible(tc.authorization); got != tc.want {
+			t.Errorf("Plausible(%s) = %v, want %v", name, got, tc.want)
+		}
+	}
+	if v.Recognized([]string{"Bearer " + good}) {
+		t.Error("Plausible() remembers a token that nobody verified")
+	}
+	v.keys.refetch.SetLimit(rate.Inf)
+	ac.answer(http.StatusOK, document(jwk("k1", 'a'), jwk("k2", 'b')))
+	rotated := []string{"Bearer " + sign(seeded('b'), `{"alg":"EdDSA","kid":"k2"}`, goodPayload)}
+	for deadline := time.Now().Add(30 * time.Second); !v.Plausible(rotated); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a key that is published now is still not known")
+		}
+	}
+}
+
+func TestWithoutAnyKeyEveryFormIsPlausible(t *testing.T) {
+	now := testNow
+	v, ac := newTestVerifier(t, "", &now)
+	ac.answer(http.StatusOK, document())
+	if err := v.keys.Refresh(t.Context()); err != nil {
+		t.Fatalf("Refresh() = %v", err)
+	}
+	if !v.Plausible([]string{"Bearer " + sign(seeded('a'), goodHeader, goodPayload)}) {
+		t.Error("Plausible() = false, want true: that there is no key is no fault of the token")
 	}
 }
 
