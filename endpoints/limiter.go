@@ -27,7 +27,9 @@ const (
 	failedAuthentications use = iota
 	// spareVerifications are made for an address that has used up its failed authentications.
 	spareVerifications
-	// otherCalls are a subject's.
+	// registrations are a subject's. A heartbeat for nobody is charged to its other calls and leads to a registration.
+	registrations
+	// otherCalls are what else a subject is charged for.
 	otherCalls
 )
 
@@ -84,6 +86,9 @@ func (l *Limiter) full(u use) *rate.Limiter {
 	switch u {
 	case spareVerifications:
 		return rate.NewLimiter(addressVerifications, addressVerifications)
+	case registrations:
+		// Who hears that it is not registered has up to 10 s to register, and then those of 10 s may come at once.
+		return rate.NewLimiter(perSecond, l.perMinute+l.perMinute/6)
 	default:
 		return rate.NewLimiter(perSecond, l.perMinute)
 	}

@@ -56,7 +56,8 @@ type AuthPolicy struct {
 // mcServiceType is what service_type must be, when a token has one, for the calls of meeting controllers.
 const mcServiceType = "meeting-controller"
 
-// Authenticate verifies the call's token, checks the operation's right, and puts the caller into the context.
+// Authenticate verifies the call's token, checks the operation's right, and puts the caller into the context. What the
+// token does not allow still goes through the middleware that follows, so that the caller's limit counts it.
 func Authenticate(authenticator Authenticator, policy AuthPolicy) Middleware {
 	return func(op Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
@@ -65,16 +66,34 @@ func Authenticate(authenticator Authenticator, policy AuthPolicy) Middleware {
 				if err != nil {
 					return nil, err
 				}
+				ctx = service.WithCaller(ctx, caller)
 				if !policy.allows(caller, op.Scope) {
-					return nil, service.ErrForbidden
+					return refuse(ctx, next, request, service.ErrForbidden)
 				}
 				if id := controllerID(request); policy.SubjectIsController && id != "" && id != caller.Subject {
-					return nil, service.ErrForbidden
+					return refuse(ctx, next, request, service.ErrForbidden)
 				}
-				return next(service.WithCaller(ctx, caller), request)
+				return next(ctx, request)
 			}
 		}
 	}
+}
+
+// refuse sends a refusal in the request's place: the endpoint answers it without asking the service.
+func refuse(ctx context.Context, next endpoint.Endpoint, request any, err error) (any, error) {
+	r, ok := request.(interface{ refused(err error) any })
+	if !ok {
+		return nil, err
+	}
+	return next(ctx, r.refused(err))
+}
+
+// refusalOf is what the endpoint will answer instead of asking the service, nil when it will ask.
+func refusalOf(request any) error {
+	if r, ok := request.(interface{ refusal() error }); ok {
+		return r.refusal()
+	}
+	return nil
 }
 
 func (p AuthPolicy) allows(caller service.Caller, scope Scope) bool {
@@ -101,11 +120,14 @@ func controllerID(request any) string {
 // loggedID leaves out what is not an id: a caller may put anything there, a token for one.
 func loggedID(request any) string {
 	id := controllerID(request)
-	if !service.ValidName(id, 255) {
+	if !validID(id) {
 		return ""
 	}
 	return id
 }
+
+// validID tells whether a controller can have the id.
+func validID(id string) bool { return service.ValidName(id, 255) }
 
 // Deadline bounds each call: controllers in the field send no deadline of their own. A call that ends sooner anyway,
 // by its caller's wish or because what came before took its time, needs no second timer.

@@ -70,50 +70,52 @@ type Directory interface {
 	Known(ctx context.Context, controllerID string) (bool, error)
 }
 
-// LimitCallers limits each token subject. A heartbeat is charged only when it turns out to be for nobody we know, and
-// no call that speaks for a registered controller is ever refused: several controllers may share a subject, and one
-// that is refused its registration falls silent for good. Trouble in finding out is [service.ErrUnavailable].
+// LimitCallers limits each token subject. Several controllers may share one, and one that is refused its registration
+// falls silent for good. So heartbeats are charged afterwards, when they turn out to be for nobody we know, and
+// registrations have an allowance of their own, past which those of known controllers still go; trouble in finding out
+// is [service.ErrUnavailable].
 func LimitCallers(limiter *Limiter, directory Directory, onLimited func(operation string)) Middleware {
 	return func(op Operation) endpoint.Middleware {
-		if op.Name == "StreamHeartbeats" {
-			// Each of its heartbeats is charged by the rules for heartbeats; controllers that come back together after an
-			// outage must all get their stream.
-			return func(next endpoint.Endpoint) endpoint.Endpoint { return next }
+		limited := func() error {
+			onLimited(op.Name)
+			return service.ErrRateLimited
 		}
-		heartbeat := op.Name == "FastHeartbeat" || op.Name == "ComprehensiveHeartbeat"
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
+			switch op.Name {
+			case "FastHeartbeat", "ComprehensiveHeartbeat", "StreamHeartbeats":
+				return func(ctx context.Context, request any) (any, error) {
+					response, err := next(ctx, request)
+					if !limiter.affords(ctx, err) {
+						return nil, limited()
+					}
+					return response, err
+				}
+			}
 			return func(ctx context.Context, request any) (any, error) {
-				subject := service.CallerFrom(ctx).Subject
-				var refused bool
-				if heartbeat {
-					refused = limiter.exhausted(otherCalls, subject)
-				} else {
-					refused = !limiter.take(otherCalls, subject)
+				admitted, err := limiter.admits(ctx, op, request, directory)
+				switch {
+				case err != nil:
+					return nil, err
+				case !admitted:
+					return nil, limited()
 				}
-				if refused {
-					known, err := speaksForKnown(ctx, op, directory, request)
-					if err != nil {
-						return nil, err
-					}
-					if !known {
-						onLimited(op.Name)
-						return nil, service.ErrRateLimited
-					}
-				}
-				response, err := next(ctx, request)
-				if heartbeat && err != nil && isCallersFault(err) {
-					limiter.take(otherCalls, subject)
-				}
-				return response, err
+				return next(ctx, request)
 			}
 		}
 	}
 }
 
-func speaksForKnown(ctx context.Context, op Operation, directory Directory, request any) (bool, error) {
+// admits charges a subject for a call that is about to be made, and tells whether it may be. A registration past its
+// allowance still may when the controller is known. An id that no controller can have is not looked up but left to
+// validation, which refuses it.
+func (l *Limiter) admits(ctx context.Context, op Operation, request any, directory Directory) (bool, error) {
+	subject := service.CallerFrom(ctx).Subject
+	if op.Name != "RegisterMC" || refusalOf(request) != nil {
+		return l.take(otherCalls, subject), nil
+	}
 	id := controllerID(request)
-	if op.Scope != ScopeMC || id == "" {
-		return false, nil
+	if l.take(registrations, subject) || !validID(id) {
+		return true, nil
 	}
 	known, err := directory.Known(ctx, id)
 	if err != nil {
@@ -122,7 +124,20 @@ func speaksForKnown(ctx context.Context, op Operation, directory Directory, requ
 	return known, nil
 }
 
-func isCallersFault(err error) bool {
-	var invalid *service.InvalidError
-	return errors.Is(err, service.ErrNotRegistered) || errors.As(err, &invalid)
+// affords charges a subject for a heartbeat that came to nothing, and tells whether it may hear so. That a controller is
+// not registered is said no more often than it may register, and not while it may not: it tries that once. Heartbeats
+// of known controllers are free, and so are invalid ones, since refusing them would save nothing.
+func (l *Limiter) affords(ctx context.Context, err error) bool {
+	if err == nil {
+		return true
+	}
+	subject := service.CallerFrom(ctx).Subject
+	switch {
+	case errors.Is(err, service.ErrNotRegistered):
+		return !l.exhausted(registrations, subject) && l.take(otherCalls, subject)
+	case errors.Is(err, service.ErrForbidden):
+		return l.take(otherCalls, subject)
+	default:
+		return true
+	}
 }
