@@ -28,9 +28,13 @@ func (e Endpoint[Req, Resp]) Call(ctx context.Context, req Req, decodeErr error)
 
 // Request is what travels through the middleware.
 type Request[Req any] struct {
-	Value     Req
+	Value Req
+	// DecodeErr is answered instead of asking the service. Middleware may put its own refusal there.
 	DecodeErr error
 }
+
+func (Request[Req]) refused(err error) any { return Request[Req]{DecodeErr: err} }
+func (r Request[Req]) refusal() error      { return r.DecodeErr }
 
 // ControllerID is the id that the call speaks for, empty when it speaks for none or could not be read.
 func (r Request[Req]) ControllerID() string {

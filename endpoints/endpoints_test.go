@@ -37,9 +37,10 @@ func (f fakeAuthenticator) Authenticate(_ context.Context, authorization []strin
 
 func newTestEndpoints(policy AuthPolicy, observed *[]string) Endpoints {
 	callers := fakeAuthenticator{
-		"mc":       {Subject: "mc-1", Scopes: []string{"mc:register"}, ServiceType: "meeting-controller"},
+		"mc":       {Subject: "mc-1", Scopes: []string{"mc:register"}, ServiceType: new("meeting-controller")},
 		"untyped":  {Subject: "mc-1", Scopes: []string{"x", "service.write.gc"}},
-		"handler":  {Subject: "mh-1", Scopes: []string{"mc:register"}, ServiceType: "media-handler"},
+		"handler":  {Subject: "mh-1", Scopes: []string{"mc:register"}, ServiceType: new("media-handler")},
+		"nameless": {Subject: "mc-1", Scopes: []string{"mc:register"}, ServiceType: new("")},
 		"operator": {Subject: "op", Scopes: []string{"gc:admin"}},
 	}
 	code := func(err error) string {
@@ -67,6 +68,7 @@ func TestTheOnion(t *testing.T) {
 		{"controller", "mc", AuthPolicy{}, "mc-9", nil, nil},
 		{"token without a service type", "untyped", AuthPolicy{}, "mc-9", nil, nil},
 		{"another kind of service", "handler", AuthPolicy{}, "mc-9", nil, service.ErrForbidden},
+		{"an empty kind of service", "nameless", AuthPolicy{}, "mc-9", nil, service.ErrForbidden},
 		{"operator", "operator", AuthPolicy{}, "mc-9", nil, service.ErrForbidden},
 		{"no token", "", AuthPolicy{}, "mc-9", nil, service.ErrUnauthenticated},
 		{"no token comes before bad input", "", AuthPolicy{}, "mc-9", decodeErr, service.ErrUnauthenticated},
@@ -90,6 +92,54 @@ func TestTheOnion(t *testing.T) {
 				t.Errorf("observed %q, want [%q]: observers see refusals", observed, want)
 			}
 		})
+	}
+}
+
+func TestAPanicIsNotCountedAsSuccess(t *testing.T) {
+	observed := errors.New("nothing was observed")
+	failing := Observe(func(_, _ string, err error, _ time.Duration) { observed = err })(Operation{Name: "RegisterMC"})(
+		func(context.Context, any) (any, error) { panic("on purpose") },
+	)
+	passed := func() (cause any) {
+		defer func() { cause = recover() }()
+		_, _ = failing(t.Context(), nil)
+		return nil
+	}()
+	if passed != "on purpose" {
+		t.Errorf("the panic became %v, want it to pass: the transport reports it", passed)
+	}
+	if !errors.Is(observed, errPanicked) {
+		t.Errorf("observed %v, want errPanicked", observed)
+	}
+}
+
+func TestACallHasOneDeadline(t *testing.T) {
+	var got context.Context
+	bounded := Deadline(time.Minute)(Operation{})(func(ctx context.Context, _ any) (any, error) {
+		got = ctx
+		return "done", nil
+	})
+	until := func() time.Duration {
+		at, ok := got.Deadline()
+		if !ok {
+			t.Fatal("no deadline")
+		}
+		return time.Until(at)
+	}
+	_, _ = bounded(t.Context(), nil)
+	if left := until(); left > time.Minute || left < 30*time.Second {
+		t.Errorf("without a deadline of its own a call has %v left, want a minute", left)
+	}
+	longer, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	_, _ = bounded(longer, nil)
+	if left := until(); left > time.Minute {
+		t.Errorf("with a longer deadline a call has %v left, want a minute", left)
+	}
+	sooner, cancel := context.WithTimeout(t.Context(), 50*time.Second)
+	defer cancel()
+	if _, _ = bounded(sooner, nil); got != sooner {
+		t.Error("a call that ends sooner got a second timer")
 	}
 }
 

@@ -2,6 +2,7 @@ package endpoints
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -57,7 +58,8 @@ type AuthPolicy struct {
 // mcServiceType is what service_type must be, when a token has one, for the calls of meeting controllers.
 const mcServiceType = "meeting-controller"
 
-// Authenticate verifies the call's token, checks the operation's right, and puts the caller into the context.
+// Authenticate verifies the call's token, checks the operation's right, and puts the caller into the context. What the
+// token does not allow still goes through the middleware that follows, so that the caller's limit counts it.
 func Authenticate(authenticator Authenticator, policy AuthPolicy) Middleware {
 	return func(op Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
@@ -66,23 +68,41 @@ func Authenticate(authenticator Authenticator, policy AuthPolicy) Middleware {
 				if err != nil {
 					return nil, err
 				}
+				ctx = service.WithCaller(ctx, caller)
 				if !policy.allows(caller, op.Scope) {
-					return nil, service.ErrForbidden
+					return refuse(ctx, next, request, service.ErrForbidden)
 				}
 				if id := controllerID(request); policy.SubjectIsController && id != "" && id != caller.Subject {
-					return nil, service.ErrForbidden
+					return refuse(ctx, next, request, service.ErrForbidden)
 				}
-				return next(service.WithCaller(ctx, caller), request)
+				return next(ctx, request)
 			}
 		}
 	}
+}
+
+// refuse sends a refusal in the request's place: the endpoint answers it without asking the service.
+func refuse(ctx context.Context, next endpoint.Endpoint, request any, err error) (any, error) {
+	r, ok := request.(interface{ refused(err error) any })
+	if !ok {
+		return nil, err
+	}
+	return next(ctx, r.refused(err))
+}
+
+// refusalOf is what the endpoint will answer instead of asking the service, nil when it will ask.
+func refusalOf(request any) error {
+	if r, ok := request.(interface{ refusal() error }); ok {
+		return r.refusal()
+	}
+	return nil
 }
 
 func (p AuthPolicy) allows(caller service.Caller, scope Scope) bool {
 	has := func(s string) bool { return slices.Contains(caller.Scopes, s) }
 	switch scope {
 	case ScopeMC:
-		return slices.ContainsFunc(p.MCScopes, has) && (caller.ServiceType == "" || caller.ServiceType == mcServiceType)
+		return slices.ContainsFunc(p.MCScopes, has) && (caller.ServiceType == nil || *caller.ServiceType == mcServiceType)
 	case ScopeRead:
 		return has(string(ScopeRead)) || has(string(ScopeAdmin))
 	case ScopeAdmin:
@@ -102,14 +122,17 @@ func controllerID(request any) string {
 // loggedID leaves out what is not an id: a caller may put anything there, a token for one.
 func loggedID(request any) string {
 	id := controllerID(request)
-	if !service.ValidName(id, 255) {
+	if !validID(id) {
 		return ""
 	}
 	return id
 }
 
-// Deadline bounds each call: controllers in the field send no deadline of their own. A call that ends sooner anyway is
-// spared a second timer.
+// validID tells whether a controller can have the id.
+func validID(id string) bool { return service.ValidName(id, 255) }
+
+// Deadline bounds each call: controllers in the field send no deadline of their own. A call that ends sooner anyway,
+// by its caller's wish or because what came before took its time, needs no second timer.
 func Deadline(bound time.Duration) Middleware {
 	return func(Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
@@ -125,12 +148,16 @@ func Deadline(bound time.Duration) Middleware {
 	}
 }
 
+// errPanicked is how a call ended that did not return. The transport recovers and reports the panic itself.
+var errPanicked = errors.New("panic")
+
 // Observe tells observe how long each call took and how it ended.
 func Observe(observe func(transport, operation string, err error, took time.Duration)) Middleware {
 	return func(op Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			return func(ctx context.Context, request any) (response any, err error) {
 				began := time.Now()
+				err = errPanicked // Unless next returns.
 				defer func() { observe(CallFrom(ctx).Transport, op.Name, err, time.Since(began)) }()
 				return next(ctx, request)
 			}

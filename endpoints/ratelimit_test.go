@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,14 +15,26 @@ import (
 type fakeDirectory struct {
 	known map[string]bool
 	err   error
+	// asked are the ids that were looked up, when it is not nil.
+	asked *[]string
 }
 
-func (f fakeDirectory) Known(_ context.Context, id string) (bool, error) { return f.known[id], f.err }
+func (f fakeDirectory) Known(_ context.Context, id string) (bool, error) {
+	if f.asked != nil {
+		*f.asked = append(*f.asked, id)
+	}
+	return f.known[id], f.err
+}
 
+// fakeRecognizer recognizes its tokens; only "garbage" is not worth a signature.
 type fakeRecognizer map[string]bool
 
 func (f fakeRecognizer) Recognized(authorization []string) bool {
 	return len(authorization) == 1 && f[authorization[0]]
+}
+
+func (f fakeRecognizer) Plausible(authorization []string) bool {
+	return len(authorization) == 1 && authorization[0] != "garbage"
 }
 
 func newTestLimiter(t *testing.T, perMinute int) (*Limiter, *time.Time) {
@@ -60,58 +74,6 @@ func TestACallersAllowanceFillsAgain(t *testing.T) {
 	}
 }
 
-func TestKnownControllersAreNeverRefused(t *testing.T) {
-	limiter, _ := newTestLimiter(t, 1)
-	directory := fakeDirectory{known: map[string]bool{"known": true}}
-	middleware := LimitCallers(limiter, directory, func(string) {})
-	register := middleware(Operation{"RegisterMC", ScopeMC})(answer(nil))
-	beat := middleware(Operation{"FastHeartbeat", ScopeMC})
-	ctx := service.WithCaller(t.Context(), service.Caller{Subject: "shared"})
-	registration := func(id string) any {
-		return Request[service.Registration]{Value: service.Registration{ControllerID: id}}
-	}
-	heartbeat := func(id string) any {
-		return Request[service.FastHeartbeat]{Value: service.FastHeartbeat{ControllerID: id}}
-	}
-	for range 100 {
-		if _, err := beat(answer(nil))(ctx, heartbeat("known")); err != nil {
-			t.Fatalf("heartbeat of a known controller = %v, want nil: it is not charged", err)
-		}
-	}
-	if _, err := register(ctx, registration("new-1")); err != nil {
-		t.Errorf("first registration = %v, want nil", err)
-	}
-	if _, err := register(ctx, registration("new-2")); !errors.Is(err, service.ErrRateLimited) {
-		t.Errorf("second registration of a new controller = %v, want ErrRateLimited", err)
-	}
-	for range 100 {
-		if _, err := register(ctx, registration("known")); err != nil {
-			t.Fatalf("registration of a known controller = %v, want nil", err)
-		}
-		if _, err := beat(answer(nil))(ctx, heartbeat("known")); err != nil {
-			t.Fatalf("heartbeat of a known controller = %v, want nil", err)
-		}
-	}
-	if _, err := beat(answer(service.ErrNotRegistered))(ctx, heartbeat("nobody")); !errors.Is(err, service.ErrRateLimited) {
-		t.Errorf("heartbeat of nobody = %v, want ErrRateLimited", err)
-	}
-	trouble := LimitCallers(limiter, fakeDirectory{err: service.ErrUnavailable}, func(string) {})(Operation{"FastHeartbeat", ScopeMC})(answer(nil))
-	if _, err := trouble(ctx, heartbeat("known")); !errors.Is(err, service.ErrUnavailable) {
-		t.Errorf("heartbeat while the store is down = %v, want ErrUnavailable", err)
-	}
-}
-
-func TestHeartbeatsForNobodyAreCharged(t *testing.T) {
-	limiter, _ := newTestLimiter(t, 2)
-	beat := LimitCallers(limiter, fakeDirectory{}, func(string) {})(Operation{"FastHeartbeat", ScopeMC})
-	ctx := service.WithCaller(t.Context(), service.Caller{Subject: "a"})
-	for i, want := range []error{service.ErrNotRegistered, service.ErrNotRegistered, service.ErrRateLimited} {
-		if _, err := beat(answer(service.ErrNotRegistered))(ctx, Request[service.FastHeartbeat]{}); !errors.Is(err, want) {
-			t.Errorf("heartbeat %d = %v, want %v", i, err, want)
-		}
-	}
-}
-
 func TestAddressesAreChargedForFailedAuthentications(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 2)
 	middleware := LimitAddresses(limiter, fakeRecognizer{"good": true}, func(string) {})(Operation{"FastHeartbeat", ScopeMC})
@@ -136,12 +98,80 @@ func TestAddressesAreChargedForFailedAuthentications(t *testing.T) {
 	if _, err := middleware(answer(refused))(ctx("10.0.0.2"), nil); !errors.Is(err, service.ErrUnauthenticated) {
 		t.Errorf("another address = %v, want ErrUnauthenticated", err)
 	}
-	var last error
-	for range shedVerifications {
-		_, last = middleware(answer(nil))(ctx("10.0.0.1", "renewed"), nil)
+}
+
+// exhaust uses up what an address may do wrong.
+func exhaust(t *testing.T, limiter *Limiter, address string) {
+	t.Helper()
+	for limiter.take(failedAuthentications, address) {
 	}
-	if !errors.Is(last, service.ErrUnavailable) {
-		t.Errorf("a flood of new tokens ends in %v, want ErrUnavailable", last)
+}
+
+func TestNobodyUsesUpTheVerificationsOfOthers(t *testing.T) {
+	limiter, now := newTestLimiter(t, 2)
+	limited := 0
+	verified := LimitAddresses(limiter, fakeRecognizer{}, func(string) { limited++ })(Operation{"FastHeartbeat", ScopeMC})(answer(nil))
+	call := func(address string, authorization ...string) error {
+		_, err := verified(WithCall(t.Context(), &Call{Address: address, Authorization: authorization}), nil)
+		return err
+	}
+	addresses := make([]string, allVerifications/addressVerifications)
+	for i := range addresses {
+		addresses[i] = fmt.Sprintf("10.0.0.%d", i)
+		exhaust(t, limiter, addresses[i])
+	}
+	for range 2 * allVerifications {
+		if err := call(addresses[0], "garbage"); !errors.Is(err, service.ErrRateLimited) {
+			t.Fatalf("garbage from an exhausted address = %v, want ErrRateLimited", err)
+		}
+	}
+	if err := call(addresses[0]); !errors.Is(err, service.ErrRateLimited) || limited != 2*allVerifications+1 {
+		t.Errorf("no token from an exhausted address = %v, counted %d, want ErrRateLimited and each refusal", err, limited)
+	}
+	flood := func(address string) (passed int) {
+		for range 2 * addressVerifications {
+			err := call(address, "renewed")
+			switch {
+			case err == nil:
+				passed++
+			case !errors.Is(err, service.ErrUnavailable):
+				t.Fatalf("a new token from an exhausted address = %v, want nil or ErrUnavailable", err)
+			}
+		}
+		return passed
+	}
+	for _, address := range addresses {
+		if got := flood(address); got != addressVerifications {
+			t.Errorf("verifications for %s = %d, want %d: neither garbage nor another address costs any", address, got, addressVerifications)
+		}
+	}
+	exhaust(t, limiter, "10.0.1.0")
+	if err := call("10.0.1.0", "renewed"); !errors.Is(err, service.ErrUnavailable) {
+		t.Errorf("beyond what is verified for all addresses = %v, want ErrUnavailable", err)
+	}
+	*now = now.Add(time.Second)
+	exhaust(t, limiter, "10.0.1.0")
+	if err := call("10.0.1.0", "renewed"); err != nil {
+		t.Errorf("a second later = %v, want nil", err)
+	}
+}
+
+func TestAnAllowanceIsFoundWithoutAllocatingWhateverTheCallersName(t *testing.T) {
+	limiter, _ := newTestLimiter(t, 1_000_000)
+	long := strings.Repeat("s", 6000)
+	for _, subject := range []string{"client", long} {
+		if got := testing.AllocsPerRun(100, func() { limiter.take(otherCalls, subject) }); got != 0 {
+			t.Errorf("a call of a subject of %d bytes allocates %.0f times, want 0", len(subject), got)
+		}
+	}
+	if size := reflect.TypeFor[allowance]().Size(); size > 16 {
+		t.Errorf("an allowance is named by %d bytes, want at most 16 however long a subject is", size)
+	}
+	limiter, _ = newTestLimiter(t, 1)
+	for _, subject := range []string{long, long + "s", long[1:]} {
+		if !limiter.take(otherCalls, subject) {
+			t.Errorf("a subject of %d bytes shares another's allowance", len(subject))
+		}
 	}
 }
 

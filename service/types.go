@@ -116,5 +116,5 @@ type Transition struct {
 type Caller struct {
 	Subject     string
 	Scopes      []string
-	ServiceType string // empty when the token has none
+	ServiceType *string // nil when the token has none; an empty one is one
 }

@@ -97,24 +97,27 @@ func (k *KeySet) Refresh(ctx context.Context) error { return k.join(ctx, func() 
 
 // join waits for the fetch that is under way; when there is none and allowed says so, it begins one.
 func (k *KeySet) join(ctx context.Context, allowed func() bool) error {
-	k.mu.Lock()
-	f := k.current
+	f := k.begin(allowed)
 	if f == nil {
-		if !allowed() {
-			k.mu.Unlock()
-			return nil
-		}
-		f = &fetch{done: make(chan struct{})}
-		k.current = f
-		go k.carryOut(f) //nolint:gosec // It fetches for everybody who waits, whoever of them leaves.
+		return nil
 	}
-	k.mu.Unlock()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-f.done:
 		return f.err
 	}
+}
+
+// begin returns the fetch that is under way, or begins one when allowed says so; nil when not.
+func (k *KeySet) begin(allowed func() bool) *fetch {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.current == nil && allowed() {
+		k.current = &fetch{done: make(chan struct{})}
+		go k.carryOut(k.current)
+	}
+	return k.current
 }
 
 // carryOut fetches for everybody who waits, so it has a time limit of its own and nobody's context.
@@ -152,6 +155,17 @@ func (k *KeySet) Key(ctx context.Context, kid string) (ed25519.PublicKey, error)
 		return nil, fmt.Errorf("no usable key: %w", service.ErrUnavailable)
 	}
 	return nil, fmt.Errorf("unknown key id: %w", service.ErrUnauthenticated)
+}
+
+// Expects tells, without waiting, whether a token with that key id could be verified. An unknown id has the keys fetched
+// all the same, at most once a second, so that a rotation takes effect soon. Without any key nothing can be said.
+func (k *KeySet) Expects(kid string) bool {
+	keys := *k.keys.Load()
+	if _, ok := keys[kid]; ok || len(keys) == 0 {
+		return true
+	}
+	k.begin(k.refetch.Allow)
+	return false
 }
 
 func (k *KeySet) fetch(ctx context.Context) (map[string]ed25519.PublicKey, error) {
@@ -193,7 +207,8 @@ func parseKeys(document []byte) (map[string]ed25519.PublicKey, error) {
 			continue
 		}
 		x, err := base64.RawURLEncoding.Strict().DecodeString(jwk.X)
-		if err != nil || len(x) != ed25519.PublicKeySize {
+		// The decoder passes over line breaks, which the text's own length gives away.
+		if err != nil || len(x) != ed25519.PublicKeySize || len(jwk.X) != base64.RawURLEncoding.EncodedLen(len(x)) {
 			continue
 		}
 		if held, ok := keys[jwk.Kid]; ok && !held.Equal(ed25519.PublicKey(x)) {

@@ -63,6 +63,7 @@ func TestOneBadKeyDoesNotSpoilTheOthers(t *testing.T) {
 	for _, bad := range []string{
 		`7`, `null`, `{"kid":7}`, jwk("", 'b'), strings.Replace(jwk("bad", 'b'), `"sig"`, `"enc"`, 1), strings.Replace(jwk("bad", 'b'), "EdDSA", "ES256", 1),
 		strings.Replace(jwk("bad", 'b'), `"x":"`, `"x":"A`, 1), strings.Replace(jwk("bad", 'b'), "Ed25519", "X25519", 1), `{"kid":"bad","kty":"RSA"}`,
+		strings.Replace(jwk("bad", 'b'), `"x":"`, `"x":"\n`, 1),
 	} {
 		keys, err := parseKeys([]byte(document(bad, good)))
 		if err != nil || len(keys) != 1 || keys["good"] == nil {

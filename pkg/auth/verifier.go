@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"encoding/base64"
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
@@ -79,15 +80,9 @@ func (v *Verifier) Authenticate(ctx context.Context, authorization []string) (se
 }
 
 func (v *Verifier) authenticate(ctx context.Context, authorization []string) (caller service.Caller, cached bool, _ error) {
-	if len(authorization) != 1 {
-		return service.Caller{}, false, refuse("not one authorization header")
-	}
-	token, ok := strings.CutPrefix(authorization[0], "Bearer ")
-	if !ok || token == "" {
-		return service.Caller{}, false, refuse("no bearer token")
-	}
-	if len(token) > maxTokenBytes {
-		return service.Caller{}, false, refuse("token too long")
+	token, err := bearer(authorization)
+	if err != nil {
+		return service.Caller{}, false, err
 	}
 	digest := sha256.Sum256([]byte(token))
 	if hit, ok := v.cache.Get(digest); ok && v.counts(hit) {
@@ -101,17 +96,39 @@ func (v *Verifier) authenticate(ctx context.Context, authorization []string) (ca
 	return fresh.caller, false, nil
 }
 
-// Recognized tells whether the token was verified before and still counts, without verifying anything.
-func (v *Verifier) Recognized(authorization []string) bool {
+// bearer takes the token out of the values of an authorization header.
+func bearer(authorization []string) (string, error) {
 	if len(authorization) != 1 {
-		return false
+		return "", refuse("not one authorization header")
 	}
 	token, ok := strings.CutPrefix(authorization[0], "Bearer ")
-	if !ok || len(token) > maxTokenBytes {
+	switch {
+	case !ok || token == "":
+		return "", refuse("no bearer token")
+	case len(token) > maxTokenBytes:
+		return "", refuse("token too long")
+	}
+	return token, nil
+}
+
+// Recognized tells whether the token was verified before and still counts, without verifying anything.
+func (v *Verifier) Recognized(authorization []string) bool {
+	token, err := bearer(authorization)
+	if err != nil {
 		return false
 	}
 	hit, ok := v.cache.Get(sha256.Sum256([]byte(token)))
 	return ok && v.counts(hit)
+}
+
+// Plausible tells whether the token is worth a signature, from its form and its key's id. It waits for nothing.
+func (v *Verifier) Plausible(authorization []string) bool {
+	token, err := bearer(authorization)
+	if err != nil {
+		return false
+	}
+	kid, err := checkForm(token)
+	return err == nil && v.keys.Expects(kid)
 }
 
 func (v *Verifier) counts(hit verified) bool {
@@ -119,18 +136,17 @@ func (v *Verifier) counts(hit verified) bool {
 }
 
 func (v *Verifier) verify(ctx context.Context, token string) (verified, error) {
+	kid, err := checkForm(token)
+	if err != nil {
+		return verified{}, err
+	}
 	var (
-		kid    string
 		key    ed25519.PublicKey
 		keyErr error
 	)
-	if err := checkHeader(token); err != nil {
-		return verified{}, err
-	}
 	parsed := &claims{}
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{"EdDSA"}), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation())
-	_, err := parser.ParseWithClaims(token, parsed, func(t *jwt.Token) (any, error) {
-		kid, _ = t.Header["kid"].(string)
+	_, err = parser.ParseWithClaims(token, parsed, func(*jwt.Token) (any, error) {
 		key, keyErr = v.keys.Key(ctx, kid)
 		return key, keyErr
 	})
@@ -147,15 +163,22 @@ func (v *Verifier) verify(ctx context.Context, token string) (verified, error) {
 	return verified{caller: parsed.caller(), kid: kid, key: key, expires: time.Unix(*parsed.Expires, 0).Add(expiryLeeway)}, nil
 }
 
-// checkHeader refuses a header that two readers could read differently, before any key is looked for.
-func checkHeader(token string) error {
+// checkForm refuses a token that two readers could read differently, before any key is looked for, and returns its
+// key's id.
+func checkForm(token string) (kid string, _ error) {
 	encoded, rest, _ := strings.Cut(token, ".")
-	if strings.Count(rest, ".") != 1 {
-		return refuse("not three parts")
+	_, signature, _ := strings.Cut(rest, ".")
+	switch {
+	case strings.Count(token, ".") != 2:
+		return "", refuse("not three parts")
+	case !isBase64URL(token):
+		return "", refuse("not base64url")
+	case len(signature) != base64.RawURLEncoding.EncodedLen(ed25519.SignatureSize):
+		return "", refuse("not a signature")
 	}
 	raw, err := strictBase64(encoded)
 	if err != nil {
-		return refuse("malformed header")
+		return "", refuse("malformed header")
 	}
 	var header struct {
 		Alg  string `json:"alg"`
@@ -164,9 +187,21 @@ func checkHeader(token string) error {
 	}
 	// This decoder refuses duplicate names and is exact about case.
 	if err := json.Unmarshal(raw, &header); err != nil || header.Alg != "EdDSA" || header.Kid == "" || header.Crit != nil {
-		return refuse("unfit header")
+		return "", refuse("unfit header")
 	}
-	return nil
+	return header.Kid, nil
+}
+
+// isBase64URL tells whether the parts of a token hold nothing but their alphabet. Go's decoders, strict ones too, pass
+// over line breaks, so that one signature would have many texts.
+func isBase64URL(token string) bool {
+	for i := range len(token) {
+		c := token[i]
+		if (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return true
 }
 
 func strictBase64(s string) ([]byte, error) {
@@ -183,7 +218,7 @@ type claims struct {
 	Audience      audience `json:"aud"`
 	Scope         string   `json:"scope"`
 	Scopes        []string `json:"scopes"`
-	ServiceType   string   `json:"service_type"`
+	ServiceType   *string  `json:"service_type"` // null is none, as some libraries write it
 }
 
 // UnmarshalJSON is what the token library calls; the strict decoder does the work.

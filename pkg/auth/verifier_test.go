@@ -19,6 +19,7 @@ import (
 	"github.com/go-kit/log"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/time/rate"
 
 	"darktower.example/global-controller/service"
 )
@@ -79,6 +80,10 @@ func TestHostileTokens(t *testing.T) {
 	}
 	good := sign(key, goodHeader, goodPayload)
 	part := strings.Split(good, ".")
+	// signText signs what is not the base64url of anything: the signature holds, the form does not.
+	signText := func(text string) string {
+		return text + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(key, []byte(text)))
+	}
 	// Padding inside a claim, and a space in the header, bring a token to an exact length.
 	sized := func(n int) string {
 		for pad := n/4*3 - 400; pad < n; pad++ {
@@ -115,6 +120,13 @@ func TestHostileTokens(t *testing.T) {
 		{"two parts", part[0] + "." + part[1], false},
 		{"four parts", good + ".x", false},
 		{"padded base64", part[0] + "=." + part[1] + "." + part[2], false},
+		{"padded payload", signText(part[0] + "." + base64.URLEncoding.EncodeToString([]byte(goodPayload))), false},
+		{"padded signature", good + "==", false},
+		{"line break in the header", signText(part[0][:4] + "\n" + part[0][4:] + "." + part[1]), false},
+		{"line break in the payload", signText(part[0] + "." + part[1][:4] + "\r\n" + part[1][4:]), false},
+		{"line feed in the signature", part[0] + "." + part[1] + "." + part[2][:10] + "\n" + part[2][10:], false},
+		{"carriage return in the signature", part[0] + "." + part[1] + "." + part[2][:10] + "\r" + part[2][10:], false},
+		{"line feed after the signature", good + "\n", false},
 		{"changed signature", part[0] + "." + part[1] + "." + strings.Repeat("A", 86), false},
 		{"wrong key with the right kid", sign(seeded('b'), goodHeader, goodPayload), false},
 		{"expired within the leeway", sign(key, goodHeader, claimsWith("1800003600", "1799999941")), true},
@@ -127,6 +139,14 @@ func TestHostileTokens(t *testing.T) {
 		{"no sub", sign(key, goodHeader, claimsWith(`"sub"`, `"x"`)), false},
 		{"float time", sign(key, goodHeader, claimsWith("1800003600", "1800003600.5")), false},
 		{"string time", sign(key, goodHeader, claimsWith("1800003600", `"1800003600"`)), false},
+		{"float iat", sign(key, goodHeader, claimsWith("1800000000", "1800000000.5")), false},
+		{"string iat", sign(key, goodHeader, claimsWith("1800000000", `"1800000000"`)), false},
+		{"float nbf", sign(key, goodHeader, claimsWith(`"sub"`, `"nbf":1799999999.5,"sub"`)), false},
+		{"string nbf", sign(key, goodHeader, claimsWith(`"sub"`, `"nbf":"1799999999","sub"`)), false},
+		{"nbf at the skew", sign(key, goodHeader, claimsWith(`"sub"`, `"nbf":1800000300,"sub"`)), true},
+		// What it may do is decided elsewhere.
+		{"empty service_type", sign(key, goodHeader, claimsWith(`"meeting-controller"`, `""`)), true},
+		{"service_type of the wrong type", sign(key, goodHeader, claimsWith(`"meeting-controller"`, "7")), false},
 		{"time out of range", sign(key, goodHeader, claimsWith("1800003600", "99999999999999999999")), false},
 		{"scope of the wrong type", sign(key, goodHeader, claimsWith(`"mc:register x"`, "7")), false},
 		{"time with an exponent", sign(key, goodHeader, claimsWith("1800003600", "18000036e2")), false},
@@ -154,9 +174,16 @@ func TestHeaderForms(t *testing.T) {
 	v, _ := newTestVerifier(t, "gc", &now)
 	withAudience := sign(seeded('a'), goodHeader, claimsWith(`"sub"`, `"aud":["x","gc"],"sub"`))
 	got, err := v.Authenticate(t.Context(), []string{"Bearer " + withAudience})
-	want := service.Caller{Subject: "client", Scopes: []string{"mc:register", "x", "y"}, ServiceType: "meeting-controller"}
+	want := service.Caller{Subject: "client", Scopes: []string{"mc:register", "x", "y"}, ServiceType: new("meeting-controller")}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("Authenticate() = %v, (-want +got):\n%s", err, diff)
+	}
+	for claim, want := range map[string]*string{`,"service_type":""`: new(""), `,"service_type":null`: nil, "": nil} {
+		token := sign(seeded('a'), goodHeader, strings.Replace(claimsWith(`"sub"`, `"aud":"gc","sub"`), `,"service_type":"meeting-controller"`, claim, 1))
+		got, err := v.Authenticate(t.Context(), []string{"Bearer " + token})
+		if diff := cmp.Diff(want, got.ServiceType); err != nil || diff != "" {
+			t.Errorf("Authenticate(%s) = %v, (-want +got):\n%s", claim, err, diff)
+		}
 	}
 	for _, unfit := range [][]string{
 		nil,
@@ -173,6 +200,60 @@ func TestHeaderForms(t *testing.T) {
 		if _, err := v.Authenticate(t.Context(), unfit); !errors.Is(err, service.ErrUnauthenticated) {
 			t.Errorf("Authenticate(%d values) = %v, want ErrUnauthenticated", len(unfit), err)
 		}
+	}
+}
+
+// TestPlausibility: what is told from a token's form and its key's id, at the cost of no signature.
+func TestPlausibility(t *testing.T) {
+	now := testNow
+	v, ac := newTestVerifier(t, "", &now)
+	good := sign(seeded('a'), goodHeader, goodPayload)
+	part := strings.Split(good, ".")
+	for name, tc := range map[string]struct {
+		authorization []string
+		want          bool
+	}{
+		"good":                  {[]string{"Bearer " + good}, true},
+		"bad signature":         {[]string{"Bearer " + part[0] + "." + part[1] + "." + strings.Repeat("A", 86)}, true},
+		"nothing":               {nil, false},
+		"two":                   {[]string{"Bearer " + good, "Bearer " + good}, false},
+		"another scheme":        {[]string{"Basic " + good}, false},
+		"garbage":               {[]string{"Bearer x"}, false},
+		"too long":              {[]string{"Bearer " + good + strings.Repeat("A", maxTokenBytes)}, false},
+		"two parts":             {[]string{"Bearer " + part[0] + "." + part[1]}, false},
+		"a line break":          {[]string{"Bearer " + good + "\n"}, false},
+		"no signature":          {[]string{"Bearer " + part[0] + "." + part[1] + "."}, false},
+		"a signature's part":    {[]string{"Bearer " + part[0] + "." + part[1] + ".AAAA"}, false},
+		"another algorithm":     {[]string{"Bearer " + sign(seeded('a'), `{"alg":"none","kid":"k1"}`, goodPayload)}, false},
+		"an unknown key":        {[]string{"Bearer " + sign(seeded('b'), `{"alg":"EdDSA","kid":"k2"}`, goodPayload)}, false},
+		"a header of no object": {[]string{"Bearer " + sign(seeded('a'), `7`, goodPayload)}, false},
+	} {
+		if got := v.Plausible(tc.authorization); got != tc.want {
+			t.Errorf("Plausible(%s) = %v, want %v", name, got, tc.want)
+		}
+	}
+	if v.Recognized([]string{"Bearer " + good}) {
+		t.Error("Plausible() remembers a token that nobody verified")
+	}
+	v.keys.refetch.SetLimit(rate.Inf)
+	ac.answer(http.StatusOK, document(jwk("k1", 'a'), jwk("k2", 'b')))
+	rotated := []string{"Bearer " + sign(seeded('b'), `{"alg":"EdDSA","kid":"k2"}`, goodPayload)}
+	for deadline := time.Now().Add(30 * time.Second); !v.Plausible(rotated); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a key that is published now is still not known")
+		}
+	}
+}
+
+func TestWithoutAnyKeyEveryFormIsPlausible(t *testing.T) {
+	now := testNow
+	v, ac := newTestVerifier(t, "", &now)
+	ac.answer(http.StatusOK, document())
+	if err := v.keys.Refresh(t.Context()); err != nil {
+		t.Fatalf("Refresh() = %v", err)
+	}
+	if !v.Plausible([]string{"Bearer " + sign(seeded('a'), goodHeader, goodPayload)}) {
+		t.Error("Plausible() = false, want true: that there is no key is no fault of the token")
 	}
 }
 

@@ -1,7 +1,9 @@
 package httptransport
 
 import (
+	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -39,19 +41,41 @@ func (h *health) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
 	}
 }
 
+// count is a whole number. One beyond 64 bits is read as the nearest that there is, so that it is refused as any other
+// that is too large: in the order of the fields, and where it matters.
+type count int64
+
+// UnmarshalJSONFrom implements the decoder's interface. null is 0, as it is for every other number.
+func (c *count) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
+	value, err := decoder.ReadValue()
+	if err != nil {
+		return err
+	}
+	if value.Kind() == 'n' {
+		*c = 0
+		return nil
+	}
+	n, err := strconv.ParseInt(string(value), 10, 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return errors.New("not a whole number")
+	}
+	*c = count(n)
+	return nil
+}
+
 type registerBody struct {
 	Region               string `json:"region"`
 	GRPCEndpoint         string `json:"grpc_endpoint"`
 	WebTransportEndpoint string `json:"webtransport_endpoint"`
-	MaxMeetings          int64  `json:"max_meetings"`
-	MaxParticipants      int64  `json:"max_participants"`
+	MaxMeetings          count  `json:"max_meetings"`
+	MaxParticipants      count  `json:"max_participants"`
 }
 
 type capacityBody struct {
-	MaxMeetings         int64 `json:"max_meetings"`
-	CurrentMeetings     int64 `json:"current_meetings"`
-	MaxParticipants     int64 `json:"max_participants"`
-	CurrentParticipants int64 `json:"current_participants"`
+	MaxMeetings         count `json:"max_meetings"`
+	CurrentMeetings     count `json:"current_meetings"`
+	MaxParticipants     count `json:"max_participants"`
+	CurrentParticipants count `json:"current_participants"`
 }
 
 type fastBody struct {
@@ -114,7 +138,7 @@ func decodeRegistration(r *http.Request) (service.Registration, error) {
 	err := fromBody(r, &b)
 	return service.Registration{
 		ControllerID: r.PathValue("id"), Region: b.Region, GRPCEndpoint: b.GRPCEndpoint, WebTransportEndpoint: b.WebTransportEndpoint,
-		MaxMeetings: b.MaxMeetings, MaxParticipants: b.MaxParticipants,
+		MaxMeetings: int64(b.MaxMeetings), MaxParticipants: int64(b.MaxParticipants),
 	}, err
 }
 
@@ -136,8 +160,10 @@ func decodeComprehensive(r *http.Request) (service.ComprehensiveHeartbeat, error
 func fast(r *http.Request, b fastBody) service.FastHeartbeat {
 	h := service.FastHeartbeat{ControllerID: r.PathValue("id"), Health: service.HealthStatus(b.Health)}
 	if b.Capacity != nil {
-		capacity := service.Capacity(*b.Capacity)
-		h.Capacity = &capacity
+		h.Capacity = &service.Capacity{
+			MaxMeetings: int64(b.Capacity.MaxMeetings), CurrentMeetings: int64(b.Capacity.CurrentMeetings),
+			MaxParticipants: int64(b.Capacity.MaxParticipants), CurrentParticipants: int64(b.Capacity.CurrentParticipants),
+		}
 	}
 	return h
 }
@@ -147,7 +173,11 @@ func decodeControllerQuery(r *http.Request) (service.ControllerQuery, error) {
 }
 
 func decodeListQuery(r *http.Request) (service.ListQuery, error) {
-	values := r.URL.Query()
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		// What cannot be read would be passed over, and the whole fleet listed instead of a part.
+		return service.ListQuery{}, unreadable("the query cannot be read")
+	}
 	for name, given := range values {
 		switch name {
 		case "region", "health", "page_size", "page_token":
@@ -155,7 +185,7 @@ func decodeListQuery(r *http.Request) (service.ListQuery, error) {
 				return service.ListQuery{}, unreadable("repeated parameter " + name)
 			}
 		default:
-			return service.ListQuery{}, unreadable("unknown parameter " + name[:min(len(name), shownNameBytes)])
+			return service.ListQuery{}, unreadable("unknown parameter " + shownName(name))
 		}
 	}
 	q := service.ListQuery{Region: values.Get("region"), Health: service.HealthStatus(values.Get("health")), PageToken: values.Get("page_token")}

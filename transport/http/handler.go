@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -27,6 +28,8 @@ const (
 	requestIDBytes = 128
 	// shownNameBytes bounds how much of a caller's own text an error repeats.
 	shownNameBytes = 64
+	// callBound bounds a call from its start, in time before controllers in the field give up, after 10 s.
+	callBound = 9 * time.Second
 )
 
 // handle serves an endpoint. What decode cannot read is given to the endpoint, after the middleware.
@@ -98,10 +101,15 @@ func fieldName(pointer jsontext.Pointer) string {
 	if name == "" {
 		return "the body"
 	}
+	return shownName(name)
+}
+
+// shownName is what an error repeats of a caller's own text: not too much, and only what JSON can carry.
+func shownName(name string) string {
 	if len(name) > shownNameBytes {
 		name = strings.ToValidUTF8(name[:shownNameBytes], "") + "…"
 	}
-	return name
+	return strings.ToValidUTF8(name, "\uFFFD")
 }
 
 type errorBody struct {
@@ -144,7 +152,7 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	_, _ = w.Write(append(data, '\n'))
 }
 
-// withCall tells the middleware about the call, the caller its request id, and catches panics.
+// withCall tells the middleware about the call, the caller its request id, bounds the call, and catches panics.
 func withCall(next http.Handler, logger log.Logger, onPanic func()) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get("X-Request-Id")
@@ -166,6 +174,8 @@ func withCall(next http.Handler, logger log.Logger, onPanic func()) http.Handler
 				writeFailure(w, http.StatusInternalServerError, "INTERNAL_ERROR", "Internal error")
 			}
 		}()
-		next.ServeHTTP(w, r.WithContext(endpoints.WithCall(r.Context(), call)))
+		ctx, cancel := context.WithTimeout(endpoints.WithCall(r.Context(), call), callBound)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }

@@ -25,6 +25,7 @@ type fakeService struct {
 	service.Service
 	err  error
 	last any
+	left time.Duration // until the call's deadline
 }
 
 func (f *fakeService) RegisterMC(_ context.Context, r service.Registration) (service.Registered, error) {
@@ -45,8 +46,11 @@ func (f *fakeService) ComprehensiveHeartbeat(_ context.Context, h service.Compre
 	return service.Acknowledged{At: time.Unix(1700000000, 5)}, h.Validate()
 }
 
-func (f *fakeService) GetController(_ context.Context, q service.ControllerQuery) (service.Controller, error) {
+func (f *fakeService) GetController(ctx context.Context, q service.ControllerQuery) (service.Controller, error) {
 	f.last = q
+	if at, ok := ctx.Deadline(); ok {
+		f.left = time.Until(at)
+	}
 	return service.Controller{ControllerID: q.ControllerID, Health: service.HealthDegraded, WebTransportEndpoint: "https://wt", MaxMeetings: 1, MaxParticipants: 1}, f.err
 }
 
@@ -102,12 +106,29 @@ func TestErrorsHaveOneForm(t *testing.T) {
 		{"fraction", "PUT", one, `{"max_meetings":1.5}`, 400, "BAD_REQUEST", "max_meetings has a value of the wrong type or out of range"},
 		{"negative", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":-1`, 1), 400, "BAD_REQUEST", "max_meetings must be greater than 0"},
 		{"over 32 bits", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":4294967296`, 1), 400, "BAD_REQUEST", "max_meetings value too large"},
+		{"beyond 64 bits", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":9223372036854775808`, 1), 400, "BAD_REQUEST", "max_meetings value too large"},
+		{"far beyond 64 bits", "PUT", one, strings.Replace(registerOK, `"max_participants":2`, `"max_participants":1`+strings.Repeat("0", 400), 1), 400, "BAD_REQUEST", "max_participants value too large"},
+		{"beyond 64 bits and another field before", "PUT", one, `{"grpc_endpoint":"http://mc","max_meetings":9223372036854775808,"max_participants":2}`, 400, "BAD_REQUEST", "region is required"},
+		{"below 64 bits", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":-9223372036854775809`, 1), 400, "BAD_REQUEST", "max_meetings must be greater than 0"},
+		{"load beyond 64 bits", "POST", one + "/heartbeats/fast", `{"capacity":{"current_meetings":99999999999999999999}}`, 400, "BAD_REQUEST", "current_meetings value too large"},
+		{"other load beyond 64 bits", "POST", one + "/heartbeats/comprehensive", `{"capacity":{"current_participants":99999999999999999999}}`, 400, "BAD_REQUEST", "current_participants value too large"},
+		{"limits of a heartbeat are ignored", "POST", one + "/heartbeats/fast", `{"capacity":{"max_meetings":99999999999999999999}}`, 200, "", ""},
+		{"exponent", "PUT", one, `{"max_meetings":1e3}`, 400, "BAD_REQUEST", "max_meetings has a value of the wrong type or out of range"},
+		{"number as text", "PUT", one, `{"max_meetings":"1"}`, 400, "BAD_REQUEST", "max_meetings has a value of the wrong type or out of range"},
+		{"load of the wrong type", "POST", one + "/heartbeats/fast", `{"capacity":{"current_meetings":[1]}}`, 400, "BAD_REQUEST", "capacity.current_meetings has a value of the wrong type or out of range"},
+		{"null is nothing", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":null`, 1), 400, "BAD_REQUEST", "max_meetings must be greater than 0"},
 		{"unknown state", "POST", one + "/heartbeats/fast", `{"capacity":{},"health":"well"}`, 400, "BAD_REQUEST", "health must be one of pending, healthy, degraded, unhealthy, draining"},
 		{"state of the wrong type", "POST", one + "/heartbeats/fast", `{"health":true}`, 400, "BAD_REQUEST", "health must be one of pending, healthy, degraded, unhealthy, draining"},
 		{"no capacity", "POST", one + "/heartbeats/comprehensive", `{}`, 400, "BAD_REQUEST", "capacity is required"},
 		{"too large", "PUT", one, `{"region":"` + strings.Repeat("x", maxBodyBytes) + `"}`, 413, "BAD_REQUEST", "the body is larger than 65536 bytes"},
 		{"bad id", "GET", "/api/v1/controllers/a.b", "", 200, "", ""},
 		{"unknown parameter", "GET", "/api/v1/controllers?size=1", "", 400, "BAD_REQUEST", "unknown parameter size"},
+		{"parameter that is no text", "GET", "/api/v1/controllers?%ff=1", "", 400, "BAD_REQUEST", "unknown parameter \uFFFD"},
+		{"long parameter cut inside a rune", "GET", "/api/v1/controllers?x" + strings.Repeat("%C3%BC", 40) + "=1", "", 400, "BAD_REQUEST", "unknown parameter x" + strings.Repeat("ü", 31) + "…"},
+		{"value that is no text", "GET", "/api/v1/controllers?region=%ff", "", 400, "BAD_REQUEST", "region contains invalid characters"},
+		{"unreadable query", "GET", "/api/v1/controllers?region=%zz", "", 400, "BAD_REQUEST", "the query cannot be read"},
+		{"long field cut inside a rune", "PUT", one, `{"x` + strings.Repeat("ü", 40) + `":1}`, 400, "BAD_REQUEST", "unknown field x" + strings.Repeat("ü", 31) + "…"},
+		{"field that is no text", "PUT", one, "{\"\xff\":1}", 400, "BAD_REQUEST", "the body is not a JSON object"},
 		{"repeated parameter", "GET", "/api/v1/controllers?region=a&region=b", "", 400, "BAD_REQUEST", "repeated parameter region"},
 		{"bad page size", "GET", "/api/v1/controllers?page_size=0", "", 400, "BAD_REQUEST", "page_size must be between 1 and 1000"},
 		{"panic", "PUT", "/api/v1/controllers/panic", registerOK, 500, "INTERNAL_ERROR", "Internal error"},
@@ -178,6 +199,15 @@ func TestSuccess(t *testing.T) {
 	}
 	if w := call(newTestHandler(svc, map[string]string{"store": "down"}), "GET", "/ready", ""); w.Code != 503 {
 		t.Errorf("/ready with the store down = %d, want 503", w.Code)
+	}
+}
+
+// TestACallIsBoundedFromItsStart: what comes before the endpoint's own deadline takes its time as well.
+func TestACallIsBoundedFromItsStart(t *testing.T) {
+	svc := &fakeService{}
+	call(newTestHandler(svc, nil), "GET", one, "")
+	if svc.left <= 0 || svc.left > callBound {
+		t.Errorf("a call has %v left, want at most %v", svc.left, callBound)
 	}
 }
 

@@ -81,7 +81,7 @@ func settings() []setting {
 		{name: "GC_FORCE_STALENESS_THRESHOLD", value: "false", allowed: "true or false", help: "accept a threshold that two lost heartbeats exceed", boolean: true, read: truth(func(c *Config) *bool { return &c.ForceThreshold })},
 		{name: "FAST_HEARTBEAT_INTERVAL_MS", value: "10000", allowed: "a whole number from 1 to 3600000", help: "how often controllers are told to report their load", read: milliseconds(func(c *Config) *time.Duration { return &c.FastInterval })},
 		{name: "COMPREHENSIVE_HEARTBEAT_INTERVAL_MS", value: "30000", allowed: "a whole number from 1 to 3600000", help: "how often controllers are told to report CPU and memory as well", read: milliseconds(func(c *Config) *time.Duration { return &c.ComprehensiveInterval })},
-		{name: "RATE_LIMIT_RPM", value: "600", allowed: "a whole number from 1 to 1000000000", help: "calls a minute for each caller; heartbeats of registered controllers are not counted", read: readRateLimit},
+		{name: "RATE_LIMIT_RPM", value: "600", allowed: "a whole number from 1 to 1000000000", help: "calls a minute for each caller, and as many registrations; heartbeats of registered controllers are not counted", read: readRateLimit},
 		{name: "GC_DRAIN_SECONDS", value: "30", allowed: "a whole number from 0 to 3600", help: "how long a stopping server finishes its calls", read: seconds(func(c *Config) *time.Duration { return &c.Drain }, 0, 3600)},
 		{name: "GC_GRPC_REFLECTION", value: "false", allowed: "true or false", help: "let gRPC tools ask which services there are", boolean: true, read: truth(func(c *Config) *bool { return &c.GRPCReflection })},
 		{name: "GC_TLS_CERT_FILE", allowed: "a PEM file", help: "certificate for both listeners; unless set, they are plaintext", read: text(func(c *Config) *string { return &c.TLSCertFile }, nil)},
@@ -95,32 +95,6 @@ func settings() []setting {
 }
 
 func (s setting) flag() string { return strings.ReplaceAll(strings.ToLower(s.name), "_", "-") }
-
-// shown is a value as it may be printed.
-func (s setting) shown(value string) string {
-	if s.secret {
-		return redact(value)
-	}
-	return value
-}
-
-// redact hides what a URL may hold of passwords.
-func redact(value string) string {
-	u, err := url.Parse(value)
-	if err != nil {
-		return "REDACTED"
-	}
-	if u.User == nil && u.RawQuery == "" {
-		return value
-	}
-	if u.User != nil {
-		u.User = url.UserPassword(u.User.Username(), "REDACTED")
-	}
-	if u.RawQuery != "" {
-		u.RawQuery = "REDACTED"
-	}
-	return u.String()
-}
 
 func text(field func(*Config) *string, allowed func(string) bool) func(*Config, string) error {
 	return func(c *Config, value string) error {
@@ -159,6 +133,11 @@ func isLoopbackOrNone(s string) bool {
 func isHTTP(s string) bool {
 	u, err := url.Parse(s)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+}
+
+func isPostgres(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") && (u.Host != "" || u.Query().Get("host") != "")
 }
 
 func whole(value string, least, most int64) (int64, error) {
@@ -210,12 +189,9 @@ func readScopes(c *Config, value string) error {
 }
 
 func readDatabase(c *Config, value string) error {
-	_, path, isSQLite := strings.Cut(value, "sqlite:")
-	u, err := url.Parse(value)
-	switch {
-	case value == "", strings.HasPrefix(value, "sqlite:") && isSQLite && path != "":
-	case err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") && (u.Host != "" || u.Query().Get("host") != ""):
-	default:
+	path, isSQLite := strings.CutPrefix(value, "sqlite:")
+	allowed := value == "" || isSQLite && path != "" || isPostgres(value)
+	if !allowed {
 		return errNotAllowed
 	}
 	c.DatabaseURL = value
@@ -309,6 +285,9 @@ func ParseConfig(args []string, out io.Writer) (Config, error) {
 		return Config{}, flag.ErrHelp
 	case err != nil:
 		return Config{}, fmt.Errorf("read settings: %w (see --help)", err)
+	case flags.NArg() > 0 && !service.ValidName(flags.Arg(0), maxShownWord):
+		// A database's address, for one, when the name of its flag was left out.
+		return Config{}, errors.New("unknown command (see --help)")
 	case flags.NArg() > 0:
 		return Config{}, fmt.Errorf("unknown command %q (see --help)", flags.Arg(0))
 	}
@@ -335,7 +314,11 @@ func parseFile(r io.Reader, set func(name, value string) error) error {
 		if !ok {
 			return fmt.Errorf("line %d is not NAME=value", n)
 		}
-		name = setting{name: strings.TrimSpace(name)}.flag()
+		name = strings.TrimSpace(name)
+		if !service.ValidName(name, maxShownWord) {
+			return fmt.Errorf("line %d is not NAME=value", n)
+		}
+		name = setting{name: name}.flag()
 		if !slices.ContainsFunc(settings(), func(s setting) bool { return s.flag() == name }) {
 			return fmt.Errorf("line %d: %q is not a setting", n, name)
 		}

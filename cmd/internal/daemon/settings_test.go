@@ -124,21 +124,50 @@ func TestDatabaseAddressesThatAreTaken(t *testing.T) {
 }
 
 func TestNoSecretIsPrinted(t *testing.T) {
-	for _, address := range []string{"postgres://gc:hunter2@db/gc", "postgres://db/gc?password=hunter2", "mysql://gc:hunter2@db/gc", "postgres://gc:hunter2@db:%zz/gc"} {
+	for _, address := range []string{
+		"postgres://gc:hunter2@db/gc", "postgres://db/gc?password=hunter2", "mysql://gc:hunter2@db/gc", "postgres://gc:hunter2@db:%zz/gc",
+		"host=db user=gc password=hunter2", "password=hunter2", "gc:hunter2@db/gc", "//gc:hunter2@db/gc", "postgres:gc:hunter2@db/gc",
+		"postgres://db/gc password=hunter2", "postgres:///gc?host=/run&password=hunter2", "postgres://db/gc#hunter2", "postgres://gc:1/hunter2@db/gc",
+		"postgres://gc:1#hunter2@db/gc", "postgres://gc:1?hunter2@db/gc", "postgres://gc:a@hunter2@db/gc", "postgres://hunter2@db:x/gc", " postgres://gc:hunter2@db/gc",
+		"https://hunter2@ac/jwks", "https://ac/jwks?token=hunter2", "sqlite:gc.db?key=hunter2", "file:gc.db?key=hunter2",
+	} {
 		if shown := redact(address); strings.Contains(shown, "hunter2") {
 			t.Errorf("redact(%s) = %s", address, shown)
 		}
-		_, err := parse(t, []string{"--database-url", address, "--log-level", "loud"}, nil)
-		if err == nil || strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("ParseConfig() = %v, want an error without the password", err)
+		for _, name := range []string{"--database-url", "--ac-jwks-url"} {
+			_, err := parse(t, []string{name, address, "--log-level", "loud"}, nil)
+			if err == nil || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("ParseConfig(%s) = %v, want an error without the password", name, err)
+			}
+		}
+		if _, err := parse(t, []string{address}, nil); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("ParseConfig(%s) = %v, want an error without the password", address, err)
 		}
 	}
 	file := filepath.Join(t.TempDir(), "gc.conf")
-	if err := os.WriteFile(file, []byte("DATABASE_URL postgres://gc:hunter2@db/gc\n"), 0o600); err != nil {
-		t.Fatal(err)
+	for _, line := range []string{
+		"DATABASE_URL postgres://gc:hunter2@db/gc", "DATABASE_URL postgres://gc:hunter2@db/gc?sslmode=disable", "DATABASE_URL: host=db password=hunter2",
+		"DATABASE_URL=host=db password=hunter2",
+	} {
+		if err := os.WriteFile(file, []byte(line+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := parse(t, []string{"--gc-config-file", file}, nil)
+		if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "line 1") && !strings.Contains(err.Error(), "REDACTED") {
+			t.Errorf("ParseConfig(file with %s) = %v, want the line's number and not the line", line, err)
+		}
 	}
-	if _, err := parse(t, []string{"--gc-config-file", file}, nil); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "line 1") {
-		t.Errorf("ParseConfig(file) = %v, want the line's number and not the line", err)
+}
+
+func TestWhatIsNoSecretIsShown(t *testing.T) {
+	for address, want := range map[string]string{
+		"": "", "hunter2": "REDACTED", "postgres://gc:pw@db:5432/gc": "postgres://gc:REDACTED@db:5432/gc", "postgresql://db/gc": "postgresql://db/gc", "postgres://gc@db/gc": "postgres://gc@db/gc",
+		"postgres:///gc?host=/run/postgresql": "postgres:///gc?REDACTED", "sqlite:data/gc.db": "sqlite:data/gc.db", "sqlite:/var/lib/gc 1/gc.db": "sqlite:/var/lib/gc 1/gc.db",
+		"http://localhost:8082/.well-known/jwks.json": "http://localhost:8082/.well-known/jwks.json", "https://ac:8443": "https://ac:8443",
+	} {
+		if got := redact(address); got != want {
+			t.Errorf("redact(%s) = %s, want %s", address, got, want)
+		}
 	}
 }
 

@@ -179,6 +179,7 @@ func TestEveryRuleOfAuthentication(t *testing.T) {
 			"a reader":           "Bearer " + claim("scope", "gc:read gc:admin"),
 			"a scope's prefix":   "Bearer " + claim("scope", "mc:registers"),
 			"other service_type": "Bearer " + claim("service_type", "media-handler"),
+			"empty service_type": "Bearer " + claim("service_type", ""),
 		}
 		taken := map[string]string{
 			"8192 bytes":           "Bearer " + paddedTo(t, w.issuer, 8192),
@@ -262,6 +263,48 @@ func TestNobodyIsLetInWithoutAKey(t *testing.T) {
 	if got := w.get("/ready", ""); got.status != http.StatusServiceUnavailable || !strings.Contains(got.body, `"keys":"none"`) {
 		t.Errorf("/ready = %d %s, want 503 and no keys", got.status, got.body)
 	}
+}
+
+// TestAnExhaustedCaller: what a subject has used up costs its known controllers nothing.
+func TestAnExhaustedCaller(t *testing.T) {
+	onBothStores(t, func(t *testing.T, databaseURL string) {
+		w := newWorld(t, databaseURL, func(c *Config) { c.RateLimitPerMinute = 1 }).ready()
+		limited := outcome{codes.ResourceExhausted, "Rate limit exceeded"}
+		for _, by := range ways() {
+			subject := strings.ReplaceAll(by.name, " ", "-")
+			mc, other := "Bearer "+w.issuer.token(nil, map[string]any{"sub": subject}), "Bearer "+w.issuer.token(nil, map[string]any{"sub": subject, "scope": "x"})
+			steps := []struct {
+				name string
+				call call
+				want outcome
+			}{
+				{"not allowed", call{"FastHeartbeat", subject, load(), &other}, outcome{codes.PermissionDenied, "Access denied"}},
+				{"not allowed again", call{"FastHeartbeat", subject, load(), &other}, limited},
+				{"not allowed either", call{"RegisterMC", subject, registration(), &other}, limited},
+				{"new", call{"RegisterMC", subject, registration(), &mc}, outcome{}},
+				{"another new one", call{"RegisterMC", subject + "-2", registration(), &mc}, limited},
+				{"known", call{"RegisterMC", subject, registration(), &mc}, outcome{}},
+				{"heartbeat of a known one", call{"FastHeartbeat", subject, load(), &mc}, outcome{}},
+				{"full heartbeat of a known one", call{"ComprehensiveHeartbeat", subject, fullLoad(), &mc}, outcome{}},
+				{"heartbeat for nobody", call{"FastHeartbeat", subject + "-2", load(), &mc}, limited},
+				{"invalid heartbeat", call{"FastHeartbeat", subject, nil, &mc}, outcome{codes.InvalidArgument, "capacity is required"}},
+				{"invalid id", call{"RegisterMC", "a.b", registration(), &mc}, outcome{codes.InvalidArgument, "controller_id contains invalid characters"}},
+			}
+			for _, s := range steps {
+				if got := w.make(by, s.call); got != s.want {
+					t.Errorf("%s: %s = %v, want %v", by.name, s.name, got, s.want)
+				}
+			}
+			if by.service == "" {
+				continue // A path cannot carry what follows.
+			}
+			for operation, fields := range map[string]map[string]any{"RegisterMC": registration(), "FastHeartbeat": load(), "ComprehensiveHeartbeat": fullLoad()} {
+				if got, want := w.make(by, call{operation, "\x00", fields, &mc}), (outcome{codes.InvalidArgument, "controller_id contains invalid characters"}); got != want {
+					t.Errorf("%s: %s of an id that PostgreSQL cannot hold = %v, want %v", by.name, operation, got, want)
+				}
+			}
+		}
+	})
 }
 
 func TestWhoMayReadTheFleet(t *testing.T) {
