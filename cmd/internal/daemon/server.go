@@ -137,6 +137,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	s.metrics.Pool(s.store.PoolStats)
 	s.grpcServer = grpctransport.NewServer(operation, grpctransport.Config{
 		Logger: logger, OnPanic: func() { s.metrics.Panicked("grpc") }, Health: s.grpcHealth, Reflection: cfg.GRPCReflection, Draining: s.draining,
+		CallBound: callBound, Authenticator: verifier,
 	}, transportOptions...)
 	s.httpServer = &http.Server{
 		Handler: httptransport.NewHandler(operation, httptransport.Config{
