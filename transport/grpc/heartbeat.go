@@ -1,11 +1,11 @@
 package grpctransport
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"hash/maphash"
 	"io"
-	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -15,14 +15,15 @@ import (
 	"darktower.example/global-controller/endpoints"
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 	"darktower.example/global-controller/service"
-	"darktower.example/global-controller/transport"
 )
 
-const (
-	// lanes is how many heartbeats of one stream may be under way: as many as an agent needs to fill a commit.
-	lanes = 256
-	// laneDepth is how many more may wait for a lane before the stream is read no further.
-	laneDepth = 4
+// sendBound is how long a caller may leave its answers unread while more of them wait. Whoever reads nothing for so
+// long has given up on the heartbeat that the answer is for.
+const sendBound = 10 * time.Second
+
+var (
+	errStopping = status.Error(codes.Unavailable, "The server is stopping")
+	errUnread   = status.Error(codes.ResourceExhausted, "The answers are not read")
 )
 
 // heartbeatServer takes heartbeats over streams.
@@ -30,6 +31,7 @@ type heartbeatServer struct {
 	pb.UnimplementedHeartbeatServiceServer
 	endpoints endpoints.Endpoints
 	cfg       Config
+	sendBound time.Duration
 }
 
 // StreamHeartbeats implements [pb.HeartbeatServiceServer].
@@ -47,53 +49,78 @@ func (s *heartbeatServer) StreamHeartbeats(stream grpc.BidiStreamingServer[pb.St
 	if err := stream.SendHeader(nil); err != nil {
 		return err
 	}
-	session := &heartbeatSession{server: s, stream: stream, ended: make(chan error, 2)}
-	go session.receive(ctx)
+	return newHeartbeatSession(s, stream).run(ctx)
+}
+
+// run returns why the stream is over, after what had arrived is answered. It waits for that only so long: its return
+// ends ctx and the stream, and with them whatever its goroutines still do.
+func (s *heartbeatSession) run(ctx context.Context) error {
+	go s.receive(ctx)
 	var draining <-chan struct{}
-	if s.cfg.Draining != nil {
-		draining = s.cfg.Draining.Done()
+	if s.server.cfg.Draining != nil {
+		draining = s.server.cfg.Draining.Done()
 	}
 	var err error
 	select {
-	case err = <-session.ended:
+	case err = <-s.ended:
 	case <-draining:
-		err = status.Error(codes.Unavailable, "The server is stopping")
+		err = errStopping
+	case <-s.unread:
+		return errUnread
 	}
-	session.finish()
-	return err
+	// A heartbeat is answered within its bound, so a second more is enough for the last answer to be sent.
+	late := time.NewTimer(s.server.cfg.CallBound + time.Second)
+	defer late.Stop()
+	select {
+	case <-s.finish():
+		select {
+		case later := <-s.ended: // While the last heartbeats of a caller that has sent everything were answered.
+			return cmp.Or(err, later)
+		default:
+			return err
+		}
+	case <-s.unread:
+		return cmp.Or(err, errUnread)
+	case <-late.C:
+		return cmp.Or(err, statusError(context.DeadlineExceeded))
+	}
 }
 
-// heartbeatSession is one stream. Heartbeats of one controller share a lane, where they keep their order.
-type heartbeatSession struct {
-	server *heartbeatServer
-	stream grpc.BidiStreamingServer[pb.StreamHeartbeatsRequest, pb.StreamHeartbeatsResponse]
-	// ended is told why the stream is over: nil when the caller has sent everything.
-	ended chan error
-
-	dispatch sync.Mutex // Held while a heartbeat is given to a lane.
-	finished bool
-	lanes    [lanes]chan *pb.StreamHeartbeatsRequest
-	working  sync.WaitGroup
-
-	send sync.Mutex
-}
-
-var laneSeed = maphash.MakeSeed()
-
-// receive reads until the stream is over. It ends at the latest when the stream's handler has returned.
+// receive reads until the stream is over, and no further than there are slots: the rest waits with the caller. It
+// ends at the latest when run has returned.
 func (s *heartbeatSession) receive(ctx context.Context) {
+	defer s.endOnPanic()
+	in := new(pb.StreamHeartbeatsRequest) // For every message: what is kept of one is copied.
 	for {
-		in, err := s.stream.Recv()
-		if err != nil {
+		select {
+		case s.slots <- struct{}{}:
+		case <-ctx.Done():
+			s.end(statusError(ctx.Err()))
+			return
+		}
+		if err := s.stream.RecvMsg(in); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = nil
 			}
 			s.end(err)
 			return
 		}
-		if !s.give(ctx, in) {
+		h := newHeartbeat(in)
+		in.Reset() // A caller may be silent for long.
+		if !s.take(ctx, h) {
 			return
 		}
+	}
+}
+
+// send passes an answer on. Only one may be under way, and it waits for a caller that reads slowly.
+func (s *heartbeatSession) send(out *pb.StreamHeartbeatsResponse) {
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	s.watch.Reset(s.server.sendBound)
+	defer s.watch.Stop()
+	if err := s.stream.Send(out); err != nil {
+		s.end(err)
 	}
 }
 
@@ -105,80 +132,9 @@ func (s *heartbeatSession) end(err error) {
 	}
 }
 
-// give hands a heartbeat to its lane, and waits while that is full. It returns false when the stream is over.
-func (s *heartbeatSession) give(ctx context.Context, in *pb.StreamHeartbeatsRequest) bool {
-	id := in.GetFast().GetControllerId()
-	if in.GetComprehensive() != nil {
-		id = in.GetComprehensive().GetControllerId()
+func (s *heartbeatSession) endOnPanic() {
+	if cause := recover(); cause != nil {
+		s.server.cfg.panicked(pb.HeartbeatService_StreamHeartbeats_FullMethodName, cause)
+		s.end(status.Error(codes.Internal, "Internal error"))
 	}
-	s.dispatch.Lock()
-	defer s.dispatch.Unlock()
-	if s.finished {
-		return false
-	}
-	lane := &s.lanes[maphash.String(laneSeed, id)%lanes]
-	if *lane == nil {
-		*lane = make(chan *pb.StreamHeartbeatsRequest, laneDepth)
-		s.working.Add(1)
-		go s.work(ctx, *lane)
-	}
-	*lane <- in
-	return true
-}
-
-// finish waits until what was received is answered.
-func (s *heartbeatSession) finish() {
-	s.dispatch.Lock()
-	s.finished = true
-	for _, lane := range s.lanes {
-		if lane != nil {
-			close(lane)
-		}
-	}
-	s.dispatch.Unlock()
-	s.working.Wait()
-}
-
-func (s *heartbeatSession) work(ctx context.Context, lane <-chan *pb.StreamHeartbeatsRequest) {
-	defer s.working.Done()
-	for in := range lane {
-		out, err := s.heartbeat(ctx, in)
-		s.send.Lock()
-		sendErr := s.stream.Send(out)
-		s.send.Unlock()
-		switch {
-		case sendErr != nil:
-			s.end(sendErr)
-		case errors.Is(err, service.ErrUnauthenticated):
-			// The token has run out: nothing that follows could be let in.
-			s.end(statusError(err))
-		}
-	}
-}
-
-// heartbeat takes one heartbeat as a call of its own would be taken.
-func (s *heartbeatSession) heartbeat(ctx context.Context, in *pb.StreamHeartbeatsRequest) (out *pb.StreamHeartbeatsResponse, err error) {
-	out = &pb.StreamHeartbeatsResponse{Sequence: in.GetSequence()}
-	defer func() {
-		if cause := recover(); cause != nil {
-			s.server.cfg.panicked(pb.HeartbeatService_StreamHeartbeats_FullMethodName, cause)
-			out.Code, out.Message = int32(codes.Internal), "Internal error"
-		}
-	}()
-	var acknowledged service.Acknowledged
-	switch h := in.GetHeartbeat().(type) {
-	case *pb.StreamHeartbeatsRequest_Fast:
-		acknowledged, err = s.server.endpoints.FastHeartbeat.Call(ctx, fastHeartbeatFromProto(h.Fast), nil)
-	case *pb.StreamHeartbeatsRequest_Comprehensive:
-		acknowledged, err = s.server.endpoints.ComprehensiveHeartbeat.Call(ctx, comprehensiveHeartbeatFromProto(h.Comprehensive), nil)
-	default:
-		_, err = s.server.endpoints.FastHeartbeat.Call(ctx, service.FastHeartbeat{}, service.Invalid("heartbeat is required"))
-	}
-	if err != nil {
-		seen := transport.StatusOf(err)
-		out.Code, out.Message = int32(seen.GRPC), seen.Message //nolint:gosec // There are 17 codes.
-		return out, err
-	}
-	out.Acknowledged, out.Timestamp = true, unixSeconds(acknowledged.At)
-	return out, nil
 }

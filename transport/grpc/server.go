@@ -53,6 +53,11 @@ type Config struct {
 	Reflection bool
 	// Draining is done when the server is about to stop, which ends the streams that would never end by themselves.
 	Draining context.Context //nolint:containedctx // It is no call's context but the server's own life.
+	// CallBound is how long after its arrival a heartbeat of a stream is still stored: what a call of its own is bounded
+	// to. 0 for no bound.
+	CallBound time.Duration
+	// Authenticator tells whether the token of a stream has run out when a limit hides that; nil for nobody.
+	Authenticator endpoints.Authenticator
 }
 
 // ServiceNames are the services that the health of this server speaks for.
@@ -82,13 +87,13 @@ func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) 
 		// Controllers in the field keep their idle connections alive; the default would hang up on them.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.UnaryInterceptor(recoverPanics(cfg)),
-		grpc.ChainStreamInterceptor(endWhenDraining(cfg.Draining)),
+		grpc.ChainStreamInterceptor(endWhenDraining(cfg.Draining), recoverStreamPanics(cfg)),
 	}, options...)...)
 	mc := &controllerServer{endpoints: e}
 	server.RegisterService(described(darktowerv1.GlobalControllerService_ServiceDesc), mc)
 	server.RegisterService(described(darktower.GlobalControllerService_ServiceDesc), mc)
 	server.RegisterService(described(globalcontrollerv1.FleetService_ServiceDesc), &fleetServer{endpoints: e})
-	globalcontrollerv1.RegisterHeartbeatServiceServer(server, &heartbeatServer{endpoints: e, cfg: cfg})
+	globalcontrollerv1.RegisterHeartbeatServiceServer(server, &heartbeatServer{endpoints: e, cfg: cfg, sendBound: sendBound})
 	if cfg.Health != nil {
 		healthgrpc.RegisterHealthServer(server, cfg.Health)
 	}
@@ -99,26 +104,24 @@ func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) 
 	return server
 }
 
-// endWhenDraining ends a stream when the server drains.
+// endWhenDraining ends a stream when the server drains, whatever its handler waits for: what it receives and sends, and
+// its context, end with the stream, so the handler is left to find that out by itself.
 func endWhenDraining(draining context.Context) grpc.StreamServerInterceptor {
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		// Heartbeats that have arrived are still answered, so their stream ends by itself.
 		if draining == nil || info.FullMethod == globalcontrollerv1.HeartbeatService_StreamHeartbeats_FullMethodName {
 			return handler(srv, stream)
 		}
-		ctx, cancel := context.WithCancel(stream.Context())
-		defer cancel()
-		defer context.AfterFunc(draining, cancel)()
-		return handler(srv, &endingStream{ServerStream: stream, ctx: ctx})
+		ended := make(chan error, 1)
+		go func() { ended <- handler(srv, stream) }()
+		select {
+		case err := <-ended:
+			return err
+		case <-draining.Done():
+			return errStopping
+		}
 	}
 }
-
-type endingStream struct {
-	grpc.ServerStream
-	ctx context.Context //nolint:containedctx // A stream has its context, and this one has another.
-}
-
-func (s *endingStream) Context() context.Context { return s.ctx }
 
 // unary calls an endpoint with a message of the wire: what Req and Resp are to the domain, In and Out are to protobuf.
 func unary[Req, Resp, In, Out any](ctx context.Context, e endpoints.Endpoint[Req, Resp], in In, decode func(In) Req, encode func(Resp) Out) (Out, error) {
@@ -178,6 +181,19 @@ func recoverPanics(cfg Config) grpc.UnaryServerInterceptor {
 			}
 		}()
 		return handler(ctx, request)
+	}
+}
+
+// recoverStreamPanics comes after [endWhenDraining]: a panic can only be caught where the handler runs.
+func recoverStreamPanics(cfg Config) grpc.StreamServerInterceptor {
+	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
+		defer func() {
+			if cause := recover(); cause != nil {
+				cfg.panicked(info.FullMethod, cause)
+				err = status.Error(codes.Internal, "Internal error")
+			}
+		}()
+		return handler(srv, stream)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 
 	"darktower.example/global-controller/endpoints"
@@ -190,4 +191,24 @@ func TestFleet(t *testing.T) {
 	}
 	_, err = c.ListControllers(t.Context(), &fleetpb.ListControllersRequest{Health: 99})
 	wantStatus(t, err, codes.InvalidArgument, "health must be one of pending, healthy, degraded, unhealthy, draining")
+}
+
+func TestAnIdleReflectionStreamDoesNotHoldUpAStop(t *testing.T) {
+	draining, drain := context.WithCancel(t.Context())
+	w := serve(t, &streamService{}, Config{Reflection: true, Draining: draining}, nil, nil)
+	stream, err := reflectionpb.NewServerReflectionClient(w.conn).ServerReflectionInfo(t.Context())
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	_ = stream.Send(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}})
+	if _, err := stream.Recv(); err != nil {
+		t.Fatalf("list services: %v", err)
+	}
+	drain()
+	w.server.GracefulStop()
+	_, err = stream.Recv()
+	wantStatus(t, err, codes.Unavailable, "The server is stopping")
+	if err := <-w.ended; status.Code(err) != codes.Canceled {
+		t.Errorf("the handler returned %v, want Canceled: it has noticed", err)
+	}
 }

@@ -39,6 +39,8 @@ const (
 	callBound = 8 * time.Second
 	// checkInterval is how often the health checker sweeps.
 	checkInterval = 5 * time.Second
+	// lastCall is longer than any call may take, so what is left then is a peer that does not read its answers.
+	lastCall = 15 * time.Second
 	// httpShare is how much of the drain is left for calls over HTTP when those over gRPC take all of it.
 	httpShare = 2 * time.Second
 )
@@ -139,6 +141,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	s.metrics.Pool(s.store.PoolStats)
 	s.grpcServer = grpctransport.NewServer(operation, grpctransport.Config{
 		Logger: logger, OnPanic: func() { s.metrics.Panicked("grpc") }, Health: s.grpcHealth, Reflection: cfg.GRPCReflection, Draining: s.draining,
+		CallBound: callBound, Authenticator: verifier,
 	}, transportOptions...)
 	s.httpServer = &http.Server{
 		Handler: httptransport.NewHandler(operation, httptransport.Config{
@@ -340,6 +343,9 @@ func (s *Server) tellHealth(ready bool) {
 }
 
 func (s *Server) stopGRPC(deadline time.Time) {
+	if soon := time.Now().Add(lastCall); soon.Before(deadline) {
+		deadline = soon
+	}
 	done := make(chan struct{})
 	go func() {
 		s.grpcServer.GracefulStop()

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
 
 	pb "darktower.example/global-controller/proto/darktower/v1"
@@ -128,25 +129,41 @@ func TestWhoMayOpenAStream(t *testing.T) {
 
 func TestAStreamEndsWithItsToken(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sqliteURL(t), nil).ready()
-	w.make(ways()[0], call{"RegisterMC", "mc", registration(), w.mc()})
-	// The leeway is 60 s, of which some seconds are left: enough to open the stream on a busy machine.
-	stream, err := w.open(t.Context(), "Bearer "+w.issuer.token(nil, map[string]any{"exp": time.Now().Unix() - 52}))
-	if err != nil {
-		t.Fatalf("open: %v", err)
-	}
-	var last *streampb.StreamHeartbeatsResponse
-	for n := uint64(1); ; n++ {
-		_ = stream.Send(fastBeat(n, "mc", 1))
-		out, err := stream.Recv()
-		if err != nil {
-			if status.Code(err) != codes.Unauthenticated || codes.Code(last.GetCode()) != codes.Unauthenticated || n < 3 {
-				t.Errorf("after %d heartbeats the stream ended with %v, the last answer being %v; want UNAUTHENTICATED", n, err, last)
+	for name, perMinute := range map[string]int{
+		"": 1_000_000,
+		// The address has used up its failures, so the limit answers for the token.
+		"at an address that is shed": 1,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, sqliteURL(t), func(cfg *Config) { cfg.RateLimitPerMinute = perMinute }).ready()
+			w.make(ways()[0], call{"RegisterMC", "mc", registration(), w.mc()})
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			// The leeway is 60 s, of which some seconds are left: enough to open the stream on a busy machine.
+			stream, err := w.open(ctx, "Bearer "+w.issuer.token(nil, map[string]any{"exp": time.Now().Unix() - 52}))
+			if err != nil {
+				t.Fatalf("open: %v", err)
 			}
-			return
-		}
-		last = out
-		time.Sleep(10 * time.Millisecond)
+			if perMinute == 1 {
+				nonsense := "Bearer x"
+				w.make(ways()[0], call{"FastHeartbeat", "mc", load(), &nonsense})
+			}
+			var last *streampb.StreamHeartbeatsResponse
+			for n := uint64(1); ; n++ {
+				_ = stream.Send(fastBeat(n, "mc", 1))
+				out, err := stream.Recv()
+				if err != nil {
+					if status.Code(err) != codes.Unauthenticated || status.Convert(err).Message() != "Invalid token" || n < 3 ||
+						codes.Code(last.GetCode()) != codes.Unauthenticated {
+						t.Errorf("after %d heartbeats the stream ended with %v, the last answer being %v; want UNAUTHENTICATED", n, err, last)
+					}
+					return
+				}
+				last = out
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
 	}
 }
 
@@ -161,6 +178,28 @@ func TestAStopAnswersWhatHasArrivedAndEndsTheStream(t *testing.T) {
 	_ = stream.Send(fastBeat(1, "mc", 1))
 	if out, err := stream.Recv(); err != nil || !out.GetAcknowledged() {
 		t.Fatalf("heartbeat = %v, %v", out, err)
+	}
+	began := time.Now()
+	w.stop()
+	if _, err := stream.Recv(); status.Code(err) != codes.Unavailable {
+		t.Errorf("the stream ended with %v, want UNAVAILABLE", err)
+	}
+	w.end()
+	if took := time.Since(began); took > w.cfg.Drain {
+		t.Errorf("the stop took %v, want less than the drain of %v", took, w.cfg.Drain)
+	}
+}
+
+func TestAStopDoesNotWaitForAnIdleReflectionStream(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sqliteURL(t), func(cfg *Config) { cfg.GRPCReflection, cfg.Drain = true, patience }).ready()
+	stream, err := reflectionpb.NewServerReflectionClient(w.conn).ServerReflectionInfo(t.Context())
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	_ = stream.Send(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}})
+	if _, err := stream.Recv(); err != nil {
+		t.Fatalf("list services: %v", err)
 	}
 	began := time.Now()
 	w.stop()
