@@ -27,7 +27,8 @@ const (
 )
 
 // batches commits heartbeats in groups. While one group is being committed the next one gathers, so a lone heartbeat is
-// written at once, and no timer makes anybody wait. Its goroutine exists only while there is something to write.
+// written at once, and no timer makes anybody wait. Who comes when nothing is being written writes for itself; what
+// gathers meanwhile has a goroutine, which exists only while there is something to write.
 type batches struct {
 	store   *Store
 	mu      sync.Mutex
@@ -62,7 +63,7 @@ var answered = sync.Pool{New: func() any { return &waiting{answer: make(chan ans
 
 func newBatches(s *Store) *batches { return &batches{store: s, apart: make(chan struct{}, maxApart)} }
 
-// do waits until the heartbeat is committed, or ctx ends.
+// do waits until the heartbeat is committed, or ctx ends. Who writes for itself stays until that is done.
 func (b *batches) do(ctx context.Context, h service.HeartbeatWrite) (none service.HeartbeatResult, _ error) {
 	if err := ctx.Err(); err != nil {
 		return none, fmt.Errorf("heartbeat: %w", err)
@@ -70,9 +71,14 @@ func (b *batches) do(ctx context.Context, h service.HeartbeatWrite) (none servic
 	w := answered.Get().(*waiting) //nolint:forcetypeassert // The pool makes nothing else.
 	w.write, w.since = h, time.Now()
 	w.state.Store(isQueued)
-	if !b.add(w) {
+	switch b.add(w) {
+	case full:
 		answered.Put(w)
 		return none, unavailable("too many heartbeats wait for a commit")
+	case first:
+		w.state.Store(isTaken)
+		b.next(b.commit([]*waiting{w}))
+	case queued:
 	}
 	select {
 	case a := <-w.answer:
@@ -89,24 +95,42 @@ func (b *batches) do(ctx context.Context, h service.HeartbeatWrite) (none servic
 	}
 }
 
-// add tells whether there was room.
-func (b *batches) add(w *waiting) bool {
+// place is what becomes of a heartbeat that comes.
+type place int
+
+const (
+	first  place = iota // Nothing is being written: its caller writes it.
+	queued              // It waits for a batch.
+	full                // There is no room.
+)
+
+func (b *batches) add(w *waiting) place {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.queue) >= maxQueued {
-		return false
+	switch {
+	case !b.writing:
+		b.writing = true
+		return first
+	case len(b.queue) >= maxQueued:
+		return full
 	}
 	b.queue = append(b.queue, w)
-	if !b.writing {
-		b.writing = true
-		go b.write()
-	}
-	return true
+	return queued
 }
 
-// write commits until nothing is left.
-func (b *batches) write() {
-	for batch := b.take(); batch != nil; batch = b.take() {
+// next has the queue written, if anything is in it, after a commit of which there tells whether the store took it.
+func (b *batches) next(there bool) {
+	if !there {
+		b.giveUp()
+	}
+	if batch := b.take(); batch != nil {
+		go b.write(batch)
+	}
+}
+
+// write commits a batch and those that gather meanwhile, until nothing is left.
+func (b *batches) write(batch []*waiting) {
+	for ; batch != nil; batch = b.take() {
 		if !b.commit(batch) {
 			b.giveUp()
 		}

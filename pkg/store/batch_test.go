@@ -46,7 +46,7 @@ func TestAFullQueueRefusesAtOnce(t *testing.T) {
 	s := unmigrated(t, Config{URL: sqliteURL(t)})
 	s.batches.writing = true // Nobody empties it.
 	for i := range maxQueued {
-		if !s.batches.add(beatOf(fmt.Sprint(i), 0, nil)) {
+		if s.batches.add(beatOf(fmt.Sprint(i), 0, nil)) != queued {
 			t.Fatalf("the queue is full at %d, want %d", i, maxQueued)
 		}
 	}

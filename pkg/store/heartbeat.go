@@ -47,7 +47,7 @@ func (s *Store) heartbeatAlone(ctx context.Context, h service.HeartbeatWrite) (s
 // one commit. skip follows the clause that locks rows.
 func (s *Store) hear(ctx context.Context, beats []service.HeartbeatWrite, skip string) ([]heard, error) {
 	if s.dialect.oneStatement {
-		return run(ctx, s, "heartbeat", func(ctx context.Context) ([]heard, error) { return s.hearAtOnce(ctx, beats, skip) })
+		return direct(ctx, s, "heartbeat", func(ctx context.Context) ([]heard, error) { return s.hearAtOnce(ctx, beats, skip) })
 	}
 	return transact(ctx, s, s.write, "heartbeat", func(ctx context.Context, tx *sqlx.Tx) ([]heard, error) { return s.hearInSteps(ctx, tx, beats) })
 }
