@@ -77,6 +77,7 @@ func TestCallsAreBoundFromTheirStart(t *testing.T) {
 	server := NewServer(endpoints.New(&fakeService{}, func(endpoints.Operation) endpoint.Middleware {
 		return func(e endpoint.Endpoint) endpoint.Endpoint { return e }
 	}), Config{Logger: log.NewNopLogger()})
+	defer server.Stop()
 	handle := bound(unaryMethods(server))
 	for method, want := range map[string]bool{
 		"/dark_tower.internal.v1.GlobalControllerService/FastHeartbeat": true,
