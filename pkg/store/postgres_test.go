@@ -219,6 +219,29 @@ func TestPostgresTheEndOfARegion(t *testing.T) {
 	}
 }
 
+// TestASweepIsDueWhenAWaitIsOver is what makes a controller that died in an outage unhealthy a threshold after it, not
+// up to an interval later.
+func TestASweepIsDueWhenAWaitIsOver(t *testing.T) {
+	t.Parallel()
+	policy := service.SweepPolicy{Threshold: 6 * time.Second, Interval: 5 * time.Second}
+	began := time.Unix(1_800_000_000, 0)
+	at := func(s float64) time.Time { return began.Add(time.Duration(s * float64(time.Second))) }
+	for _, tc := range []struct {
+		swept, now, want float64
+	}{
+		{0, 0, 4.75},       // The wait begins.
+		{4.75, 4.75, 1.25}, // It is over before the next sweep would be.
+		{4.75, 6, 0},
+		{6, 6, 4.75}, // Afterwards the interval alone counts.
+		{6, 10.75, 0},
+	} {
+		state := checkerState{ServiceableSince: dbTime{began}, SweptAt: dbTime{at(tc.swept)}}
+		if got := state.due(at(tc.now), policy); got != time.Duration(tc.want*float64(time.Second)) {
+			t.Errorf("swept at %v, now %v: due in %v, want %v s", tc.swept, tc.now, got, tc.want)
+		}
+	}
+}
+
 func TestPostgresAPlanThatNoLongerFitsIsMadeAnew(t *testing.T) {
 	t.Parallel()
 	s := open(t, testpg.URL(t))

@@ -41,7 +41,12 @@ func (c checkerState) due(now time.Time, policy service.SweepPolicy) time.Durati
 	if elapsed < 0 {
 		return 0
 	}
-	return policy.Interval - sweepEarly - elapsed
+	next := policy.Interval - sweepEarly - elapsed
+	// While an outage is waited out a sweep marks nobody, so one is due as soon as the wait is over.
+	if end := c.ServiceableSince.Add(policy.Threshold); c.SweptAt.Before(end) {
+		next = min(next, end.Sub(now))
+	}
+	return next
 }
 
 func (c checkerState) hold(now time.Time, policy service.SweepPolicy) bool {
