@@ -207,14 +207,17 @@ func TestAStopFinishesTheCallsInFlight(t *testing.T) {
 	if got := w.make(ways()[0], call{"RegisterMC", "mc", registration(), w.mc()}); got != (outcome{}) {
 		t.Fatalf("RegisterMC() = %v", got)
 	}
-	// A call is in flight while its body has not come.
+	// A call is in flight while its body has not come. The client sends none before the server asks for it, so that what
+	// is started here is known to have arrived.
+	transport := &http.Transport{ExpectContinueTimeout: time.Minute}
+	defer transport.CloseIdleConnections()
 	body, more := make(chan string), make(chan struct{})
 	answered := make(chan answer, 1)
 	go func() {
 		reader := &slowReader{parts: body, started: more}
 		request, _ := http.NewRequestWithContext(context.Background(), http.MethodPost, "http://"+w.server.HTTPAddress()+"/api/v1/controllers/mc/heartbeats/fast", reader)
-		request.Header = http.Header{"Authorization": {*w.mc()}, "Content-Type": {"application/json"}}
-		response, err := w.http.Do(request)
+		request.Header = http.Header{"Authorization": {*w.mc()}, "Content-Type": {"application/json"}, "Expect": {"100-continue"}}
+		response, err := transport.RoundTrip(request)
 		if err != nil {
 			answered <- answer{body: err.Error()}
 			return
