@@ -13,7 +13,7 @@ help: ## list the targets
 
 ARGS ?=
 demo: ## run everything on this machine with 12 simulated controllers; ARGS=--kill-one stops one of them
-	@go build -o bin/gcctl ./cmd/gcctl
+	@go build -ldflags '$(LDFLAGS)' -o bin/gcctl ./cmd/gcctl
 	@bin/gcctl dev $(ARGS)
 
 # Most of the time goes to waiting for time to pass, so more tests run at once than there are cores.
