@@ -17,18 +17,14 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// callBound is how long a call may take from its first byte on, what its caller still has to send included: less than
-// the 10 s after which controllers in the field give up, and more than the store's own bound.
-const callBound = 8 * time.Second
-
 // bound gives every unary call its deadline before its message is read, so that a caller which never finishes sending
-// holds nothing for longer. Streams have no such end.
-func bound(unary map[string]bool) tap.ServerInHandle {
+// holds nothing for longer. Streams have no such end, and without a limit nothing has.
+func bound(limit time.Duration, unary map[string]bool) tap.ServerInHandle {
 	return func(ctx context.Context, info *tap.Info) (context.Context, error) {
-		if !unary[info.FullMethodName] {
+		if limit == 0 || !unary[info.FullMethodName] {
 			return ctx, nil
 		}
-		bounded, _ := withTimeout(ctx, callBound)
+		bounded, _ := withTimeout(ctx, limit)
 		return bounded, nil
 	}
 }

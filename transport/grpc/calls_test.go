@@ -78,7 +78,8 @@ func TestCallsAreBoundFromTheirStart(t *testing.T) {
 		return func(e endpoint.Endpoint) endpoint.Endpoint { return e }
 	}), Config{Logger: log.NewNopLogger()})
 	defer server.Stop()
-	handle := bound(unaryMethods(server))
+	const limit = 8 * time.Second
+	handle := bound(limit, unaryMethods(server))
 	for method, want := range map[string]bool{
 		"/dark_tower.internal.v1.GlobalControllerService/FastHeartbeat": true,
 		"/dark_tower.internal.GlobalControllerService/RegisterMC":       true,
@@ -91,7 +92,7 @@ func TestCallsAreBoundFromTheirStart(t *testing.T) {
 			t.Fatalf("tap: %v", err)
 		}
 		at, bounded := ctx.Deadline()
-		if bounded != want || bounded && time.Until(at) > callBound {
+		if bounded != want || bounded && time.Until(at) > limit {
 			t.Errorf("%s: deadline in %v, %v, want %v", method, time.Until(at), bounded, want)
 		}
 	}

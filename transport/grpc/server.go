@@ -54,8 +54,8 @@ type Config struct {
 	Reflection bool
 	// Draining is done when the server is about to stop, which ends the streams that would never end by themselves.
 	Draining context.Context //nolint:containedctx // It is no call's context but the server's own life.
-	// CallBound is how long after its arrival a heartbeat of a stream is still stored: what a call of its own is bounded
-	// to. 0 for no bound.
+	// CallBound is how long a call may take, what its caller still has to send included, and how long after its arrival a
+	// heartbeat of a stream is still stored. 0 for no bound.
 	CallBound time.Duration
 	// Authenticator tells whether the token of a stream has run out when a limit hides that; nil for nobody.
 	Authenticator endpoints.Authenticator
@@ -85,7 +85,7 @@ func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) 
 		// the sake of bulk data that nobody sends here.
 		grpc.InitialWindowSize(windowBytes),
 		grpc.InitialConnWindowSize(connectionWindowBytes),
-		grpc.InTapHandle(bound(calls)),
+		grpc.InTapHandle(bound(cfg.CallBound, calls)),
 		grpc.ForceServerCodecV2(lenient{encoding.GetCodecV2("proto")}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 15 * time.Minute, Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		// Controllers in the field keep their idle connections alive; the default would hang up on them.
