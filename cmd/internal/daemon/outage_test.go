@@ -23,6 +23,7 @@ func quick(c *Config) {
 // beating is a fleet that keeps sending heartbeats and counts how they were answered.
 type beating struct {
 	answers sync.Map // outcome -> *atomic.Int64
+	epoch   atomic.Int64
 	stop    context.CancelFunc
 	all     sync.WaitGroup
 }
@@ -35,9 +36,12 @@ func (w *world) beat(ids ...string) *beating {
 			ticker := time.NewTicker(w.cfg.FastInterval)
 			defer ticker.Stop()
 			for ctx.Err() == nil {
+				begun := b.epoch.Load()
 				got := w.make(ways()[0], call{"FastHeartbeat", id, load(), w.mc()})
-				count, _ := b.answers.LoadOrStore(got, &atomic.Int64{})
-				count.(*atomic.Int64).Add(1)
+				if begun == b.epoch.Load() {
+					count, _ := b.answers.LoadOrStore(got, &atomic.Int64{})
+					count.(*atomic.Int64).Add(1)
+				}
 				select {
 				case <-ctx.Done():
 				case <-ticker.C:
@@ -53,8 +57,10 @@ func (b *beating) end() {
 	b.all.Wait()
 }
 
-// seen returns how often each answer came, and forgets it.
+// seen returns how often each answer came, and forgets it. Those to calls that are under way are not seen at all: they
+// began before whatever comes next.
 func (b *beating) seen() map[outcome]int64 {
+	b.epoch.Add(1)
 	found := make(map[outcome]int64)
 	b.answers.Range(func(key, value any) bool {
 		if n := value.(*atomic.Int64).Swap(0); n > 0 {
