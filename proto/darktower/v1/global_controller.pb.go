@@ -91,8 +91,12 @@ type RegisterMCRequest struct {
 	WebtransportEndpoint string `protobuf:"bytes,4,opt,name=webtransport_endpoint,json=webtransportEndpoint,proto3" json:"webtransport_endpoint,omitempty"`
 	MaxMeetings          uint32 `protobuf:"varint,5,opt,name=max_meetings,json=maxMeetings,proto3" json:"max_meetings,omitempty"`
 	MaxParticipants      uint32 `protobuf:"varint,6,opt,name=max_participants,json=maxParticipants,proto3" json:"max_participants,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	// Optional: names this process among those that go by the same id, one after the other. Random for each start; at most
+	// 64 letters, digits, '-' and '_'. Registering again with the same one changes no state; one that another has taken
+	// the place of is refused with FAILED_PRECONDITION.
+	Incarnation   string `protobuf:"bytes,100,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RegisterMCRequest) Reset() {
@@ -167,14 +171,25 @@ func (x *RegisterMCRequest) GetMaxParticipants() uint32 {
 	return 0
 }
 
+func (x *RegisterMCRequest) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
 type RegisterMCResponse struct {
 	state                            protoimpl.MessageState `protogen:"open.v1"`
 	Accepted                         bool                   `protobuf:"varint,1,opt,name=accepted,proto3" json:"accepted,omitempty"`
 	Message                          string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	FastHeartbeatIntervalMs          uint64                 `protobuf:"varint,3,opt,name=fast_heartbeat_interval_ms,json=fastHeartbeatIntervalMs,proto3" json:"fast_heartbeat_interval_ms,omitempty"`
 	ComprehensiveHeartbeatIntervalMs uint64                 `protobuf:"varint,4,opt,name=comprehensive_heartbeat_interval_ms,json=comprehensiveHeartbeatIntervalMs,proto3" json:"comprehensive_heartbeat_interval_ms,omitempty"`
-	unknownFields                    protoimpl.UnknownFields
-	sizeCache                        protoimpl.SizeCache
+	// Unset: the operator wishes nothing.
+	OperatorIntent *OperatorIntent `protobuf:"bytes,100,opt,name=operator_intent,json=operatorIntent,proto3" json:"operator_intent,omitempty"`
+	// When above 0: send the first heartbeat so long after this answer.
+	RetryAfterMs  uint64 `protobuf:"varint,101,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RegisterMCResponse) Reset() {
@@ -235,6 +250,84 @@ func (x *RegisterMCResponse) GetComprehensiveHeartbeatIntervalMs() uint64 {
 	return 0
 }
 
+func (x *RegisterMCResponse) GetOperatorIntent() *OperatorIntent {
+	if x != nil {
+		return x.OperatorIntent
+	}
+	return nil
+}
+
+func (x *RegisterMCResponse) GetRetryAfterMs() uint64 {
+	if x != nil {
+		return x.RetryAfterMs
+	}
+	return 0
+}
+
+// OperatorIntent is what an operator wishes a controller to do.
+type OperatorIntent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Take no new meetings, and see those that there are to their end.
+	Draining bool `protobuf:"varint,1,opt,name=draining,proto3" json:"draining,omitempty"`
+	// By when, in Unix seconds by the store's clock; 0: no deadline.
+	Deadline uint64 `protobuf:"varint,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// Why, in the operator's words.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OperatorIntent) Reset() {
+	*x = OperatorIntent{}
+	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OperatorIntent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OperatorIntent) ProtoMessage() {}
+
+func (x *OperatorIntent) ProtoReflect() protoreflect.Message {
+	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OperatorIntent.ProtoReflect.Descriptor instead.
+func (*OperatorIntent) Descriptor() ([]byte, []int) {
+	return file_dark_tower_internal_v1_global_controller_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *OperatorIntent) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
+func (x *OperatorIntent) GetDeadline() uint64 {
+	if x != nil {
+		return x.Deadline
+	}
+	return 0
+}
+
+func (x *OperatorIntent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type ControllerCapacity struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Ignored: limits change only by registering.
@@ -249,7 +342,7 @@ type ControllerCapacity struct {
 
 func (x *ControllerCapacity) Reset() {
 	*x = ControllerCapacity{}
-	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[2]
+	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -261,7 +354,7 @@ func (x *ControllerCapacity) String() string {
 func (*ControllerCapacity) ProtoMessage() {}
 
 func (x *ControllerCapacity) ProtoReflect() protoreflect.Message {
-	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[2]
+	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -274,7 +367,7 @@ func (x *ControllerCapacity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControllerCapacity.ProtoReflect.Descriptor instead.
 func (*ControllerCapacity) Descriptor() ([]byte, []int) {
-	return file_dark_tower_internal_v1_global_controller_proto_rawDescGZIP(), []int{2}
+	return file_dark_tower_internal_v1_global_controller_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ControllerCapacity) GetMaxMeetings() uint32 {
@@ -310,14 +403,17 @@ type FastHeartbeatRequest struct {
 	ControllerId string                 `protobuf:"bytes,1,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
 	Capacity     *ControllerCapacity    `protobuf:"bytes,2,opt,name=capacity,proto3" json:"capacity,omitempty"`
 	// A number that is not listed is read as unhealthy.
-	Health        HealthStatus `protobuf:"varint,3,opt,name=health,proto3,enum=dark_tower.internal.v1.HealthStatus" json:"health,omitempty"`
+	Health HealthStatus `protobuf:"varint,3,opt,name=health,proto3,enum=dark_tower.internal.v1.HealthStatus" json:"health,omitempty"`
+	// Optional: as registered. A heartbeat of another incarnation than the one registered is refused with
+	// FAILED_PRECONDITION and changes nothing.
+	Incarnation   string `protobuf:"bytes,100,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FastHeartbeatRequest) Reset() {
 	*x = FastHeartbeatRequest{}
-	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[3]
+	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -329,7 +425,7 @@ func (x *FastHeartbeatRequest) String() string {
 func (*FastHeartbeatRequest) ProtoMessage() {}
 
 func (x *FastHeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[3]
+	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -342,7 +438,7 @@ func (x *FastHeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FastHeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*FastHeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_dark_tower_internal_v1_global_controller_proto_rawDescGZIP(), []int{3}
+	return file_dark_tower_internal_v1_global_controller_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *FastHeartbeatRequest) GetControllerId() string {
@@ -366,18 +462,34 @@ func (x *FastHeartbeatRequest) GetHealth() HealthStatus {
 	return HealthStatus_HEALTH_STATUS_PENDING
 }
 
+func (x *FastHeartbeatRequest) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
 type FastHeartbeatResponse struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	Acknowledged bool                   `protobuf:"varint,1,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
 	// Unix seconds by the store's clock.
-	Timestamp     uint64 `protobuf:"varint,2,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	Timestamp uint64 `protobuf:"varint,2,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	// Unset: the operator wishes nothing.
+	OperatorIntent *OperatorIntent `protobuf:"bytes,100,opt,name=operator_intent,json=operatorIntent,proto3" json:"operator_intent,omitempty"`
+	// The interval from now on; 0: as before.
+	FastHeartbeatIntervalMs uint64 `protobuf:"varint,101,opt,name=fast_heartbeat_interval_ms,json=fastHeartbeatIntervalMs,proto3" json:"fast_heartbeat_interval_ms,omitempty"`
+	// The interval from now on; 0: as before.
+	ComprehensiveHeartbeatIntervalMs uint64 `protobuf:"varint,102,opt,name=comprehensive_heartbeat_interval_ms,json=comprehensiveHeartbeatIntervalMs,proto3" json:"comprehensive_heartbeat_interval_ms,omitempty"`
+	// When above 0: send the next heartbeat so long after this answer, this once, instead of after the interval. It
+	// spreads a fleet that came all at once.
+	RetryAfterMs  uint64 `protobuf:"varint,103,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FastHeartbeatResponse) Reset() {
 	*x = FastHeartbeatResponse{}
-	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[4]
+	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -389,7 +501,7 @@ func (x *FastHeartbeatResponse) String() string {
 func (*FastHeartbeatResponse) ProtoMessage() {}
 
 func (x *FastHeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[4]
+	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -402,7 +514,7 @@ func (x *FastHeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FastHeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*FastHeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_dark_tower_internal_v1_global_controller_proto_rawDescGZIP(), []int{4}
+	return file_dark_tower_internal_v1_global_controller_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *FastHeartbeatResponse) GetAcknowledged() bool {
@@ -419,6 +531,34 @@ func (x *FastHeartbeatResponse) GetTimestamp() uint64 {
 	return 0
 }
 
+func (x *FastHeartbeatResponse) GetOperatorIntent() *OperatorIntent {
+	if x != nil {
+		return x.OperatorIntent
+	}
+	return nil
+}
+
+func (x *FastHeartbeatResponse) GetFastHeartbeatIntervalMs() uint64 {
+	if x != nil {
+		return x.FastHeartbeatIntervalMs
+	}
+	return 0
+}
+
+func (x *FastHeartbeatResponse) GetComprehensiveHeartbeatIntervalMs() uint64 {
+	if x != nil {
+		return x.ComprehensiveHeartbeatIntervalMs
+	}
+	return 0
+}
+
+func (x *FastHeartbeatResponse) GetRetryAfterMs() uint64 {
+	if x != nil {
+		return x.RetryAfterMs
+	}
+	return 0
+}
+
 type ComprehensiveHeartbeatRequest struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	ControllerId string                 `protobuf:"bytes,1,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
@@ -429,13 +569,15 @@ type ComprehensiveHeartbeatRequest struct {
 	CpuUsagePercent float32 `protobuf:"fixed32,4,opt,name=cpu_usage_percent,json=cpuUsagePercent,proto3" json:"cpu_usage_percent,omitempty"`
 	// 0 to 100.
 	MemoryUsagePercent float32 `protobuf:"fixed32,5,opt,name=memory_usage_percent,json=memoryUsagePercent,proto3" json:"memory_usage_percent,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// As in FastHeartbeatRequest.
+	Incarnation   string `protobuf:"bytes,100,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ComprehensiveHeartbeatRequest) Reset() {
 	*x = ComprehensiveHeartbeatRequest{}
-	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[5]
+	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -447,7 +589,7 @@ func (x *ComprehensiveHeartbeatRequest) String() string {
 func (*ComprehensiveHeartbeatRequest) ProtoMessage() {}
 
 func (x *ComprehensiveHeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[5]
+	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -460,7 +602,7 @@ func (x *ComprehensiveHeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ComprehensiveHeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*ComprehensiveHeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_dark_tower_internal_v1_global_controller_proto_rawDescGZIP(), []int{5}
+	return file_dark_tower_internal_v1_global_controller_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ComprehensiveHeartbeatRequest) GetControllerId() string {
@@ -498,18 +640,30 @@ func (x *ComprehensiveHeartbeatRequest) GetMemoryUsagePercent() float32 {
 	return 0
 }
 
+func (x *ComprehensiveHeartbeatRequest) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
 type ComprehensiveHeartbeatResponse struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	Acknowledged bool                   `protobuf:"varint,1,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
 	// Unix seconds by the store's clock.
-	Timestamp     uint64 `protobuf:"varint,2,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Timestamp uint64 `protobuf:"varint,2,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
+	// These are as in FastHeartbeatResponse.
+	OperatorIntent                   *OperatorIntent `protobuf:"bytes,100,opt,name=operator_intent,json=operatorIntent,proto3" json:"operator_intent,omitempty"`
+	FastHeartbeatIntervalMs          uint64          `protobuf:"varint,101,opt,name=fast_heartbeat_interval_ms,json=fastHeartbeatIntervalMs,proto3" json:"fast_heartbeat_interval_ms,omitempty"`
+	ComprehensiveHeartbeatIntervalMs uint64          `protobuf:"varint,102,opt,name=comprehensive_heartbeat_interval_ms,json=comprehensiveHeartbeatIntervalMs,proto3" json:"comprehensive_heartbeat_interval_ms,omitempty"`
+	RetryAfterMs                     uint64          `protobuf:"varint,103,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
+	unknownFields                    protoimpl.UnknownFields
+	sizeCache                        protoimpl.SizeCache
 }
 
 func (x *ComprehensiveHeartbeatResponse) Reset() {
 	*x = ComprehensiveHeartbeatResponse{}
-	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[6]
+	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -521,7 +675,7 @@ func (x *ComprehensiveHeartbeatResponse) String() string {
 func (*ComprehensiveHeartbeatResponse) ProtoMessage() {}
 
 func (x *ComprehensiveHeartbeatResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[6]
+	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -534,7 +688,7 @@ func (x *ComprehensiveHeartbeatResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ComprehensiveHeartbeatResponse.ProtoReflect.Descriptor instead.
 func (*ComprehensiveHeartbeatResponse) Descriptor() ([]byte, []int) {
-	return file_dark_tower_internal_v1_global_controller_proto_rawDescGZIP(), []int{6}
+	return file_dark_tower_internal_v1_global_controller_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ComprehensiveHeartbeatResponse) GetAcknowledged() bool {
@@ -551,6 +705,34 @@ func (x *ComprehensiveHeartbeatResponse) GetTimestamp() uint64 {
 	return 0
 }
 
+func (x *ComprehensiveHeartbeatResponse) GetOperatorIntent() *OperatorIntent {
+	if x != nil {
+		return x.OperatorIntent
+	}
+	return nil
+}
+
+func (x *ComprehensiveHeartbeatResponse) GetFastHeartbeatIntervalMs() uint64 {
+	if x != nil {
+		return x.FastHeartbeatIntervalMs
+	}
+	return 0
+}
+
+func (x *ComprehensiveHeartbeatResponse) GetComprehensiveHeartbeatIntervalMs() uint64 {
+	if x != nil {
+		return x.ComprehensiveHeartbeatIntervalMs
+	}
+	return 0
+}
+
+func (x *ComprehensiveHeartbeatResponse) GetRetryAfterMs() uint64 {
+	if x != nil {
+		return x.RetryAfterMs
+	}
+	return 0
+}
+
 type NotifyMeetingEndedRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	MeetingId     string                 `protobuf:"bytes,1,opt,name=meeting_id,json=meetingId,proto3" json:"meeting_id,omitempty"`
@@ -561,7 +743,7 @@ type NotifyMeetingEndedRequest struct {
 
 func (x *NotifyMeetingEndedRequest) Reset() {
 	*x = NotifyMeetingEndedRequest{}
-	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[7]
+	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -573,7 +755,7 @@ func (x *NotifyMeetingEndedRequest) String() string {
 func (*NotifyMeetingEndedRequest) ProtoMessage() {}
 
 func (x *NotifyMeetingEndedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[7]
+	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -586,7 +768,7 @@ func (x *NotifyMeetingEndedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyMeetingEndedRequest.ProtoReflect.Descriptor instead.
 func (*NotifyMeetingEndedRequest) Descriptor() ([]byte, []int) {
-	return file_dark_tower_internal_v1_global_controller_proto_rawDescGZIP(), []int{7}
+	return file_dark_tower_internal_v1_global_controller_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *NotifyMeetingEndedRequest) GetMeetingId() string {
@@ -612,7 +794,7 @@ type NotifyMeetingEndedResponse struct {
 
 func (x *NotifyMeetingEndedResponse) Reset() {
 	*x = NotifyMeetingEndedResponse{}
-	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[8]
+	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -624,7 +806,7 @@ func (x *NotifyMeetingEndedResponse) String() string {
 func (*NotifyMeetingEndedResponse) ProtoMessage() {}
 
 func (x *NotifyMeetingEndedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[8]
+	mi := &file_dark_tower_internal_v1_global_controller_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -637,7 +819,7 @@ func (x *NotifyMeetingEndedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyMeetingEndedResponse.ProtoReflect.Descriptor instead.
 func (*NotifyMeetingEndedResponse) Descriptor() ([]byte, []int) {
-	return file_dark_tower_internal_v1_global_controller_proto_rawDescGZIP(), []int{8}
+	return file_dark_tower_internal_v1_global_controller_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NotifyMeetingEndedResponse) GetAcknowledged() bool {
@@ -651,40 +833,57 @@ var File_dark_tower_internal_v1_global_controller_proto protoreflect.FileDescrip
 
 const file_dark_tower_internal_v1_global_controller_proto_rawDesc = "" +
 	"\n" +
-	".dark_tower/internal/v1/global_controller.proto\x12\x16dark_tower.internal.v1\"\xe3\x01\n" +
+	".dark_tower/internal/v1/global_controller.proto\x12\x16dark_tower.internal.v1\"\x85\x02\n" +
 	"\x11RegisterMCRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12#\n" +
 	"\rgrpc_endpoint\x18\x03 \x01(\tR\fgrpcEndpoint\x123\n" +
 	"\x15webtransport_endpoint\x18\x04 \x01(\tR\x14webtransportEndpoint\x12!\n" +
 	"\fmax_meetings\x18\x05 \x01(\rR\vmaxMeetings\x12)\n" +
-	"\x10max_participants\x18\x06 \x01(\rR\x0fmaxParticipants\"\xd6\x01\n" +
+	"\x10max_participants\x18\x06 \x01(\rR\x0fmaxParticipants\x12 \n" +
+	"\vincarnation\x18d \x01(\tR\vincarnation\"\xcd\x02\n" +
 	"\x12RegisterMCResponse\x12\x1a\n" +
 	"\baccepted\x18\x01 \x01(\bR\baccepted\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12;\n" +
 	"\x1afast_heartbeat_interval_ms\x18\x03 \x01(\x04R\x17fastHeartbeatIntervalMs\x12M\n" +
-	"#comprehensive_heartbeat_interval_ms\x18\x04 \x01(\x04R comprehensiveHeartbeatIntervalMs\"\xc0\x01\n" +
+	"#comprehensive_heartbeat_interval_ms\x18\x04 \x01(\x04R comprehensiveHeartbeatIntervalMs\x12O\n" +
+	"\x0foperator_intent\x18d \x01(\v2&.dark_tower.internal.v1.OperatorIntentR\x0eoperatorIntent\x12$\n" +
+	"\x0eretry_after_ms\x18e \x01(\x04R\fretryAfterMs\"`\n" +
+	"\x0eOperatorIntent\x12\x1a\n" +
+	"\bdraining\x18\x01 \x01(\bR\bdraining\x12\x1a\n" +
+	"\bdeadline\x18\x02 \x01(\x04R\bdeadline\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xc0\x01\n" +
 	"\x12ControllerCapacity\x12!\n" +
 	"\fmax_meetings\x18\x01 \x01(\rR\vmaxMeetings\x12)\n" +
 	"\x10current_meetings\x18\x02 \x01(\rR\x0fcurrentMeetings\x12)\n" +
 	"\x10max_participants\x18\x03 \x01(\rR\x0fmaxParticipants\x121\n" +
-	"\x14current_participants\x18\x04 \x01(\rR\x13currentParticipants\"\xc1\x01\n" +
+	"\x14current_participants\x18\x04 \x01(\rR\x13currentParticipants\"\xe3\x01\n" +
 	"\x14FastHeartbeatRequest\x12#\n" +
 	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12F\n" +
 	"\bcapacity\x18\x02 \x01(\v2*.dark_tower.internal.v1.ControllerCapacityR\bcapacity\x12<\n" +
-	"\x06health\x18\x03 \x01(\x0e2$.dark_tower.internal.v1.HealthStatusR\x06health\"Y\n" +
+	"\x06health\x18\x03 \x01(\x0e2$.dark_tower.internal.v1.HealthStatusR\x06health\x12 \n" +
+	"\vincarnation\x18d \x01(\tR\vincarnation\"\xdc\x02\n" +
 	"\x15FastHeartbeatResponse\x12\"\n" +
 	"\facknowledged\x18\x01 \x01(\bR\facknowledged\x12\x1c\n" +
-	"\ttimestamp\x18\x02 \x01(\x04R\ttimestamp\"\xa8\x02\n" +
+	"\ttimestamp\x18\x02 \x01(\x04R\ttimestamp\x12O\n" +
+	"\x0foperator_intent\x18d \x01(\v2&.dark_tower.internal.v1.OperatorIntentR\x0eoperatorIntent\x12;\n" +
+	"\x1afast_heartbeat_interval_ms\x18e \x01(\x04R\x17fastHeartbeatIntervalMs\x12M\n" +
+	"#comprehensive_heartbeat_interval_ms\x18f \x01(\x04R comprehensiveHeartbeatIntervalMs\x12$\n" +
+	"\x0eretry_after_ms\x18g \x01(\x04R\fretryAfterMs\"\xca\x02\n" +
 	"\x1dComprehensiveHeartbeatRequest\x12#\n" +
 	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12F\n" +
 	"\bcapacity\x18\x02 \x01(\v2*.dark_tower.internal.v1.ControllerCapacityR\bcapacity\x12<\n" +
 	"\x06health\x18\x03 \x01(\x0e2$.dark_tower.internal.v1.HealthStatusR\x06health\x12*\n" +
 	"\x11cpu_usage_percent\x18\x04 \x01(\x02R\x0fcpuUsagePercent\x120\n" +
-	"\x14memory_usage_percent\x18\x05 \x01(\x02R\x12memoryUsagePercent\"b\n" +
+	"\x14memory_usage_percent\x18\x05 \x01(\x02R\x12memoryUsagePercent\x12 \n" +
+	"\vincarnation\x18d \x01(\tR\vincarnation\"\xe5\x02\n" +
 	"\x1eComprehensiveHeartbeatResponse\x12\"\n" +
 	"\facknowledged\x18\x01 \x01(\bR\facknowledged\x12\x1c\n" +
-	"\ttimestamp\x18\x02 \x01(\x04R\ttimestamp\"R\n" +
+	"\ttimestamp\x18\x02 \x01(\x04R\ttimestamp\x12O\n" +
+	"\x0foperator_intent\x18d \x01(\v2&.dark_tower.internal.v1.OperatorIntentR\x0eoperatorIntent\x12;\n" +
+	"\x1afast_heartbeat_interval_ms\x18e \x01(\x04R\x17fastHeartbeatIntervalMs\x12M\n" +
+	"#comprehensive_heartbeat_interval_ms\x18f \x01(\x04R comprehensiveHeartbeatIntervalMs\x12$\n" +
+	"\x0eretry_after_ms\x18g \x01(\x04R\fretryAfterMs\"R\n" +
 	"\x19NotifyMeetingEndedRequest\x12\x1d\n" +
 	"\n" +
 	"meeting_id\x18\x01 \x01(\tR\tmeetingId\x12\x16\n" +
@@ -717,37 +916,41 @@ func file_dark_tower_internal_v1_global_controller_proto_rawDescGZIP() []byte {
 }
 
 var file_dark_tower_internal_v1_global_controller_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_dark_tower_internal_v1_global_controller_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_dark_tower_internal_v1_global_controller_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_dark_tower_internal_v1_global_controller_proto_goTypes = []any{
 	(HealthStatus)(0),                      // 0: dark_tower.internal.v1.HealthStatus
 	(*RegisterMCRequest)(nil),              // 1: dark_tower.internal.v1.RegisterMCRequest
 	(*RegisterMCResponse)(nil),             // 2: dark_tower.internal.v1.RegisterMCResponse
-	(*ControllerCapacity)(nil),             // 3: dark_tower.internal.v1.ControllerCapacity
-	(*FastHeartbeatRequest)(nil),           // 4: dark_tower.internal.v1.FastHeartbeatRequest
-	(*FastHeartbeatResponse)(nil),          // 5: dark_tower.internal.v1.FastHeartbeatResponse
-	(*ComprehensiveHeartbeatRequest)(nil),  // 6: dark_tower.internal.v1.ComprehensiveHeartbeatRequest
-	(*ComprehensiveHeartbeatResponse)(nil), // 7: dark_tower.internal.v1.ComprehensiveHeartbeatResponse
-	(*NotifyMeetingEndedRequest)(nil),      // 8: dark_tower.internal.v1.NotifyMeetingEndedRequest
-	(*NotifyMeetingEndedResponse)(nil),     // 9: dark_tower.internal.v1.NotifyMeetingEndedResponse
+	(*OperatorIntent)(nil),                 // 3: dark_tower.internal.v1.OperatorIntent
+	(*ControllerCapacity)(nil),             // 4: dark_tower.internal.v1.ControllerCapacity
+	(*FastHeartbeatRequest)(nil),           // 5: dark_tower.internal.v1.FastHeartbeatRequest
+	(*FastHeartbeatResponse)(nil),          // 6: dark_tower.internal.v1.FastHeartbeatResponse
+	(*ComprehensiveHeartbeatRequest)(nil),  // 7: dark_tower.internal.v1.ComprehensiveHeartbeatRequest
+	(*ComprehensiveHeartbeatResponse)(nil), // 8: dark_tower.internal.v1.ComprehensiveHeartbeatResponse
+	(*NotifyMeetingEndedRequest)(nil),      // 9: dark_tower.internal.v1.NotifyMeetingEndedRequest
+	(*NotifyMeetingEndedResponse)(nil),     // 10: dark_tower.internal.v1.NotifyMeetingEndedResponse
 }
 var file_dark_tower_internal_v1_global_controller_proto_depIdxs = []int32{
-	3, // 0: dark_tower.internal.v1.FastHeartbeatRequest.capacity:type_name -> dark_tower.internal.v1.ControllerCapacity
-	0, // 1: dark_tower.internal.v1.FastHeartbeatRequest.health:type_name -> dark_tower.internal.v1.HealthStatus
-	3, // 2: dark_tower.internal.v1.ComprehensiveHeartbeatRequest.capacity:type_name -> dark_tower.internal.v1.ControllerCapacity
-	0, // 3: dark_tower.internal.v1.ComprehensiveHeartbeatRequest.health:type_name -> dark_tower.internal.v1.HealthStatus
-	1, // 4: dark_tower.internal.v1.GlobalControllerService.RegisterMC:input_type -> dark_tower.internal.v1.RegisterMCRequest
-	4, // 5: dark_tower.internal.v1.GlobalControllerService.FastHeartbeat:input_type -> dark_tower.internal.v1.FastHeartbeatRequest
-	6, // 6: dark_tower.internal.v1.GlobalControllerService.ComprehensiveHeartbeat:input_type -> dark_tower.internal.v1.ComprehensiveHeartbeatRequest
-	8, // 7: dark_tower.internal.v1.GlobalControllerService.NotifyMeetingEnded:input_type -> dark_tower.internal.v1.NotifyMeetingEndedRequest
-	2, // 8: dark_tower.internal.v1.GlobalControllerService.RegisterMC:output_type -> dark_tower.internal.v1.RegisterMCResponse
-	5, // 9: dark_tower.internal.v1.GlobalControllerService.FastHeartbeat:output_type -> dark_tower.internal.v1.FastHeartbeatResponse
-	7, // 10: dark_tower.internal.v1.GlobalControllerService.ComprehensiveHeartbeat:output_type -> dark_tower.internal.v1.ComprehensiveHeartbeatResponse
-	9, // 11: dark_tower.internal.v1.GlobalControllerService.NotifyMeetingEnded:output_type -> dark_tower.internal.v1.NotifyMeetingEndedResponse
-	8, // [8:12] is the sub-list for method output_type
-	4, // [4:8] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	3,  // 0: dark_tower.internal.v1.RegisterMCResponse.operator_intent:type_name -> dark_tower.internal.v1.OperatorIntent
+	4,  // 1: dark_tower.internal.v1.FastHeartbeatRequest.capacity:type_name -> dark_tower.internal.v1.ControllerCapacity
+	0,  // 2: dark_tower.internal.v1.FastHeartbeatRequest.health:type_name -> dark_tower.internal.v1.HealthStatus
+	3,  // 3: dark_tower.internal.v1.FastHeartbeatResponse.operator_intent:type_name -> dark_tower.internal.v1.OperatorIntent
+	4,  // 4: dark_tower.internal.v1.ComprehensiveHeartbeatRequest.capacity:type_name -> dark_tower.internal.v1.ControllerCapacity
+	0,  // 5: dark_tower.internal.v1.ComprehensiveHeartbeatRequest.health:type_name -> dark_tower.internal.v1.HealthStatus
+	3,  // 6: dark_tower.internal.v1.ComprehensiveHeartbeatResponse.operator_intent:type_name -> dark_tower.internal.v1.OperatorIntent
+	1,  // 7: dark_tower.internal.v1.GlobalControllerService.RegisterMC:input_type -> dark_tower.internal.v1.RegisterMCRequest
+	5,  // 8: dark_tower.internal.v1.GlobalControllerService.FastHeartbeat:input_type -> dark_tower.internal.v1.FastHeartbeatRequest
+	7,  // 9: dark_tower.internal.v1.GlobalControllerService.ComprehensiveHeartbeat:input_type -> dark_tower.internal.v1.ComprehensiveHeartbeatRequest
+	9,  // 10: dark_tower.internal.v1.GlobalControllerService.NotifyMeetingEnded:input_type -> dark_tower.internal.v1.NotifyMeetingEndedRequest
+	2,  // 11: dark_tower.internal.v1.GlobalControllerService.RegisterMC:output_type -> dark_tower.internal.v1.RegisterMCResponse
+	6,  // 12: dark_tower.internal.v1.GlobalControllerService.FastHeartbeat:output_type -> dark_tower.internal.v1.FastHeartbeatResponse
+	8,  // 13: dark_tower.internal.v1.GlobalControllerService.ComprehensiveHeartbeat:output_type -> dark_tower.internal.v1.ComprehensiveHeartbeatResponse
+	10, // 14: dark_tower.internal.v1.GlobalControllerService.NotifyMeetingEnded:output_type -> dark_tower.internal.v1.NotifyMeetingEndedResponse
+	11, // [11:15] is the sub-list for method output_type
+	7,  // [7:11] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_dark_tower_internal_v1_global_controller_proto_init() }
@@ -761,7 +964,7 @@ func file_dark_tower_internal_v1_global_controller_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dark_tower_internal_v1_global_controller_proto_rawDesc), len(file_dark_tower_internal_v1_global_controller_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

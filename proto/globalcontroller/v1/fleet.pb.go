@@ -115,8 +115,18 @@ type Controller struct {
 	CreatedAt          *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	UpdatedAt          *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	Placement          *Placement             `protobuf:"bytes,18,opt,name=placement,proto3" json:"placement,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Set while an operator is draining the controller.
+	Drain *Drain `protobuf:"bytes,19,opt,name=drain,proto3" json:"drain,omitempty"`
+	// Counts what operators have decided about the controller.
+	Generation uint64 `protobuf:"varint,20,opt,name=generation,proto3" json:"generation,omitempty"`
+	// The process that is registered; empty when it gave none.
+	Incarnation string `protobuf:"bytes,21,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// How often a process that another has taken the place of has called since.
+	IncarnationConflicts uint64 `protobuf:"varint,22,opt,name=incarnation_conflicts,json=incarnationConflicts,proto3" json:"incarnation_conflicts,omitempty"`
+	// When it last did; unset: never.
+	LastIncarnationConflictAt *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=last_incarnation_conflict_at,json=lastIncarnationConflictAt,proto3" json:"last_incarnation_conflict_at,omitempty"`
+	unknownFields             protoimpl.UnknownFields
+	sizeCache                 protoimpl.SizeCache
 }
 
 func (x *Controller) Reset() {
@@ -275,6 +285,112 @@ func (x *Controller) GetPlacement() *Placement {
 	return nil
 }
 
+func (x *Controller) GetDrain() *Drain {
+	if x != nil {
+		return x.Drain
+	}
+	return nil
+}
+
+func (x *Controller) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Controller) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *Controller) GetIncarnationConflicts() uint64 {
+	if x != nil {
+		return x.IncarnationConflicts
+	}
+	return 0
+}
+
+func (x *Controller) GetLastIncarnationConflictAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastIncarnationConflictAt
+	}
+	return nil
+}
+
+// Drain is an operator's intent.
+type Drain struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
+	// Unset: no deadline.
+	Deadline *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	Reason   string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The subject of the operator's token.
+	By            string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Drain) Reset() {
+	*x = Drain{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Drain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Drain) ProtoMessage() {}
+
+func (x *Drain) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Drain.ProtoReflect.Descriptor instead.
+func (*Drain) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Drain) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Drain) GetDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+func (x *Drain) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Drain) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
 // Placement says whether a controller can be given a new meeting.
 type Placement struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -287,7 +403,7 @@ type Placement struct {
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[1]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -299,7 +415,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[1]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -312,7 +428,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{1}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Placement) GetPlaceable() bool {
@@ -338,7 +454,7 @@ type GetControllerRequest struct {
 
 func (x *GetControllerRequest) Reset() {
 	*x = GetControllerRequest{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[2]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -350,7 +466,7 @@ func (x *GetControllerRequest) String() string {
 func (*GetControllerRequest) ProtoMessage() {}
 
 func (x *GetControllerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[2]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -363,7 +479,7 @@ func (x *GetControllerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetControllerRequest.ProtoReflect.Descriptor instead.
 func (*GetControllerRequest) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{2}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *GetControllerRequest) GetControllerId() string {
@@ -382,7 +498,7 @@ type GetControllerResponse struct {
 
 func (x *GetControllerResponse) Reset() {
 	*x = GetControllerResponse{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[3]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -394,7 +510,7 @@ func (x *GetControllerResponse) String() string {
 func (*GetControllerResponse) ProtoMessage() {}
 
 func (x *GetControllerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[3]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -407,7 +523,7 @@ func (x *GetControllerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetControllerResponse.ProtoReflect.Descriptor instead.
 func (*GetControllerResponse) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{3}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetControllerResponse) GetController() *Controller {
@@ -433,7 +549,7 @@ type ListControllersRequest struct {
 
 func (x *ListControllersRequest) Reset() {
 	*x = ListControllersRequest{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[4]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -445,7 +561,7 @@ func (x *ListControllersRequest) String() string {
 func (*ListControllersRequest) ProtoMessage() {}
 
 func (x *ListControllersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[4]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -458,7 +574,7 @@ func (x *ListControllersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListControllersRequest.ProtoReflect.Descriptor instead.
 func (*ListControllersRequest) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{4}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListControllersRequest) GetRegion() string {
@@ -500,7 +616,7 @@ type ListControllersResponse struct {
 
 func (x *ListControllersResponse) Reset() {
 	*x = ListControllersResponse{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[5]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -512,7 +628,7 @@ func (x *ListControllersResponse) String() string {
 func (*ListControllersResponse) ProtoMessage() {}
 
 func (x *ListControllersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[5]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -525,7 +641,7 @@ func (x *ListControllersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListControllersResponse.ProtoReflect.Descriptor instead.
 func (*ListControllersResponse) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{5}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListControllersResponse) GetControllers() []*Controller {
@@ -542,11 +658,587 @@ func (x *ListControllersResponse) GetNextPageToken() string {
 	return ""
 }
 
+type DrainRequest struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	ControllerId string                 `protobuf:"bytes,1,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
+	// At most 500 bytes.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When the drain is to be over; unset: no deadline.
+	Deadline *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// When set: refuse with ABORTED unless this is the controller's generation.
+	ExpectedGeneration *uint64 `protobuf:"varint,4,opt,name=expected_generation,json=expectedGeneration,proto3,oneof" json:"expected_generation,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *DrainRequest) Reset() {
+	*x = DrainRequest{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainRequest) ProtoMessage() {}
+
+func (x *DrainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
+func (*DrainRequest) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *DrainRequest) GetControllerId() string {
+	if x != nil {
+		return x.ControllerId
+	}
+	return ""
+}
+
+func (x *DrainRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DrainRequest) GetDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+func (x *DrainRequest) GetExpectedGeneration() uint64 {
+	if x != nil && x.ExpectedGeneration != nil {
+		return *x.ExpectedGeneration
+	}
+	return 0
+}
+
+type DrainResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Controller    *Controller            `protobuf:"bytes,1,opt,name=controller,proto3" json:"controller,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainResponse) Reset() {
+	*x = DrainResponse{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainResponse) ProtoMessage() {}
+
+func (x *DrainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
+func (*DrainResponse) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *DrainResponse) GetController() *Controller {
+	if x != nil {
+		return x.Controller
+	}
+	return nil
+}
+
+type UndrainRequest struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	ControllerId string                 `protobuf:"bytes,1,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
+	// At most 500 bytes.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When set: refuse with ABORTED unless this is the controller's generation.
+	ExpectedGeneration *uint64 `protobuf:"varint,3,opt,name=expected_generation,json=expectedGeneration,proto3,oneof" json:"expected_generation,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *UndrainRequest) Reset() {
+	*x = UndrainRequest{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndrainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndrainRequest) ProtoMessage() {}
+
+func (x *UndrainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndrainRequest.ProtoReflect.Descriptor instead.
+func (*UndrainRequest) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *UndrainRequest) GetControllerId() string {
+	if x != nil {
+		return x.ControllerId
+	}
+	return ""
+}
+
+func (x *UndrainRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *UndrainRequest) GetExpectedGeneration() uint64 {
+	if x != nil && x.ExpectedGeneration != nil {
+		return *x.ExpectedGeneration
+	}
+	return 0
+}
+
+type UndrainResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Controller    *Controller            `protobuf:"bytes,1,opt,name=controller,proto3" json:"controller,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndrainResponse) Reset() {
+	*x = UndrainResponse{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndrainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndrainResponse) ProtoMessage() {}
+
+func (x *UndrainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndrainResponse.ProtoReflect.Descriptor instead.
+func (*UndrainResponse) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *UndrainResponse) GetController() *Controller {
+	if x != nil {
+		return x.Controller
+	}
+	return nil
+}
+
+type DeregisterRequest struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	ControllerId string                 `protobuf:"bytes,1,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
+	// The incarnation that is to leave. A meeting controller has to give its own; for an operator it is optional.
+	Incarnation string `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// At most 500 bytes.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeregisterRequest) Reset() {
+	*x = DeregisterRequest{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeregisterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeregisterRequest) ProtoMessage() {}
+
+func (x *DeregisterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeregisterRequest.ProtoReflect.Descriptor instead.
+func (*DeregisterRequest) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DeregisterRequest) GetControllerId() string {
+	if x != nil {
+		return x.ControllerId
+	}
+	return ""
+}
+
+func (x *DeregisterRequest) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *DeregisterRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type DeregisterResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeregisterResponse) Reset() {
+	*x = DeregisterResponse{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeregisterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeregisterResponse) ProtoMessage() {}
+
+func (x *DeregisterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeregisterResponse.ProtoReflect.Descriptor instead.
+func (*DeregisterResponse) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{12}
+}
+
+type ListTransitionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: of all controllers.
+	ControllerId string `protobuf:"bytes,1,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
+	// Empty: of all regions.
+	Region string `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
+	// Only changes with a higher id.
+	After uint64 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"`
+	// 1 to 1000; 0 means 100.
+	PageSize      uint32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTransitionsRequest) Reset() {
+	*x = ListTransitionsRequest{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTransitionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTransitionsRequest) ProtoMessage() {}
+
+func (x *ListTransitionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTransitionsRequest.ProtoReflect.Descriptor instead.
+func (*ListTransitionsRequest) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListTransitionsRequest) GetControllerId() string {
+	if x != nil {
+		return x.ControllerId
+	}
+	return ""
+}
+
+func (x *ListTransitionsRequest) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *ListTransitionsRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *ListTransitionsRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+type ListTransitionsResponse struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Transitions []*Transition          `protobuf:"bytes,1,rep,name=transitions,proto3" json:"transitions,omitempty"`
+	// What to give as after to go on from here; that of the request when there is nothing new.
+	NextAfter     uint64 `protobuf:"varint,2,opt,name=next_after,json=nextAfter,proto3" json:"next_after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTransitionsResponse) Reset() {
+	*x = ListTransitionsResponse{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTransitionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTransitionsResponse) ProtoMessage() {}
+
+func (x *ListTransitionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTransitionsResponse.ProtoReflect.Descriptor instead.
+func (*ListTransitionsResponse) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListTransitionsResponse) GetTransitions() []*Transition {
+	if x != nil {
+		return x.Transitions
+	}
+	return nil
+}
+
+func (x *ListTransitionsResponse) GetNextAfter() uint64 {
+	if x != nil {
+		return x.NextAfter
+	}
+	return 0
+}
+
+// Transition is one change of a controller's public state.
+type Transition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Rises with time.
+	Id           uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	ControllerId string                 `protobuf:"bytes,2,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
+	Region       string                 `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
+	At           *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
+	// Unspecified: the controller was new.
+	From Health `protobuf:"varint,5,opt,name=from,proto3,enum=globalcontroller.v1.Health" json:"from,omitempty"`
+	// Unspecified: the controller left the fleet.
+	To Health `protobuf:"varint,6,opt,name=to,proto3,enum=globalcontroller.v1.Health" json:"to,omitempty"`
+	// register, heartbeat, stale, operator or retired.
+	Cause string `protobuf:"bytes,7,opt,name=cause,proto3" json:"cause,omitempty"`
+	// The subject of a token, or the id of the Global Controller whose checker acted.
+	Actor  string `protobuf:"bytes,8,opt,name=actor,proto3" json:"actor,omitempty"`
+	Reason string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How long the controller had not been heard then.
+	SilenceMs uint64 `protobuf:"varint,10,opt,name=silence_ms,json=silenceMs,proto3" json:"silence_ms,omitempty"`
+	// What the controller had last said of itself.
+	ReportedHealth Health `protobuf:"varint,11,opt,name=reported_health,json=reportedHealth,proto3,enum=globalcontroller.v1.Health" json:"reported_health,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Transition) Reset() {
+	*x = Transition{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Transition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Transition) ProtoMessage() {}
+
+func (x *Transition) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Transition.ProtoReflect.Descriptor instead.
+func (*Transition) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Transition) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Transition) GetControllerId() string {
+	if x != nil {
+		return x.ControllerId
+	}
+	return ""
+}
+
+func (x *Transition) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *Transition) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Transition) GetFrom() Health {
+	if x != nil {
+		return x.From
+	}
+	return Health_HEALTH_UNSPECIFIED
+}
+
+func (x *Transition) GetTo() Health {
+	if x != nil {
+		return x.To
+	}
+	return Health_HEALTH_UNSPECIFIED
+}
+
+func (x *Transition) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *Transition) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *Transition) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Transition) GetSilenceMs() uint64 {
+	if x != nil {
+		return x.SilenceMs
+	}
+	return 0
+}
+
+func (x *Transition) GetReportedHealth() Health {
+	if x != nil {
+		return x.ReportedHealth
+	}
+	return Health_HEALTH_UNSPECIFIED
+}
+
 var File_globalcontroller_v1_fleet_proto protoreflect.FileDescriptor
 
 const file_globalcontroller_v1_fleet_proto_rawDesc = "" +
 	"\n" +
-	"\x1fglobalcontroller/v1/fleet.proto\x12\x13globalcontroller.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa0\a\n" +
+	"\x1fglobalcontroller/v1/fleet.proto\x12\x13globalcontroller.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa6\t\n" +
 	"\n" +
 	"Controller\x12#\n" +
 	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12\x16\n" +
@@ -569,9 +1261,21 @@ const file_globalcontroller_v1_fleet_proto_rawDesc = "" +
 	"created_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
 	"updated_at\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12<\n" +
-	"\tplacement\x18\x12 \x01(\v2\x1e.globalcontroller.v1.PlacementR\tplacementB\x14\n" +
+	"\tplacement\x18\x12 \x01(\v2\x1e.globalcontroller.v1.PlacementR\tplacement\x120\n" +
+	"\x05drain\x18\x13 \x01(\v2\x1a.globalcontroller.v1.DrainR\x05drain\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x14 \x01(\x04R\n" +
+	"generation\x12 \n" +
+	"\vincarnation\x18\x15 \x01(\tR\vincarnation\x123\n" +
+	"\x15incarnation_conflicts\x18\x16 \x01(\x04R\x14incarnationConflicts\x12[\n" +
+	"\x1clast_incarnation_conflict_at\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\x19lastIncarnationConflictAtB\x14\n" +
 	"\x12_cpu_usage_percentB\x17\n" +
-	"\x15_memory_usage_percent\"C\n" +
+	"\x15_memory_usage_percent\"\x99\x01\n" +
+	"\x05Drain\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x126\n" +
+	"\bdeadline\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\"C\n" +
 	"\tPlacement\x12\x1c\n" +
 	"\tplaceable\x18\x01 \x01(\bR\tplaceable\x12\x18\n" +
 	"\areasons\x18\x02 \x03(\tR\areasons\";\n" +
@@ -589,17 +1293,70 @@ const file_globalcontroller_v1_fleet_proto_rawDesc = "" +
 	"page_token\x18\x04 \x01(\tR\tpageToken\"\x84\x01\n" +
 	"\x17ListControllersResponse\x12A\n" +
 	"\vcontrollers\x18\x01 \x03(\v2\x1f.globalcontroller.v1.ControllerR\vcontrollers\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\x88\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xd1\x01\n" +
+	"\fDrainRequest\x12#\n" +
+	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x126\n" +
+	"\bdeadline\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x124\n" +
+	"\x13expected_generation\x18\x04 \x01(\x04H\x00R\x12expectedGeneration\x88\x01\x01B\x16\n" +
+	"\x14_expected_generation\"P\n" +
+	"\rDrainResponse\x12?\n" +
+	"\n" +
+	"controller\x18\x01 \x01(\v2\x1f.globalcontroller.v1.ControllerR\n" +
+	"controller\"\x9b\x01\n" +
+	"\x0eUndrainRequest\x12#\n" +
+	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x124\n" +
+	"\x13expected_generation\x18\x03 \x01(\x04H\x00R\x12expectedGeneration\x88\x01\x01B\x16\n" +
+	"\x14_expected_generation\"R\n" +
+	"\x0fUndrainResponse\x12?\n" +
+	"\n" +
+	"controller\x18\x01 \x01(\v2\x1f.globalcontroller.v1.ControllerR\n" +
+	"controller\"r\n" +
+	"\x11DeregisterRequest\x12#\n" +
+	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x14\n" +
+	"\x12DeregisterResponse\"\x88\x01\n" +
+	"\x16ListTransitionsRequest\x12#\n" +
+	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12\x16\n" +
+	"\x06region\x18\x02 \x01(\tR\x06region\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\x04R\x05after\x12\x1b\n" +
+	"\tpage_size\x18\x04 \x01(\rR\bpageSize\"{\n" +
+	"\x17ListTransitionsResponse\x12A\n" +
+	"\vtransitions\x18\x01 \x03(\v2\x1f.globalcontroller.v1.TransitionR\vtransitions\x12\x1d\n" +
+	"\n" +
+	"next_after\x18\x02 \x01(\x04R\tnextAfter\"\x8c\x03\n" +
+	"\n" +
+	"Transition\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12#\n" +
+	"\rcontroller_id\x18\x02 \x01(\tR\fcontrollerId\x12\x16\n" +
+	"\x06region\x18\x03 \x01(\tR\x06region\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12/\n" +
+	"\x04from\x18\x05 \x01(\x0e2\x1b.globalcontroller.v1.HealthR\x04from\x12+\n" +
+	"\x02to\x18\x06 \x01(\x0e2\x1b.globalcontroller.v1.HealthR\x02to\x12\x14\n" +
+	"\x05cause\x18\a \x01(\tR\x05cause\x12\x14\n" +
+	"\x05actor\x18\b \x01(\tR\x05actor\x12\x16\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"silence_ms\x18\n" +
+	" \x01(\x04R\tsilenceMs\x12D\n" +
+	"\x0freported_health\x18\v \x01(\x0e2\x1b.globalcontroller.v1.HealthR\x0ereportedHealth*\x88\x01\n" +
 	"\x06Health\x12\x16\n" +
 	"\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eHEALTH_PENDING\x10\x01\x12\x12\n" +
 	"\x0eHEALTH_HEALTHY\x10\x02\x12\x13\n" +
 	"\x0fHEALTH_DEGRADED\x10\x03\x12\x14\n" +
 	"\x10HEALTH_UNHEALTHY\x10\x04\x12\x13\n" +
-	"\x0fHEALTH_DRAINING\x10\x052\xe4\x01\n" +
+	"\x0fHEALTH_DRAINING\x10\x052\xd7\x04\n" +
 	"\fFleetService\x12f\n" +
 	"\rGetController\x12).globalcontroller.v1.GetControllerRequest\x1a*.globalcontroller.v1.GetControllerResponse\x12l\n" +
-	"\x0fListControllers\x12+.globalcontroller.v1.ListControllersRequest\x1a,.globalcontroller.v1.ListControllersResponseBRZPdarktower.example/global-controller/proto/globalcontroller/v1;globalcontrollerv1b\x06proto3"
+	"\x0fListControllers\x12+.globalcontroller.v1.ListControllersRequest\x1a,.globalcontroller.v1.ListControllersResponse\x12N\n" +
+	"\x05Drain\x12!.globalcontroller.v1.DrainRequest\x1a\".globalcontroller.v1.DrainResponse\x12T\n" +
+	"\aUndrain\x12#.globalcontroller.v1.UndrainRequest\x1a$.globalcontroller.v1.UndrainResponse\x12]\n" +
+	"\n" +
+	"Deregister\x12&.globalcontroller.v1.DeregisterRequest\x1a'.globalcontroller.v1.DeregisterResponse\x12l\n" +
+	"\x0fListTransitions\x12+.globalcontroller.v1.ListTransitionsRequest\x1a,.globalcontroller.v1.ListTransitionsResponseBRZPdarktower.example/global-controller/proto/globalcontroller/v1;globalcontrollerv1b\x06proto3"
 
 var (
 	file_globalcontroller_v1_fleet_proto_rawDescOnce sync.Once
@@ -614,36 +1371,66 @@ func file_globalcontroller_v1_fleet_proto_rawDescGZIP() []byte {
 }
 
 var file_globalcontroller_v1_fleet_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_globalcontroller_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_globalcontroller_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_globalcontroller_v1_fleet_proto_goTypes = []any{
 	(Health)(0),                     // 0: globalcontroller.v1.Health
 	(*Controller)(nil),              // 1: globalcontroller.v1.Controller
-	(*Placement)(nil),               // 2: globalcontroller.v1.Placement
-	(*GetControllerRequest)(nil),    // 3: globalcontroller.v1.GetControllerRequest
-	(*GetControllerResponse)(nil),   // 4: globalcontroller.v1.GetControllerResponse
-	(*ListControllersRequest)(nil),  // 5: globalcontroller.v1.ListControllersRequest
-	(*ListControllersResponse)(nil), // 6: globalcontroller.v1.ListControllersResponse
-	(*timestamppb.Timestamp)(nil),   // 7: google.protobuf.Timestamp
+	(*Drain)(nil),                   // 2: globalcontroller.v1.Drain
+	(*Placement)(nil),               // 3: globalcontroller.v1.Placement
+	(*GetControllerRequest)(nil),    // 4: globalcontroller.v1.GetControllerRequest
+	(*GetControllerResponse)(nil),   // 5: globalcontroller.v1.GetControllerResponse
+	(*ListControllersRequest)(nil),  // 6: globalcontroller.v1.ListControllersRequest
+	(*ListControllersResponse)(nil), // 7: globalcontroller.v1.ListControllersResponse
+	(*DrainRequest)(nil),            // 8: globalcontroller.v1.DrainRequest
+	(*DrainResponse)(nil),           // 9: globalcontroller.v1.DrainResponse
+	(*UndrainRequest)(nil),          // 10: globalcontroller.v1.UndrainRequest
+	(*UndrainResponse)(nil),         // 11: globalcontroller.v1.UndrainResponse
+	(*DeregisterRequest)(nil),       // 12: globalcontroller.v1.DeregisterRequest
+	(*DeregisterResponse)(nil),      // 13: globalcontroller.v1.DeregisterResponse
+	(*ListTransitionsRequest)(nil),  // 14: globalcontroller.v1.ListTransitionsRequest
+	(*ListTransitionsResponse)(nil), // 15: globalcontroller.v1.ListTransitionsResponse
+	(*Transition)(nil),              // 16: globalcontroller.v1.Transition
+	(*timestamppb.Timestamp)(nil),   // 17: google.protobuf.Timestamp
 }
 var file_globalcontroller_v1_fleet_proto_depIdxs = []int32{
 	0,  // 0: globalcontroller.v1.Controller.health:type_name -> globalcontroller.v1.Health
 	0,  // 1: globalcontroller.v1.Controller.reported_health:type_name -> globalcontroller.v1.Health
-	7,  // 2: globalcontroller.v1.Controller.last_heartbeat_at:type_name -> google.protobuf.Timestamp
-	7,  // 3: globalcontroller.v1.Controller.created_at:type_name -> google.protobuf.Timestamp
-	7,  // 4: globalcontroller.v1.Controller.updated_at:type_name -> google.protobuf.Timestamp
-	2,  // 5: globalcontroller.v1.Controller.placement:type_name -> globalcontroller.v1.Placement
-	1,  // 6: globalcontroller.v1.GetControllerResponse.controller:type_name -> globalcontroller.v1.Controller
-	0,  // 7: globalcontroller.v1.ListControllersRequest.health:type_name -> globalcontroller.v1.Health
-	1,  // 8: globalcontroller.v1.ListControllersResponse.controllers:type_name -> globalcontroller.v1.Controller
-	3,  // 9: globalcontroller.v1.FleetService.GetController:input_type -> globalcontroller.v1.GetControllerRequest
-	5,  // 10: globalcontroller.v1.FleetService.ListControllers:input_type -> globalcontroller.v1.ListControllersRequest
-	4,  // 11: globalcontroller.v1.FleetService.GetController:output_type -> globalcontroller.v1.GetControllerResponse
-	6,  // 12: globalcontroller.v1.FleetService.ListControllers:output_type -> globalcontroller.v1.ListControllersResponse
-	11, // [11:13] is the sub-list for method output_type
-	9,  // [9:11] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	17, // 2: globalcontroller.v1.Controller.last_heartbeat_at:type_name -> google.protobuf.Timestamp
+	17, // 3: globalcontroller.v1.Controller.created_at:type_name -> google.protobuf.Timestamp
+	17, // 4: globalcontroller.v1.Controller.updated_at:type_name -> google.protobuf.Timestamp
+	3,  // 5: globalcontroller.v1.Controller.placement:type_name -> globalcontroller.v1.Placement
+	2,  // 6: globalcontroller.v1.Controller.drain:type_name -> globalcontroller.v1.Drain
+	17, // 7: globalcontroller.v1.Controller.last_incarnation_conflict_at:type_name -> google.protobuf.Timestamp
+	17, // 8: globalcontroller.v1.Drain.since:type_name -> google.protobuf.Timestamp
+	17, // 9: globalcontroller.v1.Drain.deadline:type_name -> google.protobuf.Timestamp
+	1,  // 10: globalcontroller.v1.GetControllerResponse.controller:type_name -> globalcontroller.v1.Controller
+	0,  // 11: globalcontroller.v1.ListControllersRequest.health:type_name -> globalcontroller.v1.Health
+	1,  // 12: globalcontroller.v1.ListControllersResponse.controllers:type_name -> globalcontroller.v1.Controller
+	17, // 13: globalcontroller.v1.DrainRequest.deadline:type_name -> google.protobuf.Timestamp
+	1,  // 14: globalcontroller.v1.DrainResponse.controller:type_name -> globalcontroller.v1.Controller
+	1,  // 15: globalcontroller.v1.UndrainResponse.controller:type_name -> globalcontroller.v1.Controller
+	16, // 16: globalcontroller.v1.ListTransitionsResponse.transitions:type_name -> globalcontroller.v1.Transition
+	17, // 17: globalcontroller.v1.Transition.at:type_name -> google.protobuf.Timestamp
+	0,  // 18: globalcontroller.v1.Transition.from:type_name -> globalcontroller.v1.Health
+	0,  // 19: globalcontroller.v1.Transition.to:type_name -> globalcontroller.v1.Health
+	0,  // 20: globalcontroller.v1.Transition.reported_health:type_name -> globalcontroller.v1.Health
+	4,  // 21: globalcontroller.v1.FleetService.GetController:input_type -> globalcontroller.v1.GetControllerRequest
+	6,  // 22: globalcontroller.v1.FleetService.ListControllers:input_type -> globalcontroller.v1.ListControllersRequest
+	8,  // 23: globalcontroller.v1.FleetService.Drain:input_type -> globalcontroller.v1.DrainRequest
+	10, // 24: globalcontroller.v1.FleetService.Undrain:input_type -> globalcontroller.v1.UndrainRequest
+	12, // 25: globalcontroller.v1.FleetService.Deregister:input_type -> globalcontroller.v1.DeregisterRequest
+	14, // 26: globalcontroller.v1.FleetService.ListTransitions:input_type -> globalcontroller.v1.ListTransitionsRequest
+	5,  // 27: globalcontroller.v1.FleetService.GetController:output_type -> globalcontroller.v1.GetControllerResponse
+	7,  // 28: globalcontroller.v1.FleetService.ListControllers:output_type -> globalcontroller.v1.ListControllersResponse
+	9,  // 29: globalcontroller.v1.FleetService.Drain:output_type -> globalcontroller.v1.DrainResponse
+	11, // 30: globalcontroller.v1.FleetService.Undrain:output_type -> globalcontroller.v1.UndrainResponse
+	13, // 31: globalcontroller.v1.FleetService.Deregister:output_type -> globalcontroller.v1.DeregisterResponse
+	15, // 32: globalcontroller.v1.FleetService.ListTransitions:output_type -> globalcontroller.v1.ListTransitionsResponse
+	27, // [27:33] is the sub-list for method output_type
+	21, // [21:27] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_globalcontroller_v1_fleet_proto_init() }
@@ -652,13 +1439,15 @@ func file_globalcontroller_v1_fleet_proto_init() {
 		return
 	}
 	file_globalcontroller_v1_fleet_proto_msgTypes[0].OneofWrappers = []any{}
+	file_globalcontroller_v1_fleet_proto_msgTypes[7].OneofWrappers = []any{}
+	file_globalcontroller_v1_fleet_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_globalcontroller_v1_fleet_proto_rawDesc), len(file_globalcontroller_v1_fleet_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   6,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

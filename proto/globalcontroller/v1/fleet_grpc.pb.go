@@ -23,6 +23,10 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	FleetService_GetController_FullMethodName   = "/globalcontroller.v1.FleetService/GetController"
 	FleetService_ListControllers_FullMethodName = "/globalcontroller.v1.FleetService/ListControllers"
+	FleetService_Drain_FullMethodName           = "/globalcontroller.v1.FleetService/Drain"
+	FleetService_Undrain_FullMethodName         = "/globalcontroller.v1.FleetService/Undrain"
+	FleetService_Deregister_FullMethodName      = "/globalcontroller.v1.FleetService/Deregister"
+	FleetService_ListTransitions_FullMethodName = "/globalcontroller.v1.FleetService/ListTransitions"
 )
 
 // FleetServiceClient is the client API for FleetService service.
@@ -35,6 +39,15 @@ type FleetServiceClient interface {
 	GetController(ctx context.Context, in *GetControllerRequest, opts ...grpc.CallOption) (*GetControllerResponse, error)
 	// ListControllers returns a page of the fleet in the order of the ids.
 	ListControllers(ctx context.Context, in *ListControllersRequest, opts ...grpc.CallOption) (*ListControllersResponse, error)
+	// Drain has a controller take no new meetings, whatever it reports, until Undrain.
+	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainResponse, error)
+	// Undrain ends a drain. What the controller reports counts again.
+	Undrain(ctx context.Context, in *UndrainRequest, opts ...grpc.CallOption) (*UndrainResponse, error)
+	// Deregister takes a controller out of the fleet. Operators may do so with any, and a meeting controller with itself:
+	// it names its incarnation, and is refused with FAILED_PRECONDITION when another one is registered.
+	Deregister(ctx context.Context, in *DeregisterRequest, opts ...grpc.CallOption) (*DeregisterResponse, error)
+	// ListTransitions returns changes of the public state, the oldest first.
+	ListTransitions(ctx context.Context, in *ListTransitionsRequest, opts ...grpc.CallOption) (*ListTransitionsResponse, error)
 }
 
 type fleetServiceClient struct {
@@ -65,6 +78,46 @@ func (c *fleetServiceClient) ListControllers(ctx context.Context, in *ListContro
 	return out, nil
 }
 
+func (c *fleetServiceClient) Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DrainResponse)
+	err := c.cc.Invoke(ctx, FleetService_Drain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *fleetServiceClient) Undrain(ctx context.Context, in *UndrainRequest, opts ...grpc.CallOption) (*UndrainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UndrainResponse)
+	err := c.cc.Invoke(ctx, FleetService_Undrain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *fleetServiceClient) Deregister(ctx context.Context, in *DeregisterRequest, opts ...grpc.CallOption) (*DeregisterResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeregisterResponse)
+	err := c.cc.Invoke(ctx, FleetService_Deregister_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *fleetServiceClient) ListTransitions(ctx context.Context, in *ListTransitionsRequest, opts ...grpc.CallOption) (*ListTransitionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTransitionsResponse)
+	err := c.cc.Invoke(ctx, FleetService_ListTransitions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // FleetServiceServer is the server API for FleetService service.
 // All implementations should embed UnimplementedFleetServiceServer
 // for forward compatibility.
@@ -75,6 +128,15 @@ type FleetServiceServer interface {
 	GetController(context.Context, *GetControllerRequest) (*GetControllerResponse, error)
 	// ListControllers returns a page of the fleet in the order of the ids.
 	ListControllers(context.Context, *ListControllersRequest) (*ListControllersResponse, error)
+	// Drain has a controller take no new meetings, whatever it reports, until Undrain.
+	Drain(context.Context, *DrainRequest) (*DrainResponse, error)
+	// Undrain ends a drain. What the controller reports counts again.
+	Undrain(context.Context, *UndrainRequest) (*UndrainResponse, error)
+	// Deregister takes a controller out of the fleet. Operators may do so with any, and a meeting controller with itself:
+	// it names its incarnation, and is refused with FAILED_PRECONDITION when another one is registered.
+	Deregister(context.Context, *DeregisterRequest) (*DeregisterResponse, error)
+	// ListTransitions returns changes of the public state, the oldest first.
+	ListTransitions(context.Context, *ListTransitionsRequest) (*ListTransitionsResponse, error)
 }
 
 // UnimplementedFleetServiceServer should be embedded to have
@@ -89,6 +151,18 @@ func (UnimplementedFleetServiceServer) GetController(context.Context, *GetContro
 }
 func (UnimplementedFleetServiceServer) ListControllers(context.Context, *ListControllersRequest) (*ListControllersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListControllers not implemented")
+}
+func (UnimplementedFleetServiceServer) Drain(context.Context, *DrainRequest) (*DrainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Drain not implemented")
+}
+func (UnimplementedFleetServiceServer) Undrain(context.Context, *UndrainRequest) (*UndrainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Undrain not implemented")
+}
+func (UnimplementedFleetServiceServer) Deregister(context.Context, *DeregisterRequest) (*DeregisterResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Deregister not implemented")
+}
+func (UnimplementedFleetServiceServer) ListTransitions(context.Context, *ListTransitionsRequest) (*ListTransitionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTransitions not implemented")
 }
 func (UnimplementedFleetServiceServer) testEmbeddedByValue() {}
 
@@ -146,6 +220,78 @@ func _FleetService_ListControllers_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _FleetService_Drain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DrainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FleetServiceServer).Drain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: FleetService_Drain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FleetServiceServer).Drain(ctx, req.(*DrainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _FleetService_Undrain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UndrainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FleetServiceServer).Undrain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: FleetService_Undrain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FleetServiceServer).Undrain(ctx, req.(*UndrainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _FleetService_Deregister_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeregisterRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FleetServiceServer).Deregister(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: FleetService_Deregister_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FleetServiceServer).Deregister(ctx, req.(*DeregisterRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _FleetService_ListTransitions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTransitionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FleetServiceServer).ListTransitions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: FleetService_ListTransitions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FleetServiceServer).ListTransitions(ctx, req.(*ListTransitionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // FleetService_ServiceDesc is the grpc.ServiceDesc for FleetService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -160,6 +306,22 @@ var FleetService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListControllers",
 			Handler:    _FleetService_ListControllers_Handler,
+		},
+		{
+			MethodName: "Drain",
+			Handler:    _FleetService_Drain_Handler,
+		},
+		{
+			MethodName: "Undrain",
+			Handler:    _FleetService_Undrain_Handler,
+		},
+		{
+			MethodName: "Deregister",
+			Handler:    _FleetService_Deregister_Handler,
+		},
+		{
+			MethodName: "ListTransitions",
+			Handler:    _FleetService_ListTransitions_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

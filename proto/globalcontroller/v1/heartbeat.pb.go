@@ -123,8 +123,16 @@ type StreamHeartbeatsResponse struct {
 	// When, in Unix seconds by the store's clock.
 	Timestamp uint64 `protobuf:"varint,3,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
 	// The code and text that a call of its own would have ended with; 0 when it is acknowledged.
-	Code          int32  `protobuf:"varint,4,opt,name=code,proto3" json:"code,omitempty"`
-	Message       string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	Code    int32  `protobuf:"varint,4,opt,name=code,proto3" json:"code,omitempty"`
+	Message string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	// Unset: the operator wishes nothing.
+	OperatorIntent *v1.OperatorIntent `protobuf:"bytes,6,opt,name=operator_intent,json=operatorIntent,proto3" json:"operator_intent,omitempty"`
+	// The interval from now on; 0: as before.
+	FastHeartbeatIntervalMs uint64 `protobuf:"varint,7,opt,name=fast_heartbeat_interval_ms,json=fastHeartbeatIntervalMs,proto3" json:"fast_heartbeat_interval_ms,omitempty"`
+	// The interval from now on; 0: as before.
+	ComprehensiveHeartbeatIntervalMs uint64 `protobuf:"varint,8,opt,name=comprehensive_heartbeat_interval_ms,json=comprehensiveHeartbeatIntervalMs,proto3" json:"comprehensive_heartbeat_interval_ms,omitempty"`
+	// When above 0: send the next heartbeat, or this one once more, so long after this answer instead of after the interval.
+	RetryAfterMs  uint64 `protobuf:"varint,9,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -194,6 +202,34 @@ func (x *StreamHeartbeatsResponse) GetMessage() string {
 	return ""
 }
 
+func (x *StreamHeartbeatsResponse) GetOperatorIntent() *v1.OperatorIntent {
+	if x != nil {
+		return x.OperatorIntent
+	}
+	return nil
+}
+
+func (x *StreamHeartbeatsResponse) GetFastHeartbeatIntervalMs() uint64 {
+	if x != nil {
+		return x.FastHeartbeatIntervalMs
+	}
+	return 0
+}
+
+func (x *StreamHeartbeatsResponse) GetComprehensiveHeartbeatIntervalMs() uint64 {
+	if x != nil {
+		return x.ComprehensiveHeartbeatIntervalMs
+	}
+	return 0
+}
+
+func (x *StreamHeartbeatsResponse) GetRetryAfterMs() uint64 {
+	if x != nil {
+		return x.RetryAfterMs
+	}
+	return 0
+}
+
 var File_globalcontroller_v1_heartbeat_proto protoreflect.FileDescriptor
 
 const file_globalcontroller_v1_heartbeat_proto_rawDesc = "" +
@@ -203,13 +239,17 @@ const file_globalcontroller_v1_heartbeat_proto_rawDesc = "" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12B\n" +
 	"\x04fast\x18\x02 \x01(\v2,.dark_tower.internal.v1.FastHeartbeatRequestH\x00R\x04fast\x12]\n" +
 	"\rcomprehensive\x18\x03 \x01(\v25.dark_tower.internal.v1.ComprehensiveHeartbeatRequestH\x00R\rcomprehensiveB\v\n" +
-	"\theartbeat\"\xa6\x01\n" +
+	"\theartbeat\"\xa9\x03\n" +
 	"\x18StreamHeartbeatsResponse\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\"\n" +
 	"\facknowledged\x18\x02 \x01(\bR\facknowledged\x12\x1c\n" +
 	"\ttimestamp\x18\x03 \x01(\x04R\ttimestamp\x12\x12\n" +
 	"\x04code\x18\x04 \x01(\x05R\x04code\x12\x18\n" +
-	"\amessage\x18\x05 \x01(\tR\amessage2\x87\x01\n" +
+	"\amessage\x18\x05 \x01(\tR\amessage\x12O\n" +
+	"\x0foperator_intent\x18\x06 \x01(\v2&.dark_tower.internal.v1.OperatorIntentR\x0eoperatorIntent\x12;\n" +
+	"\x1afast_heartbeat_interval_ms\x18\a \x01(\x04R\x17fastHeartbeatIntervalMs\x12M\n" +
+	"#comprehensive_heartbeat_interval_ms\x18\b \x01(\x04R comprehensiveHeartbeatIntervalMs\x12$\n" +
+	"\x0eretry_after_ms\x18\t \x01(\x04R\fretryAfterMs2\x87\x01\n" +
 	"\x10HeartbeatService\x12s\n" +
 	"\x10StreamHeartbeats\x12,.globalcontroller.v1.StreamHeartbeatsRequest\x1a-.globalcontroller.v1.StreamHeartbeatsResponse(\x010\x01BRZPdarktower.example/global-controller/proto/globalcontroller/v1;globalcontrollerv1b\x06proto3"
 
@@ -231,17 +271,19 @@ var file_globalcontroller_v1_heartbeat_proto_goTypes = []any{
 	(*StreamHeartbeatsResponse)(nil),         // 1: globalcontroller.v1.StreamHeartbeatsResponse
 	(*v1.FastHeartbeatRequest)(nil),          // 2: dark_tower.internal.v1.FastHeartbeatRequest
 	(*v1.ComprehensiveHeartbeatRequest)(nil), // 3: dark_tower.internal.v1.ComprehensiveHeartbeatRequest
+	(*v1.OperatorIntent)(nil),                // 4: dark_tower.internal.v1.OperatorIntent
 }
 var file_globalcontroller_v1_heartbeat_proto_depIdxs = []int32{
 	2, // 0: globalcontroller.v1.StreamHeartbeatsRequest.fast:type_name -> dark_tower.internal.v1.FastHeartbeatRequest
 	3, // 1: globalcontroller.v1.StreamHeartbeatsRequest.comprehensive:type_name -> dark_tower.internal.v1.ComprehensiveHeartbeatRequest
-	0, // 2: globalcontroller.v1.HeartbeatService.StreamHeartbeats:input_type -> globalcontroller.v1.StreamHeartbeatsRequest
-	1, // 3: globalcontroller.v1.HeartbeatService.StreamHeartbeats:output_type -> globalcontroller.v1.StreamHeartbeatsResponse
-	3, // [3:4] is the sub-list for method output_type
-	2, // [2:3] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	4, // 2: globalcontroller.v1.StreamHeartbeatsResponse.operator_intent:type_name -> dark_tower.internal.v1.OperatorIntent
+	0, // 3: globalcontroller.v1.HeartbeatService.StreamHeartbeats:input_type -> globalcontroller.v1.StreamHeartbeatsRequest
+	1, // 4: globalcontroller.v1.HeartbeatService.StreamHeartbeats:output_type -> globalcontroller.v1.StreamHeartbeatsResponse
+	4, // [4:5] is the sub-list for method output_type
+	3, // [3:4] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_globalcontroller_v1_heartbeat_proto_init() }
