@@ -12,7 +12,8 @@ import (
 type Store interface {
 	// Register inserts or renews a controller in one UPSERT: pending and not stale, the operator's intent, created_at
 	// and the current load kept. The incarnation that is registered already keeps what it reported as well; one that
-	// another has taken the place of gets [ErrSuperseded], and nothing is changed.
+	// another has taken the place of gets [ErrSuperseded], and nothing is changed. One that names none leaves the one that is
+	// registered: it does not say whether it speaks for another process.
 	Register(ctx context.Context, r Registration, actor string) (RegisterResult, error)
 	// Heartbeat stores what a controller reports and clears its staleness. An incarnation that is not the one registered
 	// gets [ErrSuperseded], and nothing is changed. Where a side does not name its incarnation there is nothing to compare.
