@@ -13,33 +13,66 @@ type action struct {
 	do     func(w *World) error
 }
 
+// actions go on all the time.
 var actions = []action{
-	{14, (*World).replaceProcess},
-	{5, (*World).crash},
+	{12, (*World).replaceProcess},
+	{9, (*World).crash},
 	{7, (*World).pause},
-	{8, (*World).registerAgain},
-	{10, (*World).stray},
-	{4, (*World).duplicate},
-	{10, (*World).crowd},
+	{7, (*World).registerAgain},
+	{7, (*World).stray},
+	{3, (*World).duplicate},
+	{9, (*World).crowd},
 	{6, (*World).orderDrain},
-	{8, (*World).orderUndrain},
-	{3, (*World).orderDeregistration},
-	{3, (*World).leave},
-	{2, (*World).stopReplica},
-	{1, (*World).stopAll},
-	{2, (*World).breakStore},
-	{2, (*World).cutReplica},
-	{1, (*World).setClock},
+	{9, (*World).orderUndrain},
+	{2, (*World).orderDeregistration},
+	{2, (*World).leave},
+	{3, (*World).trouble},
+}
+
+// troubles come now and then, and one after the other while the weather is bad.
+var troubles = []action{
+	{4, (*World).stopReplica},
+	{2, (*World).stopAll},
+	{4, (*World).breakStore},
+	{4, (*World).cutReplica},
+	{2, (*World).setClock},
+}
+
+// weather changes between long times in which everything works, so that somebody can be silent for long enough, and
+// short ones in which nothing does.
+func (w *World) weather() error {
+	if w.bad = !w.bad; w.bad {
+		w.nextWeather = w.now + 1 + w.dice.Int64N(2*w.threshold)
+	} else {
+		w.nextWeather = w.now + 1 + w.dice.Int64N(12*w.threshold)
+	}
+	return nil
+}
+
+// trouble comes rarely while the weather is good.
+func (w *World) trouble() error {
+	if !w.bad && w.dice.IntN(4) > 0 {
+		return nil
+	}
+	return w.one(troubles)
 }
 
 func (w *World) act() error {
 	w.nextAction = w.now + 1 + w.dice.Int64N(2500)
+	if w.bad && w.dice.IntN(5) == 0 {
+		return w.trouble()
+	}
+	return w.one(actions)
+}
+
+// one is any of some actions, by their weights.
+func (w *World) one(of []action) error {
 	total := 0
-	for _, a := range actions {
+	for _, a := range of {
 		total += a.weight
 	}
 	n := w.dice.IntN(total)
-	for _, a := range actions {
+	for _, a := range of {
 		if n -= a.weight; n < 0 {
 			return a.do(w)
 		}
@@ -84,7 +117,7 @@ func (w *World) crash() error {
 // pause keeps a process from running for a while, about as long as silence is allowed.
 func (w *World) pause() error {
 	if p := w.anyProcess(); p != nil && p.next != 0 {
-		p.next += w.dice.Int64N(2 * thresholdMs)
+		p.next += w.dice.Int64N(2 * w.threshold)
 		w.note("process %d of %s pauses", p.serial, p.controller.id)
 	}
 	return nil

@@ -5,7 +5,7 @@ func (w *World) lasting() int64 {
 	if w.dice.IntN(2) == 0 {
 		return 1 + w.dice.Int64N(2*toleranceMs)
 	}
-	return 1 + w.dice.Int64N(2*thresholdMs)
+	return 1 + w.dice.Int64N(2*w.threshold)
 }
 
 func (w *World) stopReplica() error { return w.stopOne(w.dice.IntN(replicas), w.now+w.lasting()) }
@@ -69,12 +69,12 @@ func (w *World) mend(i int) error {
 
 // setClock sets the database's clock, at most once in three thresholds, so that one setting can be judged at a time.
 func (w *World) setClock() error {
-	if w.promises.stepped(w.now - 3*thresholdMs) {
+	if w.promises.stepped(w.now - 3*w.threshold) {
 		return nil
 	}
 	by := w.dice.Int64N(2*toleranceMs) - toleranceMs
 	if w.dice.IntN(2) == 0 {
-		by = w.dice.Int64N(8*thresholdMs) - 4*thresholdMs
+		by = w.dice.Int64N(8*w.threshold) - 4*w.threshold
 	}
 	w.skew += by
 	w.promises.clockSet(w.now, by)

@@ -24,6 +24,7 @@ type process struct {
 
 var (
 	regions = []string{"eu-west", "us-east"}
+	// paces are for the usual threshold.
 	paces   = []int64{2_000, 5_000, 10_000, 10_000, 10_000, 15_000, 29_000}
 	reports = []service.HealthStatus{
 		service.HealthHealthy, service.HealthHealthy, service.HealthHealthy, service.HealthHealthy, service.HealthDegraded,
@@ -36,7 +37,7 @@ func pick[T any](w *World, from []T) T { return from[w.dice.IntN(len(from))] }
 // spawn starts a process of a controller, which registers. One in six does not name itself, as in the field.
 func (w *World) spawn(c *controller) *process {
 	w.serial++
-	p := &process{controller: c, serial: w.serial, pace: pick(w, paces)}
+	p := &process{controller: c, serial: w.serial, pace: pick(w, paces) * w.threshold / 30_000}
 	if w.dice.IntN(6) > 0 {
 		p.incarnation = fmt.Sprintf("%s-%d", c.id, p.serial)
 	}
@@ -73,7 +74,7 @@ func (w *World) live(p *process) error {
 // around is a time about as long, or now and then exactly as long as the threshold or a little more or less.
 func (w *World) around(ms int64) int64 {
 	if w.dice.IntN(12) == 0 {
-		return thresholdMs - 2 + w.dice.Int64N(5)
+		return w.threshold - 2 + w.dice.Int64N(5)
 	}
 	return ms/2 + w.dice.Int64N(ms)
 }

@@ -7,7 +7,6 @@ import (
 )
 
 const (
-	thresholdMs = int64(threshold / time.Millisecond)
 	intervalMs  = int64(interval / time.Millisecond)
 	toleranceMs = int64(health.Tolerance / time.Millisecond)
 	// steadyMs is how far apart two ticks may lie so that nobody can take the time between them for an outage: a tick that
@@ -19,6 +18,7 @@ const (
 
 // promises keeps, from outside, what safety and liveness are judged by. Times are the world's unless they say otherwise.
 type promises struct {
+	threshold int64
 	// downSince is when heartbeats could no longer be committed, by both clocks; meaningful while down.
 	down              bool
 	downSince, downDB int64
@@ -35,8 +35,8 @@ type promises struct {
 
 type step struct{ at, by int64 }
 
-func newPromises(now int64) promises {
-	return promises{outageEnded: now, steadySince: never, lastTick: never, disturbed: now}
+func newPromises(threshold, now int64) promises {
+	return promises{threshold: threshold, outageEnded: now, steadySince: never, lastTick: never, disturbed: now}
 }
 
 // serviceable is told after each step whether a heartbeat could be committed.
@@ -87,9 +87,9 @@ func (p *promises) ticked(now, clock int64) {
 // unsafe says what forbids that the checker calls a controller stale now; empty for nothing.
 func (p *promises) unsafe(c *controller, now int64) string {
 	switch {
-	case now-c.heardAt < thresholdMs-p.hurried(c.heardAt):
+	case now-c.heardAt < p.threshold-p.hurried(c.heardAt):
 		return "it was heard within the threshold"
-	case now-p.outageEnded < thresholdMs-p.hurried(p.outageEnded):
+	case now-p.outageEnded < p.threshold-p.hurried(p.outageEnded):
 		return "a full threshold has not passed since the outage"
 	}
 	return ""
@@ -97,16 +97,16 @@ func (p *promises) unsafe(c *controller, now int64) string {
 
 // silent tells whether a sweep has to mark a controller: it was not heard for longer than the threshold, or in a future
 // that the clock was set back from.
-func silent(r record, clock int64) bool {
-	return r.present && !r.stale && (clock-r.heard > thresholdMs || r.heard-clock > thresholdMs)
+func (p *promises) silent(r record, clock int64) bool {
+	return r.present && !r.stale && (clock-r.heard > p.threshold || r.heard-clock > p.threshold)
 }
 
 // overdue tells whether a controller should have been called stale by now.
 func (p *promises) overdue(r record, now, clock int64) bool {
-	if p.steadySince == never || !silent(r, clock) {
+	if p.steadySince == never || !p.silent(r, clock) {
 		return false
 	}
-	limit := thresholdMs + intervalMs
+	limit := p.threshold + intervalMs
 	if now-p.disturbed <= intervalMs+toleranceMs {
 		limit += toleranceMs
 	}

@@ -21,11 +21,8 @@ type Store interface {
 // intervals are what controllers are told.
 var intervals = service.Intervals{Fast: 10 * time.Second, Comprehensive: 30 * time.Second}
 
-// The policy of the daemon.
-const (
-	threshold = 30 * time.Second
-	interval  = 5 * time.Second
-)
+// interval is that of the daemon's sweeps.
+const interval = 5 * time.Second
 
 // replica is one Global Controller: the real service and checker over a store that has outages. It observes them both,
 // as the daemon does.
@@ -58,7 +55,7 @@ func (r *replica) start() (err error) {
 	r.service = service.New(faulty, intervals, r)
 	r.checker = health.Checker{Config: health.Config{
 		Store:       faulty,
-		Policy:      service.SweepPolicy{Threshold: threshold, Interval: interval, Tolerance: health.Tolerance, Actor: r.id},
+		Policy:      service.SweepPolicy{Threshold: time.Duration(r.world.threshold) * time.Millisecond, Interval: interval, Tolerance: health.Tolerance, Actor: r.id},
 		Serviceable: func() bool { return r.Beating() },
 		Observe:     func(result service.SweepResult, err error) { r.ticked, r.tick, r.tickErr = true, result, err },
 		Logger:      log.NewNopLogger(),
@@ -100,7 +97,7 @@ func faulty[T any](f faultyStore, call func() (T, error)) (none T, _ error) {
 	}
 	value, err := call()
 	// In a group the calls run at once, and dice are thrown in one order only.
-	if err == nil && !w.grouping && w.dice.IntN(lostAnswers) == 0 {
+	if err == nil && !w.grouping && w.rarely(lostAnswers) {
 		f.replica.faults++
 		return none, fmt.Errorf("answer lost: %w", service.ErrUnavailable)
 	}

@@ -12,13 +12,12 @@ import (
 // beatOf is a replica's ticker.
 func (w *World) beatOf(r *replica) error {
 	r.nextBeat += int64(health.BeatInterval / time.Millisecond)
-	switch w.dice.IntN(150) {
-	case 0:
+	if w.rarely(slowTicks) {
 		w.promises.disturbed = w.now
-		w.note("%s misses a tick", r.id)
-		return nil
-	case 1:
-		w.promises.disturbed = w.now
+		if w.dice.IntN(2) == 0 {
+			w.note("%s misses a tick", r.id)
+			return nil
+		}
 		r.nextBeat += w.dice.Int64N(3000)
 		w.note("%s is slow", r.id)
 	}
@@ -63,7 +62,7 @@ func (w *World) judgeTick(r *replica) error {
 	sweeps := r.tick.Swept && !r.tick.Hold
 	if sweeps {
 		for _, c := range w.fleet {
-			if silent(c.record, w.clock()) {
+			if w.promises.silent(c.record, w.clock()) {
 				if err := w.fallSilent(r, c, &want); err != nil {
 					return err
 				}
@@ -98,7 +97,7 @@ func (w *World) judgeLostTick(r *replica) error {
 	for i, c := range w.fleet {
 		marked := c.record
 		marked.stale = true
-		if seen[i] == marked && silent(c.record, w.clock()) {
+		if seen[i] == marked && w.promises.silent(c.record, w.clock()) {
 			if err := w.fallSilent(r, c, nil); err != nil {
 				return err
 			}

@@ -31,12 +31,18 @@ const (
 	replicas = 2
 	// epoch is when worlds begin, in Unix milliseconds.
 	epoch = 1_900_000_000_000
-	// lostAnswers is one in how many calls is committed and reported as failed.
-	lostAnswers = 60
+	// lostAnswers is one in how many calls is committed and reported as failed, and slowTicks one in how many ticks is
+	// late; while the weather is good, rarer by goodWeather.
+	lostAnswers = 40
+	slowTicks   = 60
+	goodWeather = 10
 	// The history is read at least, and the whole fleet compared, every so many steps.
-	historyEvery = 8
-	fleetEvery   = 32
+	historyEvery = 16
+	fleetEvery   = 64
 )
+
+// thresholds are the usual one, and shorter ones, with which more happens in as many steps.
+var thresholds = []int64{30_000, 15_000, 8_000}
 
 // World is a fleet, its Global Controllers and their store.
 type World struct {
@@ -44,6 +50,8 @@ type World struct {
 	dice *rand.Rand
 	// now is the world's time in Unix milliseconds, and skew by how much the database's clock is ahead.
 	now, skew int64
+	// threshold is how long a controller may be silent, in milliseconds.
+	threshold int64
 	replicas  []*replica
 	fleet     []*controller // In the order of their ids.
 	processes []*process
@@ -55,6 +63,9 @@ type World struct {
 	cutUntil   [replicas]int64
 	upAt       [replicas]int64
 	nextAction int64
+	// bad is weather in which trouble comes one after the other, until nextWeather.
+	bad         bool
+	nextWeather int64
 	// eye reads the store as the world's outside observer, and has no outages.
 	eye      Store
 	lastID   int64
@@ -63,7 +74,6 @@ type World struct {
 	gate     atomic.Pointer[gate]
 	observed sync.Mutex
 	trace    trace
-	started  bool
 }
 
 // Run lives through one history. It returns a [*Failure] when a promise was broken, and the hash of all that happened.
@@ -89,14 +99,14 @@ func Run(cfg Config) (hash uint64, err error) {
 }
 
 func (w *World) begin() (err error) {
-	w.trace = newTrace()
+	w.trace, w.threshold = newTrace(), pick(w, thresholds)
 	if err := w.tellClock(); err != nil {
 		return err
 	}
 	if w.eye, err = w.open(); err != nil {
 		return fmt.Errorf("open the store: %w", err)
 	}
-	w.promises = newPromises(w.now)
+	w.promises = newPromises(w.threshold, w.now)
 	for i := range replicas {
 		r := &replica{world: w, id: fmt.Sprintf("gc-%d", i)}
 		w.replicas = append(w.replicas, r)
@@ -108,7 +118,7 @@ func (w *World) begin() (err error) {
 	for i := range 8 + w.dice.IntN(5) {
 		w.fleet = append(w.fleet, &controller{id: fmt.Sprintf("mc-%02d", i)})
 	}
-	w.nextAction = w.now
+	w.nextAction, w.nextWeather = w.now, w.now+1
 	return nil
 }
 
@@ -184,6 +194,7 @@ func (w *World) next() event {
 			e = event{at, do}
 		}
 	}
+	consider(w.nextWeather, w.weather)
 	consider(w.downUntil, w.endOutage)
 	for i, r := range w.replicas {
 		consider(w.cutUntil[i], func() error { return w.mend(i) })
@@ -200,6 +211,14 @@ func (w *World) next() event {
 // serviceable tells whether somebody could commit a heartbeat now.
 func (w *World) serviceable() bool {
 	return !w.down && slices.ContainsFunc(w.replicas, func(r *replica) bool { return r.up && !r.cut })
+}
+
+// rarely is one time in so many, and rarer while the weather is good.
+func (w *World) rarely(one int) bool {
+	if !w.bad {
+		one *= goodWeather
+	}
+	return w.dice.IntN(one) == 0
 }
 
 // anyReplica is one that takes calls; nil when none does.
