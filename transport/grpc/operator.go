@@ -16,7 +16,9 @@ func (s *fleetServer) Drain(ctx context.Context, in *pb.DrainRequest) (*pb.Drain
 		return service.DrainOrder{
 			ControllerID: in.GetControllerId(), Reason: in.GetReason(), Deadline: timeFromProto(in.GetDeadline()), ExpectedGeneration: generationFromProto(in.ExpectedGeneration),
 		}
-	}, func(c service.Controller) *pb.DrainResponse { return &pb.DrainResponse{Controller: controllerToProto(c)} })
+	}, func(c service.Controller) *pb.DrainResponse {
+		return &pb.DrainResponse{Controller: controllerToProto(c)}
+	})
 }
 
 func (s *fleetServer) Undrain(ctx context.Context, in *pb.UndrainRequest) (*pb.UndrainResponse, error) {
