@@ -91,6 +91,6 @@ func generationFromProto(g *uint64) *int64 {
 	return &clamped
 }
 
-func clampInt64(n uint64) int64 { return int64(min(n, math.MaxInt64)) } //nolint:gosec // Clamped.
+func clampInt64(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
 
 func clampUint64(n int64) uint64 { return uint64(max(0, n)) }

@@ -60,7 +60,8 @@ func TestOperatorRoutes(t *testing.T) {
 		{"DELETE", one + "/drain?reason=done&expected_generation=7", ``, service.UndrainOrder{ControllerID: "mc-1", Reason: "done", ExpectedGeneration: &seven}, []string{`"drain":null`, `"incarnation":null`}},
 		{"DELETE", one + "?reason=scrapped", ``, service.Deregistration{ControllerID: "mc-1", Reason: "scrapped"}, []string{`{"deregistered":true}`}},
 		{
-			"GET", "/api/v1/transitions?region=eu&after=6&page_size=5", ``, service.TransitionQuery{Region: "eu", After: 6, PageSize: 5},
+			"GET", "/api/v1/transitions?region=eu&after=6&page_size=5", ``,
+			service.TransitionQuery{Region: "eu", After: 6, PageSize: 5},
 			[]string{`"from":null,"to":"pending"`, `"from":"pending","to":null`, `"silence_ms":1000`, `"next_after":8`},
 		},
 		{"GET", one + "/transitions?after=6", ``, service.TransitionQuery{ControllerID: "mc-1", After: 6}, nil},
