@@ -21,22 +21,26 @@ type Pace struct {
 	now      func() time.Time
 
 	mu     sync.Mutex
-	until  time.Time // A herd until then.
+	until  time.Time // After an outage until then: whoever is heard is one of a herd.
+	many   time.Time // Too many at once until then.
 	second time.Time // When the second that is being counted began.
 	count  float64   // Of that second.
 	mean   float64   // Per second, over about an interval.
 }
 
-// NewPace returns a pace for heartbeats that come each interval, by the clock now. Who has only just started does not
-// know what an average second brings, so the first interval counts as a herd.
+// NewPace returns a pace for heartbeats that come each interval, by the clock now. Who has only just started expects
+// nobody, so whatever fleet comes to it is a herd unless it is a small one.
 func NewPace(interval time.Duration, now func() time.Time) *Pace {
-	began := now()
-	return &Pace{interval: interval, now: now, second: began, until: began.Add(interval)}
+	return &Pace{interval: interval, now: now, second: now()}
 }
 
 // Heard is told of an acknowledged heartbeat. It returns how long the next one is to wait, 0 for the usual interval.
 func (p *Pace) Heard() time.Duration {
-	if !p.herd() {
+	p.mu.Lock()
+	now := p.countOne()
+	herd := now.Before(p.many) || now.Before(p.until)
+	p.mu.Unlock()
+	if !herd {
 		return 0
 	}
 	return p.spread()
@@ -44,7 +48,11 @@ func (p *Pace) Heard() time.Duration {
 
 // Registered is told of a registration. It returns how long the first heartbeat is to wait, 0 for not at all.
 func (p *Pace) Registered() time.Duration {
-	if !p.herd() {
+	p.mu.Lock()
+	now := p.countOne()
+	herd := now.Before(p.many)
+	p.mu.Unlock()
+	if !herd {
 		return 0
 	}
 	return max(time.Millisecond, p.between(0, p.interval))
@@ -70,10 +78,8 @@ func (p *Pace) between(from, to time.Duration) time.Duration {
 	return from + rand.N(to-from) //nolint:gosec // Spreads load; no secret.
 }
 
-// herd counts one more and tells whether it is one of too many.
-func (p *Pace) herd() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// countOne counts one more, and returns when it came. The lock is held.
+func (p *Pace) countOne() time.Time {
 	now := p.now()
 	if elapsed := now.Sub(p.second); elapsed >= time.Second || elapsed < 0 {
 		p.fold(elapsed)
@@ -81,9 +87,9 @@ func (p *Pace) herd() bool {
 	}
 	p.count++
 	if p.count > smallHerd && p.count > herdFactor*p.mean {
-		p.until = now.Add(time.Second)
+		p.many = now.Add(time.Second)
 	}
-	return now.Before(p.until)
+	return now
 }
 
 // fold takes what was counted into the mean, which forgets over about an interval.
