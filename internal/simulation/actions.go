@@ -17,6 +17,7 @@ type action struct {
 var actions = []action{
 	{12, (*World).replaceProcess},
 	{9, (*World).crash},
+	{4, (*World).lastWords},
 	{7, (*World).pause},
 	{7, (*World).registerAgain},
 	{7, (*World).stray},
@@ -101,7 +102,7 @@ func (w *World) replaceProcess() error {
 	p := w.spawn(c)
 	broken, answer := w.register(p)
 	if answer == nil || w.dice.IntN(2) == 0 {
-		p.next = w.now + w.around(p.pace)
+		p.next, p.dying = w.now+w.around(p.pace), false
 	}
 	return broken
 }
@@ -111,6 +112,23 @@ func (w *World) crash() error {
 		p.next = 0
 		w.note("process %d of %s crashes", p.serial, p.controller.id)
 	}
+	return nil
+}
+
+// usualSweeps is how far apart sweeps are where nothing goes wrong, in milliseconds.
+const usualSweeps = 4750
+
+// lastWords has a process end with a heartbeat that is as old as the threshold, to the millisecond, when a sweep comes.
+func (w *World) lastWords() error {
+	p, r := w.anyProcess(), pick(w, w.replicas)
+	if p == nil || p.next == 0 || r.nextSweep == 0 {
+		return nil
+	}
+	p.dying, p.next = true, r.nextSweep-w.threshold
+	for p.next <= w.now {
+		p.next += usualSweeps
+	}
+	w.note("process %d of %s will end", p.serial, p.controller.id)
 	return nil
 }
 
@@ -131,7 +149,7 @@ func (w *World) registerAgain() error {
 	}
 	broken, answer := w.register(p)
 	if answer == nil && p.next == 0 {
-		p.next = w.now + w.around(p.pace)
+		p.next, p.dying = w.now+w.around(p.pace), false
 	}
 	return broken
 }

@@ -20,6 +20,7 @@ type process struct {
 	beats       int64
 	pace        int64 // How far apart its heartbeats are, in milliseconds.
 	next        int64 // When the next one is due; 0 while it is dead.
+	dying       bool  // The next one is its last.
 }
 
 var (
@@ -55,7 +56,9 @@ func (w *World) spawn(c *controller) *process {
 
 // live is a process's own heartbeat.
 func (w *World) live(p *process) error {
-	p.next = w.now + w.around(p.pace)
+	if p.next = w.now + w.around(p.pace); p.dying {
+		p.next = 0
+	}
 	err, answer := w.beat(p)
 	switch {
 	case err != nil:
