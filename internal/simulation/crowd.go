@@ -13,12 +13,19 @@ import (
 
 // gate holds up the first who asks the database for the time, so that others can gather behind that write.
 type gate struct {
-	reached, open chan struct{}
+	reached, opened chan struct{}
 }
 
 func (g *gate) pass() {
 	close(g.reached)
-	<-g.open
+	<-g.opened
+}
+
+// hold is Config.Hold for a database that asks the world for the time.
+func (w *World) hold() (reached <-chan struct{}, open func() error, err error) {
+	g := &gate{make(chan struct{}), make(chan struct{})}
+	w.gate.Store(g)
+	return g.reached, func() error { close(g.opened); return nil }, nil
 }
 
 // waits is a context that tells when somebody waits for its end: a heartbeat is in the queue then.
@@ -62,20 +69,23 @@ func (w *World) crowd() error {
 		m.beat, m.comprehensive = w.heartbeat(p)
 		members = append(members, m)
 	}
+	// The first has to be one that is stored: it is held up at that.
+	first := slices.IndexFunc(members, func(m *member) bool {
+		_, err := m.process.controller.beaten(m.beat, m.comprehensive, w.clock())
+		return err == nil
+	})
+	if first < 0 {
+		return nil
+	}
+	members[0], members[first] = members[first], members[0]
 	w.note("a crowd of %d beats for %s", len(members), r.id)
 	w.grouping = true
-	if w.cfg.Asks {
-		w.gather(r, members)
-	} else {
-		for _, m := range members {
-			m.got, m.err = call(r, m.beat, m.comprehensive)
-		}
-	}
+	err := w.gather(r, members)
 	w.grouping = false
-	if !w.cfg.Asks {
-		return w.judgeCrowd(r, alone(members))
+	if err != nil {
+		return err
 	}
-	return w.judgeCrowd(r, append(alone(members[:1]), together(members[1:])...))
+	return w.judgeCrowd(r, append([][]*member{members[:1]}, together(members[1:])...))
 }
 
 // another is a process of the same controller, if there is one.
@@ -92,40 +102,37 @@ func (w *World) another(p *process) *process {
 	return pick(w, others)
 }
 
-func (w *World) gather(r *replica, members []*member) {
-	g := &gate{make(chan struct{}), make(chan struct{})}
-	w.gate.Store(g)
+// gather has all of them call, each once the one before is waiting.
+func (w *World) gather(r *replica, members []*member) error {
+	hold := w.cfg.Hold
+	if hold == nil {
+		hold = w.hold
+	}
+	reached, open, err := hold()
+	if err != nil {
+		return fmt.Errorf("hold up a write: %w", err)
+	}
 	var all sync.WaitGroup
 	for i, m := range members {
 		ctx := &waits{Context: asController, begun: make(chan struct{})}
 		done := make(chan struct{})
 		all.Go(func() {
 			defer close(done)
-			if m.comprehensive {
-				m.got, m.err = r.service.ComprehensiveHeartbeat(ctx, m.beat)
-			} else {
-				m.got, m.err = r.service.FastHeartbeat(ctx, m.beat.FastHeartbeat)
-			}
+			m.got, m.err = call(ctx, r, m.beat, m.comprehensive)
 		})
-		begun := ctx.begun
+		begun := (<-chan struct{})(ctx.begun)
 		if i == 0 {
-			begun = g.reached
+			begun = reached
 		}
 		select {
 		case <-begun:
 		case <-done:
+			// What is answered already was not held up; settling it says what is wrong.
 		}
 	}
-	w.gate.Store(nil)
-	close(g.open)
+	err = open()
 	all.Wait()
-}
-
-func alone(members []*member) (writes [][]*member) {
-	for _, m := range members {
-		writes = append(writes, []*member{m})
-	}
-	return writes
+	return err
 }
 
 // together is which heartbeats share a write of their controller, and in which order these writes come: one process of

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"database/sql"
+	"errors"
 	"flag"
 	"fmt"
 	"net/url"
@@ -17,7 +18,7 @@ import (
 // A server over a network of sorts takes ten times as long as a file, so there are fewer.
 var (
 	serverSeeds = flag.Uint64("simulation.server-seeds", 4, "how many seeds over PostgreSQL")
-	serverSteps = flag.Int("simulation.server-steps", 1500, "how many steps of each seed over PostgreSQL")
+	serverSteps = flag.Int("simulation.server-steps", 2000, "how many steps of each seed over PostgreSQL")
 )
 
 // virtualClock is a function in a schema that comes before PostgreSQL's own, where every statement, default and trigger
@@ -43,7 +44,7 @@ func overPostgreSQL(t *testing.T, seed uint64) Config {
 		t.Fatalf("open PostgreSQL: %v", err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	db.SetMaxOpenConns(1)
+	db.SetMaxOpenConns(2)
 	if _, err := db.ExecContext(t.Context(), virtualClock); err != nil {
 		t.Fatalf("make a clock: %v", err)
 	}
@@ -64,7 +65,33 @@ func overPostgreSQL(t *testing.T, seed uint64) Config {
 			_, err := set.ExecContext(t.Context(), now)
 			return err
 		},
+		Hold: func() (<-chan struct{}, func() error, error) { return hold(t, db) },
 	}
+}
+
+// held tells whether somebody waits for the clock.
+const held = `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'simulated.clock'::regclass
+	AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`
+
+// hold locks the clock, so that who asks for the time waits.
+func hold(t *testing.T, db *sql.DB) (<-chan struct{}, func() error, error) {
+	lock, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := lock.ExecContext(t.Context(), "LOCK TABLE simulated.clock IN ACCESS EXCLUSIVE MODE"); err != nil {
+		return nil, nil, errors.Join(err, lock.Rollback())
+	}
+	reached := make(chan struct{})
+	go func() {
+		defer close(reached)
+		for waiting := false; !waiting; time.Sleep(time.Millisecond) {
+			if err := db.QueryRowContext(t.Context(), held).Scan(&waiting); err != nil {
+				return
+			}
+		}
+	}()
+	return reached, lock.Rollback, nil
 }
 
 func TestSimulationOverPostgreSQL(t *testing.T) {

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -131,7 +132,7 @@ func (w *World) beat(p *process) (broken, answer error) {
 func (w *World) send(r *replica, p *process, beat service.ComprehensiveHeartbeat, comprehensive bool) (broken, answer error) {
 	c := p.controller
 	want, wantErr := c.beaten(beat, comprehensive, w.clock())
-	got, err := call(r, beat, comprehensive)
+	got, err := call(asController, r, beat, comprehensive)
 	w.note("%s beats (process %d, %s) for %s: %s", c.id, p.serial, beat.Health, r.id, answerOf(err))
 	if err == nil {
 		if broken := w.acknowledged(c, got, want); broken != nil {
@@ -141,11 +142,11 @@ func (w *World) send(r *replica, p *process, beat service.ComprehensiveHeartbeat
 	return w.settle(attempt{c, r, want, wantErr, service.CauseHeartbeat, "client", true}, err), err
 }
 
-func call(r *replica, beat service.ComprehensiveHeartbeat, comprehensive bool) (service.Acknowledged, error) {
+func call(ctx context.Context, r *replica, beat service.ComprehensiveHeartbeat, comprehensive bool) (service.Acknowledged, error) {
 	if comprehensive {
-		return r.service.ComprehensiveHeartbeat(asController, beat)
+		return r.service.ComprehensiveHeartbeat(ctx, beat)
 	}
-	return r.service.FastHeartbeat(asController, beat.FastHeartbeat)
+	return r.service.FastHeartbeat(ctx, beat.FastHeartbeat)
 }
 
 // acknowledged: an acknowledgement carries the store's time and the operator's order.

@@ -28,7 +28,7 @@ func overSQLite(t *testing.T, seed uint64) Config {
 	if err := store.Migrate(t.Context(), url, log.NewNopLogger()); err != nil {
 		t.Fatalf("Migrate() = %v", err)
 	}
-	return Config{Seed: seed, Steps: *steps, Asks: true, Open: func(clock func() time.Time) (Store, error) {
+	return Config{Seed: seed, Steps: *steps, Open: func(clock func() time.Time) (Store, error) {
 		return store.New(store.Config{URL: url, Timeout: patience, Clock: clock})
 	}}
 }

@@ -22,9 +22,9 @@ type Config struct {
 	Open func(clock func() time.Time) (Store, error)
 	// SetClock tells a database that cannot ask; nil where it asks.
 	SetClock func(now time.Time) error
-	// Asks is true where the database asks the clock within a write, so that the world can hold that write up while
-	// others gather.
-	Asks bool
+	// Hold has the next write that reads the database's clock wait. Reached is closed when one does, and open lets it go
+	// on. nil where the database asks the clock that it was opened with, which the world can hold up itself.
+	Hold func() (reached <-chan struct{}, open func() error, err error)
 }
 
 const (
