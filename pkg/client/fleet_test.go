@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -55,9 +56,9 @@ func TestAFleetComesBackAtItsSteadyRate(t *testing.T) {
 		f := &fleet{calls: make(map[int]int), heard: make(map[*fleetCalls]time.Time), began: time.Now()}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		var all sync.WaitGroup
-		for range size {
+		for i := range size {
 			tr := newTrial(t, nil)
-			s := newSession(tr.cfg, &fleetCalls{f}, tr.pace.random)
+			s := newSession(tr.cfg, &fleetCalls{f}, rand.New(rand.NewPCG(1, uint64(i))).Float64) // The same chance each time.
 			all.Go(func() { _ = s.run(ctx) })
 		}
 		time.Sleep(quiet)
