@@ -23,9 +23,6 @@ func (w *World) note(format string, values ...any) {
 	if len(w.trace.lines) == kept {
 		w.trace.lines = slices.Delete(w.trace.lines, 0, 1)
 	}
-	if dumpTo != nil {
-		dumpTo(line)
-	}
 	w.trace.lines = append(w.trace.lines, line)
 	sum := fnv.New64a()
 	_, _ = fmt.Fprintf(sum, "%x%s", w.trace.hash, line)
@@ -33,5 +30,3 @@ func (w *World) note(format string, values ...any) {
 }
 
 func (t trace) last() []string { return slices.Clone(t.lines) }
-
-var dumpTo func(string)
