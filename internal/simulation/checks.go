@@ -28,6 +28,9 @@ func (w *World) settle(a attempt, err error) error {
 	allowed := []record{a.want}
 	switch {
 	case errors.Is(err, service.ErrUnavailable):
+		if a.cause == service.CauseHeartbeat {
+			a.replica.failedAt = w.now
+		}
 		if a.replica.faults == 0 {
 			return fmt.Errorf("the store failed by itself: %w", err)
 		}
@@ -35,7 +38,7 @@ func (w *World) settle(a attempt, err error) error {
 			allowed = append(allowed, a.want)
 		}
 	case !errors.Is(err, a.wantErr):
-		return fmt.Errorf("%s of %s answered %v, want %v", a.cause, c.id, err, a.wantErr)
+		return fmt.Errorf("%s of %s answered %q, want %q", a.cause, c.id, answerOf(err), answerOf(a.wantErr))
 	case a.wantErr != nil:
 		allowed = []record{before}
 		if a.counted && errors.Is(err, service.ErrSuperseded) {
@@ -51,7 +54,7 @@ func (w *World) settle(a attempt, err error) error {
 		return lookErr
 	}
 	if !slices.Contains(allowed, seen) {
-		return fmt.Errorf("%s of %s (answer: %v) left\n    %+v, want\n    %+v, was\n    %+v", a.cause, c.id, err, seen, allowed, before)
+		return fmt.Errorf("%s of %s (answer: %s) left\n    %+v, want\n    %+v, was\n    %+v", a.cause, c.id, answerOf(err), seen, allowed, before)
 	}
 	t := change(c.id, before, seen, a.cause, a.actor, w.clock())
 	w.expect(t)

@@ -176,10 +176,10 @@ func (w *World) judgeCrowd(r *replica, writes [][]*member) error {
 		for _, one := range write {
 			w.note("  %s (process %d, %s): %s", c.id, one.process.serial, one.beat.Health, answerOf(one.err))
 			if !errors.Is(one.err, wantErr) {
-				return fmt.Errorf("heartbeat of %s in a crowd was answered %v, want %v", c.id, one.err, wantErr)
+				return fmt.Errorf("heartbeat of %s in a crowd was answered %q, want %q", c.id, answerOf(one.err), answerOf(wantErr))
 			}
 			if one.err == nil {
-				if err := w.acknowledged(c, one.got, want); err != nil {
+				if err := w.acknowledged(r, c, one.got, want); err != nil {
 					return err
 				}
 			}

@@ -135,7 +135,7 @@ func (w *World) send(r *replica, p *process, beat service.ComprehensiveHeartbeat
 	got, err := call(asController, r, beat, comprehensive)
 	w.note("%s beats (process %d, %s) for %s: %s", c.id, p.serial, beat.Health, r.id, answerOf(err))
 	if err == nil {
-		if broken := w.acknowledged(c, got, want); broken != nil {
+		if broken := w.acknowledged(r, c, got, want); broken != nil {
 			return broken, nil
 		}
 	}
@@ -150,7 +150,8 @@ func call(ctx context.Context, r *replica, beat service.ComprehensiveHeartbeat, 
 }
 
 // acknowledged: an acknowledgement carries the store's time and the operator's order.
-func (w *World) acknowledged(c *controller, got service.Acknowledged, want record) error {
+func (w *World) acknowledged(r *replica, c *controller, got service.Acknowledged, want record) error {
+	r.accepted = true
 	if got.At.UnixMilli() != w.clock() || got.Intent != want.drain.intent() || got.Intervals != intervals {
 		return fmt.Errorf("heartbeat of %s was acknowledged with %+v, want %+v at %d", c.id, got, want.drain.intent(), w.clock())
 	}

@@ -41,6 +41,10 @@ type replica struct {
 	tick    service.SweepResult
 	tickErr error
 	faults  int
+	// accepted tells whether a heartbeat was acknowledged since the last pass of the checker, and failedAt when one last
+	// failed and was not made up for; 0 for never.
+	accepted bool
+	failedAt int64
 	// When the checker's timers fire, by the world's time; 0 for never.
 	nextBeat, nextSweep int64
 }
@@ -60,6 +64,7 @@ func (r *replica) start() (err error) {
 		Observe:     func(result service.SweepResult, err error) { r.ticked, r.tick, r.tickErr = true, result, err },
 		Logger:      log.NewNopLogger(),
 	}}
+	r.accepted, r.failedAt = false, 0
 	r.nextBeat, r.nextSweep = r.world.now+1, 0
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-kit/log"
+	"go.uber.org/goleak"
 
 	"darktower.example/global-controller/pkg/store"
 )
@@ -32,6 +33,8 @@ func overSQLite(t *testing.T, seed uint64) Config {
 		return store.New(store.Config{URL: url, Timeout: patience, Clock: clock})
 	}}
 }
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func replay(t *testing.T, name string, seed uint64, steps int, err error) {
 	t.Helper()

@@ -30,10 +30,20 @@ func (w *World) sweepOf(r *replica) error {
 	return w.pass(r)
 }
 
+// failureMemory is how long, in milliseconds, a replica whose last heartbeat failed does not vouch for the service.
+const failureMemory = 10_000
+
 // pass lets a checker do its work, and judges it.
 func (w *World) pass(r *replica) error {
 	r.begin()
+	if r.accepted {
+		r.accepted, r.failedAt = false, 0
+	}
+	mute := r.failedAt != 0 && w.now-r.failedAt <= failureMemory
 	next, known := r.checker.Pass(context.Background())
+	if r.ticked == mute {
+		return fmt.Errorf("%s ticked: %v, want %v: since its last heartbeat failed %d ms have passed", r.id, r.ticked, !mute, w.now-r.failedAt)
+	}
 	if known {
 		r.nextSweep = w.now + next.Milliseconds()
 	}
