@@ -15,8 +15,8 @@ import (
 
 var (
 	firstSeed = flag.Uint64("simulation.seed", 1, "the first seed")
-	seeds     = flag.Uint64("simulation.seeds", 5, "how many seeds")
-	steps     = flag.Int("simulation.steps", 2000, "how many steps of each seed")
+	seeds     = flag.Uint64("simulation.seeds", 4, "how many seeds")
+	steps     = flag.Int("simulation.steps", 1000, "how many steps of each seed")
 )
 
 // patience is longer than any stall of the machine: a bound that fires by the machine's clock would not be foreseeable.
@@ -58,7 +58,7 @@ func TestTheSameSeedIsTheSameHistory(t *testing.T) {
 	var hashes []uint64
 	for _, seed := range []uint64{7, 7, 8} {
 		cfg := overSQLite(t, seed)
-		cfg.Steps = 1000
+		cfg.Steps = 400
 		hash, err := Run(cfg)
 		if err != nil {
 			replay(t, "TestSimulation$", seed, cfg.Steps, err)
