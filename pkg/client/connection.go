@@ -1,0 +1,181 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+)
+
+// connectTimeout bounds an attempt to connect, so that an address that swallows everything does not hold up the next.
+const connectTimeout = 5 * time.Second
+
+// Connection is one gRPC connection with fail-over among addresses, usable by many clients. It connects when the first
+// of them calls.
+type Connection struct {
+	addresses []string
+	options   []grpc.DialOption
+
+	mu      sync.Mutex
+	closed  bool
+	address int            // Of the current link, or of the next when there is none.
+	current *link          // nil: none yet.
+	links   map[*link]bool // All that are open, those that were replaced included.
+}
+
+// link is one gRPC connection to one address. It is replaced rather than mended: gRPC's own reconnection waits longer
+// the longer an outage lasts, and knows nothing of the other addresses.
+type link struct {
+	conn *grpc.ClientConn
+	// users are the calls and streams on it, and the connection itself while it is the current one.
+	users int
+	// noStream is true once the Global Controller there said that it does not know streams.
+	noStream atomic.Bool
+	// heard is when something last came from there, in nanoseconds since the link was made.
+	heard atomic.Int64
+	made  time.Time
+}
+
+// NewConnection returns a connection to the first of the addresses that answers; tls is nil for plaintext. It is
+// closed by whoever made it, after the clients that use it have ended.
+func NewConnection(addresses []string, tls *tls.Config) (*Connection, error) {
+	return newConnection(addresses, tls, connectTimeout)
+}
+
+func newConnection(addresses []string, tls *tls.Config, timeout time.Duration, more ...grpc.DialOption) (*Connection, error) {
+	if err := validAddresses(addresses); err != nil {
+		return nil, fmt.Errorf("connection: %w", err)
+	}
+	security := insecure.NewCredentials()
+	if tls != nil {
+		security = credentials.NewTLS(tls)
+	}
+	retries := backoff.DefaultConfig
+	retries.MaxDelay = connectTimeout
+	return &Connection{
+		addresses: slices.Clone(addresses),
+		links:     make(map[*link]bool),
+		options: append([]grpc.DialOption{
+			grpc.WithTransportCredentials(security),
+			grpc.WithConnectParams(grpc.ConnectParams{Backoff: retries, MinConnectTimeout: timeout}),
+			// A peer that is frozen is noticed also between heartbeats that lie far apart. While heartbeats come more often there
+			// is no ping at all. The Global Controller allows one every 5 s.
+			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 5 * time.Second}),
+			// How often a call is tried is decided here alone.
+			grpc.WithDisableRetry(),
+			grpc.WithDisableServiceConfig(),
+		}, more...),
+	}, nil
+}
+
+// Close ends all calls that are under way.
+func (c *Connection) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed, c.current = true, nil
+	for l := range c.links {
+		_ = l.conn.Close() // It was closed already, which is as good.
+	}
+	clear(c.links)
+	return nil
+}
+
+// acquire returns the current link; release gives it back.
+func (c *Connection) acquire() (*link, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, errClosed
+	}
+	if c.current == nil {
+		if err := c.connect(); err != nil {
+			return nil, err
+		}
+	}
+	c.current.users++
+	return c.current, nil
+}
+
+// connect makes a link to where address points. The caller holds the lock.
+func (c *Connection) connect() error {
+	address := c.addresses[c.address]
+	l := &link{users: 1, made: time.Now()}
+	conn, err := grpc.NewClient(target(address), append(slices.Clone(c.options), grpc.WithStatsHandler(ear{l}))...)
+	if err != nil {
+		return fmt.Errorf("connect to %s: %w", address, err)
+	}
+	l.conn, c.current = conn, l
+	c.links[l] = true
+	return nil
+}
+
+// target spares what is an IP address the resolver.
+func target(address string) string {
+	if host, _, err := net.SplitHostPort(address); err == nil && net.ParseIP(host) != nil {
+		return "passthrough:///" + address
+	}
+	return "dns:///" + address
+}
+
+// hold counts one more user of a link that is in use.
+func (c *Connection) hold(l *link) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l.users++
+}
+
+func (c *Connection) release(l *link) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drop(l)
+}
+
+// drop closes a link after its last user. The caller holds the lock.
+func (c *Connection) drop(l *link) {
+	l.users--
+	if l.users == 0 && c.links[l] {
+		delete(c.links, l)
+		_ = l.conn.Close() // It was closed already, which is as good.
+	}
+}
+
+// replace has whoever calls next use a fresh link to the next address, and tells whether it did. Of many that find the
+// same link broken only the first replaces it. Calls that still are under way on the old one are left to end.
+func (c *Connection) replace(l *link) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current != l {
+		return false
+	}
+	c.address = (c.address + 1) % len(c.addresses)
+	c.current = nil // The next call connects.
+	c.drop(l)
+	return true
+}
+
+func (c *Connection) several() bool { return len(c.addresses) > 1 }
+
+// silentSince tells whether nothing came over the link since then.
+func (l *link) silentSince(then time.Time) bool {
+	return time.Duration(l.heard.Load()) <= then.Sub(l.made)
+}
+
+// heardKey finds in a call's context the flag that is set once the Global Controller has ended the call itself.
+type heardKey struct{}
+
+// withEar returns a context for a call, and what tells afterwards whether the peer itself ended it: gRPC gives the same
+// code to a peer that says it is unavailable and to one that is not there.
+func withEar(ctx context.Context) (context.Context, *atomic.Bool) {
+	heard := new(atomic.Bool)
+	return context.WithValue(ctx, heardKey{}, heard), heard
+}

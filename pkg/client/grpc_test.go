@@ -1,0 +1,318 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	darktowerv1 "darktower.example/global-controller/proto/darktower/v1"
+)
+
+// runner runs a client in a test and notes what it tells.
+type runner struct {
+	*Client
+	events chan Event
+	calls  chan Call
+	stop   context.CancelCauseFunc
+	result chan error
+}
+
+func testConfig(addresses ...string) Config {
+	return Config{
+		ControllerID: "mc-1", Region: "eu-west-1", GRPCEndpoint: "http://mc-1.example:50052", MaxMeetings: 10, MaxParticipants: 100,
+		Addresses: addresses, Tokens: StaticToken("t1"), Load: func() Load { return Load{Meetings: 1, Participants: 2, CPUPercent: 30} },
+	}
+}
+
+func run(t *testing.T, cfg Config) *runner {
+	t.Helper()
+	r := &runner{events: make(chan Event, 1000), calls: make(chan Call, 10_000), result: make(chan error, 1)}
+	cfg.OnEvent = func(e Event) { r.events <- e }
+	cfg.OnCall = func(c Call) {
+		select {
+		case r.calls <- c:
+		default:
+		}
+	}
+	client, err := New(cfg)
+	if err != nil {
+		t.Fatalf("New() = %v", err)
+	}
+	r.Client = client
+	ctx, stop := context.WithCancelCause(t.Context())
+	r.stop = stop
+	var done sync.WaitGroup
+	done.Go(func() { r.result <- client.Run(ctx) })
+	t.Cleanup(func() {
+		stop(ErrAbandon)
+		done.Wait()
+	})
+	return r
+}
+
+func (r *runner) event(t *testing.T, kind EventKind) Event {
+	t.Helper()
+	timeout := time.After(10 * time.Second)
+	for {
+		select {
+		case e := <-r.events:
+			if e.Kind == kind {
+				return e
+			}
+		case <-timeout:
+			t.Fatalf("waited in vain for the event %v", kind)
+		}
+	}
+}
+
+// call waits for an attempt that fits.
+func (r *runner) call(t *testing.T, what string, fits func(Call) bool) Call {
+	t.Helper()
+	timeout := time.After(10 * time.Second)
+	for {
+		select {
+		case c := <-r.calls:
+			if fits(c) {
+				return c
+			}
+		case <-timeout:
+			t.Fatalf("waited in vain for the call %s", what)
+		}
+	}
+}
+
+func (r *runner) ends(t *testing.T) error {
+	t.Helper()
+	select {
+	case err := <-r.result:
+		return err
+	case <-time.After(10 * time.Second):
+		t.Fatal("Run goes on")
+		return nil
+	}
+}
+
+func TestHeartbeatsGoOverTheStream(t *testing.T) {
+	t.Parallel()
+	gc := startGC(t, "127.0.0.1:0", true)
+	r := run(t, testConfig(gc.address))
+	r.event(t, EventRegistered)
+	registered := gc.next(t, "the registration", method(methodRegister))
+	if registered.id != "mc-1" || registered.token != "Bearer t1" || registered.incarnation != r.Incarnation() || r.Incarnation() == "" {
+		t.Errorf("registered %+v, want mc-1 with t1 and %q", registered, r.Incarnation())
+	}
+	first := gc.next(t, "the first heartbeat", isHeartbeat)
+	if first.method != methodComprehensive || !first.stream || first.cpu != 30 || first.load.GetCurrentParticipants() != 2 {
+		t.Errorf("first heartbeat %+v, want a comprehensive one over the stream", first)
+	}
+	for range 3 {
+		if got := gc.next(t, "another", isHeartbeat); !got.stream || got.incarnation != r.Incarnation() || got.health != darktowerv1.HealthStatus_HEALTH_STATUS_HEALTHY {
+			t.Errorf("heartbeat %+v, want one over the stream", got)
+		}
+	}
+	if c := r.call(t, "a heartbeat", func(c Call) bool { return c.Method == methodFast }); !c.Stream || c.Err != nil || c.Took <= 0 || c.Began.IsZero() {
+		t.Errorf("call %+v, want one over the stream", c)
+	}
+	r.stop(errors.New("shutdown"))
+	if err := r.ends(t); err != nil {
+		t.Errorf("Run() = %v, want nil", err)
+	}
+	last := gc.next(t, "the goodbye", func(s seen) bool { return s.health == darktowerv1.HealthStatus_HEALTH_STATUS_DRAINING })
+	if !last.stream {
+		t.Errorf("goodbye %+v, want it over a stream", last)
+	}
+	r.event(t, EventGoodbye)
+}
+
+func TestWithoutStreamsHeartbeatsAreCalls(t *testing.T) {
+	t.Parallel()
+	for name, noStream := range map[string]bool{"not offered": false, "not wanted": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			gc := startGC(t, "127.0.0.1:0", noStream)
+			cfg := testConfig(gc.address)
+			cfg.NoStream = noStream
+			cfg.Shutdown.Deregister = true
+			r := run(t, cfg)
+			for range 3 {
+				if got := gc.next(t, "a heartbeat", isHeartbeat); got.stream {
+					t.Errorf("heartbeat %+v, want none over a stream", got)
+				}
+			}
+			r.stop(nil)
+			if err := r.ends(t); err != nil {
+				t.Errorf("Run() = %v, want nil", err)
+			}
+			gc.next(t, "draining", func(s seen) bool { return s.health == darktowerv1.HealthStatus_HEALTH_STATUS_DRAINING })
+			if got := gc.next(t, "the deregistration", method(methodDeregister)); got.incarnation != r.Incarnation() || got.id != "mc-1" {
+				t.Errorf("deregistered %+v", got)
+			}
+			refused := 0
+			for len(r.calls) > 0 {
+				if c := <-r.calls; c.Method == methodStream {
+					refused++
+				}
+			}
+			if want := map[bool]int{false: 1, true: 0}[noStream]; refused != want {
+				t.Errorf("tried %d streams, want %d", refused, want)
+			}
+			for len(r.events) > 0 {
+				if e := <-r.events; e.Kind == EventLost {
+					t.Errorf("lost: %v, want none", e.Err)
+				}
+			}
+		})
+	}
+}
+
+func TestFailOver(t *testing.T) {
+	t.Parallel()
+	for name, streams := range map[string]bool{"streams": true, "calls": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			first, second := startGC(t, "127.0.0.1:0", streams), startGC(t, "127.0.0.1:0", streams)
+			r := run(t, testConfig(first.address, second.address))
+			first.next(t, "a heartbeat", isHeartbeat)
+			first.server.Stop()
+			second.next(t, "a heartbeat at the second", isHeartbeat)
+			second.server.Stop()
+			again := startGC(t, first.address, streams)
+			again.next(t, "a heartbeat at the first", isHeartbeat)
+			r.event(t, EventRegistered)
+		})
+	}
+}
+
+func TestARestartIsFound(t *testing.T) {
+	t.Parallel()
+	gc := startGC(t, "127.0.0.1:0", true)
+	r := run(t, testConfig(gc.address))
+	gc.next(t, "a heartbeat", isHeartbeat)
+	gc.server.Stop()
+	lost := r.event(t, EventLost)
+	if codeOf(lost.Err) != codes.Unavailable {
+		t.Errorf("lost: %v, want unavailable", lost.Err)
+	}
+	again := startGC(t, gc.address, false)
+	r.event(t, EventRecovered)
+	if got := again.next(t, "a heartbeat", isHeartbeat); got.stream {
+		t.Errorf("heartbeat %+v, want a call, as the new one has no streams", got)
+	}
+	again.server.Stop()
+	r.event(t, EventLost)
+	last := startGC(t, gc.address, true)
+	r.event(t, EventRecovered)
+	if got := last.next(t, "a heartbeat", isHeartbeat); !got.stream {
+		t.Errorf("heartbeat %+v, want the stream tried again", got)
+	}
+}
+
+func TestAStoppedServerThatIsThereIsLeftAtTheSecondRefusal(t *testing.T) {
+	t.Parallel()
+	first, second := startGC(t, "127.0.0.1:0", false), startGC(t, "127.0.0.1:0", false)
+	first.answers(func(seen) error { return status.Error(codes.Unavailable, "The store is down") })
+	cfg := testConfig(first.address, second.address)
+	var mu sync.Mutex
+	tries := 0
+	first.answers(func(seen) error {
+		mu.Lock()
+		defer mu.Unlock()
+		tries++
+		return retryInfo(codes.Unavailable, 10*time.Millisecond)
+	})
+	run(t, cfg)
+	second.next(t, "the registration at the second", method(methodRegister))
+	mu.Lock()
+	defer mu.Unlock()
+	if tries != 2 {
+		t.Errorf("the first was tried %d times, want 2", tries)
+	}
+}
+
+func retryInfo(code codes.Code, after time.Duration) error {
+	s, err := status.New(code, "Later").WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(after)})
+	if err != nil {
+		return err
+	}
+	return s.Err()
+}
+
+// TestRetryInfo would take 2.5 s without it, and 10 s with a default backoff that has grown.
+func TestRetryInfoSaysWhenToTryAgain(t *testing.T) {
+	t.Parallel()
+	gc := startGC(t, "127.0.0.1:0", true)
+	tries := 0
+	gc.answers(func(seen) error {
+		if tries++; tries <= 5 {
+			return retryInfo(codes.ResourceExhausted, 120*time.Millisecond)
+		}
+		return nil
+	})
+	began := time.Now()
+	r := run(t, testConfig(gc.address))
+	r.event(t, EventRegistered)
+	if took := time.Since(began); took < 600*time.Millisecond || took > 3*time.Second {
+		t.Errorf("registered after %v, want 600 ms and little more", took)
+	}
+}
+
+func TestBlackHolesAreLeft(t *testing.T) {
+	t.Parallel()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	gc := startGC(t, "127.0.0.1:0", true)
+	for name, times := range map[string][2]time.Duration{ // The call's, and the connection attempt's.
+		"the attempt ends first": {10 * time.Second, 100 * time.Millisecond},
+		"the call ends first":    {100 * time.Millisecond, 10 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			connection, err := newConnection([]string{listener.Addr().String(), gc.address}, nil, times[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = connection.Close() })
+			cfg := testConfig()
+			cfg.Connection, cfg.CallTimeout = connection, times[0]
+			r := run(t, cfg)
+			r.event(t, EventRegistered)
+		})
+	}
+}
+
+func TestAFrozenServerIsLeft(t *testing.T) {
+	t.Parallel()
+	for name, streams := range map[string]bool{"streams": true, "calls": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			first, second := startGC(t, "127.0.0.1:0", streams), startGC(t, "127.0.0.1:0", streams)
+			thaw := make(chan struct{})
+			cfg := testConfig(first.address, second.address)
+			cfg.CallTimeout = 200 * time.Millisecond
+			r := run(t, cfg)
+			first.next(t, "a heartbeat", isHeartbeat)
+			first.answers(func(seen) error {
+				<-thaw
+				return nil
+			})
+			lost := r.event(t, EventLost)
+			if codeOf(lost.Err) != codes.DeadlineExceeded || !errors.Is(lost.Err, context.DeadlineExceeded) {
+				t.Errorf("lost: %v, want a deadline", lost.Err)
+			}
+			second.next(t, "a heartbeat at the second", isHeartbeat)
+			r.event(t, EventRecovered)
+			close(thaw)
+		})
+	}
+}
