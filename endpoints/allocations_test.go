@@ -31,6 +31,7 @@ type nobody struct{}
 func (nobody) Changed(service.Transition) {}
 func (nobody) HeartbeatCommitted()        {}
 func (nobody) HeartbeatFailed()           {}
+func (nobody) Superseded()                {}
 
 // heartbeatPath is a heartbeat's way from its decoded request to its answer, without a transport and a database.
 func heartbeatPath(t testing.TB) (context.Context, Endpoint[service.FastHeartbeat, service.Acknowledged]) {

@@ -45,6 +45,12 @@ func (r Request[Req]) ControllerID() string {
 		return v.ControllerID
 	case service.ComprehensiveHeartbeat:
 		return v.ControllerID
+	case service.DrainOrder:
+		return v.ControllerID
+	case service.UndrainOrder:
+		return v.ControllerID
+	case service.Deregistration:
+		return v.ControllerID
 	default:
 		return ""
 	}
@@ -59,16 +65,22 @@ type Endpoints struct {
 	NotifyMeetingEnded     Endpoint[service.MeetingEnded, service.Acknowledged]
 	GetController          Endpoint[service.ControllerQuery, service.Controller]
 	ListControllers        Endpoint[service.ListQuery, service.ControllerPage]
+	Drain                  Endpoint[service.DrainOrder, service.Controller]
+	Undrain                Endpoint[service.UndrainOrder, service.Controller]
+	Deregister             Endpoint[service.Deregistration, service.Deregistered]
+	ListTransitions        Endpoint[service.TransitionQuery, service.TransitionPage]
 }
 
 // Scope is the right that an operation needs.
 type Scope string
 
 // The rights. ScopeMC stands for any of the configured scopes of meeting controllers; ScopeAdmin includes ScopeRead.
+// ScopeSelf is ScopeAdmin, or ScopeMC for what a controller may do with itself: the service tells that apart.
 const (
 	ScopeMC    Scope = "mc"
 	ScopeRead  Scope = "gc:read"
 	ScopeAdmin Scope = "gc:admin"
+	ScopeSelf  Scope = "self"
 )
 
 // Operation is what the middleware knows about an endpoint.
@@ -87,6 +99,10 @@ func Operations() []Operation {
 		{"NotifyMeetingEnded", ScopeMC},
 		{"GetController", ScopeRead},
 		{"ListControllers", ScopeRead},
+		{"Drain", ScopeAdmin},
+		{"Undrain", ScopeAdmin},
+		{"Deregister", ScopeSelf},
+		{"ListTransitions", ScopeRead},
 	}
 }
 
@@ -125,6 +141,10 @@ func New(svc service.Service, middleware Middleware) Endpoints {
 		NotifyMeetingEnded:     bind(svc.NotifyMeetingEnded, wrap("NotifyMeetingEnded")),
 		GetController:          bind(svc.GetController, wrap("GetController")),
 		ListControllers:        bind(svc.ListControllers, wrap("ListControllers")),
+		Drain:                  bind(svc.Drain, wrap("Drain")),
+		Undrain:                bind(svc.Undrain, wrap("Undrain")),
+		Deregister:             bind(svc.Deregister, wrap("Deregister")),
+		ListTransitions:        bind(svc.ListTransitions, wrap("ListTransitions")),
 	}
 }
 

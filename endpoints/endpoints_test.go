@@ -180,7 +180,7 @@ func TestEveryOperationHasItsEndpointMethodAndScope(t *testing.T) {
 		if _, ok := methods.MethodByName(op.Name); !ok {
 			t.Errorf("service has no method %s", op.Name)
 		}
-		if op.Scope != ScopeMC && op.Scope != ScopeRead && op.Scope != ScopeAdmin {
+		if op.Scope != ScopeMC && op.Scope != ScopeRead && op.Scope != ScopeAdmin && op.Scope != ScopeSelf {
 			t.Errorf("operation %s declares no known scope: %q", op.Name, op.Scope)
 		}
 	}

@@ -68,11 +68,13 @@ func Authenticate(authenticator Authenticator, policy AuthPolicy) Middleware {
 				if err != nil {
 					return nil, err
 				}
+				caller.Operator = policy.allows(caller, ScopeAdmin)
 				ctx = service.WithCaller(ctx, caller)
 				if !policy.allows(caller, op.Scope) {
 					return refuse(ctx, next, request, service.ErrForbidden)
 				}
-				if id := controllerID(request); policy.SubjectIsController && id != "" && id != caller.Subject {
+				bySelf := op.Scope == ScopeMC || op.Scope == ScopeSelf && !caller.Operator
+				if id := controllerID(request); policy.SubjectIsController && bySelf && id != "" && id != caller.Subject {
 					return refuse(ctx, next, request, service.ErrForbidden)
 				}
 				return next(ctx, request)
@@ -107,6 +109,8 @@ func (p AuthPolicy) allows(caller service.Caller, scope Scope) bool {
 		return has(string(ScopeRead)) || has(string(ScopeAdmin))
 	case ScopeAdmin:
 		return has(string(ScopeAdmin))
+	case ScopeSelf:
+		return p.allows(caller, ScopeMC) || p.allows(caller, ScopeAdmin)
 	default:
 		return false
 	}

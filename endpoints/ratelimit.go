@@ -73,7 +73,7 @@ type Directory interface {
 // LimitCallers limits each token subject. Several controllers may share one, and one that is refused its registration
 // falls silent for good. So heartbeats are charged afterwards, when they turn out to be for nobody we know, and
 // registrations have an allowance of their own, past which those of known controllers still go; trouble in finding out
-// is [service.ErrUnavailable].
+// is [service.ErrUnavailable]. A fleet that leaves together is charged as its heartbeats are.
 func LimitCallers(limiter *Limiter, directory Directory, onLimited func(operation string)) Middleware {
 	return func(op Operation) endpoint.Middleware {
 		limited := func() error {
@@ -82,7 +82,7 @@ func LimitCallers(limiter *Limiter, directory Directory, onLimited func(operatio
 		}
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			switch op.Name {
-			case "FastHeartbeat", "ComprehensiveHeartbeat", "StreamHeartbeats":
+			case "FastHeartbeat", "ComprehensiveHeartbeat", "StreamHeartbeats", "Deregister":
 				return func(ctx context.Context, request any) (any, error) {
 					response, err := next(ctx, request)
 					if !limiter.affords(ctx, err) {

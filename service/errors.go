@@ -1,6 +1,9 @@
 package service
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // The errors that a caller can be told apart by. They are wrapped with what was attempted on their way up and
 // matched with errors.Is; the transports turn them into codes and fixed public texts, so a wrapped cause is
@@ -17,7 +20,21 @@ var (
 	ErrRateLimited = errors.New("rate limit exceeded")
 	// ErrUnavailable means that something the call depends on is down or overloaded; trying again later may help.
 	ErrUnavailable = errors.New("unavailable")
+	// ErrSuperseded means that another process has registered under the controller's id since.
+	ErrSuperseded = errors.New("superseded by a newer incarnation")
+	// ErrConflict means that somebody else has decided about the controller since the caller looked.
+	ErrConflict = errors.New("generation has changed")
 )
+
+// RetryError is an error that goes away by itself, and when it is best tried again: callers who all failed at once
+// are told different times.
+type RetryError struct {
+	After time.Duration
+	Err   error
+}
+
+func (e *RetryError) Error() string { return e.Err.Error() }
+func (e *RetryError) Unwrap() error { return e.Err }
 
 // InvalidError is a refusal of a caller's input. Its message is public and names the field.
 type InvalidError struct{ Message string }

@@ -21,6 +21,14 @@ type Service interface {
 	StreamHeartbeats(ctx context.Context, s HeartbeatStream) (HeartbeatStream, error)
 	// NotifyMeetingEnded takes note that a meeting is over.
 	NotifyMeetingEnded(ctx context.Context, m MeetingEnded) (Acknowledged, error)
+	// Drain sets an operator's intent: the controller is draining, whatever it reports, until Undrain.
+	Drain(ctx context.Context, order DrainOrder) (Controller, error)
+	// Undrain ends an operator's drain. What the controller reported last counts again.
+	Undrain(ctx context.Context, order UndrainOrder) (Controller, error)
+	// Deregister takes a controller out of the fleet: any, for an operator; itself, for a controller that names its incarnation.
+	Deregister(ctx context.Context, d Deregistration) (Deregistered, error)
+	// ListTransitions returns a page of the history.
+	ListTransitions(ctx context.Context, q TransitionQuery) (TransitionPage, error)
 	// GetController returns one controller.
 	GetController(ctx context.Context, q ControllerQuery) (Controller, error)
 	// ListControllers returns a page of the fleet in a stable order.
@@ -36,6 +44,8 @@ type Observer interface {
 	HeartbeatCommitted()
 	// HeartbeatFailed reports that the store could not take a heartbeat.
 	HeartbeatFailed()
+	// Superseded reports that a process called which another has taken the place of: two go by one id.
+	Superseded()
 }
 
 // Intervals are the heartbeat intervals that controllers are told at registration.
@@ -43,13 +53,14 @@ type Intervals struct{ Fast, Comprehensive time.Duration }
 
 // New returns the one implementation of [Service].
 func New(store Store, intervals Intervals, observer Observer) Service {
-	return &controllers{store: store, intervals: intervals, observer: observer}
+	return &controllers{store: store, intervals: intervals, observer: observer, pace: NewPace(intervals.Fast, time.Now)}
 }
 
 type controllers struct {
 	store     Store
 	intervals Intervals
 	observer  Observer
+	pace      *Pace
 }
 
 type callerKey struct{}
@@ -69,12 +80,27 @@ func (c *controllers) RegisterMC(ctx context.Context, r Registration) (Registere
 	if err := r.Validate(); err != nil {
 		return Registered{}, err
 	}
-	transition, err := c.store.Register(ctx, r, CallerFrom(ctx).Subject)
+	result, err := c.store.Register(ctx, r, CallerFrom(ctx).Subject)
 	if err != nil {
-		return Registered{}, fmt.Errorf("register controller %s: %w", r.ControllerID, err)
+		return Registered{}, fmt.Errorf("register controller %s: %w", r.ControllerID, c.explained(ctx, r.ControllerID, err))
 	}
-	c.changed(transition)
-	return Registered{FastInterval: c.intervals.Fast, ComprehensiveInterval: c.intervals.Comprehensive}, nil
+	c.changed(result.Transition)
+	return Registered{
+		FastInterval: c.intervals.Fast, ComprehensiveInterval: c.intervals.Comprehensive, Intent: result.Intent, RetryAfter: c.pace.Registered(),
+	}, nil
+}
+
+// explained counts a superseded process, and tells who came in vain when to try again.
+func (c *controllers) explained(ctx context.Context, controllerID string, err error) error {
+	switch {
+	case errors.Is(err, ErrSuperseded):
+		c.observer.Superseded()
+		// The refusal is what matters; that it is counted in the store as well is for people to look at.
+		_ = c.store.RecordConflict(ctx, controllerID)
+	case errors.Is(err, ErrUnavailable):
+		return &RetryError{After: c.pace.Failed(), Err: err}
+	}
+	return err
 }
 
 func (c *controllers) FastHeartbeat(ctx context.Context, h FastHeartbeat) (Acknowledged, error) {
@@ -108,14 +134,15 @@ func (c *controllers) heartbeat(ctx context.Context, h FastHeartbeat, usage *Usa
 		Reported:            h.Health,
 		Usage:               usage,
 		Actor:               CallerFrom(ctx).Subject,
+		Incarnation:         h.Incarnation,
 	})
-	failed = err != nil && !errors.Is(err, ErrNotRegistered) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+	failed = err != nil && !errors.Is(err, ErrNotRegistered) && !errors.Is(err, ErrSuperseded) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 	if err != nil {
-		return Acknowledged{}, fmt.Errorf("store heartbeat of controller %s: %w", h.ControllerID, err)
+		return Acknowledged{}, fmt.Errorf("store heartbeat of controller %s: %w", h.ControllerID, c.explained(ctx, h.ControllerID, err))
 	}
 	c.observer.HeartbeatCommitted()
 	c.changed(result.Transition)
-	return Acknowledged{At: result.At}, nil
+	return Acknowledged{At: result.At, Intent: result.Intent, Intervals: c.intervals, RetryAfter: c.pace.Heard()}, nil
 }
 
 // StreamHeartbeats admits everybody who may send heartbeats at all.

@@ -18,8 +18,8 @@ type fakeStore struct {
 	register *Transition
 }
 
-func (f *fakeStore) Register(context.Context, Registration, string) (*Transition, error) {
-	return f.register, f.err
+func (f *fakeStore) Register(context.Context, Registration, string) (RegisterResult, error) {
+	return RegisterResult{Transition: f.register}, f.err
 }
 
 func (f *fakeStore) Heartbeat(_ context.Context, h HeartbeatWrite) (HeartbeatResult, error) {
@@ -36,11 +36,12 @@ func (f *fakeStore) Controllers(_ context.Context, filter ControllerFilter) ([]C
 	return f.page[:min(len(f.page), filter.Limit)], f.err
 }
 
-type countingObserver struct{ changed, committed, failed int }
+type countingObserver struct{ changed, committed, failed, superseded int }
 
 func (o *countingObserver) Changed(Transition)  { o.changed++ }
 func (o *countingObserver) HeartbeatCommitted() { o.committed++ }
 func (o *countingObserver) HeartbeatFailed()    { o.failed++ }
+func (o *countingObserver) Superseded()         { o.superseded++ }
 
 func newTestService(store *fakeStore) (Service, *countingObserver) {
 	observer := &countingObserver{}
@@ -50,7 +51,8 @@ func newTestService(store *fakeStore) (Service, *countingObserver) {
 func TestRegisterAnswersTheIntervalsAndReportsTheChange(t *testing.T) {
 	svc, observer := newTestService(&fakeStore{register: &Transition{To: HealthPending}})
 	got, err := svc.RegisterMC(t.Context(), Registration{ControllerID: "mc", Region: "r", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1})
-	if want := (Registered{10 * time.Second, 30 * time.Second}); err != nil || got != want {
+	got.RetryAfter = 0 // It has only just started; see TestPace.
+	if want := (Registered{FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second}); err != nil || got != want {
 		t.Errorf("RegisterMC() = %+v, %v, want %+v, nil", got, err, want)
 	}
 	if observer.changed != 1 {
@@ -66,7 +68,7 @@ func TestHeartbeatReachesTheStore(t *testing.T) {
 	if ack, err := svc.FastHeartbeat(ctx, beat); err != nil || ack.At.Unix() != 7 {
 		t.Errorf("FastHeartbeat() = %v, %v, want the store's time", ack, err)
 	}
-	if want := (HeartbeatWrite{"mc", 2, 3, HealthDegraded, nil, "client-1"}); store.beat != want {
+	if want := (HeartbeatWrite{"mc", 2, 3, HealthDegraded, nil, "client-1", ""}); store.beat != want {
 		t.Errorf("stored heartbeat = %+v, want %+v", store.beat, want)
 	}
 	if _, err := svc.ComprehensiveHeartbeat(ctx, ComprehensiveHeartbeat{beat, 4, 5}); err != nil {

@@ -11,10 +11,25 @@ import (
 // All times come from the storage's clock. What returns without an error is committed.
 type Store interface {
 	// Register inserts or renews a controller in one UPSERT: pending and not stale, the operator's intent, created_at
-	// and the current load kept. It returns the change of the public state, nil when there was none.
-	Register(ctx context.Context, r Registration, actor string) (*Transition, error)
-	// Heartbeat stores what a controller reports and clears its staleness.
+	// and the current load kept. The incarnation that is registered already keeps what it reported as well; one that
+	// another has taken the place of gets [ErrSuperseded], and nothing is changed. One that names none leaves the one that is
+	// registered: it does not say whether it speaks for another process.
+	Register(ctx context.Context, r Registration, actor string) (RegisterResult, error)
+	// Heartbeat stores what a controller reports and clears its staleness. An incarnation that is not the one registered
+	// gets [ErrSuperseded], and nothing is changed. Where a side does not name its incarnation there is nothing to compare.
 	Heartbeat(ctx context.Context, h HeartbeatWrite) (HeartbeatResult, error)
+	// RecordConflict counts a call of a process that another has taken the place of.
+	RecordConflict(ctx context.Context, controllerID string) error
+	// Drain sets the operator's intent. [ErrConflict] when the generation is not the expected one.
+	Drain(ctx context.Context, order DrainOrder, actor string) (OperatorResult, error)
+	// Undrain clears the operator's intent. [ErrConflict] as for Drain. A controller that nobody drains stays as it is.
+	Undrain(ctx context.Context, order UndrainOrder, actor string) (OperatorResult, error)
+	// Deregister removes a controller; its history stays. One that leaves by itself (byItself) while an operator drains it
+	// stays in the store, reporting that it drains with no load: the operator's intent may be forgotten by the operator
+	// only. [ErrSuperseded] when the deregistration names an incarnation that is not the one registered.
+	Deregister(ctx context.Context, d Deregistration, actor string, byItself bool) (*Transition, error)
+	// Transitions returns at most limit changes of public state with ids after filter.After, the oldest first.
+	Transitions(ctx context.Context, filter TransitionFilter) ([]Transition, error)
 	// Known tells whether a controller has a row.
 	Known(ctx context.Context, controllerID string) (bool, error)
 	// Controller returns one controller or ErrNotRegistered.
@@ -30,17 +45,40 @@ type HeartbeatWrite struct {
 	CurrentParticipants int64
 	Reported            HealthStatus
 	// Usage is nil for a fast heartbeat, which leaves the stored values as they are.
-	Usage *Usage
-	Actor string
+	Usage       *Usage
+	Actor       string
+	Incarnation string
 }
 
 // Usage is the load of a controller's machine, in percent from 0 to 100.
 type Usage struct{ CPUPercent, MemoryPercent float64 }
 
-// HeartbeatResult says when a heartbeat was stored and which change of the public state it made, nil for none.
+// RegisterResult is which change of the public state a registration made, nil for none, and what the operator wishes.
+type RegisterResult struct {
+	Transition *Transition
+	Intent     Intent
+}
+
+// HeartbeatResult says when a heartbeat was stored, which change of the public state it made, nil for none, and what
+// the operator wishes.
 type HeartbeatResult struct {
 	At         time.Time
 	Transition *Transition
+	Intent     Intent
+}
+
+// OperatorResult is a controller after an operator's decision, and the change of its public state, nil for none.
+type OperatorResult struct {
+	Controller Controller
+	Transition *Transition
+}
+
+// TransitionFilter selects changes in the store; empty strings select everything.
+type TransitionFilter struct {
+	ControllerID string
+	Region       string
+	After        int64
+	Limit        int
 }
 
 // ControllerFilter selects controllers in the store; empty strings select everything.

@@ -11,12 +11,24 @@ type Registration struct {
 	WebTransportEndpoint string // empty: none
 	MaxMeetings          int64
 	MaxParticipants      int64
+	// Incarnation names the process among those that go by the id one after the other; empty: it does not say.
+	Incarnation string
 }
 
 // Registered answers a [Registration]: how often the controller is to send its heartbeats.
 type Registered struct {
 	FastInterval          time.Duration
 	ComprehensiveInterval time.Duration
+	Intent                Intent
+	// RetryAfter is how long the first heartbeat is to wait; 0: not at all.
+	RetryAfter time.Duration
+}
+
+// Intent is what an operator wishes a controller to do. Its zero value is nothing.
+type Intent struct {
+	Draining bool
+	Deadline time.Time // zero: none
+	Reason   string
 }
 
 // Capacity is a controller's load. The maxima are carried for the wire's sake and ignored: limits change only
@@ -33,6 +45,7 @@ type FastHeartbeat struct {
 	ControllerID string
 	Capacity     *Capacity // nil: missing, which is refused
 	Health       HealthStatus
+	Incarnation  string // as registered; empty: the controller does not say
 }
 
 // ComprehensiveHeartbeat is a fast heartbeat with the machine's load, in percent from 0 to 100.
@@ -43,7 +56,14 @@ type ComprehensiveHeartbeat struct {
 }
 
 // Acknowledged answers a heartbeat: it is committed, and the store's clock read At.
-type Acknowledged struct{ At time.Time }
+type Acknowledged struct {
+	At     time.Time
+	Intent Intent
+	// Intervals count from now on; those of the zero value stay as they were.
+	Intervals Intervals
+	// RetryAfter is how long the next heartbeat is to wait, this once, instead of the interval; 0: the interval.
+	RetryAfter time.Duration
+}
 
 // HeartbeatStream is a caller's wish to send heartbeats over one stream. It names no controller: each heartbeat does.
 type HeartbeatStream struct{}
@@ -89,6 +109,11 @@ type Controller struct {
 	CurrentParticipants  int64
 	Facts                Facts
 	Health               HealthStatus
+	Drain                *Drain // nil unless an operator is draining it
+	Generation           int64  // counts the operators' decisions
+	Incarnation          string // empty: the process that registered gave none
+	IncarnationConflicts int64  // calls of processes that another has taken the place of
+	LastConflictAt       *time.Time
 	CPUUsagePercent      *float64 // nil until the first comprehensive heartbeat
 	MemoryUsagePercent   *float64 // likewise
 	LastHeartbeatAt      time.Time
@@ -96,13 +121,63 @@ type Controller struct {
 	UpdatedAt            time.Time
 }
 
+// Drain is an operator's intent, as it was given.
+type Drain struct {
+	Since    time.Time
+	Deadline time.Time // zero: none
+	Reason   string
+	By       string // the subject of the operator's token
+}
+
+// DrainOrder is an operator's wish that a controller take no new meetings.
+type DrainOrder struct {
+	ControllerID string
+	Reason       string
+	Deadline     time.Time // zero: none
+	// ExpectedGeneration, when not nil, is what the controller's generation has to be.
+	ExpectedGeneration *int64
+}
+
+// UndrainOrder is an operator's wish to end a drain.
+type UndrainOrder struct {
+	ControllerID       string
+	Reason             string
+	ExpectedGeneration *int64 // as in DrainOrder
+}
+
+// Deregistration takes a controller out of the fleet.
+type Deregistration struct {
+	ControllerID string
+	// Incarnation is the process that is to leave; empty, which only operators may say: whichever is registered.
+	Incarnation string
+	Reason      string
+}
+
+// Deregistered answers a [Deregistration].
+type Deregistered struct{}
+
+// TransitionQuery selects changes of public state, the oldest first. Empty strings select everything.
+type TransitionQuery struct {
+	ControllerID string
+	Region       string
+	After        int64 // only those with a higher id
+	PageSize     int64 // 0: DefaultPageSize; at most MaxPageSize
+}
+
+// TransitionPage is a page of changes. NextAfter is what to ask for to go on from here.
+type TransitionPage struct {
+	Transitions []Transition
+	NextAfter   int64
+}
+
 // Transition is one change of a controller's public state. It outlives the controller.
 type Transition struct {
+	ID           int64 // rises with time; 0 when the change was only just made
 	ControllerID string
 	Region       string
 	At           time.Time
 	From         HealthStatus // empty when the controller was new
-	To           HealthStatus
+	To           HealthStatus // empty when it left the fleet
 	Cause        Cause
 	Actor        string // the token's subject, or the id of the Global Controller whose checker acted
 	Reason       string
@@ -116,5 +191,6 @@ type Transition struct {
 type Caller struct {
 	Subject     string
 	Scopes      []string
+	Operator    bool    // may change the fleet
 	ServiceType *string // nil when the token has none; an empty one is one
 }

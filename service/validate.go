@@ -5,6 +5,9 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // The longest values, in bytes, and the largest count, that of the store's integer.
@@ -12,6 +15,8 @@ const (
 	maxIDBytes       = 255
 	maxRegionBytes   = 50
 	maxEndpointBytes = 255
+	maxReasonBytes   = 500
+	maxNameBytes     = 64 // of an incarnation
 	maxCount         = math.MaxInt32
 )
 
@@ -25,6 +30,7 @@ func (r Registration) Validate() error {
 		validateEndpoint("webtransport_endpoint", r.WebTransportEndpoint, false),
 		validateLimit("max_meetings", r.MaxMeetings),
 		validateLimit("max_participants", r.MaxParticipants),
+		validateIncarnation(r.Incarnation),
 	)
 }
 
@@ -34,6 +40,7 @@ func (h FastHeartbeat) Validate() error {
 	return firstError(
 		validateName("controller_id", h.ControllerID, maxIDBytes),
 		validateCapacity(h.Capacity),
+		validateIncarnation(h.Incarnation),
 	)
 }
 
@@ -54,6 +61,47 @@ func (m MeetingEnded) Validate() error {
 	)
 }
 
+// Validate checks the order.
+func (o DrainOrder) Validate() error {
+	return firstError(
+		validateName("controller_id", o.ControllerID, maxIDBytes),
+		validateReason(o.Reason),
+		validateDeadline(o.Deadline),
+	)
+}
+
+// Validate checks the order.
+func (o UndrainOrder) Validate() error {
+	return firstError(validateName("controller_id", o.ControllerID, maxIDBytes), validateReason(o.Reason))
+}
+
+// Validate checks the deregistration.
+func (d Deregistration) Validate() error {
+	return firstError(
+		validateName("controller_id", d.ControllerID, maxIDBytes),
+		validateIncarnation(d.Incarnation),
+		validateReason(d.Reason),
+	)
+}
+
+// Validate checks the selection.
+func (q TransitionQuery) Validate() error {
+	if q.ControllerID != "" {
+		if err := validateName("controller_id", q.ControllerID, maxIDBytes); err != nil {
+			return err
+		}
+	}
+	if q.Region != "" {
+		if err := validateName("region", q.Region, maxRegionBytes); err != nil {
+			return err
+		}
+	}
+	if q.After < 0 {
+		return Invalid("after must not be negative")
+	}
+	return validatePageSize(q.PageSize)
+}
+
 // Validate checks the id that is asked for.
 func (q ControllerQuery) Validate() error {
 	return validateName("controller_id", q.ControllerID, maxIDBytes)
@@ -69,7 +117,11 @@ func (q ListQuery) Validate() error {
 	if q.Health != "" && !q.Health.Valid() {
 		return Invalid("health must be one of pending, healthy, degraded, unhealthy, draining")
 	}
-	if q.PageSize < 0 || q.PageSize > MaxPageSize {
+	return validatePageSize(q.PageSize)
+}
+
+func validatePageSize(size int64) error {
+	if size < 0 || size > MaxPageSize {
 		return Invalid("page_size must be between 1 and " + strconv.Itoa(MaxPageSize))
 	}
 	return nil
@@ -95,6 +147,35 @@ func validateName(field, value string, maxBytes int) error {
 		return Invalid(field + " is too long")
 	case !isName(value):
 		return Invalid(field + " contains invalid characters")
+	}
+	return nil
+}
+
+// validateIncarnation: an incarnation is optional, because controllers in the field know none.
+func validateIncarnation(value string) error {
+	if value == "" {
+		return nil
+	}
+	return validateName("incarnation", value, maxNameBytes)
+}
+
+// validateReason keeps what people write to what every log, terminal and page can show.
+func validateReason(value string) error {
+	switch {
+	case len(value) > maxReasonBytes:
+		return Invalid("reason is too long")
+	case !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl):
+		return Invalid("reason contains invalid characters")
+	}
+	return nil
+}
+
+// The latest deadline: what RFC 3339 can write.
+var maxDeadline = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+
+func validateDeadline(deadline time.Time) error {
+	if !deadline.IsZero() && (deadline.Unix() < 0 || deadline.After(maxDeadline)) {
+		return Invalid("deadline must be between 1970 and 9999")
 	}
 	return nil
 }

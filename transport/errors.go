@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -19,6 +20,8 @@ type Status struct {
 	Name string
 	// Message is public: it never carries what caused the error.
 	Message string
+	// RetryAfter is when to try again, as far as that is known; 0 otherwise.
+	RetryAfter time.Duration
 }
 
 type row struct {
@@ -30,13 +33,15 @@ type row struct {
 // comes before the context's own.
 func table() []row {
 	return []row{
-		{service.ErrNotRegistered, Status{codes.NotFound, http.StatusNotFound, "NOT_FOUND", "Controller not registered"}},
-		{service.ErrUnauthenticated, Status{codes.Unauthenticated, http.StatusUnauthorized, "INVALID_TOKEN", "Invalid token"}},
-		{service.ErrForbidden, Status{codes.PermissionDenied, http.StatusForbidden, "FORBIDDEN", "Access denied"}},
-		{service.ErrRateLimited, Status{codes.ResourceExhausted, http.StatusTooManyRequests, "RATE_LIMIT_EXCEEDED", "Rate limit exceeded"}},
-		{service.ErrUnavailable, Status{codes.Unavailable, http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE", "Service temporarily unavailable"}},
-		{context.DeadlineExceeded, Status{codes.DeadlineExceeded, http.StatusGatewayTimeout, "SERVICE_UNAVAILABLE", "Deadline exceeded"}},
-		{context.Canceled, Status{codes.Canceled, 499, "BAD_REQUEST", "The caller went away"}},
+		{service.ErrNotRegistered, Status{codes.NotFound, http.StatusNotFound, "NOT_FOUND", "Controller not registered", 0}},
+		{service.ErrSuperseded, Status{codes.FailedPrecondition, http.StatusConflict, "CONFLICT", "Another incarnation of this controller is registered", 0}},
+		{service.ErrConflict, Status{codes.Aborted, http.StatusConflict, "CONFLICT", "The controller is not of the expected generation any more", 0}},
+		{service.ErrUnauthenticated, Status{codes.Unauthenticated, http.StatusUnauthorized, "INVALID_TOKEN", "Invalid token", 0}},
+		{service.ErrForbidden, Status{codes.PermissionDenied, http.StatusForbidden, "FORBIDDEN", "Access denied", 0}},
+		{service.ErrRateLimited, Status{codes.ResourceExhausted, http.StatusTooManyRequests, "RATE_LIMIT_EXCEEDED", "Rate limit exceeded", 0}},
+		{service.ErrUnavailable, Status{codes.Unavailable, http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE", "Service temporarily unavailable", 0}},
+		{context.DeadlineExceeded, Status{codes.DeadlineExceeded, http.StatusGatewayTimeout, "SERVICE_UNAVAILABLE", "Deadline exceeded", 0}},
+		{context.Canceled, Status{codes.Canceled, 499, "BAD_REQUEST", "The caller went away", 0}},
 	}
 }
 
@@ -45,16 +50,21 @@ var rows = table()
 // StatusOf returns the status of err. What is not in the table is Internal with a fixed text; nil is OK.
 func StatusOf(err error) Status {
 	if err == nil {
-		return Status{codes.OK, http.StatusOK, "OK", ""}
+		return Status{codes.OK, http.StatusOK, "OK", "", 0}
 	}
 	var invalid *service.InvalidError
 	if errors.As(err, &invalid) {
-		return Status{codes.InvalidArgument, http.StatusBadRequest, "BAD_REQUEST", invalid.Message}
+		return Status{codes.InvalidArgument, http.StatusBadRequest, "BAD_REQUEST", invalid.Message, 0}
 	}
 	for _, r := range rows {
 		if errors.Is(err, r.err) {
-			return r.status
+			status := r.status
+			var retry *service.RetryError
+			if errors.As(err, &retry) {
+				status.RetryAfter = retry.After
+			}
+			return status
 		}
 	}
-	return Status{codes.Internal, http.StatusInternalServerError, "INTERNAL_ERROR", "Internal error"}
+	return Status{codes.Internal, http.StatusInternalServerError, "INTERNAL_ERROR", "Internal error", 0}
 }

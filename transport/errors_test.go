@@ -24,11 +24,11 @@ func TestStatusOf(t *testing.T) {
 		t.Errorf("StatusOf(nil).GRPC = %v, want OK", got.GRPC)
 	}
 	got := StatusOf(fmt.Errorf("register: %w", service.Invalid("region is required")))
-	if want := (Status{codes.InvalidArgument, 400, "BAD_REQUEST", "region is required"}); got != want {
+	if want := (Status{codes.InvalidArgument, 400, "BAD_REQUEST", "region is required", 0}); got != want {
 		t.Errorf("StatusOf(invalid) = %+v, want %+v", got, want)
 	}
 	got = StatusOf(errors.New("pq: syntax error at SELECT"))
-	if want := (Status{codes.Internal, 500, "INTERNAL_ERROR", "Internal error"}); got != want {
+	if want := (Status{codes.Internal, 500, "INTERNAL_ERROR", "Internal error", 0}); got != want {
 		t.Errorf("StatusOf(unforeseen) = %+v, want %+v", got, want)
 	}
 }

@@ -3,6 +3,7 @@
 package metrics
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"net/http"
@@ -34,6 +35,7 @@ type Metrics struct {
 	validations *prometheus.CounterVec
 	refreshes   *prometheus.CounterVec
 	limited     *prometheus.CounterVec
+	superseded  prometheus.Counter
 	panics      *prometheus.CounterVec
 	resolved    sync.Map // of callKey to *callChildren
 }
@@ -61,6 +63,7 @@ func New(version string) *Metrics {
 		validations: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_jwt_validations_total", Help: "Tokens that were verified or refused."}, []string{"result"}),
 		refreshes:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_jwks_refresh_total", Help: "Fetches of the auth controller's keys."}, []string{"result"}),
 		limited:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_rate_limited_total", Help: "Calls that were refused for their rate."}, []string{"endpoint"}),
+		superseded:  prometheus.NewCounter(prometheus.CounterOpts{Name: "gc_incarnation_conflicts_total", Help: "Calls of processes that another has taken the place of under the same id."}),
 		panics:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_panics_total", Help: "Panics that were caught."}, []string{"transport"}),
 	}
 	// What has not happened yet is shown as 0, so that its first time is seen as a rise.
@@ -76,7 +79,7 @@ func New(version string) *Metrics {
 	build.Set(1)
 	m.registry.MustRegister(
 		m.requests, m.durations, m.transitions, m.detection, m.commit, m.batch, m.checkerRuns, m.hold, m.queries, m.queryTime, m.validations,
-		m.refreshes, m.limited, m.panics, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		m.refreshes, m.limited, m.superseded, m.panics, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
 }
@@ -115,15 +118,17 @@ func (m *Metrics) Queried(operation, status string, took time.Duration) {
 
 // Changed is told of a change of a controller's public state.
 func (m *Metrics) Changed(t service.Transition) {
-	from := string(t.From)
-	if from == "" {
-		from = "none"
-	}
-	m.transitions.WithLabelValues(from, string(t.To), string(t.Cause)).Inc()
+	m.transitions.WithLabelValues(orNone(t.From), orNone(t.To), string(t.Cause)).Inc()
 	if t.Cause == service.CauseStale {
 		m.detection.Observe(t.Silence.Seconds())
 	}
 }
+
+// orNone names the state of a controller that is not there.
+func orNone(h service.HealthStatus) string { return cmp.Or(string(h), "none") }
+
+// Superseded is told of a call of a process that another has taken the place of.
+func (m *Metrics) Superseded() { m.superseded.Inc() }
 
 // Checked is told of a tick of the health checker.
 func (m *Metrics) Checked(result service.SweepResult, err error) {

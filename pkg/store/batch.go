@@ -154,11 +154,31 @@ func (b *batches) take() []*waiting {
 		b.queue = b.queue[:left]
 		if len(batch) > 0 {
 			slices.SortStableFunc(batch, func(x, y *waiting) int { return strings.Compare(x.write.ControllerID, y.write.ControllerID) })
-			return batch
+			return b.oneProcessEach(batch)
 		}
 	}
 	b.writing = false
 	return nil
+}
+
+// oneProcessEach leaves the heartbeats of only one incarnation of each controller in a sorted batch: at most one of two
+// processes may be acknowledged, so they cannot share a write. Those of another go back to where they came from.
+func (b *batches) oneProcessEach(batch []*waiting) []*waiting {
+	kept := batch[:0]
+	var others []*waiting
+	for _, w := range batch {
+		if n := len(kept) - 1; n >= 0 && kept[n].write.ControllerID == w.write.ControllerID && kept[n].write.Incarnation != w.write.Incarnation {
+			w.state.Store(isQueued) // Its caller may have left meanwhile; then it is stored all the same.
+			others = append(others, w)
+			continue
+		}
+		kept = append(kept, w)
+	}
+	if len(others) > 0 {
+		clear(batch[len(kept):])
+		b.queue = append(others, b.queue...)
+	}
+	return kept
 }
 
 // giveUp answers those who have waited through a commit that failed.
@@ -224,8 +244,11 @@ func (b *batches) commit(batch []*waiting) (there bool) {
 		}
 		// The change is told once, by the heartbeat that made it.
 		last := len(groups[i]) - 1
-		reply(groups[i][:last], answer{result: service.HeartbeatResult{At: result.at}})
-		reply(groups[i][last:], answer{result: service.HeartbeatResult{At: result.at, Transition: result.transition}})
+		stored, err := result.answer()
+		untold := stored
+		untold.Transition = nil
+		reply(groups[i][:last], answer{result: untold, err: err})
+		reply(groups[i][last:], answer{result: stored, err: err})
 	}
 	if len(missing) > 0 {
 		b.explain(missing)
@@ -305,7 +328,9 @@ func (b *batches) commitApart(group []*waiting) {
 	beats, _ := collapse(group)
 	result, err := b.store.heartbeatAlone(context.Background(), beats[0])
 	last := len(group) - 1
-	replyAll(group[:last], answer{result: service.HeartbeatResult{At: result.At}, err: err})
+	untold := result
+	untold.Transition = nil
+	replyAll(group[:last], answer{result: untold, err: err})
 	replyAll(group[last:], answer{result: result, err: err})
 }
 

@@ -20,7 +20,7 @@ func (s *Store) Known(ctx context.Context, id string) (bool, error) {
 func (s *Store) Controller(ctx context.Context, id string) (service.Controller, error) {
 	return run(ctx, s, "controller", func(ctx context.Context) (service.Controller, error) {
 		var found row
-		err := s.read.GetContext(ctx, &found, s.read.Rebind(selectControllers+` WHERE controller_id = ?`), id)
+		err := s.read.GetContext(ctx, &found, s.read.Rebind(showControllers+` WHERE controller_id = ?`), id)
 		if errors.Is(err, sql.ErrNoRows) {
 			return service.Controller{}, service.ErrNotRegistered
 		}
@@ -30,7 +30,7 @@ func (s *Store) Controller(ctx context.Context, id string) (service.Controller, 
 
 // Controllers implements [service.Store].
 func (s *Store) Controllers(ctx context.Context, filter service.ControllerFilter) ([]service.Controller, error) {
-	query, values := selectControllers+` WHERE controller_id > ?`, []any{filter.AfterID}
+	query, values := showControllers+` WHERE controller_id > ?`, []any{filter.AfterID}
 	if filter.Region != "" {
 		query, values = query+` AND region = ?`, append(values, filter.Region)
 	}

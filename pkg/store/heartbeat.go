@@ -17,8 +17,18 @@ import (
 // controller, or one whose row somebody else is writing.
 type heard struct {
 	found      bool
+	superseded bool // The row is that of another process, and was left alone.
 	at         time.Time
 	transition *service.Transition
+	intent     service.Intent
+}
+
+// answer is what its caller hears of a heartbeat whose row was there.
+func (h heard) answer() (service.HeartbeatResult, error) {
+	if h.superseded {
+		return service.HeartbeatResult{}, service.ErrSuperseded
+	}
+	return service.HeartbeatResult{At: h.at, Transition: h.transition, Intent: h.intent}, nil
 }
 
 // Heartbeat implements [service.Store]. Heartbeats that come at the same time share a statement and a commit.
@@ -40,7 +50,7 @@ func (s *Store) heartbeatAlone(ctx context.Context, h service.HeartbeatWrite) (s
 		return service.HeartbeatResult{}, service.ErrNotRegistered
 	}
 	s.batched(1, time.Since(began))
-	return service.HeartbeatResult{At: results[0].at, Transition: results[0].transition}, nil
+	return results[0].answer()
 }
 
 // hear stores heartbeats of different controllers, in the order of their ids, and what they change: one transaction,
@@ -62,20 +72,21 @@ const noUsage = -1
 // reads the clock only then. What did not change its state is answered with as little as can be.
 func heartbeatStatement(skip string) string {
 	return `WITH beat AS (
-	SELECT * FROM unnest($1::varchar[], $2::int[], $3::int[], $4::varchar[], $5::double precision[], $6::double precision[], $7::text[])
-		WITH ORDINALITY AS b (controller_id, current_meetings, current_participants, reported_status, cpu, memory, actor, n)
+	SELECT * FROM unnest($1::varchar[], $2::int[], $3::int[], $4::varchar[], $5::double precision[], $6::double precision[], $7::text[], $8::varchar[])
+		WITH ORDINALITY AS b (controller_id, current_meetings, current_participants, reported_status, cpu, memory, actor, incarnation, n)
 ), old AS MATERIALIZED (
 	SELECT m.controller_id, m.health_status, m.last_heartbeat_at, m.operator_draining,
-		beat.current_meetings, beat.current_participants, beat.reported_status, beat.cpu, beat.memory, beat.actor, beat.n
+		beat.current_meetings, beat.current_participants, beat.reported_status, beat.cpu, beat.memory, beat.actor, beat.n,
+		beat.incarnation <> '' AND m.incarnation IS NOT NULL AND m.incarnation <> beat.incarnation AS superseded
 	FROM meeting_controllers AS m JOIN beat USING (controller_id) ORDER BY m.controller_id FOR UPDATE OF m` + skip + `
 ), heard AS (
 	UPDATE meeting_controllers AS m SET current_meetings = f.current_meetings, current_participants = f.current_participants,
 		cpu_usage_percent = coalesce(nullif(f.cpu, -1), m.cpu_usage_percent), memory_usage_percent = coalesce(nullif(f.memory, -1), m.memory_usage_percent),
 		reported_status = f.reported_status, stale = f.stale, health_status = ` + healthSQL + `,
 		last_heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
-	FROM (SELECT old.*, false AS stale FROM old) AS f
+	FROM (SELECT old.*, false AS stale FROM old WHERE NOT old.superseded) AS f
 	WHERE m.controller_id = f.controller_id
-	RETURNING m.controller_id, m.region, m.health_status, m.reported_status, m.last_heartbeat_at,
+	RETURNING m.controller_id, m.region, m.health_status, m.reported_status, m.last_heartbeat_at, m.operator_draining, m.drain_until, m.drain_reason,
 		f.n, f.actor, f.health_status AS from_status, f.last_heartbeat_at AS before
 ), history AS (
 	INSERT INTO controller_transitions (controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
@@ -84,18 +95,20 @@ func heartbeatStatement(skip string) string {
 	FROM heard WHERE health_status <> from_status ORDER BY n
 )
 SELECT n, (extract(epoch FROM last_heartbeat_at) * 1000000)::bigint, CASE WHEN health_status <> from_status THEN region END, from_status, health_status,
-	CASE WHEN health_status <> from_status THEN before END
-FROM heard`
+	CASE WHEN health_status <> from_status THEN before END, CASE WHEN operator_draining THEN coalesce(drain_reason, '') END,
+	CASE WHEN operator_draining THEN drain_until END
+FROM heard UNION ALL SELECT n, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM old WHERE superseded`
 }
 
 func (s *Store) hearAtOnce(ctx context.Context, beats []service.HeartbeatWrite, skip string) ([]heard, error) {
 	var (
 		ids, reported, actors  = make(pq.StringArray, len(beats)), make(pq.StringArray, len(beats)), make(pq.StringArray, len(beats))
+		incarnations           = make(pq.StringArray, len(beats))
 		meetings, participants = make(pq.Int64Array, len(beats)), make(pq.Int64Array, len(beats))
 		cpu, memory            = make(pq.Float64Array, len(beats)), make(pq.Float64Array, len(beats))
 	)
 	for i, h := range beats {
-		ids[i], reported[i], actors[i] = h.ControllerID, string(h.Reported), storable(h.Actor)
+		ids[i], reported[i], actors[i], incarnations[i] = h.ControllerID, string(h.Reported), storable(h.Actor), h.Incarnation
 		meetings[i], participants[i] = h.CurrentMeetings, h.CurrentParticipants
 		cpu[i], memory[i] = noUsage, noUsage
 		if h.Usage != nil {
@@ -106,7 +119,7 @@ func (s *Store) hearAtOnce(ctx context.Context, beats []service.HeartbeatWrite, 
 	if skip != "" {
 		statement = &s.heartbeat.skipping
 	}
-	rows, err := statement.query(ctx, s.heartbeat.db, ids, meetings, participants, reported, cpu, memory, actors)
+	rows, err := statement.query(ctx, s.heartbeat.db, ids, meetings, participants, reported, cpu, memory, actors, incarnations)
 	if err != nil {
 		return nil, err
 	}
@@ -115,16 +128,25 @@ func (s *Store) hearAtOnce(ctx context.Context, beats []service.HeartbeatWrite, 
 	// Read to the end: the statement is committed only then.
 	for rows.Next() {
 		var (
-			n, at  int64
-			region sql.NullString
-			c      change
+			n              int64
+			at             sql.NullInt64
+			region, to     sql.NullString
+			drain          sql.NullString
+			deadline       *dbTime
+			c              change
 		)
-		if err := rows.Scan(&n, &at, &region, &c.From, &c.To, &c.Before); err != nil {
+		if err := rows.Scan(&n, &at, &region, &c.From, &to, &c.Before, &drain, &deadline); err != nil {
 			return nil, err
 		}
 		h := beats[n-1]
 		result := &results[n-1]
-		result.found, result.at = true, time.UnixMicro(at).UTC()
+		result.found = true
+		if !at.Valid {
+			result.superseded = true
+			continue
+		}
+		c.To, result.at = to.String, time.UnixMicro(at.Int64).UTC()
+		result.intent = row{OperatorDraining: drain.Valid, DrainReason: drain, DrainUntil: deadline}.intent()
 		if region.Valid {
 			c.ControllerID, c.Region, c.At = h.ControllerID, region.String, dbTime{result.at}
 			result.transition = c.transition(service.CauseHeartbeat, h.Actor, heartbeatReason(h), h.Reported)
@@ -144,7 +166,8 @@ func storable(s string) string {
 // hearInSteps does the same within a transaction of a database that is part of this process, where no round trip is to
 // be saved. Nobody else writes meanwhile.
 func (s *Store) hearInSteps(ctx context.Context, tx *sqlx.Tx, beats []service.HeartbeatWrite) (_ []heard, err error) {
-	find, err := tx.PreparexContext(ctx, `SELECT region, health_status, operator_draining, last_heartbeat_at FROM meeting_controllers WHERE controller_id = ?`)
+	find, err := tx.PreparexContext(ctx, `SELECT region, health_status, operator_draining, drain_until, drain_reason, incarnation, last_heartbeat_at
+		FROM meeting_controllers WHERE controller_id = ?`)
 	if err != nil {
 		return nil, err
 	}
@@ -163,12 +186,17 @@ func (s *Store) hearInSteps(ctx context.Context, tx *sqlx.Tx, beats []service.He
 	results, changes := make([]heard, len(beats)), []*service.Transition(nil)
 	for i, h := range beats {
 		old := row{ControllerID: h.ControllerID}
-		err := find.QueryRowContext(ctx, h.ControllerID).Scan(&old.Region, &old.Health, &old.OperatorDraining, &old.LastHeartbeatAt)
+		err := find.QueryRowContext(ctx, h.ControllerID).Scan(&old.Region, &old.Health, &old.OperatorDraining, &old.DrainUntil, &old.DrainReason, &old.Incarnation,
+			&old.LastHeartbeatAt)
 		if errors.Is(err, sql.ErrNoRows) {
 			continue
 		}
 		if err != nil {
 			return nil, err
+		}
+		if h.Incarnation != "" && old.Incarnation.Valid && old.Incarnation.String != h.Incarnation {
+			results[i] = heard{found: true, superseded: true}
+			continue
 		}
 		var cpu, memory *float64
 		if h.Usage != nil {
@@ -179,7 +207,10 @@ func (s *Store) hearInSteps(ctx context.Context, tx *sqlx.Tx, beats []service.He
 			h.ControllerID); err != nil {
 			return nil, err
 		}
-		results[i] = heard{true, now, old.changed(now, health).transition(service.CauseHeartbeat, h.Actor, heartbeatReason(h), h.Reported)}
+		results[i] = heard{
+			found: true, at: now, intent: old.intent(),
+			transition: old.changed(now, health).transition(service.CauseHeartbeat, h.Actor, heartbeatReason(h), h.Reported),
+		}
 		if results[i].transition != nil {
 			changes = append(changes, results[i].transition)
 		}

@@ -18,6 +18,11 @@ type outcome[T any] struct {
 	panicked any
 }
 
+// isAnswer tells what the storage says of a controller from what goes wrong with the storage.
+func isAnswer(err error) bool {
+	return errors.Is(err, service.ErrNotRegistered) || errors.Is(err, service.ErrSuperseded) || errors.Is(err, service.ErrConflict)
+}
+
 // errAbandoned stands for what an operation would have said, had it ended in time.
 var errAbandoned = errors.New("operation abandoned")
 
@@ -35,7 +40,7 @@ func (s *Store) report(operation string, began time.Time, err error) {
 		return
 	}
 	status := "ok"
-	if err != nil && !errors.Is(err, service.ErrNotRegistered) {
+	if err != nil && !isAnswer(err) {
 		status = "error"
 	}
 	s.onQuery(operation, status, time.Since(began))
@@ -98,7 +103,7 @@ func bounded[T any](ctx context.Context, s *Store, operation string, work func(c
 		panic(ended.panicked) //nolint:forbidigo // It goes on where the caller can catch it.
 	case ended.err == nil:
 		return ended.value, nil
-	case errors.Is(ended.err, service.ErrNotRegistered):
+	case isAnswer(ended.err):
 		return none, ended.err
 	case ctx.Err() != nil:
 		return none, fmt.Errorf("%s: %w", operation, ctx.Err())

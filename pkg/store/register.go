@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"database/sql"
+	"slices"
+	"strings"
 
 	"github.com/jmoiron/sqlx"
 
@@ -14,25 +16,45 @@ const registerReason = "registered"
 // registerAttempts bounds how often a registration starts over because another of the same controller came between.
 const registerAttempts = 3
 
+// registered is what the statement of a registration returns.
+type registered struct {
+	change
+	OperatorDraining bool           `db:"operator_draining"`
+	DrainUntil       *dbTime        `db:"drain_until"`
+	DrainReason      sql.NullString `db:"drain_reason"`
+	Reported         string         `db:"reported_status"`
+	Superseded       bool           `db:"superseded"`
+}
+
+func (r registered) result(actor string) (service.RegisterResult, error) {
+	if r.Superseded {
+		return service.RegisterResult{}, service.ErrSuperseded
+	}
+	return service.RegisterResult{
+		Transition: r.transition(service.CauseRegister, actor, registerReason, service.HealthStatus(r.Reported)),
+		Intent:     row{OperatorDraining: r.OperatorDraining, DrainUntil: r.DrainUntil, DrainReason: r.DrainReason}.intent(),
+	}, nil
+}
+
 // Register implements [service.Store].
-func (s *Store) Register(ctx context.Context, r service.Registration, actor string) (*service.Transition, error) {
+func (s *Store) Register(ctx context.Context, r service.Registration, actor string) (service.RegisterResult, error) {
 	if !s.dialect.oneStatement {
-		return transact(ctx, s, s.write, "register", func(ctx context.Context, tx *sqlx.Tx) (*service.Transition, error) {
+		return transact(ctx, s, s.write, "register", func(ctx context.Context, tx *sqlx.Tx) (service.RegisterResult, error) {
 			return s.registerInSteps(ctx, tx, r, actor)
 		})
 	}
-	return run(ctx, s, "register", func(ctx context.Context) (*service.Transition, error) {
-		var registered []change
+	return run(ctx, s, "register", func(ctx context.Context) (service.RegisterResult, error) {
+		var rows []registered
 		for range registerAttempts {
-			if err := s.write.SelectContext(ctx, &registered, registerStatement, r.ControllerID, r.Region, r.GRPCEndpoint, webTransport(r),
-				r.MaxMeetings, r.MaxParticipants, storable(actor), registerReason); err != nil {
-				return nil, err
+			if err := s.write.SelectContext(ctx, &rows, registerStatement, r.ControllerID, r.Region, r.GRPCEndpoint, webTransport(r),
+				r.MaxMeetings, r.MaxParticipants, storable(actor), registerReason, r.Incarnation); err != nil {
+				return service.RegisterResult{}, err
 			}
-			if len(registered) > 0 {
-				return registered[0].transition(service.CauseRegister, actor, registerReason, service.HealthPending), nil
+			if len(rows) > 0 {
+				return rows[0].result(actor)
 			}
 		}
-		return nil, unavailable("raced with other registrations")
+		return service.RegisterResult{}, unavailable("raced with other registrations")
 	})
 }
 
@@ -44,57 +66,79 @@ func webTransport(r service.Registration) sql.NullString {
 // there was none and another registration inserts it meanwhile, DO UPDATE has no old state to compare with: it leaves
 // the row alone, the statement returns nothing, and the next attempt finds the row to lock.
 const registerStatement = `WITH old AS MATERIALIZED (
-	SELECT controller_id, health_status, last_heartbeat_at, operator_draining FROM meeting_controllers WHERE controller_id = $1::varchar FOR UPDATE
+	SELECT controller_id, health_status, reported_status, last_heartbeat_at, operator_draining, incarnation, superseded
+	FROM meeting_controllers WHERE controller_id = $1::varchar FOR UPDATE
 ), fact AS (
-	SELECT coalesce(old.operator_draining, false) AS operator_draining, 'pending' AS reported_status, false AS stale, clock_timestamp() AS now
+	SELECT coalesce(old.operator_draining, false) AS operator_draining, false AS stale, clock_timestamp() AS now,
+		CASE WHEN old.incarnation = $9::varchar THEN old.reported_status ELSE 'pending' END AS reported_status,
+		CASE WHEN $9::varchar = '' OR old.incarnation IS NULL OR old.incarnation = $9::varchar THEN coalesce(old.superseded, '')
+			ELSE array_to_string((old.incarnation::text || string_to_array(old.superseded, ' '))[1:4], ' ') END AS superseded,
+		old.incarnation IS DISTINCT FROM $9::varchar AND $9::text = ANY (string_to_array(coalesce(old.superseded, ''), ' ')) AS refused
 	FROM (VALUES (1)) AS one LEFT JOIN old ON true
 ), registered AS (
-	INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, webtransport_endpoint, max_meetings, max_participants,
-		health_status, reported_status, stale, last_heartbeat_at, created_at, updated_at)
-	SELECT $1::varchar, $2::varchar, $3::varchar, $3::varchar, $4::varchar, $5::int, $6::int, ` + healthSQL + `, f.reported_status, f.stale, f.now, f.now, f.now
-	FROM fact AS f
+	INSERT INTO meeting_controllers AS m (controller_id, region, endpoint, grpc_endpoint, webtransport_endpoint, max_meetings, max_participants,
+		health_status, reported_status, stale, incarnation, superseded, last_heartbeat_at, created_at, updated_at)
+	SELECT $1::varchar, $2::varchar, $3::varchar, $3::varchar, $4::varchar, $5::int, $6::int, ` + healthSQL + `, f.reported_status, f.stale,
+		nullif($9::varchar, ''), f.superseded, f.now, f.now, f.now
+	FROM fact AS f WHERE NOT f.refused
 	ON CONFLICT (controller_id) DO UPDATE SET region = excluded.region, endpoint = excluded.endpoint, grpc_endpoint = excluded.grpc_endpoint,
 		webtransport_endpoint = excluded.webtransport_endpoint, max_meetings = excluded.max_meetings, max_participants = excluded.max_participants,
 		health_status = excluded.health_status, reported_status = excluded.reported_status, stale = excluded.stale,
-		last_heartbeat_at = excluded.last_heartbeat_at
+		incarnation = coalesce(excluded.incarnation, m.incarnation), superseded = excluded.superseded, last_heartbeat_at = excluded.last_heartbeat_at
 	WHERE EXISTS (SELECT FROM old)
-	RETURNING controller_id, region, health_status, reported_status, last_heartbeat_at
+	RETURNING m.controller_id, m.region, m.health_status, m.reported_status, m.last_heartbeat_at, m.operator_draining, m.drain_until, m.drain_reason
 ), history AS (
 	INSERT INTO controller_transitions (controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
 	SELECT r.controller_id, r.region, r.last_heartbeat_at, old.health_status, r.health_status, 'register', $7::text, $8::text,
 		coalesce(greatest(0, floor(extract(epoch FROM r.last_heartbeat_at - old.last_heartbeat_at) * 1000)), 0)::bigint, r.reported_status
 	FROM registered AS r LEFT JOIN old ON true WHERE r.health_status IS DISTINCT FROM old.health_status
 )
-SELECT r.controller_id, r.region, old.health_status AS from_status, r.health_status AS to_status, r.last_heartbeat_at AS at, old.last_heartbeat_at AS before
-FROM registered AS r LEFT JOIN old ON true`
+SELECT r.controller_id, r.region, old.health_status AS from_status, r.health_status AS to_status, r.reported_status,
+	r.last_heartbeat_at AS at, old.last_heartbeat_at AS before, r.operator_draining, r.drain_until, r.drain_reason, false AS superseded
+FROM registered AS r LEFT JOIN old ON true
+UNION ALL
+SELECT $1::varchar, '', NULL, '', '', now, NULL, false, NULL, NULL, true FROM fact WHERE refused`
 
 // registerInSteps does the same within a transaction that keeps every other writer out, so nothing can come between.
-func (s *Store) registerInSteps(ctx context.Context, tx *sqlx.Tx, r service.Registration, actor string) (*service.Transition, error) {
-	old, err := s.lock(ctx, tx, r.ControllerID)
+func (s *Store) registerInSteps(ctx context.Context, tx *sqlx.Tx, r service.Registration, actor string) (none service.RegisterResult, _ error) {
+	found, err := s.lock(ctx, tx, r.ControllerID)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	now, err := s.now(ctx, tx)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
-	facts := service.Facts{Reported: service.HealthPending, OperatorDraining: old != nil && old.OperatorDraining}
+	var old row
+	if found != nil {
+		old = *found
+	}
+	facts := service.Facts{Reported: service.HealthPending, OperatorDraining: old.OperatorDraining}
+	switch {
+	case r.Incarnation == "":
+	case old.Incarnation.String == r.Incarnation:
+		facts.Reported = service.HealthStatus(old.Reported)
+	case slices.Contains(strings.Fields(old.Superseded), r.Incarnation):
+		return none, service.ErrSuperseded
+	}
 	at := s.dialect.bind(now)
 	if _, err := tx.ExecContext(ctx, tx.Rebind(`INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, webtransport_endpoint,
-		max_meetings, max_participants, health_status, reported_status, last_heartbeat_at, created_at, updated_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		max_meetings, max_participants, health_status, reported_status, incarnation, superseded, last_heartbeat_at, created_at, updated_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (controller_id) DO UPDATE SET region = excluded.region, endpoint = excluded.endpoint, grpc_endpoint = excluded.grpc_endpoint,
 		webtransport_endpoint = excluded.webtransport_endpoint, max_meetings = excluded.max_meetings, max_participants = excluded.max_participants,
-		reported_status = excluded.reported_status, stale = false, health_status = excluded.health_status, last_heartbeat_at = excluded.last_heartbeat_at`),
+		reported_status = excluded.reported_status, stale = false, health_status = excluded.health_status,
+		incarnation = coalesce(excluded.incarnation, incarnation), superseded = excluded.superseded, last_heartbeat_at = excluded.last_heartbeat_at`),
 		r.ControllerID, r.Region, r.GRPCEndpoint, r.GRPCEndpoint, webTransport(r),
-		r.MaxMeetings, r.MaxParticipants, string(facts.Health()), string(facts.Reported), at, at, at); err != nil {
-		return nil, err
+		r.MaxMeetings, r.MaxParticipants, string(facts.Health()), string(facts.Reported),
+		sql.NullString{String: r.Incarnation, Valid: r.Incarnation != ""}, old.supersededBy(r.Incarnation), at, at, at); err != nil {
+		return none, err
 	}
 	made := change{ControllerID: r.ControllerID, To: string(facts.Health()), At: dbTime{now}}
-	if old != nil {
+	if found != nil {
 		made = old.changed(now, facts.Health())
 	}
 	made.Region = r.Region
 	transition := made.transition(service.CauseRegister, actor, registerReason, facts.Reported)
-	return transition, s.record(ctx, tx, transition)
+	return service.RegisterResult{Transition: transition, Intent: old.intent()}, s.record(ctx, tx, transition)
 }

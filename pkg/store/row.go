@@ -32,26 +32,74 @@ type row struct {
 	OperatorDraining     bool           `db:"operator_draining"`
 	CPU                  *float64       `db:"cpu_usage_percent"`
 	Memory               *float64       `db:"memory_usage_percent"`
+	DrainSince           *dbTime        `db:"drain_since"`
+	DrainUntil           *dbTime        `db:"drain_until"`
+	DrainReason          sql.NullString `db:"drain_reason"`
+	DrainBy              sql.NullString `db:"drain_by"`
+	Generation           int64          `db:"generation"`
+	Incarnation          sql.NullString `db:"incarnation"`
+	Superseded           string         `db:"superseded"`
+	Conflicts            sql.NullInt64  `db:"conflicts"`
+	LastConflictAt       *dbTime        `db:"last_conflict_at"`
 	LastHeartbeatAt      dbTime         `db:"last_heartbeat_at"`
 	CreatedAt            dbTime         `db:"created_at"`
 	UpdatedAt            dbTime         `db:"updated_at"`
 }
 
-const selectControllers = `SELECT controller_id, region, grpc_endpoint, webtransport_endpoint, max_meetings, current_meetings, max_participants,
-	current_participants, health_status, reported_status, stale, operator_draining, cpu_usage_percent, memory_usage_percent,
-	last_heartbeat_at, created_at, updated_at FROM meeting_controllers`
+const controllerColumns = `controller_id, region, grpc_endpoint, webtransport_endpoint, max_meetings, current_meetings, max_participants,
+	current_participants, health_status, reported_status, stale, operator_draining, drain_since, drain_until, drain_reason, drain_by,
+	generation, incarnation, superseded, cpu_usage_percent, memory_usage_percent, last_heartbeat_at, created_at, updated_at`
+
+const (
+	// selectControllers is for what is about to be changed.
+	selectControllers = `SELECT ` + controllerColumns + ` FROM meeting_controllers`
+	// showControllers is for what is shown.
+	showControllers = `SELECT ` + controllerColumns + `,
+	(SELECT k.conflicts FROM controller_conflicts AS k WHERE k.controller_id = m.controller_id) AS conflicts,
+	(SELECT k.last_at FROM controller_conflicts AS k WHERE k.controller_id = m.controller_id) AS last_conflict_at
+	FROM meeting_controllers AS m`
+)
 
 func (r row) facts() service.Facts {
 	return service.Facts{OperatorDraining: r.OperatorDraining, Reported: service.HealthStatus(r.Reported), Stale: r.Stale}
 }
 
 func (r row) controller() service.Controller {
-	return service.Controller{
+	c := service.Controller{
 		ControllerID: r.ControllerID, Region: r.Region, GRPCEndpoint: r.GRPCEndpoint, WebTransportEndpoint: r.WebTransportEndpoint.String,
 		MaxMeetings: r.MaxMeetings, CurrentMeetings: r.CurrentMeetings, MaxParticipants: r.MaxParticipants, CurrentParticipants: r.CurrentParticipants,
 		Facts: r.facts(), Health: service.HealthStatus(r.Health), CPUUsagePercent: r.CPU, MemoryUsagePercent: r.Memory,
 		LastHeartbeatAt: r.LastHeartbeatAt.Time, CreatedAt: r.CreatedAt.Time, UpdatedAt: r.UpdatedAt.Time,
+		Generation: r.Generation, Incarnation: r.Incarnation.String, IncarnationConflicts: r.Conflicts.Int64,
 	}
+	if r.LastConflictAt != nil {
+		c.LastConflictAt = &r.LastConflictAt.Time
+	}
+	if r.OperatorDraining {
+		c.Drain = &service.Drain{Deadline: r.DrainUntil.orZero(), Since: r.DrainSince.orZero(), Reason: r.DrainReason.String, By: r.DrainBy.String}
+	}
+	return c
+}
+
+// intent is what the operator wishes, as controllers are told it.
+func (r row) intent() service.Intent {
+	if !r.OperatorDraining {
+		return service.Intent{}
+	}
+	return service.Intent{Draining: true, Deadline: r.DrainUntil.orZero().Truncate(time.Second), Reason: r.DrainReason.String}
+}
+
+// supersededKept is how many of the processes before the one that is registered are remembered: enough for those that
+// could still be alive.
+const supersededKept = 4
+
+// supersededBy is what is to be remembered when another process takes the place of the one that is registered.
+func (r row) supersededBy(incarnation string) string {
+	if !r.Incarnation.Valid || incarnation == "" || r.Incarnation.String == incarnation {
+		return r.Superseded
+	}
+	known := append([]string{r.Incarnation.String}, strings.Fields(r.Superseded)...)
+	return strings.Join(known[:min(len(known), supersededKept)], " ")
 }
 
 // lock reads a controller and keeps others from changing it; nil when there is none.

@@ -22,6 +22,14 @@ func (t *dbTime) Scan(value any) error {
 	return nil
 }
 
+// orZero is the zero time for NULL.
+func (t *dbTime) orZero() time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.Time
+}
+
 var _ sql.Scanner = (*dbTime)(nil)
 
 // silence is never negative: the database's clock may have been set back.

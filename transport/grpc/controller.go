@@ -24,13 +24,19 @@ func (s *controllerServer) RegisterMC(ctx context.Context, in *pb.RegisterMCRequ
 
 func (s *controllerServer) FastHeartbeat(ctx context.Context, in *pb.FastHeartbeatRequest) (*pb.FastHeartbeatResponse, error) {
 	return unary(ctx, s.endpoints.FastHeartbeat, in, fastHeartbeatFromProto, func(a service.Acknowledged) *pb.FastHeartbeatResponse {
-		return &pb.FastHeartbeatResponse{Acknowledged: true, Timestamp: unixSeconds(a.At)}
+		return &pb.FastHeartbeatResponse{
+			Acknowledged: true, Timestamp: unixSeconds(a.At), OperatorIntent: intentToProto(a.Intent), RetryAfterMs: milliseconds(a.RetryAfter),
+			FastHeartbeatIntervalMs: milliseconds(a.Intervals.Fast), ComprehensiveHeartbeatIntervalMs: milliseconds(a.Intervals.Comprehensive),
+		}
 	})
 }
 
 func (s *controllerServer) ComprehensiveHeartbeat(ctx context.Context, in *pb.ComprehensiveHeartbeatRequest) (*pb.ComprehensiveHeartbeatResponse, error) {
 	return unary(ctx, s.endpoints.ComprehensiveHeartbeat, in, comprehensiveHeartbeatFromProto, func(a service.Acknowledged) *pb.ComprehensiveHeartbeatResponse {
-		return &pb.ComprehensiveHeartbeatResponse{Acknowledged: true, Timestamp: unixSeconds(a.At)}
+		return &pb.ComprehensiveHeartbeatResponse{
+			Acknowledged: true, Timestamp: unixSeconds(a.At), OperatorIntent: intentToProto(a.Intent), RetryAfterMs: milliseconds(a.RetryAfter),
+			FastHeartbeatIntervalMs: milliseconds(a.Intervals.Fast), ComprehensiveHeartbeatIntervalMs: milliseconds(a.Intervals.Comprehensive),
+		}
 	})
 }
 
@@ -48,6 +54,7 @@ func registrationFromProto(in *pb.RegisterMCRequest) service.Registration {
 		WebTransportEndpoint: in.GetWebtransportEndpoint(),
 		MaxMeetings:          int64(in.GetMaxMeetings()),
 		MaxParticipants:      int64(in.GetMaxParticipants()),
+		Incarnation:          in.GetIncarnation(),
 	}
 }
 
@@ -55,16 +62,33 @@ func registeredToProto(r service.Registered) *pb.RegisterMCResponse {
 	return &pb.RegisterMCResponse{
 		Accepted:                         true,
 		Message:                          registrationMessage,
-		FastHeartbeatIntervalMs:          uint64(r.FastInterval.Milliseconds()),          //nolint:gosec // Configuration admits only positive intervals.
-		ComprehensiveHeartbeatIntervalMs: uint64(r.ComprehensiveInterval.Milliseconds()), //nolint:gosec // Likewise.
+		FastHeartbeatIntervalMs:          milliseconds(r.FastInterval),
+		ComprehensiveHeartbeatIntervalMs: milliseconds(r.ComprehensiveInterval),
+		OperatorIntent:                   intentToProto(r.Intent),
+		RetryAfterMs:                     milliseconds(r.RetryAfter),
 	}
 }
+
+// intentToProto is nil for no intent, so that controllers which know none are answered as ever.
+func intentToProto(i service.Intent) *pb.OperatorIntent {
+	if !i.Draining {
+		return nil
+	}
+	intent := &pb.OperatorIntent{Draining: true, Reason: i.Reason}
+	if !i.Deadline.IsZero() {
+		intent.Deadline = unixSeconds(i.Deadline)
+	}
+	return intent
+}
+
+func milliseconds(d time.Duration) uint64 { return uint64(max(0, d.Milliseconds())) }
 
 func fastHeartbeatFromProto(in *pb.FastHeartbeatRequest) service.FastHeartbeat {
 	return service.FastHeartbeat{
 		ControllerID: in.GetControllerId(),
 		Capacity:     capacityFromProto(in.GetCapacity()),
 		Health:       service.HealthStatusFromNumber(int32(in.GetHealth())),
+		Incarnation:  in.GetIncarnation(),
 	}
 }
 
@@ -74,6 +98,7 @@ func comprehensiveHeartbeatFromProto(in *pb.ComprehensiveHeartbeatRequest) servi
 			ControllerID: in.GetControllerId(),
 			Capacity:     capacityFromProto(in.GetCapacity()),
 			Health:       service.HealthStatusFromNumber(int32(in.GetHealth())),
+			Incarnation:  in.GetIncarnation(),
 		},
 		CPUUsagePercent:    float64(in.GetCpuUsagePercent()),
 		MemoryUsagePercent: float64(in.GetMemoryUsagePercent()),

@@ -60,7 +60,7 @@ func controllerPageToProto(p service.ControllerPage) *pb.ListControllersResponse
 
 func controllerToProto(c service.Controller) *pb.Controller {
 	placement := c.Placement()
-	return &pb.Controller{
+	out := &pb.Controller{
 		ControllerId:         c.ControllerID,
 		Region:               c.Region,
 		GrpcEndpoint:         c.GRPCEndpoint,
@@ -79,5 +79,15 @@ func controllerToProto(c service.Controller) *pb.Controller {
 		CreatedAt:            timestamppb.New(c.CreatedAt),
 		UpdatedAt:            timestamppb.New(c.UpdatedAt),
 		Placement:            &pb.Placement{Placeable: placement.Placeable, Reasons: placement.Reasons},
+		Generation:           clampUint64(c.Generation),
+		Incarnation:          c.Incarnation,
+		IncarnationConflicts: clampUint64(c.IncarnationConflicts),
 	}
+	if c.LastConflictAt != nil {
+		out.LastIncarnationConflictAt = timestamppb.New(*c.LastConflictAt)
+	}
+	if c.Drain != nil {
+		out.Drain = &pb.Drain{Since: timestamppb.New(c.Drain.Since), Deadline: timestampOrNil(c.Drain.Deadline), Reason: c.Drain.Reason, By: c.Drain.By}
+	}
+	return out
 }

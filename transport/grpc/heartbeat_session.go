@@ -107,6 +107,9 @@ func newHeartbeat(in *pb.StreamHeartbeatsRequest) *heartbeat {
 	if len(h.report.ControllerID) >= keptIDBytes {
 		h.report.ControllerID = strings.Clone(h.report.ControllerID[:keptIDBytes])
 	}
+	if len(h.report.Incarnation) >= keptIDBytes {
+		h.report.Incarnation = strings.Clone(h.report.Incarnation[:keptIDBytes])
+	}
 	return h
 }
 
@@ -199,7 +202,9 @@ func (s *heartbeatSession) answer(ctx context.Context, h *heartbeat) {
 	out := &pb.StreamHeartbeatsResponse{Sequence: h.sequence}
 	acknowledged, err := s.call(ctx, h)
 	if err == nil {
-		out.Acknowledged, out.Timestamp = true, unixSeconds(acknowledged.At)
+		out.Acknowledged, out.Timestamp, out.OperatorIntent = true, unixSeconds(acknowledged.At), intentToProto(acknowledged.Intent)
+		out.FastHeartbeatIntervalMs, out.ComprehensiveHeartbeatIntervalMs = milliseconds(acknowledged.Intervals.Fast), milliseconds(acknowledged.Intervals.Comprehensive)
+		out.RetryAfterMs = milliseconds(acknowledged.RetryAfter)
 		s.send(out)
 		return
 	}
@@ -210,6 +215,7 @@ func (s *heartbeatSession) answer(ctx context.Context, h *heartbeat) {
 	}
 	seen := transport.StatusOf(err)
 	out.Code, out.Message = int32(seen.GRPC), seen.Message //nolint:gosec // There are 17 codes.
+	out.RetryAfterMs = milliseconds(seen.RetryAfter)
 	s.send(out)
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 	"github.com/google/uuid"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
@@ -22,6 +23,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"darktower.example/global-controller/endpoints"
 	"darktower.example/global-controller/proto/darktower"
@@ -140,7 +142,13 @@ func unary[Req, Resp, In, Out any](ctx context.Context, e endpoints.Endpoint[Req
 // statusError is what a caller sees of an error.
 func statusError(err error) error {
 	s := transport.StatusOf(err)
-	return status.Error(s.GRPC, s.Message)
+	seen := status.New(s.GRPC, s.Message)
+	if s.RetryAfter > 0 {
+		if detailed, err := seen.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(s.RetryAfter)}); err == nil {
+			seen = detailed
+		}
+	}
+	return seen.Err()
 }
 
 // newCall describes a call to the middleware.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -69,6 +70,7 @@ type registerBody struct {
 	WebTransportEndpoint string `json:"webtransport_endpoint"`
 	MaxMeetings          count  `json:"max_meetings"`
 	MaxParticipants      count  `json:"max_participants"`
+	Incarnation          string `json:"incarnation"`
 }
 
 type capacityBody struct {
@@ -79,8 +81,9 @@ type capacityBody struct {
 }
 
 type fastBody struct {
-	Capacity *capacityBody `json:"capacity"`
-	Health   health        `json:"health"`
+	Capacity    *capacityBody `json:"capacity"`
+	Health      health        `json:"health"`
+	Incarnation string        `json:"incarnation"`
 }
 
 type comprehensiveBody struct {
@@ -88,6 +91,7 @@ type comprehensiveBody struct {
 	Health             health        `json:"health"`
 	CPUUsagePercent    float64       `json:"cpu_usage_percent"`
 	MemoryUsagePercent float64       `json:"memory_usage_percent"`
+	Incarnation        string        `json:"incarnation"`
 }
 
 type registeredBody struct {
@@ -95,11 +99,14 @@ type registeredBody struct {
 	Message                          string `json:"message"`
 	FastHeartbeatIntervalMs          int64  `json:"fast_heartbeat_interval_ms"`
 	ComprehensiveHeartbeatIntervalMs int64  `json:"comprehensive_heartbeat_interval_ms"`
+	// OperatorIntent is left out when there is none, for tools that know no such field.
+	OperatorIntent *intentBody `json:"operator_intent,omitzero"`
 }
 
 type acknowledgedBody struct {
-	Acknowledged bool      `json:"acknowledged"`
-	Timestamp    time.Time `json:"timestamp"`
+	Acknowledged   bool        `json:"acknowledged"`
+	Timestamp      time.Time   `json:"timestamp"`
+	OperatorIntent *intentBody `json:"operator_intent,omitzero"`
 }
 
 type placementBody struct {
@@ -126,6 +133,11 @@ type controllerBody struct {
 	CreatedAt            time.Time     `json:"created_at"`
 	UpdatedAt            time.Time     `json:"updated_at"`
 	Placement            placementBody `json:"placement"`
+	Drain                *drainBody    `json:"drain"`
+	Generation           int64         `json:"generation"`
+	Incarnation          *string       `json:"incarnation"`
+	Conflicts            int64         `json:"incarnation_conflicts"`
+	LastConflictAt       *time.Time    `json:"last_incarnation_conflict_at"`
 }
 
 type controllersBody struct {
@@ -138,7 +150,7 @@ func decodeRegistration(r *http.Request) (service.Registration, error) {
 	err := fromBody(r, &b)
 	return service.Registration{
 		ControllerID: r.PathValue("id"), Region: b.Region, GRPCEndpoint: b.GRPCEndpoint, WebTransportEndpoint: b.WebTransportEndpoint,
-		MaxMeetings: int64(b.MaxMeetings), MaxParticipants: int64(b.MaxParticipants),
+		MaxMeetings: int64(b.MaxMeetings), MaxParticipants: int64(b.MaxParticipants), Incarnation: b.Incarnation,
 	}, err
 }
 
@@ -152,13 +164,13 @@ func decodeComprehensive(r *http.Request) (service.ComprehensiveHeartbeat, error
 	b := comprehensiveBody{Health: health(service.HealthPending)}
 	err := fromBody(r, &b)
 	return service.ComprehensiveHeartbeat{
-		FastHeartbeat:   fast(r, fastBody{b.Capacity, b.Health}),
+		FastHeartbeat:   fast(r, fastBody{b.Capacity, b.Health, b.Incarnation}),
 		CPUUsagePercent: b.CPUUsagePercent, MemoryUsagePercent: b.MemoryUsagePercent,
 	}, err
 }
 
 func fast(r *http.Request, b fastBody) service.FastHeartbeat {
-	h := service.FastHeartbeat{ControllerID: r.PathValue("id"), Health: service.HealthStatus(b.Health)}
+	h := service.FastHeartbeat{ControllerID: r.PathValue("id"), Health: service.HealthStatus(b.Health), Incarnation: b.Incarnation}
 	if b.Capacity != nil {
 		h.Capacity = &service.Capacity{
 			MaxMeetings: int64(b.Capacity.MaxMeetings), CurrentMeetings: int64(b.Capacity.CurrentMeetings),
@@ -173,38 +185,52 @@ func decodeControllerQuery(r *http.Request) (service.ControllerQuery, error) {
 }
 
 func decodeListQuery(r *http.Request) (service.ListQuery, error) {
-	values, err := url.ParseQuery(r.URL.RawQuery)
+	values, err := fromQuery(r, "region", "health", "page_size", "page_token")
 	if err != nil {
-		// What cannot be read would be passed over, and the whole fleet listed instead of a part.
-		return service.ListQuery{}, unreadable("the query cannot be read")
-	}
-	for name, given := range values {
-		switch name {
-		case "region", "health", "page_size", "page_token":
-			if len(given) > 1 {
-				return service.ListQuery{}, unreadable("repeated parameter " + name)
-			}
-		default:
-			return service.ListQuery{}, unreadable("unknown parameter " + shownName(name))
-		}
+		return service.ListQuery{}, err
 	}
 	q := service.ListQuery{Region: values.Get("region"), Health: service.HealthStatus(values.Get("health")), PageToken: values.Get("page_token")}
-	if given := values.Get("page_size"); given != "" {
-		size, err := strconv.ParseInt(given, 10, 64)
-		if err != nil || size < 1 {
-			return q, unreadable("page_size must be between 1 and " + strconv.Itoa(service.MaxPageSize))
-		}
-		q.PageSize = size
+	q.PageSize, err = pageSize(values)
+	return q, err
+}
+
+// fromQuery reads the parameters of a query strictly: what cannot be read would be passed over, and the whole fleet
+// listed instead of a part.
+func fromQuery(r *http.Request, known ...string) (url.Values, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, unreadable("the query cannot be read")
 	}
-	return q, nil
+	for name, given := range values {
+		switch {
+		case !slices.Contains(known, name):
+			return nil, unreadable("unknown parameter " + shownName(name))
+		case len(given) > 1:
+			return nil, unreadable("repeated parameter " + name)
+		}
+	}
+	return values, nil
+}
+
+// pageSize is 0 when none is given.
+func pageSize(values url.Values) (int64, error) {
+	given := values.Get("page_size")
+	if given == "" {
+		return 0, nil
+	}
+	size, err := strconv.ParseInt(given, 10, 64)
+	if err != nil || size < 1 {
+		return 0, unreadable("page_size must be between 1 and " + strconv.Itoa(service.MaxPageSize))
+	}
+	return size, nil
 }
 
 func encodeRegistered(r service.Registered) any {
-	return registeredBody{true, "Registration successful", r.FastInterval.Milliseconds(), r.ComprehensiveInterval.Milliseconds()}
+	return registeredBody{true, "Registration successful", r.FastInterval.Milliseconds(), r.ComprehensiveInterval.Milliseconds(), intentToBody(r.Intent)}
 }
 
 func encodeAcknowledged(a service.Acknowledged) any {
-	return acknowledgedBody{true, a.At.UTC().Truncate(time.Second)}
+	return acknowledgedBody{true, a.At.UTC().Truncate(time.Second), intentToBody(a.Intent)}
 }
 
 func encodeController(c service.Controller) any { return controllerToBody(c) }
@@ -225,10 +251,19 @@ func controllerToBody(c service.Controller) controllerBody {
 		Health: health(c.Health), OperatorDraining: c.Facts.OperatorDraining, ReportedHealth: health(c.Facts.Reported), Stale: c.Facts.Stale,
 		CPUUsagePercent: c.CPUUsagePercent, MemoryUsagePercent: c.MemoryUsagePercent,
 		LastHeartbeatAt: c.LastHeartbeatAt.UTC(), CreatedAt: c.CreatedAt.UTC(), UpdatedAt: c.UpdatedAt.UTC(),
-		Placement: placementBody{placement.Placeable, placement.Reasons},
+		Placement: placementBody{placement.Placeable, placement.Reasons}, Generation: c.Generation, Conflicts: c.IncarnationConflicts,
 	}
 	if c.WebTransportEndpoint != "" {
 		body.WebTransportEndpoint = &c.WebTransportEndpoint
+	}
+	if c.Incarnation != "" {
+		body.Incarnation = &c.Incarnation
+	}
+	if c.Drain != nil {
+		body.Drain = &drainBody{c.Drain.Since.UTC(), timeOrNull(c.Drain.Deadline), c.Drain.Reason, c.Drain.By}
+	}
+	if c.LastConflictAt != nil {
+		body.LastConflictAt = timeOrNull(*c.LastConflictAt)
 	}
 	return body
 }

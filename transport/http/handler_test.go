@@ -93,7 +93,7 @@ func TestErrorsHaveOneForm(t *testing.T) {
 	}{
 		{"unknown path", "GET", "/nope", "", 404, "NOT_FOUND", "No such path; see /openapi.json"},
 		{"unclean path", "GET", "//api/v1/controllers", "", 404, "NOT_FOUND", "No such path; see /openapi.json"},
-		{"wrong method", "PATCH", one, "", 405, "BAD_REQUEST", "Method not allowed; use GET, HEAD, PUT"},
+		{"wrong method", "PATCH", one, "", 405, "BAD_REQUEST", "Method not allowed; use DELETE, GET, HEAD, PUT"},
 		{"not JSON", "PUT", one, "{", 400, "BAD_REQUEST", "the body is not a JSON object"},
 		{"no body", "PUT", one, "", 400, "BAD_REQUEST", "the body is not a JSON object"},
 		{"two values", "PUT", one, registerOK + "{}", 400, "BAD_REQUEST", "the body is not a JSON object"},

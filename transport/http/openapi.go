@@ -16,14 +16,20 @@ var pathParameter = regexp.MustCompile(`\{(\w+)\}`)
 
 // openAPI describes the routes as an OpenAPI 3.1 document.
 func openAPI(routes []route) object {
-	paths := object{}
+	paths, named := object{}, map[string]bool{}
 	for _, r := range routes {
 		item, ok := paths[r.pattern].(object)
 		if !ok {
 			item = object{}
 			paths[r.pattern] = item
 		}
-		item[strings.ToLower(r.method)] = operation(r)
+		described := operation(r)
+		if named[r.operation] {
+			// An operation may have a second route, and ids are unique.
+			described["operationId"] = r.operation + "OfController"
+		}
+		named[r.operation] = true
+		item[strings.ToLower(r.method)] = described
 	}
 	return object{
 		"openapi": "3.1.0",
@@ -47,7 +53,10 @@ func operation(r route) object {
 	}
 	for _, name := range r.query {
 		schema := object{"type": "string"}
-		if name == "page_size" {
+		switch name {
+		case "after", "expected_generation":
+			schema = object{"type": "integer", "minimum": 0}
+		case "page_size":
 			schema = object{"type": "integer", "minimum": 1, "maximum": service.MaxPageSize, "default": service.DefaultPageSize}
 		}
 		parameters = append(parameters, object{"name": name, "in": "query", "schema": schema})
@@ -71,7 +80,10 @@ func content(description string, schema object) object {
 func scopeText(name string) string {
 	for _, op := range endpoints.Operations() {
 		if op.Name == name {
-			if op.Scope == endpoints.ScopeMC {
+			switch op.Scope {
+			case endpoints.ScopeSelf:
+				return "the scope " + string(endpoints.ScopeAdmin)
+			case endpoints.ScopeMC:
 				return "a scope of meeting controllers (mc:register or service.write.gc unless configured otherwise)"
 			}
 			return "the scope " + string(op.Scope)
@@ -99,7 +111,8 @@ func schemaOf(t reflect.Type) object {
 		properties := object{}
 		for i := range t.NumField() {
 			field := t.Field(i)
-			properties[field.Tag.Get("json")] = schemaOf(field.Type)
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			properties[name] = schemaOf(field.Type)
 		}
 		return object{"type": "object", "properties": properties, "additionalProperties": false}
 	case reflect.Slice:

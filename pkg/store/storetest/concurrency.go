@@ -17,7 +17,8 @@ func testConcurrentFirstRegistrations(t *testing.T, f Fixture) {
 		)
 		for i := range 12 {
 			all.Go(func() {
-				change, err := replicas[i%len(replicas)].Register(t.Context(), registration(id), "client")
+				result, err := replicas[i%len(replicas)].Register(t.Context(), registration(id), "client")
+				change := result.Transition
 				if err != nil {
 					t.Errorf("Register(%s) = %v", id, err)
 				}
@@ -55,7 +56,9 @@ func testUnbrokenHistory(t *testing.T, f Fixture) {
 				var change *service.Transition
 				var err error
 				if s := replicas[writer%len(replicas)]; (writer+i)%6 == 0 {
-					change, err = s.Register(t.Context(), registration("mc"), "client")
+					var result service.RegisterResult
+					result, err = s.Register(t.Context(), registration("mc"), "client")
+					change = result.Transition
 				} else {
 					var result service.HeartbeatResult
 					result, err = s.Heartbeat(t.Context(), heartbeat("mc", states[(writer+i)%len(states)]))

@@ -59,7 +59,8 @@ func testRegisterAgain(t *testing.T, f Fixture) {
 	before := mustGet(t, f.Store, "mc")
 	renewed := registration("mc")
 	renewed.Region, renewed.GRPCEndpoint, renewed.WebTransportEndpoint, renewed.MaxMeetings, renewed.MaxParticipants = "us", "http://new", "https://wt", 20, 2147483647
-	change, err := f.Store.Register(t.Context(), renewed, "another")
+	result, err := f.Store.Register(t.Context(), renewed, "another")
+	change := result.Transition
 	if err != nil {
 		t.Fatalf("Register(again) = %v", err)
 	}

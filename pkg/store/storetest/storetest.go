@@ -67,6 +67,15 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"SweepsAreAnIntervalApart", testSweepInterval},
 		{"OneSweepAcrossReplicas", testOneSweepAcrossReplicas},
 		{"ABeatingControllerIsNeverMarkedAndASilentOneIs", testSafetyAndLiveness},
+		{"RegisteringTheSameIncarnationAgainChangesNoState", testSameIncarnation},
+		{"ANewIncarnationTakesTheOldOnesPlace", testNewIncarnation},
+		{"TwoIncarnationsInOneBatch", testIncarnationsInOneBatch},
+		{"ConflictsAreCounted", testConflicts},
+		{"ADrainOutlastsWhateverAControllerSays", testDrainIsSticky},
+		{"OperatorsDoNotOverwriteEachOther", testGenerations},
+		{"UndrainingInventsNoHealth", testUndrainInventsNothing},
+		{"Deregistration", testDeregister},
+		{"HistoryIsReadInOrderAndInPages", testHistoryPages},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -88,11 +97,11 @@ func heartbeat(id string, health service.HealthStatus) service.HeartbeatWrite {
 
 func mustRegister(t *testing.T, s Store, id string) *service.Transition {
 	t.Helper()
-	transition, err := s.Register(t.Context(), registration(id), "client")
+	result, err := s.Register(t.Context(), registration(id), "client")
 	if err != nil {
 		t.Fatalf("Register(%s) = %v", id, err)
 	}
-	return transition
+	return result.Transition
 }
 
 func mustBeat(t *testing.T, s Store, h service.HeartbeatWrite) service.HeartbeatResult {

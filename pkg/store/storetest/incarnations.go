@@ -1,0 +1,147 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"darktower.example/global-controller/service"
+)
+
+func incarnated(id, incarnation string) service.Registration {
+	r := registration(id)
+	r.Incarnation = incarnation
+	return r
+}
+
+func beatOf(id, incarnation string, meetings int64) service.HeartbeatWrite {
+	h := heartbeat(id, service.HealthHealthy)
+	h.Incarnation, h.CurrentMeetings = incarnation, meetings
+	return h
+}
+
+func mustRegisterAs(t *testing.T, s Store, id, incarnation string) service.RegisterResult {
+	t.Helper()
+	result, err := s.Register(t.Context(), incarnated(id, incarnation), "client")
+	if err != nil {
+		t.Fatalf("Register(%s as %q) = %v", id, incarnation, err)
+	}
+	return result
+}
+
+func wantSuperseded(t *testing.T, what string, err error) {
+	t.Helper()
+	if !errors.Is(err, service.ErrSuperseded) {
+		t.Errorf("%s = %v, want ErrSuperseded", what, err)
+	}
+}
+
+func testSameIncarnation(t *testing.T, f Fixture) {
+	mustRegisterAs(t, f.Store, "mc", "one")
+	mustBeat(t, f.Store, beatOf("mc", "one", 7))
+	before := mustGet(t, f.Store, "mc")
+	if got := mustRegisterAs(t, f.Store, "mc", "one"); got.Transition != nil {
+		t.Errorf("registering again = %+v, want no change", got.Transition)
+	}
+	after := mustGet(t, f.Store, "mc")
+	if after.Health != service.HealthHealthy || after.CurrentMeetings != 7 || after.Incarnation != "one" || after.LastHeartbeatAt.Before(before.LastHeartbeatAt) {
+		t.Errorf("after registering again = %+v, want it healthy with 7 meetings, and heard", after)
+	}
+}
+
+func testNewIncarnation(t *testing.T, f Fixture) {
+	mustRegisterAs(t, f.Store, "mc", "one")
+	mustBeat(t, f.Store, beatOf("mc", "one", 7))
+	if got := mustRegisterAs(t, f.Store, "mc", "two"); got.Transition == nil || got.Transition.To != service.HealthPending {
+		t.Errorf("another process = %+v, want pending", got.Transition)
+	}
+	mustBeat(t, f.Store, beatOf("mc", "two", 1))
+	before := mustGet(t, f.Store, "mc")
+	_, err := f.Store.Heartbeat(t.Context(), beatOf("mc", "one", 9))
+	wantSuperseded(t, "heartbeat of the old one", err)
+	_, err = f.Store.Register(t.Context(), incarnated("mc", "one"), "client")
+	wantSuperseded(t, "registration of the old one", err)
+	if diff := cmp.Diff(before, mustGet(t, f.Store, "mc")); diff != "" {
+		t.Errorf("refused calls changed the controller (-before +after):\n%s", diff)
+	}
+	// Who does not say which process it is cannot be compared, and is served as ever.
+	mustBeat(t, f.Store, beatOf("mc", "", 5))
+	if c := mustGet(t, f.Store, "mc"); c.CurrentMeetings != 5 || c.Incarnation != "two" {
+		t.Errorf("a heartbeat without incarnation left %+v, want 5 meetings", c)
+	}
+	mustRegister(t, f.Store, "mc")
+	if c := mustGet(t, f.Store, "mc"); c.Health != service.HealthPending || c.Incarnation != "two" {
+		t.Errorf("a registration without incarnation left %+v, want pending, and still the second", c)
+	}
+	mustBeat(t, f.Store, beatOf("mc", "two", 6))
+	// Many may come and go; those before are remembered, as long as they may live.
+	for i := range 3 {
+		mustRegisterAs(t, f.Store, "mc", fmt.Sprintf("more-%d", i))
+	}
+	for _, old := range []string{"one", "two", "more-0", "more-1"} {
+		_, err = f.Store.Register(t.Context(), incarnated("mc", old), "client")
+		if old == "one" && err == nil {
+			t.Errorf("the one before four others was let in")
+		}
+		wantSuperseded(t, "registration of "+old, err)
+		_, err = f.Store.Heartbeat(t.Context(), beatOf("mc", old, 9))
+		wantSuperseded(t, "heartbeat of "+old, err)
+	}
+	if _, err = f.Store.Heartbeat(t.Context(), beatOf("nobody", "one", 1)); !errors.Is(err, service.ErrNotRegistered) {
+		t.Errorf("heartbeat of nobody = %v, want ErrNotRegistered", err)
+	}
+}
+
+// testIncarnationsInOneBatch has two processes, and one that does not say, beat for the same controllers at once.
+func testIncarnationsInOneBatch(t *testing.T, f Fixture) {
+	const controllers, beats = 10, 20
+	for i := range controllers {
+		mustRegisterAs(t, f.Store, fmt.Sprintf("mc-%d", i), "old")
+		mustRegisterAs(t, f.Store, fmt.Sprintf("mc-%d", i), "new")
+	}
+	var all sync.WaitGroup
+	for i := range controllers {
+		id := fmt.Sprintf("mc-%d", i)
+		for _, incarnation := range []string{"old", "new", ""} {
+			all.Go(func() {
+				for n := range beats {
+					_, err := f.Store.Heartbeat(t.Context(), beatOf(id, incarnation, int64(n)))
+					if incarnation == "old" {
+						wantSuperseded(t, "heartbeat of the old one", err)
+					} else if err != nil {
+						t.Errorf("heartbeat of %q = %v", incarnation, err)
+					}
+				}
+			})
+		}
+	}
+	all.Wait()
+	for i := range controllers {
+		if c := mustGet(t, f.Store, fmt.Sprintf("mc-%d", i)); c.Incarnation != "new" {
+			t.Errorf("%s is %q, want new", c.ControllerID, c.Incarnation)
+		}
+	}
+}
+
+func testConflicts(t *testing.T, f Fixture) {
+	mustRegister(t, f.Store, "mc")
+	if c := mustGet(t, f.Store, "mc"); c.IncarnationConflicts != 0 || c.LastConflictAt != nil {
+		t.Errorf("conflicts of a new one = %d at %v, want none", c.IncarnationConflicts, c.LastConflictAt)
+	}
+	before := mustGet(t, f.Store, "mc")
+	for range 3 {
+		if err := f.Store.RecordConflict(t.Context(), "mc"); err != nil {
+			t.Fatalf("RecordConflict() = %v", err)
+		}
+	}
+	if err := f.Store.RecordConflict(t.Context(), "nobody"); err != nil {
+		t.Errorf("RecordConflict(nobody) = %v", err)
+	}
+	c := mustGet(t, f.Store, "mc")
+	if c.IncarnationConflicts != 3 || c.LastConflictAt == nil || c.LastConflictAt.Before(before.CreatedAt) || !c.UpdatedAt.Equal(before.UpdatedAt) {
+		t.Errorf("controller = %+v, want 3 conflicts, and nothing else changed", c)
+	}
+}

@@ -1,0 +1,67 @@
+package service
+
+import (
+	"context"
+	"fmt"
+)
+
+func (c *controllers) Drain(ctx context.Context, order DrainOrder) (Controller, error) {
+	if err := order.Validate(); err != nil {
+		return Controller{}, err
+	}
+	result, err := c.store.Drain(ctx, order, CallerFrom(ctx).Subject)
+	if err != nil {
+		return Controller{}, fmt.Errorf("drain controller %s: %w", order.ControllerID, err)
+	}
+	c.changed(result.Transition)
+	return result.Controller, nil
+}
+
+func (c *controllers) Undrain(ctx context.Context, order UndrainOrder) (Controller, error) {
+	if err := order.Validate(); err != nil {
+		return Controller{}, err
+	}
+	result, err := c.store.Undrain(ctx, order, CallerFrom(ctx).Subject)
+	if err != nil {
+		return Controller{}, fmt.Errorf("undrain controller %s: %w", order.ControllerID, err)
+	}
+	c.changed(result.Transition)
+	return result.Controller, nil
+}
+
+// Deregister lets operators take out any controller. Several controllers may share one token, so one that leaves by
+// itself shows with its incarnation that it is the one that it speaks for.
+func (c *controllers) Deregister(ctx context.Context, d Deregistration) (Deregistered, error) {
+	caller := CallerFrom(ctx)
+	if !caller.Operator && d.Incarnation == "" {
+		return Deregistered{}, ErrForbidden
+	}
+	if err := d.Validate(); err != nil {
+		return Deregistered{}, err
+	}
+	transition, err := c.store.Deregister(ctx, d, caller.Subject, !caller.Operator)
+	if err != nil {
+		return Deregistered{}, fmt.Errorf("deregister controller %s: %w", d.ControllerID, err)
+	}
+	c.changed(transition)
+	return Deregistered{}, nil
+}
+
+func (c *controllers) ListTransitions(ctx context.Context, q TransitionQuery) (TransitionPage, error) {
+	if err := q.Validate(); err != nil {
+		return TransitionPage{}, err
+	}
+	size := q.PageSize
+	if size == 0 {
+		size = DefaultPageSize
+	}
+	found, err := c.store.Transitions(ctx, TransitionFilter{ControllerID: q.ControllerID, Region: q.Region, After: q.After, Limit: int(size)})
+	if err != nil {
+		return TransitionPage{}, fmt.Errorf("list transitions: %w", err)
+	}
+	page := TransitionPage{Transitions: found, NextAfter: q.After}
+	if len(found) > 0 {
+		page.NextAfter = found[len(found)-1].ID
+	}
+	return page, nil
+}

@@ -1,0 +1,161 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+// operatorStore answers what it was given and remembers the last order.
+type operatorStore struct {
+	Store
+	err       error
+	order     any
+	actor     string
+	byItself  bool
+	conflicts int
+	page      []Transition
+}
+
+func (s *operatorStore) Register(context.Context, Registration, string) (RegisterResult, error) {
+	return RegisterResult{}, s.err
+}
+
+func (s *operatorStore) Heartbeat(context.Context, HeartbeatWrite) (HeartbeatResult, error) {
+	return HeartbeatResult{}, s.err
+}
+
+func (s *operatorStore) RecordConflict(context.Context, string) error {
+	s.conflicts++
+	return nil
+}
+
+func (s *operatorStore) Drain(_ context.Context, order DrainOrder, actor string) (OperatorResult, error) {
+	s.order, s.actor = order, actor
+	return OperatorResult{Transition: &Transition{}}, s.err
+}
+
+func (s *operatorStore) Undrain(_ context.Context, order UndrainOrder, actor string) (OperatorResult, error) {
+	s.order, s.actor = order, actor
+	return OperatorResult{Transition: &Transition{}}, s.err
+}
+
+func (s *operatorStore) Deregister(_ context.Context, d Deregistration, actor string, byItself bool) (*Transition, error) {
+	s.order, s.actor, s.byItself = d, actor, byItself
+	return &Transition{}, s.err
+}
+
+func (s *operatorStore) Transitions(_ context.Context, filter TransitionFilter) ([]Transition, error) {
+	s.order = filter
+	return s.page, s.err
+}
+
+func TestOperatorsOrdersReachTheStore(t *testing.T) {
+	store, observer := &operatorStore{}, &countingObserver{}
+	svc := New(store, Intervals{}, observer)
+	ctx := WithCaller(t.Context(), Caller{Subject: "op", Operator: true})
+	if _, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", Reason: "kernel"}); err != nil || store.actor != "op" || store.order != (DrainOrder{ControllerID: "mc", Reason: "kernel"}) {
+		t.Errorf("Drain() = %v, stored %+v by %q", err, store.order, store.actor)
+	}
+	if _, err := svc.Undrain(ctx, UndrainOrder{ControllerID: "mc"}); err != nil || store.order != (UndrainOrder{ControllerID: "mc"}) {
+		t.Errorf("Undrain() = %v, stored %+v", err, store.order)
+	}
+	if _, err := svc.Deregister(ctx, Deregistration{ControllerID: "mc"}); err != nil || store.order != (Deregistration{ControllerID: "mc"}) || store.byItself {
+		t.Errorf("Deregister() = %v, stored %+v, by itself: %v", err, store.order, store.byItself)
+	}
+	if observer.changed != 3 {
+		t.Errorf("changes reported = %d, want 3", observer.changed)
+	}
+	store.err = ErrConflict
+	if _, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc"}); !errors.Is(err, ErrConflict) {
+		t.Errorf("Drain() = %v, want ErrConflict", err)
+	}
+	if _, err := svc.Undrain(ctx, UndrainOrder{ControllerID: "mc"}); !errors.Is(err, ErrConflict) {
+		t.Errorf("Undrain() = %v, want ErrConflict", err)
+	}
+	if _, err := svc.Deregister(ctx, Deregistration{ControllerID: "mc"}); !errors.Is(err, ErrConflict) {
+		t.Errorf("Deregister() = %v, want ErrConflict", err)
+	}
+	if _, err := svc.ListTransitions(ctx, TransitionQuery{}); !errors.Is(err, ErrConflict) {
+		t.Errorf("ListTransitions() = %v, want what the store says", err)
+	}
+}
+
+func TestAControllerDeregistersOnlyItself(t *testing.T) {
+	store := &operatorStore{}
+	svc := New(store, Intervals{}, &countingObserver{})
+	ctx := WithCaller(t.Context(), Caller{Subject: "client"})
+	if _, err := svc.Deregister(ctx, Deregistration{ControllerID: "mc"}); !errors.Is(err, ErrForbidden) || store.order != nil {
+		t.Errorf("without an incarnation = %v, want ErrForbidden", err)
+	}
+	if _, err := svc.Deregister(ctx, Deregistration{ControllerID: "mc", Incarnation: "one"}); err != nil || !store.byItself {
+		t.Errorf("with its incarnation = %v, by itself: %v", err, store.byItself)
+	}
+}
+
+func TestSupersededProcessesAreCounted(t *testing.T) {
+	store, observer := &operatorStore{err: ErrSuperseded}, &countingObserver{}
+	svc := New(store, Intervals{}, observer)
+	if _, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}, Incarnation: "old"}); !errors.Is(err, ErrSuperseded) {
+		t.Errorf("FastHeartbeat() = %v, want ErrSuperseded", err)
+	}
+	if _, err := svc.RegisterMC(t.Context(), Registration{ControllerID: "mc", Region: "r", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}); !errors.Is(err, ErrSuperseded) {
+		t.Errorf("RegisterMC() = %v, want ErrSuperseded", err)
+	}
+	if store.conflicts != 2 || observer.superseded != 2 || observer.failed != 0 {
+		t.Errorf("conflicts stored, counted, failures = %d, %d, %d, want 2, 2, 0", store.conflicts, observer.superseded, observer.failed)
+	}
+}
+
+func TestWhoComesInVainIsToldWhenToTryAgain(t *testing.T) {
+	store := &operatorStore{err: ErrUnavailable}
+	svc := New(store, Intervals{Fast: 10 * time.Second}, &countingObserver{})
+	_, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}})
+	var retry *RetryError
+	if !errors.As(err, &retry) || !errors.Is(err, ErrUnavailable) || retry.After < 5*time.Second || retry.After > 15*time.Second {
+		t.Errorf("FastHeartbeat() = %v, want ErrUnavailable and when to try again", err)
+	}
+}
+
+func TestTransitionsComeInPages(t *testing.T) {
+	store := &operatorStore{page: []Transition{{ID: 4}, {ID: 9}}}
+	svc := New(store, Intervals{}, &countingObserver{})
+	page, err := svc.ListTransitions(t.Context(), TransitionQuery{ControllerID: "mc", Region: "eu", After: 3})
+	if err != nil || page.NextAfter != 9 || store.order != (TransitionFilter{ControllerID: "mc", Region: "eu", After: 3, Limit: DefaultPageSize}) {
+		t.Errorf("ListTransitions() = %+v, %v, asked %+v", page, err, store.order)
+	}
+	store.page = nil
+	if page, err = svc.ListTransitions(t.Context(), TransitionQuery{After: 9}); err != nil || page.NextAfter != 9 {
+		t.Errorf("ListTransitions() at the end = %+v, %v, want to go on from 9", page, err)
+	}
+}
+
+func TestValidationOfOrders(t *testing.T) {
+	svc := New(&operatorStore{}, Intervals{}, &countingObserver{})
+	ctx := WithCaller(t.Context(), Caller{Operator: true})
+	for want, call := range map[string]func() error{
+		"controller_id is required":              func() error { _, err := svc.Drain(ctx, DrainOrder{}); return err },
+		"reason is too long":                     func() error { _, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", Reason: strings.Repeat("a", 501)}); return err },
+		"reason contains invalid characters":     func() error { _, err := svc.Undrain(ctx, UndrainOrder{ControllerID: "mc", Reason: "a\nb"}); return err },
+		"deadline must be between 1970 and 9999": func() error { _, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", Deadline: time.Unix(-1, 0)}); return err },
+		"incarnation contains invalid characters": func() error {
+			_, err := svc.Deregister(ctx, Deregistration{ControllerID: "mc", Incarnation: "a b"})
+			return err
+		},
+		"incarnation is too long": func() error {
+			_, err := svc.FastHeartbeat(ctx, FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}, Incarnation: strings.Repeat("a", 65)})
+			return err
+		},
+		"after must not be negative":                func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{After: -1}); return err },
+		"page_size must be between 1 and 1000":      func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{PageSize: 1001}); return err },
+		"region contains invalid characters":        func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{Region: "a b"}); return err },
+		"controller_id contains invalid characters": func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{ControllerID: "a b"}); return err },
+	} {
+		var invalid *InvalidError
+		if err := call(); !errors.As(err, &invalid) || invalid.Message != want {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}

@@ -1,0 +1,103 @@
+package service
+
+import (
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+const (
+	// herdFactor is how many times what comes in an average second makes a herd of a second's heartbeats.
+	herdFactor = 2
+	// smallHerd is what any machine takes in a second without noticing.
+	smallHerd = 20
+)
+
+// Pace spreads a fleet that comes all at once: after an outage, or because every connection was cut together. While it
+// sees a herd it gives each controller a time of its own for its next heartbeat, so that from the next interval on they
+// come evenly. Its methods are safe for concurrent use.
+type Pace struct {
+	interval time.Duration
+	now      func() time.Time
+
+	mu     sync.Mutex
+	until  time.Time // After an outage until then: whoever is heard is one of a herd.
+	many   time.Time // Too many at once until then.
+	second time.Time // When the second that is being counted began.
+	count  float64   // Of that second.
+	mean   float64   // Per second, over about an interval.
+}
+
+// NewPace returns a pace for heartbeats that come each interval, by the clock now. Who has only just started expects
+// nobody, so whatever fleet comes to it is a herd unless it is a small one.
+func NewPace(interval time.Duration, now func() time.Time) *Pace {
+	return &Pace{interval: interval, now: now, second: now()}
+}
+
+// Heard is told of an acknowledged heartbeat. It returns how long the next one is to wait, 0 for the usual interval.
+func (p *Pace) Heard() time.Duration {
+	p.mu.Lock()
+	now := p.countOne()
+	herd := now.Before(p.many) || now.Before(p.until)
+	p.mu.Unlock()
+	if !herd {
+		return 0
+	}
+	return p.spread()
+}
+
+// Registered is told of a registration. It returns how long the first heartbeat is to wait, 0 for not at all.
+func (p *Pace) Registered() time.Duration {
+	p.mu.Lock()
+	now := p.countOne()
+	herd := now.Before(p.many)
+	p.mu.Unlock()
+	if !herd {
+		return 0
+	}
+	return max(time.Millisecond, p.between(0, p.interval))
+}
+
+// Failed is told that something could not be stored, and returns how long its caller is to wait. Whoever comes back
+// from an outage is a herd.
+func (p *Pace) Failed() time.Duration {
+	p.mu.Lock()
+	p.until = p.now().Add(p.interval)
+	p.mu.Unlock()
+	return p.spread()
+}
+
+// spread is as long as the interval on average, and evenly distributed over the length of one: what comes together is
+// then spread over a whole interval. It is at most half the staleness threshold, which allows three intervals.
+func (p *Pace) spread() time.Duration { return p.between(p.interval/2, p.interval*3/2) }
+
+func (p *Pace) between(from, to time.Duration) time.Duration {
+	if to <= from {
+		return from
+	}
+	return from + rand.N(to-from) //nolint:gosec // Spreads load; no secret.
+}
+
+// countOne counts one more, and returns when it came. The lock is held.
+func (p *Pace) countOne() time.Time {
+	now := p.now()
+	if elapsed := now.Sub(p.second); elapsed >= time.Second || elapsed < 0 {
+		p.fold(elapsed)
+		p.second, p.count = now, 0
+	}
+	p.count++
+	if p.count > smallHerd && p.count > herdFactor*p.mean {
+		p.many = now.Add(time.Second)
+	}
+	return now
+}
+
+// fold takes what was counted into the mean, which forgets over about an interval.
+func (p *Pace) fold(elapsed time.Duration) {
+	seconds := elapsed.Seconds()
+	if seconds < 1 {
+		return // The clock was set back.
+	}
+	weight := min(1, seconds/max(1, p.interval.Seconds()))
+	p.mean += weight * (p.count/seconds - p.mean)
+}

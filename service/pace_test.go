@@ -1,0 +1,100 @@
+package service
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// clock is set by its test.
+type clock struct{ now time.Time }
+
+func (c *clock) Now() time.Time { return c.now }
+
+func newClock() *clock { return &clock{time.Unix(1_800_000_000, 0)} }
+
+func TestPaceLeavesAnEvenFleetAlone(t *testing.T) {
+	c := newClock()
+	p := NewPace(10*time.Second, c.Now)
+	spread := 0
+	const perSecond = 500
+	for second := range 40 {
+		for range perSecond {
+			c.now = c.now.Add(time.Second / perSecond)
+			if p.Heard() != 0 && second >= 20 {
+				spread++
+			}
+		}
+	}
+	if spread > 0 {
+		t.Errorf("%d heartbeats of a fleet that comes evenly were told to wait, want none once it is known", spread)
+	}
+}
+
+func TestPaceLeavesASmallFleetAlone(t *testing.T) {
+	p := NewPace(10*time.Second, newClock().Now)
+	for range smallHerd / 2 {
+		if r, h := p.Registered(), p.Heard(); r != 0 || h != 0 {
+			t.Errorf("one of a few was told to wait %v and %v, want 0", r, h)
+		}
+	}
+}
+
+// TestPaceSpreadsAHerd has a fleet come at one moment and follow what it is told.
+func TestPaceSpreadsAHerd(t *testing.T) {
+	const interval, fleet = 10 * time.Second, 5000
+	c := newClock()
+	p := NewPace(interval, c.Now)
+	began := c.now
+	next := make([]time.Time, fleet)
+	for i := range next {
+		next[i] = began
+	}
+	perSecond := make([]int, 60)
+	// Each controller's heartbeats, in the order of time.
+	for range 4 {
+		order := make([]int, fleet)
+		for i := range order {
+			order[i] = i
+		}
+		slices.SortFunc(order, func(a, b int) int { return next[a].Compare(next[b]) })
+		for _, i := range order {
+			c.now = next[i]
+			perSecond[int(c.now.Sub(began)/time.Second)]++
+			wait := p.Heard()
+			if wait == 0 {
+				wait = interval
+			}
+			if wait < interval/2 || wait > interval*3/2 {
+				t.Fatalf("told to wait %v, want between half an interval and one and a half", wait)
+			}
+			next[i] = c.now.Add(wait)
+		}
+	}
+	for second, n := range perSecond[1:30] {
+		if n > 2*fleet/10 {
+			t.Errorf("second %d after the herd: %d heartbeats, want at most twice the %d of an even fleet", second+1, n, fleet/10)
+		}
+	}
+}
+
+func TestPaceAfterAnOutage(t *testing.T) {
+	c := newClock()
+	p := NewPace(10*time.Second, c.Now)
+	if wait := p.Failed(); wait < 5*time.Second || wait > 15*time.Second {
+		t.Errorf("Failed() = %v, want 5 to 15 s", wait)
+	}
+	c.now = c.now.Add(9 * time.Second)
+	if p.Heard() == 0 {
+		t.Errorf("a heartbeat soon after the outage was not told to wait")
+	}
+	if wait := p.Registered(); wait != 0 {
+		t.Errorf("a registration soon after the outage was told to wait %v, want 0: there are few", wait)
+	}
+	c.now = c.now.Add(2 * time.Second)
+	if wait := p.Heard(); wait != 0 {
+		t.Errorf("a heartbeat an interval after the outage was told to wait %v, want 0", wait)
+	}
+	c.now = c.now.Add(-time.Hour)
+	p.Heard() // A clock that was set back does no harm.
+}

@@ -1,0 +1,163 @@
+package httptransport
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"darktower.example/global-controller/service"
+)
+
+type intentBody struct {
+	Draining bool       `json:"draining"`
+	Deadline *time.Time `json:"deadline"`
+	Reason   string     `json:"reason"`
+}
+
+type drainBody struct {
+	Since    time.Time  `json:"since"`
+	Deadline *time.Time `json:"deadline"`
+	Reason   string     `json:"reason"`
+	By       string     `json:"by"`
+}
+
+type drainOrderBody struct {
+	Reason             string     `json:"reason"`
+	Deadline           *time.Time `json:"deadline"`
+	ExpectedGeneration *int64     `json:"expected_generation"`
+}
+
+type deregisteredBody struct {
+	Deregistered bool `json:"deregistered"`
+}
+
+type transitionBody struct {
+	ID             int64     `json:"id"`
+	ControllerID   string    `json:"controller_id"`
+	Region         string    `json:"region"`
+	At             time.Time `json:"at"`
+	From           *health   `json:"from"`
+	To             *health   `json:"to"`
+	Cause          string    `json:"cause"`
+	Actor          string    `json:"actor"`
+	Reason         string    `json:"reason"`
+	SilenceMs      int64     `json:"silence_ms"`
+	ReportedHealth health    `json:"reported_health"`
+}
+
+type transitionsBody struct {
+	Transitions []transitionBody `json:"transitions"`
+	NextAfter   int64            `json:"next_after"`
+}
+
+// decodeDrain: everything in the body is optional, and so is the body.
+func decodeDrain(r *http.Request) (service.DrainOrder, error) {
+	var b drainOrderBody
+	order := service.DrainOrder{ControllerID: r.PathValue("id")}
+	if r.ContentLength != 0 {
+		if err := fromBody(r, &b); err != nil {
+			return order, err
+		}
+	}
+	order.Reason, order.ExpectedGeneration = b.Reason, b.ExpectedGeneration
+	if b.Deadline != nil {
+		order.Deadline = b.Deadline.UTC()
+	}
+	return order, nil
+}
+
+func decodeUndrain(r *http.Request) (service.UndrainOrder, error) {
+	order := service.UndrainOrder{ControllerID: r.PathValue("id")}
+	values, err := fromQuery(r, "reason", "expected_generation")
+	if err != nil {
+		return order, err
+	}
+	order.Reason = values.Get("reason")
+	if values.Has("expected_generation") {
+		generation, err := naturalNumber(values, "expected_generation")
+		if err != nil {
+			return order, err
+		}
+		order.ExpectedGeneration = &generation
+	}
+	return order, nil
+}
+
+func decodeDeregistration(r *http.Request) (service.Deregistration, error) {
+	values, err := fromQuery(r, "reason")
+	return service.Deregistration{ControllerID: r.PathValue("id"), Reason: values.Get("reason")}, err
+}
+
+func decodeTransitionQuery(r *http.Request) (q service.TransitionQuery, err error) {
+	values, err := fromQuery(r, "region", "after", "page_size")
+	if err != nil {
+		return q, err
+	}
+	q.Region = values.Get("region")
+	return pagedTransitions(q, values)
+}
+
+func decodeTransitionQueryOfOne(r *http.Request) (service.TransitionQuery, error) {
+	q := service.TransitionQuery{ControllerID: r.PathValue("id")}
+	values, err := fromQuery(r, "after", "page_size")
+	if err != nil {
+		return q, err
+	}
+	return pagedTransitions(q, values)
+}
+
+func pagedTransitions(q service.TransitionQuery, values url.Values) (_ service.TransitionQuery, err error) {
+	if values.Get("after") != "" {
+		if q.After, err = naturalNumber(values, "after"); err != nil {
+			return q, err
+		}
+	}
+	q.PageSize, err = pageSize(values)
+	return q, err
+}
+
+func naturalNumber(values url.Values, name string) (int64, error) {
+	n, err := strconv.ParseInt(values.Get(name), 10, 64)
+	if err != nil || n < 0 {
+		return 0, unreadable(name + " must be a whole number, 0 or more")
+	}
+	return n, nil
+}
+
+func encodeDeregistered(service.Deregistered) any { return deregisteredBody{true} }
+
+func encodeTransitions(p service.TransitionPage) any {
+	body := transitionsBody{Transitions: make([]transitionBody, 0, len(p.Transitions)), NextAfter: p.NextAfter}
+	for _, t := range p.Transitions {
+		body.Transitions = append(body.Transitions, transitionBody{
+			ID: t.ID, ControllerID: t.ControllerID, Region: t.Region, At: t.At.UTC(), From: healthOrNull(t.From), To: healthOrNull(t.To),
+			Cause: string(t.Cause), Actor: t.Actor, Reason: t.Reason, SilenceMs: t.Silence.Milliseconds(), ReportedHealth: health(t.Reported),
+		})
+	}
+	return body
+}
+
+func intentToBody(i service.Intent) *intentBody {
+	if !i.Draining {
+		return nil
+	}
+	return &intentBody{true, timeOrNull(i.Deadline), i.Reason}
+}
+
+// healthOrNull: a controller that is not there has no state.
+func healthOrNull(h service.HealthStatus) *health {
+	if h == "" {
+		return nil
+	}
+	shown := health(h)
+	return &shown
+}
+
+func timeOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
