@@ -76,3 +76,8 @@ func (ac *AC) Close() error {
 	}
 	return nil
 }
+
+// String says in a word what is answered.
+func (m acMood) String() string {
+	return [...]string{"as it should", "errors", "garbage", "nothing"}[m]
+}

@@ -83,7 +83,7 @@ func (f *Fleet) Begin(ctx context.Context, mcs []*MC, over time.Duration) error 
 		if wait := time.Until(due); wait > 0 && !pause(ctx, wait) {
 			return ctx.Err()
 		}
-		if err := mc.Begin(client.Shutdown{}); err != nil {
+		if err := mc.Begin(); err != nil {
 			return err
 		}
 	}

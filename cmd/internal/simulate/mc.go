@@ -21,6 +21,8 @@ type MC struct {
 	world      *World
 	connection *client.Connection
 	tokens     *tokens
+	// shutdown is how its next processes leave when they are ended well.
+	shutdown client.Shutdown
 
 	mu sync.Mutex
 	// life is the process that runs; nil: none does.
@@ -47,11 +49,11 @@ type life struct {
 type silence struct{ from, to time.Time }
 
 // Begin starts a process.
-func (m *MC) Begin(shutdown client.Shutdown) error {
+func (m *MC) Begin() error {
 	c, err := client.New(client.Config{
 		ControllerID: m.ID, Region: m.Region, GRPCEndpoint: "http://" + m.ID + ".example:50052", WebTransportEndpoint: "https://" + m.ID + ".example:4433",
 		MaxMeetings: maxMeetings, MaxParticipants: maxMeetings, Connection: m.connection, Tokens: m.tokens,
-		Load: m.load, OnCall: m.called, Shutdown: shutdown,
+		Load: m.load, OnCall: m.called, Shutdown: m.shutdown,
 	})
 	if err != nil {
 		return fmt.Errorf("start %s: %w", m.ID, err)
