@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -46,7 +45,8 @@ type TokenConfig struct {
 // ClientCredentials gets tokens from an auth controller's token endpoint, and renews them ahead of their end. While
 // the auth controller is not to be had the token that there is goes on being used.
 type ClientCredentials struct {
-	cfg    TokenConfig
+	cfg    TokenConfig // Without the secret.
+	secret sealed
 	client *http.Client
 	// elapsed is a clock that nobody sets. The wall clock is asked as well, as this one stops while the machine sleeps.
 	elapsed func() time.Duration
@@ -56,7 +56,7 @@ type ClientCredentials struct {
 	running sync.WaitGroup
 
 	mu       sync.Mutex
-	token    Secret // Empty: none.
+	token    sealed // nil: none.
 	got      moment
 	lasts    time.Duration
 	renew    time.Duration // The age to renew at.
@@ -91,6 +91,8 @@ func NewTokenSource(cfg TokenConfig) (*ClientCredentials, error) {
 		return nil, errors.New("token source: ClientID and ClientSecret are required")
 	}
 	cfg.URL = base.String()
+	secret := seal(string(cfg.ClientSecret))
+	cfg.ClientSecret = ""
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -99,7 +101,7 @@ func NewTokenSource(cfg TokenConfig) (*ClientCredentials, error) {
 	}
 	began := time.Now()
 	c := &ClientCredentials{
-		cfg: cfg, client: tokenClient(cfg.HTTPClient, base), random: rand.Float64,
+		cfg: cfg, secret: secret, client: tokenClient(cfg.HTTPClient, base), random: rand.Float64,
 		elapsed: func() time.Duration { return time.Since(began) },
 	}
 	c.life, c.end = context.WithCancel(context.Background())
@@ -113,9 +115,6 @@ func (c *ClientCredentials) Close() {
 	c.running.Wait()
 }
 
-// Format implements [fmt.Formatter], so that no form of printing shows what is inside.
-func (*ClientCredentials) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "ClientCredentials") }
-
 // Token implements [TokenSource]. It waits for the auth controller only when there is no token that may still be
 // valid; one that is merely to be renewed is returned while a fetch goes on beside.
 func (c *ClientCredentials) Token(ctx context.Context) (string, error) {
@@ -128,7 +127,7 @@ func (c *ClientCredentials) Token(ctx context.Context) (string, error) {
 	c.mu.Unlock()
 	switch {
 	case usable:
-		return string(token), nil
+		return token.open(), nil
 	case waiting == nil:
 		return "", fmt.Errorf("wait to ask again: %w", err)
 	}
@@ -142,10 +141,10 @@ func (c *ClientCredentials) Token(ctx context.Context) (string, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.token == "" {
+	if c.token == nil {
 		return "", errors.New("get token: the new one is refused already")
 	}
-	return string(c.token), nil
+	return c.token.open(), nil
 }
 
 // Invalidate implements [TokenSource]. A service that refuses new tokens as well does not make for a run on the auth
@@ -153,7 +152,7 @@ func (c *ClientCredentials) Token(ctx context.Context) (string, error) {
 func (c *ClientCredentials) Invalidate(token string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if token == "" || string(c.token) != token {
+	if c.token == nil || c.token.open() != token {
 		return // Somebody else has said so, and there may be a new one.
 	}
 	now := c.now()
@@ -164,7 +163,7 @@ func (c *ClientCredentials) Invalidate(token string) {
 		c.next = max(c.next, now.elapsed+c.wait(c.refusals))
 	}
 	c.refusals++
-	c.token, c.err = "", errors.New("the service refused the token")
+	c.token, c.err = nil, errors.New("the service refused the token")
 }
 
 func (c *ClientCredentials) now() moment {
@@ -174,7 +173,7 @@ func (c *ClientCredentials) now() moment {
 // judge tells whether the token may still be valid, and whether it is time for another. Each clock may be wrong in
 // its own way, so either can say that it is time; only both together say that it is too late.
 func (c *ClientCredentials) judge(now moment) (usable, due bool) {
-	if c.token == "" {
+	if c.token == nil {
 		return false, true
 	}
 	elapsed, wall := now.elapsed-c.got.elapsed, now.wall.Sub(c.got.wall)
@@ -196,7 +195,7 @@ func (c *ClientCredentials) start() {
 	})
 }
 
-func (c *ClientCredentials) finish(f *fetch, asked moment, token Secret, lasts time.Duration, err error) {
+func (c *ClientCredentials) finish(f *fetch, asked moment, token string, lasts time.Duration, err error) {
 	c.cfg.Metrics.tokenFetched(err)
 	if err != nil && c.life.Err() == nil {
 		_ = level.Warn(c.cfg.Logger).Log("msg", "cannot get a token", "err", err)
@@ -211,7 +210,7 @@ func (c *ClientCredentials) finish(f *fetch, asked moment, token Secret, lasts t
 		return
 	}
 	c.failures = 0
-	c.token, c.got, c.lasts = token, asked, lasts
+	c.token, c.got, c.lasts = seal(token), asked, lasts
 	// By chance, so that those who got theirs together do not renew them together.
 	c.renew = time.Duration(float64(lasts) * (0.6 + 0.2*c.random()))
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -46,15 +47,11 @@ type seen struct {
 	incarnation string
 }
 
-// startGC serves on address, "127.0.0.1:0" for any port. Streams are offered when streams is true.
-func startGC(t *testing.T, address string, streams bool) *fakeGC {
+// startGC serves on a port of its own. Streams are offered when streams is true.
+func startGC(t *testing.T, streams bool) *fakeGC {
 	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address)
-	if err != nil {
-		t.Fatalf("listen: %v", err)
-	}
 	gc := &fakeGC{
-		address: listener.Addr().String(), server: grpc.NewServer(), calls: make(chan seen, 10_000), ended: make(chan struct{}),
+		server: grpc.NewServer(), calls: make(chan seen, 10_000), ended: make(chan struct{}),
 		pace: Intervals{20 * time.Millisecond, time.Minute},
 	}
 	darktowerv1.RegisterGlobalControllerServiceServer(gc.server, gc)
@@ -62,8 +59,7 @@ func startGC(t *testing.T, address string, streams bool) *fakeGC {
 	if streams {
 		globalcontrollerv1.RegisterHeartbeatServiceServer(gc.server, fakeStreams{gc: gc})
 	}
-	go func() { _ = gc.server.Serve(listener) }()
-	t.Cleanup(gc.server.Stop)
+	gc.address = serve(t, gc.server)
 	return gc
 }
 
@@ -237,3 +233,52 @@ func (gc *fakeGC) next(t *testing.T, what string, fits func(seen) bool) seen {
 func method(name string) func(seen) bool { return func(s seen) bool { return s.method == name } }
 
 func isHeartbeat(s seen) bool { return s.method == methodFast || s.method == methodComprehensive }
+
+// network has addresses where servers come and go: on a real one another test may take the port in between.
+type network struct {
+	mu      sync.Mutex
+	servers map[string]string
+}
+
+// The addresses that a network may have. Nobody else has them.
+const (
+	northAddress = "192.0.2.1:1"
+	southAddress = "192.0.2.2:1"
+)
+
+func (n *network) put(address string, gc *fakeGC) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.servers[address] = gc.address
+}
+
+// stop stops the server at the address.
+func (n *network) stop(address string, gc *fakeGC) {
+	n.mu.Lock()
+	delete(n.servers, address)
+	n.mu.Unlock()
+	gc.server.Stop()
+}
+
+func (n *network) dial(ctx context.Context, address string) (net.Conn, error) {
+	n.mu.Lock()
+	server, ok := n.servers[address]
+	n.mu.Unlock()
+	if !ok {
+		return nil, syscall.ECONNREFUSED
+	}
+	return new(net.Dialer).DialContext(ctx, "tcp", server)
+}
+
+// join has a client's connection go over a network of its own.
+func join(t *testing.T, cfg *Config, addresses ...string) *network {
+	t.Helper()
+	n := &network{servers: make(map[string]string)}
+	connection, err := newConnection(addresses, nil, connectTimeout, grpc.WithContextDialer(n.dial))
+	if err != nil {
+		t.Fatalf("newConnection() = %v", err)
+	}
+	t.Cleanup(func() { _ = connection.Close() })
+	cfg.Addresses, cfg.Connection = nil, connection
+	return n
+}

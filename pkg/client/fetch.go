@@ -61,9 +61,9 @@ func tokenClient(given *http.Client, base *url.URL) *http.Client {
 }
 
 // fetch asks the auth controller once. Its errors never quote what it answered, which may be anything.
-func (c *ClientCredentials) fetch(ctx context.Context) (Secret, time.Duration, error) {
+func (c *ClientCredentials) fetch(ctx context.Context) (string, time.Duration, error) {
 	body, err := json.Marshal(tokenRequest{
-		GrantType: "client_credentials", ClientID: c.cfg.ClientID, ClientSecret: string(c.cfg.ClientSecret), Scope: c.cfg.Scope,
+		GrantType: "client_credentials", ClientID: c.cfg.ClientID, ClientSecret: c.secret.open(), Scope: c.cfg.Scope,
 	})
 	if err != nil {
 		return "", 0, fmt.Errorf("get token: %w", err)
@@ -111,7 +111,7 @@ func exchangeError(err error) error {
 	}
 }
 
-func readToken(text []byte) (Secret, time.Duration, error) {
+func readToken(text []byte) (string, time.Duration, error) {
 	if len(text) > maxAnswerBytes {
 		return "", 0, errors.New("the answer is too long")
 	}
@@ -135,5 +135,5 @@ func readToken(text []byte) (Secret, time.Duration, error) {
 	if a.ExpiresIn < maxTokenLife.Seconds() {
 		lasts = time.Duration(a.ExpiresIn * float64(time.Second))
 	}
-	return Secret(a.AccessToken), lasts, nil
+	return a.AccessToken, lasts, nil
 }

@@ -102,7 +102,7 @@ func (r *runner) ends(t *testing.T) error {
 
 func TestHeartbeatsGoOverTheStream(t *testing.T) {
 	t.Parallel()
-	gc := startGC(t, "127.0.0.1:0", true)
+	gc := startGC(t, true)
 	r := run(t, testConfig(gc.address))
 	r.event(t, EventRegistered)
 	registered := gc.next(t, "the registration", method(methodRegister))
@@ -137,7 +137,7 @@ func TestWithoutStreamsHeartbeatsAreCalls(t *testing.T) {
 	for name, noStream := range map[string]bool{"not offered": false, "not wanted": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			gc := startGC(t, "127.0.0.1:0", noStream)
+			gc := startGC(t, noStream)
 			cfg := testConfig(gc.address)
 			cfg.NoStream = noStream
 			cfg.Shutdown.Deregister = true
@@ -178,13 +178,18 @@ func TestFailOver(t *testing.T) {
 	for name, streams := range map[string]bool{"streams": true, "calls": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			first, second := startGC(t, "127.0.0.1:0", streams), startGC(t, "127.0.0.1:0", streams)
-			r := run(t, testConfig(first.address, second.address))
+			first, second := startGC(t, streams), startGC(t, streams)
+			cfg := testConfig()
+			net := join(t, &cfg, northAddress, southAddress)
+			net.put(northAddress, first)
+			net.put(southAddress, second)
+			r := run(t, cfg)
 			first.next(t, "a heartbeat", isHeartbeat)
-			first.server.Stop()
+			net.stop(northAddress, first)
 			second.next(t, "a heartbeat at the second", isHeartbeat)
-			second.server.Stop()
-			again := startGC(t, first.address, streams)
+			again := startGC(t, streams)
+			net.put(northAddress, again)
+			net.stop(southAddress, second)
 			again.next(t, "a heartbeat at the first", isHeartbeat)
 			r.event(t, EventRegistered)
 		})
@@ -193,22 +198,27 @@ func TestFailOver(t *testing.T) {
 
 func TestARestartIsFound(t *testing.T) {
 	t.Parallel()
-	gc := startGC(t, "127.0.0.1:0", true)
-	r := run(t, testConfig(gc.address))
+	cfg := testConfig()
+	net := join(t, &cfg, northAddress)
+	gc := startGC(t, true)
+	net.put(northAddress, gc)
+	r := run(t, cfg)
 	gc.next(t, "a heartbeat", isHeartbeat)
-	gc.server.Stop()
+	net.stop(northAddress, gc)
 	lost := r.event(t, EventLost)
 	if codeOf(lost.Err) != codes.Unavailable {
 		t.Errorf("lost: %v, want unavailable", lost.Err)
 	}
-	again := startGC(t, gc.address, false)
+	again := startGC(t, false)
+	net.put(northAddress, again)
 	r.event(t, EventRecovered)
 	if got := again.next(t, "a heartbeat", isHeartbeat); got.stream {
 		t.Errorf("heartbeat %+v, want a call, as the new one has no streams", got)
 	}
-	again.server.Stop()
+	net.stop(northAddress, again)
 	r.event(t, EventLost)
-	last := startGC(t, gc.address, true)
+	last := startGC(t, true)
+	net.put(northAddress, last)
 	r.event(t, EventRecovered)
 	if got := last.next(t, "a heartbeat", isHeartbeat); !got.stream {
 		t.Errorf("heartbeat %+v, want the stream tried again", got)
@@ -217,7 +227,7 @@ func TestARestartIsFound(t *testing.T) {
 
 func TestAStoppedServerThatIsThereIsLeftAtTheSecondRefusal(t *testing.T) {
 	t.Parallel()
-	first, second := startGC(t, "127.0.0.1:0", false), startGC(t, "127.0.0.1:0", false)
+	first, second := startGC(t, false), startGC(t, false)
 	first.answers(func(seen) error { return status.Error(codes.Unavailable, "The store is down") })
 	cfg := testConfig(first.address, second.address)
 	var mu sync.Mutex
@@ -248,7 +258,7 @@ func retryInfo(code codes.Code, after time.Duration) error {
 // TestRetryInfo would take 2.5 s without it, and 10 s with a default backoff that has grown.
 func TestRetryInfoSaysWhenToTryAgain(t *testing.T) {
 	t.Parallel()
-	gc := startGC(t, "127.0.0.1:0", true)
+	gc := startGC(t, true)
 	tries := 0
 	gc.answers(func(seen) error {
 		if tries++; tries <= 5 {
@@ -271,7 +281,7 @@ func TestBlackHolesAreLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = listener.Close() })
-	gc := startGC(t, "127.0.0.1:0", true)
+	gc := startGC(t, true)
 	for name, times := range map[string][2]time.Duration{ // The call's, and the connection attempt's.
 		"the attempt ends first": {10 * time.Second, 100 * time.Millisecond},
 		"the call ends first":    {100 * time.Millisecond, 10 * time.Second},
@@ -296,7 +306,7 @@ func TestAFrozenServerIsLeft(t *testing.T) {
 	for name, streams := range map[string]bool{"streams": true, "calls": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			first, second := startGC(t, "127.0.0.1:0", streams), startGC(t, "127.0.0.1:0", streams)
+			first, second := startGC(t, streams), startGC(t, streams)
 			thaw := make(chan struct{})
 			cfg := testConfig(first.address, second.address)
 			cfg.CallTimeout = 200 * time.Millisecond

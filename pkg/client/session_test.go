@@ -444,8 +444,15 @@ func TestTheOperatorsIntent(t *testing.T) {
 		tr := newTrial(t, func(cfg *Config) { cfg.Health = func() Health { return HealthDegraded } })
 		deadline := time.Unix(2_000_000_000, 0)
 		told := []Intent{
-			{}, {}, {Draining: true}, {Draining: true}, {Draining: true, Reason: "kernel"},
-			{Draining: true, Reason: "kernel", Deadline: deadline}, {}, {}, {Draining: true, Reason: "again"},
+			{},
+			{},
+			{Draining: true},
+			{Draining: true},
+			{Draining: true, Reason: "kernel"},
+			{Draining: true, Reason: "kernel", Deadline: deadline},
+			{},
+			{},
+			{Draining: true, Reason: "again"},
 		}
 		tr.calls.answer = func(call) (answer, error) {
 			return answer{intent: told[min(len(tr.calls.calls), len(told))-1]}, nil

@@ -22,16 +22,22 @@ type (
 // closed at one; when it ends by itself in between, nobody needs to know before the next.
 type heartbeatStream struct {
 	link   *link
-	token  string
+	token  sealed
 	raw    grpc.BidiStreamingClient[streamRequest, streamResponse]
 	cancel context.CancelFunc
 	peer   *atomic.Bool // Whether the Global Controller ended it.
 
 	sequence uint64
-	awaited  atomic.Uint64        // The sequence of the heartbeat that waits for its answer.
-	answers  chan *streamResponse // Has room for that answer.
-	ended    chan struct{}        // Closed when the reader has ended, with why in err.
+	awaited  atomic.Pointer[awaited] // nil: nothing.
+	ended    chan struct{}           // Closed when the reader has ended, with why in err.
 	err      error
+}
+
+// awaited is the answer to one heartbeat. Each has a channel of its own, so that what comes too late or twice is never
+// taken for the answer to the next.
+type awaited struct {
+	sequence uint64
+	answer   chan *streamResponse // Has room for it.
 }
 
 // overStream sends a heartbeat over a stream, a new one when there is none that is fit for it. It tells whether the
@@ -40,7 +46,7 @@ func (t *grpcTransport) overStream(ctx context.Context, l *link, token string, r
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.CallTimeout)
 	defer cancel()
 	began := time.Now()
-	if s := t.stream; s != nil && (s.token != token || s.link != l) {
+	if s := t.stream; s != nil && (s.token.open() != token || s.link != l) {
 		t.closeStream()
 	}
 	reused := t.stream != nil
@@ -101,10 +107,7 @@ func (t *grpcTransport) open(ctx context.Context, l *link, token string) (*heart
 		cancel()
 		return nil, err
 	}
-	s := &heartbeatStream{
-		link: l, token: token, raw: raw, cancel: cancel, peer: peer,
-		answers: make(chan *streamResponse, 1), ended: make(chan struct{}),
-	}
+	s := &heartbeatStream{link: l, token: seal(token), raw: raw, cancel: cancel, peer: peer, ended: make(chan struct{})}
 	t.connection.hold(l)
 	t.stream = s
 	t.cfg.Metrics.streamOpened()
@@ -120,7 +123,7 @@ func (t *grpcTransport) sweep() {
 		return
 	}
 	if failureFrom(context.Background(), s.err).code == codes.Unauthenticated {
-		t.cfg.Tokens.Invalidate(s.token)
+		t.cfg.Tokens.Invalidate(s.token.open())
 	}
 	t.closeStream()
 }
@@ -159,11 +162,12 @@ func (s *heartbeatStream) read() {
 			s.err = err
 			return
 		}
-		if response.GetSequence() != s.awaited.Load() {
+		waiting := s.awaited.Load()
+		if waiting == nil || waiting.sequence != response.GetSequence() {
 			continue
 		}
 		select {
-		case s.answers <- response:
+		case waiting.answer <- response:
 		default: // The same answer once more.
 		}
 	}
@@ -174,8 +178,9 @@ func (s *heartbeatStream) send(ctx context.Context, request *streamRequest) (*st
 	unbind := context.AfterFunc(ctx, s.cancel)
 	defer unbind()
 	s.sequence++
-	s.awaited.Store(s.sequence)
-	defer s.awaited.Store(0)
+	waiting := &awaited{s.sequence, make(chan *streamResponse, 1)}
+	s.awaited.Store(waiting)
+	defer s.awaited.Store(nil)
 	request.Sequence = s.sequence
 	if err := s.raw.Send(request); err != nil {
 		s.cancel() // A message that cannot be sent ends no stream by itself.
@@ -183,12 +188,12 @@ func (s *heartbeatStream) send(ctx context.Context, request *streamRequest) (*st
 		return nil, s.err
 	}
 	select {
-	case response := <-s.answers:
+	case response := <-waiting.answer:
 		return response, nil
 	case <-s.ended:
 	}
 	select {
-	case response := <-s.answers: // The last before the end.
+	case response := <-waiting.answer: // The last before the end.
 		return response, nil
 	default:
 		return nil, s.err

@@ -39,15 +39,26 @@ func (Secret) MarshalJSON() ([]byte, error) { return json.Marshal(redacted) }
 // LogValue implements [slog.LogValuer].
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// staticToken is a token that never changes. It is used through a pointer, which fmt does not look behind where it
-// cannot ask for a String.
-type staticToken struct{ token Secret }
+// sealed holds a secret where fmt may come by without asking how: of a field that is not exported it prints what is
+// there, and of a function that is an address.
+type sealed func() string
+
+func seal(secret string) sealed {
+	return func() string { return secret }
+}
+
+// open returns the secret, which is empty when there is none.
+func (s sealed) open() string {
+	if s == nil {
+		return ""
+	}
+	return s()
+}
+
+type staticToken struct{ token sealed }
 
 // StaticToken returns a source of one token, which is used whatever the service says of it.
-func StaticToken(token string) TokenSource { return &staticToken{Secret(token)} }
+func StaticToken(token string) TokenSource { return staticToken{seal(token)} }
 
-func (s *staticToken) Token(context.Context) (string, error) { return string(s.token), nil }
-func (*staticToken) Invalidate(string)                       {}
-
-// Format implements [fmt.Formatter].
-func (*staticToken) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+func (s staticToken) Token(context.Context) (string, error) { return s.token.open(), nil }
+func (staticToken) Invalidate(string)                       {}

@@ -1,0 +1,74 @@
+package client
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/go-kit/log"
+)
+
+// syncBuffer is a buffer for many writers.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+func TestASecretPrintsAsAWord(t *testing.T) {
+	t.Parallel()
+	secret := Secret(testSecret)
+	source, err := NewTokenSource(TokenConfig{URL: "http://ac", ClientID: "mc", ClientSecret: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	source.token = seal(testSecret)
+	static := StaticToken(testSecret)
+	cfg := testConfig("127.0.0.1:1")
+	cfg.Tokens = source
+	client, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told bytes.Buffer
+	for _, v := range []any{secret, &secret, TokenConfig{ClientSecret: secret}, source, static, client, client.cfg, cfg, struct{ S Secret }{secret}, []Secret{secret}} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T", "%t"} {
+			fmt.Fprintf(&told, verb+"\n", v)
+		}
+	}
+	for _, v := range []any{secret, &secret, struct{ S Secret }{secret}} {
+		text, err := json.Marshal(v)
+		if err != nil {
+			t.Errorf("Marshal() = %v", err)
+		}
+		told.Write(text)
+		slog.New(slog.NewTextHandler(&told, nil)).Info("msg", "v", v)
+		slog.New(slog.NewJSONHandler(&told, nil)).Info("msg", "v", v)
+		_ = log.NewLogfmtLogger(&told).Log("v", v)
+		_ = log.NewJSONLogger(&told).Log("v", v)
+	}
+	hex := fmt.Sprintf("%x", testSecret)
+	text := told.String()
+	if strings.Contains(text, testSecret) || strings.Contains(strings.ToLower(text), hex) || !strings.Contains(text, redacted) {
+		t.Errorf("the secret is told: %s", slices.DeleteFunc(strings.Split(text, "\n"), func(line string) bool { return !strings.Contains(line, testSecret) }))
+	}
+	if secret.String() != redacted || secret.GoString() != redacted {
+		t.Error("a secret tells itself")
+	}
+}
