@@ -136,10 +136,16 @@ func TestValidationOfOrders(t *testing.T) {
 	svc := New(&operatorStore{}, Intervals{}, &countingObserver{})
 	ctx := WithCaller(t.Context(), Caller{Operator: true})
 	for want, call := range map[string]func() error{
-		"controller_id is required":              func() error { _, err := svc.Drain(ctx, DrainOrder{}); return err },
-		"reason is too long":                     func() error { _, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", Reason: strings.Repeat("a", 501)}); return err },
-		"reason contains invalid characters":     func() error { _, err := svc.Undrain(ctx, UndrainOrder{ControllerID: "mc", Reason: "a\nb"}); return err },
-		"deadline must be between 1970 and 9999": func() error { _, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", Deadline: time.Unix(-1, 0)}); return err },
+		"controller_id is required": func() error { _, err := svc.Drain(ctx, DrainOrder{}); return err },
+		"reason is too long": func() error {
+			_, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", Reason: strings.Repeat("a", 501)})
+			return err
+		},
+		"reason contains invalid characters": func() error { _, err := svc.Undrain(ctx, UndrainOrder{ControllerID: "mc", Reason: "a\nb"}); return err },
+		"deadline must be between 1970 and 9999": func() error {
+			_, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", Deadline: time.Unix(-1, 0)})
+			return err
+		},
 		"incarnation contains invalid characters": func() error {
 			_, err := svc.Deregister(ctx, Deregistration{ControllerID: "mc", Incarnation: "a b"})
 			return err

@@ -5,9 +5,6 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"time"
-	"unicode"
-	"unicode/utf8"
 )
 
 // The longest values, in bytes, and the largest count, that of the store's integer.
@@ -15,8 +12,6 @@ const (
 	maxIDBytes       = 255
 	maxRegionBytes   = 50
 	maxEndpointBytes = 255
-	maxReasonBytes   = 500
-	maxNameBytes     = 64 // of an incarnation
 	maxCount         = math.MaxInt32
 )
 
@@ -59,47 +54,6 @@ func (m MeetingEnded) Validate() error {
 		validateName("region", m.Region, maxRegionBytes),
 		validateName("meeting_id", m.MeetingID, maxIDBytes),
 	)
-}
-
-// Validate checks the order.
-func (o DrainOrder) Validate() error {
-	return firstError(
-		validateName("controller_id", o.ControllerID, maxIDBytes),
-		validateReason(o.Reason),
-		validateDeadline(o.Deadline),
-	)
-}
-
-// Validate checks the order.
-func (o UndrainOrder) Validate() error {
-	return firstError(validateName("controller_id", o.ControllerID, maxIDBytes), validateReason(o.Reason))
-}
-
-// Validate checks the deregistration.
-func (d Deregistration) Validate() error {
-	return firstError(
-		validateName("controller_id", d.ControllerID, maxIDBytes),
-		validateIncarnation(d.Incarnation),
-		validateReason(d.Reason),
-	)
-}
-
-// Validate checks the selection.
-func (q TransitionQuery) Validate() error {
-	if q.ControllerID != "" {
-		if err := validateName("controller_id", q.ControllerID, maxIDBytes); err != nil {
-			return err
-		}
-	}
-	if q.Region != "" {
-		if err := validateName("region", q.Region, maxRegionBytes); err != nil {
-			return err
-		}
-	}
-	if q.After < 0 {
-		return Invalid("after must not be negative")
-	}
-	return validatePageSize(q.PageSize)
 }
 
 // Validate checks the id that is asked for.
@@ -147,35 +101,6 @@ func validateName(field, value string, maxBytes int) error {
 		return Invalid(field + " is too long")
 	case !isName(value):
 		return Invalid(field + " contains invalid characters")
-	}
-	return nil
-}
-
-// validateIncarnation: an incarnation is optional, because controllers in the field know none.
-func validateIncarnation(value string) error {
-	if value == "" {
-		return nil
-	}
-	return validateName("incarnation", value, maxNameBytes)
-}
-
-// validateReason keeps what people write to what every log, terminal and page can show.
-func validateReason(value string) error {
-	switch {
-	case len(value) > maxReasonBytes:
-		return Invalid("reason is too long")
-	case !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl):
-		return Invalid("reason contains invalid characters")
-	}
-	return nil
-}
-
-// The latest deadline: what RFC 3339 can write.
-var maxDeadline = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
-
-func validateDeadline(deadline time.Time) error {
-	if !deadline.IsZero() && (deadline.Unix() < 0 || deadline.After(maxDeadline)) {
-		return Invalid("deadline must be between 1970 and 9999")
 	}
 	return nil
 }

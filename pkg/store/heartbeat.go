@@ -128,12 +128,12 @@ func (s *Store) hearAtOnce(ctx context.Context, beats []service.HeartbeatWrite, 
 	// Read to the end: the statement is committed only then.
 	for rows.Next() {
 		var (
-			n              int64
-			at             sql.NullInt64
-			region, to     sql.NullString
-			drain          sql.NullString
-			deadline       *dbTime
-			c              change
+			n          int64
+			at         sql.NullInt64
+			region, to sql.NullString
+			drain      sql.NullString
+			deadline   *dbTime
+			c          change
 		)
 		if err := rows.Scan(&n, &at, &region, &c.From, &to, &c.Before, &drain, &deadline); err != nil {
 			return nil, err

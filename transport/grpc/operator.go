@@ -16,7 +16,9 @@ func (s *fleetServer) Drain(ctx context.Context, in *pb.DrainRequest) (*pb.Drain
 		return service.DrainOrder{
 			ControllerID: in.GetControllerId(), Reason: in.GetReason(), Deadline: timeFromProto(in.GetDeadline()), ExpectedGeneration: generationFromProto(in.ExpectedGeneration),
 		}
-	}, func(c service.Controller) *pb.DrainResponse { return &pb.DrainResponse{Controller: controllerToProto(c)} })
+	}, func(c service.Controller) *pb.DrainResponse {
+		return &pb.DrainResponse{Controller: controllerToProto(c)}
+	})
 }
 
 func (s *fleetServer) Undrain(ctx context.Context, in *pb.UndrainRequest) (*pb.UndrainResponse, error) {
@@ -89,6 +91,6 @@ func generationFromProto(g *uint64) *int64 {
 	return &clamped
 }
 
-func clampInt64(n uint64) int64 { return int64(min(n, math.MaxInt64)) } //nolint:gosec // Clamped.
+func clampInt64(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
 
 func clampUint64(n int64) uint64 { return uint64(max(0, n)) }

@@ -341,7 +341,7 @@ func (w *world) makeHTTP(c call) outcome {
 		code   codes.Code
 	}{
 		"BAD_REQUEST": {400, codes.InvalidArgument}, "INVALID_TOKEN": {401, codes.Unauthenticated}, "FORBIDDEN": {403, codes.PermissionDenied},
-		"NOT_FOUND": {404, codes.NotFound}, "RATE_LIMIT_EXCEEDED": {429, codes.ResourceExhausted}, "SERVICE_UNAVAILABLE": {503, codes.Unavailable},
+		"NOT_FOUND": {404, codes.NotFound}, "RATE_LIMIT_EXCEEDED": {429, codes.ResourceExhausted}, "SERVICE_UNAVAILABLE": {503, codes.Unavailable}, "CONFLICT": {409, codes.FailedPrecondition},
 	}
 	kind, ok := kinds[body.Error.Code]
 	if !ok || kind.status != got.status {
