@@ -26,18 +26,18 @@ const (
 // AC is an auth controller that can be made to misbehave.
 type AC struct {
 	*devauth.Server
-	URL    string
-	mood   atomic.Int32
-	server *http.Server
-	quit   chan struct{}
+	URL     string
+	mood    atomic.Int32
+	refused atomic.Int64 // tokens that were asked for in vain
+	server  *http.Server
+	quit    chan struct{}
 }
 
-func newAC(tokenLife time.Duration) (*AC, error) {
+func newAC() (*AC, error) {
 	issuer, err := devauth.New("", time.Now)
 	if err != nil {
 		return nil, err
 	}
-	issuer.SetTokenLife(tokenLife)
 	var config net.ListenConfig
 	listener, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -52,8 +52,15 @@ func newAC(tokenLife time.Duration) (*AC, error) {
 // Become changes how the auth controller answers from now on.
 func (ac *AC) Become(mood acMood) { ac.mood.Store(int32(mood)) }
 
+// Refused is how many requests for a token were not answered as they should have been.
+func (ac *AC) Refused() int { return int(ac.refused.Load()) }
+
 func (ac *AC) serve(w http.ResponseWriter, r *http.Request) {
-	switch acMood(ac.mood.Load()) {
+	mood := acMood(ac.mood.Load())
+	if mood != acWell && r.Method == http.MethodPost {
+		ac.refused.Add(1)
+	}
+	switch mood {
 	case acErrors:
 		http.Error(w, "internal error", http.StatusInternalServerError)
 	case acGarbage:
@@ -81,3 +88,15 @@ func (ac *AC) Close() error {
 func (m acMood) String() string {
 	return [...]string{"as it should", "errors", "garbage", "nothing"}[m]
 }
+
+// readerOf signs tokens that may read the fleet: not over the token endpoint, which a scenario may take away, and each
+// time anew, as it may change the key as well.
+type readerOf struct{ ac *AC }
+
+// Token implements [client.TokenSource].
+func (r readerOf) Token(context.Context) (string, error) {
+	return r.ac.Token("dev-reader", map[string]any{"scope": "gc:read", "exp": time.Now().Add(time.Hour).Unix()})
+}
+
+// Invalidate implements [client.TokenSource].
+func (readerOf) Invalidate(string) {}

@@ -106,7 +106,7 @@ func (w *World) CheckHeard(ctx context.Context, since time.Time, of string) erro
 	var times []time.Duration
 	for _, mc := range w.Fleet.MCs {
 		if at := mc.FirstAck(); !at.IsZero() {
-			times = append(times, at.Sub(since))
+			times = append(times, max(0, at.Sub(since)))
 		}
 	}
 	missing := silent()

@@ -25,12 +25,13 @@ type Fleet struct {
 	mu          sync.Mutex
 	world       *World
 	connections []*client.Connection
+	tokens      []*tokens
 	calls       *http.Client
 }
 
 // newFleet makes the controllers; none runs yet.
-func newFleet(w *World) (*Fleet, error) {
-	f := &Fleet{world: w, calls: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}, Timeout: 10 * time.Second}}
+func newFleet(w *World) (f *Fleet, err error) {
+	f = &Fleet{world: w, calls: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}, Timeout: 10 * time.Second}}
 	shared := make([]*tokens, w.opts.Connections)
 	regions := w.opts.regionNames()
 	for i := range w.opts.MCs {
@@ -39,24 +40,29 @@ func newFleet(w *World) (*Fleet, error) {
 			if _, err := f.Connect(w.fleetAddress()); err != nil {
 				return f, err
 			}
-			own, err := w.mcTokens(f.calls)
-			if err != nil {
-				return f, fmt.Errorf("tokens: %w", err)
+			if shared[n], err = f.newTokens(); err != nil {
+				return f, err
 			}
-			shared[n] = own
 		}
 		region := regions[i%len(regions)]
 		mc := &MC{ID: fmt.Sprintf("%s-%s-%d", w.prefix, region, i/len(regions)+1), Region: region, world: w, connection: f.connections[n], tokens: shared[n]}
-		if w.needs.Tokens > 0 {
-			own, err := w.mcTokens(f.calls)
-			if err != nil {
-				return f, fmt.Errorf("tokens: %w", err)
+		if w.needs.Tokens {
+			if mc.tokens, err = f.newTokens(); err != nil {
+				return f, err
 			}
-			mc.tokens = own
 		}
 		f.MCs = append(f.MCs, mc)
 	}
 	return f, nil
+}
+
+func (f *Fleet) newTokens() (*tokens, error) {
+	t, err := f.world.mcTokens(f.calls)
+	if err != nil {
+		return nil, fmt.Errorf("tokens: %w", err)
+	}
+	f.tokens = append(f.tokens, t)
+	return t, nil
 }
 
 // Connect makes one more connection, which is closed with the fleet.
@@ -156,6 +162,9 @@ func (f *Fleet) Close() error {
 	errs := []error{f.Abandon(f.MCs)}
 	for _, connection := range f.connections {
 		errs = append(errs, connection.Close())
+	}
+	for _, t := range f.tokens {
+		t.Close()
 	}
 	f.calls.CloseIdleConnections()
 	return errors.Join(errs...)

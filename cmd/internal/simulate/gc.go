@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -19,8 +21,10 @@ import (
 const (
 	// startPatience is how long a Global Controller may take to be ready, a store's recovery included.
 	startPatience = 60 * time.Second
-	// keptLines of its log are shown when something breaks.
-	keptLines = 200
+	// keptLines of its log are shown when something breaks, and so many of those that tell of calls: in an outage there
+	// is one for each heartbeat.
+	keptLines = 100
+	keptCalls = 10
 )
 
 // Command is how a Global Controller is run: this very program with other words, or environment.
@@ -167,12 +171,23 @@ func (g *GC) Log() string { return g.log.String() }
 type tail struct {
 	mu    sync.Mutex
 	lines []string
+	calls int
 }
 
 func (t *tail) add(line string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if strings.Contains(line, " msg=call ") {
+		if t.calls++; t.calls > keptCalls {
+			i := slices.IndexFunc(t.lines, func(line string) bool { return strings.Contains(line, " msg=call ") })
+			t.lines = slices.Delete(t.lines, i, i+1)
+			t.calls--
+		}
+	}
 	if t.lines = append(t.lines, line); len(t.lines) > keptLines {
+		if strings.Contains(t.lines[0], " msg=call ") {
+			t.calls--
+		}
 		t.lines = t.lines[1:]
 	}
 }

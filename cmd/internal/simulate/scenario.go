@@ -15,8 +15,8 @@ type Needs struct {
 	Own bool
 	// Network: a proxy between the fleet and the Global Controller.
 	Network bool
-	// Tokens: each controller gets tokens of its own, which live so many fast intervals; 0: they share long-lived ones.
-	Tokens int
+	// Tokens: each controller gets tokens, and has a clock, of its own; otherwise those on one connection share them.
+	Tokens bool
 }
 
 // Scenario is something that goes wrong, and what is promised for it.

@@ -14,6 +14,7 @@ import (
 // tokens are a controller's, or those of several. They tell when the last one came, and have a clock that can be wrong.
 type tokens struct {
 	client.TokenSource
+	end    func()       // nil when there is nothing to end
 	offset atomic.Int64 // of the clock, in nanoseconds
 
 	mu      sync.Mutex
@@ -24,8 +25,18 @@ type tokens struct {
 func newTokens(url string, c devauth.Client, calls *http.Client) (*tokens, error) {
 	t := &tokens{}
 	source, err := client.NewTokenSource(client.TokenConfig{URL: url, ClientID: c.ID, ClientSecret: client.Secret(c.Secret), HTTPClient: calls, Now: t.now})
-	t.TokenSource = source
-	return t, err
+	if err != nil {
+		return nil, err
+	}
+	t.TokenSource, t.end = source, source.Close
+	return t, nil
+}
+
+// Close ends what is under way.
+func (t *tokens) Close() {
+	if t.end != nil {
+		t.end()
+	}
 }
 
 func (t *tokens) now() time.Time {

@@ -88,11 +88,7 @@ func (w *World) startGC(ctx context.Context) (err error) {
 		return fmt.Errorf("make a folder: %w", err)
 	}
 	w.closers = append(w.closers, func() error { return os.RemoveAll(w.folder) })
-	life := devauth.TokenLife
-	if w.needs.Tokens > 0 {
-		life = w.tokenLife()
-	}
-	if w.AC, err = newAC(life); err != nil {
+	if w.AC, err = newAC(); err != nil {
 		return err
 	}
 	w.closers = append(w.closers, w.AC.Close)
@@ -184,9 +180,6 @@ func (w *World) tls() *tls.Config {
 	return nil
 }
 
-// tokenLife is how long a token lives where the scenario is about that.
-func (w *World) tokenLife() time.Duration { return time.Duration(w.needs.Tokens) * w.Timing.Fast }
-
 func (w *World) mcTokens(calls *http.Client) (*tokens, error) {
 	e := w.opts.Existing
 	switch {
@@ -202,13 +195,16 @@ func (w *World) readerTokens() (client.TokenSource, error) {
 	e := w.opts.Existing
 	switch {
 	case e == nil:
-		// Not from the token endpoint, which a scenario may take away.
-		token, err := w.AC.Token("dev-reader", map[string]any{"scope": "gc:read", "exp": time.Now().Add(24 * time.Hour).Unix()})
-		return client.StaticToken(token), err
+		return readerOf{w.AC}, nil
 	case e.AC == "":
 		return client.StaticToken(string(e.ReadToken)), nil
 	}
-	return newTokens(e.AC, e.Reader, w.calls)
+	source, err := newTokens(e.AC, e.Reader, w.calls)
+	if err != nil {
+		return nil, err
+	}
+	w.closers = append(w.closers, func() error { source.Close(); return nil })
+	return source, nil
 }
 
 // Phase says what happens now.
