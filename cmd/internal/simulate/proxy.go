@@ -16,6 +16,7 @@ type Proxy struct {
 	target   string
 	listener net.Listener
 	all      sync.WaitGroup
+	once     sync.Once // closes
 
 	mu      sync.Mutex
 	open    map[net.Conn]struct{}
@@ -90,8 +91,11 @@ func (p *Proxy) Delay(latency time.Duration) {
 // Close ends the proxy and its connections.
 func (p *Proxy) Close() error {
 	p.Cut()
-	close(p.closed)
-	err := p.listener.Close()
+	var err error
+	p.once.Do(func() {
+		close(p.closed)
+		err = p.listener.Close()
+	})
 	p.all.Wait()
 	return err
 }
