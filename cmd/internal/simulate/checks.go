@@ -17,20 +17,34 @@ func (w *World) CheckFleet(ctx context.Context) error {
 	if err := w.CheckNoFalseDeath(ctx); err != nil {
 		return err
 	}
-	w.Until(ctx, w.Timing.heard(), func() bool { return len(w.notHealthy(w.Fleet.MCs)) == 0 })
-	missing, running := w.notHealthy(w.Fleet.MCs), 0
+	missing, err := w.awaitHealthy(ctx, w.Timing.heard())
+	if err != nil {
+		return err
+	}
+	running := 0
 	for _, mc := range w.Fleet.MCs {
 		if mc.Running() {
 			running++
 		}
 	}
 	w.Promise("who runs is healthy at the end", fmt.Sprint(running), fmt.Sprint(running-len(missing))+examples(missing), len(missing) == 0)
-	return w.checkNothingLost(ctx)
+	if err := w.checkNothingLost(ctx); err != nil {
+		return err
+	}
+	// What came since is read first, so that nothing is called missed that was only not read yet.
+	if err := w.History.Sync(ctx); err != nil {
+		return err
+	}
+	if err := w.History.Repair(ctx); err != nil {
+		return err
+	}
+	w.Promise("who follows the history misses nothing", "0", fmt.Sprint(w.History.Missed()), w.History.Missed() == 0)
+	return nil
 }
 
 // CheckNoFalseDeath records whether anybody was called stale who could be heard.
 func (w *World) CheckNoFalseDeath(ctx context.Context) error {
-	if err := w.History.Sync(ctx); err != nil {
+	if err := w.History.Repair(ctx); err != nil {
 		return err
 	}
 	byID := w.byID()
@@ -140,7 +154,7 @@ func (w *World) CheckPeak(ctx context.Context, since time.Time, steady Steady, a
 }
 
 // CheckDeaths waits until the controllers have been found unhealthy, and records whether all were in time.
-func (w *World) CheckDeaths(ctx context.Context, mcs []*MC, since int, who string) error {
+func (w *World) CheckDeaths(ctx context.Context, mcs []*MC, since uint64, who string) error {
 	w.Phase("waiting until %s are found", who)
 	bound := w.Timing.found()
 	found := func() map[string]Transition {
@@ -157,7 +171,7 @@ func (w *World) CheckDeaths(ctx context.Context, mcs []*MC, since int, who strin
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := w.History.Sync(ctx); err != nil {
+	if err := w.History.Repair(ctx); err != nil {
 		return err
 	}
 	stale, latest := found(), time.Duration(0)

@@ -22,6 +22,7 @@ const (
 
 // Transition is one change of a controller's public state.
 type Transition struct {
+	Number              uint64
 	ID, From, To, Cause string
 	At                  time.Time
 	Silence             time.Duration
@@ -34,11 +35,13 @@ type History struct {
 	prefix string
 
 	reading sync.Mutex // held by the one who reads
-	after   uint64
+	began   uint64     // the last change before ours
+	after   uint64     // the last one that was read
 
 	mu     sync.Mutex
 	all    []Transition
 	states map[string]string // by id
+	missed int               // changes that came to light behind one that was read before
 }
 
 func newHistory(fleet pb.FleetServiceClient, tokens client.TokenSource, prefix string) *History {
@@ -56,37 +59,87 @@ func (h *History) follow(ctx context.Context) {
 func (h *History) Sync(ctx context.Context) error {
 	h.reading.Lock()
 	defer h.reading.Unlock()
+	after, err := h.from(ctx, h.after, h.take)
+	h.after = after
+	return err
+}
+
+// Repair reads all of it anew, and notes what following it has missed.
+func (h *History) Repair(ctx context.Context) error {
+	h.reading.Lock()
+	defer h.reading.Unlock()
+	var found []Transition
+	after, err := h.from(ctx, h.began, func(t Transition) { found = append(found, t) })
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	known := make(map[uint64]bool, len(h.all))
+	for _, t := range h.all {
+		known[t.Number] = true
+	}
+	h.all, h.states = nil, make(map[string]string)
+	for _, t := range found {
+		if !known[t.Number] && t.Number <= h.after {
+			h.missed++
+		}
+		h.takeLocked(t)
+	}
+	h.after = after
+	return nil
+}
+
+// Missed is how many changes following the history has missed, as far as Repair has found.
+func (h *History) Missed() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.missed
+}
+
+// from reads what follows a change, and returns the last one that it has read.
+func (h *History) from(ctx context.Context, after uint64, take func(Transition)) (uint64, error) {
 	for {
 		var answer *pb.ListTransitionsResponse
 		err := h.read(ctx, func(ctx context.Context) (err error) {
-			answer, err = h.fleet.ListTransitions(ctx, &pb.ListTransitionsRequest{After: h.after, PageSize: pageSize})
+			answer, err = h.fleet.ListTransitions(ctx, &pb.ListTransitionsRequest{After: after, PageSize: pageSize})
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("read the history: %w", err)
+			return after, fmt.Errorf("read the history: %w", err)
 		}
 		for _, t := range answer.GetTransitions() {
-			h.take(t)
+			if strings.HasPrefix(t.GetControllerId(), h.prefix) {
+				take(Transition{
+					t.GetId(), t.GetControllerId(), stateName(t.GetFrom()), stateName(t.GetTo()), t.GetCause(), t.GetAt().AsTime(),
+					time.Duration(t.GetSilenceMs()) * time.Millisecond, //nolint:gosec // Not that long.
+				})
+			}
 		}
-		if h.after = answer.GetNextAfter(); len(answer.GetTransitions()) < pageSize {
-			return nil
+		if after = answer.GetNextAfter(); len(answer.GetTransitions()) < pageSize {
+			return after, nil
 		}
 	}
 }
 
-func (h *History) take(t *pb.Transition) {
-	if !strings.HasPrefix(t.GetControllerId(), h.prefix) {
-		return
-	}
+func (h *History) take(t Transition) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	to := stateName(t.GetTo())
-	h.all = append(h.all, Transition{
-		t.GetControllerId(), stateName(t.GetFrom()), to, t.GetCause(), t.GetAt().AsTime(), time.Duration(t.GetSilenceMs()) * time.Millisecond, //nolint:gosec // Not that long.
-	})
-	if h.states[t.GetControllerId()] = to; to == "" {
-		delete(h.states, t.GetControllerId())
+	h.takeLocked(t)
+}
+
+func (h *History) takeLocked(t Transition) {
+	h.all = append(h.all, t)
+	if h.states[t.ID] = t.To; t.To == "" {
+		delete(h.states, t.ID)
 	}
+}
+
+// Begin passes over what there is already.
+func (h *History) Begin(ctx context.Context) error {
+	err := h.Sync(ctx)
+	h.began = h.after
+	return err
 }
 
 // stateName is "" for no state.
@@ -107,23 +160,23 @@ func (h *History) read(ctx context.Context, call func(context.Context) error) er
 	return call(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token))
 }
 
-// Since returns the changes that match, from a number of them on.
-func (h *History) Since(n int, match func(Transition) bool) (found []Transition) {
+// Since returns the changes behind a number that match.
+func (h *History) Since(n uint64, match func(Transition) bool) (found []Transition) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, t := range h.all[n:] {
-		if match(t) {
+	for _, t := range h.all {
+		if t.Number > n && match(t) {
 			found = append(found, t)
 		}
 	}
 	return found
 }
 
-// Len is how many changes there are so far.
-func (h *History) Len() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.all)
+// Last is the number of the last change that was read.
+func (h *History) Last() uint64 {
+	h.reading.Lock()
+	defer h.reading.Unlock()
+	return h.after
 }
 
 // State is a controller's public state as far as it was read, "" when it is not in the fleet.

@@ -11,7 +11,7 @@ func crash10Percent() Scenario {
 			if _, err := w.Settle(ctx); err != nil {
 				return err
 			}
-			dying, before := w.Fleet.Some(0.1, w.Random), w.History.Len()
+			dying, before := w.Fleet.Some(0.1, w.Random), w.History.Last()
 			w.Phase("%d controllers die", len(dying))
 			if err := w.Fleet.Abandon(dying); err != nil {
 				return err

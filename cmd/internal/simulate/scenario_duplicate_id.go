@@ -14,7 +14,7 @@ func duplicateID() Scenario {
 			if err != nil {
 				return err
 			}
-			before := w.History.Len()
+			before := w.History.Last()
 			if err := w.CheckSuperseded(ctx, first, second, before); err != nil {
 				return err
 			}

@@ -28,7 +28,7 @@ func networkPause() Scenario {
 			}
 			// Now nobody can be heard for longer than is allowed: the checker is right to call everybody stale. What is
 			// promised is that all of them are back as soon as the network is.
-			before, long := w.History.Len(), 2*w.Timing.Threshold
+			before, long := w.History.Last(), 2*w.Timing.Threshold
 			w.Silence(true)
 			if err := w.freeze(ctx, long); err != nil {
 				return err

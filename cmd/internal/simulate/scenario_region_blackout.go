@@ -12,7 +12,7 @@ func regionBlackout() Scenario {
 			if _, err := w.Settle(ctx); err != nil {
 				return err
 			}
-			region, before := w.opts.regionNames()[0], w.History.Len()
+			region, before := w.opts.regionNames()[0], w.History.Last()
 			dark := w.Fleet.In(region)
 			w.Phase("%s goes dark: %d controllers", region, len(dark))
 			if err := w.Fleet.Abandon(dark); err != nil {

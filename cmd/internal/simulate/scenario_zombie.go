@@ -29,7 +29,7 @@ func zombie() Scenario {
 			if err != nil {
 				return err
 			}
-			before := w.History.Len()
+			before := w.History.Last()
 			w.Phase("the frozen ones come back")
 			grave.Thaw()
 			if err := w.CheckSuperseded(ctx, zombies, twins, before); err != nil {
@@ -88,7 +88,7 @@ func (w *World) takeOver(ctx context.Context, mcs []*MC) (twins []*MC, err error
 }
 
 // CheckSuperseded records whether the old processes were refused and ended, and the new ones stayed untouched.
-func (w *World) CheckSuperseded(ctx context.Context, old, twins []*MC, before int) error {
+func (w *World) CheckSuperseded(ctx context.Context, old, twins []*MC, before uint64) error {
 	count := func() (n int) {
 		for _, mc := range old {
 			if mc.Superseded() {
@@ -100,7 +100,7 @@ func (w *World) CheckSuperseded(ctx context.Context, old, twins []*MC, before in
 	// An old process can wait for the answer to a call for as long as it does, before it makes another.
 	patience := 10*time.Second + w.Timing.heard()
 	w.Until(ctx, patience, func() bool { return count() == len(old) })
-	if err := w.History.Sync(ctx); err != nil {
+	if err := w.History.Repair(ctx); err != nil {
 		return err
 	}
 	stored, err := w.History.Fleet(ctx)

@@ -2,9 +2,10 @@ package simulate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
+
+	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
 // Steady is how much the fleet calls while nothing happens.
@@ -46,31 +47,34 @@ func (w *World) Measure(ctx context.Context) (Steady, error) {
 
 // AwaitHealthy waits until everybody who runs is healthy; an error when that takes far too long.
 func (w *World) AwaitHealthy(ctx context.Context) error {
-	var missing []string
-	if w.Until(ctx, w.opts.Ramp+3*w.Timing.heard(), func() bool {
-		missing = w.notHealthy(w.Fleet.MCs)
-		return len(missing) == 0
-	}) {
-		return nil
-	}
-	if err := ctx.Err(); err != nil {
+	missing, err := w.awaitHealthy(ctx, w.opts.Ramp+3*w.Timing.heard())
+	if err != nil || len(missing) == 0 {
 		return err
 	}
-	if err := w.History.Sync(ctx); err != nil {
-		return err
-	}
-	failed := w.Series.Between(w.began, time.Now())
-	return errors.Join(fmt.Errorf("%d of %d controllers do not become healthy, such as %s; calls ended with %v", len(missing), len(w.Fleet.MCs), missing[0], failed.Codes), ctx.Err())
+	calls := w.Series.Between(w.began, time.Now())
+	return fmt.Errorf("%d of %d controllers do not become healthy%s; %d of %d calls failed%s",
+		len(missing), len(w.Fleet.MCs), examples(missing), calls.Failed(), calls.Calls(), codesOf(calls))
 }
 
-// notHealthy names the controllers that run and are not known to be healthy.
-func (w *World) notHealthy(mcs []*MC) (ids []string) {
-	for _, mc := range mcs {
-		if mc.Running() && w.History.State(mc.ID) != "healthy" {
-			ids = append(ids, mc.ID)
+// awaitHealthy waits until everybody who runs is healthy, and names those who are not in time. It asks for the fleet
+// itself, and not for its history, which has a promise of its own.
+func (w *World) awaitHealthy(ctx context.Context, d time.Duration) (missing []string, err error) {
+	for deadline := time.Now().Add(d); ; {
+		fleet, err := w.History.Fleet(ctx)
+		missing = nil
+		for _, mc := range w.Fleet.MCs {
+			if mc.Running() && fleet[mc.ID].GetHealth() != pb.Health_HEALTH_HEALTHY {
+				missing = append(missing, mc.ID)
+			}
 		}
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err == nil && len(missing) == 0, time.Now().After(deadline):
+			return missing, err
+		}
+		pause(ctx, followInterval)
 	}
-	return ids
 }
 
 // MarkAll has FirstAck of the whole fleet count from a time.

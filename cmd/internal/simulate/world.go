@@ -134,7 +134,7 @@ func (w *World) watch(ctx context.Context) (err error) {
 		return fmt.Errorf("tokens: %w", err)
 	}
 	w.History = newHistory(pb.NewFleetServiceClient(w.conn), tokens, w.prefix)
-	if err := w.History.Sync(ctx); err != nil {
+	if err := w.History.Begin(ctx); err != nil {
 		return err
 	}
 	following, stop := context.WithCancel(context.Background())
