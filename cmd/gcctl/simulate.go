@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
@@ -116,7 +115,9 @@ func runSimulate(ctx context.Context, o simulateOptions, names []string, stdout,
 	if len(names) == 0 {
 		return &usageError{"simulate needs the name of a scenario, all, or list; see gcctl simulate --help"}
 	}
-	o.time()
+	if o.realTime || o.address != "" {
+		o.Timing.Complete(simulate.RealFast)
+	}
 	if err := o.existing(); err != nil {
 		return err
 	}
@@ -147,22 +148,6 @@ func runSimulate(ctx context.Context, o simulateOptions, names []string, stdout,
 		return err
 	}
 	return simulate.Broken(verdicts)
-}
-
-// time fills in the intervals that are not given.
-func (o *simulateOptions) time() {
-	if o.Timing.Fast == 0 {
-		o.Timing.Fast = 2 * time.Second
-		if o.realTime || o.address != "" {
-			o.Timing.Fast = 10 * time.Second
-		}
-	}
-	if o.Timing.Comprehensive == 0 {
-		o.Timing.Comprehensive = 3 * o.Timing.Fast
-	}
-	if o.Timing.Threshold == 0 {
-		o.Timing.Threshold = 3 * o.Timing.Fast
-	}
 }
 
 // existing reads how to reach a Global Controller that is there.

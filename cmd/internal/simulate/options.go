@@ -49,9 +49,7 @@ type Existing struct {
 
 // Validate names the first thing that is wrong. Settings that are zero where that makes no sense take their default.
 func (o *Options) Validate() error {
-	if o.Timing == (Timing{}) {
-		o.Timing = quickTiming
-	}
+	o.Timing.Complete(QuickFast)
 	if o.Parallel == 0 {
 		o.Parallel = 1
 	}

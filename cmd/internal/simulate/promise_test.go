@@ -38,7 +38,7 @@ func TestAVerdictIsKeptOnlyWhenEverythingWas(t *testing.T) {
 func TestVerdictsAsTextAndJSON(t *testing.T) {
 	t.Parallel()
 	v := Verdict{
-		Scenario: "steady", Summary: "nothing happens", Store: "SQLite", MCs: 3, Timing: quickTiming.String(), Seconds: 12.3,
+		Scenario: "steady", Summary: "nothing happens", Store: "SQLite", MCs: 3, Timing: Timing{2 * time.Second, 6 * time.Second, 6 * time.Second}.String(), Seconds: 12.3,
 		Promises: []Promise{{"no false death", "0", "0", true}, {"peak", "≤ 2 × steady", "3 × <b>", false}}, Notes: []string{"a note"}, Error: "it broke off",
 	}
 	v.judge()

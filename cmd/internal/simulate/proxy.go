@@ -176,7 +176,8 @@ func (p *Proxy) forward(from, to net.Conn) {
 	p.all.Go(func() {
 		defer func() { _ = to.Close() }()
 		defer func() {
-			for range queue { //nolint:revive // The reader must not be held up by a peer that is gone.
+			// The reader must not be held up by a peer that is gone.
+			for range queue {
 			}
 		}()
 		for c := range queue {

@@ -49,7 +49,7 @@ func (s *Series) Add(heartbeat bool, code codes.Code, began time.Time, took time
 	} else {
 		b.registrations++
 	}
-	b.codes[min(int(code), knownCodes-1)]++ //nolint:gosec // Codes are small.
+	b.codes[min(int(code), knownCodes-1)]++
 	if code == codes.OK {
 		b.took[latencyClass(took)]++
 	}
@@ -109,7 +109,7 @@ func (s *Series) Between(from, to time.Time) Counts {
 		sum.Heartbeats += int(b.heartbeats)
 		for code, n := range b.codes {
 			if n > 0 {
-				sum.Codes[codes.Code(code)] += int(n) //nolint:gosec // Codes are small.
+				sum.Codes[codes.Code(code)] += int(n)
 			}
 		}
 		for class, n := range b.took {

@@ -17,13 +17,26 @@ type Timing struct {
 	Fast, Comprehensive, Threshold time.Duration
 }
 
-// The timings of the contract, and the quick ones that a Global Controller of our own is given. They have the same
-// proportions. The threshold cannot be much shorter: one that is not much longer than the checker's interval of 5 s
-// would measure the checker.
-var (
-	realTiming  = Timing{10 * time.Second, 30 * time.Second, 30 * time.Second}
-	quickTiming = Timing{2 * time.Second, 6 * time.Second, 6 * time.Second}
+// Timings by the interval of fast heartbeats, in the proportions of production: that of the contract, and the quick
+// one that a Global Controller of our own is given. It cannot be much quicker: a threshold shorter than the checker's
+// interval of 5 s would measure the checker.
+const (
+	RealFast  = 10 * time.Second
+	QuickFast = 2 * time.Second
 )
+
+// Complete fills in what is not set.
+func (t *Timing) Complete(fast time.Duration) {
+	if t.Fast == 0 {
+		t.Fast = fast
+	}
+	if t.Comprehensive == 0 {
+		t.Comprehensive = 3 * t.Fast
+	}
+	if t.Threshold == 0 {
+		t.Threshold = 3 * t.Fast
+	}
+}
 
 // String names all three.
 func (t Timing) String() string {
