@@ -75,6 +75,12 @@ func TestImportsPointOneWay(t *testing.T) {
 			nil,
 			append([]string{"./pkg", "./cmd", "./migrations", "database/sql"}, databases...),
 		},
+		{
+			"the client", "a meeting controller that is built with it must not carry the server",
+			[]string{"./pkg/client"},
+			nil,
+			[]string{"./service", "./endpoints", "./transport", "./cmd", "./migrations", "./internal"},
+		},
 		{"everything but the store", "SQL is spoken in one place", []string{"./"}, []string{"./pkg/store", "./cmd", "./internal/pgserver", "./internal/testpg", "./migrations"}, databases},
 		{"everything but cmd", "cmd is where the parts are put together, so nothing can need it", []string{"./"}, []string{"./cmd"}, []string{"./cmd"}},
 		{"everything", "metrics belong to a registry that is passed in, never to the global one", []string{"./"}, nil, []string{"github.com/prometheus/client_golang/prometheus/promauto"}},
@@ -130,9 +136,9 @@ func TestTheServiceNeedsTheStandardLibraryOnly(t *testing.T) {
 	}
 }
 
-// TestOtherModulesCanImportTheProtocol builds a module of a stranger's: Go lets nobody import from below a folder
+// TestOtherModulesCanImportTheProtocolAndTheClient builds a module of a stranger's: Go lets nobody import from below a folder
 // named internal.
-func TestOtherModulesCanImportTheProtocol(t *testing.T) {
+func TestOtherModulesCanImportTheProtocolAndTheClient(t *testing.T) {
 	t.Parallel()
 	here, err := filepath.Abs(".")
 	if err != nil {
@@ -154,6 +160,7 @@ func TestOtherModulesCanImportTheProtocol(t *testing.T) {
 		"main.go": `package main
 
 import (
+	_ "` + module + `/pkg/client"
 	_ "` + module + `/proto/darktower"
 	_ "` + module + `/proto/darktower/v1"
 	_ "` + module + `/proto/globalcontroller/v1"
@@ -171,6 +178,6 @@ func main() {}
 	build.Dir = dir
 	build.Env = append(os.Environ(), "GOFLAGS=", "GOPROXY=off", "GOWORK=off")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Errorf("a module of somebody else cannot import the protocol: %v\n%s", err, out)
+		t.Errorf("a module of somebody else cannot import the protocol or the client: %v\n%s", err, out)
 	}
 }

@@ -39,7 +39,7 @@ func TestSettings(t *testing.T) {
 		"a negative time":           {func(cfg *Config) { cfg.CallTimeout = -1 }, "negative"},
 		"no address":                {func(cfg *Config) { cfg.Addresses = nil }, "address"},
 		"both":                      {func(cfg *Config) { cfg.Connection = connection }, "Connection"},
-		"a connection and TLS":      {func(cfg *Config) { cfg.Addresses, cfg.Connection, cfg.TLS = nil, connection, &tls.Config{} }, "TLS"}, //nolint:gosec // Never used.
+		"a connection and TLS":      {func(cfg *Config) { cfg.Addresses, cfg.Connection, cfg.TLS = nil, connection, &tls.Config{} }, "TLS"},
 		"an address without a port": {func(cfg *Config) { cfg.Addresses = []string{"gc"} }, "host:port"},
 	} {
 		t.Run(name, func(t *testing.T) {

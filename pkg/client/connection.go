@@ -20,8 +20,13 @@ import (
 // connectTimeout bounds an attempt to connect, so that an address that swallows everything does not hold up the next.
 const connectTimeout = 5 * time.Second
 
-// Connection is one gRPC connection with fail-over among addresses, usable by many clients. It connects when the first
-// of them calls.
+// maxStreams is how many streams one connection carries. A Global Controller takes 1000 calls and streams at once on
+// each; those clients that come later beat by calls, which need a place only while they last.
+const maxStreams = 800
+
+// Connection is one gRPC connection with fail-over among addresses, usable by many clients: up to 800 with streams, a
+// few thousand without. It connects when the first of them calls, to the first address, and stays with one that works;
+// who wants to spread clients over Global Controllers gives each the addresses in another order.
 type Connection struct {
 	addresses []string
 	options   []grpc.DialOption
@@ -39,6 +44,8 @@ type link struct {
 	conn *grpc.ClientConn
 	// users are the calls and streams on it, and the connection itself while it is the current one.
 	users int
+	// streams are those of the users that stay.
+	streams int
 	// noStream is true once the Global Controller there said that it does not know streams.
 	noStream atomic.Bool
 	// heard is when something last came from there, in nanoseconds since the link was made.
@@ -127,11 +134,23 @@ func target(address string) string {
 	return "dns:///" + address
 }
 
-// hold counts one more user of a link that is in use.
-func (c *Connection) hold(l *link) {
+// holdStream counts a stream as one more user of a link that is in use, unless it has as many as it can bear.
+func (c *Connection) holdStream(l *link) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if l.streams >= maxStreams {
+		return false
+	}
+	l.streams++
 	l.users++
+	return true
+}
+
+func (c *Connection) releaseStream(l *link) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l.streams--
+	c.drop(l)
 }
 
 func (c *Connection) release(l *link) {

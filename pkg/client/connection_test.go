@@ -70,7 +70,9 @@ func TestALinkIsClosedAfterItsLastUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	connection.hold(first)
+	if !connection.holdStream(first) {
+		t.Error("there is no room for a stream")
+	}
 	if !connection.replace(first) || connection.replace(first) {
 		t.Error("replace() was not told from the second time")
 	}
@@ -78,7 +80,7 @@ func TestALinkIsClosedAfterItsLastUser(t *testing.T) {
 	if err != nil || second == first || second.conn.Target() != "dns:///localhost:2" {
 		t.Fatalf("acquire() = %v, %v, want another", second, err)
 	}
-	connection.release(first)
+	connection.releaseStream(first)
 	if !connection.links[first] {
 		t.Error("closed under a call")
 	}
@@ -93,7 +95,7 @@ func TestALinkIsClosedAfterItsLastUser(t *testing.T) {
 	if _, err := connection.acquire(); !errors.Is(err, errClosed) {
 		t.Errorf("acquire() = %v, want %v", err, errClosed)
 	}
-	if err := beat(t, direct(t, testConfig(), connection), codes.Unavailable); !errors.Is(err, errClosed) {
+	if err := beatErr(t, direct(t, testConfig(), connection), codes.Unavailable); !errors.Is(err, errClosed) {
 		t.Errorf("heartbeat = %v, want %v", err, errClosed)
 	}
 }
@@ -143,5 +145,28 @@ func TestAddresses(t *testing.T) {
 		if got := target(address); got != want {
 			t.Errorf("target(%s) = %s, want %s", address, got, want)
 		}
+	}
+}
+
+func TestALinkCarriesOnlySoManyStreams(t *testing.T) {
+	t.Parallel()
+	gc := startGC(t, true)
+	connection, err := NewConnection([]string{gc.address}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = connection.Close() })
+	late := direct(t, testConfig(), connection)
+	beat(t, late, codes.OK)
+	late.closeStream()
+	connection.current.streams = maxStreams // As if so many others had one.
+	beat(t, late, codes.OK)
+	if late.stream != nil {
+		t.Error("there is one stream too many")
+	}
+	connection.current.streams--
+	beat(t, late, codes.OK)
+	if late.stream == nil {
+		t.Error("there is no stream, want one as there is room again")
 	}
 }

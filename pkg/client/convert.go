@@ -68,12 +68,12 @@ func intentFrom(in *darktowerv1.OperatorIntent) Intent {
 	}
 	intent := Intent{Draining: true, Reason: in.GetReason()}
 	if deadline := in.GetDeadline(); deadline > 0 {
-		intent.Deadline = time.Unix(int64(min(deadline, math.MaxInt32*100)), 0) //nolint:gosec // Bounded to what time.Time can hold.
+		intent.Deadline = time.Unix(int64(min(deadline, math.MaxInt32*100)), 0)
 	}
 	return intent
 }
 
 // milliseconds is bounded by what is no overflow.
 func milliseconds(ms uint64) time.Duration {
-	return time.Duration(min(ms, uint64(maxInterval/time.Millisecond))) * time.Millisecond //nolint:gosec // Bounded.
+	return time.Duration(min(ms, uint64(maxInterval/time.Millisecond))) * time.Millisecond
 }

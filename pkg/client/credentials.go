@@ -44,7 +44,7 @@ type TokenConfig struct {
 
 // ClientCredentials gets tokens from an auth controller's token endpoint, and renews them ahead of their end. While
 // the auth controller is not to be had the token that there is goes on being used.
-type ClientCredentials struct {
+type ClientCredentials struct { //nolint:revive // OAuth has the name for the grant.
 	cfg    TokenConfig // Without the secret.
 	secret sealed
 	client *http.Client

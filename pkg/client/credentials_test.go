@@ -42,7 +42,7 @@ func startAC(t *testing.T) *fakeAC {
 			answer(w, r)
 			return
 		}
-		fmt.Fprintf(w, `{"access_token":"t%d","token_type":"bearer","expires_in":%d,"scope":"mc:register"}`, n, life)
+		_, _ = fmt.Fprintf(w, `{"access_token":"t%d","token_type":"bearer","expires_in":%d,"scope":"mc:register"}`, n, life)
 	}))
 	t.Cleanup(ac.Close)
 	return ac

@@ -19,11 +19,13 @@ var (
 	// the controller: two that took it from each other in turn would serve nobody.
 	ErrSuperseded = errors.New("another process has registered under the controller's id")
 
-	errRunning    = errors.New("the client runs already")
-	errClosed     = errors.New("the connection is closed")
-	errNoAck      = errors.New("not acknowledged")
-	errStreamOver = errors.New("the stream ended before the answer came")
+	errRunning = errors.New("the client runs already")
+	errClosed  = errors.New("the connection is closed")
+	errNoAck   = errors.New("not acknowledged")
 )
+
+// errStreamOver is a stream that the Global Controller ended as if nothing were left to say.
+var errStreamOver = &failure{code: codes.Unavailable, message: "the stream ended before the answer came"}
 
 // RegistrationError is what Run returns when the Global Controller calls the registration invalid: trying again would
 // change nothing.

@@ -3,8 +3,8 @@ package client_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
-	"os"
 	"time"
 
 	"github.com/go-kit/log"
@@ -34,7 +34,7 @@ func Example() {
 				stop() // So that the example ends.
 			}
 		},
-		Logger: log.NewLogfmtLogger(os.Stderr),
+		Logger: log.NewLogfmtLogger(io.Discard), // In life: os.Stderr.
 	})
 	if err != nil {
 		fmt.Println(err)

@@ -143,9 +143,10 @@ type fakeStreams struct {
 	gc *fakeGC
 }
 
-// errEnd has a stream ended instead of a heartbeat answered, errMute has it left unanswered.
+// errEnd and errQuit have a stream ended instead of a heartbeat answered, errMute has it left unanswered.
 var (
 	errEnd  = errors.New("end")
+	errQuit = errors.New("quit")
 	errMute = errors.New("mute")
 )
 
@@ -195,6 +196,8 @@ func (f fakeStreams) serve(stream grpc.BidiStreamingServer[streamRequest, stream
 		switch err := f.gc.take(stream.Context(), s); {
 		case errors.Is(err, errEnd):
 			return status.Error(codes.Unavailable, "The server is stopping")
+		case errors.Is(err, errQuit):
+			return nil
 		case errors.Is(err, errMute):
 		case err != nil:
 			s := status.Convert(err)

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	tokenPath = "/api/v1/auth/service/token"
+	tokenPath = "/api/v1/auth/service/token" //nolint:gosec // It is a path.
 	// maxTokenBytes is what Global Controllers accept.
 	maxTokenBytes  = 8192
 	maxAnswerBytes = 64 << 10
@@ -74,7 +74,7 @@ func (c *ClientCredentials) fetch(ctx context.Context) (string, time.Duration, e
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Accept", "application/json")
-	response, err := c.client.Do(request) //nolint:gosec // The address is the application's setting.
+	response, err := c.client.Do(request)
 	if err != nil {
 		return "", 0, fmt.Errorf("get token: %w", exchangeError(err))
 	}

@@ -32,7 +32,7 @@ func newGRPCTransport(cfg *Config, connection *Connection) *grpcTransport {
 func (t *grpcTransport) register(ctx context.Context) (answer, error) {
 	return t.call(ctx, func(ctx context.Context, l *link, token string) (answer, outcome) {
 		var response *darktowerv1.RegisterMCResponse
-		end := t.unary(ctx, l, token, methodRegister, func(ctx context.Context) (acknowledged bool, err error) {
+		end := t.unary(ctx, token, methodRegister, func(ctx context.Context) (acknowledged bool, err error) {
 			response, err = darktowerv1.NewGlobalControllerServiceClient(l.conn).RegisterMC(ctx, t.registration())
 			return response.GetAccepted(), err
 		})
@@ -42,9 +42,8 @@ func (t *grpcTransport) register(ctx context.Context) (answer, error) {
 
 func (t *grpcTransport) heartbeat(ctx context.Context, r report) (answer, error) {
 	return t.call(ctx, func(ctx context.Context, l *link, token string) (answer, outcome) {
-		if !t.cfg.NoStream && !l.noStream.Load() {
-			a, end, offered := t.overStream(ctx, l, token, r)
-			if offered {
+		if !t.cfg.NoStream {
+			if a, end, offered := t.overStream(ctx, l, token, r); offered {
 				return a, end
 			}
 		}
@@ -63,7 +62,7 @@ type dictating interface {
 
 func (t *grpcTransport) unaryHeartbeat(ctx context.Context, l *link, token string, r report) (answer, outcome) {
 	var response dictating
-	end := t.unary(ctx, l, token, r.method(), func(ctx context.Context) (_ bool, err error) {
+	end := t.unary(ctx, token, r.method(), func(ctx context.Context) (_ bool, err error) {
 		calls := darktowerv1.NewGlobalControllerServiceClient(l.conn)
 		if r.comprehensive {
 			response, err = calls.ComprehensiveHeartbeat(ctx, t.comprehensive(r))
@@ -80,7 +79,7 @@ func (t *grpcTransport) unaryHeartbeat(ctx context.Context, l *link, token strin
 
 func (t *grpcTransport) deregister(ctx context.Context) error {
 	_, err := t.call(ctx, func(ctx context.Context, l *link, token string) (answer, outcome) {
-		end := t.unary(ctx, l, token, methodDeregister, func(ctx context.Context) (bool, error) {
+		end := t.unary(ctx, token, methodDeregister, func(ctx context.Context) (bool, error) {
 			_, err := globalcontrollerv1.NewFleetServiceClient(l.conn).Deregister(ctx, &globalcontrollerv1.DeregisterRequest{
 				ControllerId: t.cfg.ControllerID, Incarnation: t.cfg.Incarnation, Reason: "The controller shuts down",
 			})
@@ -187,7 +186,7 @@ func (t *grpcTransport) judge(l *link, end outcome, began time.Time) bool {
 }
 
 // unary makes a call with its deadline and tells who wants to know.
-func (t *grpcTransport) unary(ctx context.Context, _ *link, token, method string, do func(context.Context) (acknowledged bool, err error)) outcome {
+func (t *grpcTransport) unary(ctx context.Context, token, method string, do func(context.Context) (acknowledged bool, err error)) outcome {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.CallTimeout)
 	defer cancel()
 	ctx, peer := withEar(ctx)

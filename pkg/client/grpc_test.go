@@ -317,7 +317,7 @@ func TestAFrozenServerIsLeft(t *testing.T) {
 				return nil
 			})
 			lost := r.event(t, EventLost)
-			if codeOf(lost.Err) != codes.DeadlineExceeded || !errors.Is(lost.Err, context.DeadlineExceeded) {
+			if codeOf(lost.Err) != codes.DeadlineExceeded {
 				t.Errorf("lost: %v, want a deadline", lost.Err)
 			}
 			second.next(t, "a heartbeat at the second", isHeartbeat)

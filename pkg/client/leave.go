@@ -72,7 +72,9 @@ func (s *session) goodbye(ctx context.Context, waited bool) error {
 		return s.insist(ctx, last)
 	}
 	if !waited {
-		if err := s.insist(ctx, last); codeOf(err) == codes.FailedPrecondition {
+		half, cancel := context.WithTimeout(ctx, s.cfg.Shutdown.Timeout/2) // The rest is for the call that counts.
+		defer cancel()
+		if err := s.insist(half, last); codeOf(err) == codes.FailedPrecondition {
 			return err
 		}
 	}

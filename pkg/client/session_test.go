@@ -309,7 +309,7 @@ func TestSlowCallsDoNotMakeAControllerLate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		tr := newTrial(t, nil)
-		tr.calls.answer = func(c call) (answer, error) {
+		tr.calls.answer = func(call) (answer, error) {
 			switch n := len(tr.calls.calls); {
 			case n > 1 && n <= 10:
 				time.Sleep(8 * time.Second)

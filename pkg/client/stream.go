@@ -40,16 +40,19 @@ type awaited struct {
 	answer   chan *streamResponse // Has room for it.
 }
 
-// overStream sends a heartbeat over a stream, a new one when there is none that is fit for it. It tells whether the
-// Global Controller offers streams.
+// overStream sends a heartbeat over a stream, a new one when there is none that is fit for it. It tells whether
+// streams are to be had.
 func (t *grpcTransport) overStream(ctx context.Context, l *link, token string, r report) (a answer, end outcome, offered bool) {
-	ctx, cancel := context.WithTimeout(ctx, t.cfg.CallTimeout)
-	defer cancel()
-	began := time.Now()
 	if s := t.stream; s != nil && (s.token.open() != token || s.link != l) {
 		t.closeStream()
 	}
 	reused := t.stream != nil
+	if l.noStream.Load() || !reused && !t.connection.holdStream(l) {
+		return answer{}, outcome{}, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, t.cfg.CallTimeout)
+	defer cancel()
+	began := time.Now()
 	method := r.method()
 	a, end = t.exchange(ctx, l, token, r)
 	// What the stream itself was refused for is no answer to a heartbeat.
@@ -69,6 +72,7 @@ func (t *grpcTransport) exchange(ctx context.Context, l *link, token string, r r
 	if s == nil {
 		var err error
 		if s, err = t.open(ctx, l, token); err != nil {
+			t.connection.releaseStream(l)
 			return answer{}, outcome{err: failureFrom(ctx, err), token: token}
 		}
 	}
@@ -80,7 +84,7 @@ func (t *grpcTransport) exchange(ctx context.Context, l *link, token string, r r
 		return answer{}, end
 	}
 	end := outcome{token: token, peer: true}
-	switch code := codes.Code(max(0, response.GetCode())); { //nolint:gosec // Not negative.
+	switch code := codes.Code(max(0, response.GetCode())); {
 	case code != codes.OK:
 		end.err = &failure{code: code, message: response.GetMessage(), retryAfter: milliseconds(response.GetRetryAfterMs())}
 	case !response.GetAcknowledged():
@@ -108,7 +112,6 @@ func (t *grpcTransport) open(ctx context.Context, l *link, token string) (*heart
 		return nil, err
 	}
 	s := &heartbeatStream{link: l, token: seal(token), raw: raw, cancel: cancel, peer: peer, ended: make(chan struct{})}
-	t.connection.hold(l)
 	t.stream = s
 	t.cfg.Metrics.streamOpened()
 	go s.read()
@@ -138,7 +141,7 @@ func (t *grpcTransport) closeStream() {
 	_ = s.raw.CloseSend() // It never fails.
 	s.cancel()
 	<-s.ended
-	t.connection.release(s.link)
+	t.connection.releaseStream(s.link)
 }
 
 func (s *heartbeatStream) over() bool {

@@ -64,7 +64,13 @@ func direct(t *testing.T, cfg Config, connection *Connection) *grpcTransport {
 	return transport
 }
 
-func beat(t *testing.T, transport *grpcTransport, want codes.Code) error {
+func beat(t *testing.T, transport *grpcTransport, want codes.Code) {
+	t.Helper()
+	_ = beatErr(t, transport, want)
+}
+
+// beatErr returns the error as well.
+func beatErr(t *testing.T, transport *grpcTransport, want codes.Code) error {
 	t.Helper()
 	_, err := transport.heartbeat(t.Context(), report{})
 	if got := codeOf(err); got != want {
@@ -135,13 +141,19 @@ func TestAStreamThatWasDeadIsTriedAgainOnce(t *testing.T) {
 		}
 		return nil
 	})
-	if err := beat(t, transport, codes.Unavailable); err.Error() != "Unavailable: The server is stopping" {
+	if err := beatErr(t, transport, codes.Unavailable); err.Error() != "Unavailable: The server is stopping" {
 		t.Errorf("heartbeat = %v", err)
 	}
 	if n, _ := gc.opened(); n != 3 {
 		t.Errorf("opened %d streams, want 3", n)
 	}
 	beat(t, transport, codes.Unavailable)
+	gc.answers(func(s seen) error {
+		if isHeartbeat(s) {
+			return errQuit
+		}
+		return nil
+	})
 	beat(t, transport, codes.Unavailable)
 	if n, _ := gc.opened(); n != 2 {
 		t.Errorf("opened %d streams for two heartbeats in trouble, want 2", n)
@@ -236,7 +248,7 @@ func TestWithoutATokenThereIsNoCall(t *testing.T) {
 	cfg := testConfig("127.0.0.1:1")
 	cfg.Tokens = &fakeTokens{tokens: []string{""}, err: errors.New("the AC is away")}
 	cfg.OnCall = func(c Call) { t.Errorf("called %v", c) }
-	err := beat(t, direct(t, cfg, nil), codes.Unavailable)
+	err := beatErr(t, direct(t, cfg, nil), codes.Unavailable)
 	if err == nil || err.Error() != "the AC is away" {
 		t.Errorf("heartbeat = %v, want the reason", err)
 	}
@@ -252,7 +264,7 @@ func TestWhatAStreamsAnswerSays(t *testing.T) {
 		}
 		return nil
 	})
-	err := beat(t, transport, codes.ResourceExhausted)
+	err := beatErr(t, transport, codes.ResourceExhausted)
 	if got := retryAfterOf(err); got != 7*time.Millisecond {
 		t.Errorf("retry after %v, want 7 ms", got)
 	}
@@ -284,7 +296,7 @@ func TestAnAnswerThatAcknowledgesNothingIsAFailure(t *testing.T) {
 	if _, err := transport.register(t.Context()); !errors.Is(err, errNoAck) {
 		t.Errorf("register = %v, want %v", err, errNoAck)
 	}
-	if err := beat(t, transport, codes.Unknown); !errors.Is(err, errNoAck) {
+	if err := beatErr(t, transport, codes.Unknown); !errors.Is(err, errNoAck) {
 		t.Errorf("heartbeat = %v, want %v", err, errNoAck)
 	}
 }
