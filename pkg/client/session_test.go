@@ -340,8 +340,8 @@ func TestOneThatIsForgottenRegistersAgain(t *testing.T) {
 				return answer{}, failed(codes.NotFound)
 			case n > 5 && n < 10 && c.method == methodRegister:
 				return answer{}, failed(codes.Unavailable)
-			case n == 11:
-				return answer{}, failed(codes.NotFound) // Right after it was registered again.
+			case n == 11, n == 20:
+				return answer{}, failed(codes.NotFound) // Right after it was registered again, and long after.
 			}
 			return answer{}, nil
 		}
@@ -356,7 +356,9 @@ func TestOneThatIsForgottenRegistersAgain(t *testing.T) {
 		within(t, "the fourth", gaps[8], 7500*time.Millisecond, 10*time.Second)
 		within(t, "beats at once", gaps[9], 0, 0)
 		within(t, "not at once when it did not help", gaps[10], 1250*time.Millisecond, 3750*time.Millisecond)
-		if got := tr.kinds(); !slices.Equal(got, []EventKind{EventRegistered, EventLost, EventRegistered, EventRegistered, EventRecovered}) {
+		within(t, "at once when it had helped", gaps[19], 0, 0)
+		events := []EventKind{EventRegistered, EventLost, EventRegistered, EventRegistered, EventRecovered, EventLost, EventRegistered, EventRecovered}
+		if got := tr.kinds(); !slices.Equal(got, events) {
 			t.Errorf("events = %v", got)
 		}
 	})

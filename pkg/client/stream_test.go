@@ -160,6 +160,34 @@ func TestAStreamThatWasDeadIsTriedAgainOnce(t *testing.T) {
 	}
 }
 
+func TestAFreshStreamThatEndsIsNotTriedAgain(t *testing.T) {
+	t.Parallel()
+	gc := startGC(t, true)
+	transport := direct(t, testConfig(gc.address), nil)
+	gc.answers(func(s seen) error {
+		if isHeartbeat(s) {
+			return errEnd
+		}
+		return nil
+	})
+	beat(t, transport, codes.Unavailable)
+	if n, _ := gc.opened(); n != 1 {
+		t.Errorf("opened %d streams, want 1: this one was not dead before", n)
+	}
+}
+
+func TestAStreamFollowsItsConnection(t *testing.T) {
+	t.Parallel()
+	first, second := startGC(t, true), startGC(t, true)
+	transport := direct(t, testConfig(first.address, second.address), nil)
+	beat(t, transport, codes.OK)
+	transport.connection.replace(transport.stream.link) // As another client of the connection does.
+	beat(t, transport, codes.OK)
+	if n, _ := second.opened(); n != 1 || len(transport.connection.links) != 1 {
+		t.Errorf("opened %d streams at the second, with %d links, want one of each", n, len(transport.connection.links))
+	}
+}
+
 func TestAnAnswerThatDoesNotComeEndsTheStream(t *testing.T) {
 	t.Parallel()
 	gc := startGC(t, true)

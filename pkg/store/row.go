@@ -54,10 +54,8 @@ const (
 	// selectControllers is for what is about to be changed.
 	selectControllers = `SELECT ` + controllerColumns + ` FROM meeting_controllers`
 	// showControllers is for what is shown.
-	showControllers = `SELECT ` + controllerColumns + `,
-	(SELECT k.conflicts FROM controller_conflicts AS k WHERE k.controller_id = m.controller_id) AS conflicts,
-	(SELECT k.last_at FROM controller_conflicts AS k WHERE k.controller_id = m.controller_id) AS last_conflict_at
-	FROM meeting_controllers AS m`
+	showControllers = `SELECT ` + controllerColumns + `, conflicts, last_at AS last_conflict_at
+	FROM meeting_controllers LEFT JOIN controller_conflicts USING (controller_id)`
 )
 
 func (r row) facts() service.Facts {
