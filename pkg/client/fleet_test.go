@@ -49,7 +49,6 @@ func TestAFleetComesBackAtItsSteadyRate(t *testing.T) {
 		steady = size / 10 // A second.
 		quiet  = time.Minute
 		outage = 90 * time.Second
-		// No longer than needed: bubbles with very many timers trip the race detector itself (golang/go issue 78156).
 		watched = 45 * time.Second
 	)
 	synctest.Test(t, func(t *testing.T) {
