@@ -88,9 +88,8 @@ clean: ## remove what was built, and the demo's data
 	rm -rf bin data
 
 <<<<<<< HEAD
-.PHONY: help demo test cover build generate generate-check proto-lint proto-breaking lint fmt fmt-check tidy-check fuzz compose-check bench simulate smoke check clean tools-cc
+.PHONY: help demo test cover build generate generate-check proto-lint proto-breaking lint fmt fmt-check tidy-check fuzz compose-check bench simulate smoke check clean tools-cc simulation
 =======
-.PHONY: help demo test simulation cover build generate generate-check proto-lint proto-breaking lint fmt fmt-check tidy-check fuzz compose-check bench smoke check clean tools-cc
 >>>>>>> dst
 
 # The race detector needs a C compiler.
