@@ -87,10 +87,7 @@ check: ## exactly what CI runs
 clean: ## remove what was built, and the demo's data
 	rm -rf bin data
 
-<<<<<<< HEAD
 .PHONY: help demo test cover build generate generate-check proto-lint proto-breaking lint fmt fmt-check tidy-check fuzz compose-check bench simulate smoke check clean tools-cc simulation
-=======
->>>>>>> dst
 
 # The race detector needs a C compiler.
 tools-cc:
