@@ -73,6 +73,11 @@ bench: build ## compare the heartbeat path with bare gRPC and etcd, and write do
 	cd tools/bench && go build -o ../../bin/bench .
 	internal/testpg/with-postgres.sh bin/bench $(BENCHFLAGS)
 
+SCENARIOS ?= all --mcs 200 --parallel 7
+simulate: ## play every scenario of gcctl simulate with 200 controllers, over SQLite and PostgreSQL; SCENARIOS='herd --mcs 5000' plays others
+	@go build -ldflags '$(LDFLAGS)' -o bin/gcctl ./cmd/gcctl
+	internal/testpg/with-postgres.sh tools/simulate/run.sh $(SCENARIOS)
+
 smoke: build ## run the demo, kill a controller, and hold that both are seen in time
 	tools/smoke/run.sh
 
@@ -82,7 +87,7 @@ check: ## exactly what CI runs
 clean: ## remove what was built, and the demo's data
 	rm -rf bin data
 
-.PHONY: help demo test simulation cover build generate generate-check proto-lint proto-breaking lint fmt fmt-check tidy-check fuzz compose-check bench smoke check clean tools-cc
+.PHONY: help demo test cover build generate generate-check proto-lint proto-breaking lint fmt fmt-check tidy-check fuzz compose-check bench simulate smoke check clean tools-cc simulation
 
 # The race detector needs a C compiler.
 tools-cc:

@@ -20,6 +20,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends the process at once.
 	context.AfterFunc(ctx, stop)
+	if len(os.Args) > 1 && os.Args[1] == gcWord {
+		os.Exit(runGC(ctx, os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
+	}
 	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -31,7 +34,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		ShortUsage:  "gcctl COMMAND [FLAGS]",
 		LongHelp:    "gcctl is the tool for those who run a Global Controller.",
 		FlagSet:     rootFlags,
-		Subcommands: []*ffcli.Command{devCommand(stdout, stderr), versionCommand(stdout)},
+		Subcommands: []*ffcli.Command{devCommand(stdout, stderr), simulateCommand(stdout, stderr), versionCommand(stdout)},
 		Exec: func(_ context.Context, args []string) error {
 			if len(args) > 0 {
 				return &usageError{fmt.Sprintf("unknown command %q; see gcctl --help", args[0])}

@@ -76,10 +76,25 @@ func (w *watcher) show(fleet []shownController, first bool) {
 			healthy++
 		}
 	}
+	w.showGone(fleet)
 	if !first && !w.announced && healthy >= w.size {
 		w.announced = true
 		w.out.line("all %d controllers are healthy", w.size)
 		w.allHealthy()
+	}
+}
+
+// showGone shows who has left the fleet.
+func (w *watcher) showGone(fleet []shownController) {
+	there := make(map[string]bool, len(fleet))
+	for _, c := range fleet {
+		there[c.ControllerID] = true
+	}
+	for id, state := range w.states {
+		if !there[id] {
+			w.out.line("%-18s %s -> gone", id, state)
+			delete(w.states, id)
+		}
 	}
 }
 

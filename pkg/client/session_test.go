@@ -373,6 +373,7 @@ func TestWhatIsFinal(t *testing.T) {
 	}{
 		"superseded before the registration": {1, codes.FailedPrecondition, ErrSuperseded},
 		"superseded later":                   {7, codes.FailedPrecondition, ErrSuperseded},
+		"superseded twice":                   {-7, codes.FailedPrecondition, ErrSuperseded},
 		"invalid":                            {1, codes.InvalidArgument, &RegistrationError{Message: "of the test"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -380,7 +381,9 @@ func TestWhatIsFinal(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				tr := newTrial(t, nil)
 				tr.calls.answer = func(call) (answer, error) {
-					if len(tr.calls.calls) == fails.at {
+					n := len(tr.calls.calls)
+					switch {
+					case fails.at < 0 && (n == -fails.at || n == -fails.at+2), fails.at > 0 && n >= fails.at:
 						return answer{}, failed(fails.code)
 					}
 					return answer{}, nil
@@ -399,12 +402,33 @@ func TestWhatIsFinal(t *testing.T) {
 				if last := tr.events[len(tr.events)-1]; last.Kind != EventSuperseded || codeOf(last.Err) != fails.code {
 					t.Errorf("the last event is %+v, want superseded", last)
 				}
-				if len(tr.calls.calls) != fails.at {
-					t.Errorf("called %d times, want %d: it must not fight", len(tr.calls.calls), fails.at)
+				// A heartbeat that is refused is followed by one registration, to see whether it is refused as well, and no more.
+				calls := map[int]int{1: 1, 7: 8, -7: 9}[fails.at]
+				if len(tr.calls.calls) != calls {
+					t.Errorf("called %d times, want %d: it must not fight", len(tr.calls.calls), calls)
 				}
 			})
 		})
 	}
+}
+
+// TestALostRegistrationIsRenewed has the Global Controller know only the process before this one, as after a backup.
+func TestALostRegistrationIsRenewed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tr := newTrial(t, nil)
+		tr.calls.answer = func(call) (answer, error) {
+			if n := len(tr.calls.calls); n == 5 || n == 10 {
+				return answer{}, failed(codes.FailedPrecondition)
+			}
+			return answer{}, nil
+		}
+		_ = tr.runFor(t, 3*time.Minute)
+		want := []EventKind{EventRegistered, EventLost, EventRegistered, EventRecovered, EventLost, EventRegistered, EventRecovered}
+		if got := tr.kinds(); !slices.Equal(got, want) {
+			t.Errorf("events = %v, want %v", got, want)
+		}
+	})
 }
 
 func TestAnInvalidHeartbeatIsNoReasonToHurry(t *testing.T) {

@@ -25,7 +25,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// TokenLife is how long a token lives unless its claims say otherwise.
+// TokenLife is how long a token lives unless its claims or [Server.SetTokenLife] say otherwise.
 const TokenLife = time.Hour
 
 // Secret is a client's secret. It prints as a word, whatever it is printed with.
@@ -65,6 +65,7 @@ type Server struct {
 	mu      sync.RWMutex
 	// keys are published; the last one signs.
 	keys []ed25519.PrivateKey
+	life time.Duration
 }
 
 // New returns an auth controller. Its key is kept in keyFile, which is made when it is missing; an empty name keeps
@@ -74,7 +75,7 @@ func New(keyFile string, now func() time.Time) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{now: now, clients: Clients(), mux: http.NewServeMux(), keys: []ed25519.PrivateKey{key}}
+	s := &Server{now: now, clients: Clients(), mux: http.NewServeMux(), keys: []ed25519.PrivateKey{key}, life: TokenLife}
 	s.mux.HandleFunc("GET /.well-known/jwks.json", s.serveKeys)
 	s.mux.HandleFunc("POST /api/v1/auth/service/token", s.serveToken)
 	return s, nil
@@ -144,10 +145,23 @@ func (s *Server) Rotate(keepOld bool) error {
 	return nil
 }
 
+// SetTokenLife has the tokens that are signed from now on live for d, which is a whole number of seconds.
+func (s *Server) SetTokenLife(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.life = d
+}
+
+func (s *Server) tokenLife() time.Duration {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.life
+}
+
 // Token signs a token for sub with the given claims, which replace the usual ones; nil removes one.
 func (s *Server) Token(sub string, claims map[string]any) (string, error) {
 	now := s.now()
-	all := jwt.MapClaims{"sub": sub, "iat": now.Unix(), "exp": now.Add(TokenLife).Unix()}
+	all := jwt.MapClaims{"sub": sub, "iat": now.Unix(), "exp": now.Add(s.tokenLife()).Unix()}
 	maps.Copy(all, claims)
 	maps.DeleteFunc(all, func(_ string, value any) bool { return value == nil })
 	s.mu.RLock()
@@ -241,12 +255,14 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 	if client.ServiceType != "" {
 		claims["service_type"] = client.ServiceType
 	}
+	life := s.tokenLife()
+	claims["exp"] = s.now().Add(life).Unix()
 	token, err := s.Token(client.ID, claims)
 	if err != nil {
 		refuse(w, http.StatusInternalServerError, "server_error")
 		return
 	}
-	answer(w, http.StatusOK, tokenAnswer{token, "Bearer", int64(TokenLife.Seconds()), strings.Join(scopes, " ")})
+	answer(w, http.StatusOK, tokenAnswer{token, "Bearer", int64(life.Seconds()), strings.Join(scopes, " ")})
 }
 
 func refuse(w http.ResponseWriter, status int, code string) {

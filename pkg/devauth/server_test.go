@@ -124,6 +124,23 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+func TestTheLifeOfTokensCanBeSet(t *testing.T) {
+	s, web := newTestServer(t, "")
+	s.SetTokenLife(7 * time.Second)
+	token, life, err := Fetch(t.Context(), web.URL, Clients()[0])
+	if err != nil || life != 7*time.Second {
+		t.Fatalf("Fetch() = %v, %v, want 7 s", life, err)
+	}
+	parsed, err := jwt.Parse(token, func(*jwt.Token) (any, error) { return publicOf(s.keys[0]), nil })
+	if err != nil {
+		t.Fatalf("Parse() = %v", err)
+	}
+	expires, _ := parsed.Claims.GetExpirationTime()
+	if left := time.Until(expires.Time); left > 7*time.Second || left < 5*time.Second {
+		t.Errorf("the token lives for %v more, want 7 s", left)
+	}
+}
+
 func TestSecretsDoNotPrint(t *testing.T) {
 	for _, form := range []string{"%v", "%+v", "%#v", "%s"} {
 		if got := fmt.Sprintf(form, Clients()); strings.Contains(got, "-secret") {

@@ -79,6 +79,9 @@ type dialect struct {
 	skipBusy string
 	// lockTable proves that heartbeats could be committed; empty where a transaction is proof enough.
 	lockTable string
+	// settled restricts changes of public state to those before which no other can appear any more; empty where they are
+	// committed in the order of their ids.
+	settled string
 	// oneStatement is true where a round trip is dear, so that a heartbeat and a registration are one statement each.
 	oneStatement bool
 	// bind turns a time into what a column of times is compared with.
