@@ -25,7 +25,7 @@ SEED  ?= 1
 SEEDS ?= 200
 STEPS ?= 10000
 simulation: ## live through SEEDS random histories of STEPS steps, from SEED on; docs/simulation.md
-	internal/testpg/with-postgres.sh go test ./internal/simulation -run TestSimulation -count=1 -timeout=2h \
+	GOGC=400 internal/testpg/with-postgres.sh go test ./internal/simulation -run TestSimulation -count=1 -timeout=2h \
 	  -simulation.seed=$(SEED) -simulation.seeds=$(SEEDS) -simulation.steps=$(STEPS) -simulation.server-steps=3000
 
 cover: tools-cc ## print the tests' coverage by package
