@@ -45,10 +45,10 @@ func (*fleetCalls) close()                                              {}
 func TestAFleetComesBackAtItsSteadyRate(t *testing.T) {
 	t.Parallel()
 	const (
-		size   = 500
-		steady = size / 10 // A second.
-		quiet  = time.Minute
-		outage = 90 * time.Second
+		size    = 500
+		steady  = size / 10 // A second.
+		quiet   = time.Minute
+		outage  = 90 * time.Second
 		watched = 45 * time.Second
 	)
 	synctest.Test(t, func(t *testing.T) {
