@@ -21,6 +21,13 @@ TESTFLAGS ?=
 test: tools-cc ## run every test, with the race detector, over SQLite and a throw-away PostgreSQL
 	internal/testpg/with-postgres.sh go test -race -shuffle=on -parallel 6 $(TESTFLAGS) ./...
 
+SEED  ?= 1
+SEEDS ?= 200
+STEPS ?= 10000
+simulation: ## live through SEEDS random histories of STEPS steps, from SEED on; docs/simulation.md
+	internal/testpg/with-postgres.sh go test ./internal/simulation -run TestSimulation -count=1 -timeout=2h \
+	  -simulation.seed=$(SEED) -simulation.seeds=$(SEEDS) -simulation.steps=$(STEPS)
+
 cover: tools-cc ## print the tests' coverage by package
 	internal/testpg/with-postgres.sh go test -cover -parallel 6 ./...
 
@@ -80,7 +87,7 @@ check: ## exactly what CI runs
 clean: ## remove what was built, and the demo's data
 	rm -rf bin data
 
-.PHONY: help demo test cover build generate generate-check proto-lint proto-breaking lint fmt fmt-check tidy-check fuzz compose-check bench simulate smoke check clean tools-cc
+.PHONY: help demo test cover build generate generate-check proto-lint proto-breaking lint fmt fmt-check tidy-check fuzz compose-check bench simulate smoke check clean tools-cc simulation
 
 # The race detector needs a C compiler.
 tools-cc:

@@ -28,7 +28,8 @@ type Store interface {
 	// stays in the store, reporting that it drains with no load: the operator's intent may be forgotten by the operator
 	// only. [ErrSuperseded] when the deregistration names an incarnation that is not the one registered.
 	Deregister(ctx context.Context, d Deregistration, actor string, byItself bool) (*Transition, error)
-	// Transitions returns at most limit changes of public state with ids after filter.After, the oldest first.
+	// Transitions returns at most limit changes of public state with ids after filter.After, the oldest first. Who goes on
+	// after the last one misses none: a change is held back while one with a lower id may yet be committed.
 	Transitions(ctx context.Context, filter TransitionFilter) ([]Transition, error)
 	// Known tells whether a controller has a row.
 	Known(ctx context.Context, controllerID string) (bool, error)

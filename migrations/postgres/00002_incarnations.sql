@@ -16,7 +16,10 @@ CREATE TABLE controller_conflicts (
 );
 COMMENT ON TABLE controller_conflicts IS 'Calls of processes that another has taken the place of';
 
+CREATE INDEX idx_controller_transitions_at ON controller_transitions (at);
+
 -- +goose Down
+DROP INDEX idx_controller_transitions_at;
 DROP TABLE controller_conflicts;
 COMMENT ON COLUMN controller_transitions.to_status IS NULL;
 ALTER TABLE meeting_controllers DROP COLUMN incarnation, DROP COLUMN superseded, DROP COLUMN generation;

@@ -13,7 +13,10 @@ CREATE TABLE controller_conflicts (
     last_at       bigint       NOT NULL
 );
 
+CREATE INDEX idx_controller_transitions_at ON controller_transitions (at);
+
 -- +goose Down
+DROP INDEX idx_controller_transitions_at;
 DROP TABLE controller_conflicts;
 ALTER TABLE meeting_controllers DROP COLUMN incarnation;
 ALTER TABLE meeting_controllers DROP COLUMN superseded;

@@ -26,6 +26,8 @@ const failureMemory = 10 * time.Second
 // Pulse knows whether this replica can commit the heartbeats that it is sent. It is told by the service and asked by
 // the checker. Its zero value is ready to use.
 type Pulse struct {
+	// Now is the clock; nil stands for time.Now.
+	Now        func() time.Time
 	committed  atomic.Bool
 	lastFailed atomic.Int64 // Unix nanoseconds, 0 for never or forgiven
 }
@@ -39,7 +41,14 @@ func (p *Pulse) HeartbeatCommitted() {
 }
 
 // HeartbeatFailed notes that the store could not take a heartbeat.
-func (p *Pulse) HeartbeatFailed() { p.lastFailed.Store(time.Now().UnixNano()) }
+func (p *Pulse) HeartbeatFailed() { p.lastFailed.Store(p.now().UnixNano()) }
+
+func (p *Pulse) now() time.Time {
+	if p.Now != nil {
+		return p.Now()
+	}
+	return time.Now()
+}
 
 // Beating tells whether heartbeats can be committed, as far as is known: one was since the last call, or none has
 // failed lately.
@@ -48,7 +57,7 @@ func (p *Pulse) Beating() bool {
 		p.lastFailed.Store(0)
 		return true
 	}
-	return time.Since(time.Unix(0, p.lastFailed.Load())) > failureMemory
+	return p.now().Sub(time.Unix(0, p.lastFailed.Load())) > failureMemory
 }
 
 // Config says what a checker works with. Every field is needed.
@@ -70,23 +79,11 @@ func Run(ctx context.Context, cfg Config) error {
 	defer ticker.Stop()
 	sweep := time.NewTimer(0)
 	defer sweep.Stop()
-	holding := false
+	checker := Checker{Config: cfg}
 	for {
-		if cfg.Serviceable() {
-			result, err := tick(ctx, cfg)
-			if ctx.Err() != nil {
-				return nil
-			}
-			cfg.Observe(result, err)
-			report(cfg.Logger, result, err)
-			if err == nil && result.Hold != holding {
-				holding = result.Hold
-				_ = level.Info(cfg.Logger).Log("msg", "checker", "hold", holding)
-			}
-			if err == nil {
-				// The sweep has a time of its own, so that it is not late by up to one beat.
-				sweep.Reset(max(result.NextIn, time.Millisecond))
-			}
+		if next, known := checker.Pass(ctx); known {
+			// The sweep has a time of its own, so that it is not late by up to one beat.
+			sweep.Reset(next)
 		}
 		select {
 		case <-ctx.Done():
@@ -95,6 +92,34 @@ func Run(ctx context.Context, cfg Config) error {
 		case <-sweep.C:
 		}
 	}
+}
+
+// Checker does what [Run] does, without its clock: a simulation has one of its own.
+type Checker struct {
+	Config
+	holding bool
+}
+
+// Pass ticks once, unless nothing can be served now. It returns how long from now the next sweep is due, where that is
+// known.
+func (c *Checker) Pass(ctx context.Context) (next time.Duration, known bool) {
+	if !c.Serviceable() {
+		return 0, false
+	}
+	result, err := tick(ctx, c.Config)
+	if ctx.Err() != nil {
+		return 0, false
+	}
+	c.Observe(result, err)
+	report(c.Logger, result, err)
+	if err != nil {
+		return 0, false
+	}
+	if result.Hold != c.holding {
+		c.holding = result.Hold
+		_ = level.Info(c.Logger).Log("msg", "checker", "hold", c.holding)
+	}
+	return max(result.NextIn, time.Millisecond), true
 }
 
 func tick(ctx context.Context, cfg Config) (service.SweepResult, error) {

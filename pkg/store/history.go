@@ -26,7 +26,7 @@ type transitionRow struct {
 // Transitions implements [service.Store].
 func (s *Store) Transitions(ctx context.Context, filter service.TransitionFilter) ([]service.Transition, error) {
 	query, values := `SELECT id, controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status
-		FROM controller_transitions WHERE id > ?`, []any{filter.After}
+		FROM controller_transitions WHERE id > ?`+s.dialect.settled, []any{filter.After}
 	if filter.ControllerID != "" {
 		query, values = query+` AND controller_id = ?`, append(values, filter.ControllerID)
 	}

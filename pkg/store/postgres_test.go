@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -315,4 +316,49 @@ func TestPostgresOutages(t *testing.T) {
 	if err := beat(); err != nil {
 		t.Errorf("Heartbeat(server resumed) = %v, want nil", err)
 	}
+}
+
+// TestPostgresHistoryIsFollowedWithoutGaps has a change committed while one with a lower id is still under way.
+func TestPostgresHistoryIsFollowedWithoutGaps(t *testing.T) {
+	t.Parallel()
+	s := open(t, testpg.URL(t))
+	const insert = `INSERT INTO controller_transitions (controller_id, region, at, to_status, cause, actor, reason, silence_ms, reported_status)
+		VALUES ($1, 'eu', clock_timestamp() - $2 * interval '1 second', 'pending', 'register', '', '', 0, 'pending')`
+	under := func(id string, age int) *sqlx.Tx {
+		tx, err := s.write.BeginTxx(t.Context(), nil)
+		if err == nil {
+			_, err = tx.ExecContext(t.Context(), insert, id, age)
+		}
+		if err != nil {
+			t.Fatalf("insert: %v", err)
+		}
+		return tx
+	}
+	follow := func(after int64, want ...string) int64 {
+		t.Helper()
+		page, err := s.Transitions(t.Context(), service.TransitionFilter{After: after, Limit: 10})
+		var got []string
+		for _, change := range page {
+			got, after = append(got, change.ControllerID), change.ID
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("changes = %v, %v, want %v", got, err, want)
+		}
+		return after
+	}
+	s.exec(t, insert, "first", 0)
+	after := follow(0, "first")
+	late, lost := under("late", 0), under("lost", 0)
+	s.exec(t, insert, "early", 0)
+	after = follow(after)
+	if err := late.Commit(); err != nil {
+		t.Fatalf("commit: %v", err)
+	}
+	after = follow(after, "late")
+	if err := lost.Rollback(); err != nil {
+		t.Fatalf("roll back: %v", err)
+	}
+	after = follow(after)
+	s.exec(t, `UPDATE controller_transitions SET at = at - interval '31 seconds'`)
+	follow(after, "early")
 }

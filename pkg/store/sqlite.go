@@ -31,7 +31,7 @@ func sqliteDialect() dialect {
 	}
 }
 
-func (s *Store) openSQLite(address string) error {
+func (s *Store) openSQLite(address string, clock func() time.Time) error {
 	path, err := sqlitePath(address)
 	if err != nil {
 		return err
@@ -39,13 +39,17 @@ func (s *Store) openSQLite(address string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("make the folder of the database: %w", err)
 	}
-	source := sqliteSource(path, s.timeout)
-	write, err := sqlx.Open("sqlite", source)
+	source, open := sqliteSource(path, s.timeout), func(source string) (*sqlx.DB, error) { return sqlx.Open("sqlite", source) }
+	if clock != nil {
+		source += "&_pragma=synchronous(OFF)"
+		open = func(source string) (*sqlx.DB, error) { return openClocked(source, clock) }
+	}
+	write, err := open(source)
 	if err != nil {
 		return fmt.Errorf("open the database: %w", err)
 	}
 	write.SetMaxOpenConns(1)
-	read, err := sqlx.Open("sqlite", source+"&_pragma=query_only(1)")
+	read, err := open(source + "&_pragma=query_only(1)")
 	if err != nil {
 		return errors.Join(fmt.Errorf("open the database: %w", err), write.Close())
 	}

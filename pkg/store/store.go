@@ -37,6 +37,9 @@ type Config struct {
 	OnBatch func(heartbeats int, took time.Duration)
 	// Unbatched gives each heartbeat a statement and a commit of its own. It is there to be compared with.
 	Unbatched bool
+	// Clock stands for the database's own clock, to the millisecond, and is there for simulations: what is committed then
+	// is not forced to the disk. SQLite only; nil is the database's clock.
+	Clock func() time.Time
 }
 
 // Store is the storage of the service, its health checker and its metrics. Every method is safe for concurrent use.
@@ -76,6 +79,9 @@ type dialect struct {
 	skipBusy string
 	// lockTable proves that heartbeats could be committed; empty where a transaction is proof enough.
 	lockTable string
+	// settled restricts changes of public state to those before which no other can appear any more; empty where they are
+	// committed in the order of their ids.
+	settled string
 	// oneStatement is true where a round trip is dear, so that a heartbeat and a registration are one statement each.
 	oneStatement bool
 	// bind turns a time into what a column of times is compared with.
@@ -109,7 +115,9 @@ func New(cfg Config) (*Store, error) {
 	}
 	var err error
 	if path, isSQLite := strings.CutPrefix(cfg.URL, sqliteScheme); isSQLite {
-		err = s.openSQLite(path)
+		err = s.openSQLite(path, cfg.Clock)
+	} else if cfg.Clock != nil {
+		err = errors.New("only SQLite can be given a clock")
 	} else {
 		err = s.openPostgres(cfg)
 	}

@@ -1,0 +1,118 @@
+package simulation
+
+import (
+	"time"
+
+	"darktower.example/global-controller/pkg/health"
+)
+
+const (
+	intervalMs  = int64(interval / time.Millisecond)
+	toleranceMs = int64(health.Tolerance / time.Millisecond)
+	// steadyMs is how far apart two ticks may lie so that nobody can take the time between them for an outage: a tick that
+	// comes soon after another may leave its beat out.
+	steadyMs = toleranceMs * 3 / 4
+	// never is before any time.
+	never = -1 << 60
+)
+
+// promises keeps, from outside, what safety and liveness are judged by. Times are the world's unless they say otherwise.
+type promises struct {
+	threshold int64
+	// downSince is when heartbeats could no longer be committed, by both clocks; meaningful while down.
+	down              bool
+	downSince, downDB int64
+	// outageEnded is when the last outage that was longer than the tolerance ended.
+	outageEnded int64
+	// steadySince is the first of an unbroken row of acknowledged ticks, and lastTick its last; by the database's clock and
+	// by the world's.
+	steadySince, lastTick int64
+	// disturbed is when a tick was last late, missed, refused or lost, or a replica came or went.
+	disturbed int64
+	// steps are how the database's clock was set, the latest last.
+	steps []step
+}
+
+type step struct{ at, by int64 }
+
+func newPromises(threshold, now int64) promises {
+	return promises{threshold: threshold, outageEnded: now, steadySince: never, lastTick: never, disturbed: now}
+}
+
+// serviceable is told after each step whether a heartbeat could be committed.
+func (p *promises) serviceable(can bool, now, clock int64) {
+	switch {
+	case !can && !p.down:
+		p.down, p.downSince, p.downDB = true, now, clock
+	case can && p.down:
+		p.down = false
+		// A clock that is set while nobody can look hides an outage, or makes it longer: nothing is promised of it.
+		if clock-p.downDB > toleranceMs && !p.stepped(p.downSince-2*toleranceMs) {
+			p.outageEnded = now
+		}
+	}
+}
+
+// clockSet is told that the database's clock was set.
+func (p *promises) clockSet(now, by int64) {
+	p.steps = append(p.steps, step{now, by})
+	if now-p.outageEnded < 2*toleranceMs {
+		p.outageEnded = never
+	}
+	p.steadySince, p.lastTick, p.disturbed = never, never, now
+}
+
+func (p *promises) stepped(since int64) bool {
+	return len(p.steps) > 0 && p.steps[len(p.steps)-1].at >= since
+}
+
+// hurried is by how much the database's clock ran ahead of the world's without anybody noticing.
+func (p *promises) hurried(since int64) (by int64) {
+	for _, s := range p.steps {
+		if s.at >= since && s.by > 0 && s.by <= toleranceMs {
+			by += s.by
+		}
+	}
+	return by
+}
+
+// ticked is told of an acknowledged tick.
+func (p *promises) ticked(now, clock int64) {
+	if p.steadySince == never || now-p.lastTick > steadyMs {
+		p.steadySince = clock
+	}
+	p.lastTick = now
+}
+
+// unsafe says what forbids that the checker calls a controller stale now; empty for nothing.
+func (p *promises) unsafe(c *controller, now int64) string {
+	switch {
+	case now-c.heardAt < p.threshold-p.hurried(c.heardAt):
+		return "it was heard within the threshold"
+	case now-p.outageEnded < p.threshold-p.hurried(p.outageEnded):
+		return "a full threshold has not passed since the outage"
+	}
+	return ""
+}
+
+// silent tells whether a sweep has to mark a controller: it was not heard for longer than the threshold, or in a future
+// that the clock was set back from.
+func (p *promises) silent(r record, clock int64) bool {
+	return r.present && !r.stale && (clock-r.heard > p.threshold || r.heard-clock > p.threshold)
+}
+
+// overdue tells whether a controller should have been called stale by now.
+func (p *promises) overdue(r record, now, clock int64) bool {
+	if p.steadySince == never || !p.silent(r, clock) {
+		return false
+	}
+	limit := p.threshold + intervalMs
+	if now-p.disturbed <= intervalMs+toleranceMs {
+		limit += toleranceMs
+	}
+	since := p.steadySince
+	if r.heard <= clock {
+		since = max(since, r.heard)
+	}
+	return clock-since > limit
+}

@@ -1,0 +1,71 @@
+package simulation
+
+import (
+	"flag"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/go-kit/log"
+	"go.uber.org/goleak"
+
+	"darktower.example/global-controller/pkg/store"
+)
+
+var (
+	firstSeed = flag.Uint64("simulation.seed", 1, "the first seed")
+	seeds     = flag.Uint64("simulation.seeds", 5, "how many seeds")
+	steps     = flag.Int("simulation.steps", 2000, "how many steps of each seed")
+)
+
+// patience is longer than any stall of the machine: a bound that fires by the machine's clock would not be foreseeable.
+const patience = 10 * time.Minute
+
+// overSQLite is a world over a database file of its own.
+func overSQLite(t *testing.T, seed uint64) Config {
+	t.Helper()
+	url := "sqlite:" + filepath.Join(t.TempDir(), "gc.db")
+	if err := store.Migrate(t.Context(), url, log.NewNopLogger()); err != nil {
+		t.Fatalf("Migrate() = %v", err)
+	}
+	return Config{Seed: seed, Steps: *steps, Open: func(clock func() time.Time) (Store, error) {
+		return store.New(store.Config{URL: url, Timeout: patience, Clock: clock})
+	}}
+}
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func replay(t *testing.T, name string, seed uint64, steps int, err error) {
+	t.Helper()
+	t.Fatalf("%v\nreplay: go test ./internal/simulation -run '%s' -simulation.seed=%d -simulation.seeds=1 -simulation.steps=%d", err, name, seed, steps)
+}
+
+func TestSimulation(t *testing.T) {
+	t.Parallel()
+	for seed := *firstSeed; seed < *firstSeed+*seeds; seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			if _, err := Run(overSQLite(t, seed)); err != nil {
+				replay(t, "TestSimulation$", seed, *steps, err)
+			}
+		})
+	}
+}
+
+func TestTheSameSeedIsTheSameHistory(t *testing.T) {
+	t.Parallel()
+	var hashes []uint64
+	for _, seed := range []uint64{7, 7, 8} {
+		cfg := overSQLite(t, seed)
+		cfg.Steps = 1000
+		hash, err := Run(cfg)
+		if err != nil {
+			replay(t, "TestSimulation$", seed, cfg.Steps, err)
+		}
+		hashes = append(hashes, hash)
+	}
+	if hashes[0] != hashes[1] || hashes[0] == hashes[2] {
+		t.Errorf("hashes = %x, want the first two alike and the third another", hashes)
+	}
+}
