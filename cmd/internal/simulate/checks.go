@@ -174,7 +174,7 @@ func (w *World) CheckDeaths(ctx context.Context, mcs []*MC, since uint64, who st
 	if err := w.History.Repair(ctx); err != nil {
 		return err
 	}
-	stale, latest := found(), time.Duration(0)
+	stale, latest, recorded := found(), time.Duration(0), time.Duration(0)
 	var missing []string
 	for _, mc := range mcs {
 		t, ok := stale[mc.ID]
@@ -182,11 +182,12 @@ func (w *World) CheckDeaths(ctx context.Context, mcs []*MC, since uint64, who st
 			missing = append(missing, mc.ID)
 			continue
 		}
-		last, _ := mc.LastAck()
-		latest = max(latest, t.At.Sub(last))
+		if silence := t.At.Sub(mc.LastSent()); silence > latest {
+			latest, recorded = silence, t.Silence
+		}
 	}
 	w.Promise("all of "+who+" are found unhealthy", fmt.Sprint(len(mcs)), fmt.Sprint(len(mcs)-len(missing))+examples(missing), len(missing) == 0)
-	w.Promise("how long after their last heartbeat", fmt.Sprintf("≤ %s (threshold + checker's interval + %s)", short(bound), short(allowance)), "last "+short(latest), latest <= bound)
+	w.Promise("how long after their last heartbeat", fmt.Sprintf("≤ %s (threshold + checker's interval + %s)", short(bound), short(allowance)), fmt.Sprintf("last %s (recorded as %s)", short(latest), short(recorded)), latest <= bound)
 	return nil
 }
 

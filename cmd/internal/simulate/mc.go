@@ -31,6 +31,8 @@ type MC struct {
 	// heartbeat has one meeting more than the one before, so that what is in the store tells which it was.
 	sent, acked uint32
 	lastAck     time.Time
+	// cutOff is when a heartbeat was last given up before its answer came: it may have been stored.
+	cutOff time.Time
 	// marked is since when firstAck waits for an acknowledged heartbeat.
 	marked, firstAck time.Time
 	silences         []silence
@@ -157,6 +159,16 @@ func (m *MC) LastAck() (at time.Time, load uint32) {
 	return m.lastAck, m.acked
 }
 
+// LastSent is when the last heartbeat may have been stored: it was acknowledged, or nobody waited for its answer.
+func (m *MC) LastSent() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.cutOff.After(m.lastAck) {
+		return m.cutOff
+	}
+	return m.lastAck
+}
+
 // Running tells whether a process runs.
 func (m *MC) Running() bool {
 	m.mu.Lock()
@@ -208,12 +220,15 @@ func (m *MC) called(c client.Call) {
 	if heartbeat || c.Method == "RegisterMC" {
 		m.world.Series.Add(heartbeat, c.Code, c.Began, c.Took)
 	}
-	if !heartbeat || c.Code != codes.OK {
-		return
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
+	if heartbeat && c.Code != codes.OK {
+		m.cutOff = now
+	}
+	if !heartbeat || c.Code != codes.OK {
+		return
+	}
 	m.lastAck, m.acked = now, m.sent
 	if m.firstAck.IsZero() && !m.marked.IsZero() && now.After(m.marked) {
 		m.firstAck = now

@@ -112,7 +112,7 @@ func writeRows(w io.Writer, rows [][]string) {
 // short prints a duration as people would say it.
 func short(d time.Duration) string {
 	switch {
-	case d >= 10*time.Second:
+	case d%time.Second == 0:
 		return fmt.Sprintf("%.0f s", d.Seconds())
 	case d >= time.Second:
 		return fmt.Sprintf("%.1f s", d.Seconds())

@@ -77,7 +77,7 @@ steady: nothing happens
 
 func TestDurationsAreShort(t *testing.T) {
 	t.Parallel()
-	for d, want := range map[time.Duration]string{1500 * time.Microsecond: "2 ms", 2100 * time.Millisecond: "2.1 s", 18 * time.Second: "18 s"} {
+	for d, want := range map[time.Duration]string{1500 * time.Microsecond: "2 ms", 2100 * time.Millisecond: "2.1 s", 18 * time.Second: "18 s", 11420 * time.Millisecond: "11.4 s", 0: "0 s"} {
 		if got := short(d); got != want {
 			t.Errorf("short(%v) = %q, want %q", d, got, want)
 		}

@@ -33,7 +33,7 @@ func TestASnapshotAsALine(t *testing.T) {
 func TestASnapshotAsAScreen(t *testing.T) {
 	t.Parallel()
 	got := strings.Join(shown().screen(), "\n")
-	for _, want := range []string{"herd on SQLite: 4 of 5 controllers run, 12 s so far", "now: steady (for 2.0 s)", "calls: 30 heartbeats/s", "region", "unhealthy"} {
+	for _, want := range []string{"herd on SQLite: 4 of 5 controllers run, 12 s so far", "now: steady (for 2 s)", "calls: 30 heartbeats/s", "region", "unhealthy"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("screen() lacks %q:\n%s", want, got)
 		}
