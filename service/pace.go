@@ -23,6 +23,12 @@ type Pace struct {
 	mu     sync.Mutex
 	until  time.Time // After an outage until then: whoever is heard is one of a herd.
 	many   time.Time // Too many at once until then.
+	all    crowd     // Registrations and heartbeats.
+	come   crowd     // Registrations alone: of a fleet that stays there are next to none.
+}
+
+// crowd counts by the second, and knows what is usual.
+type crowd struct {
 	second time.Time // When the second that is being counted began.
 	count  float64   // Of that second.
 	mean   float64   // Per second, over about an interval.
@@ -31,7 +37,7 @@ type Pace struct {
 // NewPace returns a pace for heartbeats that come each interval, by the clock now. Who has only just started expects
 // nobody, so whatever fleet comes to it is a herd unless it is a small one.
 func NewPace(interval time.Duration, now func() time.Time) *Pace {
-	return &Pace{interval: interval, now: now, second: now()}
+	return &Pace{interval: interval, now: now, all: crowd{second: now()}, come: crowd{second: now()}}
 }
 
 // Heard is told of an acknowledged heartbeat. It returns how long the next one is to wait, 0 for the usual interval.
@@ -50,6 +56,9 @@ func (p *Pace) Heard() time.Duration {
 func (p *Pace) Registered() time.Duration {
 	p.mu.Lock()
 	now := p.countOne()
+	if p.come.add(now, p.interval) {
+		p.many = now.Add(time.Second)
+	}
 	herd := now.Before(p.many)
 	p.mu.Unlock()
 	if !herd {
@@ -81,23 +90,28 @@ func (p *Pace) between(from, to time.Duration) time.Duration {
 // countOne counts one more, and returns when it came. The lock is held.
 func (p *Pace) countOne() time.Time {
 	now := p.now()
-	if elapsed := now.Sub(p.second); elapsed >= time.Second || elapsed < 0 {
-		p.fold(elapsed)
-		p.second, p.count = now, 0
-	}
-	p.count++
-	if p.count > smallHerd && p.count > herdFactor*p.mean {
+	if p.all.add(now, p.interval) {
 		p.many = now.Add(time.Second)
 	}
 	return now
 }
 
+// add counts one more, and tells whether there are too many in this second.
+func (c *crowd) add(now time.Time, interval time.Duration) bool {
+	if elapsed := now.Sub(c.second); elapsed >= time.Second || elapsed < 0 {
+		c.fold(elapsed, interval)
+		c.second, c.count = now, 0
+	}
+	c.count++
+	return c.count > smallHerd && c.count > herdFactor*c.mean
+}
+
 // fold takes what was counted into the mean, which forgets over about an interval.
-func (p *Pace) fold(elapsed time.Duration) {
+func (c *crowd) fold(elapsed, interval time.Duration) {
 	seconds := elapsed.Seconds()
 	if seconds < 1 {
 		return // The clock was set back.
 	}
-	weight := min(1, seconds/max(1, p.interval.Seconds()))
-	p.mean += weight * (p.count/seconds - p.mean)
+	weight := min(1, seconds/max(1, interval.Seconds()))
+	c.mean += weight * (c.count/seconds - c.mean)
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"slices"
 	"strings"
 
@@ -39,9 +40,7 @@ func (r registered) result(actor string) (service.RegisterResult, error) {
 // Register implements [service.Store].
 func (s *Store) Register(ctx context.Context, r service.Registration, actor string) (service.RegisterResult, error) {
 	if !s.dialect.oneStatement {
-		return transact(ctx, s, s.write, "register", func(ctx context.Context, tx *sqlx.Tx) (service.RegisterResult, error) {
-			return s.registerInSteps(ctx, tx, r, actor)
-		})
+		return s.registrations.do(ctx, registering{r, actor})
 	}
 	return run(ctx, s, "register", func(ctx context.Context) (service.RegisterResult, error) {
 		var rows []registered
@@ -56,6 +55,45 @@ func (s *Store) Register(ctx context.Context, r service.Registration, actor stri
 		}
 		return service.RegisterResult{}, unavailable("raced with other registrations")
 	})
+}
+
+// registering is a registration and who makes it.
+type registering struct {
+	registration service.Registration
+	actor        string
+}
+
+// registerAtOnce bounds a commit of registrations, so that heartbeats do not wait long for it.
+const registerAtOnce = 128
+
+// registerTogether stores registrations in one commit, where a database has only one writer: a fleet that comes back at
+// once would wait for as many commits as it has controllers. When one of them cannot be stored, each is tried by itself.
+func (s *Store) registerTogether(some []registering) []gathered[service.RegisterResult] {
+	answers, err := transact(context.Background(), s, s.write, "register", func(ctx context.Context, tx *sqlx.Tx) ([]gathered[service.RegisterResult], error) {
+		answers := make([]gathered[service.RegisterResult], len(some))
+		for i, one := range some {
+			answers[i].value, answers[i].err = s.registerInSteps(ctx, tx, one.registration, one.actor)
+			// A refusal has written nothing.
+			if answers[i].err != nil && !isAnswer(answers[i].err) {
+				return nil, answers[i].err
+			}
+		}
+		return answers, nil
+	})
+	switch {
+	case err == nil:
+		return answers
+	case errors.Is(err, errRejected) && len(some) > 1:
+		for i := range some {
+			answers = append(answers, s.registerTogether(some[i : i+1])...)
+		}
+		return answers
+	}
+	answers = make([]gathered[service.RegisterResult], len(some))
+	for i := range answers {
+		answers[i].err = err
+	}
+	return answers
 }
 
 func webTransport(r service.Registration) sql.NullString {

@@ -55,6 +55,8 @@ type Store struct {
 	timeout time.Duration
 	onQuery func(operation, status string, took time.Duration)
 	batches *batches
+	// registrations is for a database with one writer.
+	registrations *gatherer[registering, service.RegisterResult]
 	// heartbeat is PostgreSQL's only.
 	heartbeat heartbeatPath
 	batched   func(heartbeats int, took time.Duration)
@@ -110,6 +112,7 @@ func New(cfg Config) (*Store, error) {
 	}
 	s := &Store{url: cfg.URL, timeout: cfg.Timeout, onQuery: cfg.OnQuery, batched: cfg.OnBatch, unbatched: cfg.Unbatched}
 	s.batches = newBatches(s)
+	s.registrations = &gatherer[registering, service.RegisterResult]{work: s.registerTogether, most: registerAtOnce}
 	if s.batched == nil {
 		s.batched = func(int, time.Duration) {}
 	}
