@@ -23,7 +23,7 @@ const (
 	markAtOnce = 1000
 	// sweepAtOnce bounds a sweep, so that the end of a whole region cannot outlast the store's bound, be undone and tried
 	// again for ever, and so that those who come back meanwhile wait for few others' rows. What is left is swept at once.
-	sweepAtOnce = 4000
+	sweepAtOnce = 2000
 )
 
 type checkerState struct {
