@@ -20,11 +20,11 @@ type Pace struct {
 	interval time.Duration
 	now      func() time.Time
 
-	mu     sync.Mutex
-	until  time.Time // After an outage until then: whoever is heard is one of a herd.
-	many   time.Time // Too many at once until then.
-	all    crowd     // Registrations and heartbeats.
-	come   crowd     // Registrations alone: of a fleet that stays there are next to none.
+	mu    sync.Mutex
+	until time.Time // After an outage until then: whoever is heard is one of a herd.
+	many  time.Time // Too many at once until then.
+	all   crowd     // Registrations and heartbeats.
+	come  crowd     // Registrations alone: of a fleet that stays there are next to none.
 }
 
 // crowd counts by the second, and knows what is usual.

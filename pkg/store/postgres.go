@@ -67,6 +67,7 @@ func (s *Store) openPostgres(cfg Config) error {
 		return err
 	}
 	s.heartbeat.waiting.text, s.heartbeat.skipping.text = heartbeatStatement(""), heartbeatStatement(" SKIP LOCKED")
+	s.register.text = registerStatement
 	s.dialect, s.write, s.read = postgres(), db, db
 	return nil
 }

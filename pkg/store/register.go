@@ -43,10 +43,9 @@ func (s *Store) Register(ctx context.Context, r service.Registration, actor stri
 		return s.registrations.do(ctx, registering{r, actor})
 	}
 	return run(ctx, s, "register", func(ctx context.Context) (service.RegisterResult, error) {
-		var rows []registered
 		for range registerAttempts {
-			if err := s.write.SelectContext(ctx, &rows, registerStatement, r.ControllerID, r.Region, r.GRPCEndpoint, webTransport(r),
-				r.MaxMeetings, r.MaxParticipants, storable(actor), registerReason, r.Incarnation); err != nil {
+			rows, err := s.registerOnce(ctx, r, actor)
+			if err != nil {
 				return service.RegisterResult{}, err
 			}
 			if len(rows) > 0 {
@@ -55,6 +54,20 @@ func (s *Store) Register(ctx context.Context, r service.Registration, actor stri
 		}
 		return service.RegisterResult{}, unavailable("raced with other registrations")
 	})
+}
+
+// registerOnce returns nothing when the registration has to be tried again. The statement is planned once for each
+// connection: planning it takes longer than all the rest.
+func (s *Store) registerOnce(ctx context.Context, r service.Registration, actor string) (found []registered, err error) {
+	rows, err := s.register.query(ctx, s.write, r.ControllerID, r.Region, r.GRPCEndpoint, webTransport(r),
+		r.MaxMeetings, r.MaxParticipants, storable(actor), registerReason, r.Incarnation)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	// Read to the end: the statement is committed only then.
+	err = sqlx.StructScan(rows, &found)
+	return found, err
 }
 
 // registering is a registration and who makes it.
@@ -85,7 +98,7 @@ func (s *Store) registerTogether(some []registering) []gathered[service.Register
 		return answers
 	case errors.Is(err, errRejected) && len(some) > 1:
 		for i := range some {
-			answers = append(answers, s.registerTogether(some[i : i+1])...)
+			answers = append(answers, s.registerTogether(some[i:i+1])...)
 		}
 		return answers
 	}

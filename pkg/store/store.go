@@ -55,6 +55,8 @@ type Store struct {
 	timeout time.Duration
 	onQuery func(operation, status string, took time.Duration)
 	batches *batches
+	// register is PostgreSQL's only.
+	register prepared
 	// registrations is for a database with one writer.
 	registrations *gatherer[registering, service.RegisterResult]
 	// heartbeat is PostgreSQL's only.
