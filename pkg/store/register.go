@@ -66,7 +66,9 @@ func (s *Store) registerOnce(ctx context.Context, r service.Registration, actor 
 	}
 	defer func() { _ = rows.Close() }()
 	// Read to the end: the statement is committed only then.
-	err = sqlx.StructScan(rows, &found)
+	if err = sqlx.StructScan(rows, &found); err == nil {
+		err = rows.Err()
+	}
 	return found, err
 }
 
