@@ -26,11 +26,16 @@ const (
 	EventGoodbye
 	// EventIntervals tells that the intervals have changed; Intervals has them.
 	EventIntervals
+	// EventNotRegistered follows the first of a run of registrations that failed; Err says why. The client goes on trying.
+	EventNotRegistered
+	// EventLeaving tells that a shutdown has begun; it may wait for meetings. EventGoodbye ends it.
+	EventLeaving
 )
 
 var kinds = map[EventKind]string{
 	EventRegistered: "registered", EventLost: "lost", EventRecovered: "recovered", EventDrain: "drain",
 	EventUndrain: "undrain", EventSuperseded: "superseded", EventGoodbye: "goodbye", EventIntervals: "intervals",
+	EventNotRegistered: "not registered", EventLeaving: "leaving",
 }
 
 // String implements [fmt.Stringer].
@@ -45,7 +50,7 @@ func (k EventKind) String() string {
 type Event struct {
 	Kind EventKind
 	At   time.Time
-	// Err is set for EventLost and EventSuperseded, and for EventGoodbye when it failed.
+	// Err is set for EventNotRegistered, EventLost and EventSuperseded, and for EventGoodbye when it failed.
 	Err error
 	// Intent is set for EventDrain.
 	Intent Intent

@@ -45,6 +45,7 @@ func Example() {
 	}
 	// Output:
 	// registered
+	// leaving
 	// goodbye
 }
 

@@ -22,6 +22,7 @@ func (s *session) leave(ctx context.Context) error {
 		return nil
 	}
 	_ = level.Info(s.cfg.Logger).Log("msg", "leaving")
+	s.event(Event{Kind: EventLeaving})
 	ctx = context.WithoutCancel(ctx)
 	s.draining = true
 	waited, err := s.waitForMeetings(ctx)

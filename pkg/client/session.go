@@ -18,6 +18,8 @@ type session struct {
 	registered bool
 	// uncertain tells that a registration was under way when the shutdown began.
 	uncertain bool
+	// unregistered tells that the application knows that registering fails.
+	unregistered bool
 	// forgotten tells that the Global Controller did not know the controller, and no heartbeat was acknowledged since.
 	forgotten bool
 	// contested tells that a heartbeat was refused for another incarnation's sake, and none was acknowledged since.
@@ -70,10 +72,14 @@ func (s *session) register(ctx context.Context) (time.Duration, error) {
 	default:
 		wait := s.pace.backoff(time.Since(began), retryAfterOf(err))
 		_ = level.Warn(s.cfg.Logger).Log("msg", "cannot register", "err", err, "again_in", wait)
+		if !s.unregistered {
+			s.unregistered = true
+			s.event(Event{Kind: EventNotRegistered, Err: err})
+		}
 		return wait, nil
 	}
 	now := time.Now()
-	s.registered, s.uncertain = true, false
+	s.registered, s.uncertain, s.unregistered = true, false, false
 	s.cfg.Metrics.registered()
 	s.pace.registered(now)
 	if !s.lost {
@@ -110,7 +116,7 @@ func (s *session) beat(ctx context.Context) (time.Duration, error) {
 		if s.contested {
 			return 0, s.superseded(err)
 		}
-		s.missed(err)
+		_ = level.Warn(s.cfg.Logger).Log("msg", "heartbeat refused for another incarnation", "err", err)
 		s.registered, s.contested = false, true
 		return 0, nil
 	case codes.NotFound:
