@@ -22,7 +22,7 @@ import (
 const gcWord = "gc"
 
 const simulateHelp = `simulate plays a fleet of meeting controllers, which speak through the SDK that real ones use, against a Global
-Controller; has something go wrong; and says in a table which promises were kept. It exits with 1 when one was broken.
+Controller; has something go wrong; and says in a table which promises were kept.
 
 Unless --address names a Global Controller that is there, each scenario starts one of its own, on free ports, with a
 store and an auth controller that the scenario can harm. Nothing of it is left afterwards.
@@ -40,7 +40,10 @@ store and an auth controller that the scenario can harm. Nothing of it is left a
     --ac https://auth.example --mc-client mc-test --reader-client ops
                                                    against one of yours, with its auth controller
 
-A fleet plays against a Global Controller that is there under ids that begin with "sim-", and leaves it at the end.`
+A fleet plays against a Global Controller that is there under ids that begin with "sim-", and leaves it at the end.
+
+It exits with 0 when all promises were kept, 1 when one was broken or a scenario could not be played, 2 when it was used
+wrongly, and 130 when it was interrupted (143 by SIGTERM, 129 by a terminal that closed), which says nothing about them.`
 
 // simulateOptions are the flags of gcctl simulate that need more than being stored.
 type simulateOptions struct {
