@@ -77,7 +77,7 @@ func simulateCommand(stdout, stderr io.Writer) *ffcli.Command {
 	flags.StringVar(&o.readerToken, "reader-token-file", "", "instead of --ac: a file with a token for reading the fleet, or GCCTL_READER_TOKEN")
 	flags.BoolVar(&o.tls, "tls", false, "speak TLS with --address")
 	flags.StringVar(&o.ca, "ca-file", "", "a PEM file with the authorities to trust instead of the system's; means --tls")
-	flags.StringVar(&o.json, "json", "", "a file for the verdicts as JSON; - for the standard output, which then has nothing else")
+	flags.StringVar(&o.json, "json", "", "a file for the verdicts as JSON, opened at the start and written at the end; - for the standard output, which then has nothing else")
 	flags.BoolVar(&o.plain, "plain", false, "print lines even where the terminal can be redrawn")
 	return &ffcli.Command{
 		Name: "simulate", ShortUsage: "gcctl simulate SCENARIO…|all|list [FLAGS]", ShortHelp: "play a fleet, have something go wrong, and see which promises are kept",
@@ -143,12 +143,14 @@ func runSimulate(ctx context.Context, o simulateOptions, names []string, stdout,
 		}
 		o.GC = simulate.Command{Path: self, Args: []string{gcWord}}
 	}
-	verdicts, err := simulate.Run(ctx, o.Options, scenarios)
+	file, err := openVerdicts(o.json, stdout)
 	if err != nil {
 		return err
 	}
-	if err := writeVerdicts(o.json, stdout, verdicts); err != nil {
-		return err
+	verdicts, interrupted := simulate.Run(ctx, o.Options, scenarios)
+	// Of an interrupted run as well: some scenarios may have come to their end, and each verdict says whether its did.
+	if err := file.write(verdicts); err != nil || interrupted != nil {
+		return errors.Join(interrupted, err)
 	}
 	return simulate.Broken(verdicts)
 }
@@ -213,20 +215,6 @@ func token(file, variable, name string) (devauth.Secret, error) {
 		return devauth.Secret(text), nil
 	}
 	return "", &usageError{fmt.Sprintf("--address needs tokens: give --ac, or %s or %s", name, variable)}
-}
-
-func writeVerdicts(path string, stdout io.Writer, verdicts []simulate.Verdict) error {
-	switch path {
-	case "":
-		return nil
-	case "-":
-		return simulate.WriteJSON(stdout, verdicts)
-	}
-	file, err := os.Create(path)
-	if err != nil {
-		return fmt.Errorf("write --json: %w", err)
-	}
-	return errors.Join(simulate.WriteJSON(file, verdicts), file.Close())
 }
 
 // isTerminal tells whether what is written can be redrawn.

@@ -23,6 +23,8 @@ func TestSimulateIsToldWhatItIsToDo(t *testing.T) {
 		{[]string{"--mcs", "0", "steady"}, "1 to 100000"},
 		{[]string{"steady", "--mcs"}, "mcs"},
 		{[]string{"steady", "--store", "paper"}, "sqlite or postgres"},
+		{[]string{"steady", "--json", filepath.Join(t.TempDir(), "nowhere", "verdict.json")}, "--json: open"},
+		{[]string{"steady", "--json", t.TempDir()}, "--json: open"},
 		{[]string{"steady", "--database", "postgres://x"}, "--store postgres"},
 		{[]string{"steady", "--threshold", "2s"}, "more than twice --fast"},
 		{[]string{"steady", "--fast", "1ms"}, "100ms or more"},
