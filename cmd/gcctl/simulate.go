@@ -66,7 +66,7 @@ func simulateCommand(stdout, stderr io.Writer) *ffcli.Command {
 	flags.DurationVar(&o.Timing.Comprehensive, "comprehensive", 0, "the interval of comprehensive heartbeats (default 3 × --fast)")
 	flags.DurationVar(&o.Timing.Threshold, "threshold", 0, "how long a controller may be silent (default 3 × --fast)")
 	flags.BoolVar(&o.realTime, "real-time", false, "the intervals of production: 10s, 30s, 30s")
-	flags.DurationVar(&o.Duration, "duration", 0, "how long the fleet is watched before anything happens (default 4 × --fast)")
+	flags.DurationVar(&o.Duration, "duration", 0, "how long the fleet is watched before anything happens (default, and at least, 4 × --fast)")
 	flags.DurationVar(&o.Ramp, "ramp", 0, "over what time the fleet starts (default 2 ms for each, and no less than --fast)")
 	flags.Uint64Var(&o.Seed, "seed", 1, "which controllers chance picks")
 	flags.StringVar(&o.address, "address", "", "HOST:PORT of a Global Controller that is there")

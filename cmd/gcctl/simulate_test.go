@@ -28,6 +28,7 @@ func TestSimulateIsToldWhatItIsToDo(t *testing.T) {
 		{[]string{"steady", "--database", "postgres://x"}, "--store postgres"},
 		{[]string{"steady", "--threshold", "2s"}, "more than twice --fast"},
 		{[]string{"steady", "--fast", "1ms"}, "100ms or more"},
+		{[]string{"steady", "--duration", "1s"}, "--duration is 1s: at least 4 × --fast, 8s"},
 		{[]string{"steady", "--parallel", "-1"}, "1 to 100"},
 		{[]string{"gc-restart", "--address", "127.0.0.1:1", "--ac", "http://127.0.0.1:1"}, "leave out --address"},
 		{[]string{"steady", "--address", "127.0.0.1:1"}, "--ac"},
