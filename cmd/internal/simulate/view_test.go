@@ -43,6 +43,19 @@ func TestASnapshotAsAScreen(t *testing.T) {
 	}
 }
 
+// TestOldStatesAreCalledOld holds that nobody takes what was so before an outage for what is so.
+func TestOldStatesAreCalledOld(t *testing.T) {
+	t.Parallel()
+	s := shown()
+	s.age = 12 * time.Second
+	if got := s.line(); !strings.Contains(got, "4 healthy, 1 unhealthy 12 s ago;") {
+		t.Errorf("line() = %s, want how old the states are", got)
+	}
+	if got := s.screen()[3]; !strings.HasPrefix(got, "  12 s ago:        pending") {
+		t.Errorf("the states' heading is %q, want how old they are", got)
+	}
+}
+
 func TestADrawingReplacesTheOneBefore(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
