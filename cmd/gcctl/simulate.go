@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/peterbourgon/ff/v3/ffcli"
@@ -114,6 +115,9 @@ func runSimulate(ctx context.Context, o simulateOptions, names []string, stdout,
 	if len(names) == 1 && names[0] == "list" {
 		simulate.WriteList(stdout)
 		return nil
+	}
+	if slices.Contains(names, "list") {
+		return &usageError{"list only lists the scenarios: it takes no names; see gcctl simulate --help"}
 	}
 	if len(names) == 0 {
 		return &usageError{"simulate needs the name of a scenario, all, or list; see gcctl simulate --help"}

@@ -30,6 +30,8 @@ func TestSimulateIsToldWhatItIsToDo(t *testing.T) {
 		{[]string{"steady", "--fast", "1ms"}, "100ms or more"},
 		{[]string{"steady", "--duration", "1s"}, "--duration is 1s: at least 4 × --fast, 8s"},
 		{[]string{"steady", "--parallel", "-1"}, "1 to 100"},
+		{[]string{"steady", "--parallel", "0"}, "--parallel is 0: allowed is 1 to 100"},
+		{[]string{"list", "extra"}, "list only lists"},
 		{[]string{"gc-restart", "--address", "127.0.0.1:1", "--ac", "http://127.0.0.1:1"}, "leave out --address"},
 		{[]string{"steady", "--address", "127.0.0.1:1"}, "--ac"},
 		{[]string{"steady", "--address", "127.0.0.1:1", "--ac", "http://127.0.0.1:1", "--mc-client", "stranger"}, "GCCTL_MC_SECRET"},

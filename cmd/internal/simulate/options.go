@@ -50,9 +50,6 @@ type Existing struct {
 // Validate names the first thing that is wrong. Settings that are zero where that makes no sense take their default.
 func (o *Options) Validate() error {
 	o.Timing.Complete(QuickFast)
-	if o.Parallel == 0 {
-		o.Parallel = 1
-	}
 	if o.Ramp == 0 {
 		o.Ramp = max(o.Timing.Fast, time.Duration(o.MCs)*2*time.Millisecond)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 	"time"
 )
@@ -62,7 +63,7 @@ func play(ctx context.Context, opts Options, s Scenario, out *output) (v Verdict
 	if v.Interrupted = ctx.Err() != nil; err != nil && !v.Interrupted {
 		v.Error = err.Error()
 	}
-	v.Seconds = time.Since(began).Seconds()
+	v.Seconds = math.Round(10*time.Since(began).Seconds()) / 10
 	v.judge()
 	if !v.Kept && !v.Interrupted && w.GC != nil {
 		out.print(fmt.Sprintf("the end of the Global Controller's log (%s):\n%s", s.Name, w.GC.Log()))

@@ -60,7 +60,7 @@ func testOptions(t *testing.T) (Options, *lockedBuffer) {
 	}
 	out := &lockedBuffer{}
 	return Options{
-		MCs: 40, Connections: 3, Regions: 2, Store: "sqlite", Seed: 1, Out: out, TableOut: out,
+		MCs: 40, Connections: 3, Regions: 2, Parallel: 1, Store: "sqlite", Seed: 1, Out: out, TableOut: out,
 		GC: Command{Path: self, Env: []string{asGC + "=yes"}},
 	}, out
 }
