@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -56,7 +57,9 @@ type simulateOptions struct {
 func simulateCommand(stdout, stderr io.Writer) *ffcli.Command {
 	var o simulateOptions
 	flags := flag.NewFlagSet("gcctl simulate", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	// What the flag package says about a wrong flag, before it asks for the help, which would hide it.
+	var wrong bytes.Buffer
+	flags.SetOutput(&wrong)
 	flags.IntVar(&o.MCs, "mcs", 200, "how many meeting controllers")
 	flags.IntVar(&o.Connections, "connections", 8, "over how many connections")
 	flags.IntVar(&o.Regions, "regions", 3, "in how many regions")
@@ -83,6 +86,14 @@ func simulateCommand(stdout, stderr io.Writer) *ffcli.Command {
 	return &ffcli.Command{
 		Name: "simulate", ShortUsage: "gcctl simulate SCENARIO…|all|list [FLAGS]", ShortHelp: "play a fleet, have something go wrong, and see which promises are kept",
 		LongHelp: simulateHelp, FlagSet: flags,
+		UsageFunc: func(c *ffcli.Command) string {
+			if text := strings.TrimSpace(wrong.String()); text != "" {
+				_, _ = fmt.Fprintf(stderr, "gcctl: %s; see gcctl simulate --help\n", text)
+			} else {
+				_, _ = fmt.Fprintln(stderr, ffcli.DefaultUsageFunc(c))
+			}
+			return ""
+		},
 		Exec: func(ctx context.Context, args []string) error {
 			// Flags may follow the names, as in the examples.
 			names, err := namesBeforeFlags(flags, args)
@@ -96,6 +107,10 @@ func simulateCommand(stdout, stderr io.Writer) *ffcli.Command {
 
 // namesBeforeFlags reads the flags that stand behind or between names.
 func namesBeforeFlags(flags *flag.FlagSet, args []string) (names []string, err error) {
+	// The caller says what is wrong, or gives the help that is asked for.
+	usage := flags.Usage
+	flags.Usage = func() {}
+	defer func() { flags.Usage = usage }()
 	for len(args) > 0 {
 		if !strings.HasPrefix(args[0], "-") {
 			names, args = append(names, args[0]), args[1:]
@@ -104,7 +119,7 @@ func namesBeforeFlags(flags *flag.FlagSet, args []string) (names []string, err e
 		if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 			return nil, err
 		} else if err != nil {
-			return nil, &usageError{err.Error()}
+			return nil, &usageError{err.Error() + "; see gcctl simulate --help"}
 		}
 		args = flags.Args()
 	}

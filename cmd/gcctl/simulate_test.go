@@ -50,6 +50,24 @@ func TestSimulateIsToldWhatItIsToDo(t *testing.T) {
 	}
 }
 
+// TestAWrongFlagIsSaidOnce holds that what is wrong is said once, and help given once, wherever the flag stands.
+func TestAWrongFlagIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"--bogus", "steady"}, {"steady", "--bogus"}} {
+		var out, errs bytes.Buffer
+		const want = "gcctl: flag provided but not defined: -bogus; see gcctl simulate --help\n"
+		if code := execute(t.Context(), append([]string{"simulate"}, args...), &out, &errs); code != 2 || errs.String() != want {
+			t.Errorf("gcctl simulate %v = %d:\n%s\nwant 2 and %s", args, code, errs.String(), want)
+		}
+	}
+	for _, args := range [][]string{{"--help"}, {"steady", "--help"}} {
+		var out, errs bytes.Buffer
+		if code := execute(t.Context(), append([]string{"simulate"}, args...), &out, &errs); code != 0 || strings.Count(errs.String(), "It exits with 0") != 1 {
+			t.Errorf("gcctl simulate %v = %d:\n%s\nwant the help once", args, code, errs.String())
+		}
+	}
+}
+
 // TestSimulateAgainstAGlobalControllerThatIsThere plays on that of gcctl dev, and leaves its fleet as it was.
 func TestSimulateAgainstAGlobalControllerThatIsThere(t *testing.T) {
 	t.Parallel()
