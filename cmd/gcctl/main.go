@@ -9,15 +9,15 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"syscall"
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
 	"darktower.example/global-controller/cmd/internal/daemon"
+	"darktower.example/global-controller/cmd/internal/simulate"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), endings()...)
 	// A second signal ends the process at once.
 	context.AfterFunc(ctx, stop)
 	if len(os.Args) > 1 && os.Args[1] == gcWord {
@@ -26,7 +26,8 @@ func main() {
 	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// execute returns the exit code: 0 for success, 1 for failure, 2 for a wrong use.
+// execute returns the exit code: 0 for success, 1 for failure, 2 for a wrong use, and 128 and the number of the signal
+// when one cut short what has a result.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	rootFlags := flag.NewFlagSet("gcctl", flag.ContinueOnError)
 	rootFlags.SetOutput(stderr)
@@ -60,6 +61,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.As(err, &usage):
 		_, _ = fmt.Fprintln(stderr, "gcctl:", err)
 		return 2
+	case errors.Is(err, simulate.ErrInterrupted):
+		_, _ = fmt.Fprintln(stderr, "gcctl:", err)
+		return interruptCode(ctx)
 	default:
 		_, _ = fmt.Fprintln(stderr, "gcctl:", err)
 		return 1

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/peterbourgon/ff/v3/ffcli"
@@ -22,7 +24,7 @@ import (
 const gcWord = "gc"
 
 const simulateHelp = `simulate plays a fleet of meeting controllers, which speak through the SDK that real ones use, against a Global
-Controller; has something go wrong; and says in a table which promises were kept. It exits with 1 when one was broken.
+Controller; has something go wrong; and says in a table which promises were kept.
 
 Unless --address names a Global Controller that is there, each scenario starts one of its own, on free ports, with a
 store and an auth controller that the scenario can harm. Nothing of it is left afterwards.
@@ -40,7 +42,10 @@ store and an auth controller that the scenario can harm. Nothing of it is left a
     --ac https://auth.example --mc-client mc-test --reader-client ops
                                                    against one of yours, with its auth controller
 
-A fleet plays against a Global Controller that is there under ids that begin with "sim-", and leaves it at the end.`
+A fleet plays against a Global Controller that is there under ids that begin with "sim-", and leaves it at the end.
+
+It exits with 0 when all promises were kept, 1 when one was broken or a scenario could not be played, 2 when it was used
+wrongly, and 130 when it was interrupted (143 by SIGTERM, 129 by a terminal that closed), which says nothing about them.`
 
 // simulateOptions are the flags of gcctl simulate that need more than being stored.
 type simulateOptions struct {
@@ -52,7 +57,9 @@ type simulateOptions struct {
 func simulateCommand(stdout, stderr io.Writer) *ffcli.Command {
 	var o simulateOptions
 	flags := flag.NewFlagSet("gcctl simulate", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	// What the flag package says about a wrong flag, before it asks for the help, which would hide it.
+	var wrong bytes.Buffer
+	flags.SetOutput(&wrong)
 	flags.IntVar(&o.MCs, "mcs", 200, "how many meeting controllers")
 	flags.IntVar(&o.Connections, "connections", 8, "over how many connections")
 	flags.IntVar(&o.Regions, "regions", 3, "in how many regions")
@@ -63,7 +70,7 @@ func simulateCommand(stdout, stderr io.Writer) *ffcli.Command {
 	flags.DurationVar(&o.Timing.Comprehensive, "comprehensive", 0, "the interval of comprehensive heartbeats (default 3 × --fast)")
 	flags.DurationVar(&o.Timing.Threshold, "threshold", 0, "how long a controller may be silent (default 3 × --fast)")
 	flags.BoolVar(&o.realTime, "real-time", false, "the intervals of production: 10s, 30s, 30s")
-	flags.DurationVar(&o.Duration, "duration", 0, "how long the fleet is watched before anything happens (default 4 × --fast)")
+	flags.DurationVar(&o.Duration, "duration", 0, "how long the fleet is watched before anything happens (default, and at least, 4 × --fast)")
 	flags.DurationVar(&o.Ramp, "ramp", 0, "over what time the fleet starts (default 2 ms for each, and no less than --fast)")
 	flags.Uint64Var(&o.Seed, "seed", 1, "which controllers chance picks")
 	flags.StringVar(&o.address, "address", "", "HOST:PORT of a Global Controller that is there")
@@ -74,11 +81,19 @@ func simulateCommand(stdout, stderr io.Writer) *ffcli.Command {
 	flags.StringVar(&o.readerToken, "reader-token-file", "", "instead of --ac: a file with a token for reading the fleet, or GCCTL_READER_TOKEN")
 	flags.BoolVar(&o.tls, "tls", false, "speak TLS with --address")
 	flags.StringVar(&o.ca, "ca-file", "", "a PEM file with the authorities to trust instead of the system's; means --tls")
-	flags.StringVar(&o.json, "json", "", "a file for the verdicts as JSON; - for the standard output, which then has nothing else")
+	flags.StringVar(&o.json, "json", "", "a file for the verdicts as JSON, opened at the start and written at the end; - for the standard output, which then has nothing else")
 	flags.BoolVar(&o.plain, "plain", false, "print lines even where the terminal can be redrawn")
 	return &ffcli.Command{
 		Name: "simulate", ShortUsage: "gcctl simulate SCENARIO…|all|list [FLAGS]", ShortHelp: "play a fleet, have something go wrong, and see which promises are kept",
 		LongHelp: simulateHelp, FlagSet: flags,
+		UsageFunc: func(c *ffcli.Command) string {
+			if text := strings.TrimSpace(wrong.String()); text != "" {
+				_, _ = fmt.Fprintf(stderr, "gcctl: %s; see gcctl simulate --help\n", text)
+			} else {
+				_, _ = fmt.Fprintln(stderr, ffcli.DefaultUsageFunc(c))
+			}
+			return ""
+		},
 		Exec: func(ctx context.Context, args []string) error {
 			// Flags may follow the names, as in the examples.
 			names, err := namesBeforeFlags(flags, args)
@@ -92,6 +107,10 @@ func simulateCommand(stdout, stderr io.Writer) *ffcli.Command {
 
 // namesBeforeFlags reads the flags that stand behind or between names.
 func namesBeforeFlags(flags *flag.FlagSet, args []string) (names []string, err error) {
+	// The caller says what is wrong, or gives the help that is asked for.
+	usage := flags.Usage
+	flags.Usage = func() {}
+	defer func() { flags.Usage = usage }()
 	for len(args) > 0 {
 		if !strings.HasPrefix(args[0], "-") {
 			names, args = append(names, args[0]), args[1:]
@@ -100,7 +119,7 @@ func namesBeforeFlags(flags *flag.FlagSet, args []string) (names []string, err e
 		if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 			return nil, err
 		} else if err != nil {
-			return nil, &usageError{err.Error()}
+			return nil, &usageError{err.Error() + "; see gcctl simulate --help"}
 		}
 		args = flags.Args()
 	}
@@ -111,6 +130,9 @@ func runSimulate(ctx context.Context, o simulateOptions, names []string, stdout,
 	if len(names) == 1 && names[0] == "list" {
 		simulate.WriteList(stdout)
 		return nil
+	}
+	if slices.Contains(names, "list") {
+		return &usageError{"list only lists the scenarios: it takes no names; see gcctl simulate --help"}
 	}
 	if len(names) == 0 {
 		return &usageError{"simulate needs the name of a scenario, all, or list; see gcctl simulate --help"}
@@ -140,12 +162,14 @@ func runSimulate(ctx context.Context, o simulateOptions, names []string, stdout,
 		}
 		o.GC = simulate.Command{Path: self, Args: []string{gcWord}}
 	}
-	verdicts, err := simulate.Run(ctx, o.Options, scenarios)
+	file, err := openVerdicts(o.json, stdout)
 	if err != nil {
 		return err
 	}
-	if err := writeVerdicts(o.json, stdout, verdicts); err != nil {
-		return err
+	verdicts, interrupted := simulate.Run(ctx, o.Options, scenarios)
+	// Of an interrupted run as well: some scenarios may have come to their end, and each verdict says whether its did.
+	if err := file.write(verdicts); err != nil || interrupted != nil {
+		return errors.Join(interrupted, err)
 	}
 	return simulate.Broken(verdicts)
 }
@@ -210,20 +234,6 @@ func token(file, variable, name string) (devauth.Secret, error) {
 		return devauth.Secret(text), nil
 	}
 	return "", &usageError{fmt.Sprintf("--address needs tokens: give --ac, or %s or %s", name, variable)}
-}
-
-func writeVerdicts(path string, stdout io.Writer, verdicts []simulate.Verdict) error {
-	switch path {
-	case "":
-		return nil
-	case "-":
-		return simulate.WriteJSON(stdout, verdicts)
-	}
-	file, err := os.Create(path)
-	if err != nil {
-		return fmt.Errorf("write --json: %w", err)
-	}
-	return errors.Join(simulate.WriteJSON(file, verdicts), file.Close())
 }
 
 // isTerminal tells whether what is written can be redrawn.

@@ -23,10 +23,15 @@ func TestSimulateIsToldWhatItIsToDo(t *testing.T) {
 		{[]string{"--mcs", "0", "steady"}, "1 to 100000"},
 		{[]string{"steady", "--mcs"}, "mcs"},
 		{[]string{"steady", "--store", "paper"}, "sqlite or postgres"},
+		{[]string{"steady", "--json", filepath.Join(t.TempDir(), "nowhere", "verdict.json")}, "--json: open"},
+		{[]string{"steady", "--json", t.TempDir()}, "--json: open"},
 		{[]string{"steady", "--database", "postgres://x"}, "--store postgres"},
 		{[]string{"steady", "--threshold", "2s"}, "more than twice --fast"},
 		{[]string{"steady", "--fast", "1ms"}, "100ms or more"},
+		{[]string{"steady", "--duration", "1s"}, "--duration is 1s: at least 4 × --fast, 8s"},
 		{[]string{"steady", "--parallel", "-1"}, "1 to 100"},
+		{[]string{"steady", "--parallel", "0"}, "--parallel is 0: allowed is 1 to 100"},
+		{[]string{"list", "extra"}, "list only lists"},
 		{[]string{"gc-restart", "--address", "127.0.0.1:1", "--ac", "http://127.0.0.1:1"}, "leave out --address"},
 		{[]string{"steady", "--address", "127.0.0.1:1"}, "--ac"},
 		{[]string{"steady", "--address", "127.0.0.1:1", "--ac", "http://127.0.0.1:1", "--mc-client", "stranger"}, "GCCTL_MC_SECRET"},
@@ -42,6 +47,24 @@ func TestSimulateIsToldWhatItIsToDo(t *testing.T) {
 	}
 	if code := execute(t.Context(), []string{"simulate", "--help"}, &out, &errs); code != 0 || !strings.Contains(errs.String(), "gc-restart db-outage") {
 		t.Errorf("gcctl simulate --help = %d:\n%s, want examples", code, errs.String())
+	}
+}
+
+// TestAWrongFlagIsSaidOnce holds that what is wrong is said once, and help given once, wherever the flag stands.
+func TestAWrongFlagIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"--bogus", "steady"}, {"steady", "--bogus"}} {
+		var out, errs bytes.Buffer
+		const want = "gcctl: flag provided but not defined: -bogus; see gcctl simulate --help\n"
+		if code := execute(t.Context(), append([]string{"simulate"}, args...), &out, &errs); code != 2 || errs.String() != want {
+			t.Errorf("gcctl simulate %v = %d:\n%s\nwant 2 and %s", args, code, errs.String(), want)
+		}
+	}
+	for _, args := range [][]string{{"--help"}, {"steady", "--help"}} {
+		var out, errs bytes.Buffer
+		if code := execute(t.Context(), append([]string{"simulate"}, args...), &out, &errs); code != 0 || strings.Count(errs.String(), "It exits with 0") != 1 {
+			t.Errorf("gcctl simulate %v = %d:\n%s\nwant the help once", args, code, errs.String())
+		}
 	}
 }
 

@@ -41,6 +41,7 @@ type History struct {
 	mu     sync.Mutex
 	all    []Transition
 	states map[string]string // by id
+	asOf   time.Time         // when they were last read
 	missed int               // changes that came to light behind one that was read before
 }
 
@@ -100,6 +101,7 @@ func (h *History) Missed() int {
 // from reads what follows a change, and returns the last one that it has read.
 func (h *History) from(ctx context.Context, after uint64, take func(Transition)) (uint64, error) {
 	for {
+		asked := time.Now()
 		var answer *pb.ListTransitionsResponse
 		err := h.read(ctx, func(ctx context.Context) (err error) {
 			answer, err = h.fleet.ListTransitions(ctx, &pb.ListTransitionsRequest{After: after, PageSize: pageSize})
@@ -117,6 +119,9 @@ func (h *History) from(ctx context.Context, after uint64, take func(Transition))
 			}
 		}
 		if after = answer.GetNextAfter(); len(answer.GetTransitions()) < pageSize {
+			h.mu.Lock()
+			h.asOf = asked
+			h.mu.Unlock()
 			return after, nil
 		}
 	}
@@ -184,6 +189,13 @@ func (h *History) State(id string) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.states[id]
+}
+
+// AsOf is the time that the states are from.
+func (h *History) AsOf() time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.asOf
 }
 
 // Fleet reads all of our controllers from the Global Controller.

@@ -17,7 +17,7 @@ type Options struct {
 	Parallel int
 	Timing   Timing
 	// Duration is how long the fleet is watched while nothing happens, in scenario steady and before all others. 0 means
-	// so long as it takes to know the steady rate.
+	// so long as it takes to know the steady rate; less is refused.
 	Duration time.Duration
 	// Ramp is over what time the fleet starts; 0: 500 controllers a second, and no less than a fast interval.
 	Ramp time.Duration
@@ -50,9 +50,6 @@ type Existing struct {
 // Validate names the first thing that is wrong. Settings that are zero where that makes no sense take their default.
 func (o *Options) Validate() error {
 	o.Timing.Complete(QuickFast)
-	if o.Parallel == 0 {
-		o.Parallel = 1
-	}
 	if o.Ramp == 0 {
 		o.Ramp = max(o.Timing.Fast, time.Duration(o.MCs)*2*time.Millisecond)
 	}
@@ -71,6 +68,8 @@ func (o *Options) Validate() error {
 		return errors.New("--database is the address of a PostgreSQL: it goes with --store postgres")
 	case o.Duration < 0 || o.Ramp < 0:
 		return errors.New("--duration and --ramp must not be negative")
+	case o.Duration > 0 && o.Duration < o.Timing.steady():
+		return fmt.Errorf("--duration is %v: at least 4 × --fast, %v", o.Duration, o.Timing.steady())
 	case o.Timing.Fast < 100*time.Millisecond || o.Timing.Comprehensive < o.Timing.Fast:
 		return fmt.Errorf("--fast is %v and --comprehensive %v: allowed is 100ms or more, the second no less than the first", o.Timing.Fast, o.Timing.Comprehensive)
 	case o.Timing.Threshold%time.Second != 0 || o.Timing.Threshold <= 2*o.Timing.Fast:

@@ -28,12 +28,14 @@ type Verdict struct {
 	Promises []Promise `json:"promises"`
 	Notes    []string  `json:"notes,omitempty"`
 	Error    string    `json:"error,omitempty"` // why the scenario could not be played to its end
-	Kept     bool      `json:"kept"`
+	// Interrupted: somebody ended the scenario, so that it is not kept, but neither broken.
+	Interrupted bool `json:"interrupted,omitempty"`
+	Kept        bool `json:"kept"`
 }
 
 // judge fills in whether all was kept. A scenario that promised nothing, or did not come to its end, proves nothing.
 func (v *Verdict) judge() {
-	v.Kept = v.Error == "" && len(v.Promises) > 0
+	v.Kept = v.Error == "" && !v.Interrupted && len(v.Promises) > 0
 	for _, p := range v.Promises {
 		v.Kept = v.Kept && p.Kept
 	}
@@ -53,7 +55,9 @@ func (v *Verdict) WriteTable(w io.Writer) {
 		rows = append(rows, []string{p.Promise, p.Promised, p.Observed, word(p.Kept)})
 	}
 	_, _ = fmt.Fprintf(w, "\n%s: %s\n  %d controllers, %s, %s, %.0f s\n", v.Scenario, v.Summary, v.MCs, v.Store, v.Timing, v.Seconds)
-	writeRows(w, rows)
+	if len(v.Promises) > 0 {
+		writeRows(w, rows)
+	}
 	for _, note := range v.Notes {
 		_, _ = fmt.Fprintf(w, "  note: %s\n", note)
 	}
@@ -72,7 +76,11 @@ func WriteSummary(w io.Writer, verdicts []Verdict) {
 				kept++
 			}
 		}
-		rows = append(rows, []string{v.Scenario, v.Store, fmt.Sprintf("%d of %d", kept, len(v.Promises)), fmt.Sprintf("%.0f", v.Seconds), word(v.Kept)})
+		row := []string{v.Scenario, v.Store, fmt.Sprintf("%d of %d", kept, len(v.Promises)), fmt.Sprintf("%.0f", v.Seconds), word(v.Kept)}
+		if v.Interrupted {
+			row[2], row[4] = "", "interrupted" // How many there would have been nobody knows.
+		}
+		rows = append(rows, row)
 	}
 	_, _ = fmt.Fprintln(w)
 	writeRows(w, rows)

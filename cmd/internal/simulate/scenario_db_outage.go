@@ -17,7 +17,7 @@ func dbOutage() Scenario {
 				return err
 			}
 			outage := w.Timing.outage()
-			w.Note("%s", w.Store.How())
+			w.Note("%s", w.Store.HowFails())
 			w.Phase("the store is away for %s", short(outage))
 			if err := w.Store.Fail(); err != nil {
 				return err

@@ -12,7 +12,7 @@ func slowDB() Scenario {
 			if _, err := w.Settle(ctx); err != nil {
 				return err
 			}
-			w.Note("%s", w.Store.How())
+			w.Note("%s", w.Store.HowSlow())
 			slow := w.Timing.outage()
 			w.Phase("the store is slow for %s", short(slow))
 			began := time.Now()

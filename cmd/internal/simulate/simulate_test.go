@@ -3,6 +3,7 @@ package simulate
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/signal"
@@ -59,7 +60,7 @@ func testOptions(t *testing.T) (Options, *lockedBuffer) {
 	}
 	out := &lockedBuffer{}
 	return Options{
-		MCs: 40, Connections: 3, Regions: 2, Store: "sqlite", Seed: 1, Out: out, TableOut: out,
+		MCs: 40, Connections: 3, Regions: 2, Parallel: 1, Store: "sqlite", Seed: 1, Out: out, TableOut: out,
 		GC: Command{Path: self, Env: []string{asGC + "=yes"}},
 	}, out
 }
@@ -142,7 +143,7 @@ func TestABrokenPromiseIsSeen(t *testing.T) {
 // TestAnEndInTheMiddleLeavesNothing holds with goleak, and by the folder, that an interrupt ends everything.
 func TestAnEndInTheMiddleLeavesNothing(t *testing.T) {
 	t.Parallel()
-	opts, _ := testOptions(t)
+	opts, out := testOptions(t)
 	opts.Duration = time.Hour
 	ctx, cancel := context.WithCancel(t.Context())
 	folder := make(chan string, 1)
@@ -153,8 +154,20 @@ func TestAnEndInTheMiddleLeavesNothing(t *testing.T) {
 		time.AfterFunc(time.Second, cancel)
 		return play(ctx, w)
 	}
-	if _, err := Run(ctx, opts, []Scenario{s}); err == nil {
-		t.Error("Run() = nil, want that it was interrupted")
+	verdicts, err := Run(ctx, opts, []Scenario{s, herd()})
+	if !errors.Is(err, ErrInterrupted) || !strings.Contains(err.Error(), "2 of 2") {
+		t.Errorf("Run() = %v, want that both were interrupted", err)
+	}
+	for _, v := range verdicts {
+		if !v.Interrupted || v.Kept || v.Error != "" || len(v.Promises) > 0 {
+			t.Errorf("verdict = %+v, want interrupted, and nothing else", v)
+		}
+	}
+	if err := Broken(verdicts); err != nil {
+		t.Errorf("Broken() = %v, want nil: nobody broke anything", err)
+	}
+	if got := out.String(); strings.Contains(got, "BROKEN") || strings.Contains(got, "promised") || strings.Contains(got, "canceled") || !strings.Contains(got, "interrupted") {
+		t.Errorf("printed:\n%s\nwant that they were interrupted, and no table", got)
 	}
 	if _, err := os.Stat(<-folder); !os.IsNotExist(err) {
 		t.Errorf("the folder: %v, want none", err)

@@ -11,6 +11,9 @@ import (
 // shownSpan is over what time rates and latencies are shown.
 const shownSpan = 3 * time.Second
 
+// freshFor is how old the states may be without that it is said: they are read much more often.
+const freshFor = 2 * time.Second
+
 // shownStates are the columns of the view.
 var shownStates = []string{"pending", "healthy", "degraded", "unhealthy", "draining"}
 
@@ -21,6 +24,7 @@ type snapshot struct {
 	mcs, running           int
 	regions                []string
 	states                 map[string]map[string]int // by region and state
+	age                    time.Duration             // of the states, which cannot be read while the service is away
 	counts                 Counts                    // of the last seconds
 }
 
@@ -33,7 +37,7 @@ func (w *World) snapshot() snapshot {
 	for _, region := range s.regions {
 		s.states[region] = make(map[string]int)
 	}
-	s.running = w.count(s.states)
+	s.running, s.age = w.count(s.states), now.Sub(w.History.AsOf())
 	// A call is counted when it has ended, so the last moments would show too few.
 	s.counts = w.Series.Between(now.Add(-shownSpan-bucketWidth), now.Add(-bucketWidth))
 	return s
@@ -67,6 +71,8 @@ func (s snapshot) calls() string {
 	return text
 }
 
+func (s snapshot) ago() string { return fmt.Sprintf("%.0f s ago", s.age.Seconds()) }
+
 // line is the snapshot for where nothing can be redrawn.
 func (s snapshot) line() string {
 	var states []string
@@ -79,7 +85,11 @@ func (s snapshot) line() string {
 			states = append(states, fmt.Sprintf("%d %s", n, state))
 		}
 	}
-	return fmt.Sprintf("%d run; %s; %s", s.running, strings.Join(states, ", "), s.calls())
+	text := strings.Join(states, ", ")
+	if s.age > freshFor && len(states) > 0 {
+		text += " " + s.ago()
+	}
+	return fmt.Sprintf("%d run; %s; %s", s.running, text, s.calls())
 }
 
 // screen is the snapshot as the lines of a table.
@@ -89,7 +99,11 @@ func (s snapshot) screen() []string {
 		fmt.Sprintf("now: %s (for %s)", s.phase, short(s.inPhase)),
 		"calls: " + s.calls(),
 	}
-	header := fmt.Sprintf("  %-14s", "region")
+	head := "region"
+	if s.age > freshFor {
+		head = s.ago() + ":"
+	}
+	header := fmt.Sprintf("  %-14s", head)
 	for _, state := range shownStates {
 		header += fmt.Sprintf(" %9s", state)
 	}

@@ -35,7 +35,7 @@ func (w *World) Settle(ctx context.Context) (Steady, error) {
 
 // Measure returns the rate over a while in which nothing happens.
 func (w *World) Measure(ctx context.Context) (Steady, error) {
-	span := max(w.opts.Duration, 4*w.Timing.Fast)
+	span := max(w.opts.Duration, w.Timing.steady())
 	w.Phase("steady for %s", short(span))
 	from := time.Now()
 	if err := w.Wait(ctx, span); err != nil {

@@ -35,8 +35,9 @@ type store interface {
 	Slow() error
 	Heal() error
 	Close() error
-	// How says in words what Fail and Slow do.
-	How() string
+	// HowFails and HowSlow say in words what Fail and Slow do.
+	HowFails() string
+	HowSlow() string
 }
 
 // sqliteStore is a file. A lock that another connection holds is what takes it away.
@@ -60,8 +61,10 @@ func newSQLiteStore(folder string) (*sqliteStore, error) {
 
 func (s *sqliteStore) URL() string { return "sqlite:" + s.path }
 
-func (*sqliteStore) How() string {
-	return fmt.Sprintf("SQLite: another process holds the write lock (slow: for %v of each %v)", lockedFor, lockPeriod)
+func (*sqliteStore) HowFails() string { return "SQLite: another process holds the write lock" }
+
+func (*sqliteStore) HowSlow() string {
+	return fmt.Sprintf("SQLite: another process holds the write lock for %v of each %v", lockedFor, lockPeriod)
 }
 
 func (s *sqliteStore) Fail() error {
@@ -174,8 +177,12 @@ func newPostgresStore(admin string) (_ *postgresStore, err error) {
 
 func (s *postgresStore) URL() string { return s.url }
 
-func (*postgresStore) How() string {
-	return fmt.Sprintf("PostgreSQL: a proxy cuts the connections and takes no new ones (slow: everything arrives %v later, each way)", slowBy)
+func (*postgresStore) HowFails() string {
+	return "PostgreSQL: a proxy cuts the connections and takes no new ones"
+}
+
+func (*postgresStore) HowSlow() string {
+	return fmt.Sprintf("PostgreSQL: through a proxy everything arrives %v later, each way", slowBy)
 }
 
 func (s *postgresStore) Fail() error { s.proxy.Cut(); return nil }

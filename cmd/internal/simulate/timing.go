@@ -43,6 +43,9 @@ func (t Timing) String() string {
 	return fmt.Sprintf("heartbeats each %v and %v, stale after %v", t.Fast, t.Comprehensive, t.Threshold)
 }
 
+// steady is how long it takes at least to know the rate of a fleet to which nothing happens.
+func (t Timing) steady() time.Duration { return 4 * t.Fast }
+
 // outage is three times as long as a controller may be silent.
 func (t Timing) outage() time.Duration { return 3 * t.Threshold }
 

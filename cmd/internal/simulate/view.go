@@ -33,10 +33,12 @@ func (o *output) print(text string) {
 	_, _ = io.WriteString(o.w, text)
 }
 
-// draw replaces what was drawn before.
+// draw replaces what was drawn before. It asks for the size each time, as it may change.
 func (o *output) draw(lines []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	width, height := sizeOf(o.w)
+	lines = fit(lines, width, height)
 	var b strings.Builder
 	if o.drawn > 0 {
 		fmt.Fprintf(&b, "\x1b[%dA", o.drawn)

@@ -2,10 +2,12 @@ package simulate
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 )
 
@@ -43,6 +45,19 @@ func TestASnapshotAsAScreen(t *testing.T) {
 	}
 }
 
+// TestOldStatesAreCalledOld holds that nobody takes what was so before an outage for what is so.
+func TestOldStatesAreCalledOld(t *testing.T) {
+	t.Parallel()
+	s := shown()
+	s.age = 12 * time.Second
+	if got := s.line(); !strings.Contains(got, "4 healthy, 1 unhealthy 12 s ago;") {
+		t.Errorf("line() = %s, want how old the states are", got)
+	}
+	if got := s.screen()[3]; !strings.HasPrefix(got, "  12 s ago:        pending") {
+		t.Errorf("the states' heading is %q, want how old they are", got)
+	}
+}
+
 func TestADrawingReplacesTheOneBefore(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
@@ -54,5 +69,22 @@ func TestADrawingReplacesTheOneBefore(t *testing.T) {
 	const want = "\r\x1b[Jone\ntwo\n\x1b[2A\r\x1b[Jthree\n\x1b[1A\r\x1b[J"
 	if got := b.String(); !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "herd              done\n") {
 		t.Errorf("drawn %q, want %q and a line", got, want)
+	}
+}
+
+// TestADrawingFitsTheTerminal holds that nothing wraps or scrolls away, which the next drawing could not replace.
+func TestADrawingFitsTheTerminal(t *testing.T) {
+	t.Parallel()
+	got := fit([]string{"half within ≤ 1 ms", "≤≤≤≤≤", "six", "seven", "eight"}, 5, 4)
+	if diff := cmp.Diff([]string{"half…", "≤≤≤≤≤", "six"}, got); diff != "" {
+		t.Errorf("fit() (-want +got):\n%s", diff)
+	}
+	var b bytes.Buffer
+	o := &output{w: &b} // No terminal: 80 columns, 24 lines.
+	o.draw(slices.Repeat([]string{strings.Repeat("–", 100)}, 30))
+	o.draw(nil)
+	want := "\r\x1b[J" + strings.Repeat(strings.Repeat("–", 79)+"…\n", 23) + "\x1b[23A\r\x1b[J"
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Errorf("drawn (-want +got):\n%s", diff)
 	}
 }

@@ -41,6 +41,7 @@ type World struct {
 	folder   string
 	conn     *grpc.ClientConn // for the one who watches
 	calls    *http.Client     // likewise
+	ended    <-chan struct{}  // closed by an interrupt
 	began    time.Time
 	gcBegan  time.Time
 	closers  []func() error // called in reverse
@@ -58,7 +59,7 @@ func newWorld(ctx context.Context, opts Options, s Scenario) (*World, error) {
 	w := &World{
 		Timing: opts.Timing, Series: NewSeries(), Random: rand.New(rand.NewPCG(opts.Seed, 0)), //nolint:gosec // Repeatable, and no secret.
 		opts: opts, needs: s.Needs, scenario: s.Name, began: time.Now(), news: make(chan string, 64), calls: &http.Client{Transport: &http.Transport{}, Timeout: readTimeout},
-		prefix: fmt.Sprintf("sim-%x", time.Now().UnixMilli()),
+		prefix: fmt.Sprintf("sim-%x", time.Now().UnixMilli()), ended: ctx.Done(),
 	}
 	if opts.Existing == nil {
 		if err := w.startGC(ctx); err != nil {
@@ -224,8 +225,13 @@ func (w *World) Note(format string, values ...any) {
 	w.notes = append(w.notes, fmt.Sprintf(format, values...))
 }
 
-// Promise records what was promised and seen.
+// Promise records what was promised and seen. What is seen after an interrupt cut the waiting short is not recorded.
 func (w *World) Promise(promise, promised, observed string, kept bool) {
+	select {
+	case <-w.ended:
+		return
+	default:
+	}
 	w.promises = append(w.promises, Promise{promise, promised, observed, kept})
 }
 
