@@ -15,6 +15,7 @@ import (
 	"github.com/peterbourgon/ff/v3/ffcli"
 
 	"darktower.example/global-controller/cmd/internal/daemon"
+	"darktower.example/global-controller/pkg/client"
 	"darktower.example/global-controller/pkg/devauth"
 )
 
@@ -87,10 +88,19 @@ func dev(ctx context.Context, o devOptions, stdout, stderr io.Writer) error {
 		return fmt.Errorf("global controller: %w (--http and --grpc take other addresses)", err)
 	}
 
+	mc := devauth.Clients()[0]
+	tokens, err := client.NewTokenSource(client.TokenConfig{URL: acAddress, ClientID: mc.ID, ClientSecret: client.Secret(mc.Secret)})
+	if err != nil {
+		_ = listener.Close()
+		server.Close()
+		return err
+	}
+	defer tokens.Close()
+
 	var group run.Group
 	addContext(&group, func(ctx context.Context) error { <-ctx.Done(); return nil }, ctx)
 	// The fleet stops before the server that it reports to.
-	f := &fleet{address: server.GRPCAddress(), auth: acAddress, size: o.controllers, killOne: o.killOne, threshold: cfg.StalenessThreshold, out: out, begin: make(chan struct{}), healthy: make(chan struct{})}
+	f := &fleet{address: server.GRPCAddress(), tokens: tokens, size: o.controllers, killOne: o.killOne, threshold: cfg.StalenessThreshold, out: out, begin: make(chan struct{}), healthy: make(chan struct{})}
 	addContext(&group, f.run, context.Background())
 	w := &watcher{address: "http://" + server.HTTPAddress(), ac: ac, size: o.controllers, out: out, begin: func() { close(f.begin) }, allHealthy: func() { close(f.healthy) }}
 	addContext(&group, w.run, context.Background())

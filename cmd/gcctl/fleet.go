@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"darktower.example/global-controller/pkg/devauth"
+	"darktower.example/global-controller/pkg/client"
 	pb "darktower.example/global-controller/proto/darktower/v1"
 )
 
@@ -26,13 +26,14 @@ const firstHeartbeat = 2 * time.Second
 
 // fleet simulates meeting controllers in three regions.
 type fleet struct {
-	address, auth string
-	size          int
-	killOne       bool
-	threshold     time.Duration
-	out           *screen
-	begin         chan struct{} // closed when the controllers may register
-	healthy       chan struct{} // closed when all of them are seen healthy
+	address   string
+	tokens    client.TokenSource // of all of them
+	size      int
+	killOne   bool
+	threshold time.Duration
+	out       *screen
+	begin     chan struct{} // closed when the controllers may register
+	healthy   chan struct{} // closed when all of them are seen healthy
 }
 
 // run simulates until ctx ends.
@@ -77,8 +78,6 @@ type controller struct {
 	fleet      *fleet
 	capacity   *pb.ControllerCapacity
 	client     pb.GlobalControllerServiceClient
-	token      string
-	renewAt    time.Time
 }
 
 func (c *controller) live(ctx context.Context, after time.Duration) {
@@ -166,18 +165,15 @@ func (c *controller) comprehensiveHeartbeat(ctx context.Context) error {
 	return err
 }
 
-// authorize bounds a call and gives it a token, a new one when little of the old one's life is left.
+// authorize bounds a call and gives it a token.
 func (c *controller) authorize(ctx context.Context) (context.Context, context.CancelFunc, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	if time.Now().After(c.renewAt) {
-		token, life, err := devauth.Fetch(ctx, c.fleet.auth, devauth.Clients()[0])
-		if err != nil {
-			cancel()
-			return nil, nil, err
-		}
-		c.token, c.renewAt = token, time.Now().Add(life*3/4)
+	token, err := c.fleet.tokens.Token(ctx)
+	if err != nil {
+		cancel()
+		return nil, nil, err
 	}
-	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+c.token), cancel, nil
+	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token), cancel, nil
 }
 
 // wait tells whether the time passed before ctx ended.
