@@ -2,6 +2,8 @@ package service
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 )
 
@@ -26,6 +28,9 @@ var (
 	ErrConflict = errors.New("generation has changed")
 )
 
+// attempted wraps an error with what was tried when it came.
+func attempted(what string, err error) error { return fmt.Errorf("%s: %w", what, err) }
+
 // RetryError is an error that goes away by itself, and when it is best tried again: callers who all failed at once
 // are told different times.
 type RetryError struct {
@@ -35,6 +40,13 @@ type RetryError struct {
 
 func (e *RetryError) Error() string { return e.Err.Error() }
 func (e *RetryError) Unwrap() error { return e.Err }
+
+// UnsafeError is a refusal of a drain that the controller's region could not bear. It may be forced.
+type UnsafeError struct{ Plan DrainPlan }
+
+func (e *UnsafeError) Error() string {
+	return "The drain is not safe: " + strings.Join(e.Plan.Reasons, "; ") + ". Force it to drain all the same"
+}
 
 // InvalidError is a refusal of a caller's input. Its message is public and names the field.
 type InvalidError struct{ Message string }

@@ -201,14 +201,14 @@ func (w *World) orderDrain() error {
 	if r == nil {
 		return nil
 	}
-	order := service.DrainOrder{ControllerID: c.id, Reason: fmt.Sprintf("maintenance %d", w.dice.IntN(1000)), ExpectedGeneration: w.expectation(c)}
+	order := service.DrainOrder{ControllerID: c.id, Reason: fmt.Sprintf("maintenance %d", w.dice.IntN(1000)), ExpectedGeneration: w.expectation(c), Force: true}
 	if w.dice.IntN(2) == 0 {
-		order.Deadline = w.time().Truncate(time.Second).Add(time.Duration(w.dice.IntN(600)) * time.Second)
+		order.Deadline = instant(w.clock()).Truncate(time.Second).Add(time.Duration(2+w.dice.IntN(600)) * time.Second)
 	}
 	want, wantErr := c.drained(order, "operator", w.clock())
 	got, err := r.service.Drain(asOperator, order)
 	w.note("the operator drains %s by %s: %s", c.id, r.id, answerOf(err))
-	return w.decided(attempt{c, r, want, wantErr, service.CauseOperator, "operator", false}, got, err)
+	return w.decided(attempt{c, r, want, wantErr, service.CauseOperator, "operator", false}, got.Controller, err)
 }
 
 func (w *World) orderUndrain() error {

@@ -170,7 +170,7 @@ func (m *Metrics) Fleet(store service.Summarizer, region string) {
 	m.registry.MustRegister(&fleet{
 		store: store, region: region,
 		controllers: prometheus.NewDesc("gc_registered_controllers", "Registered controllers.", []string{"region", "status"}, nil),
-		meetings:    prometheus.NewDesc("gc_capacity_meetings", "Meetings: the most there may be (max), and those there are (current).", []string{"region", "kind"}, nil),
+		meetings:    prometheus.NewDesc("gc_capacity_meetings", "Meetings: of all controllers the most there may be (max) and those there are (current); the most that those may hold which serve (serving) and that the largest of them may (largest); those that run on controllers which are not stale (running).", []string{"region", "kind"}, nil),
 	})
 }
 
@@ -189,18 +189,18 @@ type fleet struct {
 
 	mu      sync.Mutex // Held while the store is asked, so that scrapes at the same time share an answer.
 	asked   time.Time
-	summary []service.RegionSummary
+	summary []service.Region
 	err     error
 }
 
 // ask returns the store's answer, or that of a moment ago.
-func (f *fleet) ask() ([]service.RegionSummary, error) {
+func (f *fleet) ask() ([]service.Region, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if time.Since(f.asked) > summaryAge {
 		ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 		defer cancel()
-		f.summary, f.err = f.store.Summary(ctx)
+		f.summary, f.err = f.store.Regions(ctx)
 		f.asked = time.Now()
 	}
 	return f.summary, f.err
@@ -219,25 +219,18 @@ func (f *fleet) Collect(metrics chan<- prometheus.Metric) {
 	if err != nil {
 		return
 	}
-	type sums struct {
-		byState      map[service.HealthStatus]int64
-		max, current int64
+	regions := map[string]service.Region{f.region: {}}
+	for _, r := range summary {
+		regions[r.Region] = r
 	}
-	regions := map[string]*sums{f.region: {byState: map[service.HealthStatus]int64{}}}
-	for _, s := range summary {
-		if regions[s.Region] == nil {
-			regions[s.Region] = &sums{byState: map[service.HealthStatus]int64{}}
-		}
-		of := regions[s.Region]
-		of.byState[s.Health] += s.Controllers
-		of.max += s.MaxMeetings
-		of.current += s.CurrentMeetings
-	}
-	for region, of := range regions {
+	for name, r := range regions {
 		for _, state := range service.HealthStatuses() {
-			metrics <- prometheus.MustNewConstMetric(f.controllers, prometheus.GaugeValue, float64(of.byState[state]), region, string(state))
+			metrics <- prometheus.MustNewConstMetric(f.controllers, prometheus.GaugeValue, float64(r.Controllers[state]), name, string(state))
 		}
-		metrics <- prometheus.MustNewConstMetric(f.meetings, prometheus.GaugeValue, float64(of.max), region, "max")
-		metrics <- prometheus.MustNewConstMetric(f.meetings, prometheus.GaugeValue, float64(of.current), region, "current")
+		for kind, meetings := range map[string]int64{
+			"max": r.Meetings.Limits, "current": r.Meetings.Load, "serving": r.Meetings.Max, "running": r.Meetings.Current, "largest": r.Meetings.Largest,
+		} {
+			metrics <- prometheus.MustNewConstMetric(f.meetings, prometheus.GaugeValue, float64(meetings), name, kind)
+		}
 	}
 }

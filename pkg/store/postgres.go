@@ -28,6 +28,7 @@ func postgres() dialect {
 		skipLocked:   " FOR UPDATE SKIP LOCKED",
 		skipBusy:     " SKIP LOCKED",
 		lockTable:    "LOCK TABLE meeting_controllers IN ROW EXCLUSIVE MODE",
+		lockRegion:   "SELECT pg_advisory_xact_lock(hashtextextended('drain ' || ?, 0))",
 		settled:      settledSQL,
 		oneStatement: true,
 		bind:         func(t time.Time) any { return t },

@@ -184,11 +184,11 @@ func TestEveryOperationIsReported(t *testing.T) {
 			_, _ = s.Controller(t.Context(), "x")
 			_, _ = s.Controllers(t.Context(), service.ControllerFilter{Limit: 1})
 			_, _ = s.Tick(t.Context(), service.SweepPolicy{Threshold: time.Second, Interval: time.Second, Tolerance: time.Second})
-			_, _ = s.Summary(t.Context())
+			_, _ = s.Regions(t.Context())
 			_ = s.Ping(t.Context())
 		}
 		want := map[string]string{}
-		for _, operation := range []string{"register", "heartbeat", "known", "controller", "controllers", "tick", "summary", "ping"} {
+		for _, operation := range []string{"register", "heartbeat", "known", "controller", "controllers", "tick", "regions", "ping"} {
 			want[operation] = "error"
 		}
 		want["ping"] = "ok"

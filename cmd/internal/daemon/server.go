@@ -133,7 +133,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 			endpoints.LimitCallers(callers, s.store, s.metrics.Limited),
 			endpoints.Deadline(callBound),
 		)
-		svc       = service.New(s.store, service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval}, observer{s.pulse, s.metrics})
+		svc       = service.New(s.store, service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval}, observer{s.pulse, s.metrics}, nil)
 		operation = endpoints.New(svc, middleware)
 	)
 	s.probe = health.NewProbe(map[string]func(context.Context) string{"store": s.storeState, "keys": s.keysState, "server": s.serverState})

@@ -49,7 +49,7 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"AnOperatorsDrainIsNotUndone", testDrainIsNotUndone},
 		{"AHeartbeatClearsStaleness", testHeartbeatClearsStaleness},
 		{"ListingIsBytewiseAndPaged", testListing},
-		{"Summary", testSummary},
+		{"Regions", testRegions},
 		{"HistoryTellsEveryChange", testHistory},
 		{"AnEndedContext", testEndedContext},
 		{"AClosedStoreIsUnavailable", testClosedStore},
@@ -74,6 +74,8 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"ADrainOutlastsWhateverAControllerSays", testDrainIsSticky},
 		{"OperatorsDoNotOverwriteEachOther", testGenerations},
 		{"UndrainingInventsNoHealth", testUndrainInventsNothing},
+		{"AnUnsafeDrainIsRefusedUnlessForced", testUnsafeDrains},
+		{"DrainsInARegionFollowEachOther", testDrainsTogether},
 		{"Deregistration", testDeregister},
 		{"HistoryIsReadInOrderAndInPages", testHistoryPages},
 	} {
