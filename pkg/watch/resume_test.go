@@ -1,0 +1,198 @@
+package watch
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"darktower.example/global-controller/service"
+)
+
+// all reads the changes that come within a moment.
+func (f *follower) all() (changes []told, last int64) {
+	f.t.Helper()
+	for {
+		e, news, _ := f.watch.(*reader).take(time.Now())
+		if news != nil {
+			return changes, last
+		}
+		if e.Snapshot != nil {
+			f.t.Fatalf("Next() = %+v, want changes", e)
+		}
+		changes = append(changes, tell(e)...)
+		if e.ID != 0 {
+			last = e.ID
+		}
+	}
+}
+
+func transitions(changes []told) (ids []int64) {
+	for _, c := range changes {
+		if c.Transition != 0 {
+			ids = append(ids, c.Transition)
+		}
+	}
+	return ids
+}
+
+func TestAWatchGoesOnWhereItEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.source.change(1, controller("a", "eu", service.HealthPending))
+		b.source.change(2, controller("b", "us", service.HealthPending))
+		keeper := b.watch(service.WatchQuery{})
+		keeper.snapshot()
+		// From the history: the hub has not been there since, so everything may have changed.
+		b.source.change(3, controller("a", "eu", service.HealthHealthy))
+		keeper.next()
+		f := b.after(2)
+		changes, last := f.all()
+		if want := []told{{0, 3, "a", service.HealthHealthy}, {3, 0, "a", service.HealthHealthy}, {3, 0, "b", service.HealthPending}}; !slices.Equal(changes, want) || last != 3 {
+			t.Errorf("changes = %+v up to %d, want %+v", changes, last, want)
+		}
+		b.source.change(4, controller("a", "eu", service.HealthDegraded))
+		wantTold(t, f.next(), told{4, 4, "a", service.HealthDegraded})
+		keeper.next()
+		// From what the hub remembers: without a question to the store, and each controller as it is now.
+		time.Sleep(2 * resumeSlack)
+		b.source.change(5, controller("a", "eu", service.HealthHealthy))
+		keeper.next()
+		b.source.change(6, controller("a", "eu", service.HealthDegraded))
+		keeper.next()
+		moved := controller("b", "eu", service.HealthPending)
+		b.source.put(moved)
+		b.source.announce(service.Announcement{ControllerIDs: []string{"b"}})
+		keeper.next()
+		asked := b.source.asked()
+		changes, last = b.after(5).all()
+		if want := []told{{6, 5, "a", service.HealthDegraded}, {6, 6, "a", service.HealthDegraded}, {6, 0, "b", service.HealthPending}}; !slices.Equal(changes, want) || last != 6 {
+			t.Errorf("changes = %+v up to %d, want %+v", changes, last, want)
+		}
+		five := int64(5)
+		if changes, _ := b.watch(service.WatchQuery{After: &five, Region: "us"}).all(); !slices.Equal(changes, []told{{6, 0, "b", ""}}) {
+			t.Errorf("changes in us = %+v, want that b has left", changes)
+		}
+		if got := b.source.asked(); got != asked {
+			t.Errorf("%d questions to the store, want none", got-asked)
+		}
+		// Another server may be ahead.
+		b.source.mu.Lock()
+		b.source.history = append(b.source.history, service.Transition{ID: 7, ControllerID: "a", At: time.Now()})
+		b.source.mu.Unlock()
+		if changes, _ := b.after(7).all(); len(transitions(changes)) != 0 || len(changes) == 0 {
+			t.Errorf("changes = %+v, want the fleet and nothing of the history", changes)
+		}
+	})
+}
+
+func TestWhatIsNotKnownAnyMoreIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		for i := range 50 {
+			b.source.change(int64(100+i), controller(fmt.Sprintf("mc-%d", i%7), "eu", service.HealthPending))
+		}
+		time.Sleep(time.Minute)
+		two := int64(120)
+		for _, f := range []*follower{b.after(98), b.after(1), b.after(150), b.watch(service.WatchQuery{After: &two, Region: "eu"})} {
+			if reason, id, fleet := f.snapshot(); reason != service.SnapshotGone || id != 149 || len(fleet) != 7 {
+				t.Errorf("snapshot = %s %d %v, want the fleet because what came between is gone", reason, id, fleet)
+			}
+		}
+		if changes, _ := b.after(99).all(); len(transitions(changes)) != 50 {
+			t.Errorf("%d changes after the one before the oldest, want all 50", len(transitions(changes)))
+		}
+		for i := range replayAtMost {
+			b.source.history = append(b.source.history, service.Transition{ID: int64(150 + i), ControllerID: "mc-1", At: time.Now()})
+		}
+		if reason, _, _ := b.after(148).snapshot(); reason != service.SnapshotGone {
+			t.Errorf("a snapshot because of %q, want that too much was missed", reason)
+		}
+	})
+}
+
+func TestAnotherHistory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.source.change(1, controller("a", "eu", service.HealthPending))
+		b.source.change(2, controller("b", "eu", service.HealthPending))
+		f := b.watch(service.WatchQuery{})
+		f.snapshot()
+		b.source.mu.Lock()
+		b.source.history = b.source.history[:1] // A backup was restored.
+		delete(b.source.controllers, "b")
+		b.source.mu.Unlock()
+		if reason, id, fleet := f.snapshot(); reason != service.SnapshotGone || id != 1 || len(fleet) != 1 {
+			t.Errorf("snapshot = %s %d %v, want what there is now", reason, id, fleet)
+		}
+	})
+}
+
+func TestAReaderWhoIsTooSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		const fleet = 100
+		id := int64(0)
+		churn := func() {
+			for range keptEntries/fleet + 1 {
+				for i := range fleet {
+					id++
+					b.source.put(controller(fmt.Sprintf("mc-%02d", i), "eu", service.HealthStatuses()[id%4]))
+					b.source.history = append(b.source.history, service.Transition{ID: id, ControllerID: fmt.Sprintf("mc-%02d", i), Region: "eu", At: time.Now()})
+				}
+				b.source.announce(service.Announcement{})
+				time.Sleep(pace)
+				synctest.Wait()
+			}
+		}
+		b.source.put(controller("mc-00", "eu", service.HealthPending))
+		slow, asleep := b.watch(service.WatchQuery{}), b.watch(service.WatchQuery{})
+		slow.snapshot()
+		began := time.Now()
+		churn()
+		slow.watch.(*reader).began = began // Its last snapshot is not long ago.
+		if b.hub.state.log.entries > keptEntries {
+			t.Errorf("%d entries are kept, want no more than %d", b.hub.state.log.entries, keptEntries)
+		}
+		for snapshots := range 3 {
+			reason, last, all := slow.snapshot()
+			if reason != service.SnapshotLagged || last != id || len(all) != fleet {
+				t.Errorf("snapshot = %s %d %d, want the fleet as it is now", reason, last, len(all))
+			}
+			if took := time.Since(began); took < time.Duration(snapshots)*lagPause {
+				t.Errorf("%d snapshots within %v, want them %v apart", snapshots+1, took, lagPause)
+			}
+			churn()
+		}
+		if b.counts.lagged != 3 {
+			t.Errorf("lagged %d times, want 3", b.counts.lagged)
+		}
+		// One who has not even read the first snapshot gets that, and then the fleet as it is.
+		if reason, _, all := asleep.snapshot(); reason != service.SnapshotStart || len(all) != 1 {
+			t.Errorf("snapshot = %s %d, want that of the start", reason, len(all))
+		}
+		if reason, _, all := asleep.snapshot(); reason != service.SnapshotLagged || len(all) != fleet {
+			t.Errorf("snapshot = %s %d, want the fleet as it is now", reason, len(all))
+		}
+	})
+}
+
+func TestReconnectsAreCountedAndEverythingIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.source.change(1, controller("a", "eu", service.HealthPending))
+		f := b.watch(service.WatchQuery{})
+		f.snapshot()
+		synctest.Wait()
+		changed := controller("a", "eu", service.HealthPending)
+		changed.MaxMeetings = 5
+		b.source.put(changed)
+		began := time.Now()
+		b.source.announce(service.Announcement{Everything: true, Reconnected: true})
+		wantTold(t, f.next(), told{1, 0, "a", service.HealthPending})
+		if took := time.Since(began); took > 2*pace || b.counts.reconnects != 1 {
+			t.Errorf("told after %v, %d reconnects counted, want it at once, and one", took, b.counts.reconnects)
+		}
+	})
+}
