@@ -251,11 +251,13 @@ type follower struct {
 // next returns the next event that is no beat.
 func (f *follower) next() service.WatchEvent {
 	f.t.Helper()
-	for {
+	for range 100 {
 		if e := f.any(); e.Snapshot != nil || e.Changes != nil || e.Loads != nil {
 			return e
 		}
 	}
+	f.t.Fatal("nothing but beats came")
+	return service.WatchEvent{}
 }
 
 func (f *follower) any() service.WatchEvent {

@@ -110,9 +110,6 @@ func (r *reader) Next(ctx context.Context) (none service.WatchEvent, _ error) {
 	}
 }
 
-// never is waited for where nothing but time brings something new.
-var never = make(chan struct{})
-
 // take returns the next event, or what to wait for, and until when.
 func (r *reader) take(now time.Time) (e service.WatchEvent, news <-chan struct{}, until time.Time) {
 	for {
@@ -185,7 +182,7 @@ func (r *reader) look(now time.Time) (_ *event, news <-chan struct{}, until time
 		if again.After(r.beat) {
 			again = r.beat
 		}
-		return nil, never, again
+		return nil, h.stopped, again // Nothing but time brings something new.
 	}
 	h.cfg.Observer.Lagged()
 	r.begin(st, service.SnapshotLagged)
