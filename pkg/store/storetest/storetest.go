@@ -11,11 +11,12 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// Store is all that the service, its health checker and its metrics need.
+// Store is all that the service, its health checker, its metrics and its watches need.
 type Store interface {
 	service.Store
 	service.Sweeper
 	service.Summarizer
+	service.ChangeSource
 }
 
 // Fixture is an empty storage of one test, and hands that reach past the Store into it.
@@ -78,6 +79,10 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"DrainsInARegionFollowEachOther", testDrainsTogether},
 		{"Deregistration", testDeregister},
 		{"HistoryIsReadInOrderAndInPages", testHistoryPages},
+		{"ChangesAreShownAtOnce", testChanges},
+		{"ControllersByID", testControllersByID},
+		{"ControllersThatWereUpdated", testControllersUpdated},
+		{"WhatIsCommittedIsAnnounced", testAnnouncements},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

@@ -1,0 +1,193 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"darktower.example/global-controller/service"
+)
+
+// patience is how long a test waits for what must come.
+const patience = 20 * time.Second
+
+func mustChanges(t *testing.T, s Store, after int64, missing []int64, limit int) service.ChangePage {
+	t.Helper()
+	page, err := s.Changes(t.Context(), after, missing, limit)
+	if err != nil {
+		t.Fatalf("Changes() = %v", err)
+	}
+	return page
+}
+
+func testChanges(t *testing.T, f Fixture) {
+	if page := mustChanges(t, f.Store, 0, []int64{1, 2}, 10); page.Oldest != 0 || page.Newest != 0 || len(page.Transitions) != 0 || page.AsOf.IsZero() {
+		t.Errorf("an empty history = %+v, want nothing but the time", page)
+	}
+	for i := range 5 {
+		mustRegister(t, f.Store, fmt.Sprintf("mc-%d", i))
+	}
+	all := mustChanges(t, f.Store, 0, nil, 10)
+	if len(all.Transitions) != 5 || all.Oldest != all.Transitions[0].ID || all.Newest != all.Transitions[4].ID {
+		t.Fatalf("history = %+v, want five changes and their ends", all)
+	}
+	first, last := all.Oldest, all.Newest
+	page := mustChanges(t, f.Store, last-2, []int64{first, first + 1, last + 1000}, 1)
+	var ids []int64
+	for _, c := range page.Transitions {
+		ids = append(ids, c.ID)
+	}
+	if diff := cmp.Diff([]int64{first, first + 1, last - 1}, ids); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
+	}
+	stored, err := f.Store.Transitions(t.Context(), service.TransitionFilter{Limit: 10})
+	if diff := cmp.Diff(stored, all.Transitions); err != nil || diff != "" {
+		t.Errorf("Transitions() and Changes() differ, %v (-transitions +changes):\n%s", err, diff)
+	}
+	missing := make([]int64, 4096)
+	for i := range missing {
+		missing[i] = last + 1 + int64(i)
+	}
+	if got := mustChanges(t, f.Store, last, missing, 10); len(got.Transitions) != 0 {
+		t.Errorf("changes = %+v, want none", got.Transitions)
+	}
+}
+
+func testControllersByID(t *testing.T, f Fixture) {
+	var ids []string
+	for i := range 3 {
+		mustRegister(t, f.Store, fmt.Sprintf("mc-%d", i))
+	}
+	for i := range 2100 {
+		ids = append(ids, fmt.Sprintf("mc-%d", i))
+	}
+	found, err := f.Store.ControllersByID(t.Context(), ids)
+	if err != nil || len(found) != 3 {
+		t.Fatalf("ControllersByID() = %d, %v, want those three that there are", len(found), err)
+	}
+	for _, c := range found {
+		if c.AsOf.IsZero() {
+			t.Errorf("%s without the time", c.ControllerID)
+		}
+		shown := mustGet(t, f.Store, c.ControllerID)
+		shown.AsOf = c.AsOf
+		if diff := cmp.Diff(shown, c); diff != "" {
+			t.Errorf("ControllersByID() is not Controller() (-one +many):\n%s", diff)
+		}
+	}
+	if none, err := f.Store.ControllersByID(t.Context(), nil); err != nil || len(none) != 0 {
+		t.Errorf("ControllersByID(none) = %v, %v", none, err)
+	}
+}
+
+func testControllersUpdated(t *testing.T, f Fixture) {
+	mustRegister(t, f.Store, "before")
+	mustRegister(t, f.Store, "mc")
+	// The clock of one of the databases counts in milliseconds.
+	since := mustChanges(t, f.Store, 0, nil, 1).AsOf.Add(time.Millisecond)
+	deadline := time.Now().Add(patience)
+	for mustChanges(t, f.Store, 0, nil, 1).AsOf.Before(since) && time.Now().Before(deadline) {
+	}
+	mustBeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
+	found, err := f.Store.ControllersUpdated(t.Context(), since)
+	if err != nil || len(found) != 1 || found[0].ControllerID != "mc" || found[0].AsOf.IsZero() {
+		t.Errorf("ControllersUpdated() = %+v, %v, want the one that beat", found, err)
+	}
+	if all, err := f.Store.ControllersUpdated(t.Context(), since.Add(-hour)); err != nil || len(all) != 2 {
+		t.Errorf("ControllersUpdated(long ago) = %d, %v, want all", len(all), err)
+	}
+}
+
+// listen collects what a store announces until the test ends.
+func listen(t *testing.T, s Store) <-chan service.Announcement {
+	heard := make(chan service.Announcement, 1000)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.Listen(ctx, func(a service.Announcement) { heard <- a })
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
+	return heard
+}
+
+// wantHeard waits for an announcement that names the controller, or for one of a change that the history tells.
+func wantHeard(t *testing.T, heard <-chan service.Announcement, what, id string) {
+	t.Helper()
+	late := time.After(patience)
+	for {
+		select {
+		case a := <-heard:
+			if a.Everything || id == "" || slices.Contains(a.ControllerIDs, id) {
+				return
+			}
+		case <-late:
+			t.Fatalf("%s was not announced", what)
+		}
+	}
+}
+
+// testAnnouncements: what is committed is announced, and nothing else is.
+func testAnnouncements(t *testing.T, f Fixture) {
+	heard := listen(t, f.Store)
+	tries := time.After(patience)
+	for n := 0; len(heard) == 0; n++ { // Until it listens.
+		mustRegister(t, f.Store, fmt.Sprintf("first-%d", n))
+		select {
+		case <-tries:
+			t.Fatal("nothing is announced")
+		default:
+		}
+	}
+	drain := func() {
+		for len(heard) > 0 {
+			<-heard
+		}
+	}
+	drain()
+	mustRegisterAs(t, f.Store, "mc", "one")
+	wantHeard(t, heard, "a registration", "")
+	drain()
+	mustRegisterAs(t, f.Store, "mc", "one")
+	wantHeard(t, heard, "a registration that changed no state", "mc")
+	drain()
+	mustBeat(t, f.Store, beatOf("mc", "one", 3))
+	wantHeard(t, heard, "a heartbeat that changed the state", "")
+	drain()
+	mustDrain(t, f.Store, service.DrainOrder{ControllerID: "mc", Force: true})
+	wantHeard(t, heard, "a drain", "")
+	drain()
+	mustDrain(t, f.Store, service.DrainOrder{ControllerID: "mc", Reason: "another", Force: true})
+	wantHeard(t, heard, "another drain", "mc")
+	drain()
+	if err := f.Store.RecordConflict(t.Context(), "mc"); err != nil {
+		t.Fatalf("RecordConflict() = %v", err)
+	}
+	wantHeard(t, heard, "a conflict", "mc")
+	drain()
+	f.Checker(t, 0, hour, hour)
+	f.Silence(t, "first-0", hour)
+	mustTick(t, f.Store, service.SweepPolicy{Threshold: 30 * time.Second, Interval: 5 * time.Second, Tolerance: 5 * time.Second, Actor: "gc"})
+	wantHeard(t, heard, "a sweep", "")
+	drain()
+	if _, err := f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc"}, "operator", false); err != nil {
+		t.Fatalf("Deregister() = %v", err)
+	}
+	wantHeard(t, heard, "a deregistration", "")
+	drain()
+	for range 50 {
+		mustBeat(t, f.Store, heartbeat("first-0", service.HealthPending))
+		drain() // The first of them ended its staleness.
+	}
+	mustBeat(t, f.Store, heartbeat("first-0", service.HealthPending))
+	if n := len(heard); n != 0 {
+		t.Errorf("%d announcements of a heartbeat that changed nothing, want none", n)
+	}
+}
