@@ -164,6 +164,7 @@ func (s *Store) pools() (pools []*sqlx.DB) {
 
 // Close closes every connection. What is called afterwards returns [service.ErrUnavailable].
 func (s *Store) Close() error {
+	s.registrations.settle(s.timeout)
 	var errs []error
 	for _, db := range s.pools() {
 		errs = append(errs, db.Close())
