@@ -89,6 +89,9 @@ func testGenerations(t *testing.T, f Fixture) {
 	if _, err := f.Store.Undrain(t.Context(), service.UndrainOrder{ControllerID: "mc", ExpectedGeneration: &seen}, "late"); !errors.Is(err, service.ErrConflict) {
 		t.Errorf("Undrain() = %v, want ErrConflict", err)
 	}
+	if _, err := f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc", ExpectedGeneration: &seen}, "late", false); !errors.Is(err, service.ErrConflict) {
+		t.Errorf("Deregister() = %v, want ErrConflict", err)
+	}
 	if _, err := f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "nobody"}, "operator"); !errors.Is(err, service.ErrNotRegistered) {
 		t.Errorf("Drain(nobody) = %v, want ErrNotRegistered", err)
 	}
