@@ -22,7 +22,7 @@ const (
 
 // Retain implements [service.Keeper].
 func (s *Store) Retain(ctx context.Context, policy service.RetentionPolicy) (service.RetentionResult, error) {
-	return transact(ctx, s, s.write, "retain", func(ctx context.Context, tx *sqlx.Tx) (result service.RetentionResult, err error) {
+	result, err := transact(ctx, s, s.write, "retain", func(ctx context.Context, tx *sqlx.Tx) (result service.RetentionResult, err error) {
 		if s.dialect.oneKeeper != "" {
 			if err := tx.GetContext(ctx, &result.Ran, s.dialect.oneKeeper); err != nil || !result.Ran {
 				return result, err
@@ -46,6 +46,10 @@ func (s *Store) Retain(ctx context.Context, policy service.RetentionPolicy) (ser
 		result.More = result.Pruned == pruneAtOnce || len(result.Retired) == retireAtOnce
 		return result, nil
 	})
+	if len(result.Retired) > 0 {
+		s.announcements.changed()
+	}
+	return result, err
 }
 
 func (s *Store) prune(ctx context.Context, tx *sqlx.Tx, now time.Time, policy service.RetentionPolicy) (int64, error) {
