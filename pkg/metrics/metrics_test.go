@@ -36,7 +36,7 @@ func testWhatIsToldIsShown(t *testing.T) {
 	m.Fleet(store, "us")
 	m.Pool(func() sql.DBStats { return sql.DBStats{MaxOpenConnections: 20} })
 	for range 2 {
-		m.Called("grpc", "FastHeartbeat", "OK", time.Millisecond)
+		m.Called("grpc", "FastHeartbeat", "OK", time.Millisecond, "")
 	}
 	m.Queried("heartbeat", "ok", time.Millisecond)
 	m.Batched(7, time.Millisecond)
@@ -92,7 +92,7 @@ func testWhatIsToldIsShown(t *testing.T) {
 
 func TestACallAllocatesLittle(t *testing.T) {
 	m := New("x")
-	if got := testing.AllocsPerRun(1000, func() { m.Called("grpc", "FastHeartbeat", "OK", time.Millisecond) }); got > 1 {
+	if got := testing.AllocsPerRun(1000, func() { m.Called("grpc", "FastHeartbeat", "OK", time.Millisecond, "") }); got > 1 {
 		t.Errorf("allocations for a call = %v, want at most 1", got)
 	}
 }

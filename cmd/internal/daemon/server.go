@@ -27,6 +27,7 @@ import (
 	"darktower.example/global-controller/pkg/health"
 	"darktower.example/global-controller/pkg/metrics"
 	"darktower.example/global-controller/pkg/store"
+	"darktower.example/global-controller/pkg/tracing"
 	"darktower.example/global-controller/service"
 	"darktower.example/global-controller/transport"
 	grpctransport "darktower.example/global-controller/transport/grpc"
@@ -55,6 +56,7 @@ type Server struct {
 	store        *store.Store
 	keys         *auth.KeySet
 	metrics      *metrics.Metrics
+	traces       *tracing.Tracing // nil unless they are switched on
 	pulse        *health.Pulse
 	probe        *health.Probe
 	grpcHealth   *grpchealth.Server
@@ -92,6 +94,11 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	if s.store, err = store.New(store.Config{URL: cfg.DatabaseURL, OnQuery: s.metrics.Queried, OnBatch: s.metrics.Batched, Unbatched: !cfg.Batching}); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	if s.traces, err = tracing.New(tracing.Config{
+		Endpoint: cfg.TraceEndpoint, SampleRatio: cfg.TraceSampleRatio, Version: Version, Instance: cfg.ID, Region: cfg.Region, Logger: logger,
+	}); err != nil {
+		return nil, err
+	}
 	if s.grpcListener, err = listen.Listen(s.draining, "tcp", cfg.GRPCBindAddress); err != nil {
 		return nil, fmt.Errorf("listen for gRPC: %w", err)
 	}
@@ -107,6 +114,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 		s.httpListener = tls.NewListener(s.httpListener, tlsConfig)
 	}
 	s.keys = auth.NewKeySet(cfg.JWKSURL, logger, s.metrics.Refreshed)
+	s.keys.FetchThrough(s.traces.Outgoing("fetch keys"))
 	verifier, err := auth.NewVerifier(s.keys, cfg.Audience, cfg.ClockSkew, time.Now)
 	if err != nil {
 		return nil, err
@@ -121,19 +129,21 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 		return nil, err
 	}
 	var (
+		fleet = s.traces.Store(s.store)
 		// Observers come first, so that they see refusals; cheap shedding comes before signatures.
 		middleware = endpoints.Chain(
-			endpoints.Observe(func(transportName, operation string, err error, took time.Duration) {
-				s.metrics.Called(transportName, operation, transport.StatusOf(err).GRPC.String(), took)
+			endpoints.Observe(func(ctx context.Context, transportName, operation string, err error, took time.Duration) {
+				s.metrics.Called(transportName, operation, transport.StatusOf(err).GRPC.String(), took, s.traces.Exemplar(ctx))
 			}),
-			endpoints.Log(logger, cfg.LogLevel == "debug", func(err error) string { return transport.StatusOf(err).Name }),
+			endpoints.Log(logger, cfg.LogLevel == "debug", func(err error) string { return transport.StatusOf(err).Name }, s.traces.TraceID),
+			endpoints.Annotate(s.traces.Annotator()),
 			endpoints.LimitAddresses(addresses, verifier, s.metrics.Limited),
 			endpoints.Authenticate(verifier, endpoints.AuthPolicy{MCScopes: cfg.MCScopes, SubjectIsController: cfg.SubjectIsController}),
 			endpoints.Gate(s.migrated.Load),
-			endpoints.LimitCallers(callers, s.store, s.metrics.Limited),
+			endpoints.LimitCallers(callers, fleet, s.metrics.Limited),
 			endpoints.Deadline(callBound),
 		)
-		svc       = service.New(s.store, service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval}, observer{s.pulse, s.metrics})
+		svc       = service.New(fleet, service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval}, observer{s.pulse, s.metrics})
 		operation = endpoints.New(svc, middleware)
 	)
 	s.probe = health.NewProbe(map[string]func(context.Context) string{"store": s.storeState, "keys": s.keysState, "server": s.serverState})
@@ -142,10 +152,10 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	s.grpcServer = grpctransport.NewServer(operation, grpctransport.Config{
 		Logger: logger, OnPanic: func() { s.metrics.Panicked("grpc") }, Health: s.grpcHealth, Reflection: cfg.GRPCReflection, Draining: s.draining,
 		CallBound: callBound, Authenticator: verifier,
-	}, transportOptions...)
+	}, append(transportOptions, s.traces.ServerOptions()...)...)
 	s.httpServer = &http.Server{
 		Handler: httptransport.NewHandler(operation, httptransport.Config{
-			Logger: logger, OnPanic: func() { s.metrics.Panicked("http") }, Metrics: s.metrics.Handler(),
+			Logger: logger, OnPanic: func() { s.metrics.Panicked("http") }, Metrics: s.metrics.Handler(), Trace: s.traces.Route,
 			Ready: func(context.Context) map[string]string { return s.readiness() },
 		}),
 		ReadHeaderTimeout: 5 * time.Second,
@@ -191,6 +201,7 @@ func (s *Server) Close() {
 	if s.store != nil {
 		_ = s.store.Close()
 	}
+	s.traces.Close()
 }
 
 func (s *Server) storeState(ctx context.Context) string {
@@ -279,7 +290,7 @@ func (s *Server) Run(ctx context.Context) error {
 	background("probe", func(ctx context.Context) error { return s.probe.Run(ctx, s.tellHealth) })
 	background("refresh keys", s.keys.Run)
 	_ = level.Info(s.logger).Log("msg", "serving", "grpc", s.GRPCAddress(), "http", s.HTTPAddress(), "id", s.cfg.ID, "region", s.cfg.Region,
-		"database", redact(s.cfg.DatabaseURL), "keys", redact(s.cfg.JWKSURL), "version", Version)
+		"database", redact(s.cfg.DatabaseURL), "keys", redact(s.cfg.JWKSURL), "traces", redact(s.cfg.TraceEndpoint), "version", Version)
 	err := group.Run()
 	s.Close()
 	if err != nil {
