@@ -190,12 +190,15 @@ func Log(logger log.Logger, verbose bool, code func(error) string, traceID func(
 				case err != nil:
 					leveled = level.Info(logger)
 				}
+				line := []any{
+					"msg", "call", "endpoint", op.Name, "transport", call.Transport, "code", name, "request_id", call.RequestID,
+					"controller_id", loggedID(request), "took", time.Since(began), "err", err,
+				}
 				if id := traceID(ctx); id != "" {
-					leveled = log.With(leveled, "trace_id", id)
+					line = append(line, "trace_id", id)
 				}
 				// A log that cannot be written is no reason to fail a call.
-				_ = leveled.Log("msg", "call", "endpoint", op.Name, "transport", call.Transport, "code", name, "request_id", call.RequestID,
-					"controller_id", loggedID(request), "took", time.Since(began), "err", err)
+				_ = leveled.Log(line...)
 				return response, err
 			}
 		}

@@ -86,14 +86,14 @@ func New(cfg Config) (*Tracing, error) {
 	}, nil
 }
 
-// Close sends what is left, for 2 s at most, and ends what runs in the background.
+// Close sends what is left, for 2 s at most, and waits until nothing runs in the background any more.
 func (t *Tracing) Close() {
 	if t == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), flushBound)
-	defer cancel()
-	_ = t.provider.Shutdown(ctx) // The exporter has told what could not be sent.
+	late := time.AfterFunc(flushBound, t.end)
+	defer late.Stop()
+	_ = t.provider.Shutdown(context.Background()) // The exporter has told what could not be sent.
 	t.end()
 	t.collector.CloseIdleConnections()
 }
