@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-kit/log"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -52,8 +53,9 @@ type Tracing struct {
 	tracer     trace.Tracer
 	propagator propagation.TextMapPropagator
 	// end breaks off what is still being sent.
-	end       context.CancelFunc
-	collector *http.Transport
+	end context.CancelFunc
+	// connections are those to the collector.
+	connections *http.Transport
 }
 
 // New begins to send spans to cfg.Endpoint, and returns nil when that is empty. It does not wait for the collector.
@@ -61,16 +63,20 @@ func New(cfg Config) (*Tracing, error) {
 	if cfg.Endpoint == "" {
 		return nil, nil //nolint:nilnil // See Tracing.
 	}
-	collector := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, TLSHandshakeTimeout: sendBound, MaxIdleConnsPerHost: 1}
-	client, err := newClient(cfg.Endpoint, collector)
+	connections := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, TLSHandshakeTimeout: sendBound, MaxIdleConnsPerHost: 1}
+	to, err := newCollector(cfg.Endpoint, connections)
 	if err != nil {
-		return nil, fmt.Errorf("trace to the collector: %w", err)
+		return nil, fmt.Errorf("send traces: %w", err)
+	}
+	next, err := otlptrace.New(context.Background(), to)
+	if err != nil {
+		return nil, fmt.Errorf("send traces: %w", err)
 	}
 	life, end := context.WithCancel(context.Background())
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(cfg.SampleRatio))),
 		sdktrace.WithBatcher(
-			&exporter{next: client, logger: cfg.Logger, life: life},
+			&exporter{next: next, logger: cfg.Logger, life: life},
 			sdktrace.WithMaxQueueSize(maxQueued), sdktrace.WithMaxExportBatchSize(maxBatch),
 			sdktrace.WithBatchTimeout(sendInterval), sdktrace.WithExportTimeout(sendBound),
 		),
@@ -82,7 +88,7 @@ func New(cfg Config) (*Tracing, error) {
 	)
 	return &Tracing{
 		provider: provider, tracer: provider.Tracer(scope, trace.WithInstrumentationVersion(cfg.Version)),
-		propagator: propagation.TraceContext{}, end: end, collector: collector,
+		propagator: propagation.TraceContext{}, end: end, connections: connections,
 	}, nil
 }
 
@@ -95,7 +101,7 @@ func (t *Tracing) Close() {
 	defer late.Stop()
 	_ = t.provider.Shutdown(context.Background()) // The exporter has told what could not be sent.
 	t.end()
-	t.collector.CloseIdleConnections()
+	t.connections.CloseIdleConnections()
 }
 
 // TraceID names the trace that a call belongs to, whether it is recorded or not; empty when there is none.

@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
@@ -70,6 +71,10 @@ func TestOffIsFree(t *testing.T) {
 		t.Errorf("%v allocations, want none", got)
 	}
 	off.Close()
+	// Whoever has a compressor tells its peer so with every call.
+	if encoding.GetCompressor("gzip") != nil {
+		t.Error("something that is imported registers a compressor with gRPC")
+	}
 }
 
 func TestTheStatusOfACallOverGRPC(t *testing.T) {

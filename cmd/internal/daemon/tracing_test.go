@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	collectorpb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
@@ -53,11 +52,11 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer c.mu.Unlock()
 	c.asked++
 	data, err := io.ReadAll(r.Body)
-	var request collectorpb.ExportTraceServiceRequest
+	var request tracepb.TracesData // The same on the wire as an ExportTraceServiceRequest.
 	if err == nil {
 		err = proto.Unmarshal(data, &request)
 	}
-	if err != nil || r.Method != http.MethodPost || r.URL.Path != "/v1/traces" {
+	if err != nil || r.Method != http.MethodPost || r.URL.Path != "/v1/traces" || r.Header.Get("Content-Type") != "application/x-protobuf" {
 		c.t.Errorf("%s %s: %v, want POST /v1/traces with spans", r.Method, r.URL.Path, err)
 	}
 	c.all += string(data)
