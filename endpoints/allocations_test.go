@@ -44,7 +44,7 @@ func heartbeatPath(t testing.TB) (context.Context, Endpoint[service.FastHeartbea
 		return l
 	}
 	ignore := func(string) {}
-	e := New(service.New(oneStore{}, service.Intervals{}, nobody{}), Chain(
+	e := New(service.New(oneStore{}, service.Intervals{}, nobody{}, nil), Chain(
 		Observe(func(context.Context, string, string, error, time.Duration) {}),
 		Log(log.NewNopLogger(), false, func(error) string { return "" }, untraced),
 		Annotate(nil),

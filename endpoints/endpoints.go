@@ -65,10 +65,12 @@ type Endpoints struct {
 	NotifyMeetingEnded     Endpoint[service.MeetingEnded, service.Acknowledged]
 	GetController          Endpoint[service.ControllerQuery, service.Controller]
 	ListControllers        Endpoint[service.ListQuery, service.ControllerPage]
-	Drain                  Endpoint[service.DrainOrder, service.Controller]
+	Drain                  Endpoint[service.DrainOrder, service.Drained]
 	Undrain                Endpoint[service.UndrainOrder, service.Controller]
 	Deregister             Endpoint[service.Deregistration, service.Deregistered]
 	ListTransitions        Endpoint[service.TransitionQuery, service.TransitionPage]
+	ListRegions            Endpoint[service.RegionQuery, service.Regions]
+	Watch                  Endpoint[service.WatchQuery, service.Watch]
 }
 
 // Scope is the right that an operation needs.
@@ -103,6 +105,8 @@ func Operations() []Operation {
 		{"Undrain", ScopeAdmin},
 		{"Deregister", ScopeSelf},
 		{"ListTransitions", ScopeRead},
+		{"ListRegions", ScopeRead},
+		{"Watch", ScopeRead},
 	}
 }
 
@@ -145,6 +149,8 @@ func New(svc service.Service, middleware Middleware) Endpoints {
 		Undrain:                bind(svc.Undrain, wrap("Undrain")),
 		Deregister:             bind(svc.Deregister, wrap("Deregister")),
 		ListTransitions:        bind(svc.ListTransitions, wrap("ListTransitions")),
+		ListRegions:            bind(svc.ListRegions, wrap("ListRegions")),
+		Watch:                  bind(svc.Watch, wrap("Watch")),
 	}
 }
 

@@ -2,6 +2,8 @@ package service
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 )
 
@@ -24,7 +26,12 @@ var (
 	ErrSuperseded = errors.New("superseded by a newer incarnation")
 	// ErrConflict means that somebody else has decided about the controller since the caller looked.
 	ErrConflict = errors.New("generation has changed")
+	// ErrUnsafe means that the controller's region could not bear a drain. See [UnsafeError].
+	ErrUnsafe = errors.New("the drain is not safe")
 )
+
+// attempted wraps an error with what was tried when it came.
+func attempted(what string, err error) error { return fmt.Errorf("%s: %w", what, err) }
 
 // RetryError is an error that goes away by itself, and when it is best tried again: callers who all failed at once
 // are told different times.
@@ -35,6 +42,15 @@ type RetryError struct {
 
 func (e *RetryError) Error() string { return e.Err.Error() }
 func (e *RetryError) Unwrap() error { return e.Err }
+
+// UnsafeError is a refusal of a drain that the controller's region could not bear. It may be forced.
+type UnsafeError struct{ Plan DrainPlan }
+
+func (e *UnsafeError) Unwrap() error { return ErrUnsafe }
+
+func (e *UnsafeError) Error() string {
+	return "The drain is not safe: " + strings.Join(e.Plan.Reasons, "; ") + ". Force it to drain all the same"
+}
 
 // InvalidError is a refusal of a caller's input. Its message is public and names the field.
 type InvalidError struct{ Message string }

@@ -5,16 +5,16 @@ import (
 	"fmt"
 )
 
-func (c *controllers) Drain(ctx context.Context, order DrainOrder) (Controller, error) {
+func (c *controllers) Drain(ctx context.Context, order DrainOrder) (Drained, error) {
 	if err := order.Validate(); err != nil {
-		return Controller{}, err
+		return Drained{}, err
 	}
 	result, err := c.store.Drain(ctx, order, CallerFrom(ctx).Subject)
 	if err != nil {
-		return Controller{}, fmt.Errorf("drain controller %s: %w", order.ControllerID, err)
+		return Drained{}, fmt.Errorf("drain controller %s: %w", order.ControllerID, err)
 	}
 	c.changed(result.Transition)
-	return result.Controller, nil
+	return Drained{result.Controller, result.Plan}, nil
 }
 
 func (c *controllers) Undrain(ctx context.Context, order UndrainOrder) (Controller, error) {
@@ -55,13 +55,22 @@ func (c *controllers) ListTransitions(ctx context.Context, q TransitionQuery) (T
 	if size == 0 {
 		size = DefaultPageSize
 	}
-	found, err := c.store.Transitions(ctx, TransitionFilter{ControllerID: q.ControllerID, Region: q.Region, After: q.After, Limit: int(size)})
+	found, err := c.store.Transitions(ctx, TransitionFilter{
+		ControllerID: q.ControllerID, Region: q.Region, After: q.After, Before: q.Before, Since: q.Since, Until: q.Until, NewestFirst: q.NewestFirst,
+		Limit: int(size),
+	})
 	if err != nil {
 		return TransitionPage{}, fmt.Errorf("list transitions: %w", err)
 	}
-	page := TransitionPage{Transitions: found, NextAfter: q.After}
-	if len(found) > 0 {
+	page := TransitionPage{Transitions: found}
+	switch {
+	case q.NewestFirst && len(found) == int(size):
+		page.NextBefore = found[len(found)-1].ID
+	case q.NewestFirst:
+	case len(found) > 0:
 		page.NextAfter = found[len(found)-1].ID
+	default:
+		page.NextAfter = q.After
 	}
 	return page, nil
 }

@@ -54,7 +54,7 @@ func (s *operatorStore) Transitions(_ context.Context, filter TransitionFilter) 
 
 func TestOperatorsOrdersReachTheStore(t *testing.T) {
 	store, observer := &operatorStore{}, &countingObserver{}
-	svc := New(store, Intervals{}, observer)
+	svc := New(store, Intervals{}, observer, nil)
 	ctx := WithCaller(t.Context(), Caller{Subject: "op", Operator: true})
 	if _, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", Reason: "kernel"}); err != nil || store.actor != "op" || store.order != (DrainOrder{ControllerID: "mc", Reason: "kernel"}) {
 		t.Errorf("Drain() = %v, stored %+v by %q", err, store.order, store.actor)
@@ -85,7 +85,7 @@ func TestOperatorsOrdersReachTheStore(t *testing.T) {
 
 func TestAControllerDeregistersOnlyItself(t *testing.T) {
 	store := &operatorStore{}
-	svc := New(store, Intervals{}, &countingObserver{})
+	svc := New(store, Intervals{}, &countingObserver{}, nil)
 	ctx := WithCaller(t.Context(), Caller{Subject: "client"})
 	if _, err := svc.Deregister(ctx, Deregistration{ControllerID: "mc"}); !errors.Is(err, ErrForbidden) || store.order != nil {
 		t.Errorf("without an incarnation = %v, want ErrForbidden", err)
@@ -97,7 +97,7 @@ func TestAControllerDeregistersOnlyItself(t *testing.T) {
 
 func TestSupersededProcessesAreCounted(t *testing.T) {
 	store, observer := &operatorStore{err: ErrSuperseded}, &countingObserver{}
-	svc := New(store, Intervals{}, observer)
+	svc := New(store, Intervals{}, observer, nil)
 	if _, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}, Incarnation: "old"}); !errors.Is(err, ErrSuperseded) {
 		t.Errorf("FastHeartbeat() = %v, want ErrSuperseded", err)
 	}
@@ -111,7 +111,7 @@ func TestSupersededProcessesAreCounted(t *testing.T) {
 
 func TestWhoComesInVainIsToldWhenToTryAgain(t *testing.T) {
 	store := &operatorStore{err: ErrUnavailable}
-	svc := New(store, Intervals{Fast: 10 * time.Second}, &countingObserver{})
+	svc := New(store, Intervals{Fast: 10 * time.Second}, &countingObserver{}, nil)
 	_, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}})
 	var retry *RetryError
 	if !errors.As(err, &retry) || !errors.Is(err, ErrUnavailable) || retry.After < 5*time.Second || retry.After > 15*time.Second {
@@ -121,7 +121,7 @@ func TestWhoComesInVainIsToldWhenToTryAgain(t *testing.T) {
 
 func TestTransitionsComeInPages(t *testing.T) {
 	store := &operatorStore{page: []Transition{{ID: 4}, {ID: 9}}}
-	svc := New(store, Intervals{}, &countingObserver{})
+	svc := New(store, Intervals{}, &countingObserver{}, nil)
 	page, err := svc.ListTransitions(t.Context(), TransitionQuery{ControllerID: "mc", Region: "eu", After: 3})
 	if err != nil || page.NextAfter != 9 || store.order != (TransitionFilter{ControllerID: "mc", Region: "eu", After: 3, Limit: DefaultPageSize}) {
 		t.Errorf("ListTransitions() = %+v, %v, asked %+v", page, err, store.order)
@@ -133,7 +133,7 @@ func TestTransitionsComeInPages(t *testing.T) {
 }
 
 func TestValidationOfOrders(t *testing.T) {
-	svc := New(&operatorStore{}, Intervals{}, &countingObserver{})
+	svc := New(&operatorStore{}, Intervals{}, &countingObserver{}, nil)
 	ctx := WithCaller(t.Context(), Caller{Operator: true})
 	for want, call := range map[string]func() error{
 		"controller_id is required": func() error { _, err := svc.Drain(ctx, DrainOrder{}); return err },

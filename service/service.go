@@ -22,13 +22,18 @@ type Service interface {
 	// NotifyMeetingEnded takes note that a meeting is over.
 	NotifyMeetingEnded(ctx context.Context, m MeetingEnded) (Acknowledged, error)
 	// Drain sets an operator's intent: the controller is draining, whatever it reports, until Undrain.
-	Drain(ctx context.Context, order DrainOrder) (Controller, error)
+	// [UnsafeError] when its region could not bear that and the order does not force it.
+	Drain(ctx context.Context, order DrainOrder) (Drained, error)
 	// Undrain ends an operator's drain. What the controller reported last counts again.
 	Undrain(ctx context.Context, order UndrainOrder) (Controller, error)
 	// Deregister takes a controller out of the fleet: any, for an operator; itself, for a controller that names its incarnation.
 	Deregister(ctx context.Context, d Deregistration) (Deregistered, error)
 	// ListTransitions returns a page of the history.
 	ListTransitions(ctx context.Context, q TransitionQuery) (TransitionPage, error)
+	// ListRegions adds up the fleet by region.
+	ListRegions(ctx context.Context, q RegionQuery) (Regions, error)
+	// Watch tells what changes, from a snapshot or an earlier event on.
+	Watch(ctx context.Context, q WatchQuery) (Watch, error)
 	// GetController returns one controller.
 	GetController(ctx context.Context, q ControllerQuery) (Controller, error)
 	// ListControllers returns a page of the fleet in a stable order.
@@ -51,15 +56,16 @@ type Observer interface {
 // Intervals are the heartbeat intervals that controllers are told at registration.
 type Intervals struct{ Fast, Comprehensive time.Duration }
 
-// New returns the one implementation of [Service].
-func New(store Store, intervals Intervals, observer Observer) Service {
-	return &controllers{store: store, intervals: intervals, observer: observer, pace: NewPace(intervals.Fast, time.Now)}
+// New returns the one implementation of [Service]. Without a watcher nothing can be watched.
+func New(store Store, intervals Intervals, observer Observer, watcher Watcher) Service {
+	return &controllers{store: store, intervals: intervals, observer: observer, watcher: watcher, pace: NewPace(intervals.Fast, time.Now)}
 }
 
 type controllers struct {
 	store     Store
 	intervals Intervals
 	observer  Observer
+	watcher   Watcher // nil: nobody
 	pace      *Pace
 }
 

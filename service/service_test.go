@@ -45,7 +45,7 @@ func (o *countingObserver) Superseded()         { o.superseded++ }
 
 func newTestService(store *fakeStore) (Service, *countingObserver) {
 	observer := &countingObserver{}
-	return New(store, Intervals{Fast: 10 * time.Second, Comprehensive: 30 * time.Second}, observer), observer
+	return New(store, Intervals{Fast: 10 * time.Second, Comprehensive: 30 * time.Second}, observer, nil), observer
 }
 
 func TestRegisterAnswersTheIntervalsAndReportsTheChange(t *testing.T) {

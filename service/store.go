@@ -20,15 +20,19 @@ type Store interface {
 	Heartbeat(ctx context.Context, h HeartbeatWrite) (HeartbeatResult, error)
 	// RecordConflict counts a call of a process that another has taken the place of.
 	RecordConflict(ctx context.Context, controllerID string) error
-	// Drain sets the operator's intent. [ErrConflict] when the generation is not the expected one.
+	// Drain sets the operator's intent. [ErrConflict] when the generation is not the expected one, [UnsafeError] when the
+	// region could not bear it and the order does not force it; drains in one region are decided one after the other. The
+	// result has the plan. A dry run changes nothing and is never refused as unsafe.
 	Drain(ctx context.Context, order DrainOrder, actor string) (OperatorResult, error)
 	// Undrain clears the operator's intent. [ErrConflict] as for Drain. A controller that nobody drains stays as it is.
 	Undrain(ctx context.Context, order UndrainOrder, actor string) (OperatorResult, error)
 	// Deregister removes a controller; its history stays. One that leaves by itself (byItself) while an operator drains it
 	// stays in the store, reporting that it drains with no load: the operator's intent may be forgotten by the operator
-	// only. [ErrSuperseded] when the deregistration names an incarnation that is not the one registered.
+	// only. [ErrSuperseded] when the deregistration names an incarnation that is not the one registered, [ErrConflict] as for Drain.
 	Deregister(ctx context.Context, d Deregistration, actor string, byItself bool) (*Transition, error)
-	// Transitions returns at most limit changes of public state with ids after filter.After, the oldest first. Who goes on
+	// Regions adds up the fleet by region, in the order of their names.
+	Regions(ctx context.Context) ([]Region, error)
+	// Transitions returns at most limit changes of public state, the oldest first unless filter says otherwise. Who goes on
 	// after the last one misses none: a change is held back while one with a lower id may yet be committed.
 	Transitions(ctx context.Context, filter TransitionFilter) ([]Transition, error)
 	// Known tells whether a controller has a row.
@@ -72,6 +76,7 @@ type HeartbeatResult struct {
 type OperatorResult struct {
 	Controller Controller
 	Transition *Transition
+	Plan       DrainPlan // a drain's
 }
 
 // TransitionFilter selects changes in the store; empty strings select everything.
@@ -79,6 +84,9 @@ type TransitionFilter struct {
 	ControllerID string
 	Region       string
 	After        int64
+	Before       int64     // 0: all
+	Since, Until time.Time // zero: all
+	NewestFirst  bool
 	Limit        int
 }
 
@@ -123,17 +131,8 @@ type Sweeper interface {
 	Tick(ctx context.Context, policy SweepPolicy) (SweepResult, error)
 }
 
-// RegionSummary is one region and state of the fleet, added up.
-type RegionSummary struct {
-	Region          string
-	Health          HealthStatus
-	Controllers     int64
-	MaxMeetings     int64
-	CurrentMeetings int64
-}
-
 // Summarizer is the storage that the fleet's metrics need.
 type Summarizer interface {
-	// Summary adds up the fleet by region and state; combinations without a controller are left out.
-	Summary(ctx context.Context) ([]RegionSummary, error)
+	// Regions adds up the fleet by region, in the order of their names.
+	Regions(ctx context.Context) ([]Region, error)
 }

@@ -119,6 +119,17 @@ type Controller struct {
 	LastHeartbeatAt      time.Time
 	CreatedAt            time.Time
 	UpdatedAt            time.Time
+	AsOf                 time.Time // when the store showed all this
+}
+
+// Drained tells whether a draining controller is done: it holds no meetings, or the time that it was given is over.
+func (c Controller) Drained() bool {
+	return c.Health == HealthDraining && (c.CurrentMeetings == 0 || c.DeadlinePassed())
+}
+
+// DeadlinePassed tells whether an operator's drain has lasted as long as it may, whatever was left then.
+func (c Controller) DeadlinePassed() bool {
+	return c.Drain != nil && !c.Drain.Deadline.IsZero() && !c.AsOf.Before(c.Drain.Deadline)
 }
 
 // Drain is an operator's intent, as it was given.
@@ -136,6 +147,17 @@ type DrainOrder struct {
 	Deadline     time.Time // zero: none
 	// ExpectedGeneration, when not nil, is what the controller's generation has to be.
 	ExpectedGeneration *int64
+	// DryRun changes nothing and says what would happen.
+	DryRun bool
+	// Force drains even when that is not safe.
+	Force bool
+}
+
+// Drained answers a [DrainOrder]: the controller as the drain leaves it (as it is, for a dry run), and what that does to
+// its region.
+type Drained struct {
+	Controller Controller
+	Plan       DrainPlan
 }
 
 // UndrainOrder is an operator's wish to end a drain.
@@ -149,25 +171,32 @@ type UndrainOrder struct {
 type Deregistration struct {
 	ControllerID string
 	// Incarnation is the process that is to leave; empty, which only operators may say: whichever is registered.
-	Incarnation string
-	Reason      string
+	Incarnation        string
+	Reason             string
+	ExpectedGeneration *int64 // as in DrainOrder
 }
 
 // Deregistered answers a [Deregistration].
 type Deregistered struct{}
 
-// TransitionQuery selects changes of public state, the oldest first. Empty strings select everything.
+// TransitionQuery selects changes of public state, the oldest first unless NewestFirst is set. Empty strings select everything.
 type TransitionQuery struct {
 	ControllerID string
 	Region       string
-	After        int64 // only those with a higher id
+	After        int64     // only those with a higher id
+	Before       int64     // only those with a lower id; 0: all
+	Since        time.Time // only those at this time or later; zero: all
+	Until        time.Time // only those before this time; zero: all
+	NewestFirst  bool
 	PageSize     int64 // 0: DefaultPageSize; at most MaxPageSize
 }
 
-// TransitionPage is a page of changes. NextAfter is what to ask for to go on from here.
+// TransitionPage is a page of changes. NextAfter is what to ask for to go on from here; with the newest first it is
+// NextBefore, which is 0 on the last page.
 type TransitionPage struct {
 	Transitions []Transition
 	NextAfter   int64
+	NextBefore  int64
 }
 
 // Transition is one change of a controller's public state. It outlives the controller.

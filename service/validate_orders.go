@@ -48,8 +48,17 @@ func (q TransitionQuery) Validate() error {
 			return err
 		}
 	}
-	if q.After < 0 {
+	switch {
+	case q.After < 0:
 		return Invalid("after must not be negative")
+	case q.Before < 0:
+		return Invalid("before must not be negative")
+	case !inCalendar(q.Since):
+		return Invalid("since must be between 1970 and 9999")
+	case !inCalendar(q.Until):
+		return Invalid("until must be between 1970 and 9999")
+	case !q.Since.IsZero() && !q.Until.IsZero() && q.Until.Before(q.Since):
+		return Invalid("until must not be before since")
 	}
 	return validatePageSize(q.PageSize)
 }
@@ -73,12 +82,15 @@ func validateReason(value string) error {
 	return nil
 }
 
-// The latest deadline: what RFC 3339 can write.
-var maxDeadline = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+// The latest time: what RFC 3339 can write.
+var maxTime = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 
 func validateDeadline(deadline time.Time) error {
-	if !deadline.IsZero() && (deadline.Unix() < 0 || deadline.After(maxDeadline)) {
+	if !inCalendar(deadline) {
 		return Invalid("deadline must be between 1970 and 9999")
 	}
 	return nil
 }
+
+// inCalendar tells whether every store and RFC 3339 can hold a time; the zero time stands for none.
+func inCalendar(t time.Time) bool { return t.IsZero() || t.Unix() >= 0 && !t.After(maxTime) }

@@ -56,6 +56,10 @@ func StatusOf(err error) Status {
 	if errors.As(err, &invalid) {
 		return Status{codes.InvalidArgument, http.StatusBadRequest, "BAD_REQUEST", invalid.Message, 0}
 	}
+	var unsafe *service.UnsafeError
+	if errors.As(err, &unsafe) {
+		return Status{codes.FailedPrecondition, http.StatusConflict, "CONFLICT", unsafe.Error(), 0}
+	}
 	for _, r := range rows {
 		if errors.Is(err, r.err) {
 			status := r.status

@@ -56,7 +56,7 @@ func (r *replica) start() (err error) {
 	}
 	faulty := faultyStore{Store: r.store, replica: r}
 	r.up, r.Pulse = true, &health.Pulse{Now: r.world.time}
-	r.service = service.New(faulty, intervals, r)
+	r.service = service.New(faulty, intervals, r, nil)
 	r.checker = health.Checker{Config: health.Config{
 		Store:       faulty,
 		Policy:      service.SweepPolicy{Threshold: time.Duration(r.world.threshold) * time.Millisecond, Interval: interval, Tolerance: health.Tolerance, Actor: r.id},

@@ -36,6 +36,7 @@ type Metrics struct {
 	refreshes   *prometheus.CounterVec
 	limited     *prometheus.CounterVec
 	superseded  prometheus.Counter
+	pruned      prometheus.Counter
 	panics      *prometheus.CounterVec
 	resolved    sync.Map // of callKey to *callChildren
 }
@@ -64,6 +65,7 @@ func New(version string) *Metrics {
 		refreshes:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_jwks_refresh_total", Help: "Fetches of the auth controller's keys."}, []string{"result"}),
 		limited:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_rate_limited_total", Help: "Calls that were refused for their rate."}, []string{"endpoint"}),
 		superseded:  prometheus.NewCounter(prometheus.CounterOpts{Name: "gc_incarnation_conflicts_total", Help: "Calls of processes that another has taken the place of under the same id."}),
+		pruned:      prometheus.NewCounter(prometheus.CounterOpts{Name: "gc_history_pruned_total", Help: "Changes of controllers' states that were removed because they were old."}),
 		panics:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_panics_total", Help: "Panics that were caught."}, []string{"transport"}),
 	}
 	// What has not happened yet is shown as 0, so that its first time is seen as a rise.
@@ -79,7 +81,7 @@ func New(version string) *Metrics {
 	build.Set(1)
 	m.registry.MustRegister(
 		m.requests, m.durations, m.transitions, m.detection, m.commit, m.batch, m.checkerRuns, m.hold, m.queries, m.queryTime, m.validations,
-		m.refreshes, m.limited, m.superseded, m.panics, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		m.refreshes, m.limited, m.superseded, m.pruned, m.panics, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
 }
@@ -152,6 +154,17 @@ func (m *Metrics) Checked(result service.SweepResult, err error) {
 	}
 }
 
+// Retained is told of a pass of the removal of old records.
+func (m *Metrics) Retained(result service.RetentionResult, err error) {
+	if err != nil {
+		return // The store has counted that.
+	}
+	m.pruned.Add(float64(result.Pruned))
+	for _, t := range result.Retired {
+		m.Changed(t)
+	}
+}
+
 // Validated is told of a token's verification.
 func (m *Metrics) Validated(result string) { m.validations.WithLabelValues(result).Inc() }
 
@@ -170,7 +183,7 @@ func (m *Metrics) Fleet(store service.Summarizer, region string) {
 	m.registry.MustRegister(&fleet{
 		store: store, region: region,
 		controllers: prometheus.NewDesc("gc_registered_controllers", "Registered controllers.", []string{"region", "status"}, nil),
-		meetings:    prometheus.NewDesc("gc_capacity_meetings", "Meetings: the most there may be (max), and those there are (current).", []string{"region", "kind"}, nil),
+		meetings:    prometheus.NewDesc("gc_capacity_meetings", "Meetings: of all controllers the most there may be (max) and those there are (current); the most that those may hold which serve (serving) and that the largest of them may (largest); those that run on controllers which are not stale (running).", []string{"region", "kind"}, nil),
 	})
 }
 
@@ -189,18 +202,18 @@ type fleet struct {
 
 	mu      sync.Mutex // Held while the store is asked, so that scrapes at the same time share an answer.
 	asked   time.Time
-	summary []service.RegionSummary
+	summary []service.Region
 	err     error
 }
 
 // ask returns the store's answer, or that of a moment ago.
-func (f *fleet) ask() ([]service.RegionSummary, error) {
+func (f *fleet) ask() ([]service.Region, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if time.Since(f.asked) > summaryAge {
 		ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 		defer cancel()
-		f.summary, f.err = f.store.Summary(ctx)
+		f.summary, f.err = f.store.Regions(ctx)
 		f.asked = time.Now()
 	}
 	return f.summary, f.err
@@ -219,25 +232,18 @@ func (f *fleet) Collect(metrics chan<- prometheus.Metric) {
 	if err != nil {
 		return
 	}
-	type sums struct {
-		byState      map[service.HealthStatus]int64
-		max, current int64
+	regions := map[string]service.Region{f.region: {}}
+	for _, r := range summary {
+		regions[r.Region] = r
 	}
-	regions := map[string]*sums{f.region: {byState: map[service.HealthStatus]int64{}}}
-	for _, s := range summary {
-		if regions[s.Region] == nil {
-			regions[s.Region] = &sums{byState: map[service.HealthStatus]int64{}}
-		}
-		of := regions[s.Region]
-		of.byState[s.Health] += s.Controllers
-		of.max += s.MaxMeetings
-		of.current += s.CurrentMeetings
-	}
-	for region, of := range regions {
+	for name, r := range regions {
 		for _, state := range service.HealthStatuses() {
-			metrics <- prometheus.MustNewConstMetric(f.controllers, prometheus.GaugeValue, float64(of.byState[state]), region, string(state))
+			metrics <- prometheus.MustNewConstMetric(f.controllers, prometheus.GaugeValue, float64(r.Controllers[state]), name, string(state))
 		}
-		metrics <- prometheus.MustNewConstMetric(f.meetings, prometheus.GaugeValue, float64(of.max), region, "max")
-		metrics <- prometheus.MustNewConstMetric(f.meetings, prometheus.GaugeValue, float64(of.current), region, "current")
+		for kind, meetings := range map[string]int64{
+			"max": r.Meetings.Limits, "current": r.Meetings.Load, "serving": r.Meetings.Max, "running": r.Meetings.Current, "largest": r.Meetings.Largest,
+		} {
+			metrics <- prometheus.MustNewConstMetric(f.meetings, prometheus.GaugeValue, float64(meetings), name, kind)
+		}
 	}
 }

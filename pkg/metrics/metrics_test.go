@@ -13,12 +13,12 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-type fakeSummary struct {
-	rows []service.RegionSummary
+type fakeRegions struct {
+	rows []service.Region
 	err  error
 }
 
-func (f *fakeSummary) Summary(context.Context) ([]service.RegionSummary, error) { return f.rows, f.err }
+func (f *fakeRegions) Regions(context.Context) ([]service.Region, error) { return f.rows, f.err }
 
 func scrape(m *Metrics) string {
 	w := httptest.NewRecorder()
@@ -32,7 +32,10 @@ func TestWhatIsToldIsShown(t *testing.T) {
 
 func testWhatIsToldIsShown(t *testing.T) {
 	m := New("1.2.3")
-	store := &fakeSummary{rows: []service.RegionSummary{{Region: "eu", Health: service.HealthHealthy, Controllers: 2, MaxMeetings: 20, CurrentMeetings: 3}}}
+	store := &fakeRegions{rows: []service.Region{{
+		Region: "eu", Controllers: map[service.HealthStatus]int64{service.HealthHealthy: 2},
+		Meetings: service.RegionCapacity{Max: 18, Current: 2, Largest: 9, Limits: 20, Load: 3},
+	}}}
 	m.Fleet(store, "us")
 	m.Pool(func() sql.DBStats { return sql.DBStats{MaxOpenConnections: 20} })
 	for range 2 {
@@ -58,6 +61,10 @@ func testWhatIsToldIsShown(t *testing.T) {
 		`gc_registered_controllers{region="us",status="healthy"} 0`,
 		`gc_capacity_meetings{kind="max",region="eu"} 20`,
 		`gc_capacity_meetings{kind="current",region="eu"} 3`,
+		`gc_capacity_meetings{kind="serving",region="eu"} 18`,
+		`gc_capacity_meetings{kind="running",region="eu"} 2`,
+		`gc_capacity_meetings{kind="largest",region="eu"} 9`,
+		`gc_capacity_meetings{kind="serving",region="us"} 0`,
 		`gc_health_transitions_total{cause="register",from="none",to="pending"} 1`,
 		`gc_health_transitions_total{cause="stale",from="healthy",to="unhealthy"} 1`,
 		`gc_detection_seconds_sum 31`,

@@ -20,7 +20,7 @@ func (s *Store) Known(ctx context.Context, id string) (bool, error) {
 func (s *Store) Controller(ctx context.Context, id string) (service.Controller, error) {
 	return run(ctx, s, "controller", func(ctx context.Context) (service.Controller, error) {
 		var found row
-		err := s.read.GetContext(ctx, &found, s.read.Rebind(showControllers+` WHERE controller_id = ?`), id)
+		err := s.read.GetContext(ctx, &found, s.read.Rebind(s.dialect.showControllers()+` WHERE controller_id = ?`), id)
 		if errors.Is(err, sql.ErrNoRows) {
 			return service.Controller{}, service.ErrNotRegistered
 		}
@@ -30,7 +30,7 @@ func (s *Store) Controller(ctx context.Context, id string) (service.Controller, 
 
 // Controllers implements [service.Store].
 func (s *Store) Controllers(ctx context.Context, filter service.ControllerFilter) ([]service.Controller, error) {
-	query, values := showControllers+` WHERE controller_id > ?`, []any{filter.AfterID}
+	query, values := s.dialect.showControllers()+` WHERE controller_id > ?`, []any{filter.AfterID}
 	if filter.Region != "" {
 		query, values = query+` AND region = ?`, append(values, filter.Region)
 	}
@@ -48,25 +48,5 @@ func (s *Store) Controllers(ctx context.Context, filter service.ControllerFilter
 			controllers = append(controllers, r.controller())
 		}
 		return controllers, nil
-	})
-}
-
-// Summary implements [service.Summarizer].
-func (s *Store) Summary(ctx context.Context) ([]service.RegionSummary, error) {
-	return run(ctx, s, "summary", func(ctx context.Context) (summary []service.RegionSummary, err error) {
-		rows, err := s.read.QueryContext(ctx, `SELECT region, health_status, count(*), CAST(sum(max_meetings) AS bigint), CAST(sum(current_meetings) AS bigint)
-			FROM meeting_controllers GROUP BY region, health_status ORDER BY region, health_status`)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { _ = rows.Close() }()
-		for rows.Next() {
-			var r service.RegionSummary
-			if err := rows.Scan(&r.Region, &r.Health, &r.Controllers, &r.MaxMeetings, &r.CurrentMeetings); err != nil {
-				return nil, err
-			}
-			summary = append(summary, r)
-		}
-		return summary, rows.Err()
 	})
 }

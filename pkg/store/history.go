@@ -33,7 +33,20 @@ func (s *Store) Transitions(ctx context.Context, filter service.TransitionFilter
 	if filter.Region != "" {
 		query, values = query+` AND region = ?`, append(values, filter.Region)
 	}
-	query, values = query+` ORDER BY id LIMIT ?`, append(values, filter.Limit)
+	if filter.Before > 0 {
+		query, values = query+` AND id < ?`, append(values, filter.Before)
+	}
+	if !filter.Since.IsZero() {
+		query, values = query+` AND at >= ?`, append(values, s.dialect.bind(filter.Since))
+	}
+	if !filter.Until.IsZero() {
+		query, values = query+` AND at < ?`, append(values, s.dialect.bind(filter.Until))
+	}
+	order := ` ORDER BY id LIMIT ?`
+	if filter.NewestFirst {
+		order = ` ORDER BY id DESC LIMIT ?`
+	}
+	query, values = query+order, append(values, filter.Limit)
 	return run(ctx, s, "transitions", func(ctx context.Context) ([]service.Transition, error) {
 		var found []transitionRow
 		if err := s.read.SelectContext(ctx, &found, s.read.Rebind(query), values...); err != nil {

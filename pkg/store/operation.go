@@ -20,7 +20,16 @@ type outcome[T any] struct {
 
 // isAnswer tells what the storage says of a controller from what goes wrong with the storage.
 func isAnswer(err error) bool {
-	return errors.Is(err, service.ErrNotRegistered) || errors.Is(err, service.ErrSuperseded) || errors.Is(err, service.ErrConflict)
+	return errors.Is(err, service.ErrNotRegistered) || errors.Is(err, service.ErrSuperseded) || errors.Is(err, service.ErrConflict) || isRefusal(err)
+}
+
+// isRefusal tells what an order asks for and cannot have from what goes wrong with the storage.
+func isRefusal(err error) bool {
+	var (
+		invalid *service.InvalidError
+		unsafe  *service.UnsafeError
+	)
+	return errors.As(err, &invalid) || errors.As(err, &unsafe)
 }
 
 // errAbandoned stands for what an operation would have said, had it ended in time.

@@ -12,7 +12,20 @@ import (
 
 // Drain implements [service.Store].
 func (s *Store) Drain(ctx context.Context, order service.DrainOrder, actor string) (service.OperatorResult, error) {
-	decide := func(r *row, now time.Time) (reason string, changed bool) {
+	decide := func(ctx context.Context, tx *sqlx.Tx, r *row, now time.Time) (d decision, _ error) {
+		if !order.Deadline.IsZero() && !order.Deadline.After(now) {
+			return d, service.Invalid("deadline must be in the future")
+		}
+		var err error
+		if d.plan, err = s.planDrain(ctx, tx, r.controller()); err != nil {
+			return d, err
+		}
+		switch {
+		case order.DryRun:
+			return d, nil
+		case !d.plan.Safe() && !order.Force:
+			return d, &service.UnsafeError{Plan: d.plan}
+		}
 		since := dbTime{now}
 		if r.OperatorDraining && r.DrainSince != nil {
 			since = *r.DrainSince
@@ -23,26 +36,37 @@ func (s *Store) Drain(ctx context.Context, order service.DrainOrder, actor strin
 		}
 		r.DrainReason.String, r.DrainReason.Valid = order.Reason, true
 		r.DrainBy.String, r.DrainBy.Valid = storable(actor), true
-		return cmp.Or(order.Reason, "drained"), true
+		d.changed, d.reason = true, cmp.Or(order.Reason, "drained")
+		if !d.plan.Safe() {
+			d.reason += " (forced)"
+		}
+		return d, nil
 	}
 	return s.decide(ctx, "drain", order.ControllerID, order.ExpectedGeneration, actor, decide)
 }
 
 // Undrain implements [service.Store].
 func (s *Store) Undrain(ctx context.Context, order service.UndrainOrder, actor string) (service.OperatorResult, error) {
-	decide := func(r *row, _ time.Time) (reason string, changed bool) {
+	decide := func(_ context.Context, _ *sqlx.Tx, r *row, _ time.Time) (decision, error) {
 		if !r.OperatorDraining {
-			return "", false
+			return decision{}, nil
 		}
 		r.OperatorDraining, r.DrainSince, r.DrainUntil, r.DrainReason.Valid, r.DrainBy.Valid = false, nil, nil, false, false
-		return cmp.Or(order.Reason, "undrained"), true
+		return decision{reason: cmp.Or(order.Reason, "undrained"), changed: true}, nil
 	}
 	return s.decide(ctx, "undrain", order.ControllerID, order.ExpectedGeneration, actor, decide)
 }
 
+// decision is what an operator's order comes to: a change of the row for a reason, or none. Plan is a drain's.
+type decision struct {
+	reason  string
+	changed bool
+	plan    service.DrainPlan
+}
+
 // decide stores what an operator decides about a controller, and the change of its public state that follows.
 func (s *Store) decide(ctx context.Context, operation, id string, expected *int64, actor string,
-	decide func(*row, time.Time) (reason string, changed bool),
+	decide func(context.Context, *sqlx.Tx, *row, time.Time) (decision, error),
 ) (service.OperatorResult, error) {
 	return transact(ctx, s, s.write, operation, func(ctx context.Context, tx *sqlx.Tx) (none service.OperatorResult, _ error) {
 		old, now, err := s.lockKnown(ctx, tx, id)
@@ -53,9 +77,12 @@ func (s *Store) decide(ctx context.Context, operation, id string, expected *int6
 			return none, service.ErrConflict
 		}
 		r := old
-		reason, changed := decide(&r, now)
-		if !changed {
-			return s.decided(ctx, tx, id, nil)
+		decision, err := decide(ctx, tx, &r, now)
+		if err != nil {
+			return none, err
+		}
+		if !decision.changed {
+			return s.decided(ctx, tx, id, nil, decision.plan)
 		}
 		health := r.facts().Health()
 		if _, err := tx.ExecContext(ctx, tx.Rebind(`UPDATE meeting_controllers SET operator_draining = ?, drain_since = ?, drain_until = ?, drain_reason = ?,
@@ -63,19 +90,19 @@ func (s *Store) decide(ctx context.Context, operation, id string, expected *int6
 			r.OperatorDraining, s.bindOrNull(r.DrainSince), s.bindOrNull(r.DrainUntil), r.DrainReason, r.DrainBy, string(health), id); err != nil {
 			return none, err
 		}
-		transition := old.changed(now, health).transition(service.CauseOperator, actor, reason, service.HealthStatus(r.Reported))
+		transition := old.changed(now, health).transition(service.CauseOperator, actor, decision.reason, service.HealthStatus(r.Reported))
 		if err := s.record(ctx, tx, transition); err != nil {
 			return none, err
 		}
-		return s.decided(ctx, tx, id, transition)
+		return s.decided(ctx, tx, id, transition, decision.plan)
 	})
 }
 
 // decided reads the controller as the decision left it.
-func (s *Store) decided(ctx context.Context, tx *sqlx.Tx, id string, transition *service.Transition) (service.OperatorResult, error) {
+func (s *Store) decided(ctx context.Context, tx *sqlx.Tx, id string, transition *service.Transition, plan service.DrainPlan) (service.OperatorResult, error) {
 	var found row
-	err := tx.GetContext(ctx, &found, tx.Rebind(showControllers+` WHERE controller_id = ?`), id)
-	return service.OperatorResult{Controller: found.controller(), Transition: transition}, err
+	err := tx.GetContext(ctx, &found, tx.Rebind(s.dialect.showControllers()+` WHERE controller_id = ?`), id)
+	return service.OperatorResult{Controller: found.controller(), Transition: transition, Plan: plan}, err
 }
 
 // Deregister implements [service.Store].
@@ -87,6 +114,8 @@ func (s *Store) Deregister(ctx context.Context, d service.Deregistration, actor 
 			return nil, err
 		case d.Incarnation != "" && old.Incarnation.Valid && old.Incarnation.String != d.Incarnation:
 			return nil, service.ErrSuperseded
+		case d.ExpectedGeneration != nil && *d.ExpectedGeneration != old.Generation:
+			return nil, service.ErrConflict
 		case byItself && old.OperatorDraining:
 			_, err := tx.ExecContext(ctx, tx.Rebind(`UPDATE meeting_controllers SET reported_status = 'draining', current_meetings = 0, current_participants = 0
 				WHERE controller_id = ?`), d.ControllerID)

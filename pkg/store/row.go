@@ -44,6 +44,7 @@ type row struct {
 	LastHeartbeatAt      dbTime         `db:"last_heartbeat_at"`
 	CreatedAt            dbTime         `db:"created_at"`
 	UpdatedAt            dbTime         `db:"updated_at"`
+	AsOf                 *dbTime        `db:"as_of"`
 }
 
 const controllerColumns = `controller_id, region, grpc_endpoint, webtransport_endpoint, max_meetings, current_meetings, max_participants,
@@ -53,10 +54,14 @@ const controllerColumns = `controller_id, region, grpc_endpoint, webtransport_en
 const (
 	// selectControllers is for what is about to be changed.
 	selectControllers = `SELECT ` + controllerColumns + ` FROM meeting_controllers`
-	// showControllers is for what is shown.
-	showControllers = `SELECT ` + controllerColumns + `, conflicts, last_at AS last_conflict_at
-	FROM meeting_controllers LEFT JOIN controller_conflicts USING (controller_id)`
+	// shownFrom is for what is shown.
+	shownFrom = `, conflicts, last_at AS last_conflict_at FROM meeting_controllers LEFT JOIN controller_conflicts USING (controller_id)`
 )
+
+// showControllers is for what is shown, with the time by the database's clock.
+func (d dialect) showControllers() string {
+	return `SELECT ` + controllerColumns + `, ` + d.now + ` AS as_of` + shownFrom
+}
 
 func (r row) facts() service.Facts {
 	return service.Facts{OperatorDraining: r.OperatorDraining, Reported: service.HealthStatus(r.Reported), Stale: r.Stale}
@@ -70,6 +75,7 @@ func (r row) controller() service.Controller {
 		LastHeartbeatAt: r.LastHeartbeatAt.Time, CreatedAt: r.CreatedAt.Time, UpdatedAt: r.UpdatedAt.Time,
 		Generation: r.Generation, Incarnation: r.Incarnation.String, IncarnationConflicts: r.Conflicts.Int64,
 	}
+	c.AsOf = r.AsOf.orZero()
 	if r.LastConflictAt != nil {
 		c.LastConflictAt = &r.LastConflictAt.Time
 	}

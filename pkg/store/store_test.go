@@ -135,6 +135,9 @@ func fixture(t *testing.T, url string) storetest.Fixture {
 		Drain: func(t *testing.T, id string) {
 			s.exec(t, `UPDATE meeting_controllers SET operator_draining = true, health_status = 'draining' WHERE controller_id = ?`, id)
 		},
+		Age: func(t *testing.T, through int64, by time.Duration) {
+			s.exec(t, `UPDATE controller_transitions SET at = ? WHERE id <= ?`, s.ago(t, by), through)
+		},
 		History: s.history,
 	}
 }
@@ -184,11 +187,11 @@ func TestEveryOperationIsReported(t *testing.T) {
 			_, _ = s.Controller(t.Context(), "x")
 			_, _ = s.Controllers(t.Context(), service.ControllerFilter{Limit: 1})
 			_, _ = s.Tick(t.Context(), service.SweepPolicy{Threshold: time.Second, Interval: time.Second, Tolerance: time.Second})
-			_, _ = s.Summary(t.Context())
+			_, _ = s.Regions(t.Context())
 			_ = s.Ping(t.Context())
 		}
 		want := map[string]string{}
-		for _, operation := range []string{"register", "heartbeat", "known", "controller", "controllers", "tick", "summary", "ping"} {
+		for _, operation := range []string{"register", "heartbeat", "known", "controller", "controllers", "tick", "regions", "ping"} {
 			want[operation] = "error"
 		}
 		want["ping"] = "ok"

@@ -34,11 +34,17 @@ func operation[T any](ctx context.Context, s tracedStore, name string, do func(c
 	ctx, span := s.tracer.Start(ctx, "store "+name, trace.WithAttributes(attribute.String("db.operation.name", name)))
 	defer span.End()
 	value, err = do(ctx)
-	isAnswer := errors.Is(err, service.ErrNotRegistered) || errors.Is(err, service.ErrSuperseded) || errors.Is(err, service.ErrConflict)
-	if err != nil && !isAnswer {
+	if err != nil && !isAnswer(err) {
 		span.SetStatus(otelcodes.Error, "")
 	}
 	return value, err
+}
+
+// isAnswer tells what the storage says of a controller or an order from what goes wrong with the storage.
+func isAnswer(err error) bool {
+	var invalid *service.InvalidError
+	return errors.Is(err, service.ErrNotRegistered) || errors.Is(err, service.ErrSuperseded) || errors.Is(err, service.ErrConflict) ||
+		errors.Is(err, service.ErrUnsafe) || errors.As(err, &invalid)
 }
 
 // Register implements [service.Store].
@@ -74,6 +80,11 @@ func (s tracedStore) Deregister(ctx context.Context, d service.Deregistration, a
 	return operation(ctx, s, "deregister", func(ctx context.Context) (*service.Transition, error) {
 		return s.Store.Deregister(ctx, d, actor, byItself)
 	})
+}
+
+// Regions implements [service.Store].
+func (s tracedStore) Regions(ctx context.Context) ([]service.Region, error) {
+	return operation(ctx, s, "regions", s.Store.Regions)
 }
 
 // Transitions implements [service.Store].

@@ -50,6 +50,8 @@ func TestAnAnswerOfTheStoreIsNoError(t *testing.T) {
 		nil: otelcodes.Unset,
 		fmt.Errorf("x: %w", service.ErrNotRegistered): otelcodes.Unset,
 		service.ErrConflict:                           otelcodes.Unset,
+		&service.UnsafeError{}:                        otelcodes.Unset,
+		service.Invalid("x"):                          otelcodes.Unset,
 		service.ErrSuperseded:                         otelcodes.Unset,
 		fmt.Errorf("x: %w", service.ErrUnavailable):   otelcodes.Error,
 	} {

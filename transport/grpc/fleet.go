@@ -82,12 +82,14 @@ func controllerToProto(c service.Controller) *pb.Controller {
 		Generation:           clampUint64(c.Generation),
 		Incarnation:          c.Incarnation,
 		IncarnationConflicts: clampUint64(c.IncarnationConflicts),
+		Drained:              c.Drained(),
+		AsOf:                 timestampOrNil(c.AsOf),
 	}
 	if c.LastConflictAt != nil {
 		out.LastIncarnationConflictAt = timestamppb.New(*c.LastConflictAt)
 	}
 	if c.Drain != nil {
-		out.Drain = &pb.Drain{Since: timestamppb.New(c.Drain.Since), Deadline: timestampOrNil(c.Drain.Deadline), Reason: c.Drain.Reason, By: c.Drain.By}
+		out.Drain = &pb.Drain{Since: timestamppb.New(c.Drain.Since), Deadline: timestampOrNil(c.Drain.Deadline), Reason: c.Drain.Reason, By: c.Drain.By, DeadlinePassed: c.DeadlinePassed()}
 	}
 	return out
 }

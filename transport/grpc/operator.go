@@ -15,9 +15,10 @@ func (s *fleetServer) Drain(ctx context.Context, in *pb.DrainRequest) (*pb.Drain
 	return unary(ctx, s.endpoints.Drain, in, func(in *pb.DrainRequest) service.DrainOrder {
 		return service.DrainOrder{
 			ControllerID: in.GetControllerId(), Reason: in.GetReason(), Deadline: timeFromProto(in.GetDeadline()), ExpectedGeneration: generationFromProto(in.ExpectedGeneration),
+			DryRun: in.GetDryRun(), Force: in.GetForce(),
 		}
-	}, func(c service.Controller) *pb.DrainResponse {
-		return &pb.DrainResponse{Controller: controllerToProto(c)}
+	}, func(d service.Drained) *pb.DrainResponse {
+		return &pb.DrainResponse{Controller: controllerToProto(d.Controller), Plan: planToProto(d.Plan)}
 	})
 }
 
@@ -31,18 +32,21 @@ func (s *fleetServer) Undrain(ctx context.Context, in *pb.UndrainRequest) (*pb.U
 
 func (s *fleetServer) Deregister(ctx context.Context, in *pb.DeregisterRequest) (*pb.DeregisterResponse, error) {
 	return unary(ctx, s.endpoints.Deregister, in, func(in *pb.DeregisterRequest) service.Deregistration {
-		return service.Deregistration{ControllerID: in.GetControllerId(), Incarnation: in.GetIncarnation(), Reason: in.GetReason()}
+		return service.Deregistration{ControllerID: in.GetControllerId(), Incarnation: in.GetIncarnation(), Reason: in.GetReason(), ExpectedGeneration: generationFromProto(in.ExpectedGeneration)}
 	}, func(service.Deregistered) *pb.DeregisterResponse { return &pb.DeregisterResponse{} })
 }
 
 func (s *fleetServer) ListTransitions(ctx context.Context, in *pb.ListTransitionsRequest) (*pb.ListTransitionsResponse, error) {
 	return unary(ctx, s.endpoints.ListTransitions, in, func(in *pb.ListTransitionsRequest) service.TransitionQuery {
-		return service.TransitionQuery{ControllerID: in.GetControllerId(), Region: in.GetRegion(), After: clampInt64(in.GetAfter()), PageSize: int64(in.GetPageSize())}
+		return service.TransitionQuery{
+			ControllerID: in.GetControllerId(), Region: in.GetRegion(), After: clampInt64(in.GetAfter()), Before: clampInt64(in.GetBefore()),
+			Since: timeFromProto(in.GetSince()), Until: timeFromProto(in.GetUntil()), NewestFirst: in.GetNewestFirst(), PageSize: int64(in.GetPageSize()),
+		}
 	}, transitionPageToProto)
 }
 
 func transitionPageToProto(p service.TransitionPage) *pb.ListTransitionsResponse {
-	out := &pb.ListTransitionsResponse{NextAfter: clampUint64(p.NextAfter), Transitions: make([]*pb.Transition, 0, len(p.Transitions))}
+	out := &pb.ListTransitionsResponse{NextAfter: clampUint64(p.NextAfter), NextBefore: clampUint64(p.NextBefore), Transitions: make([]*pb.Transition, 0, len(p.Transitions))}
 	for _, t := range p.Transitions {
 		out.Transitions = append(out.Transitions, transitionToProto(t))
 	}

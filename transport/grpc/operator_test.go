@@ -26,11 +26,18 @@ type operatorService struct {
 	controller service.Controller
 	intent     service.Intent
 	page       service.TransitionPage
+	plan       service.DrainPlan
+	regions    service.Regions
 }
 
-func (f *operatorService) Drain(_ context.Context, order service.DrainOrder) (service.Controller, error) {
+func (f *operatorService) ListRegions(_ context.Context, q service.RegionQuery) (service.Regions, error) {
+	f.last = q
+	return f.regions, f.err
+}
+
+func (f *operatorService) Drain(_ context.Context, order service.DrainOrder) (service.Drained, error) {
 	f.last = order
-	return f.controller, f.err
+	return service.Drained{Controller: f.controller, Plan: f.plan}, f.err
 }
 
 func (f *operatorService) Undrain(_ context.Context, order service.UndrainOrder) (service.Controller, error) {

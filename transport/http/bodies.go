@@ -138,6 +138,7 @@ type controllerBody struct {
 	Incarnation          *string       `json:"incarnation"`
 	Conflicts            int64         `json:"incarnation_conflicts"`
 	LastConflictAt       *time.Time    `json:"last_incarnation_conflict_at"`
+	Drained              bool          `json:"drained"`
 }
 
 type controllersBody struct {
@@ -252,6 +253,7 @@ func controllerToBody(c service.Controller) controllerBody {
 		CPUUsagePercent: c.CPUUsagePercent, MemoryUsagePercent: c.MemoryUsagePercent,
 		LastHeartbeatAt: c.LastHeartbeatAt.UTC(), CreatedAt: c.CreatedAt.UTC(), UpdatedAt: c.UpdatedAt.UTC(),
 		Placement: placementBody{placement.Placeable, placement.Reasons}, Generation: c.Generation, Conflicts: c.IncarnationConflicts,
+		Drained: c.Drained(),
 	}
 	if c.WebTransportEndpoint != "" {
 		body.WebTransportEndpoint = &c.WebTransportEndpoint
@@ -260,7 +262,7 @@ func controllerToBody(c service.Controller) controllerBody {
 		body.Incarnation = &c.Incarnation
 	}
 	if c.Drain != nil {
-		body.Drain = &drainBody{c.Drain.Since.UTC(), timeOrNull(c.Drain.Deadline), c.Drain.Reason, c.Drain.By}
+		body.Drain = &drainBody{c.Drain.Since.UTC(), timeOrNull(c.Drain.Deadline), c.Drain.Reason, c.Drain.By, c.DeadlinePassed()}
 	}
 	if c.LastConflictAt != nil {
 		body.LastConflictAt = timeOrNull(*c.LastConflictAt)

@@ -16,16 +16,19 @@ type intentBody struct {
 }
 
 type drainBody struct {
-	Since    time.Time  `json:"since"`
-	Deadline *time.Time `json:"deadline"`
-	Reason   string     `json:"reason"`
-	By       string     `json:"by"`
+	Since          time.Time  `json:"since"`
+	Deadline       *time.Time `json:"deadline"`
+	Reason         string     `json:"reason"`
+	By             string     `json:"by"`
+	DeadlinePassed bool       `json:"deadline_passed"`
 }
 
 type drainOrderBody struct {
 	Reason             string     `json:"reason"`
 	Deadline           *time.Time `json:"deadline"`
 	ExpectedGeneration *int64     `json:"expected_generation"`
+	DryRun             bool       `json:"dry_run"`
+	Force              bool       `json:"force"`
 }
 
 type deregisteredBody struct {
@@ -49,7 +52,14 @@ type transitionBody struct {
 type transitionsBody struct {
 	Transitions []transitionBody `json:"transitions"`
 	NextAfter   int64            `json:"next_after"`
+	NextBefore  int64            `json:"next_before"`
 }
+
+// The parameters of the history.
+var (
+	transitionsQueryOfOne = []string{"after", "before", "since", "until", "order", "page_size"}
+	transitionsQuery      = append([]string{"region"}, transitionsQueryOfOne...)
+)
 
 // decodeDrain: everything in the body is optional, and so is the body.
 func decodeDrain(r *http.Request) (service.DrainOrder, error) {
@@ -60,7 +70,7 @@ func decodeDrain(r *http.Request) (service.DrainOrder, error) {
 			return order, err
 		}
 	}
-	order.Reason, order.ExpectedGeneration = b.Reason, b.ExpectedGeneration
+	order.Reason, order.ExpectedGeneration, order.DryRun, order.Force = b.Reason, b.ExpectedGeneration, b.DryRun, b.Force
 	if b.Deadline != nil {
 		order.Deadline = b.Deadline.UTC()
 	}
@@ -74,23 +84,32 @@ func decodeUndrain(r *http.Request) (service.UndrainOrder, error) {
 		return order, err
 	}
 	order.Reason = values.Get("reason")
-	if values.Has("expected_generation") {
-		generation, err := naturalNumber(values, "expected_generation")
-		if err != nil {
-			return order, err
-		}
-		order.ExpectedGeneration = &generation
+	order.ExpectedGeneration, err = generationParameter(values)
+	return order, err
+}
+
+// generationParameter is nil when none is given.
+func generationParameter(values url.Values) (*int64, error) {
+	if !values.Has("expected_generation") {
+		return nil, nil //nolint:nilnil // No generation is an answer here, not an error.
 	}
-	return order, nil
+	generation, err := naturalNumber(values, "expected_generation")
+	return &generation, err
 }
 
 func decodeDeregistration(r *http.Request) (service.Deregistration, error) {
-	values, err := fromQuery(r, "reason")
-	return service.Deregistration{ControllerID: r.PathValue("id"), Reason: values.Get("reason")}, err
+	d := service.Deregistration{ControllerID: r.PathValue("id")}
+	values, err := fromQuery(r, "reason", "expected_generation")
+	if err != nil {
+		return d, err
+	}
+	d.Reason = values.Get("reason")
+	d.ExpectedGeneration, err = generationParameter(values)
+	return d, err
 }
 
 func decodeTransitionQuery(r *http.Request) (q service.TransitionQuery, err error) {
-	values, err := fromQuery(r, "region", "after", "page_size")
+	values, err := fromQuery(r, transitionsQuery...)
 	if err != nil {
 		return q, err
 	}
@@ -100,7 +119,7 @@ func decodeTransitionQuery(r *http.Request) (q service.TransitionQuery, err erro
 
 func decodeTransitionQueryOfOne(r *http.Request) (service.TransitionQuery, error) {
 	q := service.TransitionQuery{ControllerID: r.PathValue("id")}
-	values, err := fromQuery(r, "after", "page_size")
+	values, err := fromQuery(r, transitionsQueryOfOne...)
 	if err != nil {
 		return q, err
 	}
@@ -108,13 +127,41 @@ func decodeTransitionQueryOfOne(r *http.Request) (service.TransitionQuery, error
 }
 
 func pagedTransitions(q service.TransitionQuery, values url.Values) (_ service.TransitionQuery, err error) {
-	if values.Get("after") != "" {
-		if q.After, err = naturalNumber(values, "after"); err != nil {
+	for name, into := range map[string]*int64{"after": &q.After, "before": &q.Before} {
+		if values.Get(name) == "" {
+			continue
+		}
+		if *into, err = naturalNumber(values, name); err != nil {
 			return q, err
 		}
 	}
+	for name, into := range map[string]*time.Time{"since": &q.Since, "until": &q.Until} {
+		if *into, err = timeParameter(values, name); err != nil {
+			return q, err
+		}
+	}
+	switch values.Get("order") {
+	case "", "oldest":
+	case "newest":
+		q.NewestFirst = true
+	default:
+		return q, unreadable("order must be oldest or newest")
+	}
 	q.PageSize, err = pageSize(values)
 	return q, err
+}
+
+// timeParameter is the zero time when none is given.
+func timeParameter(values url.Values, name string) (time.Time, error) {
+	given := values.Get(name)
+	if given == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339, given)
+	if err != nil {
+		return time.Time{}, unreadable(name + " must be a time as in RFC 3339, such as 2031-01-02T15:04:05Z")
+	}
+	return t.UTC(), nil
 }
 
 func naturalNumber(values url.Values, name string) (int64, error) {
@@ -128,14 +175,18 @@ func naturalNumber(values url.Values, name string) (int64, error) {
 func encodeDeregistered(service.Deregistered) any { return deregisteredBody{true} }
 
 func encodeTransitions(p service.TransitionPage) any {
-	body := transitionsBody{Transitions: make([]transitionBody, 0, len(p.Transitions)), NextAfter: p.NextAfter}
+	body := transitionsBody{Transitions: make([]transitionBody, 0, len(p.Transitions)), NextAfter: p.NextAfter, NextBefore: p.NextBefore}
 	for _, t := range p.Transitions {
-		body.Transitions = append(body.Transitions, transitionBody{
-			ID: t.ID, ControllerID: t.ControllerID, Region: t.Region, At: t.At.UTC(), From: healthOrNull(t.From), To: healthOrNull(t.To),
-			Cause: string(t.Cause), Actor: t.Actor, Reason: t.Reason, SilenceMs: t.Silence.Milliseconds(), ReportedHealth: health(t.Reported),
-		})
+		body.Transitions = append(body.Transitions, transitionToBody(t))
 	}
 	return body
+}
+
+func transitionToBody(t service.Transition) transitionBody {
+	return transitionBody{
+		ID: t.ID, ControllerID: t.ControllerID, Region: t.Region, At: t.At.UTC(), From: healthOrNull(t.From), To: healthOrNull(t.To),
+		Cause: string(t.Cause), Actor: t.Actor, Reason: t.Reason, SilenceMs: t.Silence.Milliseconds(), ReportedHealth: health(t.Reported),
+	}
 }
 
 func intentToBody(i service.Intent) *intentBody {

@@ -14,13 +14,16 @@ import (
 
 var drainEnds = time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC)
 
-func (f *fakeService) Drain(_ context.Context, order service.DrainOrder) (service.Controller, error) {
+func (f *fakeService) Drain(_ context.Context, order service.DrainOrder) (service.Drained, error) {
 	f.last = order
 	at := drainEnds.Add(-time.Hour)
-	return service.Controller{
+	return service.Drained{Controller: service.Controller{
 		ControllerID: order.ControllerID, Health: service.HealthDraining, Generation: 3, Incarnation: "one", IncarnationConflicts: 2, LastConflictAt: &at,
-		Drain: &service.Drain{Since: at, Deadline: drainEnds, Reason: "kernel", By: "op"},
-	}, f.err
+		Drain: &service.Drain{Since: at, Deadline: drainEnds, Reason: "kernel", By: "op"}, AsOf: drainEnds,
+	}, Plan: service.DrainPlan{
+		Reasons: []string{"nobody left"}, MeetingsAffected: 5, Before: service.Region{Region: "eu", Controllers: map[service.HealthStatus]int64{service.HealthHealthy: 2}},
+		After: service.Region{Region: "eu", Meetings: service.RegionCapacity{Max: 10, Current: 4, Largest: 7}},
+	}}, f.err
 }
 
 func (f *fakeService) Undrain(_ context.Context, order service.UndrainOrder) (service.Controller, error) {
@@ -31,6 +34,11 @@ func (f *fakeService) Undrain(_ context.Context, order service.UndrainOrder) (se
 func (f *fakeService) Deregister(_ context.Context, d service.Deregistration) (service.Deregistered, error) {
 	f.last = d
 	return service.Deregistered{}, f.err
+}
+
+func (f *fakeService) ListRegions(_ context.Context, q service.RegionQuery) (service.Regions, error) {
+	f.last = q
+	return service.Regions{Regions: []service.Region{{Region: "eu"}}}, f.err
 }
 
 func (f *fakeService) ListTransitions(_ context.Context, q service.TransitionQuery) (service.TransitionPage, error) {
@@ -52,13 +60,22 @@ func TestOperatorRoutes(t *testing.T) {
 			"POST", one + "/drain", `{"reason":"kernel","deadline":"2031-02-03T05:05:06+01:00","expected_generation":7}`,
 			service.DrainOrder{ControllerID: "mc-1", Reason: "kernel", Deadline: drainEnds, ExpectedGeneration: &seven},
 			[]string{
-				`"drain":{"since":"2031-02-03T03:05:06Z","deadline":"2031-02-03T04:05:06Z","reason":"kernel","by":"op"}`, `"generation":3`, `"incarnation":"one"`,
+				`"drain":{"since":"2031-02-03T03:05:06Z","deadline":"2031-02-03T04:05:06Z","reason":"kernel","by":"op","deadline_passed":true}`, `"drained":true`, `"generation":3`, `"incarnation":"one"`,
 				`"incarnation_conflicts":2`, `"last_incarnation_conflict_at":"2031-02-03T03:05:06Z"`,
+				`"plan":{"safe":false,"reasons":["nobody left"],"meetings_affected":5`, `"before":{"region":"eu","pending":0,"healthy":2`,
+				`"meetings":{"max":10,"current":4,"largest":7,"free":6,"free_without_largest":-1}`,
 			},
+		},
+		{"POST", one + "/drain", `{"dry_run":true,"force":true}`, service.DrainOrder{ControllerID: "mc-1", DryRun: true, Force: true}, nil},
+		{"GET", "/api/v1/regions", ``, service.RegionQuery{}, []string{`{"regions":[{"region":"eu"`, `"survives_largest_loss":false`}},
+		{
+			"GET", one + "/transitions?before=9&since=2031-02-03T04:05:06Z&until=2031-02-03T06:05:06%2B01:00&order=newest", ``,
+			service.TransitionQuery{ControllerID: "mc-1", Before: 9, Since: drainEnds, Until: drainEnds.Add(time.Hour), NewestFirst: true},
+			[]string{`"next_before":0`},
 		},
 		{"POST", one + "/drain", ``, service.DrainOrder{ControllerID: "mc-1"}, nil},
 		{"DELETE", one + "/drain?reason=done&expected_generation=7", ``, service.UndrainOrder{ControllerID: "mc-1", Reason: "done", ExpectedGeneration: &seven}, []string{`"drain":null`, `"incarnation":null`}},
-		{"DELETE", one + "?reason=scrapped", ``, service.Deregistration{ControllerID: "mc-1", Reason: "scrapped"}, []string{`{"deregistered":true}`}},
+		{"DELETE", one + "?reason=scrapped&expected_generation=7", ``, service.Deregistration{ControllerID: "mc-1", Reason: "scrapped", ExpectedGeneration: &seven}, []string{`{"deregistered":true}`}},
 		{
 			"GET", "/api/v1/transitions?region=eu&after=6&page_size=5", ``,
 			service.TransitionQuery{Region: "eu", After: 6, PageSize: 5},
@@ -89,6 +106,9 @@ func TestOperatorRoutesRefuseWhatTheyCannotRead(t *testing.T) {
 		"GET /api/v1/transitions?page_size=0":             "page_size must be between 1 and 1000",
 		"GET /api/v1/transitions?controller_id=x":         "unknown parameter controller_id",
 		"GET " + one + "/transitions?region=eu":           "unknown parameter region",
+		"GET /api/v1/transitions?order=up":                "order must be oldest or newest",
+		"GET /api/v1/transitions?since=today":             "since must be a time as in RFC 3339",
+		"GET /api/v1/regions?region=eu":                   "unknown parameter region",
 	} {
 		method, path, _ := strings.Cut(request, " ")
 		body := ""

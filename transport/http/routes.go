@@ -31,11 +31,12 @@ func apiRoutes(e endpoints.Endpoints) []route {
 		{http.MethodPost, one + "/heartbeats/comprehensive", "ComprehensiveHeartbeat", "Report load, state, CPU and memory", handle(e.ComprehensiveHeartbeat, decodeComprehensive, encodeAcknowledged), nil, comprehensiveBody{}, acknowledgedBody{}},
 		{http.MethodGet, one, "GetController", "One controller, with why it is or is not placeable", handle(e.GetController, decodeControllerQuery, encodeController), nil, nil, controllerBody{}},
 		{http.MethodGet, "/api/v1/controllers", "ListControllers", "A page of the fleet", handle(e.ListControllers, decodeListQuery, encodePage), []string{"region", "health", "page_size", "page_token"}, nil, controllersBody{}},
-		{http.MethodDelete, one, "Deregister", "Take a controller out of the fleet", handle(e.Deregister, decodeDeregistration, encodeDeregistered), []string{"reason"}, nil, deregisteredBody{}},
-		{http.MethodPost, one + "/drain", "Drain", "Have a controller take no new meetings", handle(e.Drain, decodeDrain, encodeController), nil, drainOrderBody{}, controllerBody{}},
+		{http.MethodDelete, one, "Deregister", "Take a controller out of the fleet", handle(e.Deregister, decodeDeregistration, encodeDeregistered), []string{"reason", "expected_generation"}, nil, deregisteredBody{}},
+		{http.MethodPost, one + "/drain", "Drain", "Have a controller take no new meetings", handle(e.Drain, decodeDrain, encodeDrained), nil, drainOrderBody{}, drainedBody{}},
 		{http.MethodDelete, one + "/drain", "Undrain", "End a drain", handle(e.Undrain, decodeUndrain, encodeController), []string{"reason", "expected_generation"}, nil, controllerBody{}},
-		{http.MethodGet, "/api/v1/transitions", "ListTransitions", "Changes of public state, the oldest first", handle(e.ListTransitions, decodeTransitionQuery, encodeTransitions), []string{"region", "after", "page_size"}, nil, transitionsBody{}},
-		{http.MethodGet, one + "/transitions", "ListTransitions", "One controller's changes of public state", handle(e.ListTransitions, decodeTransitionQueryOfOne, encodeTransitions), []string{"after", "page_size"}, nil, transitionsBody{}},
+		{http.MethodGet, "/api/v1/transitions", "ListTransitions", "Changes of public state, the oldest first", handle(e.ListTransitions, decodeTransitionQuery, encodeTransitions), transitionsQuery, nil, transitionsBody{}},
+		{http.MethodGet, one + "/transitions", "ListTransitions", "One controller's changes of public state", handle(e.ListTransitions, decodeTransitionQueryOfOne, encodeTransitions), transitionsQueryOfOne, nil, transitionsBody{}},
+		{http.MethodGet, "/api/v1/regions", "ListRegions", "Every region: controllers by state, capacity, load, and what is left if the largest one fails", handle(e.ListRegions, decodeRegionQuery, encodeRegions), nil, nil, regionsBody{}},
 	}
 }
 

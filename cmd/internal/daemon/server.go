@@ -26,6 +26,7 @@ import (
 	"darktower.example/global-controller/pkg/auth"
 	"darktower.example/global-controller/pkg/health"
 	"darktower.example/global-controller/pkg/metrics"
+	"darktower.example/global-controller/pkg/retention"
 	"darktower.example/global-controller/pkg/store"
 	"darktower.example/global-controller/pkg/tracing"
 	"darktower.example/global-controller/service"
@@ -143,7 +144,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 			endpoints.LimitCallers(callers, fleet, s.metrics.Limited),
 			endpoints.Deadline(callBound),
 		)
-		svc       = service.New(fleet, service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval}, observer{s.pulse, s.metrics})
+		svc       = service.New(fleet, service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval}, observer{s.pulse, s.metrics}, nil)
 		operation = endpoints.New(svc, middleware)
 	)
 	s.probe = health.NewProbe(map[string]func(context.Context) string{"store": s.storeState, "keys": s.keysState, "server": s.serverState})
@@ -270,6 +271,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	background("migrate", s.migrate)
 	background("check health", s.check)
+	background("remove old records", s.retain)
 	group.Add(func() error { return s.grpcServer.Serve(s.grpcListener) }, func(error) { s.stopGRPC(deadline) })
 	group.Add(func() error {
 		if err := s.httpServer.Serve(s.httpListener); !errors.Is(err, http.ErrServerClosed) {
@@ -339,6 +341,19 @@ func (s *Server) check(ctx context.Context) error {
 		Policy:      service.SweepPolicy{Threshold: s.cfg.StalenessThreshold, Interval: checkInterval, Tolerance: health.Tolerance, Actor: s.cfg.ID},
 		Serviceable: s.serviceable,
 		Observe:     s.metrics.Checked,
+		Logger:      s.logger,
+	})
+}
+
+func (s *Server) retain(ctx context.Context) error {
+	return retention.Run(ctx, retention.Config{
+		Store: s.store,
+		Policy: service.RetentionPolicy{
+			History: s.cfg.HistoryRetention, Stale: s.cfg.RetireAfter, Threshold: s.cfg.StalenessThreshold, Actor: s.cfg.ID,
+		},
+		Interval:    s.cfg.retentionInterval,
+		Serviceable: s.serviceable,
+		Observe:     s.metrics.Retained,
 		Logger:      s.logger,
 	})
 }

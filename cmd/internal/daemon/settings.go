@@ -41,6 +41,8 @@ type Config struct {
 	PprofAddress          string
 	StalenessThreshold    time.Duration
 	ForceThreshold        bool
+	HistoryRetention      time.Duration // 0: for ever
+	RetireAfter           time.Duration // 0: never
 	FastInterval          time.Duration
 	ComprehensiveInterval time.Duration
 	RateLimitPerMinute    int
@@ -53,6 +55,8 @@ type Config struct {
 	TraceEndpoint         string
 	TraceSampleRatio      float64
 	file                  string
+	// retentionInterval is for tests that cannot wait for a minute; 0: as usual.
+	retentionInterval time.Duration
 }
 
 // setting is one setting: a flag, an environment variable and a line of the file. Its name is the variable's; the flag
@@ -84,6 +88,8 @@ func settings() []setting {
 		{name: "FAST_HEARTBEAT_INTERVAL_MS", value: "10000", allowed: "a whole number from 1 to 3600000", help: "how often controllers are told to report their load", read: milliseconds(func(c *Config) *time.Duration { return &c.FastInterval })},
 		{name: "COMPREHENSIVE_HEARTBEAT_INTERVAL_MS", value: "30000", allowed: "a whole number from 1 to 3600000", help: "how often controllers are told to report CPU and memory as well", read: milliseconds(func(c *Config) *time.Duration { return &c.ComprehensiveInterval })},
 		{name: "RATE_LIMIT_RPM", value: "600", allowed: "a whole number from 1 to 1000000000", help: "calls a minute for each caller, and as many registrations; heartbeats of registered controllers are not counted", read: readRateLimit},
+		{name: "GC_HISTORY_RETENTION_DAYS", value: "30", allowed: "a whole number from 0 to 36500; 0 is for ever", help: "how long changes of controllers' states are kept", read: days(func(c *Config) *time.Duration { return &c.HistoryRetention })},
+		{name: "GC_RETIRE_AFTER_SECONDS", value: "0", allowed: "0 for never, or a whole number up to 315360000 that is at least twice MC_STALENESS_THRESHOLD_SECONDS", help: "how long a controller may be silent until it is taken out of the fleet; those that an operator drains stay", read: seconds(func(c *Config) *time.Duration { return &c.RetireAfter }, 0, 315_360_000)},
 		{name: "GC_DRAIN_SECONDS", value: "30", allowed: "a whole number from 0 to 3600", help: "how long a stopping server finishes its calls", read: seconds(func(c *Config) *time.Duration { return &c.Drain }, 0, 3600)},
 		{name: "GC_GRPC_REFLECTION", value: "false", allowed: "true or false", help: "let gRPC tools ask which services there are", boolean: true, read: truth(func(c *Config) *bool { return &c.GRPCReflection })},
 		{name: "GC_TLS_CERT_FILE", allowed: "a PEM file", help: "certificate for both listeners; unless set, they are plaintext", read: text(func(c *Config) *string { return &c.TLSCertFile }, nil)},
@@ -158,6 +164,14 @@ func seconds(field func(*Config) *time.Duration, least, most int64) func(*Config
 	return func(c *Config, value string) error {
 		n, err := whole(value, least, most)
 		*field(c) = time.Duration(n) * time.Second
+		return err
+	}
+}
+
+func days(field func(*Config) *time.Duration) func(*Config, string) error {
+	return func(c *Config, value string) error {
+		n, err := whole(value, 0, 36_500)
+		*field(c) = time.Duration(n) * 24 * time.Hour
 		return err
 	}
 }
@@ -261,6 +275,10 @@ func (c *Config) finish() error {
 	if !c.ForceThreshold && c.StalenessThreshold <= 2*c.FastInterval {
 		return fmt.Errorf("MC_STALENESS_THRESHOLD_SECONDS is %g: it must be more than twice FAST_HEARTBEAT_INTERVAL_MS (%d ms), or GC_FORCE_STALENESS_THRESHOLD must be true",
 			c.StalenessThreshold.Seconds(), c.FastInterval.Milliseconds())
+	}
+	if c.RetireAfter > 0 && c.RetireAfter < 2*c.StalenessThreshold {
+		return fmt.Errorf("GC_RETIRE_AFTER_SECONDS is %g: it must be 0 for never, or at least twice MC_STALENESS_THRESHOLD_SECONDS (%g)",
+			c.RetireAfter.Seconds(), c.StalenessThreshold.Seconds())
 	}
 	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
 		return errors.New("GC_TLS_CERT_FILE and GC_TLS_KEY_FILE go together: set both or neither")

@@ -44,7 +44,7 @@ func TestDefaults(t *testing.T) {
 	want := Config{
 		DatabaseURL: "sqlite:data/global-controller.db", DataDir: "data", BindAddress: "127.0.0.1:8081", GRPCBindAddress: "127.0.0.1:50051",
 		Region: "us-east-1", JWKSURL: "http://localhost:8082/.well-known/jwks.json", ClockSkew: 5 * time.Minute, MCScopes: []string{"mc:register", "service.write.gc"},
-		StalenessThreshold: 30 * time.Second, FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second, RateLimitPerMinute: 600,
+		StalenessThreshold: 30 * time.Second, HistoryRetention: 30 * 24 * time.Hour, FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second, RateLimitPerMinute: 600,
 		Drain: 30 * time.Second, Batching: true, LogLevel: "info", LogFormat: "logfmt", TraceSampleRatio: 1,
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Config{})); diff != "" {

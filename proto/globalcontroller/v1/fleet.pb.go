@@ -125,8 +125,12 @@ type Controller struct {
 	IncarnationConflicts uint64 `protobuf:"varint,22,opt,name=incarnation_conflicts,json=incarnationConflicts,proto3" json:"incarnation_conflicts,omitempty"`
 	// When it last did; unset: never.
 	LastIncarnationConflictAt *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=last_incarnation_conflict_at,json=lastIncarnationConflictAt,proto3" json:"last_incarnation_conflict_at,omitempty"`
-	unknownFields             protoimpl.UnknownFields
-	sizeCache                 protoimpl.SizeCache
+	// Draining, and no meetings are left or the drain's deadline has passed.
+	Drained bool `protobuf:"varint,24,opt,name=drained,proto3" json:"drained,omitempty"`
+	// When the store showed all this, by its own clock.
+	AsOf          *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Controller) Reset() {
@@ -320,6 +324,20 @@ func (x *Controller) GetLastIncarnationConflictAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Controller) GetDrained() bool {
+	if x != nil {
+		return x.Drained
+	}
+	return false
+}
+
+func (x *Controller) GetAsOf() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOf
+	}
+	return nil
+}
+
 // Drain is an operator's intent.
 type Drain struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -328,9 +346,11 @@ type Drain struct {
 	Deadline *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
 	Reason   string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The subject of the operator's token.
-	By            string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	By string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	// The deadline is over, whatever was left.
+	DeadlinePassed bool `protobuf:"varint,5,opt,name=deadline_passed,json=deadlinePassed,proto3" json:"deadline_passed,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Drain) Reset() {
@@ -389,6 +409,13 @@ func (x *Drain) GetBy() string {
 		return x.By
 	}
 	return ""
+}
+
+func (x *Drain) GetDeadlinePassed() bool {
+	if x != nil {
+		return x.DeadlinePassed
+	}
+	return false
 }
 
 // Placement says whether a controller can be given a new meeting.
@@ -663,12 +690,16 @@ type DrainRequest struct {
 	ControllerId string                 `protobuf:"bytes,1,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
 	// At most 500 bytes.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	// When the drain is to be over; unset: no deadline.
+	// When the drain is to be over, in the future; unset: no deadline.
 	Deadline *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=deadline,proto3" json:"deadline,omitempty"`
 	// When set: refuse with ABORTED unless this is the controller's generation.
 	ExpectedGeneration *uint64 `protobuf:"varint,4,opt,name=expected_generation,json=expectedGeneration,proto3,oneof" json:"expected_generation,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// Change nothing: say what would happen.
+	DryRun bool `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// Drain even if that is not safe. Without it an unsafe drain is refused with FAILED_PRECONDITION.
+	Force         bool `protobuf:"varint,6,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DrainRequest) Reset() {
@@ -729,9 +760,25 @@ func (x *DrainRequest) GetExpectedGeneration() uint64 {
 	return 0
 }
 
+func (x *DrainRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *DrainRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
 type DrainResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Controller    *Controller            `protobuf:"bytes,1,opt,name=controller,proto3" json:"controller,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As the drain leaves it; for a dry run as it is.
+	Controller    *Controller `protobuf:"bytes,1,opt,name=controller,proto3" json:"controller,omitempty"`
+	Plan          *DrainPlan  `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -773,6 +820,373 @@ func (x *DrainResponse) GetController() *Controller {
 	return nil
 }
 
+func (x *DrainResponse) GetPlan() *DrainPlan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+// DrainPlan is what a drain does to the controller's region.
+type DrainPlan struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those who are left can hold what runs in the region, even when the largest of them fails.
+	Safe bool `protobuf:"varint,1,opt,name=safe,proto3" json:"safe,omitempty"`
+	// Every reason why it is not safe; empty when it is.
+	Reasons []string `protobuf:"bytes,2,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	// What runs on the controller and has to end or to go elsewhere.
+	MeetingsAffected     uint32  `protobuf:"varint,3,opt,name=meetings_affected,json=meetingsAffected,proto3" json:"meetings_affected,omitempty"`
+	ParticipantsAffected uint32  `protobuf:"varint,4,opt,name=participants_affected,json=participantsAffected,proto3" json:"participants_affected,omitempty"`
+	Before               *Region `protobuf:"bytes,5,opt,name=before,proto3" json:"before,omitempty"`
+	After                *Region `protobuf:"bytes,6,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *DrainPlan) Reset() {
+	*x = DrainPlan{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainPlan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainPlan) ProtoMessage() {}
+
+func (x *DrainPlan) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainPlan.ProtoReflect.Descriptor instead.
+func (*DrainPlan) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *DrainPlan) GetSafe() bool {
+	if x != nil {
+		return x.Safe
+	}
+	return false
+}
+
+func (x *DrainPlan) GetReasons() []string {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+func (x *DrainPlan) GetMeetingsAffected() uint32 {
+	if x != nil {
+		return x.MeetingsAffected
+	}
+	return 0
+}
+
+func (x *DrainPlan) GetParticipantsAffected() uint32 {
+	if x != nil {
+		return x.ParticipantsAffected
+	}
+	return 0
+}
+
+func (x *DrainPlan) GetBefore() *Region {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *DrainPlan) GetAfter() *Region {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+// Region is a region's controllers, added up. A controller serves when it is healthy or degraded.
+type Region struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Region       string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
+	Pending      uint32                 `protobuf:"varint,2,opt,name=pending,proto3" json:"pending,omitempty"`
+	Healthy      uint32                 `protobuf:"varint,3,opt,name=healthy,proto3" json:"healthy,omitempty"`
+	Degraded     uint32                 `protobuf:"varint,4,opt,name=degraded,proto3" json:"degraded,omitempty"`
+	Unhealthy    uint32                 `protobuf:"varint,5,opt,name=unhealthy,proto3" json:"unhealthy,omitempty"`
+	Draining     uint32                 `protobuf:"varint,6,opt,name=draining,proto3" json:"draining,omitempty"`
+	Meetings     *RegionCapacity        `protobuf:"bytes,7,opt,name=meetings,proto3" json:"meetings,omitempty"`
+	Participants *RegionCapacity        `protobuf:"bytes,8,opt,name=participants,proto3" json:"participants,omitempty"`
+	// A controller serves, and without the largest one the others can hold what runs.
+	SurvivesLargestLoss bool `protobuf:"varint,9,opt,name=survives_largest_loss,json=survivesLargestLoss,proto3" json:"survives_largest_loss,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *Region) Reset() {
+	*x = Region{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Region) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Region) ProtoMessage() {}
+
+func (x *Region) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Region.ProtoReflect.Descriptor instead.
+func (*Region) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Region) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *Region) GetPending() uint32 {
+	if x != nil {
+		return x.Pending
+	}
+	return 0
+}
+
+func (x *Region) GetHealthy() uint32 {
+	if x != nil {
+		return x.Healthy
+	}
+	return 0
+}
+
+func (x *Region) GetDegraded() uint32 {
+	if x != nil {
+		return x.Degraded
+	}
+	return 0
+}
+
+func (x *Region) GetUnhealthy() uint32 {
+	if x != nil {
+		return x.Unhealthy
+	}
+	return 0
+}
+
+func (x *Region) GetDraining() uint32 {
+	if x != nil {
+		return x.Draining
+	}
+	return 0
+}
+
+func (x *Region) GetMeetings() *RegionCapacity {
+	if x != nil {
+		return x.Meetings
+	}
+	return nil
+}
+
+func (x *Region) GetParticipants() *RegionCapacity {
+	if x != nil {
+		return x.Participants
+	}
+	return nil
+}
+
+func (x *Region) GetSurvivesLargestLoss() bool {
+	if x != nil {
+		return x.SurvivesLargestLoss
+	}
+	return false
+}
+
+type RegionCapacity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the controllers that serve may hold together.
+	Max uint64 `protobuf:"varint,1,opt,name=max,proto3" json:"max,omitempty"`
+	// What runs on all controllers that are not stale, draining ones included.
+	Current uint64 `protobuf:"varint,2,opt,name=current,proto3" json:"current,omitempty"`
+	// What the serving controller may hold that may hold the most.
+	Largest uint64 `protobuf:"varint,3,opt,name=largest,proto3" json:"largest,omitempty"`
+	// max less current; negative when more runs than those who serve may hold.
+	Free int64 `protobuf:"varint,4,opt,name=free,proto3" json:"free,omitempty"`
+	// What would be free if that largest controller failed; negative when not all that runs would have room.
+	FreeWithoutLargest int64 `protobuf:"varint,5,opt,name=free_without_largest,json=freeWithoutLargest,proto3" json:"free_without_largest,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *RegionCapacity) Reset() {
+	*x = RegionCapacity{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegionCapacity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegionCapacity) ProtoMessage() {}
+
+func (x *RegionCapacity) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegionCapacity.ProtoReflect.Descriptor instead.
+func (*RegionCapacity) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RegionCapacity) GetMax() uint64 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
+func (x *RegionCapacity) GetCurrent() uint64 {
+	if x != nil {
+		return x.Current
+	}
+	return 0
+}
+
+func (x *RegionCapacity) GetLargest() uint64 {
+	if x != nil {
+		return x.Largest
+	}
+	return 0
+}
+
+func (x *RegionCapacity) GetFree() int64 {
+	if x != nil {
+		return x.Free
+	}
+	return 0
+}
+
+func (x *RegionCapacity) GetFreeWithoutLargest() int64 {
+	if x != nil {
+		return x.FreeWithoutLargest
+	}
+	return 0
+}
+
+type ListRegionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRegionsRequest) Reset() {
+	*x = ListRegionsRequest{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRegionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRegionsRequest) ProtoMessage() {}
+
+func (x *ListRegionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRegionsRequest.ProtoReflect.Descriptor instead.
+func (*ListRegionsRequest) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{12}
+}
+
+type ListRegionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of their names.
+	Regions       []*Region `protobuf:"bytes,1,rep,name=regions,proto3" json:"regions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRegionsResponse) Reset() {
+	*x = ListRegionsResponse{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRegionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRegionsResponse) ProtoMessage() {}
+
+func (x *ListRegionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRegionsResponse.ProtoReflect.Descriptor instead.
+func (*ListRegionsResponse) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListRegionsResponse) GetRegions() []*Region {
+	if x != nil {
+		return x.Regions
+	}
+	return nil
+}
+
 type UndrainRequest struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	ControllerId string                 `protobuf:"bytes,1,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
@@ -786,7 +1200,7 @@ type UndrainRequest struct {
 
 func (x *UndrainRequest) Reset() {
 	*x = UndrainRequest{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[9]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -798,7 +1212,7 @@ func (x *UndrainRequest) String() string {
 func (*UndrainRequest) ProtoMessage() {}
 
 func (x *UndrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[9]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -811,7 +1225,7 @@ func (x *UndrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainRequest.ProtoReflect.Descriptor instead.
 func (*UndrainRequest) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{9}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *UndrainRequest) GetControllerId() string {
@@ -844,7 +1258,7 @@ type UndrainResponse struct {
 
 func (x *UndrainResponse) Reset() {
 	*x = UndrainResponse{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[10]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -856,7 +1270,7 @@ func (x *UndrainResponse) String() string {
 func (*UndrainResponse) ProtoMessage() {}
 
 func (x *UndrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[10]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -869,7 +1283,7 @@ func (x *UndrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainResponse.ProtoReflect.Descriptor instead.
 func (*UndrainResponse) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{10}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *UndrainResponse) GetController() *Controller {
@@ -885,14 +1299,16 @@ type DeregisterRequest struct {
 	// The incarnation that is to leave. A meeting controller has to give its own; for an operator it is optional.
 	Incarnation string `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	// At most 500 bytes.
-	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When set: refuse with ABORTED unless this is the controller's generation.
+	ExpectedGeneration *uint64 `protobuf:"varint,4,opt,name=expected_generation,json=expectedGeneration,proto3,oneof" json:"expected_generation,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *DeregisterRequest) Reset() {
 	*x = DeregisterRequest{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[11]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +1320,7 @@ func (x *DeregisterRequest) String() string {
 func (*DeregisterRequest) ProtoMessage() {}
 
 func (x *DeregisterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[11]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +1333,7 @@ func (x *DeregisterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeregisterRequest.ProtoReflect.Descriptor instead.
 func (*DeregisterRequest) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{11}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeregisterRequest) GetControllerId() string {
@@ -941,6 +1357,13 @@ func (x *DeregisterRequest) GetReason() string {
 	return ""
 }
 
+func (x *DeregisterRequest) GetExpectedGeneration() uint64 {
+	if x != nil && x.ExpectedGeneration != nil {
+		return *x.ExpectedGeneration
+	}
+	return 0
+}
+
 type DeregisterResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -949,7 +1372,7 @@ type DeregisterResponse struct {
 
 func (x *DeregisterResponse) Reset() {
 	*x = DeregisterResponse{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[12]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -961,7 +1384,7 @@ func (x *DeregisterResponse) String() string {
 func (*DeregisterResponse) ProtoMessage() {}
 
 func (x *DeregisterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[12]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -974,7 +1397,7 @@ func (x *DeregisterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeregisterResponse.ProtoReflect.Descriptor instead.
 func (*DeregisterResponse) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{12}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{17}
 }
 
 type ListTransitionsRequest struct {
@@ -986,14 +1409,22 @@ type ListTransitionsRequest struct {
 	// Only changes with a higher id.
 	After uint64 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"`
 	// 1 to 1000; 0 means 100.
-	PageSize      uint32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageSize uint32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Only changes at this time or later.
+	Since *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
+	// Only changes before this time.
+	Until *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"`
+	// Only changes with a lower id; 0: all.
+	Before uint64 `protobuf:"varint,7,opt,name=before,proto3" json:"before,omitempty"`
+	// The newest first.
+	NewestFirst   bool `protobuf:"varint,8,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListTransitionsRequest) Reset() {
 	*x = ListTransitionsRequest{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[13]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1005,7 +1436,7 @@ func (x *ListTransitionsRequest) String() string {
 func (*ListTransitionsRequest) ProtoMessage() {}
 
 func (x *ListTransitionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[13]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1018,7 +1449,7 @@ func (x *ListTransitionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransitionsRequest.ProtoReflect.Descriptor instead.
 func (*ListTransitionsRequest) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{13}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListTransitionsRequest) GetControllerId() string {
@@ -1049,18 +1480,48 @@ func (x *ListTransitionsRequest) GetPageSize() uint32 {
 	return 0
 }
 
+func (x *ListTransitionsRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *ListTransitionsRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *ListTransitionsRequest) GetBefore() uint64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *ListTransitionsRequest) GetNewestFirst() bool {
+	if x != nil {
+		return x.NewestFirst
+	}
+	return false
+}
+
 type ListTransitionsResponse struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Transitions []*Transition          `protobuf:"bytes,1,rep,name=transitions,proto3" json:"transitions,omitempty"`
-	// What to give as after to go on from here; that of the request when there is nothing new.
-	NextAfter     uint64 `protobuf:"varint,2,opt,name=next_after,json=nextAfter,proto3" json:"next_after,omitempty"`
+	// What to give as after to go on from here; that of the request when there is nothing new. 0 with newest_first.
+	NextAfter uint64 `protobuf:"varint,2,opt,name=next_after,json=nextAfter,proto3" json:"next_after,omitempty"`
+	// With newest_first: what to give as before to go on; 0 on the last page.
+	NextBefore    uint64 `protobuf:"varint,3,opt,name=next_before,json=nextBefore,proto3" json:"next_before,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListTransitionsResponse) Reset() {
 	*x = ListTransitionsResponse{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[14]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1072,7 +1533,7 @@ func (x *ListTransitionsResponse) String() string {
 func (*ListTransitionsResponse) ProtoMessage() {}
 
 func (x *ListTransitionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[14]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1085,7 +1546,7 @@ func (x *ListTransitionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransitionsResponse.ProtoReflect.Descriptor instead.
 func (*ListTransitionsResponse) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{14}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListTransitionsResponse) GetTransitions() []*Transition {
@@ -1098,6 +1559,13 @@ func (x *ListTransitionsResponse) GetTransitions() []*Transition {
 func (x *ListTransitionsResponse) GetNextAfter() uint64 {
 	if x != nil {
 		return x.NextAfter
+	}
+	return 0
+}
+
+func (x *ListTransitionsResponse) GetNextBefore() uint64 {
+	if x != nil {
+		return x.NextBefore
 	}
 	return 0
 }
@@ -1129,7 +1597,7 @@ type Transition struct {
 
 func (x *Transition) Reset() {
 	*x = Transition{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[15]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1609,7 @@ func (x *Transition) String() string {
 func (*Transition) ProtoMessage() {}
 
 func (x *Transition) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[15]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1622,7 @@ func (x *Transition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transition.ProtoReflect.Descriptor instead.
 func (*Transition) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{15}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Transition) GetId() uint64 {
@@ -1234,11 +1702,564 @@ func (x *Transition) GetReportedHealth() Health {
 	return Health_HEALTH_UNSPECIFIED
 }
 
+type WatchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: all regions.
+	Region string `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
+	// The id of the last response that was received: what has changed since is sent instead of the whole fleet, where that is
+	// still known. Unset: begin with the whole fleet.
+	After *uint64 `protobuf:"varint,2,opt,name=after,proto3,oneof" json:"after,omitempty"`
+	// Send changes of load as well.
+	Loads         bool `protobuf:"varint,3,opt,name=loads,proto3" json:"loads,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *WatchRequest) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *WatchRequest) GetAfter() uint64 {
+	if x != nil && x.After != nil {
+		return *x.After
+	}
+	return 0
+}
+
+func (x *WatchRequest) GetLoads() bool {
+	if x != nil {
+		return x.Loads
+	}
+	return false
+}
+
+type WatchResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where to go on from. A change may come again after that, and never fails to. Unset in the midst of a snapshot.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// When the store showed this, by its own clock.
+	AsOf *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	// Types that are valid to be assigned to Event:
+	//
+	//	*WatchResponse_Snapshot
+	//	*WatchResponse_Changes
+	//	*WatchResponse_Loads
+	//	*WatchResponse_Beat
+	Event         isWatchResponse_Event `protobuf_oneof:"event"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchResponse) Reset() {
+	*x = WatchResponse{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchResponse) ProtoMessage() {}
+
+func (x *WatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
+func (*WatchResponse) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *WatchResponse) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *WatchResponse) GetAsOf() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOf
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetEvent() isWatchResponse_Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetSnapshot() *Snapshot {
+	if x != nil {
+		if x, ok := x.Event.(*WatchResponse_Snapshot); ok {
+			return x.Snapshot
+		}
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetChanges() *Changes {
+	if x != nil {
+		if x, ok := x.Event.(*WatchResponse_Changes); ok {
+			return x.Changes
+		}
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetLoads() *Loads {
+	if x != nil {
+		if x, ok := x.Event.(*WatchResponse_Loads); ok {
+			return x.Loads
+		}
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetBeat() *Beat {
+	if x != nil {
+		if x, ok := x.Event.(*WatchResponse_Beat); ok {
+			return x.Beat
+		}
+	}
+	return nil
+}
+
+type isWatchResponse_Event interface {
+	isWatchResponse_Event()
+}
+
+type WatchResponse_Snapshot struct {
+	Snapshot *Snapshot `protobuf:"bytes,3,opt,name=snapshot,proto3,oneof"`
+}
+
+type WatchResponse_Changes struct {
+	Changes *Changes `protobuf:"bytes,4,opt,name=changes,proto3,oneof"`
+}
+
+type WatchResponse_Loads struct {
+	Loads *Loads `protobuf:"bytes,5,opt,name=loads,proto3,oneof"`
+}
+
+type WatchResponse_Beat struct {
+	Beat *Beat `protobuf:"bytes,6,opt,name=beat,proto3,oneof"`
+}
+
+func (*WatchResponse_Snapshot) isWatchResponse_Event() {}
+
+func (*WatchResponse_Changes) isWatchResponse_Event() {}
+
+func (*WatchResponse_Loads) isWatchResponse_Event() {}
+
+func (*WatchResponse_Beat) isWatchResponse_Event() {}
+
+// Snapshot is a part of the fleet as it is, in the order of the ids.
+type Snapshot struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first part: forget what you knew.
+	Begin bool `protobuf:"varint,1,opt,name=begin,proto3" json:"begin,omitempty"`
+	// The last part.
+	End bool `protobuf:"varint,2,opt,name=end,proto3" json:"end,omitempty"`
+	// Why it is sent: "start"; "lagged", because the caller did not read what changed fast enough; "gone", because it is no
+	// longer known what has changed since the id of the request.
+	Reason        string        `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Controllers   []*Controller `protobuf:"bytes,4,rep,name=controllers,proto3" json:"controllers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Snapshot) Reset() {
+	*x = Snapshot{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Snapshot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Snapshot) ProtoMessage() {}
+
+func (x *Snapshot) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
+func (*Snapshot) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Snapshot) GetBegin() bool {
+	if x != nil {
+		return x.Begin
+	}
+	return false
+}
+
+func (x *Snapshot) GetEnd() bool {
+	if x != nil {
+		return x.End
+	}
+	return false
+}
+
+func (x *Snapshot) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Snapshot) GetControllers() []*Controller {
+	if x != nil {
+		return x.Controllers
+	}
+	return nil
+}
+
+// Changes are changes of anything but the load, the oldest first.
+type Changes struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Changes       []*Change              `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Changes) Reset() {
+	*x = Changes{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Changes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Changes) ProtoMessage() {}
+
+func (x *Changes) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Changes.ProtoReflect.Descriptor instead.
+func (*Changes) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Changes) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+// Change is a controller as it is now and, when its public state changed, the entry in its history.
+type Change struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	ControllerId string                 `protobuf:"bytes,1,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
+	// Unset: it left the fleet.
+	Controller *Controller `protobuf:"bytes,2,opt,name=controller,proto3" json:"controller,omitempty"`
+	// Unset: something else changed.
+	Transition    *Transition `protobuf:"bytes,3,opt,name=transition,proto3" json:"transition,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Change) Reset() {
+	*x = Change{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Change) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Change) ProtoMessage() {}
+
+func (x *Change) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Change.ProtoReflect.Descriptor instead.
+func (*Change) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Change) GetControllerId() string {
+	if x != nil {
+		return x.ControllerId
+	}
+	return ""
+}
+
+func (x *Change) GetController() *Controller {
+	if x != nil {
+		return x.Controller
+	}
+	return nil
+}
+
+func (x *Change) GetTransition() *Transition {
+	if x != nil {
+		return x.Transition
+	}
+	return nil
+}
+
+// Loads are the loads of controllers that reported one.
+type Loads struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Loads         []*Load                `protobuf:"bytes,1,rep,name=loads,proto3" json:"loads,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Loads) Reset() {
+	*x = Loads{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Loads) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Loads) ProtoMessage() {}
+
+func (x *Loads) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Loads.ProtoReflect.Descriptor instead.
+func (*Loads) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Loads) GetLoads() []*Load {
+	if x != nil {
+		return x.Loads
+	}
+	return nil
+}
+
+// Load is what the last heartbeat said of a controller that is otherwise as it was.
+type Load struct {
+	state               protoimpl.MessageState `protogen:"open.v1"`
+	ControllerId        string                 `protobuf:"bytes,1,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
+	CurrentMeetings     uint32                 `protobuf:"varint,2,opt,name=current_meetings,json=currentMeetings,proto3" json:"current_meetings,omitempty"`
+	CurrentParticipants uint32                 `protobuf:"varint,3,opt,name=current_participants,json=currentParticipants,proto3" json:"current_participants,omitempty"`
+	CpuUsagePercent     *float64               `protobuf:"fixed64,4,opt,name=cpu_usage_percent,json=cpuUsagePercent,proto3,oneof" json:"cpu_usage_percent,omitempty"`
+	MemoryUsagePercent  *float64               `protobuf:"fixed64,5,opt,name=memory_usage_percent,json=memoryUsagePercent,proto3,oneof" json:"memory_usage_percent,omitempty"`
+	LastHeartbeatAt     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last_heartbeat_at,json=lastHeartbeatAt,proto3" json:"last_heartbeat_at,omitempty"`
+	// As in the controller.
+	Drained       bool `protobuf:"varint,7,opt,name=drained,proto3" json:"drained,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Load) Reset() {
+	*x = Load{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Load) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Load) ProtoMessage() {}
+
+func (x *Load) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Load.ProtoReflect.Descriptor instead.
+func (*Load) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Load) GetControllerId() string {
+	if x != nil {
+		return x.ControllerId
+	}
+	return ""
+}
+
+func (x *Load) GetCurrentMeetings() uint32 {
+	if x != nil {
+		return x.CurrentMeetings
+	}
+	return 0
+}
+
+func (x *Load) GetCurrentParticipants() uint32 {
+	if x != nil {
+		return x.CurrentParticipants
+	}
+	return 0
+}
+
+func (x *Load) GetCpuUsagePercent() float64 {
+	if x != nil && x.CpuUsagePercent != nil {
+		return *x.CpuUsagePercent
+	}
+	return 0
+}
+
+func (x *Load) GetMemoryUsagePercent() float64 {
+	if x != nil && x.MemoryUsagePercent != nil {
+		return *x.MemoryUsagePercent
+	}
+	return 0
+}
+
+func (x *Load) GetLastHeartbeatAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastHeartbeatAt
+	}
+	return nil
+}
+
+func (x *Load) GetDrained() bool {
+	if x != nil {
+		return x.Drained
+	}
+	return false
+}
+
+// Beat says that the watch is alive and how fresh what it shows is.
+type Beat struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Beat) Reset() {
+	*x = Beat{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Beat) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Beat) ProtoMessage() {}
+
+func (x *Beat) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Beat.ProtoReflect.Descriptor instead.
+func (*Beat) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{28}
+}
+
 var File_globalcontroller_v1_fleet_proto protoreflect.FileDescriptor
 
 const file_globalcontroller_v1_fleet_proto_rawDesc = "" +
 	"\n" +
-	"\x1fglobalcontroller/v1/fleet.proto\x12\x13globalcontroller.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa6\t\n" +
+	"\x1fglobalcontroller/v1/fleet.proto\x12\x13globalcontroller.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\t\n" +
 	"\n" +
 	"Controller\x12#\n" +
 	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12\x16\n" +
@@ -1268,14 +2289,17 @@ const file_globalcontroller_v1_fleet_proto_rawDesc = "" +
 	"generation\x12 \n" +
 	"\vincarnation\x18\x15 \x01(\tR\vincarnation\x123\n" +
 	"\x15incarnation_conflicts\x18\x16 \x01(\x04R\x14incarnationConflicts\x12[\n" +
-	"\x1clast_incarnation_conflict_at\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\x19lastIncarnationConflictAtB\x14\n" +
+	"\x1clast_incarnation_conflict_at\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\x19lastIncarnationConflictAt\x12\x18\n" +
+	"\adrained\x18\x18 \x01(\bR\adrained\x12/\n" +
+	"\x05as_of\x18\x19 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOfB\x14\n" +
 	"\x12_cpu_usage_percentB\x17\n" +
-	"\x15_memory_usage_percent\"\x99\x01\n" +
+	"\x15_memory_usage_percent\"\xc2\x01\n" +
 	"\x05Drain\x120\n" +
 	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x126\n" +
 	"\bdeadline\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x0e\n" +
-	"\x02by\x18\x04 \x01(\tR\x02by\"C\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12'\n" +
+	"\x0fdeadline_passed\x18\x05 \x01(\bR\x0edeadlinePassed\"C\n" +
 	"\tPlacement\x12\x1c\n" +
 	"\tplaceable\x18\x01 \x01(\bR\tplaceable\x12\x18\n" +
 	"\areasons\x18\x02 \x03(\tR\areasons\";\n" +
@@ -1293,17 +2317,46 @@ const file_globalcontroller_v1_fleet_proto_rawDesc = "" +
 	"page_token\x18\x04 \x01(\tR\tpageToken\"\x84\x01\n" +
 	"\x17ListControllersResponse\x12A\n" +
 	"\vcontrollers\x18\x01 \x03(\v2\x1f.globalcontroller.v1.ControllerR\vcontrollers\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xd1\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x80\x02\n" +
 	"\fDrainRequest\x12#\n" +
 	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x126\n" +
 	"\bdeadline\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x124\n" +
-	"\x13expected_generation\x18\x04 \x01(\x04H\x00R\x12expectedGeneration\x88\x01\x01B\x16\n" +
-	"\x14_expected_generation\"P\n" +
+	"\x13expected_generation\x18\x04 \x01(\x04H\x00R\x12expectedGeneration\x88\x01\x01\x12\x17\n" +
+	"\adry_run\x18\x05 \x01(\bR\x06dryRun\x12\x14\n" +
+	"\x05force\x18\x06 \x01(\bR\x05forceB\x16\n" +
+	"\x14_expected_generation\"\x84\x01\n" +
 	"\rDrainResponse\x12?\n" +
 	"\n" +
 	"controller\x18\x01 \x01(\v2\x1f.globalcontroller.v1.ControllerR\n" +
-	"controller\"\x9b\x01\n" +
+	"controller\x122\n" +
+	"\x04plan\x18\x02 \x01(\v2\x1e.globalcontroller.v1.DrainPlanR\x04plan\"\x83\x02\n" +
+	"\tDrainPlan\x12\x12\n" +
+	"\x04safe\x18\x01 \x01(\bR\x04safe\x12\x18\n" +
+	"\areasons\x18\x02 \x03(\tR\areasons\x12+\n" +
+	"\x11meetings_affected\x18\x03 \x01(\rR\x10meetingsAffected\x123\n" +
+	"\x15participants_affected\x18\x04 \x01(\rR\x14participantsAffected\x123\n" +
+	"\x06before\x18\x05 \x01(\v2\x1b.globalcontroller.v1.RegionR\x06before\x121\n" +
+	"\x05after\x18\x06 \x01(\v2\x1b.globalcontroller.v1.RegionR\x05after\"\xe8\x02\n" +
+	"\x06Region\x12\x16\n" +
+	"\x06region\x18\x01 \x01(\tR\x06region\x12\x18\n" +
+	"\apending\x18\x02 \x01(\rR\apending\x12\x18\n" +
+	"\ahealthy\x18\x03 \x01(\rR\ahealthy\x12\x1a\n" +
+	"\bdegraded\x18\x04 \x01(\rR\bdegraded\x12\x1c\n" +
+	"\tunhealthy\x18\x05 \x01(\rR\tunhealthy\x12\x1a\n" +
+	"\bdraining\x18\x06 \x01(\rR\bdraining\x12?\n" +
+	"\bmeetings\x18\a \x01(\v2#.globalcontroller.v1.RegionCapacityR\bmeetings\x12G\n" +
+	"\fparticipants\x18\b \x01(\v2#.globalcontroller.v1.RegionCapacityR\fparticipants\x122\n" +
+	"\x15survives_largest_loss\x18\t \x01(\bR\x13survivesLargestLoss\"\x9c\x01\n" +
+	"\x0eRegionCapacity\x12\x10\n" +
+	"\x03max\x18\x01 \x01(\x04R\x03max\x12\x18\n" +
+	"\acurrent\x18\x02 \x01(\x04R\acurrent\x12\x18\n" +
+	"\alargest\x18\x03 \x01(\x04R\alargest\x12\x12\n" +
+	"\x04free\x18\x04 \x01(\x03R\x04free\x120\n" +
+	"\x14free_without_largest\x18\x05 \x01(\x03R\x12freeWithoutLargest\"\x14\n" +
+	"\x12ListRegionsRequest\"L\n" +
+	"\x13ListRegionsResponse\x125\n" +
+	"\aregions\x18\x01 \x03(\v2\x1b.globalcontroller.v1.RegionR\aregions\"\x9b\x01\n" +
 	"\x0eUndrainRequest\x12#\n" +
 	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x124\n" +
@@ -1312,21 +2365,29 @@ const file_globalcontroller_v1_fleet_proto_rawDesc = "" +
 	"\x0fUndrainResponse\x12?\n" +
 	"\n" +
 	"controller\x18\x01 \x01(\v2\x1f.globalcontroller.v1.ControllerR\n" +
-	"controller\"r\n" +
+	"controller\"\xc0\x01\n" +
 	"\x11DeregisterRequest\x12#\n" +
 	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x14\n" +
-	"\x12DeregisterResponse\"\x88\x01\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x124\n" +
+	"\x13expected_generation\x18\x04 \x01(\x04H\x00R\x12expectedGeneration\x88\x01\x01B\x16\n" +
+	"\x14_expected_generation\"\x14\n" +
+	"\x12DeregisterResponse\"\xa7\x02\n" +
 	"\x16ListTransitionsRequest\x12#\n" +
 	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12\x14\n" +
 	"\x05after\x18\x03 \x01(\x04R\x05after\x12\x1b\n" +
-	"\tpage_size\x18\x04 \x01(\rR\bpageSize\"{\n" +
+	"\tpage_size\x18\x04 \x01(\rR\bpageSize\x120\n" +
+	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x16\n" +
+	"\x06before\x18\a \x01(\x04R\x06before\x12!\n" +
+	"\fnewest_first\x18\b \x01(\bR\vnewestFirst\"\x9c\x01\n" +
 	"\x17ListTransitionsResponse\x12A\n" +
 	"\vtransitions\x18\x01 \x03(\v2\x1f.globalcontroller.v1.TransitionR\vtransitions\x12\x1d\n" +
 	"\n" +
-	"next_after\x18\x02 \x01(\x04R\tnextAfter\"\x8c\x03\n" +
+	"next_after\x18\x02 \x01(\x04R\tnextAfter\x12\x1f\n" +
+	"\vnext_before\x18\x03 \x01(\x04R\n" +
+	"nextBefore\"\x8c\x03\n" +
 	"\n" +
 	"Transition\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12#\n" +
@@ -1341,14 +2402,55 @@ const file_globalcontroller_v1_fleet_proto_rawDesc = "" +
 	"\n" +
 	"silence_ms\x18\n" +
 	" \x01(\x04R\tsilenceMs\x12D\n" +
-	"\x0freported_health\x18\v \x01(\x0e2\x1b.globalcontroller.v1.HealthR\x0ereportedHealth*\x88\x01\n" +
+	"\x0freported_health\x18\v \x01(\x0e2\x1b.globalcontroller.v1.HealthR\x0ereportedHealth\"a\n" +
+	"\fWatchRequest\x12\x16\n" +
+	"\x06region\x18\x01 \x01(\tR\x06region\x12\x19\n" +
+	"\x05after\x18\x02 \x01(\x04H\x00R\x05after\x88\x01\x01\x12\x14\n" +
+	"\x05loads\x18\x03 \x01(\bR\x05loadsB\b\n" +
+	"\x06_after\"\xb5\x02\n" +
+	"\rWatchResponse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12/\n" +
+	"\x05as_of\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\x12;\n" +
+	"\bsnapshot\x18\x03 \x01(\v2\x1d.globalcontroller.v1.SnapshotH\x00R\bsnapshot\x128\n" +
+	"\achanges\x18\x04 \x01(\v2\x1c.globalcontroller.v1.ChangesH\x00R\achanges\x122\n" +
+	"\x05loads\x18\x05 \x01(\v2\x1a.globalcontroller.v1.LoadsH\x00R\x05loads\x12/\n" +
+	"\x04beat\x18\x06 \x01(\v2\x19.globalcontroller.v1.BeatH\x00R\x04beatB\a\n" +
+	"\x05event\"\x8d\x01\n" +
+	"\bSnapshot\x12\x14\n" +
+	"\x05begin\x18\x01 \x01(\bR\x05begin\x12\x10\n" +
+	"\x03end\x18\x02 \x01(\bR\x03end\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12A\n" +
+	"\vcontrollers\x18\x04 \x03(\v2\x1f.globalcontroller.v1.ControllerR\vcontrollers\"@\n" +
+	"\aChanges\x125\n" +
+	"\achanges\x18\x01 \x03(\v2\x1b.globalcontroller.v1.ChangeR\achanges\"\xaf\x01\n" +
+	"\x06Change\x12#\n" +
+	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12?\n" +
+	"\n" +
+	"controller\x18\x02 \x01(\v2\x1f.globalcontroller.v1.ControllerR\n" +
+	"controller\x12?\n" +
+	"\n" +
+	"transition\x18\x03 \x01(\v2\x1f.globalcontroller.v1.TransitionR\n" +
+	"transition\"8\n" +
+	"\x05Loads\x12/\n" +
+	"\x05loads\x18\x01 \x03(\v2\x19.globalcontroller.v1.LoadR\x05loads\"\x82\x03\n" +
+	"\x04Load\x12#\n" +
+	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12)\n" +
+	"\x10current_meetings\x18\x02 \x01(\rR\x0fcurrentMeetings\x121\n" +
+	"\x14current_participants\x18\x03 \x01(\rR\x13currentParticipants\x12/\n" +
+	"\x11cpu_usage_percent\x18\x04 \x01(\x01H\x00R\x0fcpuUsagePercent\x88\x01\x01\x125\n" +
+	"\x14memory_usage_percent\x18\x05 \x01(\x01H\x01R\x12memoryUsagePercent\x88\x01\x01\x12F\n" +
+	"\x11last_heartbeat_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x0flastHeartbeatAt\x12\x18\n" +
+	"\adrained\x18\a \x01(\bR\adrainedB\x14\n" +
+	"\x12_cpu_usage_percentB\x17\n" +
+	"\x15_memory_usage_percent\"\x06\n" +
+	"\x04Beat*\x88\x01\n" +
 	"\x06Health\x12\x16\n" +
 	"\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eHEALTH_PENDING\x10\x01\x12\x12\n" +
 	"\x0eHEALTH_HEALTHY\x10\x02\x12\x13\n" +
 	"\x0fHEALTH_DEGRADED\x10\x03\x12\x14\n" +
 	"\x10HEALTH_UNHEALTHY\x10\x04\x12\x13\n" +
-	"\x0fHEALTH_DRAINING\x10\x052\xd7\x04\n" +
+	"\x0fHEALTH_DRAINING\x10\x052\x8b\x06\n" +
 	"\fFleetService\x12f\n" +
 	"\rGetController\x12).globalcontroller.v1.GetControllerRequest\x1a*.globalcontroller.v1.GetControllerResponse\x12l\n" +
 	"\x0fListControllers\x12+.globalcontroller.v1.ListControllersRequest\x1a,.globalcontroller.v1.ListControllersResponse\x12N\n" +
@@ -1356,7 +2458,9 @@ const file_globalcontroller_v1_fleet_proto_rawDesc = "" +
 	"\aUndrain\x12#.globalcontroller.v1.UndrainRequest\x1a$.globalcontroller.v1.UndrainResponse\x12]\n" +
 	"\n" +
 	"Deregister\x12&.globalcontroller.v1.DeregisterRequest\x1a'.globalcontroller.v1.DeregisterResponse\x12l\n" +
-	"\x0fListTransitions\x12+.globalcontroller.v1.ListTransitionsRequest\x1a,.globalcontroller.v1.ListTransitionsResponseBRZPdarktower.example/global-controller/proto/globalcontroller/v1;globalcontrollerv1b\x06proto3"
+	"\x0fListTransitions\x12+.globalcontroller.v1.ListTransitionsRequest\x1a,.globalcontroller.v1.ListTransitionsResponse\x12`\n" +
+	"\vListRegions\x12'.globalcontroller.v1.ListRegionsRequest\x1a(.globalcontroller.v1.ListRegionsResponse\x12P\n" +
+	"\x05Watch\x12!.globalcontroller.v1.WatchRequest\x1a\".globalcontroller.v1.WatchResponse0\x01BRZPdarktower.example/global-controller/proto/globalcontroller/v1;globalcontrollerv1b\x06proto3"
 
 var (
 	file_globalcontroller_v1_fleet_proto_rawDescOnce sync.Once
@@ -1371,7 +2475,7 @@ func file_globalcontroller_v1_fleet_proto_rawDescGZIP() []byte {
 }
 
 var file_globalcontroller_v1_fleet_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_globalcontroller_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_globalcontroller_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_globalcontroller_v1_fleet_proto_goTypes = []any{
 	(Health)(0),                     // 0: globalcontroller.v1.Health
 	(*Controller)(nil),              // 1: globalcontroller.v1.Controller
@@ -1383,54 +2487,91 @@ var file_globalcontroller_v1_fleet_proto_goTypes = []any{
 	(*ListControllersResponse)(nil), // 7: globalcontroller.v1.ListControllersResponse
 	(*DrainRequest)(nil),            // 8: globalcontroller.v1.DrainRequest
 	(*DrainResponse)(nil),           // 9: globalcontroller.v1.DrainResponse
-	(*UndrainRequest)(nil),          // 10: globalcontroller.v1.UndrainRequest
-	(*UndrainResponse)(nil),         // 11: globalcontroller.v1.UndrainResponse
-	(*DeregisterRequest)(nil),       // 12: globalcontroller.v1.DeregisterRequest
-	(*DeregisterResponse)(nil),      // 13: globalcontroller.v1.DeregisterResponse
-	(*ListTransitionsRequest)(nil),  // 14: globalcontroller.v1.ListTransitionsRequest
-	(*ListTransitionsResponse)(nil), // 15: globalcontroller.v1.ListTransitionsResponse
-	(*Transition)(nil),              // 16: globalcontroller.v1.Transition
-	(*timestamppb.Timestamp)(nil),   // 17: google.protobuf.Timestamp
+	(*DrainPlan)(nil),               // 10: globalcontroller.v1.DrainPlan
+	(*Region)(nil),                  // 11: globalcontroller.v1.Region
+	(*RegionCapacity)(nil),          // 12: globalcontroller.v1.RegionCapacity
+	(*ListRegionsRequest)(nil),      // 13: globalcontroller.v1.ListRegionsRequest
+	(*ListRegionsResponse)(nil),     // 14: globalcontroller.v1.ListRegionsResponse
+	(*UndrainRequest)(nil),          // 15: globalcontroller.v1.UndrainRequest
+	(*UndrainResponse)(nil),         // 16: globalcontroller.v1.UndrainResponse
+	(*DeregisterRequest)(nil),       // 17: globalcontroller.v1.DeregisterRequest
+	(*DeregisterResponse)(nil),      // 18: globalcontroller.v1.DeregisterResponse
+	(*ListTransitionsRequest)(nil),  // 19: globalcontroller.v1.ListTransitionsRequest
+	(*ListTransitionsResponse)(nil), // 20: globalcontroller.v1.ListTransitionsResponse
+	(*Transition)(nil),              // 21: globalcontroller.v1.Transition
+	(*WatchRequest)(nil),            // 22: globalcontroller.v1.WatchRequest
+	(*WatchResponse)(nil),           // 23: globalcontroller.v1.WatchResponse
+	(*Snapshot)(nil),                // 24: globalcontroller.v1.Snapshot
+	(*Changes)(nil),                 // 25: globalcontroller.v1.Changes
+	(*Change)(nil),                  // 26: globalcontroller.v1.Change
+	(*Loads)(nil),                   // 27: globalcontroller.v1.Loads
+	(*Load)(nil),                    // 28: globalcontroller.v1.Load
+	(*Beat)(nil),                    // 29: globalcontroller.v1.Beat
+	(*timestamppb.Timestamp)(nil),   // 30: google.protobuf.Timestamp
 }
 var file_globalcontroller_v1_fleet_proto_depIdxs = []int32{
 	0,  // 0: globalcontroller.v1.Controller.health:type_name -> globalcontroller.v1.Health
 	0,  // 1: globalcontroller.v1.Controller.reported_health:type_name -> globalcontroller.v1.Health
-	17, // 2: globalcontroller.v1.Controller.last_heartbeat_at:type_name -> google.protobuf.Timestamp
-	17, // 3: globalcontroller.v1.Controller.created_at:type_name -> google.protobuf.Timestamp
-	17, // 4: globalcontroller.v1.Controller.updated_at:type_name -> google.protobuf.Timestamp
+	30, // 2: globalcontroller.v1.Controller.last_heartbeat_at:type_name -> google.protobuf.Timestamp
+	30, // 3: globalcontroller.v1.Controller.created_at:type_name -> google.protobuf.Timestamp
+	30, // 4: globalcontroller.v1.Controller.updated_at:type_name -> google.protobuf.Timestamp
 	3,  // 5: globalcontroller.v1.Controller.placement:type_name -> globalcontroller.v1.Placement
 	2,  // 6: globalcontroller.v1.Controller.drain:type_name -> globalcontroller.v1.Drain
-	17, // 7: globalcontroller.v1.Controller.last_incarnation_conflict_at:type_name -> google.protobuf.Timestamp
-	17, // 8: globalcontroller.v1.Drain.since:type_name -> google.protobuf.Timestamp
-	17, // 9: globalcontroller.v1.Drain.deadline:type_name -> google.protobuf.Timestamp
-	1,  // 10: globalcontroller.v1.GetControllerResponse.controller:type_name -> globalcontroller.v1.Controller
-	0,  // 11: globalcontroller.v1.ListControllersRequest.health:type_name -> globalcontroller.v1.Health
-	1,  // 12: globalcontroller.v1.ListControllersResponse.controllers:type_name -> globalcontroller.v1.Controller
-	17, // 13: globalcontroller.v1.DrainRequest.deadline:type_name -> google.protobuf.Timestamp
-	1,  // 14: globalcontroller.v1.DrainResponse.controller:type_name -> globalcontroller.v1.Controller
-	1,  // 15: globalcontroller.v1.UndrainResponse.controller:type_name -> globalcontroller.v1.Controller
-	16, // 16: globalcontroller.v1.ListTransitionsResponse.transitions:type_name -> globalcontroller.v1.Transition
-	17, // 17: globalcontroller.v1.Transition.at:type_name -> google.protobuf.Timestamp
-	0,  // 18: globalcontroller.v1.Transition.from:type_name -> globalcontroller.v1.Health
-	0,  // 19: globalcontroller.v1.Transition.to:type_name -> globalcontroller.v1.Health
-	0,  // 20: globalcontroller.v1.Transition.reported_health:type_name -> globalcontroller.v1.Health
-	4,  // 21: globalcontroller.v1.FleetService.GetController:input_type -> globalcontroller.v1.GetControllerRequest
-	6,  // 22: globalcontroller.v1.FleetService.ListControllers:input_type -> globalcontroller.v1.ListControllersRequest
-	8,  // 23: globalcontroller.v1.FleetService.Drain:input_type -> globalcontroller.v1.DrainRequest
-	10, // 24: globalcontroller.v1.FleetService.Undrain:input_type -> globalcontroller.v1.UndrainRequest
-	12, // 25: globalcontroller.v1.FleetService.Deregister:input_type -> globalcontroller.v1.DeregisterRequest
-	14, // 26: globalcontroller.v1.FleetService.ListTransitions:input_type -> globalcontroller.v1.ListTransitionsRequest
-	5,  // 27: globalcontroller.v1.FleetService.GetController:output_type -> globalcontroller.v1.GetControllerResponse
-	7,  // 28: globalcontroller.v1.FleetService.ListControllers:output_type -> globalcontroller.v1.ListControllersResponse
-	9,  // 29: globalcontroller.v1.FleetService.Drain:output_type -> globalcontroller.v1.DrainResponse
-	11, // 30: globalcontroller.v1.FleetService.Undrain:output_type -> globalcontroller.v1.UndrainResponse
-	13, // 31: globalcontroller.v1.FleetService.Deregister:output_type -> globalcontroller.v1.DeregisterResponse
-	15, // 32: globalcontroller.v1.FleetService.ListTransitions:output_type -> globalcontroller.v1.ListTransitionsResponse
-	27, // [27:33] is the sub-list for method output_type
-	21, // [21:27] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	30, // 7: globalcontroller.v1.Controller.last_incarnation_conflict_at:type_name -> google.protobuf.Timestamp
+	30, // 8: globalcontroller.v1.Controller.as_of:type_name -> google.protobuf.Timestamp
+	30, // 9: globalcontroller.v1.Drain.since:type_name -> google.protobuf.Timestamp
+	30, // 10: globalcontroller.v1.Drain.deadline:type_name -> google.protobuf.Timestamp
+	1,  // 11: globalcontroller.v1.GetControllerResponse.controller:type_name -> globalcontroller.v1.Controller
+	0,  // 12: globalcontroller.v1.ListControllersRequest.health:type_name -> globalcontroller.v1.Health
+	1,  // 13: globalcontroller.v1.ListControllersResponse.controllers:type_name -> globalcontroller.v1.Controller
+	30, // 14: globalcontroller.v1.DrainRequest.deadline:type_name -> google.protobuf.Timestamp
+	1,  // 15: globalcontroller.v1.DrainResponse.controller:type_name -> globalcontroller.v1.Controller
+	10, // 16: globalcontroller.v1.DrainResponse.plan:type_name -> globalcontroller.v1.DrainPlan
+	11, // 17: globalcontroller.v1.DrainPlan.before:type_name -> globalcontroller.v1.Region
+	11, // 18: globalcontroller.v1.DrainPlan.after:type_name -> globalcontroller.v1.Region
+	12, // 19: globalcontroller.v1.Region.meetings:type_name -> globalcontroller.v1.RegionCapacity
+	12, // 20: globalcontroller.v1.Region.participants:type_name -> globalcontroller.v1.RegionCapacity
+	11, // 21: globalcontroller.v1.ListRegionsResponse.regions:type_name -> globalcontroller.v1.Region
+	1,  // 22: globalcontroller.v1.UndrainResponse.controller:type_name -> globalcontroller.v1.Controller
+	30, // 23: globalcontroller.v1.ListTransitionsRequest.since:type_name -> google.protobuf.Timestamp
+	30, // 24: globalcontroller.v1.ListTransitionsRequest.until:type_name -> google.protobuf.Timestamp
+	21, // 25: globalcontroller.v1.ListTransitionsResponse.transitions:type_name -> globalcontroller.v1.Transition
+	30, // 26: globalcontroller.v1.Transition.at:type_name -> google.protobuf.Timestamp
+	0,  // 27: globalcontroller.v1.Transition.from:type_name -> globalcontroller.v1.Health
+	0,  // 28: globalcontroller.v1.Transition.to:type_name -> globalcontroller.v1.Health
+	0,  // 29: globalcontroller.v1.Transition.reported_health:type_name -> globalcontroller.v1.Health
+	30, // 30: globalcontroller.v1.WatchResponse.as_of:type_name -> google.protobuf.Timestamp
+	24, // 31: globalcontroller.v1.WatchResponse.snapshot:type_name -> globalcontroller.v1.Snapshot
+	25, // 32: globalcontroller.v1.WatchResponse.changes:type_name -> globalcontroller.v1.Changes
+	27, // 33: globalcontroller.v1.WatchResponse.loads:type_name -> globalcontroller.v1.Loads
+	29, // 34: globalcontroller.v1.WatchResponse.beat:type_name -> globalcontroller.v1.Beat
+	1,  // 35: globalcontroller.v1.Snapshot.controllers:type_name -> globalcontroller.v1.Controller
+	26, // 36: globalcontroller.v1.Changes.changes:type_name -> globalcontroller.v1.Change
+	1,  // 37: globalcontroller.v1.Change.controller:type_name -> globalcontroller.v1.Controller
+	21, // 38: globalcontroller.v1.Change.transition:type_name -> globalcontroller.v1.Transition
+	28, // 39: globalcontroller.v1.Loads.loads:type_name -> globalcontroller.v1.Load
+	30, // 40: globalcontroller.v1.Load.last_heartbeat_at:type_name -> google.protobuf.Timestamp
+	4,  // 41: globalcontroller.v1.FleetService.GetController:input_type -> globalcontroller.v1.GetControllerRequest
+	6,  // 42: globalcontroller.v1.FleetService.ListControllers:input_type -> globalcontroller.v1.ListControllersRequest
+	8,  // 43: globalcontroller.v1.FleetService.Drain:input_type -> globalcontroller.v1.DrainRequest
+	15, // 44: globalcontroller.v1.FleetService.Undrain:input_type -> globalcontroller.v1.UndrainRequest
+	17, // 45: globalcontroller.v1.FleetService.Deregister:input_type -> globalcontroller.v1.DeregisterRequest
+	19, // 46: globalcontroller.v1.FleetService.ListTransitions:input_type -> globalcontroller.v1.ListTransitionsRequest
+	13, // 47: globalcontroller.v1.FleetService.ListRegions:input_type -> globalcontroller.v1.ListRegionsRequest
+	22, // 48: globalcontroller.v1.FleetService.Watch:input_type -> globalcontroller.v1.WatchRequest
+	5,  // 49: globalcontroller.v1.FleetService.GetController:output_type -> globalcontroller.v1.GetControllerResponse
+	7,  // 50: globalcontroller.v1.FleetService.ListControllers:output_type -> globalcontroller.v1.ListControllersResponse
+	9,  // 51: globalcontroller.v1.FleetService.Drain:output_type -> globalcontroller.v1.DrainResponse
+	16, // 52: globalcontroller.v1.FleetService.Undrain:output_type -> globalcontroller.v1.UndrainResponse
+	18, // 53: globalcontroller.v1.FleetService.Deregister:output_type -> globalcontroller.v1.DeregisterResponse
+	20, // 54: globalcontroller.v1.FleetService.ListTransitions:output_type -> globalcontroller.v1.ListTransitionsResponse
+	14, // 55: globalcontroller.v1.FleetService.ListRegions:output_type -> globalcontroller.v1.ListRegionsResponse
+	23, // 56: globalcontroller.v1.FleetService.Watch:output_type -> globalcontroller.v1.WatchResponse
+	49, // [49:57] is the sub-list for method output_type
+	41, // [41:49] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_globalcontroller_v1_fleet_proto_init() }
@@ -1440,14 +2581,23 @@ func file_globalcontroller_v1_fleet_proto_init() {
 	}
 	file_globalcontroller_v1_fleet_proto_msgTypes[0].OneofWrappers = []any{}
 	file_globalcontroller_v1_fleet_proto_msgTypes[7].OneofWrappers = []any{}
-	file_globalcontroller_v1_fleet_proto_msgTypes[9].OneofWrappers = []any{}
+	file_globalcontroller_v1_fleet_proto_msgTypes[14].OneofWrappers = []any{}
+	file_globalcontroller_v1_fleet_proto_msgTypes[16].OneofWrappers = []any{}
+	file_globalcontroller_v1_fleet_proto_msgTypes[21].OneofWrappers = []any{}
+	file_globalcontroller_v1_fleet_proto_msgTypes[22].OneofWrappers = []any{
+		(*WatchResponse_Snapshot)(nil),
+		(*WatchResponse_Changes)(nil),
+		(*WatchResponse_Loads)(nil),
+		(*WatchResponse_Beat)(nil),
+	}
+	file_globalcontroller_v1_fleet_proto_msgTypes[27].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_globalcontroller_v1_fleet_proto_rawDesc), len(file_globalcontroller_v1_fleet_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   16,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

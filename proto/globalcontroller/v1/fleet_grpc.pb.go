@@ -27,6 +27,8 @@ const (
 	FleetService_Undrain_FullMethodName         = "/globalcontroller.v1.FleetService/Undrain"
 	FleetService_Deregister_FullMethodName      = "/globalcontroller.v1.FleetService/Deregister"
 	FleetService_ListTransitions_FullMethodName = "/globalcontroller.v1.FleetService/ListTransitions"
+	FleetService_ListRegions_FullMethodName     = "/globalcontroller.v1.FleetService/ListRegions"
+	FleetService_Watch_FullMethodName           = "/globalcontroller.v1.FleetService/Watch"
 )
 
 // FleetServiceClient is the client API for FleetService service.
@@ -46,8 +48,13 @@ type FleetServiceClient interface {
 	// Deregister takes a controller out of the fleet. Operators may do so with any, and a meeting controller with itself:
 	// it names its incarnation, and is refused with FAILED_PRECONDITION when another one is registered.
 	Deregister(ctx context.Context, in *DeregisterRequest, opts ...grpc.CallOption) (*DeregisterResponse, error)
-	// ListTransitions returns changes of the public state, the oldest first.
+	// ListTransitions returns changes of the public state, the oldest first unless asked otherwise.
 	ListTransitions(ctx context.Context, in *ListTransitionsRequest, opts ...grpc.CallOption) (*ListTransitionsResponse, error)
+	// ListRegions returns every region: its controllers by state, capacity, load, and what is left if the largest one fails.
+	ListRegions(ctx context.Context, in *ListRegionsRequest, opts ...grpc.CallOption) (*ListRegionsResponse, error)
+	// Watch sends the fleet as it is, then what changes, until the caller ends it. When the token has run out it ends with
+	// UNAUTHENTICATED, when the server stops with UNAVAILABLE: ask again with the last id, of this or another server.
+	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 }
 
 type fleetServiceClient struct {
@@ -118,6 +125,35 @@ func (c *fleetServiceClient) ListTransitions(ctx context.Context, in *ListTransi
 	return out, nil
 }
 
+func (c *fleetServiceClient) ListRegions(ctx context.Context, in *ListRegionsRequest, opts ...grpc.CallOption) (*ListRegionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListRegionsResponse)
+	err := c.cc.Invoke(ctx, FleetService_ListRegions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *fleetServiceClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &FleetService_ServiceDesc.Streams[0], FleetService_Watch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchRequest, WatchResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type FleetService_WatchClient = grpc.ServerStreamingClient[WatchResponse]
+
 // FleetServiceServer is the server API for FleetService service.
 // All implementations should embed UnimplementedFleetServiceServer
 // for forward compatibility.
@@ -135,8 +171,13 @@ type FleetServiceServer interface {
 	// Deregister takes a controller out of the fleet. Operators may do so with any, and a meeting controller with itself:
 	// it names its incarnation, and is refused with FAILED_PRECONDITION when another one is registered.
 	Deregister(context.Context, *DeregisterRequest) (*DeregisterResponse, error)
-	// ListTransitions returns changes of the public state, the oldest first.
+	// ListTransitions returns changes of the public state, the oldest first unless asked otherwise.
 	ListTransitions(context.Context, *ListTransitionsRequest) (*ListTransitionsResponse, error)
+	// ListRegions returns every region: its controllers by state, capacity, load, and what is left if the largest one fails.
+	ListRegions(context.Context, *ListRegionsRequest) (*ListRegionsResponse, error)
+	// Watch sends the fleet as it is, then what changes, until the caller ends it. When the token has run out it ends with
+	// UNAUTHENTICATED, when the server stops with UNAVAILABLE: ask again with the last id, of this or another server.
+	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 }
 
 // UnimplementedFleetServiceServer should be embedded to have
@@ -163,6 +204,12 @@ func (UnimplementedFleetServiceServer) Deregister(context.Context, *DeregisterRe
 }
 func (UnimplementedFleetServiceServer) ListTransitions(context.Context, *ListTransitionsRequest) (*ListTransitionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTransitions not implemented")
+}
+func (UnimplementedFleetServiceServer) ListRegions(context.Context, *ListRegionsRequest) (*ListRegionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListRegions not implemented")
+}
+func (UnimplementedFleetServiceServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error {
+	return status.Error(codes.Unimplemented, "method Watch not implemented")
 }
 func (UnimplementedFleetServiceServer) testEmbeddedByValue() {}
 
@@ -292,6 +339,35 @@ func _FleetService_ListTransitions_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _FleetService_ListRegions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListRegionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FleetServiceServer).ListRegions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: FleetService_ListRegions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FleetServiceServer).ListRegions(ctx, req.(*ListRegionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _FleetService_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(FleetServiceServer).Watch(m, &grpc.GenericServerStream[WatchRequest, WatchResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type FleetService_WatchServer = grpc.ServerStreamingServer[WatchResponse]
+
 // FleetService_ServiceDesc is the grpc.ServiceDesc for FleetService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -323,7 +399,17 @@ var FleetService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "ListTransitions",
 			Handler:    _FleetService_ListTransitions_Handler,
 		},
+		{
+			MethodName: "ListRegions",
+			Handler:    _FleetService_ListRegions_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Watch",
+			Handler:       _FleetService_Watch_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "globalcontroller/v1/fleet.proto",
 }

@@ -1,0 +1,77 @@
+package httptransport
+
+import (
+	"net/http"
+
+	"darktower.example/global-controller/service"
+)
+
+type regionCapacityBody struct {
+	Max                int64 `json:"max"`
+	Current            int64 `json:"current"`
+	Largest            int64 `json:"largest"`
+	Free               int64 `json:"free"`
+	FreeWithoutLargest int64 `json:"free_without_largest"`
+}
+
+type regionBody struct {
+	Region              string             `json:"region"`
+	Pending             int64              `json:"pending"`
+	Healthy             int64              `json:"healthy"`
+	Degraded            int64              `json:"degraded"`
+	Unhealthy           int64              `json:"unhealthy"`
+	Draining            int64              `json:"draining"`
+	Meetings            regionCapacityBody `json:"meetings"`
+	Participants        regionCapacityBody `json:"participants"`
+	SurvivesLargestLoss bool               `json:"survives_largest_loss"`
+}
+
+type regionsBody struct {
+	Regions []regionBody `json:"regions"`
+}
+
+type drainPlanBody struct {
+	Safe                 bool       `json:"safe"`
+	Reasons              []string   `json:"reasons"`
+	MeetingsAffected     int64      `json:"meetings_affected"`
+	ParticipantsAffected int64      `json:"participants_affected"`
+	Before               regionBody `json:"before"`
+	After                regionBody `json:"after"`
+}
+
+// drainedBody is the controller, as every other answer about one has it, and the plan beside.
+type drainedBody struct {
+	controllerBody
+	Plan drainPlanBody `json:"plan"`
+}
+
+func decodeRegionQuery(r *http.Request) (service.RegionQuery, error) {
+	_, err := fromQuery(r)
+	return service.RegionQuery{}, err
+}
+
+func encodeRegions(r service.Regions) any {
+	body := regionsBody{Regions: make([]regionBody, 0, len(r.Regions))}
+	for _, region := range r.Regions {
+		body.Regions = append(body.Regions, regionToBody(region))
+	}
+	return body
+}
+
+func encodeDrained(d service.Drained) any {
+	return drainedBody{controllerToBody(d.Controller), drainPlanBody{
+		d.Plan.Safe(), d.Plan.Reasons, d.Plan.MeetingsAffected, d.Plan.ParticipantsAffected, regionToBody(d.Plan.Before), regionToBody(d.Plan.After),
+	}}
+}
+
+func regionToBody(r service.Region) regionBody {
+	return regionBody{
+		r.Region, r.Controllers[service.HealthPending], r.Controllers[service.HealthHealthy], r.Controllers[service.HealthDegraded],
+		r.Controllers[service.HealthUnhealthy], r.Controllers[service.HealthDraining], capacityToBody(r.Meetings), capacityToBody(r.Participants),
+		r.SurvivesLargestLoss(),
+	}
+}
+
+func capacityToBody(c service.RegionCapacity) regionCapacityBody {
+	return regionCapacityBody{c.Max, c.Current, c.Largest, c.Free(), c.FreeWithoutLargest()}
+}
