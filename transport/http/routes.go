@@ -46,6 +46,8 @@ type Config struct {
 	OnPanic func()
 	// Metrics serves /metrics.
 	Metrics http.Handler
+	// Trace has the requests of a route of the API traced; nil for none.
+	Trace func(method, pattern string, next http.Handler) http.Handler
 	// Ready names what keeps this server from serving, nothing when it can.
 	Ready func(ctx context.Context) map[string]string
 	// Draining is done when the server is about to stop; nil for never.
@@ -63,6 +65,11 @@ type readyBody struct {
 func NewHandler(e endpoints.Endpoints, cfg Config) http.Handler {
 	routes := append(apiRoutes(e), watchRoute(e, cfg))
 	document := openAPI(routes)
+	for i, r := range routes {
+		if cfg.Trace != nil {
+			routes[i].handler = cfg.Trace(r.method, r.pattern, r.handler)
+		}
+	}
 	routes = append(
 		routes,
 		route{method: http.MethodGet, pattern: "/health", handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -52,6 +52,8 @@ type Config struct {
 	TLSKeyFile            string
 	LogLevel              string
 	LogFormat             string
+	TraceEndpoint         string
+	TraceSampleRatio      float64
 	file                  string
 	// retentionInterval is for tests that cannot wait for a minute; 0: as usual.
 	retentionInterval time.Duration
@@ -96,6 +98,8 @@ func settings() []setting {
 		{name: "LOG_FORMAT", value: "logfmt", allowed: "logfmt or json", help: "the form of log lines", read: text(func(c *Config) *string { return &c.LogFormat }, oneOf("logfmt", "json"))},
 		{name: "GC_HEARTBEAT_BATCHING", value: "true", allowed: "true or false", help: "let heartbeats share commits; false is for comparisons only", boolean: true, read: truth(func(c *Config) *bool { return &c.Batching })},
 		{name: "GC_PPROF_ADDRESS", allowed: "HOST:PORT with a loopback address, or nothing", help: "where profiles are served to this machine (/debug/pprof/); unless set, nowhere", read: text(func(c *Config) *string { return &c.PprofAddress }, isLoopbackOrNone)},
+		{name: "GC_TRACE_ENDPOINT", allowed: "an http or https URL without parameters, or nothing", help: "the collector of OpenTelemetry that traces are sent to (OTLP over HTTP, such as http://localhost:4318); unless set, there are none", secret: true, read: text(func(c *Config) *string { return &c.TraceEndpoint }, isCollectorOrNone)},
+		{name: "GC_TRACE_SAMPLE_RATIO", value: "1", allowed: "a number from 0 to 1", help: "the share of the traces that begin here which are recorded; a caller with a trace has decided already", read: ratio(func(c *Config) *float64 { return &c.TraceSampleRatio })},
 		{name: "GC_CONFIG_FILE", allowed: "a file with lines NAME=value", help: "settings that neither a flag nor the environment gives", read: text(func(c *Config) *string { return &c.file }, nil)},
 	}
 }
@@ -141,6 +145,8 @@ func isHTTP(s string) bool {
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
 }
 
+func isCollectorOrNone(s string) bool { return s == "" || isHTTP(s) && !strings.ContainsAny(s, "?#") }
+
 func isPostgres(s string) bool {
 	u, err := url.Parse(s)
 	return err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") && (u.Host != "" || u.Query().Get("host") != "")
@@ -175,6 +181,17 @@ func milliseconds(field func(*Config) *time.Duration) func(*Config, string) erro
 		n, err := whole(value, 1, 3_600_000)
 		*field(c) = time.Duration(n) * time.Millisecond
 		return err
+	}
+}
+
+func ratio(field func(*Config) *float64) func(*Config, string) error {
+	return func(c *Config, value string) error {
+		share, err := strconv.ParseFloat(value, 64)
+		if err != nil || !(share >= 0 && share <= 1) { // That it is not a number either.
+			return errNotAllowed
+		}
+		*field(c) = share
+		return nil
 	}
 }
 
