@@ -93,7 +93,7 @@ func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) 
 		// Controllers in the field keep their idle connections alive; the default would hang up on them.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.UnaryInterceptor(recoverPanics(cfg)),
-		grpc.ChainStreamInterceptor(endWhenDraining(cfg.Draining), recoverStreamPanics(cfg)),
+		grpc.ChainStreamInterceptor(endWhenDraining(cfg.Draining, cfg.CallBound), recoverStreamPanics(cfg)),
 	}, options...)...)
 	mc := &controllerServer{endpoints: e}
 	server.RegisterService(described(darktowerv1.GlobalControllerService_ServiceDesc), mc)
@@ -112,15 +112,16 @@ func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) 
 
 // endWhenDraining ends a stream when the server drains, whatever its handler waits for: what it receives and sends, and
 // its context, end with the stream, so the handler is left to find that out by itself.
-func endWhenDraining(draining context.Context) grpc.StreamServerInterceptor {
+func endWhenDraining(draining context.Context, callBound time.Duration) grpc.StreamServerInterceptor {
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		switch {
-		case draining == nil:
-			return handler(srv, stream)
 		case info.FullMethod == globalcontrollerv1.HeartbeatService_StreamHeartbeats_FullMethodName:
 			return handler(srv, stream) // Heartbeats that have arrived are still answered, so their stream ends by itself.
 		case info.FullMethod == globalcontrollerv1.FleetService_Watch_FullMethodName:
-			return handler(srv, stream) // It ends by itself as well, and there may be thousands.
+			// It ends by itself as well, and there may be thousands.
+			return handler(srv, &requestStream{stream, callBound, draining})
+		case draining == nil:
+			return handler(srv, stream)
 		}
 		ended := make(chan error, 1)
 		go func() { ended <- handler(srv, stream) }()

@@ -69,6 +69,37 @@ func (s *fleetServer) Watch(in *pb.WatchRequest, stream grpc.ServerStreamingServ
 	}
 }
 
+// requestStream bounds how long a request may take to arrive. A token is looked at only then.
+type requestStream struct {
+	grpc.ServerStream
+	bound    time.Duration   // 0: none
+	draining context.Context //nolint:containedctx // It is no call's context but the server's own life.
+}
+
+// RecvMsg implements [grpc.ServerStream]. When it gives up the stream ends, and with it what still waits.
+func (s *requestStream) RecvMsg(m any) error {
+	received := make(chan error, 1)
+	go func() { received <- s.ServerStream.RecvMsg(m) }()
+	var late <-chan time.Time
+	if s.bound > 0 {
+		timer := time.NewTimer(s.bound)
+		defer timer.Stop()
+		late = timer.C
+	}
+	var draining <-chan struct{}
+	if s.draining != nil {
+		draining = s.draining.Done()
+	}
+	select {
+	case err := <-received:
+		return err
+	case <-late:
+		return statusError(context.DeadlineExceeded)
+	case <-draining:
+		return errStopping
+	}
+}
+
 // pass sends what the watch brings until it ends. late runs while something is sent.
 func (s *fleetServer) pass(ctx context.Context, watch service.Watch, stream grpc.ServerStream, late *time.Timer) error {
 	// Now, so that a caller learns that it was let in before anything changes.

@@ -1,0 +1,169 @@
+package grpctransport
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/go-kit/kit/endpoint"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"darktower.example/global-controller/endpoints"
+	pb "darktower.example/global-controller/proto/globalcontroller/v1"
+	"darktower.example/global-controller/service"
+)
+
+// watchService gives out one watch.
+type watchService struct {
+	fakeService
+	asked service.WatchQuery
+	watch *fakeWatch
+}
+
+func (s *watchService) Watch(_ context.Context, q service.WatchQuery) (service.Watch, error) {
+	s.asked = q
+	if err := q.Validate(); err != nil {
+		return nil, err
+	}
+	return s.watch, nil
+}
+
+// fakeWatch returns what next returns.
+type fakeWatch struct {
+	next   func(ctx context.Context) (service.WatchEvent, error)
+	closed chan struct{}
+}
+
+func newFakeWatch(next func(ctx context.Context) (service.WatchEvent, error)) *fakeWatch {
+	return &fakeWatch{next, make(chan struct{})}
+}
+
+func (w *fakeWatch) Next(ctx context.Context) (service.WatchEvent, error) { return w.next(ctx) }
+func (w *fakeWatch) Close()                                               { close(w.closed) }
+
+// wantClosed holds that whatever became of the stream, the watch was given up.
+func (w *fakeWatch) wantClosed(t *testing.T) {
+	t.Helper()
+	select {
+	case <-w.closed:
+	case <-time.After(10 * time.Second):
+		t.Error("the watch is not closed")
+	}
+}
+
+func TestAWatchIsPassedOn(t *testing.T) {
+	events := []service.WatchEvent{
+		{Snapshot: &service.WatchSnapshot{Begin: true, Reason: service.SnapshotStart, Controllers: []*service.Controller{{ControllerID: "a", Health: service.HealthHealthy}}}},
+		{ID: 5, Snapshot: &service.WatchSnapshot{End: true, Reason: service.SnapshotStart}},
+		{ID: 6, AsOf: time.Unix(1700000000, 0), Changes: []service.WatchChange{{ControllerID: "a", Transition: &service.Transition{ID: 6, From: service.HealthHealthy}}}},
+		{ID: 6, Loads: []service.WatchLoad{{ControllerID: "a", CurrentMeetings: 3, LastHeartbeatAt: time.Unix(1700000000, 0)}}},
+		{ID: 6, AsOf: time.Unix(1700000001, 0)},
+	}
+	left := events
+	svc := &watchService{watch: newFakeWatch(func(context.Context) (service.WatchEvent, error) {
+		if len(left) == 0 {
+			return service.WatchEvent{}, service.ErrUnavailable
+		}
+		e := left[0].Shared()
+		left = left[1:]
+		return e, nil
+	})}
+	w := serve(t, svc, Config{}, nil, nil)
+	after := uint64(4)
+	stream, err := pb.NewFleetServiceClient(w.conn).Watch(t.Context(), &pb.WatchRequest{Region: "eu", After: &after, Loads: true})
+	if err != nil {
+		t.Fatalf("Watch() = %v", err)
+	}
+	header, err := stream.Header()
+	if err != nil || len(header.Get("x-request-id")) != 1 {
+		t.Errorf("header = %v, %v, want a request id", header, err)
+	}
+	for i, e := range events {
+		got, err := stream.Recv()
+		if want := watchEventToProto(e); err != nil || !proto.Equal(got, want) {
+			t.Errorf("response %d = %v, %v, want %v", i, got, err, want)
+		}
+	}
+	_, err = stream.Recv()
+	wantStatus(t, err, codes.Unavailable, "Service temporarily unavailable")
+	if q := svc.asked; q.Region != "eu" || *q.After != 4 || !q.Loads {
+		t.Errorf("query = %+v, want that of the request", q)
+	}
+	svc.watch.wantClosed(t)
+}
+
+func TestARefusedWatch(t *testing.T) {
+	w := serve(t, &watchService{}, Config{}, nil, nil)
+	stream, err := pb.NewFleetServiceClient(w.conn).Watch(t.Context(), &pb.WatchRequest{Region: "a.b"})
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	wantStatus(t, err, codes.InvalidArgument, "region contains invalid characters")
+}
+
+func TestAPanicInAWatch(t *testing.T) {
+	panics := make(chan struct{}, 1)
+	svc := &watchService{watch: newFakeWatch(func(context.Context) (service.WatchEvent, error) { panic("on purpose") })}
+	w := serve(t, svc, Config{OnPanic: func() { panics <- struct{}{} }}, nil, nil)
+	stream, err := pb.NewFleetServiceClient(w.conn).Watch(t.Context(), &pb.WatchRequest{})
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	wantStatus(t, err, codes.Internal, "Internal error")
+	<-panics
+	svc.watch.wantClosed(t)
+}
+
+// TestAWatchThatIsNotRead ends, as no caller may hold a goroutine for ever.
+func TestAWatchThatIsNotRead(t *testing.T) {
+	big := service.WatchEvent{Snapshot: &service.WatchSnapshot{}}
+	for range 500 {
+		big.Snapshot.Controllers = append(big.Snapshot.Controllers, &service.Controller{ControllerID: "mc", GRPCEndpoint: "http://mc.example:50051"})
+	}
+	big = big.Shared()
+	svc := &watchService{watch: newFakeWatch(func(context.Context) (service.WatchEvent, error) { return big, nil })}
+	nothing := func(endpoints.Operation) endpoint.Middleware { return at }
+	server := &fleetServer{endpoints: endpoints.New(svc, nothing), sendBound: 100 * time.Millisecond}
+	stalled := &stalledStream{ctx: t.Context(), sent: make(chan struct{})}
+	err := server.Watch(&pb.WatchRequest{}, stalled)
+	wantStatus(t, err, codes.ResourceExhausted, "The answers are not read")
+	close(stalled.sent) // The stream has ended.
+	svc.watch.wantClosed(t)
+}
+
+// stalledStream takes nothing until sent is closed, and is broken then.
+type stalledStream struct {
+	grpc.ServerStreamingServer[pb.WatchResponse]
+	ctx  context.Context
+	sent chan struct{}
+}
+
+func (s *stalledStream) Context() context.Context     { return s.ctx }
+func (s *stalledStream) SetHeader(metadata.MD) error  { return nil }
+func (s *stalledStream) SendHeader(metadata.MD) error { return nil }
+func (s *stalledStream) SendMsg(any) error {
+	<-s.sent
+	return status.Error(codes.Canceled, "over")
+}
+
+func TestARequestThatDoesNotCome(t *testing.T) {
+	draining, drain := context.WithCancel(t.Context())
+	w := serve(t, &watchService{}, Config{CallBound: 200 * time.Millisecond, Draining: draining}, nil, nil)
+	open := func() grpc.ClientStream {
+		t.Helper()
+		stream, err := w.conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, pb.FleetService_Watch_FullMethodName)
+		if err != nil {
+			t.Fatalf("open: %v", err)
+		}
+		return stream
+	}
+	wantStatus(t, open().RecvMsg(new(pb.WatchResponse)), codes.DeadlineExceeded, "Deadline exceeded")
+	stream := open()
+	drain()
+	wantStatus(t, stream.RecvMsg(new(pb.WatchResponse)), codes.Unavailable, "The server is stopping")
+	w.server.GracefulStop()
+}

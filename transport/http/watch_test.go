@@ -1,0 +1,160 @@
+package httptransport
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-kit/log"
+
+	"darktower.example/global-controller/endpoints"
+	"darktower.example/global-controller/service"
+)
+
+// watchService gives out watches that bring events, and then end with err.
+type watchService struct {
+	fakeService
+	events []service.WatchEvent
+	err    error
+	closed chan struct{}
+}
+
+func (s *watchService) Watch(_ context.Context, q service.WatchQuery) (service.Watch, error) {
+	s.last = q
+	if err := q.Validate(); err != nil {
+		return nil, err
+	}
+	return &fakeWatch{s, s.events}, nil
+}
+
+type fakeWatch struct {
+	service *watchService
+	left    []service.WatchEvent
+}
+
+func (w *fakeWatch) Next(ctx context.Context) (service.WatchEvent, error) {
+	switch {
+	case len(w.left) > 0:
+		e := w.left[0]
+		w.left = w.left[1:]
+		return e, nil
+	case w.service.err == errPanic:
+		panic("on purpose")
+	case w.service.err != nil:
+		return service.WatchEvent{}, w.service.err
+	}
+	<-ctx.Done()
+	return service.WatchEvent{}, ctx.Err()
+}
+
+func (w *fakeWatch) Close() { w.service.closed <- struct{}{} }
+
+var errPanic = io.ErrNoProgress // It stands for a panic.
+
+func TestEventsOfAWatch(t *testing.T) {
+	share, at := 12.5, time.Unix(1700000000, 0)
+	svc := &watchService{err: service.ErrUnauthenticated, closed: make(chan struct{}, 10), events: []service.WatchEvent{
+		{AsOf: at, Snapshot: &service.WatchSnapshot{Begin: true, Reason: service.SnapshotStart, Controllers: []*service.Controller{{ControllerID: "a\nb", Health: service.HealthHealthy}}}},
+		{ID: 5, AsOf: at, Snapshot: &service.WatchSnapshot{End: true, Reason: service.SnapshotStart}},
+		{ID: 6, AsOf: at, Changes: []service.WatchChange{{ControllerID: "a", Transition: &service.Transition{ID: 6, From: service.HealthHealthy}}}},
+		{ID: 6, AsOf: at, Loads: []service.WatchLoad{{ControllerID: "a", CurrentMeetings: 3, CPUUsagePercent: &share, LastHeartbeatAt: at}}},
+		{ID: 6, AsOf: at},
+	}}
+	w := call(newTestHandler(svc, nil), "GET", watchPath+"?region=eu&loads=true&after=4", "", "Last-Event-ID", "3")
+	after := int64(4)
+	if q := svc.last.(service.WatchQuery); q.Region != "eu" || !q.Loads || *q.After != after {
+		t.Errorf("query = %+v, want region, loads and the parameter after", q)
+	}
+	for name, want := range map[string]string{"Content-Type": eventStream, "Cache-Control": "no-store", "X-Accel-Buffering": "no"} {
+		if got := w.Header().Get(name); got != want {
+			t.Errorf("%s = %q, want %q", name, got, want)
+		}
+	}
+	if w.Header().Get("X-Request-Id") == "" {
+		t.Error("no request id")
+	}
+	got := strings.Split(w.Body.String(), "\n\n")
+	for i, want := range []string{
+		"event: snapshot\ndata: {\"as_of\":\"2023-11-14T22:13:20Z\",\"begin\":true,\"end\":false,\"reason\":\"start\",\"controllers\":[{\"controller_id\":\"a\\nb\",",
+		"id: 5\nevent: snapshot\ndata: {\"as_of\":\"2023-11-14T22:13:20Z\",\"begin\":false,\"end\":true,\"reason\":\"start\",\"controllers\":[]}",
+		"id: 6\nevent: changes\ndata: {\"as_of\":\"2023-11-14T22:13:20Z\",\"changes\":[{\"controller_id\":\"a\",\"controller\":null,\"transition\":{\"id\":6,",
+		"id: 6\nevent: loads\ndata: {\"as_of\":\"2023-11-14T22:13:20Z\",\"loads\":[{\"controller_id\":\"a\",\"current_meetings\":3,\"current_participants\":0,\"cpu_usage_percent\":12.5,\"memory_usage_percent\":null,\"last_heartbeat_at\":\"2023-11-14T22:13:20Z\",\"drained\":false}]}",
+		"id: 6\nevent: beat\ndata: {\"as_of\":\"2023-11-14T22:13:20Z\"}",
+		"event: error\ndata: {\"error\":{\"code\":\"INVALID_TOKEN\",\"message\":\"Invalid token\"}}",
+		"",
+	} {
+		if i >= len(got) || !strings.HasPrefix(got[i], want) {
+			t.Fatalf("event %d of %q, want it to begin with %q", i, got, want)
+		}
+	}
+	<-svc.closed
+	call(newTestHandler(svc, nil), "GET", watchPath, "", "Last-Event-ID", "3")
+	if q := svc.last.(service.WatchQuery); q.After == nil || *q.After != 3 {
+		t.Errorf("query = %+v, want it to go on after 3", q)
+	}
+	if w := call(newTestHandler(svc, nil), "HEAD", watchPath, ""); w.Code != 200 || w.Body.Len() != 0 || w.Header().Get("Content-Type") != eventStream {
+		t.Errorf("HEAD = %d %v %q, want the header only", w.Code, w.Header(), w.Body)
+	}
+}
+
+func TestAWatchThatIsRefused(t *testing.T) {
+	for query, want := range map[string]string{
+		"?region=a.b":     "region contains invalid characters",
+		"?after=-1":       "after must be a whole number, 0 or more",
+		"?loads=yes":      "loads must be true or false",
+		"?after=1&size=2": "unknown parameter size",
+	} {
+		if w := call(newTestHandler(&watchService{}, nil), "GET", watchPath+query, ""); w.Code != 400 || !strings.Contains(w.Body.String(), want) {
+			t.Errorf("%s = %d %s, want 400 %q", query, w.Code, w.Body, want)
+		}
+	}
+}
+
+// TestAPanicBreaksAWatchOff: JSON in the midst of a stream would be taken for nothing.
+func TestAPanicBreaksAWatchOff(t *testing.T) {
+	svc := &watchService{err: errPanic, closed: make(chan struct{}, 1), events: []service.WatchEvent{{ID: 1}}}
+	panics := 0
+	server := httptest.NewUnstartedServer(NewHandler(endpoints.New(svc, nothing), Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), OnPanic: func() { panics++ }}))
+	server.Start()
+	defer server.Close()
+	response, err := server.Client().Get(server.URL + watchPath)
+	if err != nil {
+		t.Fatalf("GET = %v", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err == nil || strings.Contains(string(body), "error") || panics != 1 {
+		t.Errorf("body = %q, %v after %d panics, want it broken off after one", body, err, panics)
+	}
+	<-svc.closed
+}
+
+// TestAWatchOutlastsTheBoundsOfCalls: those of the server would end it.
+func TestAWatchOutlastsTheBoundsOfCalls(t *testing.T) {
+	svc := &watchService{closed: make(chan struct{}, 1), events: []service.WatchEvent{{ID: 1}}}
+	draining, drain := context.WithCancel(t.Context())
+	defer drain()
+	server := httptest.NewUnstartedServer(NewHandler(endpoints.New(svc, nothing), Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), Draining: draining}))
+	server.Config.ReadTimeout, server.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
+	server.Start()
+	defer server.Close()
+	response, err := server.Client().Get(server.URL + watchPath)
+	if err != nil {
+		t.Fatalf("GET = %v", err)
+	}
+	if line, err := bufio.NewReader(response.Body).ReadString('\n'); err != nil || line != "id: 1\n" {
+		t.Errorf("body = %q, %v, want the first event", line, err)
+	}
+	select {
+	case <-svc.closed:
+		t.Error("the watch ended by itself")
+	case <-time.After(300 * time.Millisecond):
+	}
+	_ = response.Body.Close() // The caller goes away.
+	<-svc.closed
+}
