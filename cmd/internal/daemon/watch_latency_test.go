@@ -41,14 +41,6 @@ func TestAChangeReachesAWatcherInTime(t *testing.T) {
 	})
 }
 
-// replica starts another Global Controller over the same store, which trusts the same tokens.
-func (w *world) replica(databaseURL string) *world {
-	w.t.Helper()
-	other := newWorld(w.t, databaseURL, func(c *Config) { c.JWKSURL = w.issuer.server.URL })
-	other.issuer = w.issuer
-	return other
-}
-
 // measureLatency watches at one replica what is changed at each of madeAt.
 func measureLatency(t *testing.T, watchedAt *world, madeAt map[string]*world) {
 	fill(t, watchedAt)
