@@ -1,0 +1,206 @@
+package watch
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-kit/kit/endpoint"
+	"github.com/go-kit/log"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"darktower.example/global-controller/endpoints"
+	pb "darktower.example/global-controller/proto/globalcontroller/v1"
+	"darktower.example/global-controller/service"
+	grpctransport "darktower.example/global-controller/transport/grpc"
+	httptransport "darktower.example/global-controller/transport/http"
+)
+
+// TestSlowReadersOverTheNetwork has readers of both transports, over real connections, read nothing while much changes.
+// What they cost the server stays within bounds, and when they read again they are told to start over.
+func TestSlowReadersOverTheNetwork(t *testing.T) {
+	source := newSource()
+	observer := &counts{}
+	hub := New(Config{Source: source, Observer: observer, Logger: log.NewNopLogger()})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- hub.Run(ctx) }()
+	defer func() {
+		cancel()
+		<-ended
+	}()
+	nothing := func(endpoints.Operation) endpoint.Middleware {
+		return func(e endpoint.Endpoint) endpoint.Endpoint { return e }
+	}
+	e := endpoints.New(service.New(nil, service.Intervals{Fast: time.Second}, nil, hub), nothing)
+	web := httptest.NewServer(httptransport.NewHandler(e, httptransport.Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), Draining: ctx}))
+	defer web.Close()
+	rpc := grpctransport.NewServer(e, grpctransport.Config{Logger: log.NewNopLogger()})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("listen: %v", err)
+	}
+	go func() { _ = rpc.Serve(listener) }()
+	defer rpc.Stop()
+	defer web.CloseClientConnections()
+	defer cancel() // Servers wait for watches, which end with the hub.
+
+	const fleet, readers, rounds = 500, 10, 120
+	id := int64(0)
+	churn := func() {
+		for i := range fleet {
+			id++
+			c := controller(fmt.Sprintf("mc-%03d", i), "eu", service.HealthStatuses()[id%5])
+			c.GRPCEndpoint = "http://" + strings.Repeat("long.", 40) + "example:50051"
+			source.put(c)
+			source.mu.Lock()
+			source.history = append(source.history, service.Transition{ID: id, ControllerID: c.ControllerID, Region: "eu", At: time.Now(), To: c.Health})
+			source.mu.Unlock()
+		}
+		source.announce(service.Announcement{})
+		deadline := time.Now().Add(20 * time.Second)
+		for known(hub) < id && time.Now().Before(deadline) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	source.change(1, controller("mc-000", "eu", service.HealthPending))
+	id = 1
+	var next []func() (kind, reason, health string) // one for each reader
+	for range readers {
+		next = append(next, readHTTP(t, web.Listener.Addr().String()), readGRPC(t, listener.Addr().String()))
+	}
+	for _, read := range next {
+		if kind, reason, _ := read(); kind != "snapshot" || reason != service.SnapshotStart {
+			t.Fatalf("the first event is a %s because of %q, want a snapshot", kind, reason)
+		}
+	}
+	before := heap()
+	for range rounds {
+		churn()
+	}
+	// The log keeps 20,000 changes, with what they are encoded to; 60,000 came.
+	if grown := heap() - before; grown > 150<<20 {
+		t.Errorf("the heap has grown by %d MiB, want it bounded", grown>>20)
+	} else {
+		t.Logf("the heap has grown by %d MiB for %d readers who missed %d changes", grown>>20, len(next), id)
+	}
+	for i, read := range next {
+		lagged := false
+		for kind, reason, health := "", "", ""; health != string(service.HealthStatuses()[id%5]) || !lagged; {
+			kind, reason, health = read()
+			lagged = lagged || reason == service.SnapshotLagged
+			if kind == "" {
+				t.Fatalf("reader %d was not told that it lagged, or not what is now", i)
+			}
+		}
+	}
+	if observer.lagged != len(next) {
+		t.Errorf("%d readers lagged, want all %d", observer.lagged, len(next))
+	}
+}
+
+func known(h *Hub) int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.state == nil {
+		return 1 << 62 // Nobody watches yet.
+	}
+	return h.state.seen.highest
+}
+
+func heap() int64 {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
+}
+
+// readHTTP opens a watch and returns what reads its next event: its kind, the reason of a snapshot, and the state of the
+// last controller in it. All are empty at the end.
+func readHTTP(t *testing.T, address string) func() (kind, reason, health string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatalf("dial: %v", err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+	_, _ = fmt.Fprintf(conn, "GET /api/v1/watch HTTP/1.1\r\nHost: gc\r\n\r\n")
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatalf("watch: %v", err)
+	}
+	lines := bufio.NewReader(response.Body)
+	return func() (kind, reason, health string) {
+		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		for {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				return "", "", ""
+			}
+			name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+			switch name {
+			case "event":
+				kind = value
+			case "data":
+				var body struct {
+					Reason      string
+					Controllers []struct{ Health string }
+					Changes     []struct{ Controller struct{ Health string } }
+				}
+				if err := json.Unmarshal([]byte(value), &body); err != nil {
+					t.Fatalf("%s: %v", value, err)
+				}
+				if n := len(body.Controllers); n > 0 {
+					health = body.Controllers[n-1].Health
+				}
+				if n := len(body.Changes); n > 0 {
+					health = body.Changes[n-1].Controller.Health
+				}
+				return kind, body.Reason, health
+			}
+		}
+	}
+}
+
+func readGRPC(t *testing.T, address string) func() (kind, reason, health string) {
+	t.Helper()
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatalf("dial: %v", err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	stream, err := pb.NewFleetServiceClient(conn).Watch(ctx, &pb.WatchRequest{})
+	if err != nil {
+		t.Fatalf("watch: %v", err)
+	}
+	word := func(h pb.Health) string { return strings.ToLower(strings.TrimPrefix(h.String(), "HEALTH_")) }
+	return func() (kind, reason, health string) {
+		e, err := stream.Recv()
+		switch {
+		case err != nil:
+			return "", "", ""
+		case e.GetSnapshot() != nil:
+			if all := e.GetSnapshot().GetControllers(); len(all) > 0 {
+				health = word(all[len(all)-1].GetHealth())
+			}
+			return "snapshot", e.GetSnapshot().GetReason(), health
+		case e.GetChanges() != nil:
+			all := e.GetChanges().GetChanges()
+			return "changes", "", word(all[len(all)-1].GetController().GetHealth())
+		default:
+			return "other", "", ""
+		}
+	}
+}
