@@ -21,6 +21,9 @@ TESTFLAGS ?=
 test: tools-cc ## run every test, with the race detector, over SQLite and a throw-away PostgreSQL
 	internal/testpg/with-postgres.sh go test -race -shuffle=on -parallel 6 $(TESTFLAGS) ./...
 
+watch-latency: ## measure how soon a watcher of 5,000 controllers sees a change, without the race detector
+	internal/testpg/with-postgres.sh go test -count=1 -v ./cmd/internal/daemon -run TestAChangeReachesAWatcherInTime
+
 SEED  ?= 1
 SEEDS ?= 200
 STEPS ?= 10000
@@ -87,7 +90,7 @@ check: ## exactly what CI runs
 clean: ## remove what was built, and the demo's data
 	rm -rf bin data
 
-.PHONY: help demo test cover build generate generate-check proto-lint proto-breaking lint fmt fmt-check tidy-check fuzz compose-check bench simulate smoke check clean tools-cc simulation
+.PHONY: help demo test watch-latency cover build generate generate-check proto-lint proto-breaking lint fmt fmt-check tidy-check fuzz compose-check bench simulate smoke check clean tools-cc simulation
 
 # The race detector needs a C compiler.
 tools-cc:

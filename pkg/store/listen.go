@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/lib/pq"
@@ -69,14 +70,20 @@ func (s *Store) listenPostgres(ctx context.Context, cfg Config) {
 	}
 	listener := pq.NewDialListener(dialer{limit: cfg.Timeout + readGrace}, source.String(), listenAgainFirst, listenAgainLast, nil)
 	listening := make(chan struct{})
-	go func() {
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() {
+		defer close(listening)
 		// It waits for a connection.
-		for ctx.Err() == nil && listener.Listen(channel) != nil {
-			time.Sleep(listenAgainLast)
+		for listener.Listen(channel) != nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(listenAgainLast):
+			}
 		}
-		close(listening)
-	}()
-	go func() {
+	})
+	beside.Go(func() {
 		ping := time.NewTicker(listenPing)
 		defer ping.Stop()
 		for {
@@ -89,7 +96,7 @@ func (s *Store) listenPostgres(ctx context.Context, cfg Config) {
 				_ = listener.Ping()
 			}
 		}
-	}()
+	})
 	defer func() {
 		_ = listener.Close()
 		for range listener.Notify { //nolint:revive // It is closed when the listener has ended, which may want to be rid of some more.

@@ -17,8 +17,9 @@ const (
 	// maxWatches bounds how many readers a server has.
 	maxWatches = 5000
 	// pace is how far apart readings of the history are at the least, so that many changes become one event for each
-	// reader. What comes after a pause is read at once.
-	pace = 20 * time.Millisecond
+	// reader; with many readers, to each of whom it has to be written, it is longer. What comes after a pause is read at
+	// once.
+	pace, pacePerReader, longestPace = 20 * time.Millisecond, 50 * time.Microsecond, 100 * time.Millisecond
 	// How often the store is looked at without being told that something changed: where loads are watched, and otherwise.
 	refreshLoads, refreshOthers = time.Second, 2 * time.Second
 	// rereadEvery is how often the whole fleet is read again, for what was changed by hand.
@@ -111,7 +112,7 @@ func (h *Hub) serve(ctx context.Context) {
 	for {
 		began := time.Now()
 		r.next(ctx, began)
-		timer.Reset(max(0, pace-time.Since(began)))
+		timer.Reset(max(0, h.pace()-time.Since(began)))
 		select {
 		case <-ctx.Done():
 			return
@@ -128,6 +129,12 @@ func (h *Hub) serve(ctx context.Context) {
 			return
 		}
 	}
+}
+
+func (h *Hub) pace() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return min(max(pace, time.Duration(h.readers)*pacePerReader), longestPace)
 }
 
 // interval is how often the store is looked at.
