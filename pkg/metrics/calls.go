@@ -14,12 +14,19 @@ type callChildren struct {
 	time  kitmetrics.Histogram
 }
 
+// ownFailures are the codes that are never the caller's fault.
+var ownFailures = []string{"Internal", "Unavailable", "DeadlineExceeded"}
+
 // Called is told of a call that ended. The children of each combination are looked up once: there are few of them, and
-// looking one up by its labels costs more than counting.
+// looking one up by its labels costs more than counting. The first call of an endpoint makes the counters of our own
+// failures as well, so that the first failure is seen as a rise.
 func (m *Metrics) Called(transport, endpoint, code string, took time.Duration) {
 	key := callKey{transport, endpoint, code}
 	found, ok := m.resolved.Load(key)
 	if !ok {
+		for _, ours := range ownFailures {
+			m.requests.WithLabelValues(transport, endpoint, ours)
+		}
 		found, _ = m.resolved.LoadOrStore(key, &callChildren{
 			count: counter{m.requests, nil}.With("transport", transport, "endpoint", endpoint, "code", code),
 			time:  histogram{m.durations, nil}.With("transport", transport, "endpoint", endpoint),
