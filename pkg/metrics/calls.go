@@ -11,7 +11,7 @@ type callKey struct{ transport, endpoint, code string }
 
 type callChildren struct {
 	count kitmetrics.Counter
-	time  kitmetrics.Histogram
+	time  histogram
 }
 
 // ownFailures are the codes that are never the caller's fault.
@@ -19,8 +19,9 @@ var ownFailures = []string{"Internal", "Unavailable", "DeadlineExceeded"}
 
 // Called is told of a call that ended. The children of each combination are looked up once: there are few of them, and
 // looking one up by its labels costs more than counting. The first call of an endpoint makes the counters of our own
-// failures as well, so that the first failure is seen as a rise.
-func (m *Metrics) Called(transport, endpoint, code string, took time.Duration) {
+// failures as well, so that the first failure is seen as a rise. traceID names the trace that recorded the call, empty
+// for none; one of each bucket's is shown in OpenMetrics.
+func (m *Metrics) Called(transport, endpoint, code string, took time.Duration, traceID string) {
 	key := callKey{transport, endpoint, code}
 	found, ok := m.resolved.Load(key)
 	if !ok {
@@ -29,11 +30,15 @@ func (m *Metrics) Called(transport, endpoint, code string, took time.Duration) {
 		}
 		found, _ = m.resolved.LoadOrStore(key, &callChildren{
 			count: counter{m.requests, nil}.With("transport", transport, "endpoint", endpoint, "code", code),
-			time:  histogram{m.durations, nil}.With("transport", transport, "endpoint", endpoint),
+			time:  histogram{m.durations, m.durations.WithLabelValues(transport, endpoint)},
 		})
 	}
 	children := found.(*callChildren) //nolint:forcetypeassert // The only type that is stored.
 	children.count.Add(1)
+	if traced, ok := children.time.child.(prometheus.ExemplarObserver); ok && traceID != "" {
+		traced.ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": traceID})
+		return
+	}
 	children.time.Observe(took.Seconds())
 }
 

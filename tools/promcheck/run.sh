@@ -6,19 +6,19 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+export DEBIAN_FRONTEND=noninteractive
+sudo=""
+[ "$(id -u)" = 0 ] || sudo="sudo -n"
 if ! command -v prometheus >/dev/null || ! command -v promtool >/dev/null; then
   command -v apt-get >/dev/null || { echo "prom-check: needs prometheus and promtool, 2.42 or newer" >&2; exit 1; }
   echo "No Prometheus found: installing Debian's package prometheus"
-  export DEBIAN_FRONTEND=noninteractive
-  sudo=""
-  [ "$(id -u)" = 0 ] || sudo="sudo -n"
   # The service that the package may start is of no use here, and would be left running.
   running=$(pidof prometheus || true)
   $sudo apt-get update -q && $sudo apt-get install -y -q --no-install-recommends prometheus
   [ -n "$running" ] || ! command -v systemctl >/dev/null || $sudo systemctl disable --now prometheus >/dev/null 2>&1 || true
 fi
 for tool in curl jq; do
-  command -v $tool >/dev/null || { echo "No $tool found: installing Debian's package"; apt-get update -q && apt-get install -y -q --no-install-recommends $tool; }
+  command -v $tool >/dev/null || { echo "No $tool found: installing Debian's package $tool"; $sudo apt-get update -q && $sudo apt-get install -y -q --no-install-recommends $tool; }
 done
 
 promtool check config deploy/prometheus/prometheus.yml

@@ -32,7 +32,7 @@ func apiRoutes(e endpoints.Endpoints) []route {
 		{http.MethodPost, one + "/heartbeats/comprehensive", "ComprehensiveHeartbeat", "Report load, state, CPU and memory", handle(e.ComprehensiveHeartbeat, decodeComprehensive, encodeAcknowledged), nil, comprehensiveBody{}, acknowledgedBody{}},
 		{http.MethodGet, one, "GetController", "One controller, with why it is or is not placeable", handle(e.GetController, decodeControllerQuery, encodeController), nil, nil, controllerBody{}},
 		{http.MethodGet, "/api/v1/controllers", "ListControllers", "A page of the fleet", handle(e.ListControllers, decodeListQuery, encodePage), []string{"region", "health", "page_size", "page_token"}, nil, controllersBody{}},
-		{http.MethodDelete, one, "Deregister", "Take a controller out of the fleet", handle(e.Deregister, decodeDeregistration, encodeDeregistered), []string{"reason"}, nil, deregisteredBody{}},
+		{http.MethodDelete, one, "Deregister", "Take a controller out of the fleet", handle(e.Deregister, decodeDeregistration, encodeDeregistered), []string{"reason", "expected_generation"}, nil, deregisteredBody{}},
 		{http.MethodPost, one + "/drain", "Drain", "Have a controller take no new meetings", handle(e.Drain, decodeDrain, encodeDrained), nil, drainOrderBody{}, drainedBody{}},
 		{http.MethodDelete, one + "/drain", "Undrain", "End a drain", handle(e.Undrain, decodeUndrain, encodeController), []string{"reason", "expected_generation"}, nil, controllerBody{}},
 		{http.MethodGet, "/api/v1/transitions", "ListTransitions", "Changes of public state, the oldest first", handle(e.ListTransitions, decodeTransitionQuery, encodeTransitions), transitionsQuery, nil, transitionsBody{}},
@@ -47,12 +47,18 @@ type Config struct {
 	OnPanic func()
 	// Metrics serves /metrics.
 	Metrics http.Handler
+	// Trace has the requests of a route of the API traced; nil for none.
+	Trace func(method, pattern string, next http.Handler) http.Handler
 	// Ready names what keeps this server from serving, nothing when it can.
 	Ready func(ctx context.Context) map[string]string
 	// Controllers lists the fleet for /sd/controllers, as the store does: part by part, in the order of the ids.
 	Controllers func(ctx context.Context, filter service.ControllerFilter) ([]service.Controller, error)
 	// SDNeedsToken has /sd/controllers need a token that may read the fleet.
 	SDNeedsToken bool
+	// Draining is done when the server is about to stop; nil for never.
+	Draining context.Context //nolint:containedctx // It is no call's context but the server's own life.
+	// Authenticator tells whether the token of a watch has run out; nil for nobody.
+	Authenticator endpoints.Authenticator
 }
 
 type readyBody struct {
@@ -62,8 +68,13 @@ type readyBody struct {
 
 // NewHandler returns the whole HTTP side of the service.
 func NewHandler(e endpoints.Endpoints, cfg Config) http.Handler {
-	routes := apiRoutes(e)
+	routes := append(apiRoutes(e), watchRoute(e, cfg))
 	document := openAPI(routes)
+	for i, r := range routes {
+		if cfg.Trace != nil {
+			routes[i].handler = cfg.Trace(r.method, r.pattern, r.handler)
+		}
+	}
 	routes = append(
 		routes,
 		route{method: http.MethodGet, pattern: "/health", handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
