@@ -26,7 +26,7 @@ promtool check rules deploy/prometheus/rules.yml
 promtool test rules deploy/prometheus/*_test.yml
 
 dir=$(mktemp -d)
-demo="" prometheus=""
+demo="" prometheus="" database=""
 # Ends a process of ours, kindly for a while.
 end() {
   [ -n "$1" ] || return 0
@@ -41,8 +41,10 @@ end() {
 clean() {
   end "$prometheus"
   end "$demo"
+  [ -z "$database" ] || sql "DROP DATABASE IF EXISTS $database WITH (FORCE)"
   rm -rf "$dir"
 }
+sql() { "$psql" -qX -v ON_ERROR_STOP=1 "$TEST_DATABASE_URL" -c "$1"; }
 trap clean EXIT
 trap 'exit 130' INT TERM
 
@@ -77,6 +79,17 @@ discovered() {
       and ([.[].labels.region] | unique | length == 3)'
 }
 rules=$(grep -cE '^ +- (alert|record): ' deploy/prometheus/rules.yml)
+# Every expression of the dashboards is one that Prometheus can answer; how many come to something is shown.
+dashboards_are_well() { # name
+  local expression asked=0 empty=0 results
+  while read -r expression; do
+    results=$(ask query -G --data-urlencode "query=$expression" | jq '.data.result | length') || fail "$1: a dashboard asks what Prometheus cannot answer: $expression"
+    asked=$((asked + 1))
+    [ "$results" != 0 ] || empty=$((empty + 1))
+  done < <(jq -r '.. | objects | .expr? // empty' deploy/grafana/*.json | sed -E 's/\$__rate_interval/5s/g; s/\$region/us-east-1/g' | sort -u)
+  [ "$asked" -gt 50 ] || fail "$1: found $asked expressions in deploy/grafana, want more than 50"
+  echo "prom-check: $1: the dashboards ask $asked questions; $empty have nothing to show"
+}
 rules_are_well() {
   ask rules | jq -e --argjson want "$rules" '[.data.groups[].rules[]] | length == $want and all(.health == "ok" and (.lastError // "") == "")'
 }
@@ -113,6 +126,7 @@ play() { # name, database
   until_seen 15 "$1: a recording rule says that 12 serve" value_is 'sum(region:gc_registered_controllers_serving:sum)' 12
   until_seen 15 "$1: all $rules rules are evaluated, without an error" rules_are_well
   ask targets -G -d state=active | jq -r '.data.activeTargets[] | select(.labels.job == "meeting-controllers") | "  \(.labels.controller_id)\t\(.labels.region)\t\(.labels.discovered)"' | sort
+  dashboards_are_well "$1"
   value_is 'count(ALERTS{alertstate="firing"}) or vector(0)' 0 >/dev/null ||
     fail "$1: an alert fires for a demo that is well: $(ask query -G --data-urlencode 'query=ALERTS{alertstate="firing"}')"
   end "$prometheus"
@@ -123,7 +137,11 @@ play() { # name, database
 
 play sqlite ""
 if [ -n "${TEST_DATABASE_URL:-}" ]; then
-  play postgres "$TEST_DATABASE_URL"
+  # A database of its own, as every test has.
+  psql=$(command -v psql || echo "${TESTPG_BIN:-}/psql")
+  database=promcheck_$$_$RANDOM
+  sql "CREATE DATABASE $database"
+  play postgres "$(sed -E "s|^([a-z]+://[^/]*/)[^?]*|\1$database|" <<<"$TEST_DATABASE_URL")"
 else
   echo "prom-check: without TEST_DATABASE_URL there is nothing to see over PostgreSQL"
 fi
