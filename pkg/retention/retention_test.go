@@ -31,7 +31,7 @@ func (k *keeper) Retain(_ context.Context, policy service.RetentionPolicy) (serv
 	if err, ok := answer.(error); ok {
 		return service.RetentionResult{}, err
 	}
-	return answer.(service.RetentionResult), nil //nolint:forcetypeassert // The test made it.
+	return answer.(service.RetentionResult), nil
 }
 
 // TestRun holds when passes follow each other: at once while there is more, a minute later otherwise.

@@ -173,7 +173,9 @@ func (q *queries) add(operation, status string, took time.Duration) {
 	if took < 0 {
 		status = "negative"
 	}
-	q.seen[operation] = status
+	if operation != "announce" { // That comes by itself, some time after a change.
+		q.seen[operation] = status
+	}
 }
 
 func TestEveryOperationIsReported(t *testing.T) {
@@ -206,6 +208,8 @@ func TestEveryOperationIsReported(t *testing.T) {
 			want[operation] = "ok"
 		}
 		run()
+		q.mu.Lock()
+		defer q.mu.Unlock()
 		if diff := cmp.Diff(want, q.seen); diff != "" {
 			t.Errorf("with a schema (-want +got):\n%s", diff)
 		}
