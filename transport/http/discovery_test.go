@@ -25,12 +25,14 @@ type fakeFleet struct {
 	size   int
 	failAt int
 	asked  int
+	takes  time.Duration // each time that it is asked
 }
 
 func (f *fakeFleet) list(_ context.Context, filter service.ControllerFilter) ([]service.Controller, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked++
+	time.Sleep(f.takes)
 	next := 0
 	if filter.AfterID != "" {
 		_, _ = fmt.Sscanf(filter.AfterID, "mc-%d", &next)
@@ -122,6 +124,27 @@ func TestDiscoveryAsksTheStoreOnceASecond(t *testing.T) {
 		}
 		if fleet.asked != 2 {
 			t.Errorf("the store was asked %d times, want 2: a failure counts as long as an answer", fleet.asked)
+		}
+	})
+}
+
+func TestDiscoveryKeepsWhatTookLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fleet := &fakeFleet{size: 1, takes: 500 * time.Millisecond}
+		h := discoveryHandler(&fakeService{}, fleet, false)
+		call(h, "GET", "/sd/controllers", "")
+		time.Sleep(4 * time.Second)
+		call(h, "GET", "/sd/controllers", "")
+		if fleet.asked != 1 {
+			t.Errorf("a list that took half a second was made %d times in 4 s, want once", fleet.asked)
+		}
+		time.Sleep(time.Second)
+		fleet.takes = 6 * time.Second
+		call(h, "GET", "/sd/controllers", "")
+		time.Sleep(mostTargetsAge)
+		call(h, "GET", "/sd/controllers", "")
+		if fleet.asked != 3 {
+			t.Errorf("the store was asked %d times, want 3: no list is kept for more than %v", fleet.asked, mostTargetsAge)
 		}
 	})
 }
