@@ -99,7 +99,8 @@ func (s *Store) listenPostgres(ctx context.Context, cfg Config) {
 	})
 	defer func() {
 		_ = listener.Close()
-		for range listener.Notify { //nolint:revive // It is closed when the listener has ended, which may want to be rid of some more.
+		for range listener.Notify {
+			continue // It is closed when the listener has ended, which may want to be rid of some more.
 		}
 	}()
 	for {

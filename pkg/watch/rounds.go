@@ -61,11 +61,10 @@ func (r *rounds) next(ctx context.Context, now time.Time) {
 	refresh := announced.Everything || !now.Before(r.due(h.interval()))
 	whole := r.err != nil || !now.Before(r.reread.Add(rereadEvery))
 	var err error
-	switch {
-	case st == nil:
+	if st == nil {
 		r.refreshed, r.reread = now, now
 		err = r.load(ctx)
-	default:
+	} else {
 		if refresh || whole {
 			r.refreshed = now
 		}

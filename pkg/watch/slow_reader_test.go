@@ -36,7 +36,9 @@ func TestSlowReadersOverTheNetwork(t *testing.T) {
 	go func() { ended <- hub.Run(ctx) }()
 	defer func() {
 		cancel()
-		<-ended
+		if err := <-ended; err != nil {
+			t.Errorf("Run() = %v, want nil", err)
+		}
 	}()
 	nothing := func(endpoints.Operation) endpoint.Middleware {
 		return func(e endpoint.Endpoint) endpoint.Endpoint { return e }
@@ -94,13 +96,12 @@ func TestSlowReadersOverTheNetwork(t *testing.T) {
 		t.Logf("the heap has grown by %d MiB for %d readers who missed %d changes", grown>>20, len(next), id)
 	}
 	for i, read := range next {
-		lagged := false
-		for kind, reason, health := "", "", ""; health != string(service.HealthStatuses()[id%5]) || !lagged; {
-			kind, reason, health = read()
-			lagged = lagged || reason == service.SnapshotLagged
+		for lagged, last := false, ""; last != string(service.HealthStatuses()[id%5]) || !lagged; {
+			kind, reason, health := read()
 			if kind == "" {
 				t.Fatalf("reader %d was not told that it lagged, or not what is now", i)
 			}
+			lagged, last = lagged || reason == service.SnapshotLagged, health
 		}
 	}
 	if observer.lagged != len(next) {

@@ -3,10 +3,12 @@ package httptransport
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,7 +45,7 @@ func (w *fakeWatch) Next(ctx context.Context) (service.WatchEvent, error) {
 		e := w.left[0]
 		w.left = w.left[1:]
 		return e, nil
-	case w.service.err == errPanic:
+	case errors.Is(w.service.err, errPanic):
 		panic("on purpose")
 	case w.service.err != nil:
 		return service.WatchEvent{}, w.service.err
@@ -118,8 +120,8 @@ func TestAWatchThatIsRefused(t *testing.T) {
 // TestAPanicBreaksAWatchOff: JSON in the midst of a stream would be taken for nothing.
 func TestAPanicBreaksAWatchOff(t *testing.T) {
 	svc := &watchService{err: errPanic, closed: make(chan struct{}, 1), events: []service.WatchEvent{{ID: 1}}}
-	panics := 0
-	server := httptest.NewUnstartedServer(NewHandler(endpoints.New(svc, nothing), Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), OnPanic: func() { panics++ }}))
+	var panics atomic.Int32
+	server := httptest.NewUnstartedServer(NewHandler(endpoints.New(svc, nothing), Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), OnPanic: func() { panics.Add(1) }}))
 	server.Start()
 	defer server.Close()
 	response, err := server.Client().Get(server.URL + watchPath)
@@ -128,8 +130,8 @@ func TestAPanicBreaksAWatchOff(t *testing.T) {
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
-	if err == nil || strings.Contains(string(body), "error") || panics != 1 {
-		t.Errorf("body = %q, %v after %d panics, want it broken off after one", body, err, panics)
+	if err == nil || strings.Contains(string(body), "error") || panics.Load() != 1 {
+		t.Errorf("body = %q, %v after %d panics, want it broken off after one", body, err, panics.Load())
 	}
 	<-svc.closed
 }
