@@ -152,6 +152,14 @@ func (s *fakeSource) record(id int64, controller string, to service.HealthStatus
 	s.announce(service.Announcement{})
 }
 
+// append writes history at its end, as if nobody announced it.
+func (s *fakeSource) append(id int64, controller string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.controllers[controller]
+	s.history = append(s.history, service.Transition{ID: id, ControllerID: controller, Region: c.Region, At: time.Now(), To: c.Health})
+}
+
 // change stores a controller and its change of state together, as the store does.
 func (s *fakeSource) change(id int64, c service.Controller) {
 	s.put(c)
@@ -303,3 +311,6 @@ func (f *follower) snapshot() (reason string, id int64, fleet []string) {
 		}
 	}
 }
+
+// count is how many readers lagged.
+func (c *counts) count() int { c.mu.Lock(); defer c.mu.Unlock(); return c.lagged }

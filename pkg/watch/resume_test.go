@@ -79,9 +79,7 @@ func TestAWatchGoesOnWhereItEnded(t *testing.T) {
 			t.Errorf("%d questions to the store, want none", got-asked)
 		}
 		// Another server may be ahead.
-		b.source.mu.Lock()
-		b.source.history = append(b.source.history, service.Transition{ID: 7, ControllerID: "a", At: time.Now()})
-		b.source.mu.Unlock()
+		b.source.append(7, "a")
 		if changes, last := b.after(7).all(); len(changes) == 0 || last != 7 {
 			t.Errorf("changes = %+v up to %d, want some, as it is not known what the other has told", changes, last)
 		}
@@ -105,7 +103,7 @@ func TestWhatIsNotKnownAnyMoreIsGone(t *testing.T) {
 			t.Errorf("%d changes after the one before the oldest, want all 50", len(transitions(changes)))
 		}
 		for i := range replayAtMost {
-			b.source.history = append(b.source.history, service.Transition{ID: int64(150 + i), ControllerID: "mc-1", At: time.Now()})
+			b.source.append(int64(150+i), "mc-1")
 		}
 		if reason, _, _ := b.after(148).snapshot(); reason != service.SnapshotGone {
 			t.Errorf("a snapshot because of %q, want that too much was missed", reason)
@@ -140,7 +138,7 @@ func TestAReaderWhoIsTooSlow(t *testing.T) {
 				for i := range fleet {
 					id++
 					b.source.put(controller(fmt.Sprintf("mc-%02d", i), "eu", service.HealthStatuses()[id%4]))
-					b.source.history = append(b.source.history, service.Transition{ID: id, ControllerID: fmt.Sprintf("mc-%02d", i), Region: "eu", At: time.Now()})
+					b.source.append(id, fmt.Sprintf("mc-%02d", i))
 				}
 				b.source.announce(service.Announcement{})
 				time.Sleep(pace)
