@@ -136,3 +136,38 @@ type Summarizer interface {
 	// Regions adds up the fleet by region, in the order of their names.
 	Regions(ctx context.Context) ([]Region, error)
 }
+
+// ChangeSource is the storage that watches are fed from. Its methods are bounded and fail as those of [Store] do.
+type ChangeSource interface {
+	// Changes returns at most limit changes of public state with ids above after, and those of missing that there are,
+	// all in the order of their ids. Unlike [Store].Transitions it holds nothing back: lower ids may yet appear.
+	Changes(ctx context.Context, after int64, missing []int64, limit int) (ChangePage, error)
+	// Controllers returns at most limit controllers with ids after afterID, in the bytewise order of their ids.
+	Controllers(ctx context.Context, filter ControllerFilter) ([]Controller, error)
+	// ControllersByID returns those of the controllers that there are.
+	ControllersByID(ctx context.Context, ids []string) ([]Controller, error)
+	// ControllersUpdated returns the controllers that were written at since or later.
+	ControllersUpdated(ctx context.Context, since time.Time) ([]Controller, error)
+	// Listen tells heard what is announced, by this or another Global Controller over the same storage, until ctx ends. It
+	// connects again by itself. heard must not block.
+	Listen(ctx context.Context, heard func(Announcement))
+}
+
+// ChangePage is a page of changes of public state.
+type ChangePage struct {
+	// AsOf is the storage's clock before the changes were read.
+	AsOf time.Time
+	// Oldest and Newest are the ends of the history at that time, 0 when it is empty.
+	Oldest, Newest int64
+	Transitions    []Transition
+}
+
+// Announcement says that something was committed: changes of public state, and whatever else it names.
+type Announcement struct {
+	// ControllerIDs names controllers that changed in a way that the history does not tell.
+	ControllerIDs []string
+	// Everything is set when more may have changed than is named.
+	Everything bool
+	// Reconnected is set, with Everything, when announcements were not heard for a while.
+	Reconnected bool
+}

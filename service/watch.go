@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -46,6 +47,41 @@ type WatchEvent struct {
 	Snapshot *WatchSnapshot
 	Changes  []WatchChange
 	Loads    []WatchLoad
+
+	encodings *encodings // Shared by all copies.
+}
+
+// encodings are the forms of one event that transports have made.
+type encodings struct {
+	mu    sync.Mutex
+	forms map[string][]byte
+}
+
+// Shared returns the event with room for its encodings, which all its copies share.
+func (e WatchEvent) Shared() WatchEvent {
+	e.encodings = &encodings{}
+	return e
+}
+
+// Encoded returns what encode makes of the event. An event that is shared is encoded once in each form, for everybody.
+func (e WatchEvent) Encoded(form string, encode func(WatchEvent) ([]byte, error)) ([]byte, error) {
+	if e.encodings == nil {
+		return encode(e)
+	}
+	e.encodings.mu.Lock()
+	defer e.encodings.mu.Unlock()
+	if made, ok := e.encodings.forms[form]; ok {
+		return made, nil
+	}
+	made, err := encode(e)
+	if err != nil {
+		return nil, err
+	}
+	if e.encodings.forms == nil {
+		e.encodings.forms = make(map[string][]byte, 1)
+	}
+	e.encodings.forms[form] = made
+	return made, nil
 }
 
 // WatchSnapshot is a part of the fleet as it is, in the order of the ids.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,11 +56,16 @@ func (s *Store) heartbeatAlone(ctx context.Context, h service.HeartbeatWrite) (s
 
 // hear stores heartbeats of different controllers, in the order of their ids, and what they change: one transaction,
 // one commit. skip follows the clause that locks rows.
-func (s *Store) hear(ctx context.Context, beats []service.HeartbeatWrite, skip string) ([]heard, error) {
+func (s *Store) hear(ctx context.Context, beats []service.HeartbeatWrite, skip string) (results []heard, err error) {
 	if s.dialect.oneStatement {
-		return direct(ctx, s, "heartbeat", func(ctx context.Context) ([]heard, error) { return s.hearAtOnce(ctx, beats, skip) })
+		results, err = direct(ctx, s, "heartbeat", func(ctx context.Context) ([]heard, error) { return s.hearAtOnce(ctx, beats, skip) })
+	} else {
+		results, err = transact(ctx, s, s.write, "heartbeat", func(ctx context.Context, tx *sqlx.Tx) ([]heard, error) { return s.hearInSteps(ctx, tx, beats) })
 	}
-	return transact(ctx, s, s.write, "heartbeat", func(ctx context.Context, tx *sqlx.Tx) ([]heard, error) { return s.hearInSteps(ctx, tx, beats) })
+	if slices.ContainsFunc(results, func(h heard) bool { return h.transition != nil }) {
+		s.announcements.changed()
+	}
+	return results, err
 }
 
 func heartbeatReason(h service.HeartbeatWrite) string { return "reported " + string(h.Reported) }

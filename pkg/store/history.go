@@ -23,10 +23,20 @@ type transitionRow struct {
 	Reported     string         `db:"reported_status"`
 }
 
+const selectTransitions = `SELECT id, controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status
+	FROM controller_transitions`
+
+func (r transitionRow) transition() service.Transition {
+	return service.Transition{
+		ID: r.ID, ControllerID: r.ControllerID, Region: r.Region, At: r.At.Time, From: service.HealthStatus(r.From.String), To: service.HealthStatus(r.To),
+		Cause: service.Cause(r.Cause), Actor: r.Actor, Reason: r.Reason, Silence: time.Duration(r.SilenceMs) * time.Millisecond,
+		Reported: service.HealthStatus(r.Reported),
+	}
+}
+
 // Transitions implements [service.Store].
 func (s *Store) Transitions(ctx context.Context, filter service.TransitionFilter) ([]service.Transition, error) {
-	query, values := `SELECT id, controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status
-		FROM controller_transitions WHERE id > ?`+s.dialect.settled, []any{filter.After}
+	query, values := selectTransitions+` WHERE id > ?`+s.dialect.settled, []any{filter.After}
 	if filter.ControllerID != "" {
 		query, values = query+` AND controller_id = ?`, append(values, filter.ControllerID)
 	}
@@ -54,11 +64,7 @@ func (s *Store) Transitions(ctx context.Context, filter service.TransitionFilter
 		}
 		transitions := make([]service.Transition, 0, len(found))
 		for _, r := range found {
-			transitions = append(transitions, service.Transition{
-				ID: r.ID, ControllerID: r.ControllerID, Region: r.Region, At: r.At.Time, From: service.HealthStatus(r.From.String), To: service.HealthStatus(r.To),
-				Cause: service.Cause(r.Cause), Actor: r.Actor, Reason: r.Reason, Silence: time.Duration(r.SilenceMs) * time.Millisecond,
-				Reported: service.HealthStatus(r.Reported),
-			})
+			transitions = append(transitions, r.transition())
 		}
 		return transitions, nil
 	})

@@ -68,7 +68,7 @@ type decision struct {
 func (s *Store) decide(ctx context.Context, operation, id string, expected *int64, actor string,
 	decide func(context.Context, *sqlx.Tx, *row, time.Time) (decision, error),
 ) (service.OperatorResult, error) {
-	return transact(ctx, s, s.write, operation, func(ctx context.Context, tx *sqlx.Tx) (none service.OperatorResult, _ error) {
+	result, err := transact(ctx, s, s.write, operation, func(ctx context.Context, tx *sqlx.Tx) (none service.OperatorResult, _ error) {
 		old, now, err := s.lockKnown(ctx, tx, id)
 		if err != nil {
 			return none, err
@@ -96,6 +96,8 @@ func (s *Store) decide(ctx context.Context, operation, id string, expected *int6
 		}
 		return s.decided(ctx, tx, id, transition, decision.plan)
 	})
+	s.announcements.after(id, result.Transition, err)
+	return result, err
 }
 
 // decided reads the controller as the decision left it.
@@ -107,7 +109,7 @@ func (s *Store) decided(ctx context.Context, tx *sqlx.Tx, id string, transition 
 
 // Deregister implements [service.Store].
 func (s *Store) Deregister(ctx context.Context, d service.Deregistration, actor string, byItself bool) (*service.Transition, error) {
-	return transact(ctx, s, s.write, "deregister", func(ctx context.Context, tx *sqlx.Tx) (*service.Transition, error) {
+	transition, err := transact(ctx, s, s.write, "deregister", func(ctx context.Context, tx *sqlx.Tx) (*service.Transition, error) {
 		old, now, err := s.lockKnown(ctx, tx, d.ControllerID)
 		switch {
 		case err != nil:
@@ -131,6 +133,8 @@ func (s *Store) Deregister(ctx context.Context, d service.Deregistration, actor 
 		transition := old.changed(now, "").transition(cause, actor, cmp.Or(d.Reason, reason), service.HealthStatus(old.Reported))
 		return transition, s.record(ctx, tx, transition)
 	})
+	s.announcements.after(d.ControllerID, transition, err)
+	return transition, err
 }
 
 // lockKnown locks a controller that is there, and reads the clock only then.
@@ -161,5 +165,6 @@ func (s *Store) RecordConflict(ctx context.Context, id string) error {
 			ON CONFLICT (controller_id) DO UPDATE SET conflicts = k.conflicts + 1, last_at = excluded.last_at`), id)
 		return none, err
 	})
+	s.announcements.after(id, nil, err)
 	return err
 }

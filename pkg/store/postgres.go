@@ -50,7 +50,7 @@ func (s *Store) openPostgres(cfg Config) error {
 		"lock_timeout":                        strconv.FormatInt((cfg.Timeout * 4 / 5).Milliseconds(), 10),
 		"idle_in_transaction_session_timeout": strconv.FormatInt((cfg.Timeout * 2).Milliseconds(), 10),
 	}
-	general := max(1, cfg.MaxConns-heartbeatConnections-checkerConnections)
+	general := max(1, cfg.MaxConns-heartbeatConnections-checkerConnections-watchConnections-1) // The last one listens.
 	heartbeats := heartbeatConnections
 	if cfg.Unbatched {
 		// Then each heartbeat has a connection to itself, and most of them are for heartbeats.
@@ -63,6 +63,10 @@ func (s *Store) openPostgres(cfg Config) error {
 	if s.checker, err = postgresPool(cfg, settings, checkerConnections); err != nil {
 		return err
 	}
+	if s.watch, err = postgresPool(cfg, settings, watchConnections); err != nil {
+		return err
+	}
+	s.announcements.send, s.listen = s.notify, func(ctx context.Context) { s.listenPostgres(ctx, cfg) }
 	maps.Copy(settings, heartbeatSettings)
 	if s.heartbeat.db, err = postgresPool(cfg, settings, heartbeats); err != nil {
 		return err
@@ -88,9 +92,24 @@ func postgresPool(cfg Config, settings map[string]string, size int) (*sqlx.DB, e
 	return db, nil
 }
 
-// postgresConnector reads address and fills in what it does not set itself. The errors of the parsers can quote the
-// password, so they are passed on only where they cannot.
 func postgresConnector(address string, defaults map[string]string) (*pq.Connector, error) {
+	u, err := postgresSource(address, defaults)
+	if err != nil {
+		return nil, err
+	}
+	connector, err := pq.NewConnector(u.String())
+	if err == nil {
+		return connector, nil
+	}
+	// The errors of the parser can quote the password, so they are passed on only where they cannot.
+	if password, _ := u.User.Password(); password != "" || u.Query().Has("password") {
+		return nil, errors.New("the address of the database is not understood")
+	}
+	return nil, fmt.Errorf("the address of the database is not understood: %w", err)
+}
+
+// postgresSource reads address and fills in what it does not set itself.
+func postgresSource(address string, defaults map[string]string) (*url.URL, error) {
 	if !strings.HasPrefix(address, "postgres://") && !strings.HasPrefix(address, "postgresql://") {
 		return nil, errors.New("the address of a database is postgres://… or sqlite:PATH")
 	}
@@ -114,14 +133,7 @@ func postgresConnector(address string, defaults map[string]string) (*pq.Connecto
 		}
 	}
 	u.RawQuery = query.Encode()
-	connector, err := pq.NewConnector(u.String())
-	if err == nil {
-		return connector, nil
-	}
-	if password, _ := u.User.Password(); password != "" || query.Has("password") {
-		return nil, errors.New("the address of the database is not understood")
-	}
-	return nil, fmt.Errorf("the address of the database is not understood: %w", err)
+	return u, nil
 }
 
 // dialer makes connections that give up on a server which accepts a statement and never answers: the driver reads

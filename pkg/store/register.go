@@ -49,7 +49,9 @@ func (s *Store) Register(ctx context.Context, r service.Registration, actor stri
 				return service.RegisterResult{}, err
 			}
 			if len(rows) > 0 {
-				return rows[0].result(actor)
+				result, err := rows[0].result(actor)
+				s.announcements.after(r.ControllerID, result.Transition, err)
+				return result, err
 			}
 		}
 		return service.RegisterResult{}, unavailable("raced with other registrations")
@@ -97,6 +99,9 @@ func (s *Store) registerTogether(some []registering) []gathered[service.Register
 	})
 	switch {
 	case err == nil:
+		for i, a := range answers {
+			s.announcements.after(some[i].registration.ControllerID, a.value.Transition, a.err)
+		}
 		return answers
 	case errors.Is(err, errRejected) && len(some) > 1:
 		for i := range some {

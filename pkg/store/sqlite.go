@@ -61,7 +61,7 @@ func (s *Store) openSQLite(address string, clock func() time.Time) error {
 	if err := write.PingContext(ctx); err != nil {
 		return errors.Join(fmt.Errorf("open the database file %s: %w", path, describeSQLite(err)), read.Close(), write.Close())
 	}
-	s.dialect, s.write, s.read, s.checker = sqliteDialect(), write, read, write
+	s.dialect, s.write, s.read, s.watch, s.checker = sqliteDialect(), write, read, read, write
 	return nil
 }
 

@@ -2,6 +2,7 @@
 package store
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"slices"
@@ -23,14 +24,14 @@ const (
 type Config struct {
 	// URL is "postgres://…", "postgresql://…" or "sqlite:PATH".
 	URL string
-	// MaxConns is how many connections to PostgreSQL there are at most, 8 at the least; 0 stands for 20. SQLite has one that writes and
+	// MaxConns is how many connections to PostgreSQL there are at most, 11 at the least; 0 stands for 20. SQLite has one that writes and
 	// four that read.
 	MaxConns int
 	// Timeout bounds each operation, the wait for a connection included, and is the statement timeout that PostgreSQL
 	// is given unless the URL sets one. 0 stands for 5 s.
 	Timeout time.Duration
-	// OnQuery is told of every operation: register, heartbeat, conflict, drain, undrain,
-	// deregister, known, controller, controllers, transitions, regions, tick or ping; status is ok or error (that there is
+	// OnQuery is told of every operation: register, heartbeat, conflict, drain, undrain, deregister, known, controller,
+	// controllers, transitions, regions, tick, changes, announce or ping; status is ok or error (that there is
 	// no such controller, or another incarnation or generation of it, is ok). It must not block. It may be nil.
 	OnQuery func(operation, status string, took time.Duration)
 	// OnBatch is told of each commit of heartbeats: how many they were and how long it took. It may be nil.
@@ -50,6 +51,11 @@ type Store struct {
 	read  *sqlx.DB
 	// checker is for the health checker, which must not wait behind a crowd of other calls.
 	checker *sqlx.DB
+	// watch is for watches, which must neither wait behind a crowd of other calls nor be one.
+	watch         *sqlx.DB
+	announcements *announcements
+	// listen tells announcements what other processes announce until its context ends; nil where there are none.
+	listen func(context.Context)
 	// url is kept for Migrate, which opens connections of its own.
 	url     string
 	timeout time.Duration
@@ -70,6 +76,8 @@ var (
 	_ service.Store      = (*Store)(nil)
 	_ service.Sweeper    = (*Store)(nil)
 	_ service.Summarizer = (*Store)(nil)
+
+	_ service.ChangeSource = (*Store)(nil)
 )
 
 // dialect is what differs between the databases.
@@ -116,6 +124,7 @@ func New(cfg Config) (*Store, error) {
 	}
 	s := &Store{url: cfg.URL, timeout: cfg.Timeout, onQuery: cfg.OnQuery, batched: cfg.OnBatch, unbatched: cfg.Unbatched}
 	s.batches = newBatches(s)
+	s.announcements = newAnnouncements()
 	s.registrations = &gatherer[registering, service.RegisterResult]{work: s.registerTogether, most: registerAtOnce}
 	if s.batched == nil {
 		s.batched = func(int, time.Duration) {}
@@ -150,7 +159,7 @@ func (s *Store) PoolStats() (all sql.DBStats) {
 
 // pools returns each of the pools once.
 func (s *Store) pools() (pools []*sqlx.DB) {
-	for _, db := range []*sqlx.DB{s.read, s.write, s.checker, s.heartbeat.db} {
+	for _, db := range []*sqlx.DB{s.read, s.write, s.checker, s.watch, s.heartbeat.db} {
 		if db != nil && !slices.Contains(pools, db) {
 			pools = append(pools, db)
 		}

@@ -55,9 +55,13 @@ func (c checkerState) hold(now time.Time, policy service.SweepPolicy) bool {
 
 // Tick implements [service.Sweeper].
 func (s *Store) Tick(ctx context.Context, policy service.SweepPolicy) (service.SweepResult, error) {
-	return transact(ctx, s, s.checker, "tick", func(ctx context.Context, tx *sqlx.Tx) (service.SweepResult, error) {
+	result, err := transact(ctx, s, s.checker, "tick", func(ctx context.Context, tx *sqlx.Tx) (service.SweepResult, error) {
 		return s.tick(ctx, tx, policy)
 	})
+	if len(result.Transitions) > 0 {
+		s.announcements.changed()
+	}
+	return result, err
 }
 
 func (s *Store) tick(ctx context.Context, tx *sqlx.Tx, policy service.SweepPolicy) (none service.SweepResult, _ error) {

@@ -84,6 +84,17 @@ func (c lenient) Unmarshal(data mem.BufferSlice, v any) error {
 	return err
 }
 
+// encoded is a message that is protobuf already.
+type encoded []byte
+
+// Marshal passes on what is encoded already: what many are sent is encoded once.
+func (c lenient) Marshal(v any) (mem.BufferSlice, error) {
+	if ready, ok := v.(encoded); ok {
+		return mem.BufferSlice{mem.SliceBuffer(ready)}, nil
+	}
+	return c.CodecV2.Marshal(v)
+}
+
 // malformed stands in a message that could not be read: the highest field number there is, empty.
 var malformed = protowire.AppendBytes(protowire.AppendTag(nil, protowire.MaxValidNumber, protowire.BytesType), nil)
 

@@ -2,6 +2,7 @@ package grpctransport
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -14,6 +15,8 @@ import (
 type fleetServer struct {
 	pb.UnimplementedFleetServiceServer
 	endpoints endpoints.Endpoints
+	cfg       Config
+	sendBound time.Duration
 }
 
 func (s *fleetServer) GetController(ctx context.Context, in *pb.GetControllerRequest) (*pb.GetControllerResponse, error) {

@@ -98,7 +98,7 @@ func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) 
 	mc := &controllerServer{endpoints: e}
 	server.RegisterService(described(darktowerv1.GlobalControllerService_ServiceDesc), mc)
 	server.RegisterService(described(darktower.GlobalControllerService_ServiceDesc), mc)
-	server.RegisterService(described(globalcontrollerv1.FleetService_ServiceDesc), &fleetServer{endpoints: e})
+	server.RegisterService(described(globalcontrollerv1.FleetService_ServiceDesc), &fleetServer{endpoints: e, cfg: cfg, sendBound: sendBound})
 	globalcontrollerv1.RegisterHeartbeatServiceServer(server, &heartbeatServer{endpoints: e, cfg: cfg, sendBound: sendBound})
 	if cfg.Health != nil {
 		healthgrpc.RegisterHealthServer(server, cfg.Health)
@@ -114,9 +114,13 @@ func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) 
 // its context, end with the stream, so the handler is left to find that out by itself.
 func endWhenDraining(draining context.Context) grpc.StreamServerInterceptor {
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-		// Heartbeats that have arrived are still answered, so their stream ends by itself.
-		if draining == nil || info.FullMethod == globalcontrollerv1.HeartbeatService_StreamHeartbeats_FullMethodName {
+		switch {
+		case draining == nil:
 			return handler(srv, stream)
+		case info.FullMethod == globalcontrollerv1.HeartbeatService_StreamHeartbeats_FullMethodName:
+			return handler(srv, stream) // Heartbeats that have arrived are still answered, so their stream ends by itself.
+		case info.FullMethod == globalcontrollerv1.FleetService_Watch_FullMethodName:
+			return handler(srv, stream) // It ends by itself as well, and there may be thousands.
 		}
 		ended := make(chan error, 1)
 		go func() { ended <- handler(srv, stream) }()

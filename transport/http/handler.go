@@ -173,11 +173,18 @@ func withCall(next http.Handler, logger log.Logger, onPanic func()) http.Handler
 				if onPanic != nil {
 					onPanic()
 				}
+				if w.Header().Get("Content-Type") == eventStream {
+					panic(http.ErrAbortHandler) //nolint:forbidigo // An answer that has begun can only be broken off.
+				}
 				writeFailure(w, http.StatusInternalServerError, "INTERNAL_ERROR", "Internal error")
 			}
 		}()
-		ctx, cancel := context.WithTimeout(endpoints.WithCall(r.Context(), call), callBound)
-		defer cancel()
+		ctx := endpoints.WithCall(r.Context(), call)
+		if r.URL.Path != watchPath {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, callBound)
+			defer cancel()
+		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }

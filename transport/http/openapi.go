@@ -46,6 +46,9 @@ func openAPI(routes []route) object {
 func operation(r route) object {
 	answers := object{"default": content("An error", object{"$ref": "#/components/schemas/Error"})}
 	answers["200"] = content("Success", schemaOf(reflect.TypeOf(r.response)))
+	if _, ok := r.response.(watchBodies); ok {
+		answers["200"] = object{"description": watchDescription, "content": object{eventStream: object{"schema": schemaOf(reflect.TypeOf(r.response))}}}
+	}
 	op := object{"operationId": r.operation, "summary": r.summary, "description": "Needs " + scopeText(r.operation) + ".", "responses": answers}
 	var parameters []any
 	for _, match := range pathParameter.FindAllStringSubmatch(r.pattern, -1) {
@@ -54,6 +57,8 @@ func operation(r route) object {
 	for _, name := range r.query {
 		schema := object{"type": "string"}
 		switch name {
+		case "loads":
+			schema = object{"type": "boolean", "default": false}
 		case "after", "expected_generation":
 			schema = object{"type": "integer", "minimum": 0}
 		case "page_size":

@@ -48,6 +48,10 @@ type Config struct {
 	Metrics http.Handler
 	// Ready names what keeps this server from serving, nothing when it can.
 	Ready func(ctx context.Context) map[string]string
+	// Draining is done when the server is about to stop; nil for never.
+	Draining context.Context //nolint:containedctx // It is no call's context but the server's own life.
+	// Authenticator tells whether the token of a watch has run out; nil for nobody.
+	Authenticator endpoints.Authenticator
 }
 
 type readyBody struct {
@@ -57,7 +61,7 @@ type readyBody struct {
 
 // NewHandler returns the whole HTTP side of the service.
 func NewHandler(e endpoints.Endpoints, cfg Config) http.Handler {
-	routes := apiRoutes(e)
+	routes := append(apiRoutes(e), watchRoute(e, cfg))
 	document := openAPI(routes)
 	routes = append(
 		routes,

@@ -27,6 +27,7 @@ import (
 	"darktower.example/global-controller/pkg/health"
 	"darktower.example/global-controller/pkg/metrics"
 	"darktower.example/global-controller/pkg/store"
+	"darktower.example/global-controller/pkg/watch"
 	"darktower.example/global-controller/service"
 	"darktower.example/global-controller/transport"
 	grpctransport "darktower.example/global-controller/transport/grpc"
@@ -55,6 +56,7 @@ type Server struct {
 	store        *store.Store
 	keys         *auth.KeySet
 	metrics      *metrics.Metrics
+	watches      *watch.Hub
 	pulse        *health.Pulse
 	probe        *health.Probe
 	grpcHealth   *grpchealth.Server
@@ -120,6 +122,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
+	s.watches = watch.New(watch.Config{Source: s.store, Observer: s.metrics.Watches(), Logger: logger})
 	var (
 		// Observers come first, so that they see refusals; cheap shedding comes before signatures.
 		middleware = endpoints.Chain(
@@ -133,7 +136,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 			endpoints.LimitCallers(callers, s.store, s.metrics.Limited),
 			endpoints.Deadline(callBound),
 		)
-		svc       = service.New(s.store, service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval}, observer{s.pulse, s.metrics}, nil)
+		svc       = service.New(s.store, service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval}, observer{s.pulse, s.metrics}, s.watches)
 		operation = endpoints.New(svc, middleware)
 	)
 	s.probe = health.NewProbe(map[string]func(context.Context) string{"store": s.storeState, "keys": s.keysState, "server": s.serverState})
@@ -146,7 +149,8 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	s.httpServer = &http.Server{
 		Handler: httptransport.NewHandler(operation, httptransport.Config{
 			Logger: logger, OnPanic: func() { s.metrics.Panicked("http") }, Metrics: s.metrics.Handler(),
-			Ready: func(context.Context) map[string]string { return s.readiness() },
+			Ready:    func(context.Context) map[string]string { return s.readiness() },
+			Draining: s.draining, Authenticator: verifier,
 		}),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
@@ -259,6 +263,8 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	background("migrate", s.migrate)
 	background("check health", s.check)
+	// Watches never end by themselves, so they end as soon as the server is to stop.
+	background("watch", func(context.Context) error { return s.watches.Run(s.draining) })
 	group.Add(func() error { return s.grpcServer.Serve(s.grpcListener) }, func(error) { s.stopGRPC(deadline) })
 	group.Add(func() error {
 		if err := s.httpServer.Serve(s.httpListener); !errors.Is(err, http.ErrServerClosed) {

@@ -1,0 +1,58 @@
+package watch
+
+import (
+	"time"
+
+	"darktower.example/global-controller/service"
+)
+
+// sameButLoad tells whether two states of a controller differ in nothing but what a [service.WatchLoad] tells. That a
+// controller is drained, or full, is more than load: it decides what becomes of it.
+func sameButLoad(a, b *service.Controller) bool {
+	return withoutLoad(a) == withoutLoad(b) && a.CreatedAt.Equal(b.CreatedAt) && sameDrain(a.Drain, b.Drain) && sameTime(a.LastConflictAt, b.LastConflictAt) &&
+		a.Drained() == b.Drained() && a.DeadlinePassed() == b.DeadlinePassed() &&
+		(a.CurrentMeetings >= a.MaxMeetings) == (b.CurrentMeetings >= b.MaxMeetings) &&
+		(a.CurrentParticipants >= a.MaxParticipants) == (b.CurrentParticipants >= b.MaxParticipants)
+}
+
+// withoutLoad leaves what can be compared as it is.
+func withoutLoad(c *service.Controller) service.Controller {
+	rest := *c
+	rest.CurrentMeetings, rest.CurrentParticipants, rest.CPUUsagePercent, rest.MemoryUsagePercent = 0, 0, nil, nil
+	rest.LastHeartbeatAt, rest.UpdatedAt, rest.AsOf = time.Time{}, time.Time{}, time.Time{}
+	rest.CreatedAt, rest.Drain, rest.LastConflictAt = time.Time{}, nil, nil
+	return rest
+}
+
+func sameDrain(a, b *service.Drain) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Reason == b.Reason && a.By == b.By && a.Since.Equal(b.Since) && a.Deadline.Equal(b.Deadline)
+}
+
+func sameTime(a, b *time.Time) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Equal(*b)
+}
+
+func sameLoad(a, b *service.Controller) bool {
+	return a.CurrentMeetings == b.CurrentMeetings && a.CurrentParticipants == b.CurrentParticipants && a.LastHeartbeatAt.Equal(b.LastHeartbeatAt) &&
+		samePercent(a.CPUUsagePercent, b.CPUUsagePercent) && samePercent(a.MemoryUsagePercent, b.MemoryUsagePercent)
+}
+
+func samePercent(a, b *float64) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
+}
+
+func loadOf(c *service.Controller) service.WatchLoad {
+	return service.WatchLoad{
+		ControllerID: c.ControllerID, CurrentMeetings: c.CurrentMeetings, CurrentParticipants: c.CurrentParticipants,
+		CPUUsagePercent: c.CPUUsagePercent, MemoryUsagePercent: c.MemoryUsagePercent, LastHeartbeatAt: c.LastHeartbeatAt, Drained: c.Drained(),
+	}
+}

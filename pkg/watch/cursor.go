@@ -1,0 +1,73 @@
+package watch
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"darktower.example/global-controller/service"
+)
+
+const (
+	// neverComes is after how long an id that is missing belongs to no change: the store gives ids out before it commits,
+	// and nothing that writes history takes half a minute.
+	neverComes = 30 * time.Second
+	// missingAtMost bounds how many ids are looked for that were passed over.
+	missingAtMost = 4096
+)
+
+// cursor knows which changes have been seen. They are passed on in whatever order they appear, and who goes on after the
+// watermark misses none.
+type cursor struct {
+	// watermark: all changes up to this one have been seen, or never come.
+	watermark int64
+	// above are those that have been seen above the watermark, in the order of their ids.
+	above []seenChange
+	// highest is the highest that has been seen, or the watermark.
+	highest int64
+}
+
+type seenChange struct {
+	id int64
+	at time.Time
+}
+
+// add takes note of a change, and tells whether it is new.
+func (c *cursor) add(t service.Transition) bool {
+	at, found := slices.BinarySearchFunc(c.above, t.ID, func(s seenChange, id int64) int { return cmp.Compare(s.id, id) })
+	if t.ID <= c.watermark || found {
+		return false
+	}
+	c.above = slices.Insert(c.above, at, seenChange{t.ID, t.At})
+	c.highest = max(c.highest, t.ID)
+	return true
+}
+
+// settle moves the watermark as far as can be. now is by the store's clock.
+func (c *cursor) settle(now time.Time) {
+	n := 0
+	for n < len(c.above) && (c.above[n].id == c.watermark+1 || now.Sub(c.above[n].at) > neverComes) {
+		c.watermark = c.above[n].id
+		n++
+	}
+	c.above = slices.Delete(c.above, 0, n)
+}
+
+// missing returns the ids above the watermark that were passed over, the highest of them when they are too many.
+func (c *cursor) missing() (ids []int64) {
+	next := c.highest
+	for i := len(c.above) - 1; i >= -1; i-- {
+		below := c.watermark
+		if i >= 0 {
+			below = c.above[i].id
+		}
+		for ; next > below; next-- {
+			if len(ids) == missingAtMost {
+				return ids
+			}
+			ids = append(ids, next)
+		}
+		next = below - 1
+	}
+	return ids
+}

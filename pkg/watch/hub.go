@@ -1,0 +1,244 @@
+// Package watch tells any number of readers what changes in the fleet. One [Hub] reads the store for all of them.
+package watch
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+
+	"darktower.example/global-controller/service"
+)
+
+const (
+	// maxWatches bounds how many readers a server has.
+	maxWatches = 5000
+	// pace is how far apart readings of the history are at the least, so that many changes become one event for each
+	// reader. What comes after a pause is read at once.
+	pace = 20 * time.Millisecond
+	// How often the store is looked at without being told that something changed: where loads are watched, and otherwise.
+	refreshLoads, refreshOthers = time.Second, 2 * time.Second
+	// rereadEvery is how often the whole fleet is read again, for what was changed by hand.
+	rereadEvery = time.Minute
+	// keptFor is how long the fleet is kept after the last reader has left.
+	keptFor = time.Minute
+)
+
+// Observer is told what happens to watches. Its methods must not block.
+type Observer interface {
+	// Watching reports how many readers there are.
+	Watching(readers int)
+	// Lagged reports that a reader was too slow and begins anew.
+	Lagged()
+	// Delivered reports how long after a change it was passed to the readers.
+	Delivered(took time.Duration)
+	// Reconnected reports that announcements were not heard for a while.
+	Reconnected()
+}
+
+// Config is what a hub works with. Every field is needed.
+type Config struct {
+	Source   service.ChangeSource
+	Observer Observer
+	Logger   log.Logger
+}
+
+// Hub serves watches, and reads the store while there are any. It implements [service.Watcher].
+type Hub struct {
+	cfg     Config
+	wake    chan struct{} // Has room for one: something was announced, or somebody waits.
+	stopped chan struct{} // Closed when nothing is served any more.
+
+	mu        sync.Mutex
+	ended     bool
+	readers   int
+	withLoads int
+	idleSince time.Time
+	waiting   []chan error // Who waits for the store to be read.
+	announced service.Announcement
+	state     *state        // What is known of the fleet; nil when nothing is. Only the goroutine of Run changes it.
+	news      chan struct{} // Closed when there is something new for readers.
+}
+
+var _ service.Watcher = (*Hub)(nil)
+
+// New returns a hub that serves once [Hub.Run] runs.
+func New(cfg Config) *Hub {
+	return &Hub{cfg: cfg, wake: make(chan struct{}, 1), stopped: make(chan struct{}), news: make(chan struct{})}
+}
+
+// Run serves until ctx ends, which ends every watch.
+func (h *Hub) Run(ctx context.Context) error {
+	defer h.end()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-h.wake:
+		}
+		if h.idle(0) {
+			continue // Whoever came has left.
+		}
+		h.serve(ctx)
+	}
+}
+
+func (h *Hub) end() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ended = true
+	h.answer(h.waiting, stopping())
+	h.waiting = nil
+	close(h.stopped)
+}
+
+func stopping() error { return fmt.Errorf("the server is stopping: %w", service.ErrUnavailable) }
+
+// serve reads the store for as long as there are readers, and a while longer, in case they come back.
+func (h *Hub) serve(ctx context.Context) {
+	listening, unlisten := context.WithCancel(ctx)
+	var listener sync.WaitGroup
+	listener.Go(func() { h.cfg.Source.Listen(listening, h.hear) })
+	defer listener.Wait()
+	defer unlisten()
+	defer h.forget()
+	r := &rounds{hub: h}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		began := time.Now()
+		r.next(ctx, began)
+		timer.Reset(max(0, pace-time.Since(began)))
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		timer.Reset(time.Until(r.due(h.interval())))
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.wake:
+		case <-timer.C:
+		}
+		if h.idle(keptFor) {
+			return
+		}
+	}
+}
+
+// interval is how often the store is looked at.
+func (h *Hub) interval() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.withLoads > 0 {
+		return refreshLoads
+	}
+	return refreshOthers
+}
+
+// idle tells whether there has been no reader for as long as that.
+func (h *Hub) idle(long time.Duration) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.readers == 0 && time.Since(h.idleSince) >= long
+}
+
+func (h *Hub) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.state, h.announced = nil, service.Announcement{}
+	if h.readers > 0 {
+		h.wakeUp() // Somebody came just now.
+	}
+}
+
+// hear takes an announcement.
+func (h *Hub) hear(a service.Announcement) {
+	if a.Reconnected {
+		h.cfg.Observer.Reconnected()
+	}
+	h.mu.Lock()
+	h.announced.Everything = h.announced.Everything || a.Everything
+	if h.announced.ControllerIDs = append(h.announced.ControllerIDs, a.ControllerIDs...); len(h.announced.ControllerIDs) > namedAtMost {
+		h.announced = service.Announcement{Everything: true}
+	}
+	h.mu.Unlock()
+	h.wakeUp()
+}
+
+func (h *Hub) wakeUp() {
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// join counts a reader in.
+func (h *Hub) join(loads bool) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.ended:
+		return stopping()
+	case h.readers >= maxWatches:
+		return fmt.Errorf("there are %d watches: %w", h.readers, service.ErrUnavailable)
+	}
+	h.readers++
+	if loads {
+		h.withLoads++
+	}
+	h.cfg.Observer.Watching(h.readers)
+	return nil
+}
+
+func (h *Hub) leave(loads bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.readers--
+	if loads {
+		h.withLoads--
+	}
+	if h.readers == 0 {
+		h.idleSince = time.Now()
+	}
+	h.cfg.Observer.Watching(h.readers)
+}
+
+// await waits until the store has been read anew.
+func (h *Hub) await(ctx context.Context) error {
+	done := make(chan error, 1)
+	h.mu.Lock()
+	if h.ended {
+		h.mu.Unlock()
+		return stopping()
+	}
+	h.waiting = append(h.waiting, done)
+	h.mu.Unlock()
+	h.wakeUp()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (*Hub) answer(waiting []chan error, err error) {
+	for _, done := range waiting {
+		done <- err
+	}
+}
+
+// report logs trouble with the store once, and its end.
+func (h *Hub) report(before, now error) {
+	switch {
+	case now != nil && before == nil:
+		_ = level.Error(h.cfg.Logger).Log("msg", "watches cannot read the store", "err", now)
+	case now == nil && before != nil:
+		_ = level.Info(h.cfg.Logger).Log("msg", "watches read the store again")
+	}
+}
