@@ -31,8 +31,8 @@ that is not. It asks nothing, as it takes nothing away.`,
 			return t.undrain(c.Context(), ids, reason, expected)
 		},
 	}
-	c.Flags().StringVar(&reason, "reason", "", "why, for those who look at it later")
-	c.Flags().Uint64Var(&generation, "expected-generation", 0, "only if nobody has decided about it since: the generation that fleet show tells")
+	c.Flags().StringVar(&reason, "reason", "", "`WHY`, for those who look at it later")
+	c.Flags().Uint64Var(&generation, "expected-generation", 0, "only if nobody has decided about it since: the generation `N` that fleet show tells")
 	_ = c.RegisterFlagCompletionFunc("reason", cobra.NoFileCompletions)
 	return c
 }
@@ -69,7 +69,7 @@ In a terminal it asks before it does anything; elsewhere, as in a script, it nee
 		ValidArgsFunction: t.completeControllers,
 		RunE:              func(c *cobra.Command, ids []string) error { return t.deregister(c.Context(), ids, reason, yes) },
 	}
-	c.Flags().StringVar(&reason, "reason", "", "why, for those who look at it later")
+	c.Flags().StringVar(&reason, "reason", "", "`WHY`, for those who look at it later")
 	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	_ = c.RegisterFlagCompletionFunc("reason", cobra.NoFileCompletions)
 	return c

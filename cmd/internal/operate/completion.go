@@ -1,8 +1,8 @@
 package operate
 
 import (
-	"io"
 	"context"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -37,7 +37,6 @@ func (t *tool) completing(c *cobra.Command, ask func(context.Context, *session) 
 	}
 	return found, cobra.ShellCompDirectiveNoFileComp
 }
-
 
 // completeControllers completes ids that are not given yet.
 func (t *tool) completeControllers(c *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {

@@ -17,7 +17,7 @@ import (
 
 // contextFile names the Global Controllers that somebody works with.
 type contextFile struct {
-	Current  string              `yaml:"current-context,omitempty"`
+	Current  string            `yaml:"current-context,omitempty"`
 	Contexts map[string]*place `yaml:"contexts,omitempty"`
 }
 

@@ -65,7 +65,7 @@ It exits with 0 when nothing failed, and 1 when something did. A warning is no f
   gcctl doctor -o json | jq '.[] | select(.result == "FAIL")'`,
 		RunE: func(c *cobra.Command, _ []string) error { return t.doctor(c.Context(), o) },
 	}
-	c.Flags().StringVar(&o.gcConfig, "gc-config-file", "", "a file of settings of the Global Controller (GC_CONFIG_FILE) to check as well")
+	c.Flags().StringVar(&o.gcConfig, "gc-config-file", "", "a `FILE` of settings of the Global Controller (GC_CONFIG_FILE) to check as well")
 	outputFlag(c, &o.output, "json", "yaml")
 	return c
 }

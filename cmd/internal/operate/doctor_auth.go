@@ -63,7 +63,7 @@ func (d *doctor) checkToken(ctx context.Context) bool {
 		if CodeOf(err) == ExitNoAccess {
 			advice = "look at client_id, the file of the secret, and scope in the context"
 		}
-		d.found("token", bad, advice, "%s", strings.TrimSuffix(err.Error(), "; gcctl doctor finds out what is wrong"))
+		d.found("token", bad, advice, "%s", withoutAdvice(err))
 		return false
 	}
 	claims, err := readClaims(token)

@@ -1,8 +1,8 @@
 package operate
 
 import (
-	"fmt"
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,13 +49,13 @@ an interrupt then ends the waiting, not the drain. A deadline that is a duration
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&o.reason, "reason", "", "why, for those who look at it later")
-	f.StringVar(&o.deadline, "deadline", "", "when it is to be over, whatever is left: a duration such as 30m, or a time such as 2031-01-02T15:04:05Z")
+	f.StringVar(&o.reason, "reason", "", "`WHY`, for those who look at it later")
+	f.StringVar(&o.deadline, "deadline", "", "`WHEN` it is to be over, whatever is left: a duration such as 30m, or a time such as 2031-01-02T15:04:05Z")
 	f.BoolVar(&o.dryRun, "dry-run", false, "only show what would happen")
 	f.BoolVar(&o.force, "force", false, "drain even if that is not safe")
 	f.BoolVar(&o.wait, "wait", false, "stay until it is drained")
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	f.Uint64Var(&generation, "expected-generation", 0, "drain only if nobody has decided about it since: the generation that fleet show tells")
+	f.Uint64Var(&generation, "expected-generation", 0, "drain only if nobody has decided about it since: the generation `N` that fleet show tells")
 	outputFlag(c, &o.output, "json", "yaml")
 	for _, name := range []string{"reason", "deadline", "expected-generation"} {
 		_ = c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)

@@ -66,7 +66,7 @@ func (w *waiting) look(ctx context.Context, s *session, id string) (over bool, e
 	case err != nil && CodeOf(err) == ExitUnavailable:
 		if !w.silent {
 			w.clear()
-			w.tool.warn("%v; the drain goes on, and so does the wait", err)
+			w.tool.warn("%s; the drain goes on, and so does the wait", withoutAdvice(err))
 		}
 		w.silent = true
 		return false, nil

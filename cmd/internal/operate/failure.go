@@ -31,19 +31,41 @@ const ExitCodes = `Exit codes:
   6  the Global Controller or the auth controller is not there, or too slow
   130, 143, 129  interrupted: Ctrl-C, SIGTERM, a terminal that closed`
 
-// Failure is an error that says what to do, and has an exit code.
+// Failure is an error that has an exit code, and may say what to do.
 type Failure struct {
-	Code    int
-	Message string
+	Code            int
+	Message, Advice string
 }
 
-func (f *Failure) Error() string { return f.Message }
+func (f *Failure) Error() string {
+	if f.Advice == "" {
+		return f.Message
+	}
+	return f.Message + "; " + f.Advice
+}
+
+// withoutAdvice is for those who try again by themselves, or know better.
+func withoutAdvice(err error) string {
+	var f *Failure
+	if errors.As(err, &f) {
+		return f.Message
+	}
+	return err.Error()
+}
+
+// adviceFor is what to do when nobody answers.
+func adviceFor(dev bool) string {
+	if dev {
+		return "gcctl dev starts one, --context names another, and gcctl doctor finds out what is wrong"
+	}
+	return "gcctl doctor finds out what is wrong"
+}
 
 // ErrInterrupted means that a signal ended the command.
 var ErrInterrupted = errors.New("interrupted")
 
 func failed(code int, format string, values ...any) error {
-	return &Failure{code, fmt.Sprintf(format, values...)}
+	return &Failure{Code: code, Message: fmt.Sprintf(format, values...)}
 }
 
 func wrongUse(format string, values ...any) error { return failed(ExitUsage, format, values...) }
@@ -65,6 +87,8 @@ type call struct {
 	// change tells that it was to change something.
 	change bool
 	scope  string
+	// dev tells that it was asked of the stack of gcctl dev.
+	dev bool
 }
 
 // explain turns what gRPC returned into words, what to do, and an exit code.
@@ -92,7 +116,7 @@ func (c call) explain(ctx context.Context, err error) error {
 	case codes.Unimplemented:
 		return failed(ExitFailure, "the Global Controller at %s does not know this call: it is older than this gcctl, or something else answers there", c.address)
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
-		return failed(ExitUnavailable, "%s%s; gcctl doctor finds out what is wrong", c.silent(s.Code(), message), c.doubt(message))
+		return &Failure{ExitUnavailable, c.silent(s.Code(), message) + c.doubt(message), adviceFor(c.dev)}
 	}
 	return failed(ExitFailure, "the Global Controller failed (%s): its log says more", message)
 }
@@ -100,6 +124,10 @@ func (c call) explain(ctx context.Context, err error) error {
 func (c call) silent(code codes.Code, message string) string {
 	if code == codes.DeadlineExceeded {
 		return fmt.Sprintf("the Global Controller at %s did not answer in time", c.address)
+	}
+	// gRPC wraps what the network says in words of its own.
+	if _, said, wrapped := strings.Cut(message, "Error while dialing: "); wrapped {
+		message = strings.TrimSuffix(said, `"`)
 	}
 	return fmt.Sprintf("the Global Controller at %s is not available (%s)", c.address, message)
 }

@@ -43,7 +43,7 @@ ends with an interrupt, and the exit code 130.`,
 	}
 	o.addFlags(t, c)
 	outputFlag(c, &o.output, "json", "yaml", "wide")
-	c.Flags().StringVar(&o.sort, "sort", "id", "by "+joinOr(sortWords())+"; with a - in front the highest first")
+	c.Flags().StringVar(&o.sort, "sort", "id", "by `WORD`: "+joinOr(sortWords())+"; with a - in front the highest first")
 	c.Flags().BoolVarP(&o.watch, "watch", "w", false, "stay, and show what changes")
 	_ = c.RegisterFlagCompletionFunc("sort", words(sortWords()...))
 	return c

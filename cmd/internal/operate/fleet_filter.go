@@ -20,11 +20,11 @@ type filter struct {
 }
 
 func (f *filter) addFlags(t *tool, c *cobra.Command) {
-	c.Flags().StringVar(&f.region, "region", "", "only this region")
-	c.Flags().StringSliceVar(&f.states, "state", nil, "only these states, separated by commas: "+joinOr(states()))
+	c.Flags().StringVar(&f.region, "region", "", "only this `REGION`")
+	c.Flags().StringSliceVar(&f.states, "state", nil, "only these `STATES`, separated by commas: "+joinOr(states()))
 	c.Flags().BoolVar(&f.placeable, "placeable", false, "only those that can be given a meeting")
 	c.Flags().BoolVar(&f.draining, "draining", false, "only those that drain, by an operator's wish or their own")
-	c.Flags().StringVar(&f.id, "id", "", "only ids that begin so, or a pattern with * and ?")
+	c.Flags().StringVar(&f.id, "id", "", "only ids that begin with `ID`, or a pattern with * and ?")
 	_ = c.RegisterFlagCompletionFunc("region", t.completeRegions)
 	_ = c.RegisterFlagCompletionFunc("state", words(states()...))
 	_ = c.RegisterFlagCompletionFunc("id", t.completeControllers)
@@ -79,14 +79,18 @@ func (f *filter) pick(all []*pb.Controller) []*pb.Controller {
 // orders are what --sort takes. The most and the worst come first with a "-" in front.
 func orders() map[string]func(a, b *pb.Controller) int {
 	return map[string]func(a, b *pb.Controller) int{
-		"id":           byID,
-		"region":       func(a, b *pb.Controller) int { return cmp.Compare(a.GetRegion(), b.GetRegion()) },
-		"state":        func(a, b *pb.Controller) int { return cmp.Compare(rank(a), rank(b)) },
-		"meetings":     func(a, b *pb.Controller) int { return cmp.Compare(a.GetCurrentMeetings(), b.GetCurrentMeetings()) },
-		"participants": func(a, b *pb.Controller) int { return cmp.Compare(a.GetCurrentParticipants(), b.GetCurrentParticipants()) },
-		"cpu":          func(a, b *pb.Controller) int { return cmp.Compare(a.GetCpuUsagePercent(), b.GetCpuUsagePercent()) },
-		"memory":       func(a, b *pb.Controller) int { return cmp.Compare(a.GetMemoryUsagePercent(), b.GetMemoryUsagePercent()) },
-		"heard":        func(a, b *pb.Controller) int { return cmp.Compare(silence(a), silence(b)) },
+		"id":       byID,
+		"region":   func(a, b *pb.Controller) int { return cmp.Compare(a.GetRegion(), b.GetRegion()) },
+		"state":    func(a, b *pb.Controller) int { return cmp.Compare(rank(a), rank(b)) },
+		"meetings": func(a, b *pb.Controller) int { return cmp.Compare(a.GetCurrentMeetings(), b.GetCurrentMeetings()) },
+		"participants": func(a, b *pb.Controller) int {
+			return cmp.Compare(a.GetCurrentParticipants(), b.GetCurrentParticipants())
+		},
+		"cpu": func(a, b *pb.Controller) int { return cmp.Compare(a.GetCpuUsagePercent(), b.GetCpuUsagePercent()) },
+		"memory": func(a, b *pb.Controller) int {
+			return cmp.Compare(a.GetMemoryUsagePercent(), b.GetMemoryUsagePercent())
+		},
+		"heard": func(a, b *pb.Controller) int { return cmp.Compare(silence(a), silence(b)) },
 	}
 }
 

@@ -87,7 +87,7 @@ func (f *fleetWatch) broke(err error) {
 	case f.redraw:
 		_ = f.draw()
 	case err != nil:
-		f.tool.warn("%v; it is tried again", err)
+		f.tool.warn("%s; it is tried again", withoutAdvice(err))
 	default:
 		f.tool.note("the Global Controller answers again")
 	}
@@ -108,7 +108,7 @@ func (f *fleetWatch) draw() error {
 	lines := []string{p.paint(dim, cutTo("as of "+instant(f.view.asOf)+"  "+tally(shown)+"  (Ctrl-C ends)", columns))}
 	switch {
 	case f.trouble != nil:
-		lines = append(lines, p.paint(red, cutTo(f.trouble.Error()+"; it is tried again", columns)))
+		lines = append(lines, p.paint(red, cutTo(withoutAdvice(f.trouble)+"; it is tried again", columns)))
 	case time.Since(f.asOfAt) > quietFor:
 		lines = append(lines, p.paint(red, cutTo("the store has not been heard for "+age(time.Since(f.asOfAt)), columns)))
 	}

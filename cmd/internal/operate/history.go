@@ -58,10 +58,10 @@ interrupted (exit code 130); with -o json it prints an object a line.`,
 			return t.history(c.Context(), o)
 		},
 	}
-	c.Flags().StringVar(&o.region, "region", "", "only this region")
-	c.Flags().StringVar(&o.since, "since", "", "only from then on: a duration such as 2h, or a time such as 2031-01-02T15:04:05Z")
-	c.Flags().StringVar(&o.until, "until", "", "only before then, likewise")
-	c.Flags().IntVar(&o.limit, "limit", 0, "at most so many, the newest ones")
+	c.Flags().StringVar(&o.region, "region", "", "only this `REGION`")
+	c.Flags().StringVar(&o.since, "since", "", "only from `WHEN` on: a duration such as 2h, or a time such as 2031-01-02T15:04:05Z")
+	c.Flags().StringVar(&o.until, "until", "", "only before `WHEN`, likewise")
+	c.Flags().IntVar(&o.limit, "limit", 0, "at most `N`, the newest ones")
 	c.Flags().BoolVarP(&o.follow, "follow", "f", false, "stay, and show what comes")
 	outputFlag(c, &o.output, "json", "yaml")
 	_ = c.RegisterFlagCompletionFunc("region", t.completeRegions)
@@ -201,7 +201,7 @@ func (t *tool) follow(ctx context.Context, s *session, o historyOptions, found [
 			return err
 		case err != nil:
 			if !silent {
-				t.warn("%v; it is tried again", err)
+				t.warn("%s; it is tried again", withoutAdvice(err))
 			}
 			silent, found = true, nil
 			continue

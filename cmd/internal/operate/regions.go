@@ -61,15 +61,15 @@ func (t *tool) regions(ctx context.Context, output string) error {
 }
 
 func (t *tool) regionRow(r *pb.Region) []cell {
-	used, text := usage(r.GetMeetings())
+	part, text := used(r.GetMeetings())
 	loaded := cell{text: text}
 	if t.OutTerminal {
-		loaded.text = bar(used) + " " + text
+		loaded.text = bar(part) + " " + text
 	}
 	switch {
-	case used > 0.9:
+	case part > 0.9:
 		loaded.style = red
-	case used > 0.7:
+	case part > 0.7:
 		loaded.style = yellow
 	}
 	survives := cell{"yes", green}
@@ -95,8 +95,8 @@ func regionStates(r *pb.Region) string {
 	return strings.Join(parts, ", ")
 }
 
-// usage is which part of its capacity a region uses; everything, when it has none and something runs.
-func usage(c *pb.RegionCapacity) (part float64, text string) {
+// used is which part of its capacity a region uses; everything, when it has none and something runs.
+func used(c *pb.RegionCapacity) (part float64, text string) {
 	switch {
 	case c.GetMax() > 0:
 		part = float64(c.GetCurrent()) / float64(c.GetMax())

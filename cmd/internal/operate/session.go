@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	grpccredentials "google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -23,7 +24,7 @@ const (
 	// retryFor is how long a read is tried again: as long as a restart behind a load balancer takes.
 	retryFor   = 2 * time.Second
 	firstPause = 100 * time.Millisecond
-	longPause  = 5 * time.Second
+	longPause  = 2 * time.Second
 	// most is the largest page that there is.
 	most = 1000
 	// maxPages bounds what is read: a server that never ends its pages must not be read for ever.
@@ -85,7 +86,9 @@ func (to target) dial() (*grpc.ClientConn, error) {
 	if host, _, err := net.SplitHostPort(to.address); err == nil && net.ParseIP(host) != nil {
 		scheme = "passthrough:///"
 	}
-	conn, err := grpc.NewClient(scheme+to.address, grpc.WithTransportCredentials(security), grpc.WithDisableServiceConfig(),
+	retries := backoff.DefaultConfig
+	retries.MaxDelay = longPause
+	conn, err := grpc.NewClient(scheme+to.address, grpc.WithConnectParams(grpc.ConnectParams{Backoff: retries, MinConnectTimeout: 5 * time.Second}), grpc.WithTransportCredentials(security), grpc.WithDisableServiceConfig(),
 		// Notices during a watch that the other side is gone without a word. A Global Controller allows a ping every 5 s.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 5 * time.Second}))
 	if err != nil {
@@ -135,7 +138,7 @@ func (s *session) token(ctx context.Context) (string, error) {
 	if strings.Contains(err.Error(), "status 4") {
 		return "", failed(ExitNoAccess, "the auth controller at %s gives the client %s no token (%v): are its id, secret and scope right?", c.url, clean(c.id), err)
 	}
-	return "", failed(ExitUnavailable, "the auth controller at %s gives no token (%v); gcctl doctor finds out what is wrong", c.url, err)
+	return "", &Failure{ExitUnavailable, fmt.Sprintf("the auth controller at %s gives no token (%v)", c.url, err), adviceFor(s.target.dev)}
 }
 
 // withToken puts the token into a call's metadata.
@@ -153,7 +156,7 @@ func read[In, Out any](ctx context.Context, s *session, id string, in In, method
 }
 
 func readAs[In, Out any](ctx context.Context, s *session, c call, in In, method func(context.Context, In, ...grpc.CallOption) (Out, error)) (Out, error) {
-	c.address = s.target.address
+	c.address, c.dev = s.target.address, s.target.dev
 	began := time.Now()
 	for pause := firstPause; ; pause *= 2 {
 		out, err := once(ctx, s, in, method)
@@ -171,7 +174,7 @@ func readAs[In, Out any](ctx context.Context, s *session, c call, in In, method 
 func change[In, Out any](ctx context.Context, s *session, id string, in In, method func(context.Context, In, ...grpc.CallOption) (Out, error)) (Out, error) {
 	out, err := once(ctx, s, in, method)
 	if err != nil {
-		return out, call{address: s.target.address, id: id, change: true, scope: "gc:admin"}.orFailure(ctx, err)
+		return out, call{address: s.target.address, id: id, change: true, scope: "gc:admin", dev: s.target.dev}.orFailure(ctx, err)
 	}
 	return out, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,14 +25,15 @@ the flags or the environment say. Who has the token can do what it allows until 
   gcctl token --context prod --show`,
 		RunE: func(c *cobra.Command, _ []string) error { return t.printToken(c.Context(), show) },
 	}
-	c.Flags().StringVar(&t.flags.scope, "scope", "", "the scopes to ask for, separated by spaces; unless set, all that the client has")
+	c.Flags().StringVar(&t.flags.scope, "scope", "", "the `SCOPES` to ask for, separated by spaces; unless set, all that the client has")
 	c.Flags().BoolVar(&show, "show", false, "tell what the token says, instead of printing it")
 	_ = c.RegisterFlagCompletionFunc("scope", words("gc:read", "gc:admin", "mc:register"))
 	return c
 }
 
 func (t *tool) printToken(ctx context.Context, show bool) error {
-	s, err := t.open(false)
+	// The reader of gcctl dev has no other scope than to read.
+	s, err := t.open(slices.Contains(strings.Fields(t.flags.scope), "gc:admin"))
 	if err != nil {
 		return err
 	}

@@ -48,18 +48,19 @@ func Commands(p Process) []*cobra.Command {
 
 func (t *tool) addFlags(c *cobra.Command) {
 	f := c.PersistentFlags()
-	f.StringVar(&t.flags.config, "config", "", "the context file (GCCTL_CONFIG; default ~/.config/gcctl/config.yaml)")
-	f.StringVar(&t.flags.context, "context", "", "the context to use (GCCTL_CONTEXT; default the file's current-context)")
-	f.StringVar(&t.flags.address, "address", "", "HOST:PORT of the Global Controller's gRPC (GCCTL_ADDRESS)")
-	f.StringVar(&t.flags.httpAddress, "http-address", "", "HOST:PORT or URL of its HTTP, for the doctor (GCCTL_HTTP_ADDRESS)")
+	f.StringVar(&t.flags.config, "config", "", "the context `FILE` (GCCTL_CONFIG; default ~/.config/gcctl/config.yaml)")
+	f.StringVar(&t.flags.context, "context", "", "the context's `NAME` (GCCTL_CONTEXT; default the file's current-context)")
+	f.StringVar(&t.flags.address, "address", "", "`HOST:PORT` of the Global Controller's gRPC (GCCTL_ADDRESS)")
+	f.StringVar(&t.flags.httpAddress, "http-address", "", "`HOST:PORT` or URL of its HTTP, for the doctor (GCCTL_HTTP_ADDRESS)")
 	f.BoolVar(&t.flags.tls, "tls", false, "speak TLS")
-	f.StringVar(&t.flags.ca, "ca-file", "", "a PEM file with the authorities to trust instead of the system's; means --tls (GCCTL_CA_FILE)")
-	f.StringVar(&t.flags.tokenFile, "token-file", "", "a file with a token; GCCTL_TOKEN has the token itself")
-	f.StringVar(&t.flags.ac, "ac", "", "the base address of the auth controller (GCCTL_AC)")
-	f.StringVar(&t.flags.client, "client", "", "the OAuth client to get a token as (GCCTL_CLIENT)")
-	f.StringVar(&t.flags.secretFile, "client-secret-file", "", "a file with its secret; GCCTL_CLIENT_SECRET has the secret itself")
+	f.StringVar(&t.flags.ca, "ca-file", "", "a PEM `FILE` with the authorities to trust instead of the system's; means --tls (GCCTL_CA_FILE)")
+	f.StringVar(&t.flags.tokenFile, "token-file", "", "a `FILE` with a token; GCCTL_TOKEN has the token itself")
+	f.StringVar(&t.flags.ac, "ac", "", "the auth controller's base `URL` (GCCTL_AC)")
+	f.StringVar(&t.flags.client, "client", "", "the `ID` of the OAuth client to get a token as (GCCTL_CLIENT)")
+	f.StringVar(&t.flags.secretFile, "client-secret-file", "", "a `FILE` with its secret; GCCTL_CLIENT_SECRET has the secret itself")
 	f.DurationVar(&t.flags.timeout, "timeout", 10*time.Second, "how long to wait for an answer")
 	f.StringVar(&t.flags.color, "color", "auto", "auto, always or never; NO_COLOR means never")
+	c.SetUsageFunc(usage)
 	// They are always bound by their names here, so that none of them can fail.
 	_ = c.RegisterFlagCompletionFunc("context", t.completeContexts)
 	_ = c.RegisterFlagCompletionFunc("color", words("auto", "always", "never"))
@@ -110,7 +111,7 @@ func (t *tool) warn(format string, values ...any) {
 
 // outputFlag adds -o.
 func outputFlag(c *cobra.Command, into *string, forms ...string) {
-	c.Flags().StringVarP(into, "output", "o", "", "the form: "+joinOr(forms)+"; unless set, a table for people")
+	c.Flags().StringVarP(into, "output", "o", "", "the `FORM`: "+joinOr(forms)+"; unless set, a table for people")
 	_ = c.RegisterFlagCompletionFunc("output", words(forms...))
 }
 

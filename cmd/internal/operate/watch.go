@@ -48,7 +48,7 @@ func (w *watcher) run(ctx context.Context) error {
 		case errors.As(err, &stop):
 			return stop.error
 		}
-		failure := call{address: w.session.target.address, scope: "gc:read"}.orFailure(ctx, err)
+		failure := call{address: w.session.target.address, scope: "gc:read", dev: w.session.target.dev}.orFailure(ctx, err)
 		if w.heard {
 			pause = firstPause
 		}
