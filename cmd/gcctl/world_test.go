@@ -31,15 +31,15 @@ import (
 const patience = 30 * time.Second
 
 // onBothStores runs a test over SQLite and over PostgreSQL.
-func onBothStores(t *testing.T, test func(t *testing.T, w *world)) {
+func onBothStores(t *testing.T, test func(t *testing.T, w *world), change ...func(*daemon.Config)) {
 	t.Parallel()
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
-		test(t, newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "gc.db")))
+		test(t, newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "gc.db"), change...))
 	})
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
-		test(t, newWorld(t, testpg.URL(t)))
+		test(t, newWorld(t, testpg.URL(t), change...))
 	})
 }
 

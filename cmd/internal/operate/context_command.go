@@ -31,6 +31,7 @@ of gcctl dev on this machine. The file holds no secrets, only where they lie.`
 
 func (t *tool) contextCommand() *cobra.Command {
 	return group("context", "name the Global Controllers that you work with", contextHelp,
+		"  gcctl context set prod --address gc.example:443 --tls --token-file /run/secrets/gc-token\n  gcctl context use prod\n  gcctl context show",
 		t.contextList(), t.contextUse(), t.contextSet(), t.contextShow())
 }
 

@@ -17,7 +17,8 @@ type listOptions struct {
 }
 
 func (t *tool) fleetCommand() *cobra.Command {
-	return group("fleet", "look at the controllers", "fleet shows the controllers, all of them or one.", t.listCommand(), t.showCommand())
+	return group("fleet", "look at the controllers", "fleet shows the controllers, all of them or one.", "  gcctl fleet ls\n  gcctl fleet show mc-eu-west-1-2",
+		t.listCommand(), t.showCommand())
 }
 
 func (t *tool) listCommand() *cobra.Command {

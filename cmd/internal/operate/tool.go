@@ -132,8 +132,8 @@ func words(texts ...string) cobra.CompletionFunc {
 }
 
 // group is a command that only holds others.
-func group(use, short, long string, commands ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, Long: long}
+func group(use, short, long, example string, commands ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Long: long, Example: example}
 	c.RunE = func(c *cobra.Command, args []string) error { return NoSuchCommand(c, args) }
 	c.Args = cobra.ArbitraryArgs
 	c.AddCommand(commands...)
