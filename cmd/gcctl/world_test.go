@@ -50,6 +50,7 @@ type world struct {
 	acHTTP *httptest.Server
 	// acDate is what the auth controller shows as its time; nil: the true one.
 	acDate func() time.Time
+	cfg    daemon.Config
 	server *daemon.Server
 	stop   func()
 	conn   *grpc.ClientConn
@@ -83,19 +84,9 @@ func newWorld(t *testing.T, databaseURL string, change ...func(*daemon.Config)) 
 	for _, one := range change {
 		one(&cfg)
 	}
-	if w.server, err = daemon.New(cfg, log.NewNopLogger()); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- w.server.Run(ctx) }()
-	w.stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("Run() = %v, want nil", err)
-		}
-	})
-	t.Cleanup(w.stop)
+	w.cfg = cfg
+	w.run()
+	t.Cleanup(func() { w.stop() })
 	if w.conn, err = grpc.NewClient(w.server.GRPCAddress(), grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
 		t.Fatal(err)
 	}
@@ -109,6 +100,32 @@ func newWorld(t *testing.T, databaseURL string, change ...func(*daemon.Config)) 
 		return code == http.StatusOK
 	})
 	return w
+}
+
+// run runs the Global Controller.
+func (w *world) run() {
+	w.t.Helper()
+	server, err := daemon.New(w.cfg, log.NewNopLogger())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.server = server
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Run(ctx) }()
+	w.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			w.t.Errorf("Run() = %v, want nil", err)
+		}
+	})
+}
+
+// startAgain runs it again where it was.
+func (w *world) startAgain() {
+	w.t.Helper()
+	w.cfg.BindAddress, w.cfg.GRPCBindAddress = w.server.HTTPAddress(), w.server.GRPCAddress()
+	w.run()
 }
 
 // holdsItsTongue holds that no secret and no token was printed where none was asked for.

@@ -64,6 +64,17 @@ func (f *filter) matches(c *pb.Controller) bool {
 	return f.matchesID(c.GetControllerId())
 }
 
+// matchesTransition is for changes of what is not there any more.
+func (f *filter) matchesTransition(t *pb.Transition) bool {
+	if t == nil || f.region != "" && t.GetRegion() != f.region || !f.matchesID(t.GetControllerId()) {
+		return false
+	}
+	among := func(allowed []string) bool {
+		return slices.Contains(allowed, healthWord(t.GetFrom())) || slices.Contains(allowed, healthWord(t.GetTo()))
+	}
+	return (len(f.states) == 0 || among(f.states)) && (!f.draining || among([]string{"draining"})) && (!f.placeable || among([]string{"healthy", "degraded"}))
+}
+
 func (f *filter) matchesID(id string) bool {
 	if !strings.ContainsAny(f.id, "*?[") {
 		return strings.HasPrefix(id, f.id)

@@ -31,7 +31,11 @@ type fleetWatch struct {
 
 func (t *tool) watchFleet(ctx context.Context, s *session, o listOptions) error {
 	f := &fleetWatch{tool: t, options: o, view: newView(), redraw: t.OutTerminal && o.output != "json"}
-	w := &watcher{session: s, region: o.region, loads: f.redraw, on: f.take, trouble: f.broke, idle: f.tick}
+	region := o.region
+	if !f.redraw {
+		region = "" // Of one region a watch cannot tell what was missed over a restart.
+	}
+	w := &watcher{session: s, region: region, loads: f.redraw, on: f.take, trouble: f.broke, idle: f.tick}
 	return w.run(ctx)
 }
 
@@ -145,7 +149,7 @@ type eventBody struct {
 
 // tell tells an event that concerns what the filter picks, before or after.
 func (f *fleetWatch) tell(e event) error {
-	if e.kind != eventResync && !f.options.matches(e.before) && !f.options.matches(e.after) {
+	if e.kind != eventResync && !f.options.matches(e.before) && !f.options.matches(e.after) && !f.options.matchesTransition(e.transition) {
 		return nil
 	}
 	if f.options.output == "json" {

@@ -234,7 +234,7 @@ func (t *tool) writeTransitions(found []*pb.Transition, output string) error {
 func transitionLine(x *pb.Transition, p painter) string {
 	from, to := dash(healthWord(x.GetFrom())), dash(healthWord(x.GetTo()))
 	change := p.paint(stateStyle(from), from) + " → " + p.paint(stateStyle(to), to) + strings.Repeat(" ", max(0, 21-len(from)-len(to)-3))
-	line := fmt.Sprintf("%s  %-20s  %-12s  %s  %s", instant(x.GetAt().AsTime()), clean(x.GetControllerId()), clean(x.GetRegion()), change, clean(x.GetCause()))
+	line := fmt.Sprintf("%s  %-20s  %-12s  %s  %-9s", instant(x.GetAt().AsTime()), clean(x.GetControllerId()), clean(x.GetRegion()), change, clean(x.GetCause()))
 	return strings.TrimRight(line+"  "+clean(why(x)), " ")
 }
 

@@ -113,16 +113,21 @@ func (v *view) changes(changes []*pb.Change) (events []event) {
 		case transition != nil:
 			v.told[id] = transition.GetId()
 		}
-		e := event{kind: eventChanged, id: id, before: before, after: change.GetController(), transition: transition}
-		switch {
-		case e.after == nil:
-			e.kind = eventRemoved
-		case e.before == nil:
-			e.kind = eventAdded
-		}
-		events = append(events, e)
+		events = append(events, event{kind: kindOf(before, change), id: id, before: before, after: change.GetController(), transition: transition})
 	}
 	return events
+}
+
+// kindOf goes by the history where there is an entry: the controller is as it is now, which may be after more changes.
+func kindOf(before *pb.Controller, change *pb.Change) string {
+	transition, after := change.GetTransition(), change.GetController()
+	switch {
+	case transition != nil && transition.GetTo() == pb.Health_HEALTH_UNSPECIFIED, transition == nil && after == nil:
+		return eventRemoved
+	case transition != nil && transition.GetFrom() == pb.Health_HEALTH_UNSPECIFIED, transition == nil && before == nil:
+		return eventAdded
+	}
+	return eventChanged
 }
 
 func (v *view) loads(loads []*pb.Load) {
