@@ -240,15 +240,18 @@ func (r *running) interrupt() int {
 // get reads a path over HTTP as a client.
 func (w *world) get(path, client string) (int, []byte) {
 	w.t.Helper()
-	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+w.server.HTTPAddress()+path, nil)
+	scheme := "http://"
+	if w.cfg.TLSCertFile != "" {
+		scheme = "https://"
+	}
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, scheme+w.server.HTTPAddress()+path, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	if client != "" {
 		request.Header.Set("Authorization", "Bearer "+w.token(client, "gc:read"))
 	}
-	transport := &http.Transport{DisableKeepAlives: true}
-	response, err := (&http.Client{Transport: transport}).Do(request)
+	response, err := (&http.Client{Transport: insecureTransport()}).Do(request)
 	if err != nil {
 		return 0, nil
 	}

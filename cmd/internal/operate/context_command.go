@@ -21,6 +21,7 @@ $XDG_CONFIG_HOME/gcctl/config.yaml, or ~/.config/gcctl/config.yaml):
         insecure: false
       auth:
         url: https://auth.example
+        ca: ~/.config/gcctl/auth-ca.pem     # left out: the authorities of this system
         client_id: ops
         client_secret_file: ~/.config/gcctl/ops.secret
         scope: gc:read gc:admin             # left out: all that the client has

@@ -40,7 +40,9 @@ type tlsChoice struct {
 
 // auth says where tokens come from: a file with one, or a client of an auth controller.
 type auth struct {
-	URL              string `yaml:"url,omitempty"`
+	URL string `yaml:"url,omitempty"`
+	// CA is a PEM file with the authorities to trust at URL instead of the system's.
+	CA               string `yaml:"ca,omitempty"`
 	ClientID         string `yaml:"client_id,omitempty"`
 	ClientSecretFile string `yaml:"client_secret_file,omitempty"`
 	Scope            string `yaml:"scope,omitempty"`

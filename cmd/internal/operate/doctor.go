@@ -32,12 +32,13 @@ type finding struct {
 
 // doctor looks at one thing after the other. What it has found out is used by the checks that follow.
 type doctor struct {
-	tool     *tool
-	target   target
-	session  *session // nil: there is none.
-	http     *http.Client
-	skew     time.Duration
-	findings []finding
+	tool    *tool
+	target  target
+	session *session // nil: there is none.
+	// http is for the Global Controller, acHTTP for the auth controller.
+	http, acHTTP *http.Client
+	skew         time.Duration
+	findings     []finding
 	// tell is told each finding as it is found.
 	tell func(finding)
 	// clocks are what clocks show beside that of this machine.
@@ -187,6 +188,13 @@ func (d *doctor) checkContext() bool {
 		return false
 	}
 	d.http = &http.Client{Timeout: t.flags.timeout, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: config, DisableKeepAlives: true}}
+	if d.acHTTP, err = to.tokens.client(t.flags.timeout); err != nil {
+		d.found("configuration", bad, "name a PEM file with the authorities to trust: auth.ca", "%v", err)
+		return false
+	}
+	if d.acHTTP == nil {
+		d.acHTTP = &http.Client{Timeout: t.flags.timeout, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}}
+	}
 	silent := *t
 	silent.Err = io.Discard // It is told above what others may read.
 	d.session, err = silent.openTarget(to)

@@ -21,7 +21,7 @@ func (d *doctor) checkAuthController(ctx context.Context) {
 		return
 	}
 	url := strings.TrimSuffix(c.url, "/") + "/.well-known/jwks.json"
-	code, body, err := d.get(ctx, url, clockAC)
+	code, body, err := d.get(ctx, d.acHTTP, url, clockAC)
 	advice := "is its address right (auth.url, --ac), and does it run?"
 	if d.target.dev {
 		advice = "start the development stack with gcctl dev"

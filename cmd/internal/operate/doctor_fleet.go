@@ -92,7 +92,7 @@ func (d *doctor) checkMetrics(ctx context.Context) {
 	if d.target.httpAddress == "" {
 		return
 	}
-	code, body, err := d.get(ctx, d.url("/metrics"), clockGC)
+	code, body, err := d.get(ctx, d.http, d.url("/metrics"), clockGC)
 	found := buildInfo.FindSubmatch(body)
 	switch {
 	case err != nil || found == nil:

@@ -126,13 +126,13 @@ func (d *doctor) url(path string) string {
 }
 
 // get gets something over HTTP, and reads the other clock on the way.
-func (d *doctor) get(ctx context.Context, url, clock string) (status int, body []byte, err error) {
+func (d *doctor) get(ctx context.Context, client *http.Client, url, clock string) (status int, body []byte, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return 0, nil, err
 	}
 	before := d.tool.Now()
-	response, err := d.http.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -157,7 +157,7 @@ func (d *doctor) checkReady(ctx context.Context) {
 		d.found("/ready", skipped, "set http_address in the context, or give --http-address", "where HTTP is served is not known: /ready, the clock and the version are not looked at")
 		return
 	}
-	code, body, err := d.get(ctx, d.url("/ready"), clockGC)
+	code, body, err := d.get(ctx, d.http, d.url("/ready"), clockGC)
 	if err != nil {
 		d.found("/ready", bad, "is http_address right (BIND_ADDRESS of the Global Controller)?", "no answer over HTTP: %v", err)
 		return

@@ -118,7 +118,11 @@ func (t *tool) tokenSource(c credentials) (client.TokenSource, func(), error) {
 			return nil, nil, err
 		}
 	}
-	source, err := client.NewTokenSource(client.TokenConfig{URL: c.url, ClientID: c.id, ClientSecret: c.secret, Scope: c.scope})
+	caller, err := c.client(t.flags.timeout)
+	if err != nil {
+		return nil, nil, err
+	}
+	source, err := client.NewTokenSource(client.TokenConfig{URL: c.url, ClientID: c.id, ClientSecret: c.secret, Scope: c.scope, HTTPClient: caller})
 	if err != nil {
 		return nil, nil, wrongUse("%v", err)
 	}

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"darktower.example/global-controller/pkg/client"
 	"darktower.example/global-controller/pkg/devauth"
@@ -47,6 +49,19 @@ type credentials struct {
 	// secretFile is where the secret lies, if it does.
 	secretFile string
 	scope      string
+	ca         string
+}
+
+// client is what the auth controller is spoken to with; nil: the usual one.
+func (c credentials) client(timeout time.Duration) (*http.Client, error) {
+	if c.ca == "" {
+		return nil, nil //nolint:nilnil // That is how the token source has it.
+	}
+	config, err := (&tlsChoice{CA: c.ca}).config()
+	if err != nil {
+		return nil, err
+	}
+	return &http.Client{Timeout: timeout, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: config, DisableKeepAlives: true}}, nil
 }
 
 // resolve puts the target together. change tells whether the command changes something, which the reader of gcctl dev
@@ -131,7 +146,7 @@ func (t *tool) credentials(to target, a auth, change bool) (credentials, error) 
 	if !isHTTP(url) {
 		return credentials{}, wrongUse("the auth controller is %q: allowed is http://… or https://…", clean(url))
 	}
-	c := credentials{from: from, url: url, id: id, scope: first(t.flags.scope, a.Scope), secret: client.Secret(t.Env("GCCTL_CLIENT_SECRET"))}
+	c := credentials{from: from, url: url, id: id, ca: a.CA, scope: first(t.flags.scope, a.Scope), secret: client.Secret(t.Env("GCCTL_CLIENT_SECRET"))}
 	switch {
 	case t.flags.secretFile != "":
 		c.secretFile, c.secret = t.flags.secretFile, ""
