@@ -63,7 +63,7 @@ func TestAContextFileIsReadStrictly(t *testing.T) {
 	t.Parallel()
 	w := &world{t: t, env: map[string]string{"HOME": t.TempDir()}, change: func(*operate.Process) {}}
 	for text, want := range map[string]string{
-		"contexts:\n  a:\n    adress: x:1\n":                                                          "line 3: unknown field adress",
+		"contexts:\n  a:\n    addr: x:1\n":                                                            "line 3: unknown field addr",
 		"contexts:\n  a:\n    address: x:1\n    auth:\n      secret: s3cret\n":                        "line 5: unknown field secret",
 		"contexts:\n  a:\n    http_address: x:1\n":                                                    "the context a has no address",
 		"contexts:\n  a:\n    address: x:1\n    tls:\n":                                               "line 4: tls is empty",

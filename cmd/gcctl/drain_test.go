@@ -166,8 +166,15 @@ func TestHistoryByTimeAndAsItComes(t *testing.T) {
 			args string
 			want int
 		}{
-			{"mc-eu-1", 2}, {"--region us", 6}, {"--limit 5", 5}, {"--limit 12", 12}, {"--since 1h", 12}, {"--since " + later, 0},
-			{"--until " + later, 12}, {"--until 1h", 0}, {"--since 1h --limit 3", 3},
+			{"mc-eu-1", 2},
+			{"--region us", 6},
+			{"--limit 5", 5},
+			{"--limit 12", 12},
+			{"--since 1h", 12},
+			{"--since " + later, 0},
+			{"--until " + later, 12},
+			{"--until 1h", 0},
+			{"--since 1h --limit 3", 3},
 		} {
 			if got := count(strings.Fields(tc.args)...); got != tc.want {
 				t.Errorf("history %s = %d changes, want %d", tc.args, got, tc.want)

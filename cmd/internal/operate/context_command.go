@@ -126,8 +126,12 @@ func (t *tool) setContext(name string) error {
 		into  *string
 		value string
 	}{
-		{&p.Address, f.address}, {&p.HTTPAddress, f.httpAddress}, {&p.Auth.URL, f.ac}, {&p.Auth.ClientID, f.client},
-		{&p.Auth.ClientSecretFile, f.secretFile}, {&p.Auth.TokenFile, f.tokenFile},
+		{&p.Address, f.address},
+		{&p.HTTPAddress, f.httpAddress},
+		{&p.Auth.URL, f.ac},
+		{&p.Auth.ClientID, f.client},
+		{&p.Auth.ClientSecretFile, f.secretFile},
+		{&p.Auth.TokenFile, f.tokenFile},
 	} {
 		*field.into = first(field.value, *field.into)
 	}
@@ -182,17 +186,22 @@ func (t *tool) contextShow() *cobra.Command {
 			p.title(clean(first(to.context, "no context: the stack of gcctl dev")))
 			p.line("address", "%s", to.address)
 			p.line("HTTP", "%s", dash(to.httpAddress))
-			switch {
-			case to.tls == nil:
-				p.line("TLS", "no: plaintext")
-			default:
-				p.line("TLS", "yes; authorities: %s%s", first(to.tls.CA, "those of this system"), map[bool]string{true: "; NOT verified", false: ""}[to.tls.Insecure])
-			}
+			p.line("TLS", "%s", to.tls.words())
 			p.line("token", "%s", to.tokens.words())
 			t.print("%s", p.b.String()[:p.b.Len()-1])
 			return nil
 		},
 	}
+}
+
+func (c *tlsChoice) words() string {
+	switch {
+	case c == nil:
+		return "no: plaintext"
+	case c.Insecure:
+		return "yes, and the certificate is NOT verified"
+	}
+	return "yes; authorities: " + first(c.CA, "those of this system")
 }
 
 // words say where a token comes from, without any secret.

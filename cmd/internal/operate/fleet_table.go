@@ -82,7 +82,7 @@ func notes(c *pb.Controller) (told []string) {
 		told = append(told, "stale")
 	}
 	if n := c.GetIncarnationConflicts(); n > 0 {
-		told = append(told, counted(int64(min(n, 1<<62)), "call", "calls")+" of another process") //nolint:gosec // Bounded in the line.
+		told = append(told, counted(int64(min(n, 1<<62)), "call", "calls")+" of another process")
 	}
 	return told
 }

@@ -248,7 +248,7 @@ func why(x *pb.Transition) string {
 		parts = append(parts, x.GetReason())
 	}
 	if x.GetCause() == "stale" || x.GetCause() == "retired" {
-		parts = append(parts, fmt.Sprintf("silent for %s", age(time.Duration(min(x.GetSilenceMs(), 1<<40))*time.Millisecond))) //nolint:gosec // Bounded in the line.
+		parts = append(parts, fmt.Sprintf("silent for %s", age(milliseconds(x.GetSilenceMs()))))
 	}
 	if reported := healthWord(x.GetReportedHealth()); reported != "" && reported != healthWord(x.GetTo()) {
 		parts = append(parts, "reports "+reported)
@@ -266,7 +266,7 @@ func historyTable(found []*pb.Transition, several bool) *table {
 	for _, x := range found {
 		from, to := dash(healthWord(x.GetFrom())), dash(healthWord(x.GetTo()))
 		row := cells(instant(x.GetAt().AsTime()), x.GetControllerId(), x.GetRegion(), from, "→", to, x.GetCause(), dash(x.GetActor()),
-			age(time.Duration(min(x.GetSilenceMs(), 1<<40))*time.Millisecond), dash(healthWord(x.GetReportedHealth())), x.GetReason()) //nolint:gosec // Bounded in the line.
+			age(milliseconds(x.GetSilenceMs())), dash(healthWord(x.GetReportedHealth())), x.GetReason())
 		row[3].style, row[5].style = stateStyle(from), stateStyle(to)
 		if !several {
 			row = slices.Delete(row, 1, 3)

@@ -56,6 +56,9 @@ func age(d time.Duration) string {
 	return fmt.Sprintf("%dd", int(d.Hours()/24))
 }
 
+// milliseconds reads a time off the wire, which may be anything.
+func milliseconds(n uint64) time.Duration { return time.Duration(min(n, 1<<40)) * time.Millisecond }
+
 func counted(n int64, one, many string) string {
 	if n == 1 {
 		return "1 " + one
