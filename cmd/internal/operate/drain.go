@@ -93,6 +93,7 @@ func (t *tool) drain(ctx context.Context, o drainOptions, ids []string) error {
 	defer s.close()
 
 	var plans []*pb.DrainResponse
+	looked := time.Now()
 	for _, id := range ids {
 		ask := &pb.DrainRequest{ControllerId: id, Reason: o.reason, ExpectedGeneration: o.generation, DryRun: true}
 		if !at.IsZero() {
@@ -116,7 +117,7 @@ func (t *tool) drain(ctx context.Context, o drainOptions, ids []string) error {
 		order := &pb.DrainRequest{ControllerId: id, Reason: o.reason, Force: o.force, ExpectedGeneration: proto64(shown.GetGeneration())}
 		if o.deadline != "" {
 			if after > 0 {
-				at = shown.GetAsOf().AsTime().Add(after)
+				at = shown.GetAsOf().AsTime().Add(time.Since(looked) + after)
 			}
 			order.Deadline = timestamppb.New(at)
 		}

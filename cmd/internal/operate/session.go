@@ -47,7 +47,7 @@ func (t *tool) open(change bool) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if to.dev && to.tokens.from == "gcctl dev" && t.ErrTerminal {
+	if change && to.dev && t.ErrTerminal {
 		t.note("no context is set: this is the stack of gcctl dev at %s, as %s", to.address, to.tokens.id)
 	}
 	if to.tls != nil && to.tls.Insecure {
