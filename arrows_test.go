@@ -82,6 +82,7 @@ func TestImportsPointOneWay(t *testing.T) {
 			[]string{"./service", "./endpoints", "./transport", "./cmd", "./migrations", "./internal"},
 		},
 		{"everything but the store", "SQL is spoken in one place", []string{"./"}, []string{"./pkg/store", "./cmd", "./internal/pgserver", "./internal/testpg", "./migrations"}, databases},
+		{"everything but the tracing", "OpenTelemetry changes often, and a controller must not carry it", []string{"./"}, []string{"./pkg/tracing"}, []string{"go.opentelemetry.io"}},
 		{"everything but cmd", "cmd is where the parts are put together, so nothing can need it", []string{"./"}, []string{"./cmd"}, []string{"./cmd"}},
 		{"everything", "metrics belong to a registry that is passed in, never to the global one", []string{"./"}, nil, []string{"github.com/prometheus/client_golang/prometheus/promauto"}},
 	}

@@ -45,8 +45,9 @@ func heartbeatPath(t testing.TB) (context.Context, Endpoint[service.FastHeartbea
 	}
 	ignore := func(string) {}
 	e := New(service.New(oneStore{}, service.Intervals{}, nobody{}, nil), Chain(
-		Observe(func(string, string, error, time.Duration) {}),
-		Log(log.NewNopLogger(), false, func(error) string { return "" }),
+		Observe(func(context.Context, string, string, error, time.Duration) {}),
+		Log(log.NewNopLogger(), false, func(error) string { return "" }, untraced),
+		Annotate(nil),
 		LimitAddresses(limiter(), anyone{}, ignore),
 		Authenticate(anyone{}, AuthPolicy{MCScopes: []string{"mc:register"}}),
 		Gate(func() bool { return true }),

@@ -49,12 +49,14 @@ func newTestEndpoints(policy AuthPolicy, observed *[]string) Endpoints {
 		}
 		return "OK"
 	}
-	observe := func(transport, operation string, err error, _ time.Duration) {
+	observe := func(_ context.Context, transport, operation string, err error, _ time.Duration) {
 		*observed = append(*observed, transport+" "+operation+" "+code(err))
 	}
 	policy.MCScopes = []string{"mc:register", "service.write.gc"}
-	return New(fakeService{}, Chain(Observe(observe), Log(log.NewNopLogger(), true, code), Authenticate(callers, policy), Deadline(time.Second)))
+	return New(fakeService{}, Chain(Observe(observe), Log(log.NewNopLogger(), true, code, untraced), Authenticate(callers, policy), Deadline(time.Second)))
 }
+
+func untraced(context.Context) string { return "" }
 
 func TestTheOnion(t *testing.T) {
 	decodeErr := service.Invalid("max_meetings must be a whole number")
@@ -97,7 +99,7 @@ func TestTheOnion(t *testing.T) {
 
 func TestAPanicIsNotCountedAsSuccess(t *testing.T) {
 	observed := errors.New("nothing was observed")
-	failing := Observe(func(_, _ string, err error, _ time.Duration) { observed = err })(Operation{Name: "RegisterMC"})(
+	failing := Observe(func(_ context.Context, _, _ string, err error, _ time.Duration) { observed = err })(Operation{Name: "RegisterMC"})(
 		func(context.Context, any) (any, error) { panic("on purpose") },
 	)
 	passed := func() (cause any) {

@@ -155,14 +155,14 @@ func Deadline(bound time.Duration) Middleware {
 // errPanicked is how a call ended that did not return. The transport recovers and reports the panic itself.
 var errPanicked = errors.New("panic")
 
-// Observe tells observe how long each call took and how it ended.
-func Observe(observe func(transport, operation string, err error, took time.Duration)) Middleware {
+// Observe tells observe how long each call took and how it ended; ctx is the call's.
+func Observe(observe func(ctx context.Context, transport, operation string, err error, took time.Duration)) Middleware {
 	return func(op Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			return func(ctx context.Context, request any) (response any, err error) {
 				began := time.Now()
 				err = errPanicked // Unless next returns.
-				defer func() { observe(CallFrom(ctx).Transport, op.Name, err, time.Since(began)) }()
+				defer func() { observe(ctx, CallFrom(ctx).Transport, op.Name, err, time.Since(began)) }()
 				return next(ctx, request)
 			}
 		}
@@ -171,8 +171,9 @@ func Observe(observe func(transport, operation string, err error, took time.Dura
 
 // Log writes one line for each call: what succeeded at debug, what was refused at info, and what we could not do
 // at error. code names an error's class; "INTERNAL_ERROR" and "SERVICE_UNAVAILABLE" are ours. Unless verbose, nothing
-// is put together for what succeeded: heartbeats are too many for lines that nobody reads.
-func Log(logger log.Logger, verbose bool, code func(error) string) Middleware {
+// is put together for what succeeded: heartbeats are too many for lines that nobody reads. traceID names the trace that
+// a call belongs to, empty for none.
+func Log(logger log.Logger, verbose bool, code func(error) string, traceID func(context.Context) string) Middleware {
 	return func(op Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			return func(ctx context.Context, request any) (response any, err error) {
@@ -189,10 +190,32 @@ func Log(logger log.Logger, verbose bool, code func(error) string) Middleware {
 				case err != nil:
 					leveled = level.Info(logger)
 				}
+				line := []any{
+					"msg", "call", "endpoint", op.Name, "transport", call.Transport, "code", name, "request_id", call.RequestID,
+					"controller_id", loggedID(request), "took", time.Since(began), "err", err,
+				}
+				if id := traceID(ctx); id != "" {
+					line = append(line, "trace_id", id)
+				}
 				// A log that cannot be written is no reason to fail a call.
-				_ = leveled.Log("msg", "call", "endpoint", op.Name, "transport", call.Transport, "code", name, "request_id", call.RequestID,
-					"controller_id", loggedID(request), "took", time.Since(began), "err", err)
+				_ = leveled.Log(line...)
 				return response, err
+			}
+		}
+	}
+}
+
+// Annotate tells annotate what a call is about before it goes on; controllerID is empty for none. nil is nobody, and
+// costs nothing.
+func Annotate(annotate func(ctx context.Context, operation, transport, controllerID string)) Middleware {
+	return func(op Operation) endpoint.Middleware {
+		return func(next endpoint.Endpoint) endpoint.Endpoint {
+			if annotate == nil {
+				return next
+			}
+			return func(ctx context.Context, request any) (any, error) {
+				annotate(ctx, op.Name, CallFrom(ctx).Transport, loggedID(request))
+				return next(ctx, request)
 			}
 		}
 	}

@@ -26,6 +26,8 @@ var (
 	ErrSuperseded = errors.New("superseded by a newer incarnation")
 	// ErrConflict means that somebody else has decided about the controller since the caller looked.
 	ErrConflict = errors.New("generation has changed")
+	// ErrUnsafe means that the controller's region could not bear a drain. See [UnsafeError].
+	ErrUnsafe = errors.New("the drain is not safe")
 )
 
 // attempted wraps an error with what was tried when it came.
@@ -43,6 +45,8 @@ func (e *RetryError) Unwrap() error { return e.Err }
 
 // UnsafeError is a refusal of a drain that the controller's region could not bear. It may be forced.
 type UnsafeError struct{ Plan DrainPlan }
+
+func (e *UnsafeError) Unwrap() error { return ErrUnsafe }
 
 func (e *UnsafeError) Error() string {
 	return "The drain is not safe: " + strings.Join(e.Plan.Reasons, "; ") + ". Force it to drain all the same"

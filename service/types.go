@@ -171,8 +171,9 @@ type UndrainOrder struct {
 type Deregistration struct {
 	ControllerID string
 	// Incarnation is the process that is to leave; empty, which only operators may say: whichever is registered.
-	Incarnation string
-	Reason      string
+	Incarnation        string
+	Reason             string
+	ExpectedGeneration *int64 // as in DrainOrder
 }
 
 // Deregistered answers a [Deregistration].

@@ -201,14 +201,43 @@ func (w *World) orderDrain() error {
 	if r == nil {
 		return nil
 	}
-	order := service.DrainOrder{ControllerID: c.id, Reason: fmt.Sprintf("maintenance %d", w.dice.IntN(1000)), ExpectedGeneration: w.expectation(c), Force: true}
+	order := service.DrainOrder{ControllerID: c.id, Reason: fmt.Sprintf("maintenance %d", w.dice.IntN(1000)), ExpectedGeneration: w.expectation(c), Force: w.dice.IntN(2) == 0}
 	if w.dice.IntN(2) == 0 {
 		order.Deadline = instant(w.clock()).Truncate(time.Second).Add(time.Duration(2+w.dice.IntN(600)) * time.Second)
 	}
 	want, wantErr := c.drained(order, "operator", w.clock())
+	if wantErr == nil && !order.Force && w.missed(c) {
+		want, wantErr = c.record, service.ErrUnsafe
+	}
 	got, err := r.service.Drain(asOperator, order)
 	w.note("the operator drains %s by %s: %s", c.id, r.id, answerOf(err))
 	return w.decided(attempt{c, r, want, wantErr, service.CauseOperator, "operator", false}, got.Controller, err)
+}
+
+// missed tells whether a controller's region could not do without it: the largest of those that then still serve may fail
+// as well, and what runs must have room.
+func (w *World) missed(gone *controller) bool {
+	if !gone.state().Serves() {
+		return false
+	}
+	var (
+		served                                                 bool
+		meetings, most, running, participants, many, attending int64
+	)
+	for _, c := range w.fleet {
+		if !c.present || c.region != gone.region {
+			continue
+		}
+		if !c.stale {
+			running, attending = running+c.meetings, attending+c.participants
+		}
+		if c != gone && c.state().Serves() {
+			served = true
+			meetings, most = meetings+c.maxMeetings, max(most, c.maxMeetings)
+			participants, many = participants+c.maxParticipants, max(many, c.maxParticipants)
+		}
+	}
+	return !served || meetings-most < running || participants-many < attending
 }
 
 func (w *World) orderUndrain() error {

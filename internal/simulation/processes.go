@@ -159,7 +159,7 @@ func (w *World) acknowledged(r *replica, c *controller, got service.Acknowledged
 }
 
 func answerOf(err error) string {
-	for _, known := range []error{service.ErrNotRegistered, service.ErrSuperseded, service.ErrUnavailable, service.ErrConflict, service.ErrForbidden} {
+	for _, known := range []error{service.ErrNotRegistered, service.ErrSuperseded, service.ErrUnavailable, service.ErrConflict, service.ErrForbidden, service.ErrUnsafe} {
 		if errors.Is(err, known) {
 			return known.Error()
 		}

@@ -68,6 +68,9 @@ func NewKeySet(url string, logger log.Logger, onRefresh func(result string)) *Ke
 	return k
 }
 
+// FetchThrough has the keys fetched through transport; nil is net/http's own way. It is called before the first fetch.
+func (k *KeySet) FetchThrough(transport http.RoundTripper) { k.client.Transport = transport }
+
 // Ready tells whether a usable key is held.
 func (k *KeySet) Ready() bool { return len(*k.keys.Load()) > 0 }
 

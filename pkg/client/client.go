@@ -62,7 +62,7 @@ func (c *Client) Run(ctx context.Context) error {
 	defer c.running.Store(false)
 	connection := c.cfg.Connection
 	if connection == nil {
-		own, err := NewConnection(c.cfg.Addresses, c.cfg.TLS)
+		own, err := NewConnection(c.cfg.Addresses, c.cfg.TLS, c.cfg.DialOptions...)
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
 	darktowerv1 "darktower.example/global-controller/proto/darktower/v1"
@@ -23,23 +24,26 @@ func TestSettings(t *testing.T) {
 		change func(*Config)
 		want   string // Empty: fine.
 	}{
-		"fine":                      {func(*Config) {}, ""},
-		"fine with a connection":    {func(cfg *Config) { cfg.Addresses, cfg.Connection = nil, connection }, ""},
-		"fine with an incarnation":  {func(cfg *Config) { cfg.Incarnation = "boot-7_b" }, ""},
-		"no id":                     {func(cfg *Config) { cfg.ControllerID = "" }, "ControllerID"},
-		"a long id":                 {func(cfg *Config) { cfg.ControllerID = strings.Repeat("a", 256) }, "ControllerID"},
-		"a strange id":              {func(cfg *Config) { cfg.ControllerID = "mc.1" }, "ControllerID"},
-		"no region":                 {func(cfg *Config) { cfg.Region = "" }, "region"},
-		"no endpoint":               {func(cfg *Config) { cfg.GRPCEndpoint = "" }, "GRPCEndpoint"},
-		"no meetings":               {func(cfg *Config) { cfg.MaxMeetings = 0 }, "MaxMeetings"},
-		"too many":                  {func(cfg *Config) { cfg.MaxParticipants = math.MaxUint32 }, "MaxParticipants"},
-		"a strange incarnation":     {func(cfg *Config) { cfg.Incarnation = "a b" }, "incarnation"},
-		"no tokens":                 {func(cfg *Config) { cfg.Tokens = nil }, "tokens"},
-		"no load":                   {func(cfg *Config) { cfg.Load = nil }, "load"},
-		"a negative time":           {func(cfg *Config) { cfg.CallTimeout = -1 }, "negative"},
-		"no address":                {func(cfg *Config) { cfg.Addresses = nil }, "address"},
-		"both":                      {func(cfg *Config) { cfg.Connection = connection }, "Connection"},
-		"a connection and TLS":      {func(cfg *Config) { cfg.Addresses, cfg.Connection, cfg.TLS = nil, connection, &tls.Config{} }, "TLS"},
+		"fine":                     {func(*Config) {}, ""},
+		"fine with a connection":   {func(cfg *Config) { cfg.Addresses, cfg.Connection = nil, connection }, ""},
+		"fine with an incarnation": {func(cfg *Config) { cfg.Incarnation = "boot-7_b" }, ""},
+		"no id":                    {func(cfg *Config) { cfg.ControllerID = "" }, "ControllerID"},
+		"a long id":                {func(cfg *Config) { cfg.ControllerID = strings.Repeat("a", 256) }, "ControllerID"},
+		"a strange id":             {func(cfg *Config) { cfg.ControllerID = "mc.1" }, "ControllerID"},
+		"no region":                {func(cfg *Config) { cfg.Region = "" }, "region"},
+		"no endpoint":              {func(cfg *Config) { cfg.GRPCEndpoint = "" }, "GRPCEndpoint"},
+		"no meetings":              {func(cfg *Config) { cfg.MaxMeetings = 0 }, "MaxMeetings"},
+		"too many":                 {func(cfg *Config) { cfg.MaxParticipants = math.MaxUint32 }, "MaxParticipants"},
+		"a strange incarnation":    {func(cfg *Config) { cfg.Incarnation = "a b" }, "incarnation"},
+		"no tokens":                {func(cfg *Config) { cfg.Tokens = nil }, "tokens"},
+		"no load":                  {func(cfg *Config) { cfg.Load = nil }, "load"},
+		"a negative time":          {func(cfg *Config) { cfg.CallTimeout = -1 }, "negative"},
+		"no address":               {func(cfg *Config) { cfg.Addresses = nil }, "address"},
+		"both":                     {func(cfg *Config) { cfg.Connection = connection }, "Connection"},
+		"a connection and TLS":     {func(cfg *Config) { cfg.Addresses, cfg.Connection, cfg.TLS = nil, connection, &tls.Config{} }, "TLS"},
+		"a connection and options": {func(cfg *Config) {
+			cfg.Addresses, cfg.Connection, cfg.DialOptions = nil, connection, []grpc.DialOption{nil}
+		}, "DialOptions"},
 		"an address without a port": {func(cfg *Config) { cfg.Addresses = []string{"gc"} }, "host:port"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-kit/log"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 )
 
@@ -78,6 +79,9 @@ type Config struct {
 	Addresses []string
 	// TLS is nil for plaintext. Not with Connection.
 	TLS *tls.Config
+	// DialOptions are added to those that gRPC connects with: a stats handler or interceptors that have a trace go out with
+	// the calls, for one. Not with Connection.
+	DialOptions []grpc.DialOption
 	// Connection is shared by several clients, as an agent has them; nil: one of its own to Addresses.
 	Connection *Connection
 	// Tokens is required.
@@ -122,8 +126,8 @@ func (c *Config) validate() error {
 		return errors.New("load is required")
 	case c.CallTimeout < 0 || c.Shutdown.Timeout < 0 || c.Shutdown.WaitForMeetings < 0:
 		return errors.New("a time must not be negative")
-	case c.Connection != nil && (len(c.Addresses) > 0 || c.TLS != nil):
-		return errors.New("a Connection has addresses and TLS of its own: give no Addresses and no TLS with it")
+	case c.Connection != nil && (len(c.Addresses) > 0 || c.TLS != nil || len(c.DialOptions) > 0):
+		return errors.New("a Connection has addresses, TLS and options of its own: give no Addresses, TLS and DialOptions with it")
 	case c.Connection == nil:
 		return validAddresses(c.Addresses)
 	}

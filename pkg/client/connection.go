@@ -54,9 +54,10 @@ type link struct {
 }
 
 // NewConnection returns a connection to the first of the addresses that answers; tls is nil for plaintext. It is
-// closed by whoever made it, after the clients that use it have ended.
-func NewConnection(addresses []string, tls *tls.Config) (*Connection, error) {
-	return newConnection(addresses, tls, connectTimeout)
+// closed by whoever made it, after the clients that use it have ended. More options may follow, such as those that have a
+// trace go out with the calls.
+func NewConnection(addresses []string, tls *tls.Config, options ...grpc.DialOption) (*Connection, error) {
+	return newConnection(addresses, tls, connectTimeout, options...)
 }
 
 func newConnection(addresses []string, tls *tls.Config, timeout time.Duration, more ...grpc.DialOption) (*Connection, error) {

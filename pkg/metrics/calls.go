@@ -11,22 +11,27 @@ type callKey struct{ transport, endpoint, code string }
 
 type callChildren struct {
 	count kitmetrics.Counter
-	time  kitmetrics.Histogram
+	time  histogram
 }
 
 // Called is told of a call that ended. The children of each combination are looked up once: there are few of them, and
-// looking one up by its labels costs more than counting.
-func (m *Metrics) Called(transport, endpoint, code string, took time.Duration) {
+// looking one up by its labels costs more than counting. traceID names the trace that recorded the call, empty for none;
+// one of each bucket's is shown in OpenMetrics.
+func (m *Metrics) Called(transport, endpoint, code string, took time.Duration, traceID string) {
 	key := callKey{transport, endpoint, code}
 	found, ok := m.resolved.Load(key)
 	if !ok {
 		found, _ = m.resolved.LoadOrStore(key, &callChildren{
 			count: counter{m.requests, nil}.With("transport", transport, "endpoint", endpoint, "code", code),
-			time:  histogram{m.durations, nil}.With("transport", transport, "endpoint", endpoint),
+			time:  histogram{m.durations, m.durations.WithLabelValues(transport, endpoint)},
 		})
 	}
 	children := found.(*callChildren) //nolint:forcetypeassert // The only type that is stored.
 	children.count.Add(1)
+	if traced, ok := children.time.child.(prometheus.ExemplarObserver); ok && traceID != "" {
+		traced.ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": traceID})
+		return
+	}
 	children.time.Observe(took.Seconds())
 }
 

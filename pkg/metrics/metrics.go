@@ -36,6 +36,7 @@ type Metrics struct {
 	refreshes   *prometheus.CounterVec
 	limited     *prometheus.CounterVec
 	superseded  prometheus.Counter
+	pruned      prometheus.Counter
 	panics      *prometheus.CounterVec
 	resolved    sync.Map // of callKey to *callChildren
 }
@@ -64,6 +65,7 @@ func New(version string) *Metrics {
 		refreshes:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_jwks_refresh_total", Help: "Fetches of the auth controller's keys."}, []string{"result"}),
 		limited:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_rate_limited_total", Help: "Calls that were refused for their rate."}, []string{"endpoint"}),
 		superseded:  prometheus.NewCounter(prometheus.CounterOpts{Name: "gc_incarnation_conflicts_total", Help: "Calls of processes that another has taken the place of under the same id."}),
+		pruned:      prometheus.NewCounter(prometheus.CounterOpts{Name: "gc_history_pruned_total", Help: "Changes of controllers' states that were removed because they were old."}),
 		panics:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_panics_total", Help: "Panics that were caught."}, []string{"transport"}),
 	}
 	// What has not happened yet is shown as 0, so that its first time is seen as a rise.
@@ -79,7 +81,7 @@ func New(version string) *Metrics {
 	build.Set(1)
 	m.registry.MustRegister(
 		m.requests, m.durations, m.transitions, m.detection, m.commit, m.batch, m.checkerRuns, m.hold, m.queries, m.queryTime, m.validations,
-		m.refreshes, m.limited, m.superseded, m.panics, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		m.refreshes, m.limited, m.superseded, m.pruned, m.panics, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
 }
@@ -148,6 +150,17 @@ func (m *Metrics) Checked(result service.SweepResult, err error) {
 		m.hold.Set(1)
 	}
 	for _, t := range result.Transitions {
+		m.Changed(t)
+	}
+}
+
+// Retained is told of a pass of the removal of old records.
+func (m *Metrics) Retained(result service.RetentionResult, err error) {
+	if err != nil {
+		return // The store has counted that.
+	}
+	m.pruned.Add(float64(result.Pruned))
+	for _, t := range result.Retired {
 		m.Changed(t)
 	}
 }

@@ -39,7 +39,7 @@ func testWhatIsToldIsShown(t *testing.T) {
 	m.Fleet(store, "us")
 	m.Pool(func() sql.DBStats { return sql.DBStats{MaxOpenConnections: 20} })
 	for range 2 {
-		m.Called("grpc", "FastHeartbeat", "OK", time.Millisecond)
+		m.Called("grpc", "FastHeartbeat", "OK", time.Millisecond, "")
 	}
 	m.Queried("heartbeat", "ok", time.Millisecond)
 	m.Batched(7, time.Millisecond)
@@ -97,9 +97,29 @@ func testWhatIsToldIsShown(t *testing.T) {
 	}
 }
 
+func TestARecordedCallIsShownAsAnExemplar(t *testing.T) {
+	m := New("x")
+	m.Called("grpc", "RegisterMC", "OK", time.Millisecond, "4bf92f3577b34da6a3ce929d0e0e4736")
+	m.Called("http", "RegisterMC", "OK", time.Millisecond, "")
+	request := httptest.NewRequest("GET", "/metrics", nil)
+	request.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, request)
+	var with []string
+	for line := range strings.Lines(w.Body.String()) {
+		if strings.Contains(line, "trace_id") {
+			with = append(with, line)
+		}
+	}
+	want := `gc_request_duration_seconds_bucket{endpoint="RegisterMC",transport="grpc",le="0.001"} 1 # {trace_id="4bf92f3577b34da6a3ce929d0e0e4736"} 0.001 `
+	if len(with) != 1 || !strings.HasPrefix(with[0], want) {
+		t.Errorf("lines with a trace: %q, want one that begins with %q", with, want)
+	}
+}
+
 func TestACallAllocatesLittle(t *testing.T) {
 	m := New("x")
-	if got := testing.AllocsPerRun(1000, func() { m.Called("grpc", "FastHeartbeat", "OK", time.Millisecond) }); got > 1 {
+	if got := testing.AllocsPerRun(1000, func() { m.Called("grpc", "FastHeartbeat", "OK", time.Millisecond, "") }); got > 1 {
 		t.Errorf("allocations for a call = %v, want at most 1", got)
 	}
 }

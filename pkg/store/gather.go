@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // gatherer has requests that come at the same time answered together. While some are at work the next ones gather, so one
@@ -16,6 +17,7 @@ type gatherer[Req, Resp any] struct {
 	mu      sync.Mutex
 	queue   []*gathering[Req, Resp]
 	working bool
+	idle    chan struct{} // Closed when nothing is at work; nil before the first request.
 }
 
 // gathered is what one request is answered with.
@@ -56,7 +58,7 @@ func (g *gatherer[Req, Resp]) add(one *gathering[Req, Resp]) bool {
 	}
 	g.queue = append(g.queue, one)
 	if !g.working {
-		g.working = true
+		g.working, g.idle = true, make(chan struct{})
 		go g.run()
 	}
 	return true
@@ -72,6 +74,20 @@ func (g *gatherer[Req, Resp]) run() {
 		for i, a := range g.answer(requests) {
 			some[i].answer <- a
 		}
+	}
+}
+
+// settle waits until nothing is at work, no longer than limit: what is answered without its caller goes on all the same.
+func (g *gatherer[Req, Resp]) settle(limit time.Duration) {
+	g.mu.Lock()
+	idle := g.idle
+	g.mu.Unlock()
+	if idle == nil {
+		return
+	}
+	select {
+	case <-idle:
+	case <-time.After(limit):
 	}
 }
 
@@ -92,6 +108,7 @@ func (g *gatherer[Req, Resp]) take() []*gathering[Req, Resp] {
 	defer g.mu.Unlock()
 	if len(g.queue) == 0 {
 		g.queue, g.working = nil, false
+		close(g.idle)
 		return nil
 	}
 	n := min(len(g.queue), g.most)

@@ -116,6 +116,8 @@ func (s *Store) Deregister(ctx context.Context, d service.Deregistration, actor 
 			return nil, err
 		case d.Incarnation != "" && old.Incarnation.Valid && old.Incarnation.String != d.Incarnation:
 			return nil, service.ErrSuperseded
+		case d.ExpectedGeneration != nil && *d.ExpectedGeneration != old.Generation:
+			return nil, service.ErrConflict
 		case byItself && old.OperatorDraining:
 			_, err := tx.ExecContext(ctx, tx.Rebind(`UPDATE meeting_controllers SET reported_status = 'draining', current_meetings = 0, current_participants = 0
 				WHERE controller_id = ?`), d.ControllerID)

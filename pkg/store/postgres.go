@@ -28,6 +28,7 @@ func postgres() dialect {
 		skipLocked:   " FOR UPDATE SKIP LOCKED",
 		skipBusy:     " SKIP LOCKED",
 		lockTable:    "LOCK TABLE meeting_controllers IN ROW EXCLUSIVE MODE",
+		oneKeeper:    "SELECT pg_try_advisory_xact_lock(hashtextextended('retain', 0))",
 		lockRegion:   "SELECT pg_advisory_xact_lock(hashtextextended('drain ' || ?, 0))",
 		settled:      settledSQL,
 		oneStatement: true,

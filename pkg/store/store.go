@@ -31,7 +31,7 @@ type Config struct {
 	// is given unless the URL sets one. 0 stands for 5 s.
 	Timeout time.Duration
 	// OnQuery is told of every operation: register, heartbeat, conflict, drain, undrain, deregister, known, controller,
-	// controllers, transitions, regions, tick, changes, announce or ping; status is ok or error (that there is
+	// controllers, transitions, regions, retain, tick, changes, announce or ping; status is ok or error (that there is
 	// no such controller, or another incarnation or generation of it, is ok). It must not block. It may be nil.
 	OnQuery func(operation, status string, took time.Duration)
 	// OnBatch is told of each commit of heartbeats: how many they were and how long it took. It may be nil.
@@ -76,6 +76,7 @@ var (
 	_ service.Store      = (*Store)(nil)
 	_ service.Sweeper    = (*Store)(nil)
 	_ service.Summarizer = (*Store)(nil)
+	_ service.Keeper     = (*Store)(nil)
 
 	_ service.ChangeSource = (*Store)(nil)
 )
@@ -89,6 +90,9 @@ type dialect struct {
 	lockRow, skipLocked string
 	// skipBusy has a batch of heartbeats pass over rows that somebody else is writing; empty where nobody can be.
 	skipBusy string
+	// oneKeeper tells whether nobody else is removing old records, and keeps others from it; empty where all that is written
+	// follows each other.
+	oneKeeper string
 	// lockRegion has the drains in one region follow each other; empty where all that is written does.
 	lockRegion string
 	// lockTable proves that heartbeats could be committed; empty where a transaction is proof enough.
@@ -169,6 +173,7 @@ func (s *Store) pools() (pools []*sqlx.DB) {
 
 // Close closes every connection. What is called afterwards returns [service.ErrUnavailable].
 func (s *Store) Close() error {
+	s.registrations.settle(s.timeout)
 	var errs []error
 	for _, db := range s.pools() {
 		errs = append(errs, db.Close())

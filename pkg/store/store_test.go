@@ -135,6 +135,9 @@ func fixture(t *testing.T, url string) storetest.Fixture {
 		Drain: func(t *testing.T, id string) {
 			s.exec(t, `UPDATE meeting_controllers SET operator_draining = true, health_status = 'draining' WHERE controller_id = ?`, id)
 		},
+		Age: func(t *testing.T, through int64, by time.Duration) {
+			s.exec(t, `UPDATE controller_transitions SET at = ? WHERE id <= ?`, s.ago(t, by), through)
+		},
 		History: s.history,
 	}
 }
@@ -170,7 +173,9 @@ func (q *queries) add(operation, status string, took time.Duration) {
 	if took < 0 {
 		status = "negative"
 	}
-	q.seen[operation] = status
+	if operation != "announce" { // That comes by itself, some time after a change.
+		q.seen[operation] = status
+	}
 }
 
 func TestEveryOperationIsReported(t *testing.T) {
@@ -203,6 +208,8 @@ func TestEveryOperationIsReported(t *testing.T) {
 			want[operation] = "ok"
 		}
 		run()
+		q.mu.Lock()
+		defer q.mu.Unlock()
 		if diff := cmp.Diff(want, q.seen); diff != "" {
 			t.Errorf("with a schema (-want +got):\n%s", diff)
 		}

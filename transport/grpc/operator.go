@@ -32,7 +32,7 @@ func (s *fleetServer) Undrain(ctx context.Context, in *pb.UndrainRequest) (*pb.U
 
 func (s *fleetServer) Deregister(ctx context.Context, in *pb.DeregisterRequest) (*pb.DeregisterResponse, error) {
 	return unary(ctx, s.endpoints.Deregister, in, func(in *pb.DeregisterRequest) service.Deregistration {
-		return service.Deregistration{ControllerID: in.GetControllerId(), Incarnation: in.GetIncarnation(), Reason: in.GetReason()}
+		return service.Deregistration{ControllerID: in.GetControllerId(), Incarnation: in.GetIncarnation(), Reason: in.GetReason(), ExpectedGeneration: generationFromProto(in.ExpectedGeneration)}
 	}, func(service.Deregistered) *pb.DeregisterResponse { return &pb.DeregisterResponse{} })
 }
 

@@ -139,7 +139,6 @@ type controllerBody struct {
 	Conflicts            int64         `json:"incarnation_conflicts"`
 	LastConflictAt       *time.Time    `json:"last_incarnation_conflict_at"`
 	Drained              bool          `json:"drained"`
-	AsOf                 time.Time     `json:"as_of"`
 }
 
 type controllersBody struct {
@@ -254,7 +253,7 @@ func controllerToBody(c service.Controller) controllerBody {
 		CPUUsagePercent: c.CPUUsagePercent, MemoryUsagePercent: c.MemoryUsagePercent,
 		LastHeartbeatAt: c.LastHeartbeatAt.UTC(), CreatedAt: c.CreatedAt.UTC(), UpdatedAt: c.UpdatedAt.UTC(),
 		Placement: placementBody{placement.Placeable, placement.Reasons}, Generation: c.Generation, Conflicts: c.IncarnationConflicts,
-		Drained: c.Drained(), AsOf: c.AsOf.UTC(),
+		Drained: c.Drained(),
 	}
 	if c.WebTransportEndpoint != "" {
 		body.WebTransportEndpoint = &c.WebTransportEndpoint

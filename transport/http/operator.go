@@ -84,19 +84,28 @@ func decodeUndrain(r *http.Request) (service.UndrainOrder, error) {
 		return order, err
 	}
 	order.Reason = values.Get("reason")
-	if values.Has("expected_generation") {
-		generation, err := naturalNumber(values, "expected_generation")
-		if err != nil {
-			return order, err
-		}
-		order.ExpectedGeneration = &generation
+	order.ExpectedGeneration, err = generationParameter(values)
+	return order, err
+}
+
+// generationParameter is nil when none is given.
+func generationParameter(values url.Values) (*int64, error) {
+	if !values.Has("expected_generation") {
+		return nil, nil //nolint:nilnil // No generation is an answer here, not an error.
 	}
-	return order, nil
+	generation, err := naturalNumber(values, "expected_generation")
+	return &generation, err
 }
 
 func decodeDeregistration(r *http.Request) (service.Deregistration, error) {
-	values, err := fromQuery(r, "reason")
-	return service.Deregistration{ControllerID: r.PathValue("id"), Reason: values.Get("reason")}, err
+	d := service.Deregistration{ControllerID: r.PathValue("id")}
+	values, err := fromQuery(r, "reason", "expected_generation")
+	if err != nil {
+		return d, err
+	}
+	d.Reason = values.Get("reason")
+	d.ExpectedGeneration, err = generationParameter(values)
+	return d, err
 }
 
 func decodeTransitionQuery(r *http.Request) (q service.TransitionQuery, err error) {

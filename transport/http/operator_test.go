@@ -70,11 +70,12 @@ func TestOperatorRoutes(t *testing.T) {
 		{"GET", "/api/v1/regions", ``, service.RegionQuery{}, []string{`{"regions":[{"region":"eu"`, `"survives_largest_loss":false`}},
 		{
 			"GET", one + "/transitions?before=9&since=2031-02-03T04:05:06Z&until=2031-02-03T06:05:06%2B01:00&order=newest", ``,
-			service.TransitionQuery{ControllerID: "mc-1", Before: 9, Since: drainEnds, Until: drainEnds.Add(time.Hour), NewestFirst: true}, []string{`"next_before":0`},
+			service.TransitionQuery{ControllerID: "mc-1", Before: 9, Since: drainEnds, Until: drainEnds.Add(time.Hour), NewestFirst: true},
+			[]string{`"next_before":0`},
 		},
 		{"POST", one + "/drain", ``, service.DrainOrder{ControllerID: "mc-1"}, nil},
 		{"DELETE", one + "/drain?reason=done&expected_generation=7", ``, service.UndrainOrder{ControllerID: "mc-1", Reason: "done", ExpectedGeneration: &seven}, []string{`"drain":null`, `"incarnation":null`}},
-		{"DELETE", one + "?reason=scrapped", ``, service.Deregistration{ControllerID: "mc-1", Reason: "scrapped"}, []string{`{"deregistered":true}`}},
+		{"DELETE", one + "?reason=scrapped&expected_generation=7", ``, service.Deregistration{ControllerID: "mc-1", Reason: "scrapped", ExpectedGeneration: &seven}, []string{`{"deregistered":true}`}},
 		{
 			"GET", "/api/v1/transitions?region=eu&after=6&page_size=5", ``,
 			service.TransitionQuery{Region: "eu", After: 6, PageSize: 5},

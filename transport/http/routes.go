@@ -31,7 +31,7 @@ func apiRoutes(e endpoints.Endpoints) []route {
 		{http.MethodPost, one + "/heartbeats/comprehensive", "ComprehensiveHeartbeat", "Report load, state, CPU and memory", handle(e.ComprehensiveHeartbeat, decodeComprehensive, encodeAcknowledged), nil, comprehensiveBody{}, acknowledgedBody{}},
 		{http.MethodGet, one, "GetController", "One controller, with why it is or is not placeable", handle(e.GetController, decodeControllerQuery, encodeController), nil, nil, controllerBody{}},
 		{http.MethodGet, "/api/v1/controllers", "ListControllers", "A page of the fleet", handle(e.ListControllers, decodeListQuery, encodePage), []string{"region", "health", "page_size", "page_token"}, nil, controllersBody{}},
-		{http.MethodDelete, one, "Deregister", "Take a controller out of the fleet", handle(e.Deregister, decodeDeregistration, encodeDeregistered), []string{"reason"}, nil, deregisteredBody{}},
+		{http.MethodDelete, one, "Deregister", "Take a controller out of the fleet", handle(e.Deregister, decodeDeregistration, encodeDeregistered), []string{"reason", "expected_generation"}, nil, deregisteredBody{}},
 		{http.MethodPost, one + "/drain", "Drain", "Have a controller take no new meetings", handle(e.Drain, decodeDrain, encodeDrained), nil, drainOrderBody{}, drainedBody{}},
 		{http.MethodDelete, one + "/drain", "Undrain", "End a drain", handle(e.Undrain, decodeUndrain, encodeController), []string{"reason", "expected_generation"}, nil, controllerBody{}},
 		{http.MethodGet, "/api/v1/transitions", "ListTransitions", "Changes of public state, the oldest first", handle(e.ListTransitions, decodeTransitionQuery, encodeTransitions), transitionsQuery, nil, transitionsBody{}},
@@ -46,6 +46,8 @@ type Config struct {
 	OnPanic func()
 	// Metrics serves /metrics.
 	Metrics http.Handler
+	// Trace has the requests of a route of the API traced; nil for none.
+	Trace func(method, pattern string, next http.Handler) http.Handler
 	// Ready names what keeps this server from serving, nothing when it can.
 	Ready func(ctx context.Context) map[string]string
 	// Draining is done when the server is about to stop; nil for never.
@@ -63,6 +65,11 @@ type readyBody struct {
 func NewHandler(e endpoints.Endpoints, cfg Config) http.Handler {
 	routes := append(apiRoutes(e), watchRoute(e, cfg))
 	document := openAPI(routes)
+	for i, r := range routes {
+		if cfg.Trace != nil {
+			routes[i].handler = cfg.Trace(r.method, r.pattern, r.handler)
+		}
+	}
 	routes = append(
 		routes,
 		route{method: http.MethodGet, pattern: "/health", handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -78,11 +78,7 @@ func TestADrainStaysUntilItIsUndone(t *testing.T) {
 	onBothStores(t, func(t *testing.T, databaseURL string) {
 		w := newWorld(t, databaseURL, nil).ready()
 		const one = "/api/v1/controllers/mc"
-		for _, c := range []call{{"RegisterMC", "mc", registration(), w.mc()}, {"FastHeartbeat", "mc", load(), w.mc()}} {
-			if got := w.make(ways()[0], c); got != (outcome{}) {
-				t.Fatalf("%s = %v", c.operation, got)
-			}
-		}
+		w.serving("mc", "beside-1", "beside-2")
 		for token, want := range map[string]int{"": http.StatusUnauthorized, w.reader(): http.StatusForbidden, strings.TrimPrefix(*w.mc(), "Bearer "): http.StatusForbidden, w.admin(): http.StatusOK} {
 			if got := w.request(http.MethodPost, one+"/drain", `{"reason":"kernel","deadline":"2031-02-03T04:05:06Z"}`, bearer(token)); got.status != want {
 				t.Errorf("drain = %d %s, want %d", got.status, got.body, want)

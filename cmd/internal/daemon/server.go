@@ -26,7 +26,9 @@ import (
 	"darktower.example/global-controller/pkg/auth"
 	"darktower.example/global-controller/pkg/health"
 	"darktower.example/global-controller/pkg/metrics"
+	"darktower.example/global-controller/pkg/retention"
 	"darktower.example/global-controller/pkg/store"
+	"darktower.example/global-controller/pkg/tracing"
 	"darktower.example/global-controller/pkg/watch"
 	"darktower.example/global-controller/service"
 	"darktower.example/global-controller/transport"
@@ -57,6 +59,7 @@ type Server struct {
 	keys         *auth.KeySet
 	metrics      *metrics.Metrics
 	watches      *watch.Hub
+	traces       *tracing.Tracing // nil unless they are switched on
 	pulse        *health.Pulse
 	probe        *health.Probe
 	grpcHealth   *grpchealth.Server
@@ -94,6 +97,11 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	if s.store, err = store.New(store.Config{URL: cfg.DatabaseURL, OnQuery: s.metrics.Queried, OnBatch: s.metrics.Batched, Unbatched: !cfg.Batching}); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	if s.traces, err = tracing.New(tracing.Config{
+		Endpoint: cfg.TraceEndpoint, SampleRatio: cfg.TraceSampleRatio, Version: Version, Instance: cfg.ID, Region: cfg.Region, Logger: logger,
+	}); err != nil {
+		return nil, err
+	}
 	if s.grpcListener, err = listen.Listen(s.draining, "tcp", cfg.GRPCBindAddress); err != nil {
 		return nil, fmt.Errorf("listen for gRPC: %w", err)
 	}
@@ -109,6 +117,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 		s.httpListener = tls.NewListener(s.httpListener, tlsConfig)
 	}
 	s.keys = auth.NewKeySet(cfg.JWKSURL, logger, s.metrics.Refreshed)
+	s.keys.FetchThrough(s.traces.Outgoing("fetch keys"))
 	verifier, err := auth.NewVerifier(s.keys, cfg.Audience, cfg.ClockSkew, time.Now)
 	if err != nil {
 		return nil, err
@@ -124,19 +133,21 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	}
 	s.watches = watch.New(watch.Config{Source: s.store, Observer: s.metrics.Watches(), Logger: logger})
 	var (
+		fleet = s.traces.Store(s.store)
 		// Observers come first, so that they see refusals; cheap shedding comes before signatures.
 		middleware = endpoints.Chain(
-			endpoints.Observe(func(transportName, operation string, err error, took time.Duration) {
-				s.metrics.Called(transportName, operation, transport.StatusOf(err).GRPC.String(), took)
+			endpoints.Observe(func(ctx context.Context, transportName, operation string, err error, took time.Duration) {
+				s.metrics.Called(transportName, operation, transport.StatusOf(err).GRPC.String(), took, s.traces.Exemplar(ctx))
 			}),
-			endpoints.Log(logger, cfg.LogLevel == "debug", func(err error) string { return transport.StatusOf(err).Name }),
+			endpoints.Log(logger, cfg.LogLevel == "debug", func(err error) string { return transport.StatusOf(err).Name }, s.traces.TraceID),
+			endpoints.Annotate(s.traces.Annotator()),
 			endpoints.LimitAddresses(addresses, verifier, s.metrics.Limited),
 			endpoints.Authenticate(verifier, endpoints.AuthPolicy{MCScopes: cfg.MCScopes, SubjectIsController: cfg.SubjectIsController}),
 			endpoints.Gate(s.migrated.Load),
-			endpoints.LimitCallers(callers, s.store, s.metrics.Limited),
+			endpoints.LimitCallers(callers, fleet, s.metrics.Limited),
 			endpoints.Deadline(callBound),
 		)
-		svc       = service.New(s.store, service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval}, observer{s.pulse, s.metrics}, s.watches)
+		svc       = service.New(fleet, service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval}, observer{s.pulse, s.metrics}, s.watches)
 		operation = endpoints.New(svc, middleware)
 	)
 	s.probe = health.NewProbe(map[string]func(context.Context) string{"store": s.storeState, "keys": s.keysState, "server": s.serverState})
@@ -145,10 +156,10 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	s.grpcServer = grpctransport.NewServer(operation, grpctransport.Config{
 		Logger: logger, OnPanic: func() { s.metrics.Panicked("grpc") }, Health: s.grpcHealth, Reflection: cfg.GRPCReflection, Draining: s.draining,
 		CallBound: callBound, Authenticator: verifier,
-	}, transportOptions...)
+	}, append(transportOptions, s.traces.ServerOptions()...)...)
 	s.httpServer = &http.Server{
 		Handler: httptransport.NewHandler(operation, httptransport.Config{
-			Logger: logger, OnPanic: func() { s.metrics.Panicked("http") }, Metrics: s.metrics.Handler(),
+			Logger: logger, OnPanic: func() { s.metrics.Panicked("http") }, Metrics: s.metrics.Handler(), Trace: s.traces.Route,
 			Ready:    func(context.Context) map[string]string { return s.readiness() },
 			Draining: s.draining, Authenticator: verifier,
 		}),
@@ -195,6 +206,7 @@ func (s *Server) Close() {
 	if s.store != nil {
 		_ = s.store.Close()
 	}
+	s.traces.Close()
 }
 
 func (s *Server) storeState(ctx context.Context) string {
@@ -263,6 +275,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	background("migrate", s.migrate)
 	background("check health", s.check)
+	background("remove old records", s.retain)
 	// Watches never end by themselves, so they end as soon as the server is to stop.
 	background("watch", func(context.Context) error { return s.watches.Run(s.draining) })
 	group.Add(func() error { return s.grpcServer.Serve(s.grpcListener) }, func(error) { s.stopGRPC(deadline) })
@@ -285,7 +298,7 @@ func (s *Server) Run(ctx context.Context) error {
 	background("probe", func(ctx context.Context) error { return s.probe.Run(ctx, s.tellHealth) })
 	background("refresh keys", s.keys.Run)
 	_ = level.Info(s.logger).Log("msg", "serving", "grpc", s.GRPCAddress(), "http", s.HTTPAddress(), "id", s.cfg.ID, "region", s.cfg.Region,
-		"database", redact(s.cfg.DatabaseURL), "keys", redact(s.cfg.JWKSURL), "version", Version)
+		"database", redact(s.cfg.DatabaseURL), "keys", redact(s.cfg.JWKSURL), "traces", redact(s.cfg.TraceEndpoint), "version", Version)
 	err := group.Run()
 	s.Close()
 	if err != nil {
@@ -334,6 +347,19 @@ func (s *Server) check(ctx context.Context) error {
 		Policy:      service.SweepPolicy{Threshold: s.cfg.StalenessThreshold, Interval: checkInterval, Tolerance: health.Tolerance, Actor: s.cfg.ID},
 		Serviceable: s.serviceable,
 		Observe:     s.metrics.Checked,
+		Logger:      s.logger,
+	})
+}
+
+func (s *Server) retain(ctx context.Context) error {
+	return retention.Run(ctx, retention.Config{
+		Store: s.store,
+		Policy: service.RetentionPolicy{
+			History: s.cfg.HistoryRetention, Stale: s.cfg.RetireAfter, Threshold: s.cfg.StalenessThreshold, Actor: s.cfg.ID,
+		},
+		Interval:    s.cfg.retentionInterval,
+		Serviceable: s.serviceable,
+		Observe:     s.metrics.Retained,
 		Logger:      s.logger,
 	})
 }

@@ -41,6 +41,8 @@ type Config struct {
 	PprofAddress          string
 	StalenessThreshold    time.Duration
 	ForceThreshold        bool
+	HistoryRetention      time.Duration // 0: for ever
+	RetireAfter           time.Duration // 0: never
 	FastInterval          time.Duration
 	ComprehensiveInterval time.Duration
 	RateLimitPerMinute    int
@@ -50,7 +52,11 @@ type Config struct {
 	TLSKeyFile            string
 	LogLevel              string
 	LogFormat             string
+	TraceEndpoint         string
+	TraceSampleRatio      float64
 	file                  string
+	// retentionInterval is for tests that cannot wait for a minute; 0: as usual.
+	retentionInterval time.Duration
 }
 
 // setting is one setting: a flag, an environment variable and a line of the file. Its name is the variable's; the flag
@@ -82,6 +88,8 @@ func settings() []setting {
 		{name: "FAST_HEARTBEAT_INTERVAL_MS", value: "10000", allowed: "a whole number from 1 to 3600000", help: "how often controllers are told to report their load", read: milliseconds(func(c *Config) *time.Duration { return &c.FastInterval })},
 		{name: "COMPREHENSIVE_HEARTBEAT_INTERVAL_MS", value: "30000", allowed: "a whole number from 1 to 3600000", help: "how often controllers are told to report CPU and memory as well", read: milliseconds(func(c *Config) *time.Duration { return &c.ComprehensiveInterval })},
 		{name: "RATE_LIMIT_RPM", value: "600", allowed: "a whole number from 1 to 1000000000", help: "calls a minute for each caller, and as many registrations; heartbeats of registered controllers are not counted", read: readRateLimit},
+		{name: "GC_HISTORY_RETENTION_DAYS", value: "30", allowed: "a whole number from 0 to 36500; 0 is for ever", help: "how long changes of controllers' states are kept", read: days(func(c *Config) *time.Duration { return &c.HistoryRetention })},
+		{name: "GC_RETIRE_AFTER_SECONDS", value: "0", allowed: "0 for never, or a whole number up to 315360000 that is at least twice MC_STALENESS_THRESHOLD_SECONDS", help: "how long a controller may be silent until it is taken out of the fleet; those that an operator drains stay", read: seconds(func(c *Config) *time.Duration { return &c.RetireAfter }, 0, 315_360_000)},
 		{name: "GC_DRAIN_SECONDS", value: "30", allowed: "a whole number from 0 to 3600", help: "how long a stopping server finishes its calls", read: seconds(func(c *Config) *time.Duration { return &c.Drain }, 0, 3600)},
 		{name: "GC_GRPC_REFLECTION", value: "false", allowed: "true or false", help: "let gRPC tools ask which services there are", boolean: true, read: truth(func(c *Config) *bool { return &c.GRPCReflection })},
 		{name: "GC_TLS_CERT_FILE", allowed: "a PEM file", help: "certificate for both listeners; unless set, they are plaintext", read: text(func(c *Config) *string { return &c.TLSCertFile }, nil)},
@@ -90,6 +98,8 @@ func settings() []setting {
 		{name: "LOG_FORMAT", value: "logfmt", allowed: "logfmt or json", help: "the form of log lines", read: text(func(c *Config) *string { return &c.LogFormat }, oneOf("logfmt", "json"))},
 		{name: "GC_HEARTBEAT_BATCHING", value: "true", allowed: "true or false", help: "let heartbeats share commits; false is for comparisons only", boolean: true, read: truth(func(c *Config) *bool { return &c.Batching })},
 		{name: "GC_PPROF_ADDRESS", allowed: "HOST:PORT with a loopback address, or nothing", help: "where profiles are served to this machine (/debug/pprof/); unless set, nowhere", read: text(func(c *Config) *string { return &c.PprofAddress }, isLoopbackOrNone)},
+		{name: "GC_TRACE_ENDPOINT", allowed: "an http or https URL without parameters, or nothing", help: "the collector of OpenTelemetry that traces are sent to (OTLP over HTTP, such as http://localhost:4318); unless set, there are none", secret: true, read: text(func(c *Config) *string { return &c.TraceEndpoint }, isCollectorOrNone)},
+		{name: "GC_TRACE_SAMPLE_RATIO", value: "1", allowed: "a number from 0 to 1", help: "the share of the traces that begin here which are recorded; a caller with a trace has decided already", read: ratio(func(c *Config) *float64 { return &c.TraceSampleRatio })},
 		{name: "GC_CONFIG_FILE", allowed: "a file with lines NAME=value", help: "settings that neither a flag nor the environment gives", read: text(func(c *Config) *string { return &c.file }, nil)},
 	}
 }
@@ -135,6 +145,8 @@ func isHTTP(s string) bool {
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
 }
 
+func isCollectorOrNone(s string) bool { return s == "" || isHTTP(s) && !strings.ContainsAny(s, "?#") }
+
 func isPostgres(s string) bool {
 	u, err := url.Parse(s)
 	return err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") && (u.Host != "" || u.Query().Get("host") != "")
@@ -156,11 +168,30 @@ func seconds(field func(*Config) *time.Duration, least, most int64) func(*Config
 	}
 }
 
+func days(field func(*Config) *time.Duration) func(*Config, string) error {
+	return func(c *Config, value string) error {
+		n, err := whole(value, 0, 36_500)
+		*field(c) = time.Duration(n) * 24 * time.Hour
+		return err
+	}
+}
+
 func milliseconds(field func(*Config) *time.Duration) func(*Config, string) error {
 	return func(c *Config, value string) error {
 		n, err := whole(value, 1, 3_600_000)
 		*field(c) = time.Duration(n) * time.Millisecond
 		return err
+	}
+}
+
+func ratio(field func(*Config) *float64) func(*Config, string) error {
+	return func(c *Config, value string) error {
+		share, err := strconv.ParseFloat(value, 64)
+		if err != nil || !(share >= 0 && share <= 1) { // That it is not a number either.
+			return errNotAllowed
+		}
+		*field(c) = share
+		return nil
 	}
 }
 
@@ -244,6 +275,10 @@ func (c *Config) finish() error {
 	if !c.ForceThreshold && c.StalenessThreshold <= 2*c.FastInterval {
 		return fmt.Errorf("MC_STALENESS_THRESHOLD_SECONDS is %g: it must be more than twice FAST_HEARTBEAT_INTERVAL_MS (%d ms), or GC_FORCE_STALENESS_THRESHOLD must be true",
 			c.StalenessThreshold.Seconds(), c.FastInterval.Milliseconds())
+	}
+	if c.RetireAfter > 0 && c.RetireAfter < 2*c.StalenessThreshold {
+		return fmt.Errorf("GC_RETIRE_AFTER_SECONDS is %g: it must be 0 for never, or at least twice MC_STALENESS_THRESHOLD_SECONDS (%g)",
+			c.RetireAfter.Seconds(), c.StalenessThreshold.Seconds())
 	}
 	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
 		return errors.New("GC_TLS_CERT_FILE and GC_TLS_KEY_FILE go together: set both or neither")

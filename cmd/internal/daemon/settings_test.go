@@ -44,8 +44,8 @@ func TestDefaults(t *testing.T) {
 	want := Config{
 		DatabaseURL: "sqlite:data/global-controller.db", DataDir: "data", BindAddress: "127.0.0.1:8081", GRPCBindAddress: "127.0.0.1:50051",
 		Region: "us-east-1", JWKSURL: "http://localhost:8082/.well-known/jwks.json", ClockSkew: 5 * time.Minute, MCScopes: []string{"mc:register", "service.write.gc"},
-		StalenessThreshold: 30 * time.Second, FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second, RateLimitPerMinute: 600,
-		Drain: 30 * time.Second, Batching: true, LogLevel: "info", LogFormat: "logfmt",
+		StalenessThreshold: 30 * time.Second, HistoryRetention: 30 * 24 * time.Hour, FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second, RateLimitPerMinute: 600,
+		Drain: 30 * time.Second, Batching: true, LogLevel: "info", LogFormat: "logfmt", TraceSampleRatio: 1,
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Config{})); diff != "" {
 		t.Errorf("defaults: -want +got:\n%s", diff)
@@ -99,6 +99,11 @@ func TestAWrongSettingIsNamedWithWhatIsAllowed(t *testing.T) {
 		{"LOG_LEVEL", "loud", "debug"},
 		{"LOG_FORMAT", "xml", "logfmt"},
 		{"GC_TLS_CERT_FILE", "/cert.pem", "GC_TLS_KEY_FILE"},
+		{"GC_TRACE_ENDPOINT", "localhost:4318", "http"},
+		{"GC_TRACE_ENDPOINT", "http://localhost:4318?key=x", "without parameters"},
+		{"GC_TRACE_SAMPLE_RATIO", "1.1", "0 to 1"},
+		{"GC_TRACE_SAMPLE_RATIO", "-0.1", "0 to 1"},
+		{"GC_TRACE_SAMPLE_RATIO", "NaN", "0 to 1"},
 	} {
 		_, err := parse(t, nil, map[string]string{tc.name: tc.value})
 		if err == nil || !strings.Contains(err.Error(), tc.name) || !strings.Contains(err.Error(), tc.allowed) {
@@ -134,7 +139,7 @@ func TestNoSecretIsPrinted(t *testing.T) {
 		if shown := redact(address); strings.Contains(shown, "hunter2") {
 			t.Errorf("redact(%s) = %s", address, shown)
 		}
-		for _, name := range []string{"--database-url", "--ac-jwks-url"} {
+		for _, name := range []string{"--database-url", "--ac-jwks-url", "--gc-trace-endpoint"} {
 			_, err := parse(t, []string{name, address, "--log-level", "loud"}, nil)
 			if err == nil || strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("ParseConfig(%s) = %v, want an error without the password", name, err)

@@ -115,7 +115,9 @@ func TestAWatchEndsWithItsToken(t *testing.T) {
 		// A minute of leeway and a few seconds.
 		v := open(w, watchOptions{token: w.issuer.token(nil, map[string]any{"scope": "gc:read", "exp": time.Now().Add(-57 * time.Second).Unix()})})
 		w.until("the end", func() bool {
-			return v.has(func(e watched) bool { return e.Kind == "error" && (e.gRPCCode == codes.Unauthenticated || e.Body.Error.Code == "INVALID_TOKEN") })
+			return v.has(func(e watched) bool {
+				return e.Kind == "error" && (e.gRPCCode == codes.Unauthenticated || e.Body.Error.Code == "INVALID_TOKEN")
+			})
 		})
 		<-v.done
 	})
@@ -128,7 +130,9 @@ func TestAWatchEndsWhenTheServerDrains(t *testing.T) {
 		w.until("the snapshot", v.complete)
 		w.stop()
 		w.until("the end", func() bool {
-			return v.has(func(e watched) bool { return e.Kind == "error" && (e.gRPCCode == codes.Unavailable || e.Body.Error.Code == "SERVICE_UNAVAILABLE") })
+			return v.has(func(e watched) bool {
+				return e.Kind == "error" && (e.gRPCCode == codes.Unavailable || e.Body.Error.Code == "SERVICE_UNAVAILABLE")
+			})
 		})
 		<-v.done
 		w.end()

@@ -31,7 +31,7 @@ type watched struct {
 }
 
 type watchedBody struct {
-	AsOf        time.Time           `json:"as_of"`
+	AsOf        time.Time `json:"as_of"`
 	Begin, End  bool
 	Reason      string
 	Controllers []watchedController
@@ -47,7 +47,7 @@ type watchedController struct {
 	ControllerID string `json:"controller_id"`
 	Region       string
 	Health       string
-	MaxMeetings  int  `json:"max_meetings"`
+	MaxMeetings  int `json:"max_meetings"`
 	Drained      bool
 }
 

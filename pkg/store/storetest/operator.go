@@ -19,7 +19,21 @@ func mustDrain(t *testing.T, s Store, order service.DrainOrder) service.Operator
 	return result
 }
 
+// mustServeBeside has others serve who can do without any controller.
+func mustServeBeside(t *testing.T, s Store) {
+	t.Helper()
+	for _, id := range []string{"beside-1", "beside-2"} {
+		r := registration(id)
+		r.MaxMeetings, r.MaxParticipants = 1000, 1000
+		if _, err := s.Register(t.Context(), r, "client"); err != nil {
+			t.Fatalf("Register(%s) = %v", id, err)
+		}
+		mustBeat(t, s, heartbeat(id, service.HealthHealthy))
+	}
+}
+
 func testDrainIsSticky(t *testing.T, f Fixture) {
+	mustServeBeside(t, f.Store)
 	mustRegisterAs(t, f.Store, "mc", "one")
 	mustBeat(t, f.Store, beatOf("mc", "one", 3))
 	deadline := time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC)
@@ -35,7 +49,7 @@ func testDrainIsSticky(t *testing.T, f Fixture) {
 	if d == nil || d.Reason != "kernel" || d.By != "operator" || !d.Deadline.Equal(deadline) || d.Since.IsZero() || drained.Controller.Generation != 1 {
 		t.Errorf("drained = %+v %+v, want the operator's intent, and generation 1", drained.Controller, d)
 	}
-	if diff := cmp.Diff(drained.Controller, mustGet(t, f.Store, "mc")); diff != "" {
+	if diff := cmp.Diff(timeless(drained.Controller), mustGet(t, f.Store, "mc")); diff != "" {
 		t.Errorf("what Drain returned is not what is stored (-returned +stored):\n%s", diff)
 	}
 	intent := service.Intent{Draining: true, Deadline: deadline, Reason: "kernel"}
@@ -74,6 +88,9 @@ func testGenerations(t *testing.T, f Fixture) {
 	}
 	if _, err := f.Store.Undrain(t.Context(), service.UndrainOrder{ControllerID: "mc", ExpectedGeneration: &seen}, "late"); !errors.Is(err, service.ErrConflict) {
 		t.Errorf("Undrain() = %v, want ErrConflict", err)
+	}
+	if _, err := f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc", ExpectedGeneration: &seen}, "late", false); !errors.Is(err, service.ErrConflict) {
+		t.Errorf("Deregister() = %v, want ErrConflict", err)
 	}
 	if _, err := f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "nobody"}, "operator"); !errors.Is(err, service.ErrNotRegistered) {
 		t.Errorf("Drain(nobody) = %v, want ErrNotRegistered", err)
@@ -118,6 +135,7 @@ func testDeregister(t *testing.T, f Fixture) {
 	if _, err := f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc"}, "operator", false); !errors.Is(err, service.ErrNotRegistered) {
 		t.Errorf("Deregister(again) = %v, want ErrNotRegistered", err)
 	}
+	mustServeBeside(t, f.Store)
 	// What an operator drains does not slip out of the drain by leaving and coming back.
 	mustRegisterAs(t, f.Store, "mc", "two")
 	mustBeat(t, f.Store, beatOf("mc", "two", 4))
@@ -169,5 +187,78 @@ func testHistoryPages(t *testing.T, f Fixture) {
 	}
 	if none, err := f.Store.Transitions(t.Context(), service.TransitionFilter{Region: "us", Limit: 10}); err != nil || len(none) != 0 {
 		t.Errorf("Transitions(us) = %d, %v, want none", len(none), err)
+	}
+}
+
+func testHistoryByTime(t *testing.T, f Fixture) {
+	for _, health := range []service.HealthStatus{service.HealthHealthy, service.HealthDegraded, service.HealthHealthy} {
+		mustRegister(t, f.Store, "mc")
+		mustBeat(t, f.Store, heartbeat("mc", health))
+	}
+	all, err := f.Store.Transitions(t.Context(), service.TransitionFilter{Limit: 100})
+	if err != nil || len(all) != 6 {
+		t.Fatalf("Transitions() = %d, %v, want 6", len(all), err)
+	}
+	ids := func(filter service.TransitionFilter) (found []int64) {
+		t.Helper()
+		if filter.Limit == 0 {
+			filter.Limit = 100
+		}
+		page, err := f.Store.Transitions(t.Context(), filter)
+		if err != nil {
+			t.Fatalf("Transitions(%+v) = %v", filter, err)
+		}
+		for _, change := range page {
+			found = append(found, change.ID)
+		}
+		return found
+	}
+	var since, until []int64
+	for _, change := range all {
+		if !change.At.Before(all[2].At) {
+			since = append(since, change.ID)
+		}
+		if change.At.Before(all[2].At) {
+			until = append(until, change.ID)
+		}
+	}
+	if diff := cmp.Diff(since, ids(service.TransitionFilter{Since: all[2].At})); diff != "" {
+		t.Errorf("since (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(until, ids(service.TransitionFilter{Until: all[2].At})); diff != "" {
+		t.Errorf("until (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]int64{all[5].ID, all[4].ID}, ids(service.TransitionFilter{NewestFirst: true, Limit: 2})); diff != "" {
+		t.Errorf("the newest first (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]int64{all[3].ID, all[2].ID}, ids(service.TransitionFilter{NewestFirst: true, Before: all[4].ID, Limit: 2})); diff != "" {
+		t.Errorf("the page after (-want +got):\n%s", diff)
+	}
+}
+
+func testDeadlines(t *testing.T, f Fixture) {
+	mustServeBeside(t, f.Store)
+	mustRegister(t, f.Store, "mc")
+	mustBeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
+	var invalid *service.InvalidError
+	_, err := f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "mc", Deadline: time.Now().Add(-hour), Force: true}, "operator")
+	if !errors.As(err, &invalid) || mustGet(t, f.Store, "mc").Drain != nil {
+		t.Errorf("Drain(deadline in the past) = %v, want it refused", err)
+	}
+	soon := time.Now().Add(time.Second).Truncate(time.Millisecond)
+	got := mustDrain(t, f.Store, service.DrainOrder{ControllerID: "mc", Deadline: soon}).Controller
+	if got.AsOf.Before(soon) && (got.Drained() || got.DeadlinePassed()) {
+		t.Errorf("drained = %+v as of %v, want it to have until %v", got, got.AsOf, soon)
+	}
+	for got.AsOf.Before(soon) {
+		if got, err = f.Store.Controller(t.Context(), "mc"); err != nil {
+			t.Fatalf("Controller() = %v", err)
+		}
+		if passed := !got.AsOf.Before(soon); got.Drained() != passed || got.DeadlinePassed() != passed {
+			t.Fatalf("as of %v = drained %v, want %v", got.AsOf, got.Drained(), passed)
+		}
+	}
+	if got.CurrentMeetings == 0 {
+		t.Error("no meetings were left, so the deadline decided nothing")
 	}
 }

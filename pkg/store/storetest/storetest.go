@@ -16,6 +16,7 @@ type Store interface {
 	service.Store
 	service.Sweeper
 	service.Summarizer
+	service.Keeper
 }
 
 // Fixture is an empty storage of one test, and hands that reach past the Store into it.
@@ -32,6 +33,8 @@ type Fixture struct {
 	Checker func(t *testing.T, beat, serviceable, swept time.Duration)
 	// Drain sets the operator's intent, and the public state that follows.
 	Drain func(t *testing.T, controllerID string)
+	// Age has the changes of public state with ids up to through lie by in the past.
+	Age func(t *testing.T, through int64, by time.Duration)
 	// History is every change of public state, the oldest first.
 	History func(t *testing.T) []service.Transition
 }
@@ -78,6 +81,12 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"DrainsInARegionFollowEachOther", testDrainsTogether},
 		{"Deregistration", testDeregister},
 		{"HistoryIsReadInOrderAndInPages", testHistoryPages},
+		{"HistoryIsReadByTimeAndBackwards", testHistoryByTime},
+		{"ADrainIsOverByItsDeadline", testDeadlines},
+		{"OldHistoryIsPruned", testPruning},
+		{"NothingIsHeldBackAfterPruning", testPruningHoldsNothingBack},
+		{"TheLongSilentAreRetired", testRetirement},
+		{"OneReplicaRemovesAtATime", testOneKeeper},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -121,6 +130,15 @@ func mustGet(t *testing.T, s Store, id string) service.Controller {
 	if err != nil {
 		t.Fatalf("Controller(%s) = %v", id, err)
 	}
+	if c.AsOf.IsZero() {
+		t.Errorf("Controller(%s) does not say when it was so", id)
+	}
+	return timeless(c)
+}
+
+// timeless is a controller without the time at which it was looked at.
+func timeless(c service.Controller) service.Controller {
+	c.AsOf = time.Time{}
 	return c
 }
 

@@ -1299,9 +1299,11 @@ type DeregisterRequest struct {
 	// The incarnation that is to leave. A meeting controller has to give its own; for an operator it is optional.
 	Incarnation string `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	// At most 500 bytes.
-	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When set: refuse with ABORTED unless this is the controller's generation.
+	ExpectedGeneration *uint64 `protobuf:"varint,4,opt,name=expected_generation,json=expectedGeneration,proto3,oneof" json:"expected_generation,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *DeregisterRequest) Reset() {
@@ -1353,6 +1355,13 @@ func (x *DeregisterRequest) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *DeregisterRequest) GetExpectedGeneration() uint64 {
+	if x != nil && x.ExpectedGeneration != nil {
+		return *x.ExpectedGeneration
+	}
+	return 0
 }
 
 type DeregisterResponse struct {
@@ -2356,11 +2365,13 @@ const file_globalcontroller_v1_fleet_proto_rawDesc = "" +
 	"\x0fUndrainResponse\x12?\n" +
 	"\n" +
 	"controller\x18\x01 \x01(\v2\x1f.globalcontroller.v1.ControllerR\n" +
-	"controller\"r\n" +
+	"controller\"\xc0\x01\n" +
 	"\x11DeregisterRequest\x12#\n" +
 	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x14\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x124\n" +
+	"\x13expected_generation\x18\x04 \x01(\x04H\x00R\x12expectedGeneration\x88\x01\x01B\x16\n" +
+	"\x14_expected_generation\"\x14\n" +
 	"\x12DeregisterResponse\"\xa7\x02\n" +
 	"\x16ListTransitionsRequest\x12#\n" +
 	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12\x16\n" +
@@ -2571,6 +2582,7 @@ func file_globalcontroller_v1_fleet_proto_init() {
 	file_globalcontroller_v1_fleet_proto_msgTypes[0].OneofWrappers = []any{}
 	file_globalcontroller_v1_fleet_proto_msgTypes[7].OneofWrappers = []any{}
 	file_globalcontroller_v1_fleet_proto_msgTypes[14].OneofWrappers = []any{}
+	file_globalcontroller_v1_fleet_proto_msgTypes[16].OneofWrappers = []any{}
 	file_globalcontroller_v1_fleet_proto_msgTypes[21].OneofWrappers = []any{}
 	file_globalcontroller_v1_fleet_proto_msgTypes[22].OneofWrappers = []any{
 		(*WatchResponse_Snapshot)(nil),

@@ -1,0 +1,216 @@
+package daemon
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	fleetpb "darktower.example/global-controller/proto/globalcontroller/v1"
+)
+
+// serving registers controllers of one region, each with 3 of 100 meetings, that report that they are healthy.
+func (w *world) serving(ids ...string) {
+	w.t.Helper()
+	for _, id := range ids {
+		for _, c := range []call{{"RegisterMC", id, registration(), w.mc()}, {"FastHeartbeat", id, load(), w.mc()}} {
+			if got := w.make(ways()[0], c); got != (outcome{}) {
+				w.t.Fatalf("%s of %s = %v", c.operation, id, got)
+			}
+		}
+	}
+}
+
+func (w *world) asAdmin() context.Context {
+	return metadata.AppendToOutgoingContext(w.t.Context(), "authorization", "Bearer "+w.admin())
+}
+
+type shownRegion struct {
+	Region              string
+	Healthy, Draining   int
+	Meetings            struct{ Max, Current, Largest, Free int }
+	SurvivesLargestLoss bool `json:"survives_largest_loss"`
+}
+
+type shownDrain struct {
+	Health     string
+	Drained    bool
+	Generation int
+	Drain      *struct {
+		Reason, By     string
+		DeadlinePassed bool `json:"deadline_passed"`
+	}
+	Plan struct {
+		Safe          bool
+		Reasons       []string
+		Affected      int `json:"meetings_affected"`
+		Before, After shownRegion
+	}
+}
+
+// TestAnUnsafeDrainIsRefusedUnlessForced asks first, is refused, and forces.
+func TestAnUnsafeDrainIsRefusedUnlessForced(t *testing.T) {
+	onBothStores(t, func(t *testing.T, databaseURL string) {
+		w := newWorld(t, databaseURL, nil).ready()
+		w.serving("mc-1", "mc-2")
+		const one = "/api/v1/controllers/mc-1"
+		drain := func(body string) (answer, shownDrain) {
+			got := w.request(http.MethodPost, one+"/drain", body, bearer(w.admin()))
+			var shown shownDrain
+			if got.status == http.StatusOK {
+				got.decode(t, &shown)
+			}
+			return got, shown
+		}
+		got, asked := drain(`{"dry_run":true}`)
+		if got.status != http.StatusOK || asked.Plan.Safe || len(asked.Plan.Reasons) != 2 || asked.Plan.Affected != 3 || asked.Health != "healthy" || asked.Generation != 0 ||
+			asked.Plan.Before.Meetings.Max != 200 || asked.Plan.After.Meetings.Max != 100 || asked.Plan.After.Draining != 1 || asked.Plan.After.SurvivesLargestLoss {
+			t.Errorf("dry run = %d %s, want a plan that is not safe, and nothing done", got.status, got.body)
+		}
+		got, _ = drain(`{"reason":"kernel"}`)
+		if got.status != http.StatusConflict || !strings.Contains(got.body, "could not lose its largest controller any more") || !strings.Contains(got.body, "CONFLICT") {
+			t.Errorf("drain = %d %s, want 409 and why", got.status, got.body)
+		}
+		fleet := fleetpb.NewFleetServiceClient(w.conn)
+		if _, err := fleet.Drain(w.asAdmin(), &fleetpb.DrainRequest{ControllerId: "mc-1"}); status.Code(err) != codes.FailedPrecondition {
+			t.Errorf("Drain() = %v, want FailedPrecondition", err)
+		}
+		plan, err := fleet.Drain(w.asAdmin(), &fleetpb.DrainRequest{ControllerId: "mc-1", DryRun: true})
+		if err != nil || plan.GetPlan().GetSafe() || plan.GetPlan().GetAfter().GetMeetings().GetFreeWithoutLargest() != -6 || plan.GetController().GetDrain() != nil {
+			t.Errorf("dry run = %v, %v, want a plan that is not safe, and nothing done", plan, err)
+		}
+		got, forced := drain(`{"reason":"fire","force":true}`)
+		if got.status != http.StatusOK || forced.Health != "draining" || forced.Drain == nil || forced.Drain.Reason != "fire" || forced.Drain.By != "operator-1" || forced.Generation != 1 || forced.Drained {
+			t.Errorf("forced = %d %s, want it draining", got.status, got.body)
+		}
+		var regions struct{ Regions []shownRegion }
+		w.get("/api/v1/regions", w.reader()).decode(t, &regions)
+		want := []shownRegion{{Region: "eu-west-1", Healthy: 1, Draining: 1}}
+		want[0].Meetings.Max, want[0].Meetings.Current, want[0].Meetings.Largest, want[0].Meetings.Free = 100, 6, 100, 94
+		if diff := cmp.Diff(want, regions.Regions); diff != "" {
+			t.Errorf("regions (-want +got):\n%s", diff)
+		}
+		if listed, err := fleet.ListRegions(w.asAdmin(), &fleetpb.ListRegionsRequest{}); err != nil || len(listed.GetRegions()) != 1 || listed.GetRegions()[0].GetMeetings().GetCurrent() != 6 {
+			t.Errorf("ListRegions() = %v, %v, want the one", listed, err)
+		}
+	})
+}
+
+// TestADrainIsDone holds that a draining controller is shown as drained once it is empty, or its time is over.
+func TestADrainIsDone(t *testing.T) {
+	onBothStores(t, func(t *testing.T, databaseURL string) {
+		w := newWorld(t, databaseURL, nil).ready()
+		w.serving("mc-1", "mc-2", "mc-3", "mc-4")
+		show := func(id string) (shown shownDrain) {
+			w.get("/api/v1/controllers/"+id, w.reader()).decode(t, &shown)
+			return shown
+		}
+		if got := w.request(http.MethodPost, "/api/v1/controllers/mc-1/drain", `{"reason":"kernel"}`, bearer(w.admin())); got.status != http.StatusOK {
+			t.Fatalf("drain = %d %s", got.status, got.body)
+		}
+		if show("mc-1").Drained {
+			t.Error("mc-1 is shown as drained while meetings run")
+		}
+		empty := with(load(), "capacity", map[string]any{})
+		if got := w.make(ways()[0], call{"FastHeartbeat", "mc-1", empty, w.mc()}); got != (outcome{}) {
+			t.Fatalf("FastHeartbeat() = %v", got)
+		}
+		if got := show("mc-1"); !got.Drained || got.Drain.DeadlinePassed {
+			t.Errorf("without meetings = %+v, want it drained", got)
+		}
+		soon := time.Now().Add(1500 * time.Millisecond).UTC().Format(time.RFC3339Nano)
+		if got := w.request(http.MethodPost, "/api/v1/controllers/mc-2/drain", `{"deadline":"`+soon+`"}`, bearer(w.admin())); got.status != http.StatusOK {
+			t.Fatalf("drain = %d %s", got.status, got.body)
+		}
+		w.until("the drain's time is over", func() bool { return show("mc-2").Drained })
+		if got := show("mc-2"); !got.Drain.DeadlinePassed || got.Health != "draining" {
+			t.Errorf("after the deadline = %+v, want it draining still, and that its time is over", got)
+		}
+		for body, want := range map[string]string{
+			`{"deadline":"2001-02-03T04:05:06Z"}`: "deadline must be in the future", `{"dry_run":1}`: "dry_run has a value of the wrong type",
+		} {
+			if got := w.request(http.MethodPost, "/api/v1/controllers/mc-3/drain", body, bearer(w.admin())); got.status != http.StatusBadRequest || !strings.Contains(got.body, want) {
+				t.Errorf("drain %s = %d %s, want 400 %q", body, got.status, got.body, want)
+			}
+		}
+		if got := w.request(http.MethodDelete, "/api/v1/controllers/mc-2/drain", "", bearer(w.admin())); got.status != http.StatusOK || strings.Contains(got.body, `"drained":true`) {
+			t.Errorf("undrain = %d %s, want it not drained any more", got.status, got.body)
+		}
+	})
+}
+
+// TestHistoryByTimeAndRegion asks for parts of the history, over both transports.
+func TestHistoryByTimeAndRegion(t *testing.T) {
+	onBothStores(t, func(t *testing.T, databaseURL string) {
+		w := newWorld(t, databaseURL, nil).ready()
+		w.serving("mc-1", "mc-2")
+		if got := w.make(ways()[0], call{"RegisterMC", "mc-us", with(registration(), "region", "us"), w.mc()}); got != (outcome{}) {
+			t.Fatalf("RegisterMC() = %v", got)
+		}
+		type page struct {
+			Transitions []struct {
+				ID           int64
+				ControllerID string `json:"controller_id"`
+				At           time.Time
+				Cause, Actor string
+				SilenceMs    int64  `json:"silence_ms"`
+				Reported     string `json:"reported_health"`
+			}
+			NextBefore int64 `json:"next_before"`
+		}
+		ask := func(query string) (p page) {
+			t.Helper()
+			got := w.get("/api/v1/transitions?"+query, w.reader())
+			if got.status != http.StatusOK {
+				t.Fatalf("%s = %d %s", query, got.status, got.body)
+			}
+			got.decode(t, &p)
+			return p
+		}
+		all := ask("")
+		if len(all.Transitions) != 5 {
+			t.Fatalf("history = %+v, want 5 changes", all)
+		}
+		middle := all.Transitions[2].At
+		// A time of the store is finer than a millisecond over PostgreSQL only, and written whole.
+		since := url.QueryEscape(middle.Format(time.RFC3339Nano))
+		if got := ask("since=" + since).Transitions; len(got) < 3 || got[0].At.Before(middle) {
+			t.Errorf("since = %+v, want what came then and after", got)
+		}
+		if got := ask("until=" + since).Transitions; len(got) > 2 || len(got) > 0 && !got[len(got)-1].At.Before(middle) {
+			t.Errorf("until = %+v, want what came before", got)
+		}
+		if got := ask("region=us").Transitions; len(got) != 1 || got[0].ControllerID != "mc-us" || got[0].Cause != "register" || got[0].Actor != "client-1" || got[0].Reported != "pending" {
+			t.Errorf("region = %+v, want the one of us", got)
+		}
+		newest := ask("order=newest&page_size=2")
+		if len(newest.Transitions) != 2 || newest.Transitions[0].ID != all.Transitions[4].ID || newest.NextBefore != all.Transitions[3].ID {
+			t.Errorf("the newest = %+v, want the last two", newest)
+		}
+		listed, err := fleetpb.NewFleetServiceClient(w.conn).ListTransitions(w.asAdmin(), &fleetpb.ListTransitionsRequest{NewestFirst: true, Before: uint64(newest.NextBefore), PageSize: 5})
+		if err != nil || len(listed.GetTransitions()) != 3 || listed.GetNextBefore() != 0 {
+			t.Errorf("ListTransitions() = %v, %v, want the first three, and no page after", listed, err)
+		}
+	})
+}
+
+// TestTheLongSilentAreRetired has a controller fall silent for good.
+func TestTheLongSilentAreRetired(t *testing.T) {
+	onBothStores(t, func(t *testing.T, databaseURL string) {
+		w := newWorld(t, databaseURL, func(c *Config) {
+			c.ForceThreshold, c.StalenessThreshold, c.RetireAfter, c.retentionInterval = true, time.Second, 2*time.Second, 500*time.Millisecond
+		}).ready()
+		w.serving("mc")
+		w.until("retired", func() bool { return w.get("/api/v1/controllers/mc", w.reader()).status == http.StatusNotFound })
+		if got := w.get("/api/v1/controllers/mc/transitions", w.reader()).body; !strings.Contains(got, `"from":"unhealthy","to":null,"cause":"retired","actor":"`+w.cfg.ID) {
+			t.Errorf("history = %s, want that it was retired, and by whom", got)
+		}
+	})
+}

@@ -1,0 +1,143 @@
+package storetest
+
+import (
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"darktower.example/global-controller/service"
+)
+
+func mustRetain(t *testing.T, s Store, policy service.RetentionPolicy) service.RetentionResult {
+	t.Helper()
+	result, err := s.Retain(t.Context(), policy)
+	if err != nil || !result.Ran {
+		t.Fatalf("Retain() = %+v, %v", result, err)
+	}
+	return result
+}
+
+func idsOf(t *testing.T, s Store) (ids []int64) {
+	t.Helper()
+	found, err := s.Transitions(t.Context(), service.TransitionFilter{Limit: 10_000})
+	if err != nil {
+		t.Fatalf("Transitions() = %v", err)
+	}
+	for _, change := range found {
+		ids = append(ids, change.ID)
+	}
+	return ids
+}
+
+func testPruning(t *testing.T, f Fixture) {
+	for range 3 {
+		mustRegister(t, f.Store, "mc")
+		mustBeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
+	}
+	all := idsOf(t, f.Store)
+	f.Age(t, all[3], 2*hour)
+	if got := mustRetain(t, f.Store, service.RetentionPolicy{}); got.Pruned != 0 {
+		t.Errorf("Retain(for ever) = %+v, want nothing removed", got)
+	}
+	// The last of the old ones stays, because the one after it may be so new that its place is looked at.
+	if got := mustRetain(t, f.Store, service.RetentionPolicy{History: hour}); got.Pruned != 3 || got.More {
+		t.Errorf("Retain() = %+v, want 3 removed", got)
+	}
+	if diff := cmp.Diff(all[3:], idsOf(t, f.Store)); diff != "" {
+		t.Errorf("left (-want +got):\n%s", diff)
+	}
+	mustGet(t, f.Store, "mc")
+}
+
+// testPruningHoldsNothingBack: who follows the history sees what is new at once, whatever was removed before it.
+func testPruningHoldsNothingBack(t *testing.T, f Fixture) {
+	for range 2 {
+		mustRegister(t, f.Store, "mc")
+		mustBeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
+	}
+	all := idsOf(t, f.Store)
+	f.Age(t, all[len(all)-1], 2*hour)
+	mustRetain(t, f.Store, service.RetentionPolicy{History: hour})
+	mustRegister(t, f.Store, "mc")
+	mustBeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
+	mustRetain(t, f.Store, service.RetentionPolicy{History: hour})
+	if got := idsOf(t, f.Store); len(got) != 3 || got[0] != all[len(all)-1] {
+		t.Errorf("seen = %v, want the last old one, %d, and the two new ones", got, all[len(all)-1])
+	}
+}
+
+func testRetirement(t *testing.T, f Fixture) {
+	for _, id := range []string{"silent", "drained", "alive", "recent"} {
+		mustRegister(t, f.Store, id)
+	}
+	for _, id := range []string{"silent", "drained"} {
+		f.Silence(t, id, 3*hour)
+	}
+	f.Silence(t, "recent", hour+hour/2)
+	f.Drain(t, "drained")
+	f.Checker(t, 0, hour, hour)
+	mustTick(t, f.Store, policy)
+	if c := mustGet(t, f.Store, "recent"); !c.Facts.Stale {
+		t.Fatalf("recent = %+v, want it stale", c)
+	}
+	keep := service.RetentionPolicy{Threshold: policy.Threshold, Actor: "gc-1"}
+	if got := mustRetain(t, f.Store, keep); len(got.Retired) != 0 {
+		t.Errorf("Retain(for ever) = %+v, want nobody retired", got)
+	}
+	keep.Stale = 2 * hour
+	f.Checker(t, 0, 0, 0)
+	if got := mustRetain(t, f.Store, keep); len(got.Retired) != 0 {
+		t.Errorf("Retain(while an outage is waited out) = %+v, want nobody retired", got)
+	}
+	f.Checker(t, 0, hour, 0)
+	got := mustRetain(t, f.Store, keep)
+	want := []service.Transition{{
+		ControllerID: "silent", Region: "eu", From: service.HealthUnhealthy, Cause: service.CauseRetired, Actor: "gc-1",
+		Reason: "silent for longer than 2h0m0s", Reported: service.HealthPending,
+	}}
+	if diff := cmp.Diff(want, got.Retired, varying); diff != "" {
+		t.Errorf("Retain() (-want +got):\n%s", diff)
+	}
+	if _, err := f.Store.Controller(t.Context(), "silent"); !errors.Is(err, service.ErrNotRegistered) {
+		t.Errorf("Controller(silent) = %v, want ErrNotRegistered", err)
+	}
+	for _, id := range []string{"drained", "alive", "recent"} {
+		mustGet(t, f.Store, id)
+	}
+	if history := f.History(t); history[len(history)-1].Cause != service.CauseRetired {
+		t.Errorf("the last change = %+v, want the retirement", history[len(history)-1])
+	}
+}
+
+// testOneKeeper: replicas that remove at the same time remove nothing twice and do not fail.
+func testOneKeeper(t *testing.T, f Fixture) {
+	for range 20 {
+		mustRegister(t, f.Store, "mc")
+		mustBeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
+	}
+	all := idsOf(t, f.Store)
+	f.Age(t, all[len(all)-1], 2*hour)
+	var (
+		done   sync.WaitGroup
+		mu     sync.Mutex
+		pruned int64
+	)
+	for range 4 {
+		replica := f.Replica(t)
+		done.Go(func() {
+			result, err := replica.Retain(t.Context(), service.RetentionPolicy{History: hour})
+			if err != nil {
+				t.Errorf("Retain() = %v", err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			pruned += result.Pruned
+		})
+	}
+	done.Wait()
+	if want := int64(len(all) - 1); pruned != want {
+		t.Errorf("pruned = %d, want %d", pruned, want)
+	}
+}

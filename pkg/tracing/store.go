@@ -1,0 +1,108 @@
+package tracing
+
+import (
+	"context"
+	"errors"
+
+	"go.opentelemetry.io/otel/attribute"
+	otelcodes "go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"darktower.example/global-controller/service"
+)
+
+// Store has each operation that a recorded call asks of next make a span. What happens outside of calls makes none. It
+// returns next itself where tracing is switched off.
+func (t *Tracing) Store(next service.Store) service.Store {
+	if t == nil {
+		return next
+	}
+	return tracedStore{next, t.tracer}
+}
+
+// tracedStore names the operations as the store's own metrics do. A heartbeat's span is its wait for the commit that it
+// shares with others.
+type tracedStore struct {
+	service.Store
+	tracer trace.Tracer
+}
+
+func operation[T any](ctx context.Context, s tracedStore, name string, do func(context.Context) (T, error)) (value T, err error) {
+	if !trace.SpanFromContext(ctx).IsRecording() {
+		return do(ctx)
+	}
+	ctx, span := s.tracer.Start(ctx, "store "+name, trace.WithAttributes(attribute.String("db.operation.name", name)))
+	defer span.End()
+	value, err = do(ctx)
+	if err != nil && !isAnswer(err) {
+		span.SetStatus(otelcodes.Error, "")
+	}
+	return value, err
+}
+
+// isAnswer tells what the storage says of a controller or an order from what goes wrong with the storage.
+func isAnswer(err error) bool {
+	var invalid *service.InvalidError
+	return errors.Is(err, service.ErrNotRegistered) || errors.Is(err, service.ErrSuperseded) || errors.Is(err, service.ErrConflict) ||
+		errors.Is(err, service.ErrUnsafe) || errors.As(err, &invalid)
+}
+
+// Register implements [service.Store].
+func (s tracedStore) Register(ctx context.Context, r service.Registration, actor string) (service.RegisterResult, error) {
+	return operation(ctx, s, "register", func(ctx context.Context) (service.RegisterResult, error) { return s.Store.Register(ctx, r, actor) })
+}
+
+// Heartbeat implements [service.Store].
+func (s tracedStore) Heartbeat(ctx context.Context, h service.HeartbeatWrite) (service.HeartbeatResult, error) {
+	return operation(ctx, s, "heartbeat", func(ctx context.Context) (service.HeartbeatResult, error) { return s.Store.Heartbeat(ctx, h) })
+}
+
+// RecordConflict implements [service.Store].
+func (s tracedStore) RecordConflict(ctx context.Context, controllerID string) error {
+	_, err := operation(ctx, s, "conflict", func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, s.Store.RecordConflict(ctx, controllerID)
+	})
+	return err
+}
+
+// Drain implements [service.Store].
+func (s tracedStore) Drain(ctx context.Context, order service.DrainOrder, actor string) (service.OperatorResult, error) {
+	return operation(ctx, s, "drain", func(ctx context.Context) (service.OperatorResult, error) { return s.Store.Drain(ctx, order, actor) })
+}
+
+// Undrain implements [service.Store].
+func (s tracedStore) Undrain(ctx context.Context, order service.UndrainOrder, actor string) (service.OperatorResult, error) {
+	return operation(ctx, s, "undrain", func(ctx context.Context) (service.OperatorResult, error) { return s.Store.Undrain(ctx, order, actor) })
+}
+
+// Deregister implements [service.Store].
+func (s tracedStore) Deregister(ctx context.Context, d service.Deregistration, actor string, byItself bool) (*service.Transition, error) {
+	return operation(ctx, s, "deregister", func(ctx context.Context) (*service.Transition, error) {
+		return s.Store.Deregister(ctx, d, actor, byItself)
+	})
+}
+
+// Regions implements [service.Store].
+func (s tracedStore) Regions(ctx context.Context) ([]service.Region, error) {
+	return operation(ctx, s, "regions", s.Store.Regions)
+}
+
+// Transitions implements [service.Store].
+func (s tracedStore) Transitions(ctx context.Context, filter service.TransitionFilter) ([]service.Transition, error) {
+	return operation(ctx, s, "transitions", func(ctx context.Context) ([]service.Transition, error) { return s.Store.Transitions(ctx, filter) })
+}
+
+// Known implements [service.Store].
+func (s tracedStore) Known(ctx context.Context, controllerID string) (bool, error) {
+	return operation(ctx, s, "known", func(ctx context.Context) (bool, error) { return s.Store.Known(ctx, controllerID) })
+}
+
+// Controller implements [service.Store].
+func (s tracedStore) Controller(ctx context.Context, controllerID string) (service.Controller, error) {
+	return operation(ctx, s, "controller", func(ctx context.Context) (service.Controller, error) { return s.Store.Controller(ctx, controllerID) })
+}
+
+// Controllers implements [service.Store].
+func (s tracedStore) Controllers(ctx context.Context, filter service.ControllerFilter) ([]service.Controller, error) {
+	return operation(ctx, s, "controllers", func(ctx context.Context) ([]service.Controller, error) { return s.Store.Controllers(ctx, filter) })
+}

@@ -1,0 +1,67 @@
+package tracing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"testing"
+
+	otelcodes "go.opentelemetry.io/otel/codes"
+
+	"darktower.example/global-controller/service"
+)
+
+// TestEveryOperationOfTheStoreHasItsSpan fails for a method that the interface gained and tracedStore only inherited.
+func TestEveryOperationOfTheStoreHasItsSpan(t *testing.T) {
+	t.Parallel()
+	traces, recorder := newRecorded(t)
+	ctx, call := traces.tracer.Start(t.Context(), "call")
+	defer call.End()
+	store := reflect.ValueOf(traces.Store(struct{ service.Store }{}))
+	methods := reflect.TypeFor[service.Store]()
+	for i := range methods.NumMethod() {
+		method := store.MethodByName(methods.Method(i).Name)
+		arguments := []reflect.Value{reflect.ValueOf(ctx)}
+		for n := 1; n < method.Type().NumIn(); n++ {
+			arguments = append(arguments, reflect.Zero(method.Type().In(n)))
+		}
+		before := len(recorder.Ended())
+		func() {
+			defer func() { _ = recover() }() // There is nothing behind it.
+			method.Call(arguments)
+		}()
+		if got := len(recorder.Ended()) - before; got != 1 {
+			t.Errorf("%s made %d spans, want 1", methods.Method(i).Name, got)
+		}
+	}
+}
+
+type failingStore struct {
+	service.Store
+	err error
+}
+
+func (s failingStore) RecordConflict(context.Context, string) error { return s.err }
+
+func TestAnAnswerOfTheStoreIsNoError(t *testing.T) {
+	t.Parallel()
+	for err, want := range map[error]otelcodes.Code{
+		nil: otelcodes.Unset,
+		fmt.Errorf("x: %w", service.ErrNotRegistered): otelcodes.Unset,
+		service.ErrConflict:                           otelcodes.Unset,
+		&service.UnsafeError{}:                        otelcodes.Unset,
+		service.Invalid("x"):                          otelcodes.Unset,
+		service.ErrSuperseded:                         otelcodes.Unset,
+		fmt.Errorf("x: %w", service.ErrUnavailable):   otelcodes.Error,
+	} {
+		traces, recorder := newRecorded(t)
+		ctx, _ := traces.tracer.Start(t.Context(), "call")
+		if got := traces.Store(failingStore{err: err}).RecordConflict(ctx, "mc"); !errors.Is(got, err) {
+			t.Errorf("RecordConflict() = %v, want %v", got, err)
+		}
+		if got := recorder.Ended()[0]; got.Status().Code != want || got.Status().Description != "" || got.Name() != "store conflict" {
+			t.Errorf("%v: span %s with status %+v, want store conflict with %v and no text", err, got.Name(), got.Status(), want)
+		}
+	}
+}

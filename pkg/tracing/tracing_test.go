@@ -1,0 +1,211 @@
+package tracing
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"testing"
+
+	"github.com/go-kit/log"
+	otelcodes "go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"darktower.example/global-controller/service"
+)
+
+// newRecorded returns tracing whose spans are kept.
+func newRecorded(t *testing.T) (*Tracing, *tracetest.SpanRecorder) {
+	t.Helper()
+	recorder := tracetest.NewSpanRecorder()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder), sdktrace.WithoutPanicRecording())
+	return &Tracing{provider: provider, tracer: provider.Tracer(scope), propagator: propagation.TraceContext{}}, recorder
+}
+
+func attributesOf(span sdktrace.ReadOnlySpan) map[string]string {
+	found := make(map[string]string)
+	for _, a := range span.Attributes() {
+		found[string(a.Key)] = a.Value.String()
+	}
+	return found
+}
+
+type someStore struct{ service.Store }
+
+// Tracing that is off is asked for on every heartbeat.
+func TestOffIsFree(t *testing.T) {
+	before := runtime.NumGoroutine()
+	off, err := New(Config{})
+	if off != nil || err != nil {
+		t.Fatalf("New() = %v, %v, want neither", off, err)
+	}
+	if after := runtime.NumGoroutine(); after > before {
+		t.Errorf("%d goroutines, want the %d there were", after, before)
+	}
+	var store service.Store = someStore{}
+	if got := off.Store(store); got != store {
+		t.Errorf("Store() = %T, want the store itself", got)
+	}
+	handler := http.NewServeMux()
+	if got := off.Route("GET", "/", handler); got != http.Handler(handler) {
+		t.Errorf("Route() = %T, want the handler itself", got)
+	}
+	if len(off.ServerOptions()) != 0 || off.Outgoing("x") != nil || off.Annotator() != nil {
+		t.Error("there are options, a transport or an annotator, want none")
+	}
+	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"))
+	if got := testing.AllocsPerRun(1000, func() {
+		if off.Exemplar(ctx) != "" || off.TraceID(ctx) != "" {
+			t.Error("there is a trace, want none")
+		}
+	}); got != 0 {
+		t.Errorf("%v allocations, want none", got)
+	}
+	off.Close()
+	// Whoever has a compressor tells its peer so with every call.
+	if encoding.GetCompressor("gzip") != nil {
+		t.Error("something that is imported registers a compressor with gRPC")
+	}
+}
+
+func TestTheStatusOfACallOverGRPC(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		err    error
+		code   string
+		status otelcodes.Code
+	}{
+		{nil, "OK", otelcodes.Unset},
+		{status.Error(codes.NotFound, "hunter2"), "NotFound", otelcodes.Unset},
+		{status.Error(codes.Unavailable, "hunter2"), "Unavailable", otelcodes.Error},
+		{errors.New("hunter2"), "Unknown", otelcodes.Error},
+	} {
+		traces, recorder := newRecorded(t)
+		_, err := traces.unary(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: "/s/M"}, func(context.Context, any) (any, error) { return nil, tc.err })
+		if !errors.Is(err, tc.err) {
+			t.Errorf("unary() = %v, want %v", err, tc.err)
+		}
+		span := recorder.Ended()[0]
+		if got := attributesOf(span)["rpc.response.status_code"]; got != tc.code || span.Status().Code != tc.status {
+			t.Errorf("%v: code %s, status %v, want %s, %v", tc.err, got, span.Status(), tc.code, tc.status)
+		}
+		if span.Status().Description == "hunter2" {
+			t.Error("the status repeats the text of the error")
+		}
+	}
+}
+
+func TestAPanicEndsItsSpanAndGoesOn(t *testing.T) {
+	t.Parallel()
+	traces, recorder := newRecorded(t)
+	for name, call := range map[string]func(){
+		"s/M": func() {
+			_, _ = traces.unary(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: "/s/M"}, func(context.Context, any) (any, error) { panic("hunter2") })
+		},
+		"GET /x/{id}": func() {
+			traces.Route("GET", "/x/{id}", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("hunter2") })).
+				ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/x/7", nil))
+		},
+	} {
+		cause := func() (cause any) {
+			defer func() { cause = recover() }()
+			call()
+			return nil
+		}()
+		ended := recorder.Ended()
+		span := ended[len(ended)-1]
+		if cause != "hunter2" || span.Name() != name || span.Status().Code != otelcodes.Error || len(span.Events()) > 0 {
+			t.Errorf("%s: passed on %v; span %s with status %v and events %v, want the panic, an error and no events", name, cause, span.Name(), span.Status(), span.Events())
+		}
+	}
+}
+
+func TestWhatAConnectionCanDoIsNotHidden(t *testing.T) {
+	t.Parallel()
+	traces, recorder := newRecorded(t)
+	w := httptest.NewRecorder()
+	traces.Route("GET", "/", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusTeapot)
+		w.WriteHeader(http.StatusInternalServerError) // Comes too late to count.
+		if flusher, ok := w.(http.Flusher); ok {
+			flusher.Flush()
+		}
+	})).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	if got := attributesOf(recorder.Ended()[0])["http.response.status_code"]; got != "418" || w.Code != 418 || !w.Flushed {
+		t.Errorf("span says %s, answer %d, flushed %v, want 418, 418, true", got, w.Code, w.Flushed)
+	}
+}
+
+func TestGRPCsOwnServicesMakeNoSpans(t *testing.T) {
+	t.Parallel()
+	traces, recorder := newRecorded(t)
+	for _, method := range []string{"/grpc.health.v1.Health/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"} {
+		if _, err := traces.unary(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: method}, func(context.Context, any) (any, error) { return nil, nil }); err != nil {
+			t.Errorf("unary() = %v", err)
+		}
+		if err := traces.stream(nil, nil, &grpc.StreamServerInfo{FullMethod: method}, func(any, grpc.ServerStream) error { return nil }); err != nil {
+			t.Errorf("stream() = %v", err)
+		}
+	}
+	if got := len(recorder.Ended()); got != 0 {
+		t.Errorf("%d spans, want none", got)
+	}
+}
+
+// silentStream is a stream of which nothing but its context is used.
+type silentStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s silentStream) Context() context.Context { return s.ctx }
+
+func TestWhatAStreamCarriesIsNoPartOfItsSpan(t *testing.T) {
+	t.Parallel()
+	traces, recorder := newRecorded(t)
+	err := traces.stream(nil, silentStream{ctx: t.Context()}, &grpc.StreamServerInfo{FullMethod: "/s/Stream"}, func(_ any, stream grpc.ServerStream) error {
+		ctx := stream.Context()
+		if traces.TraceID(ctx) == "" || traces.Exemplar(ctx) != "" || trace.SpanFromContext(ctx).IsRecording() {
+			t.Errorf("trace %q, exemplar %q, want a trace for the log, and nothing that a heartbeat would add to", traces.TraceID(ctx), traces.Exemplar(ctx))
+		}
+		_, _ = traces.Store(someStore{}).Known(context.WithValue(ctx, knownKey{}, true), "mc")
+		return nil
+	})
+	if spans := recorder.Ended(); err != nil || len(spans) != 1 || spans[0].Name() != "s/Stream" {
+		t.Errorf("stream() = %v with %d spans, want the stream's own", err, len(spans))
+	}
+}
+
+type knownKey struct{}
+
+func (someStore) Known(context.Context, string) (bool, error) { return true, nil }
+
+func TestWithoutATraceThereIsNothingToName(t *testing.T) {
+	t.Parallel()
+	traces, err := New(Config{Endpoint: "http://127.0.0.1:1", SampleRatio: 0, Logger: log.NewNopLogger()})
+	if err != nil {
+		t.Fatalf("New() = %v", err)
+	}
+	defer traces.Close()
+	if traces.TraceID(t.Context()) != "" || traces.Exemplar(t.Context()) != "" {
+		t.Error("a call outside of any trace has one")
+	}
+	_, err = traces.unary(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: "/s/M"}, func(ctx context.Context, _ any) (any, error) {
+		if got := traces.Exemplar(ctx); got != "" {
+			t.Errorf("a trace that is not recorded is shown: %s", got)
+		}
+		return nil, nil
+	})
+	if err != nil {
+		t.Errorf("unary() = %v", err)
+	}
+}
