@@ -28,6 +28,9 @@ func (t *tool) confirm(ctx context.Context, question string) bool {
 		_, _ = t.Err.Write([]byte("\n"))
 		return false
 	case line := <-answer:
+		if !strings.HasSuffix(line, "\n") {
+			_, _ = t.Err.Write([]byte("\n")) // Nobody is there who would have ended the line.
+		}
 		switch strings.ToLower(strings.TrimSpace(line)) {
 		case "y", "yes":
 			return true
