@@ -69,12 +69,13 @@ func TestAContextFileIsReadStrictly(t *testing.T) {
 		"contexts:\n  a:\n    address: x:1\n    tls:\n":                                               "line 4: tls is empty",
 		"contexts:\n  a:\n    address: x:1\n    auth: {token_file: a, client_id: b, url: http://c}\n": "either token_file",
 		"current-context: b\n":                                                                        "current-context is b",
-		"contexts: [":                                                                                 "line 1",
+		"contexts:\n  a:\n    address: x:1\n    auth: dev-admin-secret\n":                             "line 4: a value of the wrong kind",
+		"contexts: [": "line 1",
 	} {
 		got := w.want(2, "regions", "--config", w.file("config.yaml", text))
 		contains(t, text, got.err, want)
-		if strings.Contains(got.err, "operate.") {
-			t.Errorf("the error names a type: %s", got.err)
+		if strings.Contains(got.err, "operate.") || strings.Contains(got.err, "dev-admin") {
+			t.Errorf("the error names a type, or quotes what may be a secret: %s", got.err)
 		}
 	}
 	contains(t, "named and missing", w.want(2, "regions", "--config", "/nowhere/config.yaml").err, "there is no context file /nowhere/config.yaml")

@@ -68,7 +68,11 @@ func TestAnUnsafeDrainNeedsForce(t *testing.T) {
 		if len(plans) != 1 || plans[0].ControllerID != "mc-1" || plans[0].Plan.Safe || len(plans[0].Plan.Reasons) == 0 {
 			t.Errorf("the plan as JSON = %+v, want an unsafe one of mc-1", plans)
 		}
-		w.want(0, "drain", "mc-1", "--yes", "--force")
+		w.want(2, "drain", "mc-1", "--force", "-o", "json")
+		done := w.want(0, "drain", "mc-1", "--yes", "--force", "-o", "json", "--wait", "--deadline", "1s")
+		if drained := decoded[[]listedController](t, done.out); len(drained) != 1 || drained[0].Health != "draining" || !strings.Contains(done.err, "the deadline is over") {
+			t.Errorf("drain -o json --wait = %+v, and beside it %q", drained, done.err)
+		}
 		if got := w.ids("--draining"); got != "mc-1" {
 			t.Errorf("draining = %q, want mc-1", got)
 		}

@@ -88,8 +88,12 @@ func (t *tool) readContexts() (contextFile, error) {
 	return file, nil
 }
 
-// unknownField is how the YAML library says it, with the name of a type that nobody knows.
-var unknownField = regexp.MustCompile(`field (\S+) not found in type \S+`)
+// How the YAML library says it: with the name of a type that nobody knows, and with the value, which may be a secret
+// that somebody put there by mistake.
+var (
+	unknownField = regexp.MustCompile(`field (\S+) not found in type \S+`)
+	wrongKind    = regexp.MustCompile("(?s)cannot unmarshal !!\\w+( `[^`]*`)? into \\S+")
+)
 
 func parseContexts(text []byte) (contextFile, error) {
 	var file contextFile
@@ -100,7 +104,7 @@ func parseContexts(text []byte) (contextFile, error) {
 	} else if err != nil {
 		said := strings.TrimPrefix(err.Error(), "yaml: ")
 		said = strings.ReplaceAll(strings.TrimPrefix(said, "unmarshal errors:\n  "), "\n  ", "; ")
-		return file, errors.New(clean(unknownField.ReplaceAllString(said, "unknown field $1")))
+		return file, errors.New(clean(wrongKind.ReplaceAllString(unknownField.ReplaceAllString(said, "unknown field $1"), "a value of the wrong kind")))
 	}
 	if err := refuseEmptyTLS(text); err != nil {
 		return file, err

@@ -114,12 +114,12 @@ func (d *doctor) checkMetrics(ctx context.Context) {
 func (d *doctor) checkFleet(ctx context.Context) {
 	regions, err := read(ctx, d.session, "", &pb.ListRegionsRequest{}, d.session.fleet.ListRegions)
 	if err != nil {
-		d.found("fleet", bad, "", "%v", err)
+		d.found("fleet", bad, "the log of the Global Controller says more", "%s", withoutAdvice(err))
 		return
 	}
 	controllers, err := d.session.controllers(ctx, "", pb.Health_HEALTH_UNSPECIFIED)
 	if err != nil {
-		d.found("fleet", bad, "", "%v", err)
+		d.found("fleet", bad, "the log of the Global Controller says more", "%s", withoutAdvice(err))
 		return
 	}
 	var stale, contested []string

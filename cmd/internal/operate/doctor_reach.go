@@ -58,7 +58,7 @@ func (d *doctor) checkTLS(ctx context.Context) bool {
 	}
 	config, err := d.target.tls.config()
 	if err != nil {
-		d.found("TLS", bad, "", "%v", err)
+		d.found("TLS", bad, "name a PEM file with the authorities to trust: tls.ca or --ca-file", "%v", err)
 		return false
 	}
 	config.NextProtos = []string{"h2"}
@@ -77,7 +77,7 @@ func (d *doctor) checkTLS(ctx context.Context) bool {
 		d.found("TLS", bad, "take tls out of the context, or set GC_TLS_CERT_FILE and GC_TLS_KEY_FILE there", "%s does not speak TLS", d.target.address)
 		return false
 	case err != nil:
-		d.found("TLS", bad, "", "the handshake broke off: %v", err)
+		d.found("TLS", bad, "does the address name the gRPC of a Global Controller that speaks TLS?", "the handshake broke off: %v", err)
 		return false
 	}
 	defer func() { _ = conn.Close() }()
@@ -104,7 +104,7 @@ func (d *doctor) checkHealth(ctx context.Context) {
 	case err != nil && d.target.tls == nil:
 		d.found("gRPC health", bad, "does it speak TLS (--tls), or is this its HTTP address?", "no answer: %s", status.Convert(err).Message())
 	case err != nil:
-		d.found("gRPC health", bad, "", "no answer: %s", status.Convert(err).Message())
+		d.found("gRPC health", bad, "does the address name the gRPC of a Global Controller? Its log says more", "no answer: %s", status.Convert(err).Message())
 	case got.GetStatus() != healthgrpc.HealthCheckResponse_SERVING:
 		d.found("gRPC health", bad, "the checks of /ready that follow tell what it lacks", "it says that it does not serve: %s", strings.ToLower(got.GetStatus().String()))
 	default:

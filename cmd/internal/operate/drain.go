@@ -67,6 +67,8 @@ func (t *tool) drain(ctx context.Context, o drainOptions, ids []string) error {
 	switch {
 	case o.generation != nil && len(ids) > 1:
 		return wrongUse("--expected-generation is one controller's: give one id")
+	case o.output != "" && !o.yes && !o.dryRun:
+		return wrongUse("-o %s shows no plan to say yes to: it needs --yes", clean(o.output))
 	case o.dryRun && o.wait:
 		return wrongUse("--dry-run drains nothing that could be waited for")
 	}
@@ -136,7 +138,7 @@ func (t *tool) drain(ctx context.Context, o drainOptions, ids []string) error {
 		}
 	}
 	if o.wait {
-		return t.waitUntilDrained(ctx, s, ids)
+		return t.waitUntilDrained(ctx, s, ids, o.output == "")
 	}
 	return nil
 }

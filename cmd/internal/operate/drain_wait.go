@@ -3,6 +3,7 @@ package operate
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -17,15 +18,20 @@ type waiting struct {
 	tool *tool
 	left []string
 	// said is the last line about each, so that none is said twice.
-	said   map[string]string
+	said map[string]string
+	// out is told what has come to its end.
+	out    io.Writer
 	drawn  bool
 	silent bool
 	undone error
 }
 
 // waitUntilDrained waits for all of them. One that leaves the fleet is waited for no more.
-func (t *tool) waitUntilDrained(ctx context.Context, s *session, ids []string) error {
-	w := &waiting{tool: t, left: ids, said: make(map[string]string)}
+func (t *tool) waitUntilDrained(ctx context.Context, s *session, ids []string, forPeople bool) error {
+	w := &waiting{tool: t, left: ids, said: make(map[string]string), out: t.Out}
+	if !forPeople {
+		w.out = t.Err // The other stream is somebody's JSON.
+	}
 	defer w.clear()
 	for {
 		var left []string
@@ -133,6 +139,6 @@ func (w *waiting) clear() {
 // say says what has come to its end.
 func (w *waiting) say(id, format string, values ...any) {
 	w.clear()
-	w.tool.print("%s", clean(fmt.Sprintf(format, values...)))
+	_, _ = fmt.Fprintln(w.out, clean(fmt.Sprintf(format, values...)))
 	delete(w.said, id)
 }

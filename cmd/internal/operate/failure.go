@@ -93,7 +93,7 @@ type call struct {
 
 // explain turns what gRPC returned into words, what to do, and an exit code.
 func (c call) explain(ctx context.Context, err error) error {
-	if ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) || isInterrupt(ctx) {
+	if isInterrupt(ctx) {
 		return ErrInterrupted
 	}
 	s := status.Convert(err)

@@ -53,7 +53,7 @@ func (w *watcher) run(ctx context.Context) error {
 			pause = firstPause
 		}
 		switch {
-		case w.hopeless(err, failure):
+		case w.hopeless(ctx, err, failure):
 			return failure
 		case w.last == nil && time.Since(began) > retryFor:
 			return failure // Nothing was ever seen: as with any other read.
@@ -70,10 +70,10 @@ func (w *watcher) run(ctx context.Context) error {
 
 // hopeless tells whether another try would end as this one. A token may have run out, so a refusal counts only when a
 // new one is refused as well.
-func (w *watcher) hopeless(err, failure error) bool {
+func (w *watcher) hopeless(ctx context.Context, err, failure error) bool {
 	if status.Code(err) == codes.Unauthenticated && !w.refused {
 		w.refused = true
-		if token, err := w.session.tokens.Token(context.Background()); err == nil {
+		if token, err := w.session.tokens.Token(ctx); err == nil {
 			w.session.tokens.Invalidate(token)
 		}
 		return false
