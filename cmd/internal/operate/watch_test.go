@@ -144,7 +144,7 @@ func TestNothingThatCameSteersTheTerminal(t *testing.T) {
 			watched := newBench(t, &fakeGC{scripts: []script{{send: []*pb.WatchResponse{
 				snapshot(5, "st\x1bart", controller("mc-0", healthy)), changes(6, history, &pb.Change{ControllerId: "mc-0"}), snapshot(7, "go\x1bne", c),
 				changes(8, &pb.Change{ControllerId: c.GetControllerId(), Controller: controller(c.GetControllerId(), ill)}),
-			}, end: status.Error(codes.PermissionDenied, "\x1b[31m")}}})
+			}, end: status.Error(codes.FailedPrecondition, "\x1b[31m")}}})
 			watched.session.tool.OutTerminal = terminal
 			err := watched.session.tool.watchFleet(t.Context(), watched.session, listOptions{sort: "id", output: output})
 			_, _ = b.out.Write([]byte(watched.out.String() + watched.errs.String() + err.Error()))
