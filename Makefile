@@ -81,13 +81,16 @@ simulate: ## play every scenario of gcctl simulate with 200 controllers, over SQ
 smoke: build ## run the demo, kill a controller, and hold that both are seen in time
 	tools/smoke/run.sh
 
+prom-check: build ## check Prometheus's configuration, rules and discovery of controllers with a real Prometheus
+	internal/testpg/with-postgres.sh tools/promcheck/run.sh
+
 check: ## exactly what CI runs
 	.ci/run
 
 clean: ## remove what was built, and the demo's data
 	rm -rf bin data
 
-.PHONY: help demo test cover build generate generate-check proto-lint proto-breaking lint fmt fmt-check tidy-check fuzz compose-check bench simulate smoke check clean tools-cc simulation
+.PHONY: help demo test cover build generate generate-check proto-lint proto-breaking lint fmt fmt-check tidy-check fuzz compose-check bench simulate smoke prom-check check clean tools-cc simulation
 
 # The race detector needs a C compiler.
 tools-cc:

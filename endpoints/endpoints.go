@@ -110,6 +110,15 @@ func Operations() []Operation {
 	}
 }
 
+// OperationNames lists the names of all operations.
+func OperationNames() []string {
+	var names []string
+	for _, op := range Operations() {
+		names = append(names, op.Name)
+	}
+	return names
+}
+
 // Middleware makes the middleware of one operation.
 type Middleware func(Operation) endpoint.Middleware
 

@@ -74,6 +74,9 @@ func (k *KeySet) FetchThrough(transport http.RoundTripper) { k.client.Transport 
 // Ready tells whether a usable key is held.
 func (k *KeySet) Ready() bool { return len(*k.keys.Load()) > 0 }
 
+// Count is how many usable keys are held.
+func (k *KeySet) Count() int { return len(*k.keys.Load()) }
+
 // Run keeps the keys fresh until ctx ends: every minute, and sooner, with growing pauses, while fetching fails.
 func (k *KeySet) Run(ctx context.Context) error {
 	pause := time.Second

@@ -14,13 +14,20 @@ type callChildren struct {
 	time  histogram
 }
 
+// ownFailures are the codes that are never the caller's fault.
+var ownFailures = []string{"Internal", "Unavailable", "DeadlineExceeded"}
+
 // Called is told of a call that ended. The children of each combination are looked up once: there are few of them, and
-// looking one up by its labels costs more than counting. traceID names the trace that recorded the call, empty for none;
-// one of each bucket's is shown in OpenMetrics.
+// looking one up by its labels costs more than counting. The first call of an endpoint makes the counters of our own
+// failures as well, so that the first failure is seen as a rise. traceID names the trace that recorded the call, empty
+// for none; one of each bucket's is shown in OpenMetrics.
 func (m *Metrics) Called(transport, endpoint, code string, took time.Duration, traceID string) {
 	key := callKey{transport, endpoint, code}
 	found, ok := m.resolved.Load(key)
 	if !ok {
+		for _, ours := range ownFailures {
+			m.requests.WithLabelValues(transport, endpoint, ours)
+		}
 		found, _ = m.resolved.LoadOrStore(key, &callChildren{
 			count: counter{m.requests, nil}.With("transport", transport, "endpoint", endpoint, "code", code),
 			time:  histogram{m.durations, m.durations.WithLabelValues(transport, endpoint)},

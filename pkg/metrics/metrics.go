@@ -38,7 +38,9 @@ type Metrics struct {
 	superseded  prometheus.Counter
 	pruned      prometheus.Counter
 	panics      *prometheus.CounterVec
+	ready       *prometheus.GaugeVec
 	resolved    sync.Map // of callKey to *callChildren
+	asked       sync.Map // of queryKey to *queryChildren
 }
 
 var (
@@ -47,14 +49,15 @@ var (
 	_           = kitmetrics.Histogram(histogram{})
 )
 
-// New returns metrics that know the version they speak for.
-func New(version string) *Metrics {
+// New returns metrics that know the version they speak for, and by when a controller that has fallen silent has to be
+// found: after the threshold and one interval of the checker.
+func New(version string, threshold, interval time.Duration) *Metrics {
 	m := &Metrics{
 		registry:    prometheus.NewRegistry(),
 		requests:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_requests_total", Help: "Calls, by how they ended."}, []string{"transport", "endpoint", "code"}),
 		durations:   prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "gc_request_duration_seconds", Help: "Time that calls took.", Buckets: fastBuckets}, []string{"transport", "endpoint"}),
 		transitions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_health_transitions_total", Help: "Changes of controllers' public state."}, []string{"from", "to", "cause"}),
-		detection:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "gc_detection_seconds", Help: "Time from a controller's last heartbeat to unhealthy.", Buckets: []float64{5, 10, 20, 25, 30, 31, 32, 33, 34, 35, 36, 40, 60, 120, 300}}),
+		detection:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "gc_detection_seconds", Help: "Time from a controller's last heartbeat to unhealthy.", Buckets: detectionBuckets(threshold, interval)}),
 		commit:      prometheus.NewHistogram(prometheus.HistogramOpts{Name: "gc_heartbeat_commit_seconds", Help: "Time that commits of heartbeats took.", Buckets: fastBuckets}),
 		batch:       prometheus.NewHistogram(prometheus.HistogramOpts{Name: "gc_heartbeat_batch_size", Help: "Heartbeats that shared a commit.", Buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024}}),
 		checkerRuns: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_health_checker_runs_total", Help: "Ticks of the health checker."}, []string{"result"}),
@@ -67,6 +70,7 @@ func New(version string) *Metrics {
 		superseded:  prometheus.NewCounter(prometheus.CounterOpts{Name: "gc_incarnation_conflicts_total", Help: "Calls of processes that another has taken the place of under the same id."}),
 		pruned:      prometheus.NewCounter(prometheus.CounterOpts{Name: "gc_history_pruned_total", Help: "Changes of controllers' states that were removed because they were old."}),
 		panics:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gc_panics_total", Help: "Panics that were caught."}, []string{"transport"}),
+		ready:       prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "gc_ready", Help: "1 where the last look at what the service needs found it well, as /ready shows."}, []string{"check"}),
 	}
 	// What has not happened yet is shown as 0, so that its first time is seen as a rise.
 	for counter, results := range map[*prometheus.CounterVec][]string{
@@ -77,11 +81,17 @@ func New(version string) *Metrics {
 			counter.WithLabelValues(result)
 		}
 	}
+	for _, from := range []service.HealthStatus{service.HealthPending, service.HealthHealthy, service.HealthDegraded} {
+		m.transitions.WithLabelValues(string(from), string(service.HealthUnhealthy), string(service.CauseStale))
+	}
+	promise := prometheus.NewGauge(prometheus.GaugeOpts{Name: "gc_detection_promise_seconds", Help: "Within what time a controller that has fallen silent has to be found: the threshold and one interval of the checker."})
+	promise.Set((threshold + interval).Seconds())
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "gc_build_info", Help: "1, with the version.", ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()}})
 	build.Set(1)
 	m.registry.MustRegister(
 		m.requests, m.durations, m.transitions, m.detection, m.commit, m.batch, m.checkerRuns, m.hold, m.queries, m.queryTime, m.validations,
-		m.refreshes, m.limited, m.superseded, m.pruned, m.panics, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		m.refreshes, m.limited, m.superseded, m.pruned, m.panics, m.ready, promise, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
 }
@@ -110,12 +120,6 @@ func (m *Metrics) Pool(stats func() sql.DBStats) {
 func (m *Metrics) Batched(heartbeats int, took time.Duration) {
 	m.commit.Observe(took.Seconds())
 	m.batch.Observe(float64(heartbeats))
-}
-
-// Queried is told of an operation of the store.
-func (m *Metrics) Queried(operation, status string, took time.Duration) {
-	m.queries.WithLabelValues(operation, status).Inc()
-	m.queryTime.WithLabelValues(operation).Observe(took.Seconds())
 }
 
 // Changed is told of a change of a controller's public state.
@@ -173,6 +177,29 @@ func (m *Metrics) Refreshed(result string) { m.refreshes.WithLabelValues(result)
 
 // Limited is told of a call that was refused for its rate.
 func (m *Metrics) Limited(operation string) { m.limited.WithLabelValues(operation).Inc() }
+
+// Operations names the endpoints, so that those which refuse nobody are shown as 0.
+func (m *Metrics) Operations(names []string) {
+	for _, name := range names {
+		m.limited.WithLabelValues(name)
+	}
+}
+
+// Keys adds how many of the auth controller's keys are held.
+func (m *Metrics) Keys(count func() int) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gc_jwks_keys", Help: "Usable keys of the auth controller that are held."}, func() float64 { return float64(count()) }))
+}
+
+// Looked is told what a look at everything that the service needs found.
+func (m *Metrics) Looked(state map[string]string, well string) {
+	for check, found := range state {
+		value := 0.0
+		if found == well {
+			value = 1
+		}
+		m.ready.WithLabelValues(check).Set(value)
+	}
+}
 
 // Panicked is told of a panic that was caught.
 func (m *Metrics) Panicked(transport string) { m.panics.WithLabelValues(transport).Inc() }

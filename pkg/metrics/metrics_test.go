@@ -5,10 +5,13 @@ import (
 	"database/sql"
 	"errors"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"darktower.example/global-controller/service"
 )
@@ -31,7 +34,7 @@ func TestWhatIsToldIsShown(t *testing.T) {
 }
 
 func testWhatIsToldIsShown(t *testing.T) {
-	m := New("1.2.3")
+	m := New("1.2.3", 30*time.Second, 5*time.Second)
 	store := &fakeRegions{rows: []service.Region{{
 		Region: "eu", Controllers: map[service.HealthStatus]int64{service.HealthHealthy: 2},
 		Meetings: service.RegionCapacity{Max: 18, Current: 2, Largest: 9, Limits: 20, Load: 3},
@@ -52,6 +55,9 @@ func testWhatIsToldIsShown(t *testing.T) {
 	m.Refreshed("error")
 	m.Limited("RegisterMC")
 	m.Panicked("http")
+	m.Operations([]string{"FastHeartbeat", "RegisterMC"})
+	m.Keys(func() int { return 2 })
+	m.Looked(map[string]string{"store": "ok", "keys": "none"}, "ok")
 	got := scrape(m)
 	for _, want := range []string{
 		`gc_requests_total{code="OK",endpoint="FastHeartbeat",transport="grpc"} 2`,
@@ -80,6 +86,15 @@ func testWhatIsToldIsShown(t *testing.T) {
 		`gc_jwt_validations_total{result="ok"} 1`,
 		`gc_jwks_refresh_total{result="error"} 1`,
 		`gc_rate_limited_total{endpoint="RegisterMC"} 1`,
+		`gc_requests_total{code="Unavailable",endpoint="FastHeartbeat",transport="grpc"} 0`,
+		`gc_rate_limited_total{endpoint="FastHeartbeat"} 0`,
+		`gc_db_queries_total{operation="heartbeat",status="error"} 0`,
+		`gc_health_transitions_total{cause="stale",from="degraded",to="unhealthy"} 0`,
+		`gc_detection_promise_seconds 35`,
+		`gc_detection_seconds_bucket{le="36"} 1`,
+		`gc_jwks_keys 2`,
+		`gc_ready{check="store"} 1`,
+		`gc_ready{check="keys"} 0`,
 		`gc_panics_total{transport="http"} 1`,
 		`version="1.2.3"`,
 	} {
@@ -97,8 +112,21 @@ func testWhatIsToldIsShown(t *testing.T) {
 	}
 }
 
+func TestDetectionBucketsAreInOrderAndFineAroundThePromise(t *testing.T) {
+	for _, tc := range []struct{ threshold, interval time.Duration }{{30 * time.Second, 5 * time.Second}, {time.Second, 5 * time.Second}, {5 * time.Second, 5 * time.Second}, {24 * time.Hour, time.Second}} {
+		buckets, promise := detectionBuckets(tc.threshold, tc.interval), (tc.threshold + tc.interval).Seconds()
+		if !slices.IsSorted(buckets) || !slices.Contains(buckets, promise) || slices.Min(buckets) <= 0 {
+			t.Errorf("buckets of %v and %v = %v, want them in order and %v among them", tc.threshold, tc.interval, buckets, promise)
+		}
+	}
+	want := []float64{5, 10, 20, 25, 30, 31, 32, 33, 34, 35, 36, 40, 60, 120, 300}
+	if diff := cmp.Diff(want, detectionBuckets(30*time.Second, 5*time.Second)); diff != "" {
+		t.Errorf("buckets of the defaults (-want +got):\n%s", diff)
+	}
+}
+
 func TestARecordedCallIsShownAsAnExemplar(t *testing.T) {
-	m := New("x")
+	m := New("x", 30*time.Second, 5*time.Second)
 	m.Called("grpc", "RegisterMC", "OK", time.Millisecond, "4bf92f3577b34da6a3ce929d0e0e4736")
 	m.Called("http", "RegisterMC", "OK", time.Millisecond, "")
 	request := httptest.NewRequest("GET", "/metrics", nil)
@@ -118,7 +146,7 @@ func TestARecordedCallIsShownAsAnExemplar(t *testing.T) {
 }
 
 func TestACallAllocatesLittle(t *testing.T) {
-	m := New("x")
+	m := New("x", 30*time.Second, 5*time.Second)
 	if got := testing.AllocsPerRun(1000, func() { m.Called("grpc", "FastHeartbeat", "OK", time.Millisecond, "") }); got > 1 {
 		t.Errorf("allocations for a call = %v, want at most 1", got)
 	}

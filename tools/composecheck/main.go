@@ -1,5 +1,6 @@
 // Command composecheck checks a compose file as far as can be without an engine: the specification's schema, references
-// between services and volumes, that every file which is mounted exists, and that ports are published on this machine only.
+// between services and volumes, that every file which is mounted exists, that ports are published on this machine only, and
+// that Prometheus and Grafana find what they are configured with.
 package main
 
 import (
@@ -52,6 +53,8 @@ func check(args []string) error {
 				wrong = append(wrong, fmt.Errorf("%s publishes port %s beyond this machine", name, port.Published))
 			}
 		}
+		wrong = append(wrong, checkPrometheus(project, service)...)
+		wrong = append(wrong, checkGrafana(project, service)...)
 	}
 	if err := errors.Join(wrong...); err != nil {
 		return err

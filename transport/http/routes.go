@@ -10,6 +10,7 @@ import (
 	"github.com/go-kit/log"
 
 	"darktower.example/global-controller/endpoints"
+	"darktower.example/global-controller/service"
 )
 
 // route is one line of the API: the router and the OpenAPI document are both made from it.
@@ -50,6 +51,10 @@ type Config struct {
 	Trace func(method, pattern string, next http.Handler) http.Handler
 	// Ready names what keeps this server from serving, nothing when it can.
 	Ready func(ctx context.Context) map[string]string
+	// Controllers lists the fleet for /sd/controllers, as the store does: part by part, in the order of the ids.
+	Controllers func(ctx context.Context, filter service.ControllerFilter) ([]service.Controller, error)
+	// SDNeedsToken has /sd/controllers need a token that may read the fleet.
+	SDNeedsToken bool
 	// Draining is done when the server is about to stop; nil for never.
 	Draining context.Context //nolint:containedctx // It is no call's context but the server's own life.
 	// Authenticator tells whether the token of a watch has run out; nil for nobody.
@@ -87,6 +92,7 @@ func NewHandler(e endpoints.Endpoints, cfg Config) http.Handler {
 			writeJSON(w, status, body)
 		})},
 		route{method: http.MethodGet, pattern: "/metrics", handler: cfg.Metrics},
+		route{method: http.MethodGet, pattern: "/sd/controllers", handler: newDiscovery(e, cfg)},
 		route{method: http.MethodGet, pattern: "/openapi.json", handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, document) })},
 	)
 	return withCall(router(routes), cfg.Logger, cfg.OnPanic)

@@ -162,8 +162,8 @@ func TestRateLimitsSpareThoseWhoAreKnown(t *testing.T) {
 	if got := w.make(ways()[0], call{"FastHeartbeat", "mc", load(), w.mc()}); got != (outcome{}) {
 		t.Errorf("a known controller from that address = %v, want OK", got)
 	}
-	if metrics := w.get("/metrics", "").body; !strings.Contains(metrics, `gc_rate_limited_total{endpoint="RegisterMC"}`) {
-		t.Error("/metrics lacks gc_rate_limited_total")
+	if metrics := w.get("/metrics", "").body; !strings.Contains(metrics, `gc_rate_limited_total{endpoint="RegisterMC"}`) || strings.Contains(metrics, `gc_rate_limited_total{endpoint="RegisterMC"} 0`) {
+		t.Error("/metrics lacks gc_rate_limited_total, or it is 0 after refusals")
 	}
 }
 

@@ -82,7 +82,7 @@ type observer struct {
 // New opens the store, binds the listeners and puts the parts together. The caller runs or closes the server.
 func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	var listen net.ListenConfig
-	s = &Server{cfg: cfg, logger: logger, metrics: metrics.New(Version), pulse: &health.Pulse{}, grpcHealth: grpchealth.NewServer()}
+	s = &Server{cfg: cfg, logger: logger, metrics: metrics.New(Version, cfg.StalenessThreshold, checkInterval), pulse: &health.Pulse{}, grpcHealth: grpchealth.NewServer()}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	made := s // What is returned beside an error is nil.
 	defer func() {
@@ -153,6 +153,8 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	s.probe = health.NewProbe(map[string]func(context.Context) string{"store": s.storeState, "keys": s.keysState, "server": s.serverState})
 	s.metrics.Fleet(s.store, cfg.Region)
 	s.metrics.Pool(s.store.PoolStats)
+	s.metrics.Keys(s.keys.Count)
+	s.metrics.Operations(endpoints.OperationNames())
 	s.grpcServer = grpctransport.NewServer(operation, grpctransport.Config{
 		Logger: logger, OnPanic: func() { s.metrics.Panicked("grpc") }, Health: s.grpcHealth, Reflection: cfg.GRPCReflection, Draining: s.draining,
 		CallBound: callBound, Authenticator: verifier,
@@ -161,7 +163,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 		Handler: httptransport.NewHandler(operation, httptransport.Config{
 			Logger: logger, OnPanic: func() { s.metrics.Panicked("http") }, Metrics: s.metrics.Handler(), Trace: s.traces.Route,
 			Ready:    func(context.Context) map[string]string { return s.readiness() },
-			Draining: s.draining, Authenticator: verifier,
+			Draining: s.draining, Authenticator: verifier, Controllers: s.controllers, SDNeedsToken: cfg.SDNeedsToken,
 		}),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
@@ -238,6 +240,14 @@ func (s *Server) readiness() map[string]string {
 	state := s.probe.State()
 	state["server"] = s.serverState(s.draining)
 	return state
+}
+
+// controllers lists a part of the fleet for Prometheus.
+func (s *Server) controllers(ctx context.Context, filter service.ControllerFilter) ([]service.Controller, error) {
+	if !s.migrated.Load() {
+		return nil, fmt.Errorf("still starting: %w", service.ErrUnavailable)
+	}
+	return s.store.Controllers(ctx, filter)
 }
 
 // serviceable tells whether heartbeats can be taken here: a tick of the checker says that they can.
@@ -365,6 +375,7 @@ func (s *Server) retain(ctx context.Context) error {
 }
 
 func (s *Server) tellHealth(ready bool) {
+	s.metrics.Looked(s.readiness(), health.StateOK)
 	status := healthgrpc.HealthCheckResponse_NOT_SERVING
 	if ready {
 		status = healthgrpc.HealthCheckResponse_SERVING

@@ -48,6 +48,7 @@ type Config struct {
 	RateLimitPerMinute    int
 	Drain                 time.Duration
 	GRPCReflection        bool
+	SDNeedsToken          bool
 	TLSCertFile           string
 	TLSKeyFile            string
 	LogLevel              string
@@ -92,6 +93,7 @@ func settings() []setting {
 		{name: "GC_RETIRE_AFTER_SECONDS", value: "0", allowed: "0 for never, or a whole number up to 315360000 that is at least twice MC_STALENESS_THRESHOLD_SECONDS", help: "how long a controller may be silent until it is taken out of the fleet; those that an operator drains stay", read: seconds(func(c *Config) *time.Duration { return &c.RetireAfter }, 0, 315_360_000)},
 		{name: "GC_DRAIN_SECONDS", value: "30", allowed: "a whole number from 0 to 3600", help: "how long a stopping server finishes its calls", read: seconds(func(c *Config) *time.Duration { return &c.Drain }, 0, 3600)},
 		{name: "GC_GRPC_REFLECTION", value: "false", allowed: "true or false", help: "let gRPC tools ask which services there are", boolean: true, read: truth(func(c *Config) *bool { return &c.GRPCReflection })},
+		{name: "GC_SD_NEEDS_TOKEN", value: "false", allowed: "true or false", help: "have /sd/controllers need a token that may read the fleet", boolean: true, read: truth(func(c *Config) *bool { return &c.SDNeedsToken })},
 		{name: "GC_TLS_CERT_FILE", allowed: "a PEM file", help: "certificate for both listeners; unless set, they are plaintext", read: text(func(c *Config) *string { return &c.TLSCertFile }, nil)},
 		{name: "GC_TLS_KEY_FILE", allowed: "a PEM file", help: "the certificate's key", read: text(func(c *Config) *string { return &c.TLSKeyFile }, nil)},
 		{name: "LOG_LEVEL", value: "info", allowed: "debug, info, warn or error", help: "the least important lines that are logged", read: text(func(c *Config) *string { return &c.LogLevel }, oneOf("debug", "info", "warn", "error"))},
