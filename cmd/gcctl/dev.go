@@ -12,7 +12,6 @@ import (
 
 	"github.com/go-kit/log"
 	"github.com/oklog/run"
-	"github.com/peterbourgon/ff/v3/ffcli"
 
 	"darktower.example/global-controller/cmd/internal/daemon"
 	"darktower.example/global-controller/pkg/client"
@@ -26,10 +25,9 @@ type devOptions struct {
 	killOne                                  bool
 }
 
-func devCommand(stdout, stderr io.Writer) *ffcli.Command {
+func devCommand(stdout, stderr io.Writer) flagCommand {
 	var o devOptions
 	flags := flag.NewFlagSet("gcctl dev", flag.ContinueOnError)
-	flags.SetOutput(stderr)
 	flags.StringVar(&o.http, "http", "127.0.0.1:8081", "where the Global Controller serves HTTP; port 0 takes a free one")
 	flags.StringVar(&o.grpc, "grpc", "127.0.0.1:50051", "where it serves gRPC")
 	flags.StringVar(&o.ac, "ac", "127.0.0.1:8082", "where the development auth controller serves; a loopback address")
@@ -38,11 +36,11 @@ func devCommand(stdout, stderr io.Writer) *ffcli.Command {
 	flags.StringVar(&o.logLevel, "log-level", "error", "the least important lines of the Global Controller's log: debug, info, warn or error")
 	flags.IntVar(&o.controllers, "controllers", 12, "how many meeting controllers to simulate, 1 to 1000")
 	flags.BoolVar(&o.killOne, "kill-one", false, "stop one meeting controller once all are healthy, to see it become unhealthy")
-	return &ffcli.Command{
-		Name: "dev", ShortUsage: "gcctl dev [FLAGS]", ShortHelp: "run everything on this machine, with simulated meeting controllers", FlagSet: flags,
-		LongHelp: "dev runs a development auth controller, a Global Controller over SQLite and a small fleet of simulated meeting\n" +
+	return flagCommand{
+		name: "dev", usage: "gcctl dev [FLAGS]", short: "run everything on this machine, with simulated meeting controllers", flags: flags, stderr: stderr,
+		long: "dev runs a development auth controller, a Global Controller over SQLite and a small fleet of simulated meeting\n" +
 			"controllers, which register and send heartbeats over real gRPC with real tokens. Stop it with Ctrl-C.",
-		Exec: func(ctx context.Context, args []string) error {
+		exec: func(ctx context.Context, args []string) error {
 			if len(args) > 0 {
 				return &usageError{fmt.Sprintf("dev takes flags only, not %q", args[0])}
 			}

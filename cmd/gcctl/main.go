@@ -4,15 +4,15 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 
-	"github.com/peterbourgon/ff/v3/ffcli"
+	"github.com/spf13/cobra"
 
 	"darktower.example/global-controller/cmd/internal/daemon"
+	"darktower.example/global-controller/cmd/internal/operate"
 	"darktower.example/global-controller/cmd/internal/simulate"
 )
 
@@ -26,58 +26,42 @@ func main() {
 	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// execute returns the exit code: 0 for success, 1 for failure, 2 for a wrong use, and 128 and the number of the signal
-// when one cut short what has a result.
+// execute returns the exit code: see [operate.ExitCodes].
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	rootFlags := flag.NewFlagSet("gcctl", flag.ContinueOnError)
-	rootFlags.SetOutput(stderr)
-	root := &ffcli.Command{
-		ShortUsage:  "gcctl COMMAND [FLAGS]",
-		LongHelp:    "gcctl is the tool for those who run a Global Controller.",
-		FlagSet:     rootFlags,
-		Subcommands: []*ffcli.Command{devCommand(stdout, stderr), simulateCommand(stdout, stderr), versionCommand(stdout)},
-		Exec: func(_ context.Context, args []string) error {
-			if len(args) > 0 {
-				return &usageError{fmt.Sprintf("unknown command %q; see gcctl --help", args[0])}
-			}
-			return flag.ErrHelp
-		},
-	}
-	err := root.Parse(args)
-	if err == nil {
-		err = root.Run(ctx)
-	} else if !errors.Is(err, flag.ErrHelp) {
-		return 2 // The flag package has said what is wrong.
-	}
+	return executeIn(ctx, args, operate.NewProcess(os.Stdin, stdout, stderr, daemon.Version))
+}
+
+func executeIn(ctx context.Context, args []string, p operate.Process) int {
+	root := rootCommand(p)
+	root.SetArgs(append([]string{}, args...)) // With nil it would take those of the process.
+	err := root.ExecuteContext(ctx)
 	var usage *usageError
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(err, flag.ErrHelp):
-		if len(args) == 0 {
-			return 2 // The usage has been printed.
-		}
-		return 0
-	case errors.As(err, &usage):
-		_, _ = fmt.Fprintln(stderr, "gcctl:", err)
-		return 2
-	case errors.Is(err, simulate.ErrInterrupted):
-		_, _ = fmt.Fprintln(stderr, "gcctl:", err)
+	case errors.Is(err, errNoCommand):
+		return operate.ExitUsage
+	case errors.Is(err, operate.ErrInterrupted):
 		return interruptCode(ctx)
-	default:
-		_, _ = fmt.Fprintln(stderr, "gcctl:", err)
-		return 1
 	}
+	_, _ = fmt.Fprintln(p.Err, "gcctl:", err)
+	switch {
+	case errors.As(err, &usage):
+		return operate.ExitUsage
+	case errors.Is(err, simulate.ErrInterrupted):
+		return interruptCode(ctx)
+	}
+	return operate.CodeOf(err)
 }
 
 type usageError struct{ message string }
 
 func (e *usageError) Error() string { return e.message }
 
-func versionCommand(stdout io.Writer) *ffcli.Command {
-	return &ffcli.Command{
-		Name: "version", ShortUsage: "gcctl version", ShortHelp: "print the version",
-		Exec: func(context.Context, []string) error {
+func versionCommand(stdout io.Writer) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "print the version", Args: cobra.ArbitraryArgs,
+		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintln(stdout, daemon.Version)
 			return err
 		},

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -12,8 +11,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-
-	"github.com/peterbourgon/ff/v3/ffcli"
 
 	"darktower.example/global-controller/cmd/internal/daemon"
 	"darktower.example/global-controller/cmd/internal/simulate"
@@ -54,12 +51,9 @@ type simulateOptions struct {
 	tls, realTime, plain                                                bool
 }
 
-func simulateCommand(stdout, stderr io.Writer) *ffcli.Command {
+func simulateCommand(stdout, stderr io.Writer) flagCommand {
 	var o simulateOptions
 	flags := flag.NewFlagSet("gcctl simulate", flag.ContinueOnError)
-	// What the flag package says about a wrong flag, before it asks for the help, which would hide it.
-	var wrong bytes.Buffer
-	flags.SetOutput(&wrong)
 	flags.IntVar(&o.MCs, "mcs", 200, "how many meeting controllers")
 	flags.IntVar(&o.Connections, "connections", 8, "over how many connections")
 	flags.IntVar(&o.Regions, "regions", 3, "in how many regions")
@@ -83,47 +77,20 @@ func simulateCommand(stdout, stderr io.Writer) *ffcli.Command {
 	flags.StringVar(&o.ca, "ca-file", "", "a PEM file with the authorities to trust instead of the system's; means --tls")
 	flags.StringVar(&o.json, "json", "", "a file for the verdicts as JSON, opened at the start and written at the end; - for the standard output, which then has nothing else")
 	flags.BoolVar(&o.plain, "plain", false, "print lines even where the terminal can be redrawn")
-	return &ffcli.Command{
-		Name: "simulate", ShortUsage: "gcctl simulate SCENARIO…|all|list [FLAGS]", ShortHelp: "play a fleet, have something go wrong, and see which promises are kept",
-		LongHelp: simulateHelp, FlagSet: flags,
-		UsageFunc: func(c *ffcli.Command) string {
-			if text := strings.TrimSpace(wrong.String()); text != "" {
-				_, _ = fmt.Fprintf(stderr, "gcctl: %s; see gcctl simulate --help\n", text)
-			} else {
-				_, _ = fmt.Fprintln(stderr, ffcli.DefaultUsageFunc(c))
-			}
-			return ""
-		},
-		Exec: func(ctx context.Context, args []string) error {
-			// Flags may follow the names, as in the examples.
-			names, err := namesBeforeFlags(flags, args)
-			if err != nil {
-				return err
-			}
-			return runSimulate(ctx, o, names, stdout, stderr)
-		},
+	return flagCommand{
+		name: "simulate", usage: "gcctl simulate SCENARIO…|all|list [FLAGS]", short: "play a fleet, have something go wrong, and see which promises are kept",
+		long: simulateHelp, flags: flags, stderr: stderr, names: scenarioNames(),
+		exec: func(ctx context.Context, names []string) error { return runSimulate(ctx, o, names, stdout, stderr) },
 	}
 }
 
-// namesBeforeFlags reads the flags that stand behind or between names.
-func namesBeforeFlags(flags *flag.FlagSet, args []string) (names []string, err error) {
-	// The caller says what is wrong, or gives the help that is asked for.
-	usage := flags.Usage
-	flags.Usage = func() {}
-	defer func() { flags.Usage = usage }()
-	for len(args) > 0 {
-		if !strings.HasPrefix(args[0], "-") {
-			names, args = append(names, args[0]), args[1:]
-			continue
-		}
-		if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-			return nil, err
-		} else if err != nil {
-			return nil, &usageError{err.Error() + "; see gcctl simulate --help"}
-		}
-		args = flags.Args()
+// scenarioNames are what may be played.
+func scenarioNames() []string {
+	names := []string{"all", "list"}
+	for _, s := range simulate.Scenarios() {
+		names = append(names, s.Name)
 	}
-	return names, nil
+	return names
 }
 
 func runSimulate(ctx context.Context, o simulateOptions, names []string, stdout, stderr io.Writer) error {

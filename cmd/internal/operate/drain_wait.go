@@ -1,0 +1,144 @@
+package operate
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	pb "darktower.example/global-controller/proto/globalcontroller/v1"
+)
+
+// waitPause is how often a drain that is waited for is looked at.
+const waitPause = time.Second
+
+// waiting is what is left to wait for.
+type waiting struct {
+	tool *tool
+	left []string
+	// said is the last line about each, so that none is said twice.
+	said map[string]string
+	// out is told what has come to its end.
+	out    io.Writer
+	drawn  bool
+	silent bool
+	undone error
+}
+
+// waitUntilDrained waits for all of them. One that leaves the fleet is waited for no more.
+func (t *tool) waitUntilDrained(ctx context.Context, s *session, ids []string, forPeople bool) error {
+	w := &waiting{tool: t, left: ids, said: make(map[string]string), out: t.Out}
+	if !forPeople {
+		w.out = t.Err // The other stream is somebody's JSON.
+	}
+	defer w.clear()
+	for {
+		var left []string
+		for _, id := range w.left {
+			over, err := w.look(ctx, s, id)
+			if err != nil {
+				return err
+			}
+			if !over {
+				left = append(left, id)
+			}
+		}
+		if w.left = left; len(left) == 0 {
+			return w.undone
+		}
+		w.draw()
+		if !sleep(ctx, waitPause) {
+			return w.interrupted()
+		}
+	}
+}
+
+func (w *waiting) interrupted() error {
+	w.clear()
+	w.tool.note("%s goes on draining", joinAnd(w.left))
+	return ErrInterrupted
+}
+
+// look looks at one, and tells whether its wait is over.
+func (w *waiting) look(ctx context.Context, s *session, id string) (over bool, err error) {
+	got, err := read(ctx, s, id, &pb.GetControllerRequest{ControllerId: id}, s.fleet.GetController)
+	switch {
+	case ctx.Err() != nil:
+		return false, w.interrupted()
+	case err != nil && CodeOf(err) == ExitNotFound:
+		w.say(id, "%s has left the fleet", id)
+		return true, nil
+	case err != nil && CodeOf(err) == ExitUnavailable:
+		if !w.silent {
+			w.clear()
+			w.tool.warn("%s; the drain goes on, and so does the wait", withoutAdvice(err))
+		}
+		w.silent = true
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	w.silent = false
+	c := got.GetController()
+	switch {
+	case !c.GetOperatorDraining():
+		w.undone = failed(ExitRefused, "the drain of %s was ended by somebody before it was over; gcctl history %s tells who", clean(id), clean(id))
+		return true, nil
+	case c.GetDrain().GetDeadlinePassed() && c.GetCurrentMeetings() > 0:
+		w.say(id, "%s: the deadline is over; left: %s", id, running(c))
+		return true, nil
+	case c.GetDrained():
+		w.say(id, "%s is drained", id)
+		return true, nil
+	}
+	progress := fmt.Sprintf("%s: left: %s", id, running(c))
+	if c.GetStale() {
+		progress += ", as it said before it fell silent"
+	}
+	w.progress(id, progress, c)
+	return false, nil
+}
+
+// progress is drawn in a terminal; elsewhere each change is a line.
+func (w *waiting) progress(id, text string, c *pb.Controller) {
+	if !w.tool.ErrTerminal {
+		if w.said[id] != text {
+			_, _ = fmt.Fprintln(w.tool.Err, clean(text))
+		}
+		w.said[id] = text
+		return
+	}
+	if d := c.GetDrain(); d.GetDeadline() != nil {
+		text += "; deadline in " + age(d.GetDeadline().AsTime().Sub(c.GetAsOf().AsTime()))
+	}
+	w.said[id] = text
+}
+
+// draw shows the progress of all on one line, which the next drawing replaces.
+func (w *waiting) draw() {
+	if !w.tool.ErrTerminal {
+		return
+	}
+	var parts []string
+	for _, id := range w.left {
+		parts = append(parts, clean(w.said[id]))
+	}
+	columns, _ := w.tool.Size()
+	_, _ = fmt.Fprint(w.tool.Err, "\r\x1b[K"+cutTo(strings.Join(parts, "   "), columns-1))
+	w.drawn = true
+}
+
+func (w *waiting) clear() {
+	if w.drawn {
+		_, _ = fmt.Fprint(w.tool.Err, "\r\x1b[K")
+	}
+	w.drawn = false
+}
+
+// say says what has come to its end.
+func (w *waiting) say(id, format string, values ...any) {
+	w.clear()
+	_, _ = fmt.Fprintln(w.out, clean(fmt.Sprintf(format, values...)))
+	delete(w.said, id)
+}
