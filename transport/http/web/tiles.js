@@ -7,20 +7,25 @@ import { orders } from "./filters.js";
 
 // More tiles than this are drawn small unless asked otherwise, so that the fleet fits on a screen.
 const manyTiles = 400;
+// As in the style sheet, in pixels.
+const sizes = { small: { width: 22, height: 22, gap: 3 }, large: { width: 178, height: 50, gap: 6 }, tall: { width: 178, height: 58, gap: 6 } };
+const rowsOfBlock = { region: 12, id: 12, load: 4, heard: 4 };
+// How many blocks a frame puts in an order that nobody waits for: a tile is moved in no time, and painted anew in some.
+const slice = 1;
 // How long an order that has changed may stay on the screen: putting 5,000 tiles in another order takes a long frame.
 const reorderAfter = { region: 250, id: 250, load: 3000, heard: 3000 };
-// No more tiles than this flash at a time.
-const flashes = 40;
+// No more tiles than this flash at a time: each of them is painted in every frame of it.
+const flashes = 12;
 
 const pattern = el("div", { class: "tile", role: "option", tabindex: "-1", "aria-selected": "false" },
-  el("span", { class: "sign" }), el("span", { class: "id" }), el("span", { class: "where" }), el("span", { class: "full" }), el("span", { class: "bar" }, el("span")));
+  el("span", { class: "face" }, el("span", { class: "sign" }), el("span", { class: "id" }), el("span", { class: "where" }), el("span", { class: "full" }), el("span", { class: "bar" }, el("span"))));
 
 class Tile {
   constructor(id) {
     this.id = id;
     this.node = pattern.cloneNode(true);
     this.node.dataset.id = id;
-    [this.sign, this.name, this.where, this.full, this.bar] = this.node.children;
+    [this.sign, this.name, this.where, this.full, this.bar] = this.node.firstChild.children;
     this.name.textContent = id;
     this.fill = this.bar.firstChild;
   }
@@ -57,9 +62,14 @@ export class Tiles {
   #tiles = new Map();
   #headings = new Map();
   #shown = []; // the tiles that match, as they are on the screen
+  #rows = []; // the same by rows
+  #blocks = [];
+  #columns = 0;
   #matching = new Set();
   #current = null;
   #timer = 0;
+  #frame = 0;
+  #flashing = 0;
   #calm = matchMedia("(prefers-reduced-motion: reduce)");
 
   // onOpen gets the id of the tile that was chosen, onCount is told after every change of what is shown.
@@ -75,12 +85,14 @@ export class Tiles {
       else if (event.target === grid) this.focus();
     });
     grid.addEventListener("keydown", (event) => this.#key(event));
+    // Rows hold other numbers of tiles when the width is another.
+    new ResizeObserver(() => { if (this.#shown.length > 0) this.reorder(); }).observe(grid);
   }
 
   // apply draws what changed.
   apply({ changed, whole }) {
-    let flashed = 0;
     let reorder = whole;
+    const flashing = [];
     for (const id of changed) {
       const c = this.fleet.controllers.get(id);
       let tile = this.#tiles.get(id);
@@ -95,7 +107,7 @@ export class Tiles {
         tile = new Tile(id);
         this.#tiles.set(id, tile);
       }
-      if (tile.show(c) && !whole && flashed++ < flashes) this.#flash(tile);
+      if (tile.show(c) && !whole) flashing.push(tile);
       const matches = this.filters.matches(c);
       if (matches !== this.#matching.has(id)) {
         if (matches) this.#matching.add(id);
@@ -103,6 +115,8 @@ export class Tiles {
         reorder = true;
       }
     }
+    // An animation has the browser lay out the page, so they begin when nothing more is written.
+    for (const tile of flashing) this.#flash(tile);
     if (whole) this.reorder();
     else if (reorder || (changed.size > 0 && reorderAfter[this.filters.order] > 1000)) this.#reorderSoon();
   }
@@ -117,48 +131,91 @@ export class Tiles {
   }
 
   #reorderSoon() {
-    this.#timer ||= setTimeout(() => requestAnimationFrame(() => this.reorder()), reorderAfter[this.filters.order]);
+    this.#timer ||= setTimeout(() => requestAnimationFrame(() => this.reorder(true)), reorderAfter[this.filters.order]);
   }
 
   // reorder puts the tiles that match in their places.
-  reorder() {
+  // When nobody waits for it, it takes as many frames as it needs.
+  reorder(slowly = false) {
     clearTimeout(this.#timer);
-    this.#timer = 0;
+    cancelAnimationFrame(this.#frame);
+    this.#timer = this.#frame = 0;
     const controllers = [...this.#matching].map((id) => this.fleet.controllers.get(id)).filter(Boolean);
     controllers.sort(orders[this.filters.order].compare);
-    const had = this.grid.contains(document.activeElement) ? document.activeElement : null;
     const place = this.#shown.indexOf(this.#current);
     this.#shown = controllers.map((c) => this.#tiles.get(c.controller_id));
-    this.grid.dataset.size = this.filters.size || (this.#shown.length > manyTiles ? "small" : "large");
-    this.grid.dataset.grouped = this.filters.order === "region";
-    arrange(this.grid, this.filters.order === "region" ? this.#withHeadings(controllers) : this.#shown.map((tile) => tile.node));
+    setAttribute(this.grid, "data-size", this.filters.size || (this.#shown.length > manyTiles ? "small" : "large"));
+    setAttribute(this.grid, "data-grouped", String(this.filters.order === "region"));
+    this.#place(this.#layOut(controllers), slowly);
     if (this.#current && !this.#current.node.isConnected) this.#rove(this.#shown[Math.min(Math.max(place, 0), this.#shown.length - 1)]);
     else if (!this.#current) this.#rove(this.#shown[0]);
-    // An element that is moved loses the focus.
-    if (had && document.activeElement !== had) this.focus();
     this.empty.hidden = this.#shown.length > 0 || this.fleet.controllers.size === 0;
     this.onCount(this.#shown.length);
   }
 
-  #withHeadings(controllers) {
-    const nodes = [];
-    let region = null;
-    let first = 0;
-    controllers.forEach((c, i) => {
-      if (c.region !== region) {
-        region = c.region;
-        first = i;
-        if (!this.#headings.has(region)) {
-          const heading = el("div", { class: "heading", "aria-hidden": "true" }, el("span"), el("span", { class: "muted" }));
-          setText(heading.firstChild, region);
-          this.#headings.set(region, heading);
+  // layOut puts the tiles into rows, and the rows into blocks. A browser passes over blocks that are not on the screen.
+  #layOut(controllers) {
+    const small = this.grid.dataset.size === "small";
+    const grouped = this.filters.order === "region";
+    const { width, height, gap } = small ? sizes.small : grouped ? sizes.large : sizes.tall;
+    const columns = Math.max(1, Math.floor((this.grid.clientWidth + gap) / (width + gap)));
+    if (columns !== this.#columns) this.grid.style.setProperty("--columns", columns);
+    this.#columns = columns;
+    this.#rows = [];
+    const rowsEach = rowsOfBlock[this.filters.order];
+    const blocks = [];
+    for (let from = 0; from < controllers.length;) {
+      const region = controllers[from].region;
+      let to = from + 1;
+      while (to < controllers.length && (!grouped || controllers[to].region === region)) to++;
+      for (let at = from; at < to; at += this.#columns * rowsEach) {
+        const tiles = this.#shown.slice(at, Math.min(at + this.#columns * rowsEach, to));
+        const nodes = tiles.map((tile) => tile.node);
+        const rows = Math.ceil(tiles.length / this.#columns);
+        for (let row = 0; row < rows; row++) {
+          const inRow = tiles.slice(row * this.#columns, (row + 1) * this.#columns);
+          for (const tile of inRow) tile.row = this.#rows.length;
+          this.#rows.push(inRow);
         }
-        nodes.push(this.#headings.get(region));
+        const headed = grouped && at === from;
+        if (headed) nodes.unshift(this.#heading(region, to - from));
+        const block = this.#blocks[blocks.length] ??= el("div", { class: "block", role: "presentation" });
+        block.style.containIntrinsicHeight = `${rows * (height + gap) - gap + (headed ? 26 + gap : 0)}px`;
+        blocks.push([block, nodes]);
       }
-      if (i + 1 === controllers.length || controllers[i + 1].region !== region) setText(this.#headings.get(region).lastChild, number(i + 1 - first));
-      nodes.push(this.#shown[i].node);
-    });
-    return nodes;
+      from = to;
+    }
+    return blocks;
+  }
+
+  // place puts nodes where layOut wants them.
+  #place(blocks, slowly) {
+    let at = 0;
+    const step = () => {
+      this.#frame = 0;
+      const end = slowly ? at + slice : blocks.length;
+      // An element that is moved loses the focus.
+      const had = this.grid.contains(document.activeElement);
+      for (; at < Math.min(end, blocks.length); at++) {
+        const [block, nodes] = blocks[at];
+        arrange(block, nodes, slowly && at + 1 < blocks.length ? blocks[at + 1][0] : null);
+      }
+      if (had && !this.grid.contains(document.activeElement)) this.focus(undefined, true);
+      if (at < blocks.length) this.#frame = requestAnimationFrame(step);
+    };
+    arrange(this.grid, blocks.map(([block]) => block));
+    step();
+  }
+
+  #heading(region, size) {
+    let heading = this.#headings.get(region);
+    if (!heading) {
+      heading = el("div", { class: "heading", "aria-hidden": "true" }, el("span"), el("span", { class: "muted" }));
+      setText(heading.firstChild, region);
+      this.#headings.set(region, heading);
+    }
+    setText(heading.lastChild, number(size));
+    return heading;
   }
 
   // select marks the tile whose controller is open, "" for none.
@@ -169,9 +226,9 @@ export class Tiles {
   }
 
   // focus goes to the tile where the keyboard is, or to the given one.
-  focus(id) {
+  focus(id, preventScroll = false) {
     if (id && this.#tiles.get(id)?.node.isConnected) this.#rove(this.#tiles.get(id));
-    (this.#current?.node ?? this.grid).focus({ preventScroll: false });
+    (this.#current?.node ?? this.grid).focus({ preventScroll });
   }
 
   get currentID() { return this.#current?.id ?? ""; }
@@ -195,11 +252,8 @@ export class Tiles {
       case "ArrowLeft": to = at - 1; break;
       case "ArrowDown": to = this.#below(at, 1); break;
       case "ArrowUp": to = this.#below(at, -1); break;
-      case "PageDown": case "PageUp": {
-        const rows = 8;
-        for (let i = 0; i < rows; i++) to = this.#below(to, event.key === "PageDown" ? 1 : -1);
-        break;
-      }
+      case "PageDown": to = this.#below(at, 8); break;
+      case "PageUp": to = this.#below(at, -8); break;
       case "Home": to = 0; break;
       case "End": to = last; break;
       case "Enter": case " ":
@@ -213,45 +267,37 @@ export class Tiles {
     this.focus();
   }
 
-  // below finds the tile in the next row (or the one before, for a step of −1) that stands nearest.
+  // below finds the place of the tile that stands so many rows further down (or up, for a negative number).
   #below(at, step) {
-    const here = this.#shown[at].node;
-    let best = at;
-    let row = null;
-    for (let i = at + step; i >= 0 && i < this.#shown.length; i += step) {
-      const { offsetTop, offsetLeft } = this.#shown[i].node;
-      if (offsetTop === here.offsetTop) continue;
-      if (row !== null && offsetTop !== row) break;
-      if (row === null || Math.abs(offsetLeft - here.offsetLeft) < Math.abs(this.#shown[best].node.offsetLeft - here.offsetLeft)) best = i;
-      row = offsetTop;
-    }
-    return best;
+    const tile = this.#shown[at];
+    const row = this.#rows[Math.min(Math.max(tile.row + step, 0), this.#rows.length - 1)];
+    if (row === this.#rows[tile.row]) return at;
+    return this.#shown.indexOf(row[Math.min(this.#rows[tile.row].indexOf(tile), row.length - 1)]);
   }
 
   #flash(tile) {
-    if (this.#calm.matches) return;
-    tile.node.animate([{ boxShadow: "0 0 0 4px var(--flash)" }, { boxShadow: "0 0 0 4px var(--flash)", offset: 0.5 }, { boxShadow: "0 0 0 0 transparent" }], 1500);
+    if (this.#calm.matches || this.#flashing >= flashes) return;
+    this.#flashing++;
+    const flash = tile.node.animate([{ boxShadow: "0 0 0 4px var(--flash)" }, { boxShadow: "0 0 0 4px var(--flash)", offset: 0.5 }, { boxShadow: "0 0 0 0 transparent" }], 1500);
+    flash.onfinish = flash.oncancel = () => { this.#flashing--; };
   }
 }
 
-// arrange makes nodes the children of parent, and moves no more than it must: what is in its place stays.
-function arrange(parent, nodes) {
-  if (parent.childElementCount === 0) return parent.replaceChildren(...nodes);
-  let next = parent.firstElementChild;
+// arrange makes nodes the children of parent, and moves no more than it must: what is in its place stays. What has no place
+// here goes to spill, where there is one, to be found again by whoever wants it.
+function arrange(parent, nodes, spill = null) {
   const wanted = new Set(nodes);
+  let next = parent.firstElementChild;
+  const pass = () => {
+    const gone = next;
+    next = next.nextElementSibling;
+    if (spill) spill.append(gone);
+    else gone.remove();
+  };
   for (const node of nodes) {
-    while (next && !wanted.has(next)) {
-      const gone = next;
-      next = next.nextElementSibling;
-      gone.remove();
-    }
+    while (next && !wanted.has(next)) pass();
     if (node === next) next = next.nextElementSibling;
     else parent.insertBefore(node, next);
   }
-  while (next) {
-    const gone = next;
-    next = next.nextElementSibling;
-    gone.remove();
-  }
-  return undefined;
+  while (next) pass();
 }
