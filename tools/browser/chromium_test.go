@@ -14,6 +14,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
@@ -153,10 +154,25 @@ func (b *tab) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 
 func (b *tab) navigate(address string) { b.t.Helper(); b.do("open "+address, chromedp.Navigate(address)) }
 func (b *tab) click(css string)        { b.t.Helper(); b.do("click "+css, chromedp.Click(chromedp.CSS(css))) }
-func (b *tab) keys(keys string)        { b.t.Helper(); b.do("press "+keys, chromedp.KeyEvent(keys)) }
 func (b *tab) size(width, height int64) {
 	b.t.Helper()
 	b.do("size", chromedp.EmulateViewport(width, height))
+}
+
+// press presses one key, by its name in the DOM. A letter is typed only when the page does not take the key for itself.
+func (b *tab) press(key string) {
+	b.t.Helper()
+	codes := map[string]int64{"Enter": 13, "Escape": 27, "Tab": 9, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+	event := input.DispatchKeyEventParams{Type: "rawKeyDown", Key: key, WindowsVirtualKeyCode: codes[key]}
+	switch {
+	case key == "Enter":
+		event.Type, event.Text = "keyDown", "\r"
+	case len(key) == 1:
+		event.Type, event.Text = "keyDown", key
+	}
+	call(b, input.DispatchKeyEvent, event)
+	event.Type, event.Text = "keyUp", ""
+	call(b, input.DispatchKeyEvent, event)
 }
 
 func (b *tab) fill(css, text string) {
@@ -208,7 +224,7 @@ func (b *tab) enterToken(token string) {
 	b.t.Helper()
 	b.until("the dialog that asks for a token", `document.querySelector("dialog.token[open]")`)
 	b.fill("#token", token)
-	b.keys("\r")
+	b.press("Enter")
 }
 
 // shoot writes a screenshot when they are asked for.

@@ -19,14 +19,18 @@ import { Watch } from "./watch.js";
 
 // Sums are drawn less often than tiles: nobody reads figures that change 60 times a second.
 const sumsEvery = 250;
+// A large fleet is drawn this often at most, in milliseconds, so that the browser has time for whoever uses the page.
+const drawEvery = 100;
+const largeFleet = 1000;
 
 let frame = 0;
+let drawn = 0;
 let summed = 0;
 let sumTimer = 0;
 
 const filters = new Filters();
 filters.read(location.hash);
-const fleet = new Fleet(() => { frame ||= requestAnimationFrame(draw); });
+const fleet = new Fleet(drawSoon);
 const announcer = new Announcer(byID("announcements"));
 const detail = new Detail(byID("detail"), fleet, { onClose: () => show(""), onOrder: order });
 const tiles = new Tiles(byID("tiles"), byID("empty"), fleet, filters, {
@@ -44,8 +48,16 @@ const watch = new Watch(fleet, showConnection, (err) => {
   ask(err.message);
 });
 
+function drawSoon() {
+  if (frame !== 0) return;
+  const wait = fleet.controllers.size > largeFleet ? drawn + drawEvery - performance.now() : 0;
+  if (wait <= 0) frame = requestAnimationFrame(draw);
+  else frame = setTimeout(() => requestAnimationFrame(draw), wait);
+}
+
 function draw() {
   frame = 0;
+  drawn = performance.now();
   const news = fleet.take();
   tiles.apply(news);
   // What the address says is open can be read only now that there is a token.

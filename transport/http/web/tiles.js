@@ -14,8 +14,9 @@ const rowsOfBlock = { region: 12, id: 12, load: 4, heard: 4 };
 const slice = 1;
 // How long an order that has changed may stay on the screen: putting 5,000 tiles in another order takes a long frame.
 const reorderAfter = { region: 250, id: 250, load: 3000, heard: 3000 };
-// No more tiles than this flash at a time: each of them is painted in every frame of it.
-const flashes = 12;
+// When more tiles than this change at a time, none flashes: each that does is painted in every frame of it, and where
+// everything flashes nothing is pointed out.
+const flashes = 6;
 
 const pattern = el("div", { class: "tile", role: "option", tabindex: "-1", "aria-selected": "false" },
   el("span", { class: "face" }, el("span", { class: "sign" }), el("span", { class: "id" }), el("span", { class: "where" }), el("span", { class: "full" }), el("span", { class: "bar" }, el("span"))));
@@ -116,7 +117,7 @@ export class Tiles {
       }
     }
     // An animation has the browser lay out the page, so they begin when nothing more is written.
-    for (const tile of flashing) this.#flash(tile);
+    if (flashing.length <= flashes) for (const tile of flashing) this.#flash(tile);
     if (whole) this.reorder();
     else if (reorder || (changed.size > 0 && reorderAfter[this.filters.order] > 1000)) this.#reorderSoon();
   }
@@ -276,7 +277,7 @@ export class Tiles {
   }
 
   #flash(tile) {
-    if (this.#calm.matches || this.#flashing >= flashes) return;
+    if (this.#calm.matches || this.#flashing >= 2 * flashes) return;
     this.#flashing++;
     const flash = tile.node.animate([{ boxShadow: "0 0 0 4px var(--flash)" }, { boxShadow: "0 0 0 4px var(--flash)", offset: 0.5 }, { boxShadow: "0 0 0 0 transparent" }], 1500);
     flash.onfinish = flash.oncancel = () => { this.#flashing--; };
