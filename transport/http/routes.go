@@ -11,6 +11,7 @@ import (
 
 	"darktower.example/global-controller/endpoints"
 	"darktower.example/global-controller/service"
+	"darktower.example/global-controller/transport/http/web"
 )
 
 // route is one line of the API: the router and the OpenAPI document are both made from it.
@@ -95,6 +96,9 @@ func NewHandler(e endpoints.Endpoints, cfg Config) http.Handler {
 		route{method: http.MethodGet, pattern: "/sd/controllers", handler: newDiscovery(e, cfg)},
 		route{method: http.MethodGet, pattern: "/openapi.json", handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, document) })},
 	)
+	for _, page := range web.Pages() {
+		routes = append(routes, route{method: http.MethodGet, pattern: page.Pattern, handler: page})
+	}
 	return withCall(router(routes), cfg.Logger, cfg.OnPanic)
 }
 

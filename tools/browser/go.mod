@@ -1,0 +1,13 @@
+module darktower.example/global-controller/tools/browser
+
+go 1.26.0
+
+replace darktower.example/global-controller => ../..
+
+require (
+	darktower.example/global-controller v0.0.0-00010101000000-000000000000
+	github.com/chromedp/cdproto v0.159.0
+	github.com/chromedp/chromedp v0.23.0
+)
+
+require github.com/go-json-experiment/json v1.27.2 // indirect
