@@ -90,10 +90,14 @@ prom-check: build ## check Prometheus's configuration, rules and discovery of co
 check: ## exactly what CI runs
 	.ci/run
 
+BROWSERFLAGS ?=
+browser: build ## test the web page in a real Chromium, over SQLite and PostgreSQL; BROWSERFLAGS='-screenshots FOLDER' writes pictures
+	internal/testpg/with-postgres.sh tools/browser/run.sh $(BROWSERFLAGS)
+
 clean: ## remove what was built, and the demo's data
 	rm -rf bin data
 
-.PHONY: help demo test cover build generate generate-check proto-lint proto-breaking lint fmt fmt-check tidy-check fuzz compose-check bench simulate smoke prom-check watch-latency check clean tools-cc simulation
+.PHONY: browser help demo test cover build generate generate-check proto-lint proto-breaking lint fmt fmt-check tidy-check fuzz compose-check bench simulate smoke prom-check watch-latency check clean tools-cc simulation
 
 # The race detector needs a C compiler.
 tools-cc:

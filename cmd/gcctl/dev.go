@@ -129,6 +129,7 @@ func welcome(out *screen, o devOptions, server *daemon.Server, ac *devauth.Serve
 	}
 	out.print(`Global Controller, development stack
 
+  page               http://%[1]s/       (its token: gcctl token --client dev-admin)
   HTTP               http://%[1]s        (/health, /ready, /metrics, /sd/controllers, /openapi.json)
   gRPC               %[2]s
   auth controller    %[3]s        FOR DEVELOPMENT ONLY: its secrets are public, its key lies in %[4]s

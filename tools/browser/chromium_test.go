@@ -152,8 +152,13 @@ func (b *tab) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-func (b *tab) navigate(address string) { b.t.Helper(); b.do("open "+address, chromedp.Navigate(address)) }
-func (b *tab) click(css string)        { b.t.Helper(); b.do("click "+css, chromedp.Click(chromedp.CSS(css))) }
+func (b *tab) navigate(address string) {
+	b.t.Helper()
+	b.do("open "+address, chromedp.Navigate(address))
+}
+
+func (b *tab) click(css string) { b.t.Helper(); b.do("click "+css, chromedp.Click(chromedp.CSS(css))) }
+
 func (b *tab) size(width, height int64) {
 	b.t.Helper()
 	b.do("size", chromedp.EmulateViewport(width, height))
