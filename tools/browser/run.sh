@@ -9,8 +9,8 @@ sudo=""
 [ "$(id -u)" = 0 ] || sudo="sudo -n"
 if ! command -v chromium >/dev/null; then
   command -v apt-get >/dev/null || { echo "browser: needs chromium" >&2; exit 1; }
-  echo "No Chromium found: installing Debian's package chromium"
-  $sudo apt-get update -q && $sudo apt-get install -y -q --no-install-recommends chromium
+  echo "No Chromium found: installing Debian's packages chromium and fonts-dejavu-core"
+  $sudo apt-get update -q && $sudo apt-get install -y -q --no-install-recommends chromium fonts-dejavu-core
 fi
 database="" url=""
 sql() { "$psql" -qX -v ON_ERROR_STOP=1 "$TEST_DATABASE_URL" -c "$1"; }
