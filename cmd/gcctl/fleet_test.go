@@ -144,11 +144,11 @@ func TestOneControllerIsShown(t *testing.T) {
 		w.threeEach()
 		got := w.want(0, "fleet", "show", "mc-eu-2").out
 		contains(t, "fleet show", got, "mc-eu-2", "placeable      yes", "20 of 100", "http://mc-eu-2.example:50052", "pending  →  healthy")
-		w.want(0, "drain", "mc-eu-2", "--yes", "--reason", "new kernel", "--deadline", "30m")
+		w.want(0, "drain", "mc-eu-2", "--yes", "--reason", "new kernel", "--deadline", "25m30s")
 		full := controllerOf("mc-eu-2", "eu", 100)
 		w.beat(full)
 		got = w.want(0, "fleet", "show", "mc-eu-2").out
-		contains(t, "fleet show", got, "no: an operator is draining it", "    it holds as many meetings as it may", "dev-admin", "new kernel", "in 29m", "no: 100 meetings left", "generation     1")
+		contains(t, "fleet show", got, "no: an operator is draining it", "    it holds as many meetings as it may", "dev-admin", "new kernel", "in 25m", "no: 100 meetings left", "generation     1")
 		contains(t, "fleet show of nobody", w.want(3, "fleet", "show", "mc-eu-9").err, "there is no controller mc-eu-9", "gcctl fleet ls")
 		w.want(2, "fleet", "show")
 		w.want(2, "fleet", "show", "mc-eu-1", "mc-eu-2")
