@@ -36,7 +36,7 @@ func TestTheFleetIsWatchedLineByLine(t *testing.T) {
 		// What stops and comes back at the same address is followed on, and nothing of what happened is lost or told twice.
 		w.stop()
 		w.until("the end is told", func() bool { return strings.Contains(lines.errs.String(), "it is tried again") })
-		w.startAgain()
+		w.run()
 		w.until("it is back", func() bool { return strings.Contains(lines.errs.String(), "answers again") })
 		w.want(0, "undrain", "mc-eu-1")
 		w.want(0, "deregister", "mc-eu-1", "--yes")
@@ -99,7 +99,7 @@ func TestFollowingGoesOnAfterARestart(t *testing.T) {
 		w.until("what there was", func() bool { return strings.Count(r.out.String(), "\n") == 2 })
 		w.stop()
 		w.until("the end is told", func() bool { return strings.Contains(r.errs.String(), "it is tried again") })
-		w.startAgain()
+		w.run()
 		w.want(0, "drain", "mc-eu-1", "--yes")
 		w.until("what came meanwhile", func() bool { return strings.Contains(r.out.String(), "healthy → draining") })
 		w.until("it is told", func() bool { return strings.Contains(r.errs.String(), "nothing was left out") })

@@ -22,6 +22,7 @@ import (
 
 	"darktower.example/global-controller/cmd/internal/daemon"
 	"darktower.example/global-controller/cmd/internal/operate"
+	"darktower.example/global-controller/internal/freeport"
 	"darktower.example/global-controller/internal/testpg"
 	"darktower.example/global-controller/pkg/devauth"
 	pb "darktower.example/global-controller/proto/darktower/v1"
@@ -78,8 +79,13 @@ func newWorld(t *testing.T, databaseURL string, change ...func(*daemon.Config)) 
 		ac.ServeHTTP(rw, r)
 	}))
 	t.Cleanup(w.acHTTP.Close)
+	// Not just any: some tests stop it and start it again.
+	addresses, err := freeport.Find(2)
+	if err != nil {
+		t.Fatal(err)
+	}
 	cfg := daemon.DefaultConfig()
-	cfg.DatabaseURL, cfg.BindAddress, cfg.GRPCBindAddress = databaseURL, "127.0.0.1:0", "127.0.0.1:0"
+	cfg.DatabaseURL, cfg.BindAddress, cfg.GRPCBindAddress = databaseURL, addresses[0], addresses[1]
 	cfg.JWKSURL, cfg.Drain, cfg.RateLimitPerMinute = w.acHTTP.URL+"/.well-known/jwks.json", 5*time.Second, 1_000_000
 	for _, one := range change {
 		one(&cfg)
@@ -102,7 +108,7 @@ func newWorld(t *testing.T, databaseURL string, change ...func(*daemon.Config)) 
 	return w
 }
 
-// run runs the Global Controller.
+// run runs the Global Controller, after a stop once more, and where it was.
 func (w *world) run() {
 	w.t.Helper()
 	server, err := daemon.New(w.cfg, log.NewNopLogger())
@@ -119,13 +125,6 @@ func (w *world) run() {
 			w.t.Errorf("Run() = %v, want nil", err)
 		}
 	})
-}
-
-// startAgain runs it again where it was.
-func (w *world) startAgain() {
-	w.t.Helper()
-	w.cfg.BindAddress, w.cfg.GRPCBindAddress = w.server.HTTPAddress(), w.server.GRPCAddress()
-	w.run()
 }
 
 // holdsItsTongue holds that no secret and no token was printed where none was asked for.

@@ -19,6 +19,8 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	_ "github.com/lib/pq" // registers "postgres"
+
+	"darktower.example/global-controller/internal/freeport"
 )
 
 // startTimeout bounds the start of a server, its recovery from a crash included.
@@ -28,7 +30,7 @@ const startTimeout = 30 * time.Second
 type Cluster struct {
 	bin     string
 	dir     string
-	port    int
+	address string
 	as      *syscall.Credential
 	server  *exec.Cmd // nil while the server is down
 	watcher *exec.Cmd
@@ -67,9 +69,11 @@ func (c *Cluster) make() (err error) {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	if c.port, err = freePort(); err != nil {
+	addresses, err := freeport.Find(1)
+	if err != nil {
 		return err
 	}
+	c.address = addresses[0]
 	if err := c.watch(); err != nil {
 		return err
 	}
@@ -91,7 +95,7 @@ func (c *Cluster) Close() error {
 
 // URL is the address of the server's only database. It stays the same when the server is started again.
 func (c *Cluster) URL() string {
-	return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/postgres?sslmode=disable", c.port)
+	return fmt.Sprintf("postgres://postgres@%s/postgres?sslmode=disable", c.address)
 }
 
 // Kill stops the server at once, without a checkpoint and without a word to its clients, as a crash does; it returns
@@ -140,7 +144,11 @@ func (c *Cluster) start() error {
 		return fmt.Errorf("open log: %w", err)
 	}
 	defer func() { _ = logged.Close() }()
-	server := c.command("postgres", "-D", c.data(), "-h", "127.0.0.1", "-p", strconv.Itoa(c.port), "-k", c.dir, "-c", "max_connections=200")
+	host, port, err := net.SplitHostPort(c.address)
+	if err != nil {
+		return fmt.Errorf("address: %w", err)
+	}
+	server := c.command("postgres", "-D", c.data(), "-h", host, "-p", port, "-k", c.dir, "-c", "max_connections=200")
 	server.Stdout, server.Stderr = logged, logged
 	if err := server.Start(); err != nil {
 		return fmt.Errorf("start PostgreSQL: %w", err)
@@ -254,14 +262,4 @@ func credential() (*syscall.Credential, error) {
 		return nil, fmt.Errorf("user postgres has no numbers: %s, %s", owner.Uid, owner.Gid)
 	}
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
-}
-
-func freePort() (int, error) {
-	var config net.ListenConfig
-	l, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port, nil //nolint:forcetypeassert // What a TCP listener has.
 }

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"darktower.example/global-controller/internal/freeport"
 )
 
 const (
@@ -52,7 +54,7 @@ type gcSettings struct {
 }
 
 func newGC(command Command, s gcSettings) (*GC, error) {
-	ports, err := freePorts(2)
+	ports, err := freeport.Find(2)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"darktower.example/global-controller/internal/freeport"
 )
 
 // echo is a server that says what it is told.
@@ -137,7 +139,7 @@ func TestADelayIsLatencyAndCostsNoThroughput(t *testing.T) {
 
 func TestAProxyToNobodyCloses(t *testing.T) {
 	t.Parallel()
-	ports, err := freePorts(1)
+	ports, err := freeport.Find(1)
 	if err != nil {
 		t.Fatal(err)
 	}
