@@ -32,7 +32,7 @@ func Find(n int) (addresses []string, err error) {
 		if len(addresses) == n {
 			return addresses, nil
 		}
-		port := lowest + rand.IntN(end-lowest)
+		port := lowest + rand.IntN(end-lowest) //nolint:gosec // Not a secret.
 		l, err := config.Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
 			continue // Taken.

@@ -18,7 +18,7 @@ func TestPortsAreFreeDifferentAndNotTheSystemsOwn(t *testing.T) {
 			t.Fatalf("listen at one that was found: %v", err)
 		}
 		t.Cleanup(func() { _ = listener.Close() })
-		listening[listener.Addr().(*net.TCPAddr).Port] = true //nolint:forcetypeassert // What a TCP listener has.
+		listening[listener.Addr().(*net.TCPAddr).Port] = true
 	}
 	if len(listening) != 50 {
 		t.Errorf("%d different addresses were found, want 50", len(listening))
