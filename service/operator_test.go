@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -56,7 +57,7 @@ func TestOperatorsOrdersReachTheStore(t *testing.T) {
 	store, observer := &operatorStore{}, &countingObserver{}
 	svc := New(store, Intervals{}, observer, nil)
 	ctx := WithCaller(t.Context(), Caller{Subject: "op", Operator: true})
-	if _, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", Reason: "kernel"}); err != nil || store.actor != "op" || store.order != (DrainOrder{ControllerID: "mc", Reason: "kernel"}) {
+	if _, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", Reason: "kernel"}); err != nil || store.actor != "op" || !reflect.DeepEqual(store.order, DrainOrder{ControllerID: "mc", Reason: "kernel"}) {
 		t.Errorf("Drain() = %v, stored %+v by %q", err, store.order, store.actor)
 	}
 	if _, err := svc.Undrain(ctx, UndrainOrder{ControllerID: "mc"}); err != nil || store.order != (UndrainOrder{ControllerID: "mc"}) {
@@ -137,6 +138,18 @@ func TestValidationOfOrders(t *testing.T) {
 	ctx := WithCaller(t.Context(), Caller{Operator: true})
 	for want, call := range map[string]func() error{
 		"controller_id is required": func() error { _, err := svc.Drain(ctx, DrainOrder{}); return err },
+		"assume_drained is only for a dry run": func() error {
+			_, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", AssumeDrained: []string{"a"}})
+			return err
+		},
+		"assume_drained has too many controllers": func() error {
+			_, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", DryRun: true, AssumeDrained: make([]string, 1001)})
+			return err
+		},
+		"an id of assume_drained is required": func() error {
+			_, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", DryRun: true, AssumeDrained: []string{"a", ""}})
+			return err
+		},
 		"reason is too long": func() error {
 			_, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", Reason: strings.Repeat("a", 501)})
 			return err

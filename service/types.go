@@ -151,6 +151,9 @@ type DrainOrder struct {
 	DryRun bool
 	// Force drains even when that is not safe.
 	Force bool
+	// AssumeDrained are the ids of controllers that the plan takes for draining already; only with DryRun. Those that are
+	// not in the region, or not there, make no difference.
+	AssumeDrained []string
 }
 
 // Drained answers a [DrainOrder]: the controller as the drain leaves it (as it is, for a dry run), and what that does to

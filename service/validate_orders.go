@@ -13,13 +13,34 @@ const (
 	maxIncarnationBytes = 64
 )
 
+// maxAssumed is how many controllers a plan takes for draining at the most.
+const maxAssumed = 1000
+
 // Validate checks the order.
 func (o DrainOrder) Validate() error {
 	return firstError(
 		validateName("controller_id", o.ControllerID, maxIDBytes),
 		validateReason(o.Reason),
 		validateDeadline(o.Deadline),
+		o.validateAssumed(),
 	)
+}
+
+func (o DrainOrder) validateAssumed() error {
+	switch {
+	case len(o.AssumeDrained) == 0:
+		return nil
+	case !o.DryRun:
+		return Invalid("assume_drained is only for a dry run")
+	case len(o.AssumeDrained) > maxAssumed:
+		return Invalid("assume_drained has too many controllers")
+	}
+	for _, id := range o.AssumeDrained {
+		if err := validateName("an id of assume_drained", id, maxIDBytes); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Validate checks the order.

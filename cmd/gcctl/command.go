@@ -10,7 +10,9 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"darktower.example/global-controller/cmd/internal/daemon"
 	"darktower.example/global-controller/cmd/internal/operate"
 )
 
@@ -102,7 +104,7 @@ of gcctl dev on this machine. Colours are for terminals only; NO_COLOR and --col
 
 func rootCommand(p operate.Process) *cobra.Command {
 	root := &cobra.Command{
-		Use: "gcctl", Long: rootHelp + operate.ExitCodes, SilenceErrors: true, SilenceUsage: true, Args: cobra.ArbitraryArgs,
+		Use: "gcctl", Long: rootHelp + operate.ExitCodes, SilenceErrors: true, SilenceUsage: true, Args: cobra.ArbitraryArgs, Version: daemon.Version,
 		Example: `  gcctl dev                                in one terminal, and in another
   gcctl fleet ls
   gcctl drain mc-eu-west-1-2 --dry-run
@@ -117,11 +119,12 @@ func rootCommand(p operate.Process) *cobra.Command {
 		_ = c.Help()
 		return errNoCommand
 	}
+	root.SetVersionTemplate("{{.Version}}\n") // As the command version.
 	root.SetIn(p.In)
 	root.SetOut(p.Out)
 	root.SetErr(p.Err)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &usageError{fmt.Sprintf("%v; see %s --help", err, c.CommandPath())}
+		return &usageError{fmt.Sprintf("%s; see %s --help", flagFault(err), c.CommandPath())}
 	})
 	root.AddGroup(operate.Groups()...)
 	root.AddGroup(&cobra.Group{ID: "try", Title: "Try things out:"})
@@ -132,6 +135,19 @@ func rootCommand(p operate.Process) *cobra.Command {
 	}
 	root.AddCommand(versionCommand(p.Out))
 	return root
+}
+
+// flagFault says what is wrong with a flag, without the words of the parser of numbers.
+func flagFault(err error) string {
+	var value *pflag.InvalidValueError
+	if !errors.As(err, &value) {
+		return err.Error()
+	}
+	allowed := map[string]string{"uint64": "a whole number, 0 or more", "int": "a whole number", "duration": "a duration such as 10s or 2m", "bool": "true or false"}
+	if words, known := allowed[value.GetFlag().Value.Type()]; known {
+		return fmt.Sprintf("--%s is %q: allowed is %s", value.GetFlag().Name, value.GetValue(), words)
+	}
+	return err.Error()
 }
 
 // errNoCommand is what gcctl ends with when it was only named: the help has been given.

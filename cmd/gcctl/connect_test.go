@@ -48,7 +48,13 @@ func TestContextsAreMadeUsedAndShown(t *testing.T) {
 	w.env["GCCTL_ADDRESS"] = "127.0.0.1:2"
 	contains(t, "environment first", w.want(0, "context", "show").out, "here", "127.0.0.1:2", secret)
 	contains(t, "unknown", w.want(2, "regions", "--context", "nowhere").err, "no context nowhere")
-	w.want(3, "context", "use", "nowhere")
+	w.want(2, "context", "use", "nowhere")
+	w.want(2, "context", "rm", "nowhere")
+	contains(t, "context rm", w.want(0, "context", "rm", "there").err, "no context is the current one now")
+	if got := w.want(0, "context", "ls").out; strings.Contains(got, "there") {
+		t.Errorf("a context that was removed is listed:\n%s", got)
+	}
+	contains(t, "no address", w.want(2, "context", "set", "bad").err, "there is no address: give --address HOST:PORT")
 	w.want(2, "context", "set", "bad", "--address", "gc.example")
 	w.want(2, "context", "set", "bad", "--address", "gc.example:1", "--client", "c")
 

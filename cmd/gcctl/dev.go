@@ -18,6 +18,9 @@ import (
 	"darktower.example/global-controller/pkg/devauth"
 )
 
+// Where gcctl looks for the development stack by itself.
+const defaultGRPC, defaultAC = "127.0.0.1:50051", "127.0.0.1:8082"
+
 // devOptions are the flags of gcctl dev.
 type devOptions struct {
 	http, grpc, ac, data, database, logLevel string
@@ -29,8 +32,8 @@ func devCommand(stdout, stderr io.Writer) flagCommand {
 	var o devOptions
 	flags := flag.NewFlagSet("gcctl dev", flag.ContinueOnError)
 	flags.StringVar(&o.http, "http", "127.0.0.1:8081", "where the Global Controller serves HTTP; port 0 takes a free one")
-	flags.StringVar(&o.grpc, "grpc", "127.0.0.1:50051", "where it serves gRPC")
-	flags.StringVar(&o.ac, "ac", "127.0.0.1:8082", "where the development auth controller serves; a loopback address")
+	flags.StringVar(&o.grpc, "grpc", defaultGRPC, "where it serves gRPC")
+	flags.StringVar(&o.ac, "ac", defaultAC, "where the development auth controller serves; a loopback address")
 	flags.StringVar(&o.data, "data", "data", "the folder for the database and the auth controller's key")
 	flags.StringVar(&o.database, "database", "", "postgres://… or sqlite:PATH; unless set, an SQLite file in the data folder")
 	flags.StringVar(&o.logLevel, "log-level", "error", "the least important lines of the Global Controller's log: debug, info, warn or error")
@@ -58,6 +61,11 @@ func dev(ctx context.Context, o devOptions, stdout, stderr io.Writer) error {
 	if err := requireLoopback(o.ac); err != nil {
 		return err
 	}
+	unlock, err := lockFolder(o.data)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	ac, err := devauth.New(filepath.Join(o.data, "dev-auth-key.pem"), time.Now)
 	if err != nil {
 		return fmt.Errorf("development auth controller: %w", err)
@@ -65,7 +73,7 @@ func dev(ctx context.Context, o devOptions, stdout, stderr io.Writer) error {
 	var listen net.ListenConfig
 	listener, err := listen.Listen(ctx, "tcp", o.ac)
 	if err != nil {
-		return fmt.Errorf("development auth controller: %w (is another gcctl dev running? --ac takes another address)", err)
+		return fmt.Errorf("development auth controller: %w (is another gcctl dev running? --ac, --http and --grpc take other addresses, --data another folder)", err)
 	}
 	acAddress := "http://" + listener.Addr().String()
 	cfg := daemon.DefaultConfig()
@@ -127,13 +135,18 @@ func welcome(out *screen, o devOptions, server *daemon.Server, ac *devauth.Serve
 	if err != nil {
 		return err
 	}
+	acFlag, environment := "", ""
+	if server.GRPCAddress() != defaultGRPC || acAddress != "http://"+defaultAC {
+		acFlag = " --ac " + acAddress
+		environment = fmt.Sprintf("  gcctl finds it by  export GCCTL_ADDRESS=%s GCCTL_HTTP_ADDRESS=%s GCCTL_AC=%s\n", server.GRPCAddress(), server.HTTPAddress(), acAddress)
+	}
 	out.print(`Global Controller, development stack
 
-  page               http://%[1]s/       (its token: gcctl token --client dev-admin)
+  page               http://%[1]s/       (its token: gcctl token --client dev-admin%[7]s)
   HTTP               http://%[1]s        (/health, /ready, /metrics, /sd/controllers, /openapi.json)
   gRPC               %[2]s
   auth controller    %[3]s        FOR DEVELOPMENT ONLY: its secrets are public, its key lies in %[4]s
-
+%[8]s
 Try it, in another terminal (the token may read the fleet for an hour):
 
   curl -s -H 'authorization: Bearer %[5]s' http://%[1]s/api/v1/controllers
@@ -142,7 +155,7 @@ Try it, in another terminal (the token may read the fleet for an hour):
 
 %[6]d meeting controllers register now. A line follows whenever one changes its state; Ctrl-C stops everything.
 
-`, server.HTTPAddress(), server.GRPCAddress(), acAddress, o.data, token, o.controllers)
+`, server.HTTPAddress(), server.GRPCAddress(), acAddress, o.data, token, o.controllers, acFlag, environment)
 	return nil
 }
 

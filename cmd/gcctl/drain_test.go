@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"darktower.example/global-controller/cmd/internal/operate"
+	pb "darktower.example/global-controller/proto/darktower/v1"
 )
 
 func TestADrainIsPlannedAskedForAndDone(t *testing.T) {
@@ -29,20 +30,36 @@ func TestADrainIsPlannedAskedForAndDone(t *testing.T) {
 		contains(t, "answer yes", w.want(0, "drain", "mc-eu-2", "--reason", "rack 4").out, "mc-eu-2 drains: 20 meetings")
 		w.change = func(*operate.Process) {}
 
-		// Another region, so that it is safe; of several each is judged when it is its turn.
-		got = w.want(4, "drain", "mc-us-1", "mc-us-2", "mc-us-3", "--yes")
-		contains(t, "several", got.out, "mc-us-1 drains")
-		contains(t, "several", got.err, "1 of 3 were drained before this; mc-us-2", "not safe")
-		if got := w.ids("--draining"); got != "mc-eu-2 mc-us-1" {
-			t.Errorf("draining = %q, want the safe ones", got)
+		// Another region, where one drain is safe and two are not: each plan takes those before it for drained.
+		for _, how := range []string{"--dry-run", "--yes"} {
+			got = w.want(4, "drain", "mc-us-1", "mc-us-2", "mc-us-3", how)
+			contains(t, "several", got.out, "3 take meetings now, 2 after", "2 take meetings now, 1 after", "1 take meetings now, 0 after")
+			contains(t, "several", got.err, "each plan takes those before it for drained", "not safe to drain: mc-us-2 and mc-us-3;")
+			if got := w.ids("--draining"); got != "mc-eu-2" {
+				t.Errorf("draining = %q, want none of those that cannot all be drained", got)
+			}
 		}
-		contains(t, "undrain", w.want(0, "undrain", "mc-eu-2", "mc-us-1").out, "mc-eu-2 is not drained any more: it is healthy")
+		got = w.want(0, "drain", "mc-us-1", "mc-us-1", "--yes")
+		if n := strings.Count(got.out, "Plan:"); n != 1 {
+			t.Errorf("%d plans for one controller that was named twice:\n%s", n, got.out)
+		}
+		contains(t, "refused by the service", w.want(4, "drain", "mc-us-1", "mc-us-2", "--yes").err, "not safe to drain: mc-us-2; --force")
+		if got := w.want(0, "__complete", "undrain", "mc-").out; !strings.HasPrefix(got, "mc-eu-2") || !strings.Contains(got, "mc-us-1") || strings.Contains(got, "mc-us-2") {
+			t.Errorf("undrain completes\n%swant those that are drained", got)
+		}
+		contains(t, "undrain", w.want(0, "undrain", "mc-eu-2", "mc-us-1").out, "no operator drains mc-eu-2: it is healthy")
 		w.want(3, "drain", "mc-eu-9", "--yes")
 		w.want(3, "undrain", "mc-eu-9")
 		w.want(2, "drain", "mc-eu-2", "--yes", "--deadline", "yesterday")
 		w.want(2, "drain", "mc-eu-2", "--yes", "--deadline", "2001-01-02T15:04:05Z")
 		w.want(2, "drain", "mc-eu-2", "mc-eu-3", "--yes", "--expected-generation", "1")
 		w.want(2, "drain", "mc-eu-2", "--dry-run", "--wait")
+		contains(t, "no number", w.want(2, "drain", "mc-eu-2", "--expected-generation", "abc").err, `--expected-generation is "abc": allowed is a whole number, 0 or more; see`)
+		contains(t, "no such form", w.want(2, "drain", "mc-eu-2", "-o", "wide").err, `-o is "wide": allowed is json or yaml`)
+		ill := controllerOf("mc-ap-1", "ap", 3)
+		ill.health = pb.HealthStatus_HEALTH_STATUS_UNHEALTHY
+		w.register(ill)
+		contains(t, "one that takes none", w.want(0, "drain", "mc-ap-1", "--dry-run").out, "yes: it takes no meetings now, so that nothing is taken away from ap")
 	})
 }
 

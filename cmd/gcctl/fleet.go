@@ -78,6 +78,8 @@ type controller struct {
 	fleet      *fleet
 	capacity   *pb.ControllerCapacity
 	client     pb.GlobalControllerServiceClient
+	// draining is what an operator wishes, as the last heartbeat was told.
+	draining bool
 }
 
 func (c *controller) live(ctx context.Context, after time.Duration) {
@@ -111,8 +113,7 @@ func (c *controller) beat(ctx context.Context, fast, comprehensive time.Duration
 	}
 	next := time.Now()
 	for {
-		c.capacity.CurrentMeetings = 20 + rand.Uint32N(20)                                       //nolint:gosec // Invented load.
-		c.capacity.CurrentParticipants = c.capacity.GetCurrentMeetings() * (5 + rand.Uint32N(5)) //nolint:gosec // Likewise.
+		c.invent()
 		err := c.fastHeartbeat(ctx)
 		if err == nil && !time.Now().Before(next) {
 			next = next.Add(comprehensive)
@@ -128,6 +129,16 @@ func (c *controller) beat(ctx context.Context, fast, comprehensive time.Duration
 			return
 		}
 	}
+}
+
+// invent makes up what runs.
+func (c *controller) invent() {
+	if c.draining {
+		c.capacity.CurrentMeetings /= 2 // It is given no new ones, and of those that it has some end.
+	} else {
+		c.capacity.CurrentMeetings = 20 + rand.Uint32N(20) //nolint:gosec // Invented load.
+	}
+	c.capacity.CurrentParticipants = c.capacity.GetCurrentMeetings() * (5 + rand.Uint32N(5)) //nolint:gosec // Likewise.
 }
 
 func (c *controller) register(ctx context.Context) (*pb.RegisterMCResponse, error) {
@@ -148,7 +159,10 @@ func (c *controller) fastHeartbeat(ctx context.Context) error {
 		return err
 	}
 	defer cancel()
-	_, err = c.client.FastHeartbeat(ctx, &pb.FastHeartbeatRequest{ControllerId: c.id, Capacity: c.capacity, Health: pb.HealthStatus_HEALTH_STATUS_HEALTHY})
+	answer, err := c.client.FastHeartbeat(ctx, &pb.FastHeartbeatRequest{ControllerId: c.id, Capacity: c.capacity, Health: pb.HealthStatus_HEALTH_STATUS_HEALTHY})
+	if err == nil {
+		c.draining = answer.GetOperatorIntent().GetDraining()
+	}
 	return err
 }
 

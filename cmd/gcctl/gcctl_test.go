@@ -14,7 +14,9 @@ import (
 
 	"go.uber.org/goleak"
 
+	"darktower.example/global-controller/cmd/internal/daemon"
 	"darktower.example/global-controller/internal/testpg"
+	pb "darktower.example/global-controller/proto/darktower/v1"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -125,6 +127,33 @@ func TestDevBeginsAgainWhereItEnded(t *testing.T) {
 	}
 }
 
+func TestTwoStacksDoNotShareAFolder(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	out, _ := runDev(t, "--data", folder, "--controllers", "1")
+	await(t, out, `gcctl token --client dev-admin --ac http://127`)
+	await(t, out, `export GCCTL_ADDRESS=127\S+ GCCTL_HTTP_ADDRESS=127\S+ GCCTL_AC=http://127`)
+	var errs bytes.Buffer
+	if code := execute(t.Context(), []string{"dev", "--ac", "127.0.0.1:0", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data", folder}, io.Discard, &errs); code != 1 || !strings.Contains(errs.String(), "--data takes another folder") {
+		t.Errorf("gcctl dev in a folder that is in use = %d %s, want 1 and what to do", code, errs.String())
+	}
+}
+
+func TestMeetingsOfADrainedControllerEnd(t *testing.T) {
+	t.Parallel()
+	c := &controller{capacity: &pb.ControllerCapacity{MaxMeetings: 100}}
+	c.invent()
+	c.draining = true
+	for before := c.capacity.GetCurrentMeetings(); before > 0; before = c.capacity.GetCurrentMeetings() {
+		if c.invent(); c.capacity.GetCurrentMeetings() >= before {
+			t.Fatalf("%d meetings, then %d, on a controller that is given none", before, c.capacity.GetCurrentMeetings())
+		}
+	}
+	if c.capacity.GetCurrentParticipants() != 0 {
+		t.Errorf("%d participants without a meeting", c.capacity.GetCurrentParticipants())
+	}
+}
+
 func TestWrongUseIsToldAndEndsWithTwo(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -147,6 +176,9 @@ func TestWrongUseIsToldAndEndsWithTwo(t *testing.T) {
 		}
 	}
 	var out, errs bytes.Buffer
+	if code := execute(t.Context(), []string{"--version"}, &out, &errs); code != 0 || strings.TrimSpace(out.String()) != daemon.Version {
+		t.Errorf("gcctl --version = %d %q, want 0 and the version", code, out.String())
+	}
 	if code := execute(t.Context(), []string{"version"}, &out, &errs); code != 0 || out.Len() == 0 {
 		t.Errorf("gcctl version = %d %q, want 0 and a version", code, out.String())
 	}

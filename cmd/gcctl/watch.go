@@ -25,9 +25,11 @@ type watcher struct {
 	started   time.Time
 	states    map[string]string
 	announced bool
-	trouble   string
-	token     string
-	renewAt   time.Time
+	// excused: it has been said why not all are healthy.
+	excused bool
+	trouble string
+	token   string
+	renewAt time.Time
 }
 
 type shownController struct {
@@ -62,7 +64,7 @@ func (w *watcher) run(ctx context.Context) error {
 }
 
 func (w *watcher) show(fleet []shownController, first bool) {
-	healthy := 0
+	healthy, draining := 0, 0
 	for _, c := range fleet {
 		if old := w.states[c.ControllerID]; !first && old != c.Health {
 			if old == "" {
@@ -75,12 +77,19 @@ func (w *watcher) show(fleet []shownController, first bool) {
 		if c.Health == "healthy" && c.LastHeartbeatAt.After(w.started) {
 			healthy++
 		}
+		if c.Health == "draining" && c.LastHeartbeatAt.After(w.started) {
+			draining++
+		}
 	}
 	w.showGone(fleet)
 	if !first && !w.announced && healthy >= w.size {
 		w.announced = true
 		w.out.line("all %d controllers are healthy", w.size)
 		w.allHealthy()
+	}
+	if !first && !w.announced && !w.excused && draining > 0 && healthy+draining >= w.size {
+		w.excused = true
+		w.out.line("%d of %d controllers are healthy, %d draining; `gcctl undrain` ends a drain", healthy, w.size, draining)
 	}
 }
 

@@ -17,7 +17,7 @@ func (s *Store) Drain(ctx context.Context, order service.DrainOrder, actor strin
 			return d, service.Invalid("deadline must be in the future")
 		}
 		var err error
-		if d.plan, err = s.planDrain(ctx, tx, r.controller()); err != nil {
+		if d.plan, err = s.planDrain(ctx, tx, r.controller(), order.AssumeDrained); err != nil {
 			return d, err
 		}
 		switch {
@@ -36,7 +36,7 @@ func (s *Store) Drain(ctx context.Context, order service.DrainOrder, actor strin
 		}
 		r.DrainReason.String, r.DrainReason.Valid = order.Reason, true
 		r.DrainBy.String, r.DrainBy.Valid = storable(actor), true
-		d.changed, d.reason = true, cmp.Or(order.Reason, "drained")
+		d.changed, d.reason = true, cmp.Or(order.Reason, "drain ordered")
 		if !d.plan.Safe() {
 			d.reason += " (forced)"
 		}
@@ -52,7 +52,7 @@ func (s *Store) Undrain(ctx context.Context, order service.UndrainOrder, actor s
 			return decision{}, nil
 		}
 		r.OperatorDraining, r.DrainSince, r.DrainUntil, r.DrainReason.Valid, r.DrainBy.Valid = false, nil, nil, false, false
-		return decision{reason: cmp.Or(order.Reason, "undrained"), changed: true}, nil
+		return decision{reason: cmp.Or(order.Reason, "drain ended"), changed: true}, nil
 	}
 	return s.decide(ctx, "undrain", order.ControllerID, order.ExpectedGeneration, actor, decide)
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 
 	"github.com/jmoiron/sqlx"
 
@@ -74,22 +75,28 @@ func (s *Store) Regions(ctx context.Context) ([]service.Region, error) {
 }
 
 // planDrain looks at the region of a controller that is locked, with it and without. Two drains in one region, each of
-// which is safe by itself, must not both go by what was there before: the second waits for the first.
-func (s *Store) planDrain(ctx context.Context, tx *sqlx.Tx, c service.Controller) (service.DrainPlan, error) {
+// which is safe by itself, must not both go by what was there before: the second waits for the first. Those of the ids
+// assumed are taken for draining in both.
+func (s *Store) planDrain(ctx context.Context, tx *sqlx.Tx, c service.Controller, assumed []string) (service.DrainPlan, error) {
 	if s.dialect.lockRegion != "" {
 		if _, err := tx.ExecContext(ctx, tx.Rebind(s.dialect.lockRegion), c.Region); err != nil {
 			return service.DrainPlan{}, err
 		}
 	}
 	var regions [2]service.Region
-	for i, drained := range []string{"", c.ControllerID} { // No controller goes by an empty id.
-		var r regionRow
-		err := tx.GetContext(ctx, &r, tx.Rebind(regionSums+`FROM (SELECT region, stale, max_meetings, current_meetings, max_participants, current_participants,
-			CASE WHEN controller_id = ? THEN 'draining' ELSE health_status END AS health_status FROM meeting_controllers WHERE region = ?) AS f GROUP BY region`),
+	drained := append(slices.Clone(assumed), "") // No controller goes by an empty id.
+	for i := range regions {
+		query, values, err := sqlx.In(regionSums+`FROM (SELECT region, stale, max_meetings, current_meetings, max_participants, current_participants,
+			CASE WHEN controller_id IN (?) THEN 'draining' ELSE health_status END AS health_status FROM meeting_controllers WHERE region = ?) AS f GROUP BY region`,
 			drained, c.Region)
 		if err != nil {
 			return service.DrainPlan{}, err
 		}
+		var r regionRow
+		if err := tx.GetContext(ctx, &r, tx.Rebind(query), values...); err != nil {
+			return service.DrainPlan{}, err
+		}
+		drained = append(drained, c.ControllerID)
 		regions[i] = r.region()
 	}
 	return service.PlanDrain(c, regions[0], regions[1]), nil

@@ -15,7 +15,7 @@ func (s *fleetServer) Drain(ctx context.Context, in *pb.DrainRequest) (*pb.Drain
 	return unary(ctx, s.endpoints.Drain, in, func(in *pb.DrainRequest) service.DrainOrder {
 		return service.DrainOrder{
 			ControllerID: in.GetControllerId(), Reason: in.GetReason(), Deadline: timeFromProto(in.GetDeadline()), ExpectedGeneration: generationFromProto(in.ExpectedGeneration),
-			DryRun: in.GetDryRun(), Force: in.GetForce(),
+			DryRun: in.GetDryRun(), Force: in.GetForce(), AssumeDrained: in.GetAssumeDrained(),
 		}
 	}, func(d service.Drained) *pb.DrainResponse {
 		return &pb.DrainResponse{Controller: controllerToProto(d.Controller), Plan: planToProto(d.Plan)}

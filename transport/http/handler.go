@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"reflect"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -90,6 +91,9 @@ func fromBody(r *http.Request, into any) error {
 		if errors.As(err, &invalid) {
 			return unreadable(invalid.Message)
 		}
+		if semantic.GoType == reflect.TypeFor[time.Time]() {
+			return unreadable(fieldName(semantic.JSONPointer) + mustBeTime)
+		}
 		return unreadable(fieldName(semantic.JSONPointer) + " has a value of the wrong type or out of range")
 	case errors.As(err, &syntax) && errors.Is(err, jsontext.ErrDuplicateName):
 		return unreadable("repeated field " + fieldName(syntax.JSONPointer))
@@ -97,6 +101,9 @@ func fromBody(r *http.Request, into any) error {
 		return unreadable("the body is not a JSON object")
 	}
 }
+
+// mustBeTime is what is wrong with a time that is none.
+const mustBeTime = " must be a time as in RFC 3339, such as 2031-01-02T15:04:05Z"
 
 func fieldName(pointer jsontext.Pointer) string {
 	name := strings.ReplaceAll(strings.TrimPrefix(string(pointer), "/"), "/", ".")

@@ -29,6 +29,7 @@ type drainOrderBody struct {
 	ExpectedGeneration *int64     `json:"expected_generation"`
 	DryRun             bool       `json:"dry_run"`
 	Force              bool       `json:"force"`
+	AssumeDrained      []string   `json:"assume_drained"`
 }
 
 type deregisteredBody struct {
@@ -70,7 +71,7 @@ func decodeDrain(r *http.Request) (service.DrainOrder, error) {
 			return order, err
 		}
 	}
-	order.Reason, order.ExpectedGeneration, order.DryRun, order.Force = b.Reason, b.ExpectedGeneration, b.DryRun, b.Force
+	order.Reason, order.ExpectedGeneration, order.DryRun, order.Force, order.AssumeDrained = b.Reason, b.ExpectedGeneration, b.DryRun, b.Force, b.AssumeDrained
 	if b.Deadline != nil {
 		order.Deadline = b.Deadline.UTC()
 	}
@@ -159,7 +160,7 @@ func timeParameter(values url.Values, name string) (time.Time, error) {
 	}
 	t, err := time.Parse(time.RFC3339, given)
 	if err != nil {
-		return time.Time{}, unreadable(name + " must be a time as in RFC 3339, such as 2031-01-02T15:04:05Z")
+		return time.Time{}, unreadable(name + mustBeTime)
 	}
 	return t.UTC(), nil
 }

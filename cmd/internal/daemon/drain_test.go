@@ -74,6 +74,14 @@ func TestAnUnsafeDrainIsRefusedUnlessForced(t *testing.T) {
 			asked.Plan.Before.Meetings.Max != 200 || asked.Plan.After.Meetings.Max != 100 || asked.Plan.After.Draining != 1 || asked.Plan.After.SurvivesLargestLoss {
 			t.Errorf("dry run = %d %s, want a plan that is not safe, and nothing done", got.status, got.body)
 		}
+		if got, after := drain(`{"dry_run":true,"assume_drained":["mc-2"]}`); got.status != http.StatusOK || after.Plan.After.Draining != 2 || after.Plan.Before.Meetings.Max != 100 {
+			t.Errorf("dry run after mc-2 = %d %s, want both taken for draining", got.status, got.body)
+		}
+		for body, want := range map[string]string{`{"assume_drained":["mc-2"]}`: "assume_drained is only for a dry run", `{"dry_run":true,"assume_drained":["no name"]}`: "assume_drained"} {
+			if got, _ := drain(body); got.status != http.StatusBadRequest || !strings.Contains(got.body, want) {
+				t.Errorf("drain %s = %d %s, want 400 %q", body, got.status, got.body, want)
+			}
+		}
 		got, _ = drain(`{"reason":"kernel"}`)
 		if got.status != http.StatusConflict || !strings.Contains(got.body, "could not lose its largest controller any more") || !strings.Contains(got.body, "CONFLICT") {
 			t.Errorf("drain = %d %s, want 409 and why", got.status, got.body)
@@ -83,6 +91,9 @@ func TestAnUnsafeDrainIsRefusedUnlessForced(t *testing.T) {
 			t.Errorf("Drain() = %v, want FailedPrecondition", err)
 		}
 		plan, err := fleet.Drain(w.asAdmin(), &fleetpb.DrainRequest{ControllerId: "mc-1", DryRun: true})
+		if both, err := fleet.Drain(w.asAdmin(), &fleetpb.DrainRequest{ControllerId: "mc-1", DryRun: true, AssumeDrained: []string{"mc-2"}}); err != nil || both.GetPlan().GetAfter().GetDraining() != 2 {
+			t.Errorf("dry run after mc-2 = %v, %v, want both taken for draining", both, err)
+		}
 		if err != nil || plan.GetPlan().GetSafe() || plan.GetPlan().GetAfter().GetMeetings().GetFreeWithoutLargest() != -6 || plan.GetController().GetDrain() != nil {
 			t.Errorf("dry run = %v, %v, want a plan that is not safe, and nothing done", plan, err)
 		}
@@ -134,7 +145,8 @@ func TestADrainIsDone(t *testing.T) {
 			t.Errorf("after the deadline = %+v, want it draining still, and that its time is over", got)
 		}
 		for body, want := range map[string]string{
-			`{"deadline":"2001-02-03T04:05:06Z"}`: "deadline must be in the future", `{"dry_run":1}`: "dry_run has a value of the wrong type",
+			`{"deadline":"2001-02-03T04:05:06Z"}`: "deadline must be in the future", `{"deadline":"30m"}`: "deadline must be a time as in RFC 3339",
+			`{"dry_run":1}`: "dry_run has a value of the wrong type",
 		} {
 			if got := w.request(http.MethodPost, "/api/v1/controllers/mc-3/drain", body, bearer(w.admin())); got.status != http.StatusBadRequest || !strings.Contains(got.body, want) {
 				t.Errorf("drain %s = %d %s, want 400 %q", body, got.status, got.body, want)

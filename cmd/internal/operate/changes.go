@@ -19,7 +19,7 @@ func (t *tool) undrainCommand() *cobra.Command {
 that is not. It asks nothing, as it takes nothing away.`,
 		Example: `  gcctl undrain mc-eu-west-1-2
   gcctl undrain mc-eu-west-1-2 --reason "the new kernel works" --expected-generation 3`,
-		ValidArgsFunction: t.completeControllers,
+		ValidArgsFunction: t.completeDrained,
 		RunE: func(c *cobra.Command, ids []string) error {
 			var expected *uint64
 			if flagGiven(c, "expected-generation") {
@@ -43,12 +43,12 @@ func (t *tool) undrain(ctx context.Context, ids []string, reason string, expecte
 		return err
 	}
 	defer s.close()
-	for _, id := range ids {
+	for _, id := range withoutRepetition(ids) {
 		got, err := change(ctx, s, id, &pb.UndrainRequest{ControllerId: id, Reason: reason, ExpectedGeneration: expected}, s.fleet.Undrain)
 		if err != nil {
 			return err
 		}
-		t.print("%s is not drained any more: it is %s", clean(id), healthWord(got.GetController().GetHealth()))
+		t.print("no operator drains %s: it is %s", clean(id), healthWord(got.GetController().GetHealth()))
 	}
 	return nil
 }
@@ -84,6 +84,7 @@ func (t *tool) deregister(ctx context.Context, ids []string, reason string, yes 
 		return err
 	}
 	defer s.close()
+	ids = withoutRepetition(ids)
 	for _, id := range ids {
 		got, err := read(ctx, s, id, &pb.GetControllerRequest{ControllerId: id}, s.fleet.GetController)
 		if err != nil {

@@ -40,12 +40,21 @@ func (t *tool) completing(c *cobra.Command, ask func(context.Context, *session) 
 
 // completeControllers completes ids that are not given yet.
 func (t *tool) completeControllers(c *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return t.completeSome(c, args, begun, func(*pb.Controller) bool { return true })
+}
+
+// completeDrained completes those that an operator drains.
+func (t *tool) completeDrained(c *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return t.completeSome(c, args, begun, (*pb.Controller).GetOperatorDraining)
+}
+
+func (t *tool) completeSome(c *cobra.Command, args []string, begun string, fits func(*pb.Controller) bool) ([]cobra.Completion, cobra.ShellCompDirective) {
 	return t.completing(c, func(ctx context.Context, s *session) ([]string, error) {
 		found, err := s.controllers(ctx, "", pb.Health_HEALTH_UNSPECIFIED)
 		var ids []string
 		for _, one := range found {
 			id := one.GetControllerId()
-			if strings.HasPrefix(id, begun) && !slices.Contains(args, id) && clean(id) == id {
+			if fits(one) && strings.HasPrefix(id, begun) && !slices.Contains(args, id) && clean(id) == id {
 				ids = append(ids, cobra.CompletionWithDesc(id, healthWord(one.GetHealth())+", "+clean(one.GetRegion())))
 			}
 		}

@@ -33,7 +33,7 @@ of gcctl dev on this machine. The file holds no secrets, only where they lie.`
 func (t *tool) contextCommand() *cobra.Command {
 	return group("context", "name the Global Controllers that you work with", contextHelp,
 		"  gcctl context set prod --address gc.example:443 --tls --token-file /run/secrets/gc-token\n  gcctl context use prod\n  gcctl context show",
-		t.contextList(), t.contextUse(), t.contextSet(), t.contextShow())
+		t.contextList(), t.contextUse(), t.contextSet(), t.contextRemove(), t.contextShow())
 }
 
 func (t *tool) contextList() *cobra.Command {
@@ -82,13 +82,40 @@ func (t *tool) contextUse() *cobra.Command {
 				return err
 			}
 			if file.Contexts[args[0]] == nil {
-				return failed(ExitNotFound, "there is no context %s; gcctl context ls shows those that there are", clean(args[0]))
+				return wrongUse("there is no context %s; gcctl context ls shows those that there are", clean(args[0]))
 			}
 			file.Current = args[0]
 			if err := t.writeContexts(file); err != nil {
 				return err
 			}
 			t.print("the context is %s now", clean(args[0]))
+			return nil
+		},
+	}
+}
+
+func (t *tool) contextRemove() *cobra.Command {
+	return &cobra.Command{
+		Use: "rm NAME", Aliases: []string{"remove", "delete"}, Short: "forget a context", Args: arguments(1, 1, "the name of a context"),
+		Long:    "rm takes a context out of the file. The files of secrets and authorities that it names stay where they are.",
+		Example: "  gcctl context rm staging", ValidArgsFunction: t.completeContexts,
+		RunE: func(_ *cobra.Command, args []string) error {
+			file, err := t.readContexts()
+			if err != nil {
+				return err
+			}
+			if file.Contexts[args[0]] == nil {
+				return wrongUse("there is no context %s; gcctl context ls shows those that there are", clean(args[0]))
+			}
+			delete(file.Contexts, args[0])
+			if file.Current == args[0] {
+				file.Current = ""
+				t.note("no context is the current one now; gcctl context use chooses another")
+			}
+			if err := t.writeContexts(file); err != nil {
+				return err
+			}
+			t.print("the context %s is forgotten", clean(args[0]))
 			return nil
 		},
 	}

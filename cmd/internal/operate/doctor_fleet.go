@@ -104,7 +104,7 @@ func (d *doctor) checkMetrics(ctx context.Context) {
 		d.found("versions", fine, "", "gcctl and the Global Controller are both %s", d.tool.Version)
 	}
 	if holding.Match(body) {
-		d.found("health checker", warning, "wait: after a full staleness threshold it calls controllers stale again", "on hold: an outage of the service's own is waited out")
+		d.found("health checker", warning, "wait: after a full staleness threshold it calls controllers stale again", "on hold, as after its start and after an outage of its own")
 		return
 	}
 	d.found("health checker", fine, "", "at work")

@@ -11,6 +11,9 @@ import (
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
+// maxDrains is how many are drained at once: a plan takes that many for drained at the most.
+const maxDrains = 1000
+
 // drainOptions are the flags of drain.
 type drainOptions struct {
 	reason, deadline, output string
@@ -31,11 +34,15 @@ its region. A plan is not safe when those who are left could not hold what runs,
 such a drain is refused with the exit code 4 unless --force is given.
 
 In a terminal it asks before it does anything; elsewhere, as in a script, it needs --yes. What it was shown is what it
-drains: if somebody else has decided about the controller meanwhile, nothing is done and the exit code is 4. Of several
-controllers each is drained after the one before, and the first that is refused ends it.
+drains: if somebody else has decided about the controller meanwhile, nothing is done and the exit code is 4. Several
+controllers are drained one after the other: each plan takes those before it for drained. If one of them is not safe, none
+is drained; the first that is refused nevertheless, as the fleet has changed meanwhile, ends it.
 
---dry-run changes nothing and exits as the drain would. --wait stays until no meeting is left or the deadline is over;
-an interrupt then ends the waiting, not the drain. A deadline that is a duration counts by the clock of the service.`,
+A second drain of a controller replaces the reason and the deadline of the first.
+
+--dry-run changes nothing and exits as the drain would. --wait stays until no meeting is left or the deadline is over,
+whichever comes first, and exits with 0 then; "fleet show" tells what was left. Without a deadline it waits as long as it
+takes. An interrupt ends the waiting, not the drain. A deadline that is a duration counts by the clock of the service.`,
 		Example: `  gcctl drain mc-eu-west-1-2 --dry-run
   gcctl drain mc-eu-west-1-2 --reason "new kernel" --deadline 30m --wait
   gcctl drain mc-1 mc-2 --reason "rack 4" --yes   in a script
@@ -64,17 +71,20 @@ an interrupt then ends the waiting, not the drain. A deadline that is a duration
 }
 
 func (t *tool) drain(ctx context.Context, o drainOptions, ids []string) error {
+	if err := form(o.output, "", "json", "yaml"); err != nil {
+		return err
+	}
 	switch {
 	case o.generation != nil && len(ids) > 1:
 		return wrongUse("--expected-generation is one controller's: give one id")
+	case len(ids) > maxDrains:
+		return wrongUse("drain takes at most %d controllers at once, not %d", maxDrains, len(ids))
 	case o.output != "" && !o.yes && !o.dryRun:
 		return wrongUse("-o %s shows no plan to say yes to: it needs --yes", clean(o.output))
 	case o.dryRun && o.wait:
 		return wrongUse("--dry-run drains nothing that could be waited for")
 	}
-	if err := form(o.output, "", "json", "yaml"); err != nil {
-		return err
-	}
+	ids = withoutRepetition(ids)
 	if err := t.mayAsk(o.yes || o.dryRun); err != nil {
 		return err
 	}
@@ -96,8 +106,8 @@ func (t *tool) drain(ctx context.Context, o drainOptions, ids []string) error {
 
 	var plans []*pb.DrainResponse
 	looked := time.Now()
-	for _, id := range ids {
-		ask := &pb.DrainRequest{ControllerId: id, Reason: o.reason, ExpectedGeneration: o.generation, DryRun: true}
+	for i, id := range ids {
+		ask := &pb.DrainRequest{ControllerId: id, Reason: o.reason, ExpectedGeneration: o.generation, DryRun: true, AssumeDrained: ids[:i]}
 		if !at.IsZero() {
 			ask.Deadline = timestamppb.New(at)
 		}
@@ -176,7 +186,7 @@ func (t *tool) showPlans(plans []*pb.DrainResponse, o drainOptions) error {
 		}
 	}
 	if len(plans) > 1 && o.output == "" {
-		t.note("each plan is that of one drain alone; each drain is judged again when it is its turn")
+		t.note("each plan takes those before it for drained")
 	}
 	if len(unsafe) > 0 && !o.force {
 		return failed(ExitRefused, "not safe to drain: %s; --force drains all the same", clean(joinAnd(unsafe)))
@@ -189,7 +199,11 @@ func (t *tool) writePlan(plan *pb.DrainResponse) {
 	p.title("Plan: drain " + clean(c.GetControllerId()) + " of " + clean(c.GetRegion()))
 	state := healthWord(c.GetHealth())
 	p.styled(stateStyle(state), "state", "%s", state)
-	p.line("runs on it", "%s, which have to end or go elsewhere", running(c))
+	runs := running(c) + ", which have to end or go elsewhere"
+	if c.GetStale() {
+		runs = running(c) + ", as it said before it fell silent; below they do not count"
+	}
+	p.line("runs on it", "%s", runs)
 	if d := c.GetDrain(); d != nil {
 		p.styled(yellow, "already", "draining since %s, by %s (%s); this replaces its reason and its deadline", instant(d.GetSince().AsTime()), dash(d.GetBy()), dash(d.GetReason()))
 	}
@@ -197,7 +211,10 @@ func (t *tool) writePlan(plan *pb.DrainResponse) {
 	p.line("controllers", "%d take meetings now, %d after", serving(before), serving(after))
 	p.line("meetings", "%s", shrink(before.GetMeetings(), after.GetMeetings()))
 	p.line("participants", "%s", shrink(before.GetParticipants(), after.GetParticipants()))
-	if plan.GetPlan().GetSafe() {
+	switch {
+	case plan.GetPlan().GetSafe() && serving(before) == serving(after):
+		p.styled(green, "safe", "yes: it takes no meetings now, so that nothing is taken away from %s", c.GetRegion())
+	case plan.GetPlan().GetSafe():
 		p.styled(green, "safe", "yes: those that are left can hold what runs, even if the largest of them fails")
 	}
 	for i, reason := range plan.GetPlan().GetReasons() {

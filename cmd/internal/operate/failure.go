@@ -23,12 +23,12 @@ const (
 // ExitCodes is how the help tells them.
 const ExitCodes = `Exit codes:
   0  done
-  1  something else went wrong, "no" was the answer, or the doctor found something
+  1  something else went wrong, "no" was the answer, or the doctor found a fault (a warning is none)
   2  wrong use: a flag, an argument, the context file
   3  there is no such controller
   4  refused: the drain is not safe, or somebody else has changed the controller since
   5  no access: no token, or one that is not valid or may not do this
-  6  the Global Controller or the auth controller is not there, or too slow
+  6  the Global Controller or the auth controller is not there, too slow, or takes no more calls for now
   130, 143, 129  interrupted: Ctrl-C, SIGTERM, a terminal that closed`
 
 // Failure is an error that has an exit code, and may say what to do.
@@ -102,6 +102,9 @@ func (c call) explain(ctx context.Context, err error) error {
 	case codes.NotFound:
 		return failed(ExitNotFound, "there is no controller %s in the fleet; gcctl fleet ls shows those that there are", c.id)
 	case codes.FailedPrecondition:
+		if why, unsafe := strings.CutSuffix(message, ". Force it to drain all the same"); unsafe {
+			message = why + "; --force drains all the same"
+		}
 		return failed(ExitRefused, "refused: %s", message)
 	case codes.Aborted:
 		return failed(ExitRefused, "refused: somebody else has decided about %s since it was looked at; see gcctl fleet show %s, then try again", c.id, c.id)
@@ -128,6 +131,12 @@ func (c call) silent(code codes.Code, message string) string {
 	// gRPC wraps what the network says in words of its own.
 	if _, said, wrapped := strings.Cut(message, "Error while dialing: "); wrapped {
 		message = strings.TrimSuffix(said, `"`)
+	}
+	switch {
+	case strings.Contains(message, "frame too large"), strings.Contains(message, "HTTP/1."):
+		return fmt.Sprintf("what answers at %s does not speak gRPC; is that the address of HTTP?", c.address)
+	case strings.Contains(message, "does not look like a TLS handshake"):
+		return fmt.Sprintf("what answers at %s does not speak TLS", c.address)
 	}
 	return fmt.Sprintf("the Global Controller at %s is not available (%s)", c.address, message)
 }

@@ -63,7 +63,6 @@ func (t *tool) writeController(c *pb.Controller, history []*pb.Transition) error
 	p.line("gRPC", "%s", c.GetGrpcEndpoint())
 	p.line("WebTransport", "%s", dash(c.GetWebtransportEndpoint()))
 	p.line("since", "%s", instant(c.GetCreatedAt().AsTime()))
-	p.line("changed", "%s", instant(c.GetUpdatedAt().AsTime()))
 	p.line("incarnation", "%s", dash(c.GetIncarnation()))
 	p.line("generation", "%d", c.GetGeneration())
 	if n := c.GetIncarnationConflicts(); n > 0 {

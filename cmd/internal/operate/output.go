@@ -95,5 +95,6 @@ func form(value string, allowed ...string) error {
 	if slices.Contains(allowed, value) {
 		return nil
 	}
-	return wrongUse("-o is %q: allowed is %s", value, strings.Join(allowed, ", "))
+	named := slices.DeleteFunc(slices.Clone(allowed), func(one string) bool { return one == "" })
+	return wrongUse("-o is %q: allowed is %s, or no -o at all", clean(value), joinOr(named))
 }

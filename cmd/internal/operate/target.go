@@ -225,7 +225,7 @@ func (c *tlsChoice) config() (*tls.Config, error) {
 
 func checkAddress(address string) error {
 	if address == "" {
-		return errors.New("there is no address")
+		return errors.New("there is no address: give --address HOST:PORT")
 	}
 	if _, port, err := net.SplitHostPort(address); err != nil || port == "" || strings.Contains(address, "/") {
 		return fmt.Errorf("the address %q is not HOST:PORT", clean(address))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -161,6 +162,17 @@ func arguments(least, most int, what string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// withoutRepetition leaves each argument where it comes first.
+func withoutRepetition(args []string) []string {
+	var once []string
+	for _, arg := range args {
+		if !slices.Contains(once, arg) {
+			once = append(once, arg)
+		}
+	}
+	return once
 }
 
 func flagGiven(c *cobra.Command, name string) bool {

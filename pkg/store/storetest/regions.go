@@ -75,6 +75,11 @@ func testUnsafeDrains(t *testing.T, f Fixture) {
 		after.Meetings.FreeWithoutLargest() != 1 || after.Controllers[service.HealthDraining] != 1 || after.Controllers[service.HealthHealthy] != 2 {
 		t.Errorf("plan = %+v, want the region with it and without", planned.Plan)
 	}
+	// As the second of two: "a" is taken for draining, and so is who is not there.
+	planned, err = f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "b", DryRun: true, AssumeDrained: []string{"a", "nobody"}}, "operator")
+	if err != nil || planned.Plan.Safe() || planned.Plan.Before.Meetings.Max != 20 || planned.Plan.After.Meetings.Max != 10 || planned.Plan.After.Controllers[service.HealthDraining] != 2 {
+		t.Errorf("dry run of the second = %+v, %v, want it not safe", planned.Plan, err)
+	}
 	if c := mustGet(t, f.Store, "a"); c.Drain != nil || c.Generation != 0 {
 		t.Errorf("after a dry run = %+v, want it as it was", c)
 	}

@@ -697,7 +697,10 @@ type DrainRequest struct {
 	// Change nothing: say what would happen.
 	DryRun bool `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	// Drain even if that is not safe. Without it an unsafe drain is refused with FAILED_PRECONDITION.
-	Force         bool `protobuf:"varint,6,opt,name=force,proto3" json:"force,omitempty"`
+	Force bool `protobuf:"varint,6,opt,name=force,proto3" json:"force,omitempty"`
+	// Controllers that the plan takes for draining already, as when several are to be drained in turn; only with dry_run,
+	// and at most 1000. Those that are not in the region, or not there, make no difference.
+	AssumeDrained []string `protobuf:"bytes,7,rep,name=assume_drained,json=assumeDrained,proto3" json:"assume_drained,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -772,6 +775,13 @@ func (x *DrainRequest) GetForce() bool {
 		return x.Force
 	}
 	return false
+}
+
+func (x *DrainRequest) GetAssumeDrained() []string {
+	if x != nil {
+		return x.AssumeDrained
+	}
+	return nil
 }
 
 type DrainResponse struct {
@@ -2317,14 +2327,15 @@ const file_globalcontroller_v1_fleet_proto_rawDesc = "" +
 	"page_token\x18\x04 \x01(\tR\tpageToken\"\x84\x01\n" +
 	"\x17ListControllersResponse\x12A\n" +
 	"\vcontrollers\x18\x01 \x03(\v2\x1f.globalcontroller.v1.ControllerR\vcontrollers\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x80\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa7\x02\n" +
 	"\fDrainRequest\x12#\n" +
 	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x126\n" +
 	"\bdeadline\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x124\n" +
 	"\x13expected_generation\x18\x04 \x01(\x04H\x00R\x12expectedGeneration\x88\x01\x01\x12\x17\n" +
 	"\adry_run\x18\x05 \x01(\bR\x06dryRun\x12\x14\n" +
-	"\x05force\x18\x06 \x01(\bR\x05forceB\x16\n" +
+	"\x05force\x18\x06 \x01(\bR\x05force\x12%\n" +
+	"\x0eassume_drained\x18\a \x03(\tR\rassumeDrainedB\x16\n" +
 	"\x14_expected_generation\"\x84\x01\n" +
 	"\rDrainResponse\x12?\n" +
 	"\n" +

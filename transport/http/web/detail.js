@@ -18,7 +18,6 @@ const rows = [
   ["Says of itself", (c) => c.reported_health],
   ["Silent", (c) => (c.stale ? "longer than it may be" : "no")],
   ["Registered", (c, asOf) => since(c.created_at, asOf), (c) => time(c.created_at)],
-  ["Last change", (c, asOf) => since(c.updated_at, asOf), (c) => time(c.updated_at)],
   ["gRPC", (c) => c.grpc_endpoint],
   ["WebTransport", (c) => c.webtransport_endpoint ?? "none"],
   ["Generation", (c) => number(c.generation)],

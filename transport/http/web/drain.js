@@ -62,7 +62,7 @@ export function openDrain(fleet, c, done) {
       }
       if (mine !== planned) return;
       safe = answer.plan.safe;
-      plan.replaceChildren(...planned_(answer.plan));
+      plan.replaceChildren(...planned_(answer));
       force.hidden = safe;
       anyway.checked = false;
       ready(true);
@@ -108,15 +108,20 @@ export function openDrain(fleet, c, done) {
 }
 
 // planned_ shows a plan: what it touches, what is left, and what speaks against it.
-function planned_(p) {
+function planned_({ plan: p, stale }) {
   const row = (what, { before, after }) => el("tr", {}, el("th", { scope: "row" }, what), el("td", {}, before), el("td", {}, after));
   const of = (capacity) => `${number(capacity.current)} of ${number(capacity.max)}`;
   const yes = (is) => (is ? "yes" : "no");
   const serving = (region) => number(region.healthy + region.degraded);
+  const verdict = () => {
+    if (!p.safe) return "× Not safe:";
+    if (serving(p.before) === serving(p.after)) return "✓ Safe: it takes no meetings now, so nothing is taken away.";
+    return "✓ Safe: the others can hold what runs, even without the largest of them.";
+  };
   return [
-    el("p", { class: "verdict", "data-survives": String(p.safe) }, p.safe ? "✓ Safe: the others can hold what runs, even without the largest of them." : "× Not safe:"),
+    el("p", { class: "verdict", "data-survives": String(p.safe) }, verdict()),
     p.safe ? null : el("ul", { class: "reasons" }, ...p.reasons.map((reason) => el("li", {}, reason))),
-    el("p", {}, `${count(p.meetings_affected, "meeting")} with ${count(p.participants_affected, "participant")} run on it.`),
+    el("p", {}, `${count(p.meetings_affected, "meeting")} with ${count(p.participants_affected, "participant")} ${stale ? "ran on it when it fell silent; below they do not count." : "run on it."}`),
     el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, p.before.region), el("th", { scope: "col" }, "Before"), el("th", { scope: "col" }, "After"))),
       el("tbody", {},
         row("Take meetings", { before: serving(p.before), after: serving(p.after) }),
