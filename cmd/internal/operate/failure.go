@@ -134,7 +134,7 @@ func (c call) silent(code codes.Code, message string) string {
 	}
 	switch {
 	case strings.Contains(message, "frame too large"), strings.Contains(message, "HTTP/1."):
-		return fmt.Sprintf("what answers at %s does not speak gRPC; is that the address of HTTP?", c.address)
+		return fmt.Sprintf("what answers at %s does not speak gRPC: it may be the address of HTTP", c.address)
 	case strings.Contains(message, "does not look like a TLS handshake"):
 		return fmt.Sprintf("what answers at %s does not speak TLS", c.address)
 	}
