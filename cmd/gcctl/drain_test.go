@@ -117,6 +117,22 @@ func TestTwoOperatorsDoNotOverwriteEachOther(t *testing.T) {
 		contains(t, "the first", w.want(0, "fleet", "show", "mc-eu-1").out, "I was first", "generation     1")
 		w.want(4, "undrain", "mc-eu-1", "--expected-generation", "0")
 		w.want(0, "undrain", "mc-eu-1", "--expected-generation", "1")
+
+		// What was safe when it was looked at is not any more.
+		w.typing(meanwhile{func() {
+			w.change = func(*operate.Process) {}
+			w.want(0, "drain", "mc-us-3", "--yes")
+		}})
+		contains(t, "not safe any more", w.want(4, "drain", "mc-us-1").err, "refused: The drain is not safe: us ", "; --force drains all the same")
+		// Of several, those before the one that somebody else has decided about are drained, and it says so.
+		w.typing(meanwhile{func() {
+			w.change = func(*operate.Process) {}
+			w.want(0, "drain", "mc-us-2", "--yes", "--force")
+		}})
+		contains(t, "half way", w.want(4, "drain", "mc-us-1", "mc-us-2", "mc-eu-1", "--force").err, "1 of 3 were drained before this; mc-us-2 and what follows were not")
+		if got := w.ids("--draining"); got != "mc-us-1 mc-us-2 mc-us-3" {
+			t.Errorf("draining = %q, want those of us", got)
+		}
 	})
 }
 
