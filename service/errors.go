@@ -49,7 +49,7 @@ type UnsafeError struct{ Plan DrainPlan }
 func (e *UnsafeError) Unwrap() error { return ErrUnsafe }
 
 func (e *UnsafeError) Error() string {
-	return "The drain is not safe: " + strings.Join(e.Plan.Reasons, "; ") + ". Force it to drain all the same"
+	return "The drain is not safe: " + strings.Join(e.Plan.Reasons, "; ") + "; force drains all the same"
 }
 
 // InvalidError is a refusal of a caller's input. Its message is public and names the field.

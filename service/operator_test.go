@@ -143,7 +143,7 @@ func TestValidationOfOrders(t *testing.T) {
 			return err
 		},
 		"assume_drained has too many controllers": func() error {
-			_, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", DryRun: true, AssumeDrained: make([]string, 1001)})
+			_, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", DryRun: true, AssumeDrained: make([]string, MaxAssumeDrained+1)})
 			return err
 		},
 		"an id of assume_drained is required": func() error {

@@ -13,8 +13,9 @@ const (
 	maxIncarnationBytes = 64
 )
 
-// maxAssumed is how many controllers a plan takes for draining at the most.
-const maxAssumed = 1000
+// MaxAssumeDrained is how many controllers a plan takes for draining at the most: with the longest ids they fit into the
+// 64 KiB of a call.
+const MaxAssumeDrained = 250
 
 // Validate checks the order.
 func (o DrainOrder) Validate() error {
@@ -32,7 +33,7 @@ func (o DrainOrder) validateAssumed() error {
 		return nil
 	case !o.DryRun:
 		return Invalid("assume_drained is only for a dry run")
-	case len(o.AssumeDrained) > maxAssumed:
+	case len(o.AssumeDrained) > MaxAssumeDrained:
 		return Invalid("assume_drained has too many controllers")
 	}
 	for _, id := range o.AssumeDrained {

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -14,12 +16,11 @@ import (
 	"github.com/oklog/run"
 
 	"darktower.example/global-controller/cmd/internal/daemon"
+	"darktower.example/global-controller/cmd/internal/operate"
+	"darktower.example/global-controller/internal/filelock"
 	"darktower.example/global-controller/pkg/client"
 	"darktower.example/global-controller/pkg/devauth"
 )
-
-// Where gcctl looks for the development stack by itself.
-const defaultGRPC, defaultAC = "127.0.0.1:50051", "127.0.0.1:8082"
 
 // devOptions are the flags of gcctl dev.
 type devOptions struct {
@@ -31,9 +32,9 @@ type devOptions struct {
 func devCommand(stdout, stderr io.Writer) flagCommand {
 	var o devOptions
 	flags := flag.NewFlagSet("gcctl dev", flag.ContinueOnError)
-	flags.StringVar(&o.http, "http", "127.0.0.1:8081", "where the Global Controller serves HTTP; port 0 takes a free one")
-	flags.StringVar(&o.grpc, "grpc", defaultGRPC, "where it serves gRPC")
-	flags.StringVar(&o.ac, "ac", defaultAC, "where the development auth controller serves; a loopback address")
+	flags.StringVar(&o.http, "http", operate.DevHTTPAddress, "where the Global Controller serves HTTP; port 0 takes a free one")
+	flags.StringVar(&o.grpc, "grpc", operate.DevAddress, "where it serves gRPC")
+	flags.StringVar(&o.ac, "ac", operate.DevACAddress, "where the development auth controller serves; a loopback address")
 	flags.StringVar(&o.data, "data", "data", "the folder for the database and the auth controller's key")
 	flags.StringVar(&o.database, "database", "", "postgres://… or sqlite:PATH; unless set, an SQLite file in the data folder")
 	flags.StringVar(&o.logLevel, "log-level", "error", "the least important lines of the Global Controller's log: debug, info, warn or error")
@@ -122,6 +123,22 @@ func dev(ctx context.Context, o devOptions, stdout, stderr io.Writer) error {
 	return err
 }
 
+// lockFolder keeps a second development stack out of a folder: two of them would take each other's controllers for
+// their own.
+func lockFolder(folder string) (unlock func(), err error) {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data folder: %w", err)
+	}
+	unlock, err = filelock.Try(filepath.Join(folder, "dev.lock"))
+	switch {
+	case errors.Is(err, filelock.ErrHeld):
+		return nil, fmt.Errorf("another gcctl dev uses the folder %s: --data takes another folder, and --ac, --http and --grpc other addresses", folder)
+	case err != nil:
+		return nil, fmt.Errorf("lock the data folder: %w", err)
+	}
+	return unlock, nil
+}
+
 func devLogger(stderr io.Writer, cfg daemon.Config) (log.Logger, error) {
 	switch cfg.LogLevel {
 	case "debug", "info", "warn", "error":
@@ -136,7 +153,7 @@ func welcome(out *screen, o devOptions, server *daemon.Server, ac *devauth.Serve
 		return err
 	}
 	acFlag, environment := "", ""
-	if server.GRPCAddress() != defaultGRPC || acAddress != "http://"+defaultAC {
+	if server.GRPCAddress() != operate.DevAddress || server.HTTPAddress() != operate.DevHTTPAddress || acAddress != "http://"+operate.DevACAddress {
 		acFlag = " --ac " + acAddress
 		environment = fmt.Sprintf("  gcctl finds it by  export GCCTL_ADDRESS=%s GCCTL_HTTP_ADDRESS=%s GCCTL_AC=%s\n", server.GRPCAddress(), server.HTTPAddress(), acAddress)
 	}

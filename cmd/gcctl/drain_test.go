@@ -123,7 +123,7 @@ func TestTwoOperatorsDoNotOverwriteEachOther(t *testing.T) {
 			w.change = func(*operate.Process) {}
 			w.want(0, "drain", "mc-us-3", "--yes")
 		}})
-		contains(t, "not safe any more", w.want(4, "drain", "mc-us-1").err, "refused: The drain is not safe: us ", "; --force drains all the same")
+		contains(t, "not safe any more", w.want(4, "drain", "mc-us-1").err, "refused: The drain is not safe: us ", "; force drains all the same")
 		// Of several, those before the one that somebody else has decided about are drained, and it says so.
 		w.typing(meanwhile{func() {
 			w.change = func(*operate.Process) {}

@@ -64,7 +64,7 @@ func (w *watcher) run(ctx context.Context) error {
 }
 
 func (w *watcher) show(fleet []shownController, first bool) {
-	healthy, draining := 0, 0
+	heard := make(map[string]int) // by state
 	for _, c := range fleet {
 		if old := w.states[c.ControllerID]; !first && old != c.Health {
 			if old == "" {
@@ -74,14 +74,12 @@ func (w *watcher) show(fleet []shownController, first bool) {
 		}
 		w.states[c.ControllerID] = c.Health
 		// A state that an earlier run left behind does not count.
-		if c.Health == "healthy" && c.LastHeartbeatAt.After(w.started) {
-			healthy++
-		}
-		if c.Health == "draining" && c.LastHeartbeatAt.After(w.started) {
-			draining++
+		if c.LastHeartbeatAt.After(w.started) {
+			heard[c.Health]++
 		}
 	}
 	w.showGone(fleet)
+	healthy, draining := heard["healthy"], heard["draining"]
 	if !first && !w.announced && healthy >= w.size {
 		w.announced = true
 		w.out.line("all %d controllers are healthy", w.size)

@@ -15,9 +15,11 @@ import (
 const (
 	// lowest is the lowest port that is given out: below it well-known services listen.
 	lowest = 10000
-	// ephemeral is where RFC 6335, section 6, lets the system's own ports begin; Linux begins at 32768.
+	// ephemeral is where the ports begin that Linux gives out by itself, unless it is told otherwise. Elsewhere they begin
+	// later: RFC 6335 has 49152.
 	ephemeral = 32768
-	attempts  = 200
+	// attempts is how many ports are tried for each that is wanted.
+	attempts = 200
 )
 
 // Find returns n different addresses of the loopback interface, "127.0.0.1:PORT", on which nobody listens.
@@ -28,23 +30,20 @@ const (
 func Find(n int) (addresses []string, err error) {
 	var config net.ListenConfig
 	end := firstEphemeral()
-	for range n * attempts {
-		if len(addresses) == n {
-			return addresses, nil
+	for tries := 0; len(addresses) < n; tries++ {
+		if tries == n*attempts {
+			return nil, fmt.Errorf("find %d free ports: of %d tried between %d and %d only %d are free: %w", n, tries, lowest, end, len(addresses), err)
 		}
 		port := lowest + rand.IntN(end-lowest) //nolint:gosec // Not a secret.
-		l, err := config.Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			continue // Taken.
+		var l net.Listener
+		if l, err = config.Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err != nil {
+			continue // Most likely it is taken.
 		}
 		// Not before all are found, or one could be found twice.
 		defer func() { _ = l.Close() }()
 		addresses = append(addresses, l.Addr().String())
 	}
-	if len(addresses) == n {
-		return addresses, nil
-	}
-	return nil, fmt.Errorf("find %d free ports: of %d tried between %d and %d only %d are free", n, n*attempts, lowest, end, len(addresses))
+	return addresses, nil
 }
 
 // firstEphemeral is the first port that this system gives out by itself.

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/go-kit/log"
@@ -17,6 +16,7 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
+	"darktower.example/global-controller/internal/filelock"
 	"darktower.example/global-controller/migrations"
 )
 
@@ -152,25 +152,18 @@ func openSchema(url string) (name string, kind goose.Dialect, db *sql.DB, lockFi
 	return "postgres", goose.DialectPostgres, sql.OpenDB(connector), "", nil
 }
 
-// lockSchemaFile keeps other processes from migrating the same database; the lock ends with the process at the latest.
+// lockSchemaFile keeps other processes from migrating the same database.
 func lockSchemaFile(ctx context.Context, path string) (unlock func(), err error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
 	for {
-		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return func() { _ = file.Close() }, nil
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			return nil, errors.Join(err, file.Close())
+		unlock, err := filelock.Try(path)
+		if !errors.Is(err, filelock.ErrHeld) {
+			return unlock, err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errors.Join(ctx.Err(), file.Close())
+			return nil, ctx.Err()
 		case <-look.C:
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	fleetpb "darktower.example/global-controller/proto/globalcontroller/v1"
+	"darktower.example/global-controller/service"
 )
 
 // serving registers controllers of one region, each with 3 of 100 meetings, that report that they are healthy.
@@ -77,6 +79,10 @@ func TestAnUnsafeDrainIsRefusedUnlessForced(t *testing.T) {
 		if got, after := drain(`{"dry_run":true,"assume_drained":["mc-2"]}`); got.status != http.StatusOK || after.Plan.After.Draining != 2 || after.Plan.Before.Meetings.Max != 100 {
 			t.Errorf("dry run after mc-2 = %d %s, want both taken for draining", got.status, got.body)
 		}
+		most := slices.Repeat([]string{strings.Repeat("a", 255)}, service.MaxAssumeDrained)
+		if got, _ := drain(`{"dry_run":true,"assume_drained":["` + strings.Join(most, `","`) + `"]}`); got.status != http.StatusOK {
+			t.Errorf("dry run after as many as may be = %d %s, want 200", got.status, got.body)
+		}
 		for body, want := range map[string]string{`{"assume_drained":["mc-2"]}`: "assume_drained is only for a dry run", `{"dry_run":true,"assume_drained":["no name"]}`: "assume_drained"} {
 			if got, _ := drain(body); got.status != http.StatusBadRequest || !strings.Contains(got.body, want) {
 				t.Errorf("drain %s = %d %s, want 400 %q", body, got.status, got.body, want)
@@ -91,6 +97,9 @@ func TestAnUnsafeDrainIsRefusedUnlessForced(t *testing.T) {
 			t.Errorf("Drain() = %v, want FailedPrecondition", err)
 		}
 		plan, err := fleet.Drain(w.asAdmin(), &fleetpb.DrainRequest{ControllerId: "mc-1", DryRun: true})
+		if _, err := fleet.Drain(w.asAdmin(), &fleetpb.DrainRequest{ControllerId: "mc-1", DryRun: true, AssumeDrained: most}); err != nil {
+			t.Errorf("dry run after as many as may be = %v", err)
+		}
 		if both, err := fleet.Drain(w.asAdmin(), &fleetpb.DrainRequest{ControllerId: "mc-1", DryRun: true, AssumeDrained: []string{"mc-2"}}); err != nil || both.GetPlan().GetAfter().GetDraining() != 2 {
 			t.Errorf("dry run after mc-2 = %v, %v, want both taken for draining", both, err)
 		}

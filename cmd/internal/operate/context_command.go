@@ -77,15 +77,7 @@ func (t *tool) contextUse() *cobra.Command {
 		Use: "use NAME", Short: "choose the context that is used unless another is named", Args: arguments(1, 1, "the name of a context"),
 		Example: "  gcctl context use prod", ValidArgsFunction: t.completeContexts,
 		RunE: func(_ *cobra.Command, args []string) error {
-			file, err := t.readContexts()
-			if err != nil {
-				return err
-			}
-			if file.Contexts[args[0]] == nil {
-				return wrongUse("there is no context %s; gcctl context ls shows those that there are", clean(args[0]))
-			}
-			file.Current = args[0]
-			if err := t.writeContexts(file); err != nil {
+			if err := t.changeContexts(args[0], func(file *contextFile) { file.Current = args[0] }); err != nil {
 				return err
 			}
 			t.print("the context is %s now", clean(args[0]))
@@ -94,28 +86,39 @@ func (t *tool) contextUse() *cobra.Command {
 	}
 }
 
+// changeContexts changes the file in which the context of a name has to be.
+func (t *tool) changeContexts(name string, change func(*contextFile)) error {
+	file, err := t.readContexts()
+	if err != nil {
+		return err
+	}
+	if _, err := file.named(name); err != nil {
+		return err
+	}
+	change(&file)
+	return t.writeContexts(file)
+}
+
 func (t *tool) contextRemove() *cobra.Command {
 	return &cobra.Command{
 		Use: "rm NAME", Aliases: []string{"remove", "delete"}, Short: "forget a context", Args: arguments(1, 1, "the name of a context"),
 		Long:    "rm takes a context out of the file. The files of secrets and authorities that it names stay where they are.",
 		Example: "  gcctl context rm staging", ValidArgsFunction: t.completeContexts,
 		RunE: func(_ *cobra.Command, args []string) error {
-			file, err := t.readContexts()
+			chosen := false
+			err := t.changeContexts(args[0], func(file *contextFile) {
+				delete(file.Contexts, args[0])
+				if chosen = file.Current == args[0]; chosen {
+					file.Current = ""
+				}
+			})
 			if err != nil {
 				return err
 			}
-			if file.Contexts[args[0]] == nil {
-				return wrongUse("there is no context %s; gcctl context ls shows those that there are", clean(args[0]))
-			}
-			delete(file.Contexts, args[0])
-			if file.Current == args[0] {
-				file.Current = ""
+			t.print("the context %s is forgotten", clean(args[0]))
+			if chosen {
 				t.note("no context is the current one now; gcctl context use chooses another")
 			}
-			if err := t.writeContexts(file); err != nil {
-				return err
-			}
-			t.print("the context %s is forgotten", clean(args[0]))
 			return nil
 		},
 	}

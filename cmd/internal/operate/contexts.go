@@ -21,6 +21,14 @@ type contextFile struct {
 	Contexts map[string]*place `yaml:"contexts,omitempty"`
 }
 
+// named is the context of a name.
+func (f contextFile) named(name string) (*place, error) {
+	if found := f.Contexts[name]; found != nil {
+		return found, nil
+	}
+	return nil, wrongUse("there is no context %s; gcctl context ls shows those that there are", clean(name))
+}
+
 // place says how to reach one Global Controller, and as whom.
 type place struct {
 	Address     string     `yaml:"address"`

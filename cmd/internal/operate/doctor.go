@@ -72,7 +72,7 @@ It exits with 0 when nothing failed, and 1 when something did. A warning is no f
 }
 
 func (t *tool) doctor(ctx context.Context, o doctorOptions) error {
-	if err := form(o.output, "", "json", "yaml"); err != nil {
+	if err := form(o.output, "json", "yaml"); err != nil {
 		return err
 	}
 	d := &doctor{tool: t, skew: daemon.DefaultConfig().ClockSkew, clocks: make(map[string]reading), tell: func(finding) {}}

@@ -9,10 +9,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
+	"darktower.example/global-controller/service"
 )
-
-// maxDrains is how many are drained at once: a plan takes that many for drained at the most.
-const maxDrains = 1000
 
 // drainOptions are the flags of drain.
 type drainOptions struct {
@@ -71,14 +69,14 @@ takes. An interrupt ends the waiting, not the drain. A deadline that is a durati
 }
 
 func (t *tool) drain(ctx context.Context, o drainOptions, ids []string) error {
-	if err := form(o.output, "", "json", "yaml"); err != nil {
+	if err := form(o.output, "json", "yaml"); err != nil {
 		return err
 	}
 	switch {
 	case o.generation != nil && len(ids) > 1:
 		return wrongUse("--expected-generation is one controller's: give one id")
-	case len(ids) > maxDrains:
-		return wrongUse("drain takes at most %d controllers at once, not %d", maxDrains, len(ids))
+	case len(ids) > service.MaxAssumeDrained:
+		return wrongUse("drain takes at most %d controllers at once, not %d", service.MaxAssumeDrained, len(ids))
 	case o.output != "" && !o.yes && !o.dryRun:
 		return wrongUse("-o %s shows no plan to say yes to: it needs --yes", clean(o.output))
 	case o.dryRun && o.wait:

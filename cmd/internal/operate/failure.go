@@ -102,9 +102,6 @@ func (c call) explain(ctx context.Context, err error) error {
 	case codes.NotFound:
 		return failed(ExitNotFound, "there is no controller %s in the fleet; gcctl fleet ls shows those that there are", c.id)
 	case codes.FailedPrecondition:
-		if why, unsafe := strings.CutSuffix(message, ". Force it to drain all the same"); unsafe {
-			message = why + "; --force drains all the same"
-		}
 		return failed(ExitRefused, "refused: %s", message)
 	case codes.Aborted:
 		return failed(ExitRefused, "refused: somebody else has decided about %s since it was looked at; see gcctl fleet show %s, then try again", c.id, c.id)
@@ -133,7 +130,7 @@ func (c call) silent(code codes.Code, message string) string {
 		message = strings.TrimSuffix(said, `"`)
 	}
 	switch {
-	case strings.Contains(message, "frame too large"), strings.Contains(message, "HTTP/1."):
+	case strings.Contains(message, "frame too large"):
 		return fmt.Sprintf("what answers at %s does not speak gRPC: it may be the address of HTTP", c.address)
 	case strings.Contains(message, "does not look like a TLS handshake"):
 		return fmt.Sprintf("what answers at %s does not speak TLS", c.address)

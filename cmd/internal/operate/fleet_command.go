@@ -62,7 +62,7 @@ func (o *listOptions) checkAll() error {
 			return wrongUse("--watch has no form yaml: -o json prints an object a line")
 		}
 	}
-	return form(o.output, "", "json", "yaml", "wide")
+	return form(o.output, "json", "yaml", "wide")
 }
 
 func (t *tool) list(ctx context.Context, o listOptions) error {
@@ -117,7 +117,7 @@ it, and the last changes of its state.`,
 }
 
 func (t *tool) show(ctx context.Context, id, output string) error {
-	if err := form(output, "", "json", "yaml"); err != nil {
+	if err := form(output, "json", "yaml"); err != nil {
 		return err
 	}
 	s, err := t.open(false)

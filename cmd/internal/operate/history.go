@@ -80,7 +80,7 @@ func (o *historyOptions) check() error {
 	case o.follow && o.output == "yaml":
 		return wrongUse("--follow has no form yaml: -o json prints an object a line")
 	}
-	return form(o.output, "", "json", "yaml")
+	return form(o.output, "json", "yaml")
 }
 
 func (t *tool) history(ctx context.Context, o historyOptions) error {

@@ -30,7 +30,7 @@ a region would bear that, for meetings and for participants.`,
 }
 
 func (t *tool) regions(ctx context.Context, output string) error {
-	if err := form(output, "", "json", "yaml"); err != nil {
+	if err := form(output, "json", "yaml"); err != nil {
 		return err
 	}
 	s, err := t.open(false)

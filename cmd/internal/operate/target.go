@@ -20,9 +20,9 @@ import (
 
 // Where gcctl dev serves unless told otherwise.
 const (
-	devAddress     = "127.0.0.1:50051"
-	devHTTPAddress = "127.0.0.1:8081"
-	devAC          = "http://127.0.0.1:8082"
+	DevAddress     = "127.0.0.1:50051"
+	DevHTTPAddress = "127.0.0.1:8081"
+	DevACAddress   = "127.0.0.1:8082"
 )
 
 // target is the Global Controller that a command speaks to, put together from flags, environment and context file.
@@ -74,9 +74,9 @@ func (t *tool) resolve(change bool) (target, error) {
 	var there place
 	name := first(t.flags.context, t.Env("GCCTL_CONTEXT"), file.Current)
 	if name != "" {
-		found, ok := file.Contexts[name]
-		if !ok {
-			return target{}, wrongUse("there is no context %s; gcctl context ls shows those that there are", clean(name))
+		found, err := file.named(name)
+		if err != nil {
+			return target{}, err
 		}
 		there = *found
 	}
@@ -86,10 +86,10 @@ func (t *tool) resolve(change bool) (target, error) {
 	}
 	if name == "" && (to.address == "" || isLoopback(to.address)) {
 		to.dev = true
-		if to.address == "" || to.address == devAddress {
-			to.httpAddress = first(to.httpAddress, devHTTPAddress)
+		if to.address == "" || to.address == DevAddress {
+			to.httpAddress = first(to.httpAddress, DevHTTPAddress)
 		}
-		to.address = first(to.address, devAddress)
+		to.address = first(to.address, DevAddress)
 	}
 	if err := checkAddress(to.address); err != nil {
 		return to, wrongUse("%v", err)
@@ -116,7 +116,7 @@ func (t *tool) tlsOf(there place) *tlsChoice {
 func (t *tool) credentials(to target, a auth, change bool) (credentials, error) {
 	url := first(t.flags.ac, t.Env("GCCTL_AC"), a.URL)
 	if to.dev {
-		url = first(url, devAC)
+		url = first(url, "http://"+DevACAddress)
 	}
 	id := first(t.flags.client, t.Env("GCCTL_CLIENT"))
 	switch {

@@ -699,7 +699,7 @@ type DrainRequest struct {
 	// Drain even if that is not safe. Without it an unsafe drain is refused with FAILED_PRECONDITION.
 	Force bool `protobuf:"varint,6,opt,name=force,proto3" json:"force,omitempty"`
 	// Controllers that the plan takes for draining already, as when several are to be drained in turn; only with dry_run,
-	// and at most 1000. Those that are not in the region, or not there, make no difference.
+	// and at most 250. Those that are not in the region, or not there, make no difference.
 	AssumeDrained []string `protobuf:"bytes,7,rep,name=assume_drained,json=assumeDrained,proto3" json:"assume_drained,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
