@@ -110,7 +110,7 @@ type Controller struct {
 	Facts                Facts
 	Health               HealthStatus
 	Drain                *Drain // nil unless an operator is draining it
-	Generation           int64  // counts the operators' decisions
+	Generation           int64  // counts the operators' decisions; never repeats, also after the controller left
 	Incarnation          string // empty: the process that registered gave none
 	IncarnationConflicts int64  // calls of processes that another has taken the place of
 	LastConflictAt       *time.Time

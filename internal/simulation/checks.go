@@ -146,7 +146,7 @@ func (w *World) controller(id string) *controller {
 			return c
 		}
 	}
-	return &controller{id: id}
+	return &controller{id: id, floor: &w.floor}
 }
 
 // checkFleet compares everything that is shown with everything that is known.

@@ -135,6 +135,9 @@ func fixture(t *testing.T, url string) storetest.Fixture {
 		Drain: func(t *testing.T, id string) {
 			s.exec(t, `UPDATE meeting_controllers SET operator_draining = true, health_status = 'draining' WHERE controller_id = ?`, id)
 		},
+		Delete: func(t *testing.T, id string) {
+			s.exec(t, `DELETE FROM meeting_controllers WHERE controller_id = ?`, id)
+		},
 		Age: func(t *testing.T, through int64, by time.Duration) {
 			s.exec(t, `UPDATE controller_transitions SET at = ? WHERE id <= ?`, s.ago(t, by), through)
 		},

@@ -34,6 +34,8 @@ type Fixture struct {
 	Checker func(t *testing.T, beat, serviceable, swept time.Duration)
 	// Drain sets the operator's intent, and the public state that follows.
 	Drain func(t *testing.T, controllerID string)
+	// Delete removes a controller's row by hand.
+	Delete func(t *testing.T, controllerID string)
 	// Age has the changes of public state with ids up to through lie by in the past.
 	Age func(t *testing.T, through int64, by time.Duration)
 	// History is every change of public state, the oldest first.
@@ -77,6 +79,7 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"ConflictsAreCounted", testConflicts},
 		{"ADrainOutlastsWhateverAControllerSays", testDrainIsSticky},
 		{"OperatorsDoNotOverwriteEachOther", testGenerations},
+		{"GenerationsNeverRepeat", testGenerationsNeverRepeat},
 		{"UndrainingInventsNoHealth", testUndrainInventsNothing},
 		{"AnUnsafeDrainIsRefusedUnlessForced", testUnsafeDrains},
 		{"DrainsInARegionFollowEachOther", testDrainsTogether},
