@@ -68,6 +68,7 @@ type Store struct {
 	// heartbeat is PostgreSQL's only.
 	heartbeat heartbeatPath
 	batched   func(heartbeats int, took time.Duration)
+	settled   settled
 	// unbatched is for comparisons.
 	unbatched bool
 }
@@ -97,9 +98,9 @@ type dialect struct {
 	lockRegion string
 	// lockTable proves that heartbeats could be committed; empty where a transaction is proof enough.
 	lockTable string
-	// settled restricts changes of public state to those before which no other can appear any more; empty where they are
-	// committed in the order of their ids.
-	settled string
+	// writers lists the transactions that may yet commit changes of public state; empty where those are committed in the
+	// order of their ids.
+	writers string
 	// oneStatement is true where a round trip is dear, so that a heartbeat and a registration are one statement each.
 	oneStatement bool
 	// bind turns a time into what a column of times is compared with.
