@@ -101,9 +101,11 @@ func bearer(authorization []string) (string, error) {
 	if len(authorization) != 1 {
 		return "", refuse("not one authorization header")
 	}
-	token, ok := strings.CutPrefix(authorization[0], "Bearer ")
+	// The scheme's name counts in any case, and any number of spaces follows it (RFC 9110, section 11.4).
+	name, rest, _ := strings.Cut(authorization[0], " ")
+	token := strings.TrimLeft(rest, " ")
 	switch {
-	case !ok || token == "":
+	case !strings.EqualFold(name, "Bearer") || token == "":
 		return "", refuse("no bearer token")
 	case len(token) > maxTokenBytes:
 		return "", refuse("token too long")

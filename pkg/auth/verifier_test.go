@@ -185,11 +185,19 @@ func TestHeaderForms(t *testing.T) {
 			t.Errorf("Authenticate(%s) = %v, (-want +got):\n%s", claim, err, diff)
 		}
 	}
+	for _, scheme := range []string{"bearer ", "BEARER ", "bEaReR  "} {
+		if _, err := v.Authenticate(t.Context(), []string{scheme + withAudience}); err != nil || !v.Recognized([]string{scheme + withAudience}) {
+			t.Errorf("Authenticate(%q) = %v, want the scheme's name taken in any case", scheme, err)
+		}
+	}
+
 	for _, unfit := range [][]string{
 		nil,
 		{""},
 		{"Bearer "},
-		{"bearer " + withAudience},
+		{"bearer"},
+		{"Bearerx " + withAudience},
+		{"Bearer\t" + withAudience},
 		{"Basic " + withAudience},
 		{withAudience},
 		{"Bearer " + withAudience, "Bearer " + withAudience},
