@@ -31,7 +31,7 @@ type Config struct {
 	// is given unless the URL sets one. 0 stands for 5 s.
 	Timeout time.Duration
 	// OnQuery is told of every operation: register, heartbeat, conflict, drain, undrain, deregister, known, controller,
-	// controllers, transitions, regions, retain, tick, changes, announce, schema or ping; status is ok or error (that there is
+	// controllers, transitions, regions, retain, beat, replicas, tick, changes, announce, schema or ping; status is ok or error (that there is
 	// no such controller, or another incarnation or generation of it, is ok). It must not block. It may be nil.
 	OnQuery func(operation, status string, took time.Duration)
 	// OnBatch is told of each commit of heartbeats: how many they were and how long it took. It may be nil.
@@ -75,6 +75,7 @@ type Store struct {
 
 var (
 	_ service.Store      = (*Store)(nil)
+	_ service.Beater     = (*Store)(nil)
 	_ service.Sweeper    = (*Store)(nil)
 	_ service.Summarizer = (*Store)(nil)
 	_ service.Keeper     = (*Store)(nil)
