@@ -93,6 +93,7 @@ func (c *controllers) RegisterMC(ctx context.Context, r Registration) (Registere
 	c.changed(result.Transition)
 	return Registered{
 		FastInterval: c.intervals.Fast, ComprehensiveInterval: c.intervals.Comprehensive, Intent: result.Intent, RetryAfter: c.pace.Registered(),
+		Created: result.Transition != nil && result.Transition.From == "",
 	}, nil
 }
 

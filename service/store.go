@@ -37,6 +37,8 @@ type Store interface {
 	Transitions(ctx context.Context, filter TransitionFilter) ([]Transition, error)
 	// Known tells whether a controller has a row.
 	Known(ctx context.Context, controllerID string) (bool, error)
+	// CountOwned returns how many controllers the token subject registered last.
+	CountOwned(ctx context.Context, subject string) (int, error)
 	// Controller returns one controller or ErrNotRegistered.
 	Controller(ctx context.Context, controllerID string) (Controller, error)
 	// Controllers returns at most limit controllers with ids after afterID, in the bytewise order of their ids.

@@ -22,6 +22,8 @@ type Registered struct {
 	Intent                Intent
 	// RetryAfter is how long the first heartbeat is to wait; 0: not at all.
 	RetryAfter time.Duration
+	// Created is whether the controller was not registered before. It is for the limits, and not sent.
+	Created bool
 }
 
 // Intent is what an operator wishes a controller to do. Its zero value is nothing.

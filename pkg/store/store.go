@@ -30,7 +30,7 @@ type Config struct {
 	// Timeout bounds each operation, the wait for a connection included, and is the statement timeout that PostgreSQL
 	// is given unless the URL sets one. 0 stands for 5 s.
 	Timeout time.Duration
-	// OnQuery is told of every operation: register, heartbeat, conflict, drain, undrain, deregister, known, controller,
+	// OnQuery is told of every operation: register, heartbeat, conflict, drain, undrain, deregister, known, owned, controller,
 	// controllers, transitions, regions, retain, tick, changes, announce or ping; status is ok or error (that there is
 	// no such controller, or another incarnation or generation of it, is ok). It must not block. It may be nil.
 	OnQuery func(operation, status string, took time.Duration)

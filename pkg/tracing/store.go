@@ -97,6 +97,11 @@ func (s tracedStore) Known(ctx context.Context, controllerID string) (bool, erro
 	return operation(ctx, s, "known", func(ctx context.Context) (bool, error) { return s.Store.Known(ctx, controllerID) })
 }
 
+// CountOwned implements [service.Store].
+func (s tracedStore) CountOwned(ctx context.Context, subject string) (int, error) {
+	return operation(ctx, s, "owned", func(ctx context.Context) (int, error) { return s.Store.CountOwned(ctx, subject) })
+}
+
 // Controller implements [service.Store].
 func (s tracedStore) Controller(ctx context.Context, controllerID string) (service.Controller, error) {
 	return operation(ctx, s, "controller", func(ctx context.Context) (service.Controller, error) { return s.Store.Controller(ctx, controllerID) })

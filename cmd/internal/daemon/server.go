@@ -127,7 +127,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	callers, err := endpoints.NewLimiter(cfg.RateLimitPerMinute, time.Now)
+	callers, err := endpoints.NewCallerLimiter(cfg.RateLimitPerMinute, cfg.ControllersPerSubject, time.Now)
 	if err != nil {
 		return nil, err
 	}

@@ -75,6 +75,7 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"ANewIncarnationTakesTheOldOnesPlace", testNewIncarnation},
 		{"TwoIncarnationsInOneBatch", testIncarnationsInOneBatch},
 		{"ConflictsAreCounted", testConflicts},
+		{"Owners", testOwners},
 		{"ADrainOutlastsWhateverAControllerSays", testDrainIsSticky},
 		{"OperatorsDoNotOverwriteEachOther", testGenerations},
 		{"UndrainingInventsNoHealth", testUndrainInventsNothing},
