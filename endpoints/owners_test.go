@@ -161,3 +161,24 @@ func TestOwners_OneCountASecond(t *testing.T) {
 		t.Errorf("counted %d times, want once", n)
 	}
 }
+
+// TestLimitCallers_Superseded: a heartbeat of a replaced process is no heartbeat of a known controller.
+func TestLimitCallers_Superseded(t *testing.T) {
+	limiter, _ := newTestLimiter(t, 2)
+	middleware := LimitCallers(limiter, fakeDirectory{known: map[string]bool{"mc": true}}, func(string) {})
+	beat := middleware(Operation{"FastHeartbeat", ScopeMC})(answer(service.ErrSuperseded))
+	register := middleware(Operation{"RegisterMC", ScopeMC})(answer(service.ErrSuperseded))
+
+	if _, err := register(callerContext(t, "a"), registrationOf("mc")); !errors.Is(err, service.ErrSuperseded) {
+		t.Errorf("registration = %v, want ErrSuperseded", err)
+	}
+	if _, err := beat(callerContext(t, "a"), heartbeatOf("mc")); !errors.Is(err, service.ErrSuperseded) {
+		t.Errorf("heartbeat = %v, want ErrSuperseded", err)
+	}
+	if _, err := beat(callerContext(t, "a"), heartbeatOf("mc")); !errors.Is(err, service.ErrRateLimited) {
+		t.Errorf("heartbeat beyond the allowance = %v, want ErrRateLimited", err)
+	}
+	if _, err := register(callerContext(t, "a"), registrationOf("mc")); !errors.Is(err, service.ErrSuperseded) {
+		t.Errorf("registration beyond the allowance = %v, want ErrSuperseded: it ends the process", err)
+	}
+}

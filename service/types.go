@@ -68,7 +68,10 @@ type Acknowledged struct {
 }
 
 // HeartbeatStream is a caller's wish to send heartbeats over one stream. It names no controller: each heartbeat does.
-type HeartbeatStream struct{}
+type HeartbeatStream struct {
+	// Subject is the token subject that a stream was admitted for.
+	Subject string
+}
 
 // MeetingEnded is a media handler's notice that a meeting is over.
 type MeetingEnded struct {

@@ -61,6 +61,8 @@ type Store struct {
 	timeout time.Duration
 	onQuery func(operation, status string, took time.Duration)
 	batches *batches
+	// conflicts are those that are not written yet.
+	conflicts conflicts
 	// register is PostgreSQL's only.
 	register prepared
 	// registrations is for a database with one writer.
@@ -174,6 +176,8 @@ func (s *Store) pools() (pools []*sqlx.DB) {
 // Close closes every connection. What is called afterwards returns [service.ErrUnavailable].
 func (s *Store) Close() error {
 	s.registrations.settle(s.timeout)
+	// What cannot be written now is lost: conflicts are for people to look at.
+	_ = s.WriteConflicts(context.Background())
 	var errs []error
 	for _, db := range s.pools() {
 		errs = append(errs, db.Close())

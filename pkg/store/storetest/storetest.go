@@ -3,6 +3,7 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -18,6 +19,8 @@ type Store interface {
 	service.Summarizer
 	service.ChangeSource
 	service.Keeper
+	// WriteConflicts writes the conflicts that were recorded.
+	WriteConflicts(ctx context.Context) error
 }
 
 // Fixture is an empty storage of one test, and hands that reach past the Store into it.
@@ -75,6 +78,7 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"ANewIncarnationTakesTheOldOnesPlace", testNewIncarnation},
 		{"TwoIncarnationsInOneBatch", testIncarnationsInOneBatch},
 		{"ConflictsAreCounted", testConflicts},
+		{"ConflictsAreWrittenTogether", testConflictsTogether},
 		{"Owners", testOwners},
 		{"ADrainOutlastsWhateverAControllerSays", testDrainIsSticky},
 		{"OperatorsDoNotOverwriteEachOther", testGenerations},
