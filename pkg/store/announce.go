@@ -41,7 +41,9 @@ func newAnnouncements() *announcements {
 func (a *announcements) changed() { a.announce(service.Announcement{}) }
 
 // announceControllers announces that controllers changed in a way that the history does not say.
-func (a *announcements) announceControllers(ids []string) { a.announce(service.Announcement{ControllerIDs: ids}) }
+func (a *announcements) announceControllers(ids []string) {
+	a.announce(service.Announcement{ControllerIDs: ids})
+}
 
 // after announces what was done about a controller, unless that failed or made a change that the history tells.
 func (a *announcements) after(id string, transition *service.Transition, err error) {
