@@ -3,6 +3,7 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -19,6 +20,8 @@ type Store interface {
 	service.Summarizer
 	service.ChangeSource
 	service.Keeper
+	// WriteConflicts writes the conflicts that were recorded.
+	WriteConflicts(ctx context.Context) error
 }
 
 // Fixture is an empty storage of one test, and hands that reach past the Store into it.
@@ -85,6 +88,8 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"ANewIncarnationTakesTheOldOnesPlace", testNewIncarnation},
 		{"TwoIncarnationsInOneBatch", testIncarnationsInOneBatch},
 		{"ConflictsAreCounted", testConflicts},
+		{"ConflictsAreWrittenTogether", testConflictsTogether},
+		{"Owners", testOwners},
 		{"ADrainOutlastsWhateverAControllerSays", testDrainIsSticky},
 		{"OperatorsDoNotOverwriteEachOther", testGenerations},
 		{"GenerationsNeverRepeat", testGenerationsNeverRepeat},
