@@ -57,6 +57,8 @@ type Store struct {
 	announcements *announcements
 	// listen tells announcements what other processes announce until its context ends; nil where there are none.
 	listen func(context.Context)
+	// servers is PostgreSQL's only.
+	servers *cluster
 	// url is kept for Migrate, which opens connections of its own.
 	url     string
 	timeout time.Duration
