@@ -32,8 +32,7 @@ type Config struct {
 	Timeout time.Duration
 	// OnQuery is told of every operation: register, heartbeat, conflict, drain, undrain, deregister, known, owned, controller,
 	// controllers, transitions, regions, retain, beat, replicas, tick, changes, announce, schema or ping; status is ok or error
-	// (that there is
-	// no such controller, or another incarnation or generation of it, is ok). It must not block. It may be nil.
+	// (an answer such as that there is no such controller is ok). It must not block. It may be nil.
 	OnQuery func(operation, status string, took time.Duration)
 	// OnBatch is told of each commit of heartbeats: how many they were and how long it took. It may be nil.
 	OnBatch func(heartbeats int, took time.Duration)
