@@ -55,6 +55,15 @@ func (e *UnsafeError) Error() string {
 	return "The drain is not safe: " + strings.Join(e.Plan.Reasons, "; ") + "; force drains all the same"
 }
 
+// OwnerLimitError refuses a new controller of a token subject that owns as many as it may. Its text is public.
+type OwnerLimitError struct{ Owned, Limit int }
+
+func (e *OwnerLimitError) Unwrap() error { return ErrRateLimited }
+
+func (e *OwnerLimitError) Error() string {
+	return fmt.Sprintf("Controller limit reached: this client owns %d controllers, at most %d are allowed (GC_MAX_CONTROLLERS_PER_SUBJECT)", e.Owned, e.Limit)
+}
+
 // InvalidError is a refusal of a caller's input. Its message is public and names the field.
 type InvalidError struct{ Message string }
 

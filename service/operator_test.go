@@ -29,10 +29,7 @@ func (s *operatorStore) Heartbeat(context.Context, HeartbeatWrite) (HeartbeatRes
 	return HeartbeatResult{}, s.err
 }
 
-func (s *operatorStore) RecordConflict(context.Context, string) error {
-	s.conflicts++
-	return nil
-}
+func (s *operatorStore) RecordConflict(string) { s.conflicts++ }
 
 func (s *operatorStore) Drain(_ context.Context, order DrainOrder, actor string) (OperatorResult, error) {
 	s.order, s.actor = order, actor

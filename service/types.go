@@ -22,6 +22,8 @@ type Registered struct {
 	Intent                Intent
 	// RetryAfter is how long the first heartbeat is to wait; 0: not at all.
 	RetryAfter time.Duration
+	// Created is whether the controller was not registered before. It is for the limits, and not sent.
+	Created bool
 }
 
 // Intent is what an operator wishes a controller to do. Its zero value is nothing.
@@ -66,7 +68,10 @@ type Acknowledged struct {
 }
 
 // HeartbeatStream is a caller's wish to send heartbeats over one stream. It names no controller: each heartbeat does.
-type HeartbeatStream struct{}
+type HeartbeatStream struct {
+	// Subject is the token subject that a stream was admitted for.
+	Subject string
+}
 
 // MeetingEnded is a media handler's notice that a meeting is over.
 type MeetingEnded struct {

@@ -61,6 +61,10 @@ func StatusOf(err error) Status {
 	if errors.As(err, &unsafe) {
 		return Status{codes.FailedPrecondition, http.StatusConflict, "CONFLICT", unsafe.Error(), 0}
 	}
+	var full *service.OwnerLimitError
+	if errors.As(err, &full) {
+		return Status{codes.ResourceExhausted, http.StatusTooManyRequests, "RATE_LIMIT_EXCEEDED", full.Error(), 0}
+	}
 	for _, r := range rows {
 		if errors.Is(err, r.err) {
 			status := r.status

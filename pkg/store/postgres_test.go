@@ -138,7 +138,7 @@ func TestPostgresHeartbeatUsesThePrimaryKey(t *testing.T) {
 		values    []any
 	}{
 		"heartbeat": {s.heartbeat.db, heartbeatStatement(" SKIP LOCKED"), []any{[]string{"mc-7"}, []int64{1}, []int64{1}, []string{"healthy"}, []float64{-1}, []float64{-1}, []string{""}, []string{""}}},
-		"register":  {s.write, registerStatement, []any{"mc-7", "eu", "http://mc", nil, 1, 1, "", "", "one"}},
+		"register":  {s.write, registerStatement, []any{"mc-7", "eu", "http://mc", nil, 1, 1, "", "", "one", ""}},
 	} {
 		var plan []string
 		if err := tc.db.SelectContext(t.Context(), &plan, "EXPLAIN "+tc.statement, tc.values...); err != nil {

@@ -3,6 +3,7 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -14,10 +15,13 @@ import (
 // Store is all that the service, its health checker, its metrics and its watches need.
 type Store interface {
 	service.Store
+	service.Beater
 	service.Sweeper
 	service.Summarizer
 	service.ChangeSource
 	service.Keeper
+	// WriteConflicts writes the conflicts that were recorded.
+	WriteConflicts(ctx context.Context) error
 }
 
 // Fixture is an empty storage of one test, and hands that reach past the Store into it.
@@ -69,6 +73,8 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"HeartbeatsOfManyAtOnceAreEachAnswered", testManyAtOnce},
 		{"OneThatCannotBeStoredFailsAlone", testPoison},
 		{"ReplicasBeatForTheSameControllers", testReplicasBeat},
+		{"Beats", testBeats},
+		{"ReplicasAreListed", testReplicas},
 		{"TheFirstTickHolds", testFirstTickHolds},
 		{"ASweepMarksTheSilentAndNobodyElse", testSweepMarksTheSilent},
 		{"ASweepThatChangesNothingWritesNothing", testSweepChangesNothing},
@@ -82,6 +88,8 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"ANewIncarnationTakesTheOldOnesPlace", testNewIncarnation},
 		{"TwoIncarnationsInOneBatch", testIncarnationsInOneBatch},
 		{"ConflictsAreCounted", testConflicts},
+		{"ConflictsAreWrittenTogether", testConflictsTogether},
+		{"Owners", testOwners},
 		{"ADrainOutlastsWhateverAControllerSays", testDrainIsSticky},
 		{"OperatorsDoNotOverwriteEachOther", testGenerations},
 		{"GenerationsNeverRepeat", testGenerationsNeverRepeat},

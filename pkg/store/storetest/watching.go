@@ -167,9 +167,8 @@ func testAnnouncements(t *testing.T, f Fixture) {
 	mustDrain(t, f.Store, service.DrainOrder{ControllerID: "mc", Reason: "another", Force: true})
 	wantHeard(t, heard, "another drain", "mc")
 	drain()
-	if err := f.Store.RecordConflict(t.Context(), "mc"); err != nil {
-		t.Fatalf("RecordConflict() = %v", err)
-	}
+	f.Store.RecordConflict("mc")
+	mustWriteConflicts(t, f.Store)
 	wantHeard(t, heard, "a conflict", "mc")
 	drain()
 	f.Checker(t, 0, hour, hour)
