@@ -131,7 +131,9 @@ func TestRestoredBackup_WatchersBeginAnew(t *testing.T) {
 		return w.make(ways()[2], call{"RegisterMC", "new-0", registration(), w.mc()}) == (outcome{})
 	})
 	w.registerAs("new", 6)
-	w.until("what was lost is removed", func() bool { return v.shows("new-5", "pending") && v.shows("lost-1", "") && v.shows("kept-1", "pending") })
+	w.until("what was lost is removed", func() bool {
+		return v.shows("new-5", "pending") && v.shows("lost-1", "") && v.shows("kept-1", "pending")
+	})
 	if !slices.ContainsFunc(v.all(), func(e watched) bool { return e.Body.Reason == "gone" }) {
 		t.Error("there was no snapshot because of another history")
 	}

@@ -23,7 +23,7 @@ import (
 
 // watched is an event of a watch, in words that fit both transports.
 type watched struct {
-	Cursor string
+	Cursor   string
 	ID       int64
 	Kind     string
 	At       time.Time // when it was received
