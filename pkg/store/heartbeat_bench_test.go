@@ -95,13 +95,13 @@ func BenchmarkPostgresConnections(b *testing.B) {
 	for range b.N {
 		for i, s := range stores {
 			began := time.Now()
-			atOnce(b, 250, 5000, func(n int) error {
+			atOnce(b, 64, 5000, func(n int) error {
 				_, err := s.Register(context.Background(), registration(fmt.Sprint("mc-", n)), "")
 				return err
 			})
 			registering[i] += time.Since(began)
 			began = time.Now()
-			atOnce(b, 500, 10000, func(n int) error {
+			atOnce(b, 256, 10000, func(n int) error {
 				_, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{ControllerID: fmt.Sprint("mc-", n%1000), Reported: service.HealthHealthy})
 				return err
 			})
