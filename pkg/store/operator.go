@@ -161,15 +161,3 @@ func (s *Store) bindOrNull(t *dbTime) any {
 	}
 	return s.dialect.bind(t.Time)
 }
-
-// RecordConflict implements [service.Store].
-func (s *Store) RecordConflict(ctx context.Context, id string) error {
-	_, err := run(ctx, s, "conflict", func(ctx context.Context) (none struct{}, _ error) {
-		_, err := s.write.ExecContext(ctx, s.write.Rebind(`INSERT INTO controller_conflicts AS k (controller_id, conflicts, last_at)
-			SELECT controller_id, 1, `+s.dialect.now+` FROM meeting_controllers WHERE controller_id = ?
-			ON CONFLICT (controller_id) DO UPDATE SET conflicts = k.conflicts + 1, last_at = excluded.last_at`), id)
-		return none, err
-	})
-	s.announcements.after(id, nil, err)
-	return err
-}

@@ -2,6 +2,7 @@
 package grpctransport
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -61,8 +62,12 @@ type Config struct {
 	CallBound time.Duration
 	// Unknown counts a call to a service or method that is not served; nil for nobody. It must not block.
 	Unknown func(address, method string)
+	// StreamsPerSubject is how many streams of heartbeats a token subject may have open at once; 0 is unlimited.
+	StreamsPerSubject int
 	// Authenticator tells whether the token of a stream has run out when a limit hides that; nil for nobody.
 	Authenticator endpoints.Authenticator
+	// workerIdle is for tests that cannot wait; 0: as usual.
+	workerIdle time.Duration
 }
 
 // ServiceNames are the services that the health of this server speaks for.
@@ -101,7 +106,7 @@ func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) 
 	server.RegisterService(described(darktowerv1.GlobalControllerService_ServiceDesc), mc)
 	server.RegisterService(described(darktower.GlobalControllerService_ServiceDesc), mc)
 	server.RegisterService(described(globalcontrollerv1.FleetService_ServiceDesc), &fleetServer{endpoints: e, cfg: cfg, sendBound: sendBound})
-	globalcontrollerv1.RegisterHeartbeatServiceServer(server, &heartbeatServer{endpoints: e, cfg: cfg, sendBound: sendBound})
+	globalcontrollerv1.RegisterHeartbeatServiceServer(server, &heartbeatServer{endpoints: e, cfg: cfg, sendBound: sendBound, workerIdle: cmp.Or(cfg.workerIdle, workerIdle)})
 	if cfg.Health != nil {
 		healthgrpc.RegisterHealthServer(server, cfg.Health)
 	}
@@ -169,6 +174,14 @@ func newCall(ctx context.Context, transportName string) *endpoints.Call {
 		call.Address = host(p.Addr)
 	}
 	return call
+}
+
+// connectionOf names the connection that a call came over, empty when that is not known.
+func connectionOf(ctx context.Context) string {
+	if p, ok := peer.FromContext(ctx); ok {
+		return p.Addr.String()
+	}
+	return ""
 }
 
 // host is an address without its port.

@@ -62,9 +62,9 @@ func TestTwoProcessesOfOneController(t *testing.T) {
 						t.Errorf("%s of %q = %v, want %v", step.operation, step.incarnation, got, step.want)
 					}
 				}
-				if got := w.get("/api/v1/controllers/"+id, w.reader()).body; !strings.Contains(got, `"incarnation_conflicts":2`) {
-					t.Errorf("shown = %s, want 2 conflicts", got)
-				}
+				w.until("2 conflicts of "+id, func() bool {
+					return strings.Contains(w.get("/api/v1/controllers/"+id, w.reader()).body, `"incarnation_conflicts":2`)
+				})
 			})
 		}
 		if got := w.get("/metrics", "").body; !strings.Contains(got, "\ngc_incarnation_conflicts_total 6\n") {

@@ -41,6 +41,8 @@ const (
 	checkInterval = 5 * time.Second
 	// lastCall is longer than any call may take, so what is left then is a peer that does not read its answers.
 	lastCall = 15 * time.Second
+	// conflictInterval is how far apart two writes of conflicts are.
+	conflictInterval = time.Second
 	// httpShare is how much of the drain is left for calls over HTTP when those over gRPC take all of it.
 	httpShare = 2 * time.Second
 )
@@ -66,6 +68,7 @@ type Server struct {
 	httpListener net.Listener
 	pprof        net.Listener // nil unless it is switched on
 	migrated     atomic.Bool
+	incompatible atomic.Bool     // The schema is not for this binary.
 	draining     context.Context //nolint:containedctx // The server's life, not a call's.
 	drain        context.CancelFunc
 }
@@ -129,7 +132,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	callers, err := endpoints.NewLimiter(cfg.RateLimitPerMinute, time.Now)
+	callers, err := endpoints.NewCallerLimiter(cfg.RateLimitPerMinute, cfg.ControllersPerSubject, time.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +168,8 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	s.metrics.Operations(endpoints.OperationNames())
 	s.grpcServer = grpctransport.NewServer(operation, grpctransport.Config{
 		Logger: logger, OnPanic: func() { s.metrics.Panicked("grpc") }, Health: s.grpcHealth, Reflection: cfg.GRPCReflection, Draining: s.draining,
-		CallBound: callBound, Authenticator: verifier, Unknown: func(address, method string) { s.judging.unknown("grpc", address, method) },
+		CallBound: callBound, Authenticator: verifier, StreamsPerSubject: cfg.ControllersPerSubject,
+		Unknown: func(address, method string) { s.judging.unknown("grpc", address, method) },
 	}, append(transportOptions, s.traces.ServerOptions()...)...)
 	s.httpServer = &http.Server{
 		Handler: httptransport.NewHandler(operation, httptransport.Config{
@@ -224,6 +228,8 @@ func (s *Server) storeState(ctx context.Context) string {
 	switch {
 	case !s.migrated.Load():
 		return "starting"
+	case s.incompatible.Load():
+		return stateIncompatible
 	case s.store.Ping(ctx) != nil:
 		return "down"
 	}
@@ -254,7 +260,7 @@ func (s *Server) controllers(ctx context.Context, filter service.ControllerFilte
 
 // serviceable tells whether heartbeats can be taken here: a tick of the checker says that they can.
 func (s *Server) serviceable() bool {
-	return s.migrated.Load() && s.judging.canJudge() && s.draining.Err() == nil && s.pulse.Beating()
+	return s.migrated.Load() && !s.incompatible.Load() && s.judging.canJudge() && s.draining.Err() == nil && s.pulse.Beating()
 }
 
 // Run serves until ctx ends, then finishes the calls in flight and returns nil. Each actor is what runs and what stops
@@ -286,8 +292,10 @@ func (s *Server) Run(ctx context.Context) error {
 		}, func(error) { cancel() })
 	}
 	background("migrate", s.migrate)
+	background("watch schema", s.watchSchema)
 	background("check health", s.check)
 	background("remove old records", s.retain)
+	background("write conflicts", s.writeConflicts)
 	// Watches never end by themselves, so they end as soon as the server is to stop.
 	background("watch", func(context.Context) error { return s.watches.Run(s.draining) })
 	group.Add(func() error { return s.grpcServer.Serve(s.grpcListener) }, func(error) { s.stopGRPC(deadline) })
@@ -375,6 +383,20 @@ func (s *Server) retain(ctx context.Context) error {
 		Observe:     s.metrics.Retained,
 		Logger:      s.logger,
 	})
+}
+
+// writeConflicts writes once a second what was recorded; a store that is closed writes the rest.
+func (s *Server) writeConflicts(ctx context.Context) error {
+	ticker := time.NewTicker(conflictInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			_ = s.store.WriteConflicts(ctx) // The store's metrics count a failure, and the next write has it all.
+		}
+	}
 }
 
 func (s *Server) tellHealth(ready bool) {

@@ -273,8 +273,9 @@ func TestNobodyIsLetInWithoutAKey(t *testing.T) {
 // TestAnExhaustedCaller: what a subject has used up costs its known controllers nothing.
 func TestAnExhaustedCaller(t *testing.T) {
 	onBothStores(t, func(t *testing.T, databaseURL string) {
-		w := newWorld(t, databaseURL, func(c *Config) { c.RateLimitPerMinute = 1 }).ready()
+		w := newWorld(t, databaseURL, func(c *Config) { c.RateLimitPerMinute, c.ControllersPerSubject = 1, 1 }).ready()
 		limited := outcome{codes.ResourceExhausted, "Rate limit exceeded"}
+		full := outcome{codes.ResourceExhausted, "Controller limit reached: this client owns 1 controllers, at most 1 are allowed (GC_MAX_CONTROLLERS_PER_SUBJECT)"}
 		for _, by := range ways() {
 			subject := strings.ReplaceAll(by.name, " ", "-")
 			mc, other := "Bearer "+w.issuer.token(nil, map[string]any{"sub": subject}), "Bearer "+w.issuer.token(nil, map[string]any{"sub": subject, "scope": "x"})
@@ -287,11 +288,11 @@ func TestAnExhaustedCaller(t *testing.T) {
 				{"not allowed again", call{"FastHeartbeat", subject, load(), &other}, limited},
 				{"not allowed either", call{"RegisterMC", subject, registration(), &other}, limited},
 				{"new", call{"RegisterMC", subject, registration(), &mc}, outcome{}},
-				{"another new one", call{"RegisterMC", subject + "-2", registration(), &mc}, limited},
+				{"another new one", call{"RegisterMC", subject + "-2", registration(), &mc}, full},
 				{"known", call{"RegisterMC", subject, registration(), &mc}, outcome{}},
 				{"heartbeat of a known one", call{"FastHeartbeat", subject, load(), &mc}, outcome{}},
 				{"full heartbeat of a known one", call{"ComprehensiveHeartbeat", subject, fullLoad(), &mc}, outcome{}},
-				{"heartbeat for nobody", call{"FastHeartbeat", subject + "-2", load(), &mc}, limited},
+				{"heartbeat for nobody", call{"FastHeartbeat", subject + "-2", load(), &mc}, full},
 				{"invalid heartbeat", call{"FastHeartbeat", subject, nil, &mc}, outcome{codes.InvalidArgument, "capacity is required"}},
 				{"invalid id", call{"RegisterMC", "a.b", registration(), &mc}, outcome{codes.InvalidArgument, "controller_id contains invalid characters"}},
 			}
