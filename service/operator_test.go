@@ -18,6 +18,7 @@ type operatorStore struct {
 	byItself  bool
 	conflicts int
 	page      []Transition
+	through   Cursor
 }
 
 func (s *operatorStore) Register(context.Context, Registration, string) (RegisterResult, error) {
@@ -45,9 +46,9 @@ func (s *operatorStore) Deregister(_ context.Context, d Deregistration, actor st
 	return &Transition{}, s.err
 }
 
-func (s *operatorStore) Transitions(_ context.Context, filter TransitionFilter) ([]Transition, error) {
+func (s *operatorStore) Transitions(_ context.Context, filter TransitionFilter) (TransitionList, error) {
 	s.order = filter
-	return s.page, s.err
+	return TransitionList{Transitions: s.page, Through: s.through}, s.err
 }
 
 func TestOperatorsOrdersReachTheStore(t *testing.T) {

@@ -33,9 +33,11 @@ type Store interface {
 	Deregister(ctx context.Context, d Deregistration, actor string, byItself bool) (*Transition, error)
 	// Regions adds up the fleet by region, in the order of their names.
 	Regions(ctx context.Context) ([]Region, error)
-	// Transitions returns at most limit changes of public state, the oldest first unless filter says otherwise. Who goes on
-	// after the last one misses none: a change is held back while one with a lower id may yet be committed.
-	Transitions(ctx context.Context, filter TransitionFilter) ([]Transition, error)
+	// Transitions returns at most limit changes of public state, the oldest first unless filter says otherwise. A reader that
+	// goes on after the last one misses none: a change is held back while one with a lower id may yet be committed.
+	// [ErrGone] when the history does not go on after filter.After: it is beyond the newest change, below the oldest one
+	// that is kept, or, where it has a fingerprint, that of another change.
+	Transitions(ctx context.Context, filter TransitionFilter) (TransitionList, error)
 	// Known tells whether a controller has a row.
 	Known(ctx context.Context, controllerID string) (bool, error)
 	// CountOwned returns how many controllers the token subject registered last.
@@ -87,10 +89,18 @@ type TransitionFilter struct {
 	ControllerID string
 	Region       string
 	After        int64
+	Fingerprint  string    // that of the change After; empty: not known
 	Before       int64     // 0: all
 	Since, Until time.Time // zero: all
 	NewestFirst  bool
 	Limit        int
+}
+
+// TransitionList is what a [TransitionFilter] selects, and up to where: no change that it selects has an id up to
+// that of Through, or will have one, but those of the list and, where that has as many as the limit, those behind them.
+type TransitionList struct {
+	Transitions []Transition
+	Through     Cursor
 }
 
 // ControllerFilter selects controllers in the store; empty strings select everything.

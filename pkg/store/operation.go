@@ -20,7 +20,8 @@ type outcome[T any] struct {
 
 // isAnswer tells what the storage says of a controller from what goes wrong with the storage.
 func isAnswer(err error) bool {
-	return errors.Is(err, service.ErrNotRegistered) || errors.Is(err, service.ErrSuperseded) || errors.Is(err, service.ErrConflict) || isRefusal(err)
+	return errors.Is(err, service.ErrNotRegistered) || errors.Is(err, service.ErrSuperseded) || errors.Is(err, service.ErrConflict) ||
+		errors.Is(err, service.ErrGone) || isRefusal(err)
 }
 
 // isRefusal tells what an order asks for and cannot have from what goes wrong with the storage.

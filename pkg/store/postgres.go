@@ -30,19 +30,13 @@ func postgres() dialect {
 		lockTable:    "LOCK TABLE meeting_controllers IN ROW EXCLUSIVE MODE",
 		oneKeeper:    "SELECT pg_try_advisory_xact_lock(hashtextextended('retain', 0))",
 		lockRegion:   "SELECT pg_advisory_xact_lock(hashtextextended('drain ' || ?, 0))",
-		settled:      settledSQL,
+		writers:      writersSQL,
 		oneStatement: true,
 		bind:         func(t time.Time) any { return t },
 		translate:    translatePostgres,
 		retryable:    retryPostgres,
 	}
 }
-
-// settledSQL: ids are given out before their transactions commit, so a number that is missing may yet appear, and who
-// goes on after a higher one would never see it. Nothing of ours takes half a minute; what is missing then never comes.
-const settledSQL = ` AND id < coalesce((SELECT min(recent.id) FROM controller_transitions AS recent
-	WHERE recent.at > clock_timestamp() - interval '30 seconds' AND recent.id > 1
-	AND NOT EXISTS (SELECT FROM controller_transitions AS before WHERE before.id = recent.id - 1)), 9223372036854775807)`
 
 func (s *Store) openPostgres(cfg Config) error {
 	settings := map[string]string{

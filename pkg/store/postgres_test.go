@@ -338,7 +338,7 @@ func TestPostgresHistoryIsFollowedWithoutGaps(t *testing.T) {
 		t.Helper()
 		page, err := s.Transitions(t.Context(), service.TransitionFilter{After: after, Limit: 10})
 		var got []string
-		for _, change := range page {
+		for _, change := range page.Transitions {
 			got, after = append(got, change.ControllerID), change.ID
 		}
 		if err != nil || !slices.Equal(got, want) {
@@ -358,7 +358,5 @@ func TestPostgresHistoryIsFollowedWithoutGaps(t *testing.T) {
 	if err := lost.Rollback(); err != nil {
 		t.Fatalf("roll back: %v", err)
 	}
-	after = follow(after)
-	s.exec(t, `UPDATE controller_transitions SET at = at - interval '31 seconds'`)
 	follow(after, "early")
 }

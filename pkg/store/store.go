@@ -31,7 +31,7 @@ type Config struct {
 	// is given unless the URL sets one. 0 stands for 5 s.
 	Timeout time.Duration
 	// OnQuery is told of every operation: register, heartbeat, conflict, drain, undrain, deregister, known, owned, controller,
-	// controllers, transitions, regions, retain, tick, changes, announce or ping; status is ok or error (that there is
+	// controllers, transitions, regions, retain, tick, changes, announce, schema or ping; status is ok or error (that there is
 	// no such controller, or another incarnation or generation of it, is ok). It must not block. It may be nil.
 	OnQuery func(operation, status string, took time.Duration)
 	// OnBatch is told of each commit of heartbeats: how many they were and how long it took. It may be nil.
@@ -70,6 +70,7 @@ type Store struct {
 	// heartbeat is PostgreSQL's only.
 	heartbeat heartbeatPath
 	batched   func(heartbeats int, took time.Duration)
+	settled   settled
 	// unbatched is for comparisons.
 	unbatched bool
 }
@@ -99,9 +100,9 @@ type dialect struct {
 	lockRegion string
 	// lockTable proves that heartbeats could be committed; empty where a transaction is proof enough.
 	lockTable string
-	// settled restricts changes of public state to those before which no other can appear any more; empty where they are
-	// committed in the order of their ids.
-	settled string
+	// writers lists the transactions that may yet commit changes of public state; empty where those are committed in the
+	// order of their ids.
+	writers string
 	// oneStatement is true where a round trip is dear, so that a heartbeat and a registration are one statement each.
 	oneStatement bool
 	// bind turns a time into what a column of times is compared with.

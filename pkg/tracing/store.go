@@ -80,8 +80,8 @@ func (s tracedStore) Regions(ctx context.Context) ([]service.Region, error) {
 }
 
 // Transitions implements [service.Store].
-func (s tracedStore) Transitions(ctx context.Context, filter service.TransitionFilter) ([]service.Transition, error) {
-	return operation(ctx, s, "transitions", func(ctx context.Context) ([]service.Transition, error) { return s.Store.Transitions(ctx, filter) })
+func (s tracedStore) Transitions(ctx context.Context, filter service.TransitionFilter) (service.TransitionList, error) {
+	return operation(ctx, s, "transitions", func(ctx context.Context) (service.TransitionList, error) { return s.Store.Transitions(ctx, filter) })
 }
 
 // Known implements [service.Store].

@@ -71,6 +71,7 @@ type Server struct {
 	httpListener net.Listener
 	pprof        net.Listener // nil unless it is switched on
 	migrated     atomic.Bool
+	incompatible atomic.Bool     // The schema is not for this binary.
 	draining     context.Context //nolint:containedctx // The server's life, not a call's.
 	drain        context.CancelFunc
 }
@@ -217,6 +218,8 @@ func (s *Server) storeState(ctx context.Context) string {
 	switch {
 	case !s.migrated.Load():
 		return "starting"
+	case s.incompatible.Load():
+		return stateIncompatible
 	case s.store.Ping(ctx) != nil:
 		return "down"
 	}
@@ -254,7 +257,7 @@ func (s *Server) controllers(ctx context.Context, filter service.ControllerFilte
 
 // serviceable tells whether heartbeats can be taken here: a tick of the checker says that they can.
 func (s *Server) serviceable() bool {
-	return s.migrated.Load() && s.keys.Ready() && s.draining.Err() == nil && s.pulse.Beating()
+	return s.migrated.Load() && !s.incompatible.Load() && s.keys.Ready() && s.draining.Err() == nil && s.pulse.Beating()
 }
 
 // Run serves until ctx ends, then finishes the calls in flight and returns nil. Each actor is what runs and what stops
@@ -286,6 +289,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}, func(error) { cancel() })
 	}
 	background("migrate", s.migrate)
+	background("watch schema", s.watchSchema)
 	background("check health", s.check)
 	background("remove old records", s.retain)
 	background("write conflicts", s.writeConflicts)

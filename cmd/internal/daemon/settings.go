@@ -383,7 +383,8 @@ func PrintHelp(out io.Writer) {
 Usage:
   global-controller [FLAGS]                  run the service
   global-controller migrate up|status        bring the database's schema up to date, or show where it is
-  global-controller migrate down VERSION     take the schema back to a version (0: remove everything)
+  global-controller migrate down VERSION     take the schema back to a version (0: remove everything), with --yes and when
+                                             no replica runs (--while-replicas-run: all the same)
   global-controller probe                    exit 0 when the service at BIND_ADDRESS is ready, 1 when not
   global-controller version                  print the version
 

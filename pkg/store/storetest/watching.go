@@ -45,7 +45,7 @@ func testChanges(t *testing.T, f Fixture) {
 		t.Errorf("changes (-want +got):\n%s", diff)
 	}
 	stored, err := f.Store.Transitions(t.Context(), service.TransitionFilter{Limit: 10})
-	if diff := cmp.Diff(stored, all.Transitions); err != nil || diff != "" {
+	if diff := cmp.Diff(stored.Transitions, all.Transitions); err != nil || diff != "" {
 		t.Errorf("Transitions() and Changes() differ, %v (-transitions +changes):\n%s", err, diff)
 	}
 	missing := make([]int64, 4096)
