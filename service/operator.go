@@ -30,7 +30,7 @@ func (c *controllers) Undrain(ctx context.Context, order UndrainOrder) (Controll
 }
 
 // Deregister lets operators take out any controller. Several controllers may share one token, so one that leaves by
-// itself shows with its incarnation that it is the one that it speaks for.
+// itself shows with the incarnation that is registered that it is the one that it speaks for.
 func (c *controllers) Deregister(ctx context.Context, d Deregistration) (Deregistered, error) {
 	caller := CallerFrom(ctx)
 	if !caller.Operator && d.Incarnation == "" {

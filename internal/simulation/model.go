@@ -199,6 +199,8 @@ func (r record) deregistered(d service.Deregistration, byItself bool) (record, e
 		return r, service.ErrForbidden
 	case !r.present:
 		return r, service.ErrNotRegistered
+	case byItself && r.incarnation == "":
+		return r, service.ErrForbidden
 	case r.isAnother(d.Incarnation):
 		return r, service.ErrSuperseded
 	case byItself && r.drain.draining:

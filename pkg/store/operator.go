@@ -114,6 +114,9 @@ func (s *Store) Deregister(ctx context.Context, d service.Deregistration, actor 
 		switch {
 		case err != nil:
 			return nil, err
+		case byItself && !old.Incarnation.Valid:
+			// Several controllers share one token. Without a registered incarnation a caller cannot show which one it is.
+			return nil, service.ErrForbidden
 		case d.Incarnation != "" && old.Incarnation.Valid && old.Incarnation.String != d.Incarnation:
 			return nil, service.ErrSuperseded
 		case d.ExpectedGeneration != nil && *d.ExpectedGeneration != old.Generation:

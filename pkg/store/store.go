@@ -31,8 +31,8 @@ type Config struct {
 	// is given unless the URL sets one. 0 stands for 5 s.
 	Timeout time.Duration
 	// OnQuery is told of every operation: register, heartbeat, conflict, drain, undrain, deregister, known, owned, controller,
-	// controllers, transitions, regions, retain, tick, changes, announce, schema or ping; status is ok or error (that there is
-	// no such controller, or another incarnation or generation of it, is ok). It must not block. It may be nil.
+	// controllers, transitions, regions, retain, beat, replicas, tick, changes, announce, schema or ping; status is ok or error
+	// (an answer such as that there is no such controller is ok). It must not block. It may be nil.
 	OnQuery func(operation, status string, took time.Duration)
 	// OnBatch is told of each commit of heartbeats: how many they were and how long it took. It may be nil.
 	OnBatch func(heartbeats int, took time.Duration)
@@ -56,6 +56,8 @@ type Store struct {
 	announcements *announcements
 	// listen tells announcements what other processes announce until its context ends; nil where there are none.
 	listen func(context.Context)
+	// servers is PostgreSQL's only.
+	servers *cluster
 	// url is kept for Migrate, which opens connections of its own.
 	url     string
 	timeout time.Duration
@@ -77,6 +79,7 @@ type Store struct {
 
 var (
 	_ service.Store      = (*Store)(nil)
+	_ service.Beater     = (*Store)(nil)
 	_ service.Sweeper    = (*Store)(nil)
 	_ service.Summarizer = (*Store)(nil)
 	_ service.Keeper     = (*Store)(nil)

@@ -29,10 +29,17 @@ const (
 type checkerState struct {
 	BeatAt           dbTime `db:"beat_at"`
 	ServiceableSince dbTime `db:"serviceable_since"`
+	GapBeganAt       dbTime `db:"gap_began_at"`
 	SweptAt          dbTime `db:"swept_at"`
 }
 
-const selectCheckerState = `SELECT beat_at, serviceable_since, swept_at FROM checker_state WHERE id = 1`
+const selectCheckerState = `SELECT beat_at, serviceable_since, gap_began_at, swept_at FROM checker_state WHERE id = 1`
+
+// checkerState returns [sql.ErrNoRows] before the first beat of all.
+func (s *Store) checkerState(ctx context.Context, tx *sqlx.Tx) (state checkerState, _ error) {
+	err := tx.GetContext(ctx, &state, selectCheckerState)
+	return state, err
+}
 
 // due is how long from now the next sweep is, 0 or less when it is due. A sweep in the future was before the clock was
 // set back.

@@ -64,6 +64,7 @@ func TestEveryRuleOfValidation(t *testing.T) {
 			for _, bad := range []string{
 				"a.example", "ftp://a", "http://", "http:///", "http://a:0", "http://a:65536", "http://a:", "http://u@a", "http://a?q=1", "http://a?", "http://a#f",
 				"http://a/path", "http://-a", "http://a_b", "http://[::1", "http://a b", "http://a\n", "grpc://a:1",
+				"http://0.0.0.0", "https://0.0.0.0:4433/", "http://[::]:50052", "http://[0:0:0:0:0:0:0:0]", "http://[::ffff:0.0.0.0]:1",
 			} {
 				register(field+" "+bad, field, bad, field+" must be a valid URL")
 			}
@@ -86,6 +87,9 @@ func TestEveryRuleOfValidation(t *testing.T) {
 				)
 			}
 			rules = append(rules, rule{"limits are ignored", operation, "mc", merge(fullLoadOf(operation), capacity("max_meetings", 0)), "", ""})
+			rules = append(rules, rule{"a health of 0", operation, "mc", with(fullLoadOf(operation), "health", 0), "", ""})
+			rules = append(rules, rule{"no health", operation, "mc", with(fullLoadOf(operation), "health", nil), "health is required", "http"})
+			rules = append(rules, rule{"no health and no capacity", operation, "mc", map[string]any{}, "capacity is required", ""})
 			rules = append(rules, rule{"a health nobody knows", operation, "mc", with(fullLoadOf(operation), "health", 77), "", ""})
 		}
 		for _, field := range []string{"cpu_usage_percent", "memory_usage_percent"} {
@@ -106,7 +110,7 @@ func TestEveryRuleOfValidation(t *testing.T) {
 		}
 		for _, by := range ways() {
 			for _, r := range rules {
-				if r.only == "grpc" && by.service == "" {
+				if r.only == "grpc" && by.service == "" || r.only == "http" && by.service != "" {
 					continue
 				}
 				var want outcome
@@ -150,7 +154,6 @@ func TestEveryRuleOfAuthentication(t *testing.T) {
 		now := time.Now().Unix()
 		refused := map[string]string{
 			"not Bearer":           "Basic " + good,
-			"bearer in lower case": "bearer " + good,
 			"empty":                "",
 			"Bearer and nothing":   "Bearer ",
 			"8193 bytes":           "Bearer " + paddedTo(t, w.issuer, 8193),
@@ -182,6 +185,8 @@ func TestEveryRuleOfAuthentication(t *testing.T) {
 			"empty service_type": "Bearer " + claim("service_type", ""),
 		}
 		taken := map[string]string{
+			"bearer in lower case": "bearer " + good,
+			"BEARER":               "BEARER " + good,
 			"8192 bytes":           "Bearer " + paddedTo(t, w.issuer, 8192),
 			"expired 30 s ago":     "Bearer " + claim("exp", now-30),
 			"iat 4 min ahead":      "Bearer " + claim("iat", now+240),

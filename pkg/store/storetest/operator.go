@@ -136,6 +136,15 @@ func testDeregister(t *testing.T, f Fixture) {
 		t.Errorf("Deregister(again) = %v, want ErrNotRegistered", err)
 	}
 	mustServeBeside(t, f.Store)
+	// A controller in the field registers without an incarnation, so that a made-up one shows nothing.
+	mustRegister(t, f.Store, "mc-plain")
+	if change, err := f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc-plain", Incarnation: "made-up"}, "client", true); !errors.Is(err, service.ErrForbidden) || change != nil {
+		t.Errorf("Deregister(without an incarnation, by itself) = %+v, %v, want ErrForbidden", change, err)
+	}
+	mustGet(t, f.Store, "mc-plain")
+	if _, err := f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc-plain", Incarnation: "made-up"}, "operator", false); err != nil {
+		t.Errorf("Deregister(without an incarnation, by an operator) = %v, want nil", err)
+	}
 	// What an operator drains does not slip out of the drain by leaving and coming back.
 	mustRegisterAs(t, f.Store, "mc", "two")
 	mustBeat(t, f.Store, beatOf("mc", "two", 4))

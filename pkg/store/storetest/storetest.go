@@ -15,6 +15,7 @@ import (
 // Store is all that the service, its health checker, its metrics and its watches need.
 type Store interface {
 	service.Store
+	service.Beater
 	service.Sweeper
 	service.Summarizer
 	service.ChangeSource
@@ -72,6 +73,8 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"HeartbeatsOfManyAtOnceAreEachAnswered", testManyAtOnce},
 		{"OneThatCannotBeStoredFailsAlone", testPoison},
 		{"ReplicasBeatForTheSameControllers", testReplicasBeat},
+		{"Beats", testBeats},
+		{"ReplicasAreListed", testReplicas},
 		{"TheFirstTickHolds", testFirstTickHolds},
 		{"ASweepMarksTheSilentAndNobodyElse", testSweepMarksTheSilent},
 		{"ASweepThatChangesNothingWritesNothing", testSweepChangesNothing},
