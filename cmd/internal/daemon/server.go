@@ -104,7 +104,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.store, err = store.New(store.Config{URL: cfg.DatabaseURL, OnQuery: s.metrics.Queried, OnBatch: s.metrics.Batched, Unbatched: !cfg.Batching}); err != nil {
+	if s.store, err = store.New(store.Config{URL: cfg.DatabaseURL, MaxConns: cfg.MaxConnections, OnQuery: s.metrics.Queried, OnBatch: s.metrics.Batched, Unbatched: !cfg.Batching}); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	if s.traces, err = tracing.New(tracing.Config{
@@ -297,6 +297,7 @@ func (s *Server) Run(ctx context.Context) error {
 	background("check health", s.check)
 	background("remove old records", s.retain)
 	background("write conflicts", s.writeConflicts)
+	background("share connections", s.shareConnections)
 	// Watches never end by themselves, so they end as soon as the server is to stop.
 	background("watch", func(context.Context) error { return s.watches.Run(s.draining) })
 	group.Add(func() error { return s.grpcServer.Serve(s.grpcListener) }, func(error) { s.stopGRPC(deadline) })
