@@ -42,7 +42,7 @@ func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 	const replicas = 10
 	var stores []*Store
 	for i := range replicas {
-		s := unmigrated(t, Config{URL: cluster.URL()})
+		s := unmigrated(t, Config{URL: cluster.URL(), MaxConns: DefaultConnections})
 		s.exec(t, `INSERT INTO replicas VALUES (?, '', 1, 1, 1, 1, now(), now())`, fmt.Sprint("gc-", i))
 		stores = append(stores, s)
 	}

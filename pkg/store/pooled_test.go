@@ -20,7 +20,7 @@ import (
 var poolers = []struct{ name, mode, line string }{
 	{"transaction", "transaction", ""},
 	{"transaction, parameters ignored", "transaction", "ignore_startup_parameters = statement_timeout,lock_timeout,idle_in_transaction_session_timeout," +
-		"default_transaction_isolation,enable_hashjoin,enable_mergejoin,enable_seqscan,enable_bitmapscan,jit,plan_cache_mode,extra_float_digits"},
+		"gc.connection,default_transaction_isolation,enable_hashjoin,enable_mergejoin,enable_seqscan,enable_bitmapscan,jit,plan_cache_mode,extra_float_digits"},
 	{"session", "session", ""},
 }
 
