@@ -3,6 +3,7 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -150,11 +151,29 @@ func timeless(c service.Controller) service.Controller {
 	return c
 }
 
-func mustTick(t *testing.T, s Store, policy service.SweepPolicy) service.SweepResult {
-	t.Helper()
-	result, err := s.Tick(t.Context(), policy)
+// ticked is what a beat and the sweep after it found.
+type ticked struct {
+	service.SweepResult
+	Gap bool
+}
+
+// tick beats and sweeps once, as a replica does that has the settings of the policy.
+func tick(ctx context.Context, s Store, policy service.SweepPolicy) (result ticked, _ error) {
+	beat, err := s.Beat(ctx, service.Beat{
+		Replica: service.Replica{ID: policy.Actor, StalenessThreshold: policy.Threshold, FastInterval: policy.FastInterval}, Vouches: true, Tolerance: policy.Tolerance,
+	})
 	if err != nil {
-		t.Fatalf("Tick() = %v", err)
+		return result, err
+	}
+	sweep, err := s.Sweep(ctx, policy)
+	return ticked{sweep, beat.Gap}, err
+}
+
+func mustTick(t *testing.T, s Store, policy service.SweepPolicy) ticked {
+	t.Helper()
+	result, err := tick(t.Context(), s, policy)
+	if err != nil {
+		t.Fatalf("tick() = %v", err)
 	}
 	return result
 }
