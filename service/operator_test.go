@@ -18,6 +18,7 @@ type operatorStore struct {
 	byItself  bool
 	conflicts int
 	page      []Transition
+	through   Cursor
 }
 
 func (s *operatorStore) Register(context.Context, Registration, string) (RegisterResult, error) {
@@ -28,10 +29,7 @@ func (s *operatorStore) Heartbeat(context.Context, HeartbeatWrite) (HeartbeatRes
 	return HeartbeatResult{}, s.err
 }
 
-func (s *operatorStore) RecordConflict(context.Context, string) error {
-	s.conflicts++
-	return nil
-}
+func (s *operatorStore) RecordConflict(string) { s.conflicts++ }
 
 func (s *operatorStore) Drain(_ context.Context, order DrainOrder, actor string) (OperatorResult, error) {
 	s.order, s.actor = order, actor
@@ -48,9 +46,9 @@ func (s *operatorStore) Deregister(_ context.Context, d Deregistration, actor st
 	return &Transition{}, s.err
 }
 
-func (s *operatorStore) Transitions(_ context.Context, filter TransitionFilter) ([]Transition, error) {
+func (s *operatorStore) Transitions(_ context.Context, filter TransitionFilter) (TransitionList, error) {
 	s.order = filter
-	return s.page, s.err
+	return TransitionList{Transitions: s.page, Through: s.through}, s.err
 }
 
 func TestOperatorsOrdersReachTheStore(t *testing.T) {

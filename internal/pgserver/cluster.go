@@ -60,10 +60,8 @@ func New() (*Cluster, error) {
 }
 
 func (c *Cluster) make() (err error) {
-	if c.as != nil {
-		if err := os.Chown(c.dir, int(c.as.Uid), int(c.as.Gid)); err != nil {
-			return fmt.Errorf("hand folder over: %w", err)
-		}
+	if err := c.handOver(); err != nil {
+		return err
 	}
 	initdb := c.command("initdb", "--no-sync", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "-D", c.data())
 	if out, err := initdb.CombinedOutput(); err != nil {
@@ -78,6 +76,17 @@ func (c *Cluster) make() (err error) {
 		return err
 	}
 	return c.start()
+}
+
+// handOver gives the folder to the user that the server runs as.
+func (c *Cluster) handOver() error {
+	if c.as == nil {
+		return nil
+	}
+	if err := os.Chown(c.dir, int(c.as.Uid), int(c.as.Gid)); err != nil {
+		return fmt.Errorf("hand folder over: %w", err)
+	}
+	return nil
 }
 
 // Close stops the server and removes what it stored.

@@ -17,6 +17,7 @@ type Store interface {
 	service.Beater
 	service.Sweeper
 	service.Keeper
+	WriteConflicts(ctx context.Context) error
 	Close() error
 }
 
@@ -140,9 +141,12 @@ func (f faultyStore) Heartbeat(ctx context.Context, h service.HeartbeatWrite) (s
 	return faulty(f, func() (service.HeartbeatResult, error) { return f.Store.Heartbeat(ctx, h) })
 }
 
-func (f faultyStore) RecordConflict(ctx context.Context, id string) error {
-	_, err := faulty(f, func() (struct{}, error) { return struct{}{}, f.Store.RecordConflict(ctx, id) })
-	return err
+// RecordConflict writes at once, as no time passes until the world looks at the store.
+func (f faultyStore) RecordConflict(id string) {
+	_, _ = faulty(f, func() (struct{}, error) {
+		f.Store.RecordConflict(id)
+		return struct{}{}, f.WriteConflicts(context.Background())
+	})
 }
 
 func (f faultyStore) Drain(ctx context.Context, order service.DrainOrder, actor string) (service.OperatorResult, error) {

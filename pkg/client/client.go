@@ -42,6 +42,9 @@ func New(cfg Config) (*Client, error) {
 	if cfg.CallTimeout == 0 {
 		cfg.CallTimeout = defaultCallTimeout
 	}
+	if cfg.FailoverAfter == 0 {
+		cfg.FailoverAfter = defaultFailoverAfter
+	}
 	if cfg.Shutdown.Timeout == 0 {
 		cfg.Shutdown.Timeout = defaultShutdownTimeout
 	}

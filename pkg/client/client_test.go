@@ -38,6 +38,7 @@ func TestSettings(t *testing.T) {
 		"no tokens":                {func(cfg *Config) { cfg.Tokens = nil }, "tokens"},
 		"no load":                  {func(cfg *Config) { cfg.Load = nil }, "load"},
 		"a negative time":          {func(cfg *Config) { cfg.CallTimeout = -1 }, "negative"},
+		"a negative count":         {func(cfg *Config) { cfg.FailoverAfter = -1 }, "FailoverAfter"},
 		"no address":               {func(cfg *Config) { cfg.Addresses = nil }, "address"},
 		"both":                     {func(cfg *Config) { cfg.Connection = connection }, "Connection"},
 		"a connection and TLS":     {func(cfg *Config) { cfg.Addresses, cfg.Connection, cfg.TLS = nil, connection, &tls.Config{} }, "TLS"},

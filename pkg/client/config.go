@@ -17,6 +17,7 @@ import (
 const (
 	defaultCallTimeout     = 10 * time.Second
 	defaultShutdownTimeout = 10 * time.Second
+	defaultFailoverAfter   = 3
 	// maxLimit is the most meetings or participants that a Global Controller lets a controller have.
 	maxLimit = math.MaxInt32
 	maxName  = 255
@@ -27,6 +28,10 @@ type Load struct {
 	Meetings, Participants    uint32
 	CPUPercent, MemoryPercent float32
 }
+
+// isIdle reports whether nothing is carried. Participants count as well, as the Global Controller counts them too before it
+// shows a controller as drained.
+func (l Load) isIdle() bool { return l.Meetings == 0 && l.Participants == 0 }
 
 // Health is what a controller says of itself.
 type Health int
@@ -54,7 +59,8 @@ type Call struct {
 
 // Shutdown says how a client leaves.
 type Shutdown struct {
-	// WaitForMeetings is how long to wait at most until Load().Meetings is 0, beating as draining; 0: not at all.
+	// WaitForMeetings is how long to wait at most until Load() has neither meetings nor participants, beating as draining;
+	// 0: not at all.
 	WaitForMeetings time.Duration
 	// Deregister has the client leave the fleet; otherwise a last draining heartbeat says goodbye.
 	Deregister bool
@@ -86,7 +92,8 @@ type Config struct {
 	Connection *Connection
 	// Tokens is required.
 	Tokens TokenSource
-	// Load is required. It is called for each heartbeat, and each second while a shutdown waits for meetings.
+	// Load is required. It is called for each heartbeat, and each second while a shutdown waits for meetings and
+	// participants.
 	Load func() Load
 	// Health is called for each heartbeat; nil: always healthy.
 	Health func() Health
@@ -100,6 +107,10 @@ type Config struct {
 	Logger log.Logger
 	// NoStream has heartbeats sent as unary calls only.
 	NoStream bool
+	// FailoverAfter is how many attempts in a row may fail at one address before the client goes on at the next; 0: 3. An
+	// attempt that found no answer in time, a second one that was answered UNAVAILABLE, and a connection that broke have the
+	// client go on at once. NOT_FOUND, FAILED_PRECONDITION and INVALID_ARGUMENT are answers and no failures.
+	FailoverAfter int
 	// CallTimeout bounds each attempt; 0: 10 s.
 	CallTimeout time.Duration
 	Shutdown    Shutdown
@@ -126,6 +137,8 @@ func (c *Config) validate() error {
 		return errors.New("load is required")
 	case c.CallTimeout < 0 || c.Shutdown.Timeout < 0 || c.Shutdown.WaitForMeetings < 0:
 		return errors.New("a time must not be negative")
+	case c.FailoverAfter < 0:
+		return errors.New("FailoverAfter must not be negative")
 	case c.Connection != nil && (len(c.Addresses) > 0 || c.TLS != nil || len(c.DialOptions) > 0):
 		return errors.New("a Connection has addresses, TLS and options of its own: give no Addresses, TLS and DialOptions with it")
 	case c.Connection == nil:

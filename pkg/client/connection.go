@@ -33,24 +33,33 @@ type Connection struct {
 
 	mu      sync.Mutex
 	closed  bool
-	address int            // Of the current link, or of the next when there is none.
-	current *link          // nil: none yet.
+	address int            // The index of the address that clients use, except those that left it by themselves.
+	current []*link        // By address; nil: none yet.
 	links   map[*link]bool // All that are open, those that were replaced included.
 }
+
+// sharedAddress stands for the address that the connection's clients have in common.
+const sharedAddress = -1
 
 // link is one gRPC connection to one address. It is replaced rather than mended: gRPC's own reconnection waits longer
 // the longer an outage lasts, and knows nothing of the other addresses.
 type link struct {
 	conn *grpc.ClientConn
-	// users are the calls and streams on it, and the connection itself while it is the current one.
+	// address is the index of the address that it leads to.
+	address int
+	// users are the calls and streams on it, and the connection itself while it is the current one of its address.
 	users int
 	// streams are those of the users that stay.
 	streams int
 	// noStream is true once the Global Controller there said that it does not know streams.
 	noStream atomic.Bool
+	// streamAgain is when to try a stream again after the Global Controller there had too many, in Unix nanoseconds.
+	streamAgain atomic.Int64
 	// heard is when something last came from there, in nanoseconds since the link was made.
 	heard atomic.Int64
-	made  time.Time
+	// answered is when a call was last answered, in the same way.
+	answered atomic.Int64
+	made     time.Time
 }
 
 // NewConnection returns a connection to the first of the addresses that answers; tls is nil for plaintext. It is
@@ -72,6 +81,7 @@ func newConnection(addresses []string, tls *tls.Config, timeout time.Duration, m
 	retries.MaxDelay = connectTimeout
 	return &Connection{
 		addresses: slices.Clone(addresses),
+		current:   make([]*link, len(addresses)),
 		links:     make(map[*link]bool),
 		options: append([]grpc.DialOption{
 			grpc.WithTransportCredentials(security),
@@ -90,7 +100,8 @@ func newConnection(addresses []string, tls *tls.Config, timeout time.Duration, m
 func (c *Connection) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.closed, c.current = true, nil
+	c.closed = true
+	clear(c.current)
 	for l := range c.links {
 		_ = l.conn.Close() // It was closed already, which is as good.
 	}
@@ -98,31 +109,35 @@ func (c *Connection) Close() error {
 	return nil
 }
 
-// acquire returns the current link; release gives it back.
-func (c *Connection) acquire() (*link, error) {
+// acquire returns the current link to the address with that index, or to the shared one; release gives it back.
+func (c *Connection) acquire(address int) (*link, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return nil, errClosed
 	}
-	if c.current == nil {
-		if err := c.connect(); err != nil {
+	if address == sharedAddress {
+		address = c.address
+	}
+	if c.current[address] == nil {
+		if err := c.connect(address); err != nil {
 			return nil, err
 		}
 	}
-	c.current.users++
-	return c.current, nil
+	l := c.current[address]
+	l.users++
+	return l, nil
 }
 
-// connect makes a link to where address points. The caller holds the lock.
-func (c *Connection) connect() error {
-	address := c.addresses[c.address]
-	l := &link{users: 1, made: time.Now()}
+// connect makes a link to the address with that index. The caller holds the lock.
+func (c *Connection) connect(index int) error {
+	address := c.addresses[index]
+	l := &link{address: index, users: 1, made: time.Now()}
 	conn, err := grpc.NewClient(target(address), append(slices.Clone(c.options), grpc.WithStatsHandler(ear{l}))...)
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", address, err)
 	}
-	l.conn, c.current = conn, l
+	l.conn, c.current[index] = conn, l
 	c.links[l] = true
 	return nil
 }
@@ -169,25 +184,39 @@ func (c *Connection) drop(l *link) {
 	}
 }
 
-// replace has whoever calls next use a fresh link to the next address, and tells whether it did. Of many that find the
-// same link broken only the first replaces it. Calls that still are under way on the old one are left to end.
+// replace has the calls that follow use a fresh link, and those of the shared address the next address; it reports whether
+// it did. Of many clients that find the same link broken only the first replaces it. Calls that still are under way on the
+// old link are left to end.
 func (c *Connection) replace(l *link) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.current != l {
+	if c.current[l.address] != l {
 		return false
 	}
-	c.address = (c.address + 1) % len(c.addresses)
-	c.current = nil // The next call connects.
+	if c.address == l.address {
+		c.address = c.after(l.address)
+	}
+	c.current[l.address] = nil // The next call connects.
 	c.drop(l)
 	return true
 }
 
+// after is the index of the address that follows.
+func (c *Connection) after(address int) int { return (address + 1) % len(c.addresses) }
+
 func (c *Connection) several() bool { return len(c.addresses) > 1 }
 
-// silentSince tells whether nothing came over the link since then.
+// silentSince reports whether nothing came over the link since then.
 func (l *link) silentSince(then time.Time) bool {
 	return time.Duration(l.heard.Load()) <= then.Sub(l.made)
+}
+
+// markAnswered notes that a call was answered.
+func (l *link) markAnswered() { l.answered.Store(int64(time.Since(l.made))) }
+
+// answeredSince reports whether a call of any client was answered over the link since then.
+func (l *link) answeredSince(then time.Time) bool {
+	return time.Duration(l.answered.Load()) > then.Sub(l.made)
 }
 
 // heardKey finds in a call's context the flag that is set once the Global Controller has ended the call itself.

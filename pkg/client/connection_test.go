@@ -52,7 +52,7 @@ func TestClientsThatShareAConnectionReplaceItOnce(t *testing.T) {
 		all.Go(func() { beat(t, transport, codes.OK) }) // Each is tried again at once, as there is another address.
 	}
 	all.Wait()
-	if connection.address != 1 || len(connection.links) != 1 || connection.current.users != size+1 {
+	if connection.address != 1 || len(connection.links) != 1 || connection.current[1].users != size+1 {
 		t.Errorf("at address %d with %d links, want the second and one: all failed together", connection.address, len(connection.links))
 	}
 	if n, _ := second.opened(); n != size {
@@ -66,7 +66,7 @@ func TestALinkIsClosedAfterItsLastUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, err := connection.acquire()
+	first, err := connection.acquire(sharedAddress)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func TestALinkIsClosedAfterItsLastUser(t *testing.T) {
 	if !connection.replace(first) || connection.replace(first) {
 		t.Error("replace() was not told from the second time")
 	}
-	second, err := connection.acquire()
+	second, err := connection.acquire(sharedAddress)
 	if err != nil || second == first || second.conn.Target() != "dns:///localhost:2" {
 		t.Fatalf("acquire() = %v, %v, want another", second, err)
 	}
@@ -92,7 +92,7 @@ func TestALinkIsClosedAfterItsLastUser(t *testing.T) {
 		t.Errorf("Close() = %v", err)
 	}
 	connection.release(second)
-	if _, err := connection.acquire(); !errors.Is(err, errClosed) {
+	if _, err := connection.acquire(sharedAddress); !errors.Is(err, errClosed) {
 		t.Errorf("acquire() = %v, want %v", err, errClosed)
 	}
 	if err := beatErr(t, direct(t, testConfig(), connection), codes.Unavailable); !errors.Is(err, errClosed) {
@@ -159,12 +159,12 @@ func TestALinkCarriesOnlySoManyStreams(t *testing.T) {
 	late := direct(t, testConfig(), connection)
 	beat(t, late, codes.OK)
 	late.closeStream()
-	connection.current.streams = maxStreams // As if so many others had one.
+	connection.current[0].streams = maxStreams // As if so many others had one.
 	beat(t, late, codes.OK)
 	if late.stream != nil {
 		t.Error("there is one stream too many")
 	}
-	connection.current.streams--
+	connection.current[0].streams--
 	beat(t, late, codes.OK)
 	if late.stream == nil {
 		t.Error("there is no stream, want one as there is room again")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/go-kit/log/level"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 
@@ -21,12 +20,16 @@ type grpcTransport struct {
 	// troubled tells that the last call failed. Only the first failure of a run has a second try at once: in an outage
 	// a fleet must call no more often than its backoff says.
 	troubled bool
-	// refusals counts how often in a row a Global Controller that was there said that it is unavailable.
-	refusals int
+	// address is the index of the address that the client moved to by itself, or sharedAddress.
+	address int
+	// failures are those since the last answer.
+	failures failureRun
+	// refused is the last token that was given up, until there is another one; nil: none.
+	refused sealed
 }
 
 func newGRPCTransport(cfg *Config, connection *Connection) *grpcTransport {
-	return &grpcTransport{cfg: cfg, connection: connection}
+	return &grpcTransport{cfg: cfg, connection: connection, address: sharedAddress}
 }
 
 func (t *grpcTransport) register(ctx context.Context) (answer, error) {
@@ -102,6 +105,8 @@ type outcome struct {
 	peer bool
 	// stale tells that a stream was used that may have been dead before.
 	stale bool
+	// ended tells that it was the stream that ended, and not one heartbeat that was refused.
+	ended bool
 }
 
 // attempt makes a call once.
@@ -110,7 +115,8 @@ type attempt func(ctx context.Context, l *link, token string) (answer, outcome)
 // call makes one call, and tries it a second time at once where that is likely to help.
 func (t *grpcTransport) call(ctx context.Context, make attempt) (answer, error) {
 	a, end, again := t.once(ctx, make)
-	if again && !t.troubled && ctx.Err() == nil {
+	if again && ctx.Err() == nil {
+		t.troubled = true
 		a, end, _ = t.once(ctx, make)
 	}
 	t.troubled = end.err != nil
@@ -120,69 +126,30 @@ func (t *grpcTransport) call(ctx context.Context, make attempt) (answer, error) 
 	return a, nil
 }
 
-// once makes one attempt, and tells whether another one at once is likely to end differently.
+// once makes one attempt, and reports whether another one at once is likely to end differently.
 func (t *grpcTransport) once(ctx context.Context, make attempt) (a answer, end outcome, again bool) {
 	t.sweep()
 	token, err := t.token(ctx)
 	if err != nil {
 		return answer{}, outcome{err: err}, false
 	}
-	l, failed := t.connection.acquire()
+	l, failed := t.connection.acquire(t.address)
 	if failed != nil {
 		return answer{}, outcome{err: &failure{code: codes.Unavailable, message: "cannot connect", err: failed}}, false
 	}
 	defer t.connection.release(l)
+
 	began := time.Now()
 	a, end = make(ctx, l, token)
-	if end.err == nil || ctx.Err() != nil {
-		t.refusals = 0
+	switch {
+	case end.err == nil, isAnswer(end.err.code):
+		l.markAnswered()
+		t.failures = failureRun{}
+		return a, end, false
+	case ctx.Err() != nil: // The caller gave up, which says nothing of the Global Controller.
 		return a, end, false
 	}
-	if end.err.code == codes.Unauthenticated {
-		t.cfg.Tokens.Invalidate(end.token)
-		next, err := t.token(ctx)
-		return a, end, err == nil && next != end.token
-	}
-	moved := t.judge(l, end, began)
-	return a, end, moved && t.connection.several() && end.err.code == codes.Unavailable || end.stale
-}
-
-// token is bounded by itself: an auth controller that hangs must not use up the call's time.
-func (t *grpcTransport) token(ctx context.Context) (string, *failure) {
-	ctx, cancel := context.WithTimeout(ctx, t.cfg.CallTimeout)
-	defer cancel()
-	token, err := t.cfg.Tokens.Token(ctx)
-	if err != nil {
-		return "", &failure{code: codes.Unavailable, message: "no token", err: err}
-	}
-	return token, nil
-}
-
-// judge leaves a link that is of no use, and tells whether it did. Broken it is when the connection ended the call, or
-// when a call found no answer while nothing else came over it either. A Global Controller that is there and says twice
-// that it is unavailable is left when there are others.
-func (t *grpcTransport) judge(l *link, end outcome, began time.Time) bool {
-	unavailable := end.err.code == codes.Unavailable
-	broken := unavailable && !end.peer || end.err.code == codes.DeadlineExceeded && !end.peer && l.silentSince(began)
-	switch {
-	case broken:
-		t.refusals = 0
-	case !unavailable:
-		t.refusals = 0
-		return false
-	default:
-		t.refusals++
-		if t.refusals < 2 || !t.connection.several() {
-			return false
-		}
-		t.refusals = 0
-	}
-	if !t.connection.replace(l) {
-		return true // Somebody else did.
-	}
-	t.cfg.Metrics.failedOver()
-	_ = level.Warn(t.cfg.Logger).Log("msg", "connection replaced", "err", end.err)
-	return true
+	return a, end, t.judge(ctx, l, end, began)
 }
 
 // unary makes a call with its deadline and tells who wants to know.

@@ -41,15 +41,15 @@ func (s *session) leave(ctx context.Context) error {
 	return nil
 }
 
-// waitForMeetings beats as draining until the last meeting is over, or the time that is given to them. It tells
-// whether a heartbeat said so.
+// waitForMeetings beats as draining until neither meetings nor participants are left, or the time that is given to them is
+// over. It reports whether a heartbeat said so.
 func (s *session) waitForMeetings(ctx context.Context) (bool, error) {
-	if s.cfg.Shutdown.WaitForMeetings == 0 || !s.registered || s.cfg.Load().Meetings == 0 {
+	if s.cfg.Shutdown.WaitForMeetings == 0 || !s.registered || s.cfg.Load().isIdle() {
 		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Shutdown.WaitForMeetings)
 	defer cancel()
-	for next := time.Now(); ctx.Err() == nil && s.cfg.Load().Meetings > 0; {
+	for next := time.Now(); ctx.Err() == nil && !s.cfg.Load().isIdle(); {
 		if !time.Now().Before(next) {
 			wait, err := s.step(ctx)
 			if err != nil {

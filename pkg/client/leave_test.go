@@ -102,12 +102,14 @@ func TestWhoIsNotRegisteredSaysNothing(t *testing.T) {
 func TestAShutdownWaitsForTheMeetings(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		last, most time.Duration // How long the meetings last, and how long they are waited for.
+		last, most time.Duration // How long the load lasts, and how long it is waited for.
 		want       time.Duration
+		load       Load
 	}{
-		"until the last is over": {95 * time.Second, time.Hour, 95 * time.Second},
-		"no longer than given":   {time.Hour, 2 * time.Minute, 2 * time.Minute},
-		"there are none":         {0, time.Hour, 0},
+		"until the last is over":          {95 * time.Second, time.Hour, 95 * time.Second, Load{Meetings: 1}},
+		"no longer than given":            {time.Hour, 2 * time.Minute, 2 * time.Minute, Load{Meetings: 1}},
+		"there are none":                  {0, time.Hour, 0, Load{Meetings: 1}},
+		"until the last participant goes": {95 * time.Second, time.Hour, 95 * time.Second, Load{Participants: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -118,7 +120,7 @@ func TestAShutdownWaitsForTheMeetings(t *testing.T) {
 					cfg.Shutdown = Shutdown{WaitForMeetings: c.most, Deregister: true}
 					cfg.Load = func() Load {
 						if time.Since(began) < life+c.last {
-							return Load{Meetings: 1}
+							return c.load
 						}
 						return Load{}
 					}

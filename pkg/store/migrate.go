@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,46 +24,102 @@ import (
 
 // How replicas that start together take turns: each looks once a period, for at most that many periods.
 const (
-	schemaLockPeriod  = 1 // in seconds
+	schemaLockPeriod  = time.Second
 	schemaLockPeriods = 60
+	// schemaReadTimeout is how long one statement of a migration may take.
+	schemaReadTimeout = 24 * time.Hour
 )
 
 // MigrationState is one migration and when it was applied; AppliedAt is zero while it is pending.
 type MigrationState struct {
 	Version   int64
-	Name      string
+	Name      string // Empty if it is unknown.
 	AppliedAt time.Time
+	// IsUnknown is true for one that was applied by a newer release and that this binary does not have.
+	IsUnknown bool
 }
 
-// Migrate brings the schema at url up to date; it returns [service.ErrUnavailable] (wrapped) when the database is down.
-// Replicas that start together take turns.
+// DownOptions says how far the schema is taken back.
+type DownOptions struct {
+	// Version is the last migration that stays; 0 leaves nothing.
+	Version int64
+	// WhileReplicasRun allows it while replicas use the database.
+	WhileReplicasRun bool
+}
+
+// Migrate brings the schema at url up to date; it returns [service.ErrUnavailable] (wrapped) when the database is down, and
+// [ErrIncompatibleSchema] when the schema is not for this binary. Replicas that start together take turns.
 func Migrate(ctx context.Context, url string, logger log.Logger) error {
-	return migrating(ctx, url, func(p *goose.Provider) error {
-		done, err := p.Up(ctx)
-		logMigrations(logger, done)
-		return err
-	})
-}
-
-// MigrateDown takes the schema back to version; 0 leaves nothing of it. The data goes with it.
-func MigrateDown(ctx context.Context, url string, version int64, logger log.Logger) error {
-	return migrating(ctx, url, func(p *goose.Provider) error {
-		done, err := p.DownTo(ctx, version)
-		logMigrations(logger, done)
-		return err
-	})
-}
-
-// MigrationStatus lists the migrations in their order.
-func MigrationStatus(ctx context.Context, url string) (states []MigrationState, err error) {
-	err = migrating(ctx, url, func(p *goose.Provider) error {
-		found, err := p.Status(ctx)
-		for _, m := range found {
-			states = append(states, MigrationState{Version: m.Source.Version, Name: filepath.Base(m.Source.Path), AppliedAt: m.AppliedAt})
+	return migrating(ctx, url, func(m schema) error {
+		state, err := readSchema(ctx, m.db, m.dialect)
+		if err != nil {
+			return err
 		}
+		if err := state.Err(); err != nil {
+			return err
+		}
+		if state.IsNewer() {
+			_ = level.Warn(logger).Log("msg", "the database's schema is newer than this binary; it says that this binary may use it",
+				"schema_version", state.Version, "binary_schema_version", state.BinaryVersion, "min_binary_schema", state.MinBinaryVersion)
+		}
+		done, err := m.provider.Up(ctx)
+		logMigrations(logger, done)
 		return err
 	})
-	return states, err
+}
+
+// MigrateDown takes the schema back, and the data with it. It returns [ErrSchemaInUse] (wrapped) while replicas use the
+// database, unless that is allowed, and [ErrUnknownMigration] if only a newer release can do it.
+func MigrateDown(ctx context.Context, url string, options DownOptions, logger log.Logger) error {
+	return migrating(ctx, url, func(m schema) error {
+		state, err := readSchema(ctx, m.db, m.dialect)
+		switch {
+		case err != nil:
+			return err
+		case state.IsNewer():
+			return fmt.Errorf("%w: the database has schema version %d and this binary knows those up to %d: use the release that made it",
+				ErrUnknownMigration, state.Version, state.BinaryVersion)
+		}
+		if !options.WhileReplicasRun {
+			running, err := listRunningReplicas(ctx, m.db, m.dialect)
+			switch {
+			case err != nil:
+				return err
+			case len(running) > 0:
+				return fmt.Errorf("%w: %s beat within the last %v: stop every replica first, or say --while-replicas-run; their calls will fail",
+					ErrSchemaInUse, strings.Join(running, ", "), inUseFor)
+			}
+		}
+		done, err := m.provider.DownTo(ctx, options.Version)
+		logMigrations(logger, done)
+		return err
+	})
+}
+
+// MigrationStatus lists the migrations in their order, those that only a newer release knows included, and compares the
+// schema with this binary.
+func MigrationStatus(ctx context.Context, url string) (states []MigrationState, schemaState SchemaState, err error) {
+	err = migrating(ctx, url, func(m schema) error {
+		found, err := m.provider.Status(ctx)
+		if err != nil {
+			return err
+		}
+		applied, err := readApplied(ctx, m.db, m.dialect)
+		if err != nil {
+			return err
+		}
+		for _, known := range found {
+			states = append(states, MigrationState{Version: known.Source.Version, Name: filepath.Base(known.Source.Path), AppliedAt: known.AppliedAt})
+			delete(applied, known.Source.Version)
+		}
+		for version, at := range applied {
+			states = append(states, MigrationState{Version: version, AppliedAt: at, IsUnknown: true})
+		}
+		slices.SortFunc(states, func(a, b MigrationState) int { return cmp.Compare(a.Version, b.Version) })
+		schemaState, err = readSchema(ctx, m.db, m.dialect)
+		return err
+	})
+	return states, schemaState, err
 }
 
 // Migrate brings the store's schema up to date, as the function of that name does.
@@ -73,9 +131,16 @@ func logMigrations(logger log.Logger, done []*goose.MigrationResult) {
 	}
 }
 
+// schema is what the work at a schema needs.
+type schema struct {
+	provider *goose.Provider
+	db       *sql.DB
+	dialect  string
+}
+
 // migrating lets work at the schema over connections of its own, which are not bounded as those for heartbeats are: an
 // index may take minutes to build.
-func migrating(ctx context.Context, url string, work func(*goose.Provider) error) error {
+func migrating(ctx context.Context, url string, work func(schema) error) error {
 	name, kind, db, lockFile, err := openSchema(url)
 	if err != nil {
 		return err
@@ -84,11 +149,7 @@ func migrating(ctx context.Context, url string, work func(*goose.Provider) error
 	translate := map[string]func(error) error{"postgres": translatePostgres, "sqlite": translateSQLite}[name]
 	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
 	if name == "postgres" {
-		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(schemaLockPeriod, schemaLockPeriods))
-		if err != nil {
-			return fmt.Errorf("lock the schema: %w", err)
-		}
-		options = append(options, goose.WithSessionLocker(locker))
+		options = append(options, goose.WithSessionLocker(&schemaLocker{db: db}))
 	} else {
 		unlock, err := lockSchemaFile(ctx, lockFile)
 		if err != nil {
@@ -104,9 +165,12 @@ func migrating(ctx context.Context, url string, work func(*goose.Provider) error
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
 	}
-	if err := work(provider); err != nil {
-		if ctx.Err() != nil {
+	if err := work(schema{provider, db, name}); err != nil {
+		switch {
+		case ctx.Err() != nil:
 			return fmt.Errorf("migrate: %w", ctx.Err())
+		case isSchemaRefusal(err):
+			return fmt.Errorf("migrate: %w", err)
 		}
 		return fmt.Errorf("migrate: %w", translate(root(err)))
 	}
@@ -129,6 +193,55 @@ func root(err error) error {
 	}
 }
 
+// schemaLocker has replicas take turns by a lock that a transaction holds: behind a pooler a session cannot hold one. It
+// is the lock that goose's own locker takes, so earlier versions are kept out as well.
+type schemaLocker struct {
+	db *sql.DB
+	tx *sql.Tx
+}
+
+// SessionLock implements [lock.SessionLocker].
+func (l *schemaLocker) SessionLock(ctx context.Context, _ *sql.Conn) error {
+	// The transaction outlives ctx, which is that of the wait.
+	tx, err := l.db.BeginTx(context.WithoutCancel(ctx), nil)
+	if err != nil {
+		return err
+	}
+	isHeld, err := l.take(ctx, tx)
+	if err == nil && !isHeld {
+		err = errors.New("another process is changing it")
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("lock the schema: %w", err), tx.Rollback())
+	}
+	l.tx = tx
+	return nil
+}
+
+func (l *schemaLocker) take(ctx context.Context, tx *sql.Tx) (isHeld bool, err error) {
+	if _, err := tx.ExecContext(ctx, "SET LOCAL idle_in_transaction_session_timeout = 0"); err != nil {
+		return false, err
+	}
+	for range schemaLockPeriods {
+		if err := tx.QueryRowContext(ctx, "SELECT pg_try_advisory_xact_lock($1)", lock.DefaultLockID).Scan(&isHeld); err != nil || isHeld {
+			return isHeld, err
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(schemaLockPeriod):
+		}
+	}
+	return false, nil
+}
+
+// SessionUnlock implements [lock.SessionLocker].
+func (l *schemaLocker) SessionUnlock(context.Context, *sql.Conn) error {
+	tx := l.tx
+	l.tx = nil
+	return tx.Rollback()
+}
+
 func openSchema(url string) (name string, kind goose.Dialect, db *sql.DB, lockFile string, err error) {
 	if address, isSQLite := strings.CutPrefix(url, sqliteScheme); isSQLite {
 		path, err := sqlitePath(address)
@@ -145,7 +258,12 @@ func openSchema(url string) (name string, kind goose.Dialect, db *sql.DB, lockFi
 		db.SetMaxOpenConns(1)
 		return "sqlite", goose.DialectSQLite3, db, path + ".migrate", nil
 	}
-	connector, err := postgresConnector(url, map[string]string{"lock_timeout": "4000"})
+	servers, err := newCluster(url, schemaReadTimeout)
+	if err != nil {
+		return "", "", nil, "", err
+	}
+	// Without settings for statements outside of a transaction: an index that is built beside heartbeats cannot be in one.
+	connector, err := servers.connector([]setting{{"lock_timeout", "4000"}, {isolationSetting, "read committed"}}, false)
 	if err != nil {
 		return "", "", nil, "", err
 	}

@@ -18,7 +18,7 @@ func TestMigrateUpDownUp(t *testing.T) {
 		logger := log.NewLogfmtLogger(&logged)
 		applied := func() (pending, applied int) {
 			t.Helper()
-			states, err := MigrationStatus(t.Context(), url)
+			states, _, err := MigrationStatus(t.Context(), url)
 			if err != nil {
 				t.Fatalf("MigrationStatus() = %v", err)
 			}
@@ -36,7 +36,7 @@ func TestMigrateUpDownUp(t *testing.T) {
 		}
 		for _, step := range []func() error{
 			func() error { return Migrate(t.Context(), url, logger) },
-			func() error { return MigrateDown(t.Context(), url, 0, logger) },
+			func() error { return MigrateDown(t.Context(), url, DownOptions{}, logger) },
 			func() error { return Migrate(t.Context(), url, logger) },
 			func() error { return Migrate(t.Context(), url, logger) },
 		} {

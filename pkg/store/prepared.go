@@ -28,9 +28,13 @@ type heartbeatPath struct {
 }
 
 // heartbeatSettings keep the planner from reading the whole fleet for a batch, and from planning each batch anew.
-var heartbeatSettings = map[string]string{
-	"enable_hashjoin": "off", "enable_mergejoin": "off", "enable_seqscan": "off", "enable_bitmapscan": "off", "jit": "off",
-	"plan_cache_mode": "force_generic_plan",
+var heartbeatSettings = []setting{
+	{"enable_hashjoin", "off"},
+	{"enable_mergejoin", "off"},
+	{"enable_seqscan", "off"},
+	{"enable_bitmapscan", "off"},
+	{"jit", "off"},
+	{"plan_cache_mode", "force_generic_plan"},
 }
 
 // prepared is a statement that is planned once for each connection: planning it takes about as long as storing fifty

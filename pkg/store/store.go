@@ -30,9 +30,9 @@ type Config struct {
 	// Timeout bounds each operation, the wait for a connection included, and is the statement timeout that PostgreSQL
 	// is given unless the URL sets one. 0 stands for 5 s.
 	Timeout time.Duration
-	// OnQuery is told of every operation: register, heartbeat, conflict, drain, undrain, deregister, known, controller,
-	// controllers, transitions, regions, retain, beat, replicas, tick, changes, announce or ping; status is ok or error (that there is
-	// no such controller, or another incarnation or generation of it, is ok). It must not block. It may be nil.
+	// OnQuery is told of every operation: register, heartbeat, conflict, drain, undrain, deregister, known, owned, controller,
+	// controllers, transitions, regions, retain, beat, replicas, tick, changes, announce, schema or ping; status is ok or error
+	// (an answer such as that there is no such controller is ok). It must not block. It may be nil.
 	OnQuery func(operation, status string, took time.Duration)
 	// OnBatch is told of each commit of heartbeats: how many they were and how long it took. It may be nil.
 	OnBatch func(heartbeats int, took time.Duration)
@@ -60,11 +60,15 @@ type Store struct {
 	announcements *announcements
 	// listen tells announcements what other processes announce until its context ends; nil where there are none.
 	listen func(context.Context)
+	// servers is PostgreSQL's only.
+	servers *cluster
 	// url is kept for Migrate, which opens connections of its own.
 	url     string
 	timeout time.Duration
 	onQuery func(operation, status string, took time.Duration)
 	batches *batches
+	// conflicts are those that are not written yet.
+	conflicts conflicts
 	// register is PostgreSQL's only.
 	register prepared
 	// registrations is for a database with one writer.
@@ -73,7 +77,8 @@ type Store struct {
 	heartbeat heartbeatPath
 	batched   func(heartbeats int, took time.Duration)
 	// told is kept with the controllers that register.
-	told told
+	told    told
+	settled settled
 	// unbatched is for comparisons.
 	unbatched bool
 }
@@ -104,9 +109,9 @@ type dialect struct {
 	lockRegion string
 	// lockTable proves that heartbeats could be committed; empty where a transaction is proof enough.
 	lockTable string
-	// settled restricts changes of public state to those before which no other can appear any more; empty where they are
-	// committed in the order of their ids.
-	settled string
+	// writers lists the transactions that may yet commit changes of public state; empty where those are committed in the
+	// order of their ids.
+	writers string
 	// oneStatement is true where a round trip is dear, so that a heartbeat and a registration are one statement each.
 	oneStatement bool
 	// bind turns a time into what a column of times is compared with.
@@ -181,6 +186,8 @@ func (s *Store) pools() (pools []*sqlx.DB) {
 // Close closes every connection. What is called afterwards returns [service.ErrUnavailable].
 func (s *Store) Close() error {
 	s.registrations.settle(s.timeout)
+	// What cannot be written now is lost: conflicts are for people to look at.
+	_ = s.WriteConflicts(context.Background())
 	var errs []error
 	for _, db := range s.pools() {
 		errs = append(errs, db.Close())

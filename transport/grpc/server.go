@@ -2,6 +2,7 @@
 package grpctransport
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -59,8 +60,12 @@ type Config struct {
 	// CallBound is how long a call may take, what its caller still has to send included, and how long after its arrival a
 	// heartbeat of a stream is still stored. 0 for no bound.
 	CallBound time.Duration
+	// StreamsPerSubject is how many streams of heartbeats a token subject may have open at once; 0 is unlimited.
+	StreamsPerSubject int
 	// Authenticator tells whether the token of a stream has run out when a limit hides that; nil for nobody.
 	Authenticator endpoints.Authenticator
+	// workerIdle is for tests that cannot wait; 0: as usual.
+	workerIdle time.Duration
 }
 
 // ServiceNames are the services that the health of this server speaks for.
@@ -99,7 +104,7 @@ func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) 
 	server.RegisterService(described(darktowerv1.GlobalControllerService_ServiceDesc), mc)
 	server.RegisterService(described(darktower.GlobalControllerService_ServiceDesc), mc)
 	server.RegisterService(described(globalcontrollerv1.FleetService_ServiceDesc), &fleetServer{endpoints: e, cfg: cfg, sendBound: sendBound})
-	globalcontrollerv1.RegisterHeartbeatServiceServer(server, &heartbeatServer{endpoints: e, cfg: cfg, sendBound: sendBound})
+	globalcontrollerv1.RegisterHeartbeatServiceServer(server, &heartbeatServer{endpoints: e, cfg: cfg, sendBound: sendBound, workerIdle: cmp.Or(cfg.workerIdle, workerIdle)})
 	if cfg.Health != nil {
 		healthgrpc.RegisterHealthServer(server, cfg.Health)
 	}
@@ -167,6 +172,14 @@ func newCall(ctx context.Context, transportName string) *endpoints.Call {
 		call.Address = host(p.Addr)
 	}
 	return call
+}
+
+// connectionOf names the connection that a call came over, empty when that is not known.
+func connectionOf(ctx context.Context) string {
+	if p, ok := peer.FromContext(ctx); ok {
+		return p.Addr.String()
+	}
+	return ""
 }
 
 // host is an address without its port.

@@ -17,6 +17,7 @@ func (s *Server) newServiceability() *health.Serviceability {
 		health.Condition{Name: health.ConditionStore, State: s.storeState},
 		health.Condition{Name: health.ConditionHeartbeats, State: s.heartbeats.State},
 		health.Condition{Name: "keys", State: s.keysState},
+		health.Condition{Name: "schema", State: s.schemaState},
 		health.Condition{Name: "server", State: s.serverState},
 	)
 }
@@ -53,6 +54,13 @@ func (s *Server) storeState() string {
 		return "starting"
 	}
 	return s.checker.StoreState()
+}
+
+func (s *Server) schemaState() string {
+	if s.incompatible.Load() {
+		return stateIncompatible
+	}
+	return health.StateOK
 }
 
 func (s *Server) keysState() string {

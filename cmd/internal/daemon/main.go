@@ -11,14 +11,10 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
-	"strconv"
-	"text/tabwriter"
 	"time"
 
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
-
-	"darktower.example/global-controller/pkg/store"
 )
 
 // collectAt is how much the heap grows between collections, in percent of what lives: the service holds little and
@@ -36,9 +32,9 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	// What is asked of migrate comes before the flags.
-	var words []string
-	for command == "migrate" && len(args) > 0 && args[0] != "" && args[0][0] != '-' {
-		words, args = append(words, args[0]), args[1:]
+	var order migrateOrder
+	if command == "migrate" {
+		order, args = readMigrateOrder(args)
 	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(collectAt)
@@ -54,7 +50,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	logger := NewLogger(stderr, cfg)
 	switch command {
 	case "migrate":
-		err = migrate(ctx, cfg, words, stdout, logger)
+		err = migrate(ctx, cfg, order, stdout, logger)
 	case "probe":
 		err = probe(ctx, cfg)
 	default:
@@ -79,35 +75,6 @@ func NewLogger(w io.Writer, cfg Config) log.Logger {
 	// The configuration admits the four levels only.
 	least := level.ParseDefault(cfg.LogLevel, level.InfoValue())
 	return log.With(level.NewFilter(logger, level.Allow(least)), "ts", log.DefaultTimestampUTC)
-}
-
-func migrate(ctx context.Context, cfg Config, words []string, out io.Writer, logger log.Logger) error {
-	switch {
-	case len(words) == 1 && words[0] == "up":
-		return store.Migrate(ctx, cfg.DatabaseURL, logger)
-	case len(words) == 1 && words[0] == "status":
-		states, err := store.MigrationStatus(ctx, cfg.DatabaseURL)
-		if err != nil {
-			return err
-		}
-		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-		_, _ = fmt.Fprintln(w, "VERSION\tNAME\tAPPLIED AT")
-		for _, state := range states {
-			at := "not yet"
-			if !state.AppliedAt.IsZero() {
-				at = state.AppliedAt.UTC().Format(time.RFC3339)
-			}
-			_, _ = fmt.Fprintf(w, "%d\t%s\t%s\n", state.Version, state.Name, at)
-		}
-		return w.Flush()
-	case len(words) == 2 && words[0] == "down":
-		version, err := strconv.ParseInt(words[1], 10, 64)
-		if err != nil || version < 0 {
-			return fmt.Errorf("%q is not a version: it is a whole number from 0", words[1])
-		}
-		return store.MigrateDown(ctx, cfg.DatabaseURL, version, logger)
-	}
-	return errors.New("usage: global-controller migrate up | status | down VERSION")
 }
 
 // probe asks the service on this machine whether it is ready; containers are watched with it.

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-kit/log"
@@ -42,6 +43,8 @@ const (
 	checkInterval = 5 * time.Second
 	// lastCall is longer than any call may take, so what is left then is a peer that does not read its answers.
 	lastCall = 15 * time.Second
+	// conflictInterval is how far apart two writes of conflicts are.
+	conflictInterval = time.Second
 	// httpShare is how much of the drain is left for calls over HTTP when those over gRPC take all of it.
 	httpShare = 2 * time.Second
 )
@@ -68,6 +71,7 @@ type Server struct {
 	httpListener net.Listener
 	pprof        net.Listener    // nil unless it is switched on
 	migrated     chan struct{}   // Closed once the schema is there.
+	incompatible atomic.Bool     // The schema is not for this binary.
 	draining     context.Context //nolint:containedctx // The server's life, not a call's.
 	drain        context.CancelFunc
 }
@@ -132,7 +136,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	callers, err := endpoints.NewLimiter(cfg.RateLimitPerMinute, time.Now)
+	callers, err := endpoints.NewCallerLimiter(cfg.RateLimitPerMinute, cfg.ControllersPerSubject, time.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +167,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	s.metrics.Operations(endpoints.OperationNames())
 	s.grpcServer = grpctransport.NewServer(operation, grpctransport.Config{
 		Logger: logger, OnPanic: func() { s.metrics.Panicked("grpc") }, Health: s.grpcHealth, Reflection: cfg.GRPCReflection, Draining: s.draining,
-		CallBound: callBound, Authenticator: verifier,
+		CallBound: callBound, Authenticator: verifier, StreamsPerSubject: cfg.ControllersPerSubject,
 	}, append(transportOptions, s.traces.ServerOptions()...)...)
 	s.httpServer = &http.Server{
 		Handler: httptransport.NewHandler(operation, httptransport.Config{
@@ -254,8 +258,10 @@ func (s *Server) Run(ctx context.Context) error {
 		}, func(error) { cancel() })
 	}
 	background("migrate", s.migrate)
+	background("watch schema", s.watchSchema)
 	background("check health", s.check)
 	background("remove old records", s.retain)
+	background("write conflicts", s.writeConflicts)
 	// Watches never end by themselves, so they end as soon as the server is to stop.
 	background("watch", func(context.Context) error { return s.watches.Run(s.draining) })
 	group.Add(func() error { return s.grpcServer.Serve(s.grpcListener) }, func(error) { s.stopGRPC(deadline) })
@@ -332,6 +338,20 @@ func (s *Server) retain(ctx context.Context) error {
 		Observe:     s.metrics.Retained,
 		Logger:      s.logger,
 	})
+}
+
+// writeConflicts writes once a second what was recorded; a store that is closed writes the rest.
+func (s *Server) writeConflicts(ctx context.Context) error {
+	ticker := time.NewTicker(conflictInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			_ = s.store.WriteConflicts(ctx) // The store's metrics count a failure, and the next write has it all.
+		}
+	}
 }
 
 func (s *Server) stopGRPC(deadline time.Time) {

@@ -200,7 +200,9 @@ func TestTheCommandLine(t *testing.T) {
 	}{
 		{[]string{"migrate", "up"}, 0},
 		{[]string{"migrate", "status"}, 0},
-		{[]string{"migrate", "down", "0"}, 0},
+		{[]string{"migrate", "down", "0"}, 1},
+		{[]string{"migrate", "down", "0", "--yes"}, 0},
+		{[]string{"migrate", "down", "--yes", "--while-replicas-run", "0"}, 0},
 		{[]string{"migrate", "down", "x"}, 1},
 		{[]string{"migrate"}, 1},
 		{[]string{"migrate", "sideways"}, 1},

@@ -1,0 +1,186 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"darktower.example/global-controller/migrations"
+)
+
+// ErrIncompatibleSchema is returned, wrapped, when the database says that its schema is not for this binary.
+var ErrIncompatibleSchema = errors.New("incompatible schema")
+
+// ErrSchemaInUse is returned, wrapped, when the schema cannot be taken back because replicas use the database.
+var ErrSchemaInUse = errors.New("the database is in use")
+
+// ErrUnknownMigration is returned, wrapped, when the schema cannot be taken back because only a newer release knows how.
+var ErrUnknownMigration = errors.New("unknown migration")
+
+// inUseFor is how long after its last beat a replica counts as running: several beats, and the longest tick.
+const inUseFor = 10 * time.Second
+
+// SchemaState compares the schema of a database with this binary.
+type SchemaState struct {
+	// Version is the newest migration that was applied; 0: none.
+	Version int64
+	// BinaryVersion is the newest migration that this binary has.
+	BinaryVersion int64
+	// MinBinaryVersion is what the database says BinaryVersion must be at least; 0: it does not say.
+	MinBinaryVersion int64
+}
+
+// IsNewer reports whether the schema has migrations that this binary does not have.
+func (s SchemaState) IsNewer() bool { return s.Version > s.BinaryVersion }
+
+// IsCompatible reports whether this binary may use the schema.
+func (s SchemaState) IsCompatible() bool { return s.MinBinaryVersion <= s.BinaryVersion }
+
+// Err is nil if this binary may use the schema; otherwise it wraps [ErrIncompatibleSchema] and says what to do.
+func (s SchemaState) Err() error {
+	if s.IsCompatible() {
+		return nil
+	}
+	return fmt.Errorf("%w: the database has schema version %d, which needs a binary with schema version %d or newer, and this one has %d: "+
+		"run the newer release, or take the schema back with the newer release's 'global-controller migrate down %d'",
+		ErrIncompatibleSchema, s.Version, s.MinBinaryVersion, s.BinaryVersion, s.BinaryVersion)
+}
+
+// BinarySchemaVersion is the newest migration that this binary has.
+var BinarySchemaVersion = sync.OnceValue(func() (newest int64) {
+	files, _ := fs.ReadDir(migrations.FS, "postgres") // They are embedded, so they are there.
+	for _, file := range files {
+		number, _, _ := strings.Cut(file.Name(), "_")
+		if version, err := strconv.ParseInt(number, 10, 64); err == nil {
+			newest = max(newest, version)
+		}
+	}
+	return newest
+})
+
+// Schema compares the database's schema with this binary. That they are incompatible is no error of this call.
+func (s *Store) Schema(ctx context.Context) (SchemaState, error) {
+	// The pool of the checker has room while callers crowd the others; over SQLite it is the one that writes.
+	db := s.checker
+	if s.dialect.name == "sqlite" {
+		db = s.read
+	}
+	return run(ctx, s, "schema", func(ctx context.Context) (SchemaState, error) { return readSchema(ctx, db, s.dialect.name) })
+}
+
+// querier is a pool or a connection.
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+var _ querier = (*sqlx.DB)(nil)
+
+func readSchema(ctx context.Context, db querier, dialect string) (SchemaState, error) {
+	state := SchemaState{BinaryVersion: BinarySchemaVersion()}
+	applied, err := readApplied(ctx, db, dialect)
+	if err != nil {
+		return state, err
+	}
+	for version := range applied {
+		state.Version = max(state.Version, version)
+	}
+	exists, err := tableExists(ctx, db, dialect, "schema_compatibility")
+	if err != nil || !exists {
+		return state, err
+	}
+	err = db.QueryRowContext(ctx, `SELECT min_binary_schema FROM schema_compatibility WHERE id = 1`).Scan(&state.MinBinaryVersion)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return state, err
+}
+
+// readApplied returns the migrations that were applied, and when.
+func readApplied(ctx context.Context, db querier, dialect string) (map[int64]time.Time, error) {
+	exists, err := tableExists(ctx, db, dialect, "goose_db_version")
+	if err != nil || !exists {
+		return nil, err
+	}
+	rows, err := db.QueryContext(ctx, `SELECT version_id, tstamp FROM goose_db_version WHERE is_applied AND version_id > 0`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	applied := make(map[int64]time.Time)
+	for rows.Next() {
+		var (
+			version int64
+			at      time.Time
+		)
+		if err := rows.Scan(&version, &at); err != nil {
+			return nil, err
+		}
+		applied[version] = at
+	}
+	return applied, rows.Err()
+}
+
+func tableExists(ctx context.Context, db querier, dialect, table string) (exists bool, err error) {
+	query := `SELECT to_regclass($1) IS NOT NULL`
+	if dialect == "sqlite" {
+		query = `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?)`
+	}
+	err = db.QueryRowContext(ctx, query, table).Scan(&exists)
+	return exists, err
+}
+
+// listRunningReplicas names the replicas that beat lately, by the database's clock. One that is too old to have a name in
+// the database is called "a replica".
+func listRunningReplicas(ctx context.Context, db querier, dialect string) (names []string, err error) {
+	recent := map[string]string{
+		"postgres": `clock_timestamp() - make_interval(secs => ` + strconv.Itoa(int(inUseFor.Seconds())) + `)`,
+		"sqlite":   `CAST(unixepoch('subsec') * 1000 AS INTEGER) - ` + strconv.FormatInt(inUseFor.Milliseconds(), 10),
+	}[dialect]
+	for _, source := range []struct{ table, query string }{
+		{"replicas", `SELECT replica_id FROM replicas WHERE seen_at > ` + recent + ` ORDER BY replica_id`},
+		{"checker_state", `SELECT 'a replica' FROM checker_state WHERE beat_at > ` + recent},
+	} {
+		exists, err := tableExists(ctx, db, dialect, source.table)
+		if err != nil {
+			return nil, err
+		}
+		if !exists {
+			continue
+		}
+		if names, err = readNames(ctx, db, source.query); err != nil || len(names) > 0 {
+			return names, err
+		}
+	}
+	return nil, nil
+}
+
+func readNames(ctx context.Context, db querier, query string) (names []string, err error) {
+	rows, err := db.QueryContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	return names, rows.Err()
+}
+
+// isSchemaRefusal tells what the state of the schema forbids, whose text is for the operator, from errors of the database.
+func isSchemaRefusal(err error) bool {
+	return slices.ContainsFunc([]error{ErrIncompatibleSchema, ErrSchemaInUse, ErrUnknownMigration}, func(refusal error) bool { return errors.Is(err, refusal) })
+}
