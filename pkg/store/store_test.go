@@ -133,6 +133,19 @@ func fixture(t *testing.T, url string) storetest.Fixture {
 				s.ago(t, beat), s.ago(t, serviceable), s.ago(t, swept))
 			s.exec(t, `UPDATE checker_sweeps SET swept_at = ?`, s.ago(t, swept))
 		},
+		ServiceableFor: func(t *testing.T, by time.Duration) {
+			s.exec(t, `UPDATE checker_state SET beat_at = ?, serviceable_since = ?`, s.ago(t, 0), s.ago(t, by))
+			s.exec(t, `UPDATE checker_sweeps SET swept_at = ?`, s.ago(t, time.Hour))
+		},
+		ReplicaWith: func(t *testing.T, fast, threshold time.Duration) storetest.Store {
+			return unmigrated(t, Config{URL: url, FastInterval: fast, StalenessThreshold: threshold})
+		},
+		Seen: func(t *testing.T, id string, by time.Duration) {
+			s.exec(t, `UPDATE replicas SET seen_at = ? WHERE replica_id = ?`, s.ago(t, by), id)
+		},
+		FailedHeartbeat: func(t *testing.T, id string, by time.Duration) {
+			s.exec(t, `UPDATE heartbeat_failures SET failed_at = ? WHERE controller_id = ?`, s.ago(t, by), id)
+		},
 		Drain: func(t *testing.T, id string) {
 			s.exec(t, `UPDATE meeting_controllers SET operator_draining = true, health_status = 'draining' WHERE controller_id = ?`, id)
 		},

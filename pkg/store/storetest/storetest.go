@@ -36,6 +36,14 @@ type Fixture struct {
 	Silence func(t *testing.T, controllerID string, by time.Duration)
 	// Checker sets how long ago the last beat, the begin of service and the last sweep were.
 	Checker func(t *testing.T, beat, serviceable, swept time.Duration)
+	// ServiceableFor sets how long heartbeats have been committed since the last gap.
+	ServiceableFor func(t *testing.T, by time.Duration)
+	// ReplicaWith opens the same storage once more, with other settings.
+	ReplicaWith func(t *testing.T, fast, threshold time.Duration) Store
+	// Seen sets how long ago a replica's last beat was.
+	Seen func(t *testing.T, replicaID string, by time.Duration)
+	// FailedHeartbeat sets how long ago a heartbeat of a controller could not be stored.
+	FailedHeartbeat func(t *testing.T, controllerID string, by time.Duration)
 	// Drain sets the operator's intent, and the public state that follows.
 	Drain func(t *testing.T, controllerID string)
 	// Delete removes a controller's row by hand.
@@ -79,6 +87,13 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"ASweepMarksTheSilentAndNobodyElse", testSweepMarksTheSilent},
 		{"ASweepThatChangesNothingWritesNothing", testSweepChangesNothing},
 		{"AManifoldSilenceIsOneSweep", testManifoldSilence},
+		{"SweepNeedsAFreshBeat", testSweepNeedsAFreshBeat},
+		{"FailedHeartbeatsExcuse", testExcused},
+		{"LaxestPolicyCounts", testLaxestPolicy},
+		{"LaxestPolicyCountsAfterAnOutage", testLaxestPolicyAfterOutage},
+		{"ToldPolicyCounts", testToldPolicy},
+		{"EvidenceIsMeasured", testEvidence},
+		{"StalenessWhileDrainingIsRecorded", testStalenessWhileDraining},
 		{"AGapIsWaitedOut", testGapIsWaitedOut},
 		{"NoGapWithinTheTolerance", testNoGapWithinTolerance},
 		{"SweepsAreAnIntervalApart", testSweepInterval},
