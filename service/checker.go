@@ -37,6 +37,8 @@ type Beat struct {
 
 // BeatResult is what a committed beat found.
 type BeatResult struct {
+	// At is when it was committed, by the storage's clock, which was read between the call and its return.
+	At time.Time
 	// Gap is true when this beat ended a time in which no replica vouched for longer than the tolerance.
 	Gap bool
 	// Outage is how long that time was; 0 when it was not measured: before the first beat of all, or when the storage's clock
@@ -80,6 +82,9 @@ type SweepPolicy struct {
 	Tolerance time.Duration
 	// Actor is recorded as the one that marked a controller: the id of this Global Controller.
 	Actor string
+	// Explain describes what this Global Controller has done to a controller's calls within a time until now, for the reason
+	// of a mark; empty for nothing. It must not block. nil: nothing is added.
+	Explain func(controllerID string, within time.Duration) string
 }
 
 // SweepResult is what a chunk of a sweep found and did.

@@ -192,6 +192,7 @@ func (s sweepState) counts(seenAt time.Time, threshold time.Duration) bool {
 
 // marked is a line that a sweep added to the history.
 type marked struct {
+	ID           int64  `db:"id"`
 	ControllerID string `db:"controller_id"`
 	Region       string `db:"region"`
 	From         string `db:"from_status"`
@@ -210,6 +211,9 @@ func (s *Store) markStale(ctx context.Context, tx *sqlx.Tx, state sweepState, po
 		err = s.markAtOnce(ctx, tx, state, policy, &rows)
 	} else {
 		err = s.markInSteps(ctx, tx, state, policy, &rows)
+	}
+	if err == nil {
+		err = s.explainMarks(ctx, tx, rows, policy.Explain)
 	}
 	if err != nil {
 		return nil, err

@@ -3,8 +3,10 @@ package store
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
 
 	"darktower.example/global-controller/service"
 )
@@ -47,7 +49,7 @@ var markStatement = `WITH silent AS MATERIALIZED (
 )
 INSERT INTO controller_transitions (controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
 SELECT controller_id, region, $1::timestamptz, from_status, to_status, 'stale', $7::text, ` + staleReasonSQL + `, silence_ms, reported_status FROM marked ORDER BY controller_id
-RETURNING controller_id, region, from_status, to_status, reported_status, reason, silence_ms`
+RETURNING id, controller_id, region, from_status, to_status, reported_status, reason, silence_ms`
 
 func (s *Store) markAtOnce(ctx context.Context, tx *sqlx.Tx, state sweepState, policy service.SweepPolicy, rows *[]marked) error {
 	return tx.SelectContext(ctx, rows, markStatement, state.now, state.ServiceableSince.Time, state.threshold.Milliseconds(), state.fast.Milliseconds(),
@@ -73,24 +75,51 @@ FROM (
 RETURNING id, controller_id, region, from_status, to_status, reported_status, reason, silence_ms`
 
 func (s *Store) markInSteps(ctx context.Context, tx *sqlx.Tx, state sweepState, policy service.SweepPolicy, rows *[]marked) error {
-	var recorded []struct {
-		ID int64 `db:"id"`
-		marked
-	}
 	now := s.dialect.bind(state.now)
-	if err := tx.SelectContext(ctx, &recorded, recordSilent, now, s.dialect.bind(state.ServiceableSince.Time), state.threshold.Milliseconds(),
-		state.fast.Milliseconds(), policy.Tolerance.Milliseconds(), sweepAtOnce, policy.Actor); err != nil || len(recorded) == 0 {
+	if err := tx.SelectContext(ctx, rows, recordSilent, now, s.dialect.bind(state.ServiceableSince.Time), state.threshold.Milliseconds(),
+		state.fast.Milliseconds(), policy.Tolerance.Milliseconds(), sweepAtOnce, policy.Actor); err != nil || len(*rows) == 0 {
 		return err
 	}
 
-	first := recorded[0].ID
-	for _, r := range recorded {
+	first := (*rows)[0].ID
+	for _, r := range *rows {
 		first = min(first, r.ID)
-		*rows = append(*rows, r.marked)
 	}
 
 	_, err := tx.ExecContext(ctx, `UPDATE meeting_controllers SET stale = true, updated_at = ?,
 		health_status = CASE WHEN operator_draining OR reported_status = 'draining' THEN 'draining' ELSE 'unhealthy' END
 		WHERE controller_id IN (SELECT controller_id FROM controller_transitions WHERE id >= ?)`, now, first)
 	return err
+}
+
+// explainMarks adds to the reasons what this replica has done to the controllers' calls meanwhile: a controller whose calls
+// were refused was not silent.
+func (s *Store) explainMarks(ctx context.Context, tx *sqlx.Tx, rows []marked, explain func(string, time.Duration) string) error {
+	if explain == nil {
+		return nil
+	}
+	var ids pq.Int64Array
+	var reasons pq.StringArray
+	for i := range rows {
+		r := &rows[i]
+		if more := explain(r.ControllerID, time.Duration(r.SilenceMS)*time.Millisecond); more != "" {
+			r.Reason += "; " + more
+			ids, reasons = append(ids, r.ID), append(reasons, storable(r.Reason))
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+
+	if s.dialect.oneStatement {
+		_, err := tx.ExecContext(ctx, `UPDATE controller_transitions AS t SET reason = e.reason FROM unnest($1::bigint[], $2::text[]) AS e (id, reason) WHERE t.id = e.id`,
+			ids, reasons)
+		return err
+	}
+	for i, id := range ids {
+		if _, err := tx.ExecContext(ctx, `UPDATE controller_transitions SET reason = ? WHERE id = ?`, reasons[i], id); err != nil {
+			return err
+		}
+	}
+	return nil
 }

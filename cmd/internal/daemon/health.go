@@ -16,7 +16,8 @@ func (s *Server) newServiceability() *health.Serviceability {
 	return health.NewServiceability(
 		health.Condition{Name: health.ConditionStore, State: s.storeState},
 		health.Condition{Name: health.ConditionHeartbeats, State: s.heartbeats.State},
-		health.Condition{Name: "keys", State: s.keysState},
+		health.Condition{Name: "keys", State: s.judging.keysState},
+		health.Condition{Name: "clock", State: s.judging.clockState},
 		health.Condition{Name: "schema", State: s.schemaState},
 		health.Condition{Name: "server", State: s.serverState},
 	)
@@ -24,13 +25,14 @@ func (s *Server) newServiceability() *health.Serviceability {
 
 func (s *Server) newChecker() *health.Checker {
 	return health.NewChecker(health.Config{
-		Store: s.store,
+		Store: s.clocked(),
 		Replica: service.Replica{
 			ID: s.cfg.ID, Version: Version, StalenessThreshold: s.cfg.StalenessThreshold, FastInterval: s.cfg.FastInterval, ComprehensiveInterval: s.cfg.ComprehensiveInterval,
 			MaxConnections: s.store.PoolStats().MaxOpenConnections,
 		},
 		Policy: service.SweepPolicy{
 			Threshold: s.cfg.StalenessThreshold, FastInterval: s.cfg.FastInterval, Interval: checkInterval, Tolerance: health.Tolerance, Actor: s.cfg.ID,
+			Explain: s.judging.refusals.Explain,
 		},
 		Vouches:    s.serviceable.Vouches,
 		Heartbeats: s.heartbeats,
@@ -63,13 +65,6 @@ func (s *Server) schemaState() string {
 	return health.StateOK
 }
 
-func (s *Server) keysState() string {
-	if !s.keys.Ready() {
-		return "none"
-	}
-	return health.StateOK
-}
-
 func (s *Server) serverState() string {
 	if s.draining.Err() != nil {
 		return "draining"
@@ -90,24 +85,31 @@ func (s *Server) check(ctx context.Context) error {
 // readinessInterval is how often the metrics and gRPC's health service are brought up to date.
 const readinessInterval = 100 * time.Millisecond
 
-// showReadiness shows in the metrics and by gRPC's health service what /ready answers.
+// showReadiness publishes until ctx ends.
 func (s *Server) showReadiness(ctx context.Context) error {
 	ticker := time.NewTicker(readinessInterval)
 	defer ticker.Stop()
 	for {
-		s.metrics.Looked(s.serviceable.State(), health.StateOK)
-		status := healthgrpc.HealthCheckResponse_NOT_SERVING
-		if s.serviceable.Serviceable() {
-			status = healthgrpc.HealthCheckResponse_SERVING
-		}
-		for _, name := range append(grpctransport.ServiceNames(), "") {
-			s.grpcHealth.SetServingStatus(name, status)
-		}
-
+		s.publishReadiness()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 		}
 	}
+}
+
+// publishReadiness brings the metrics and gRPC's health service up to date, and returns what /ready answers.
+func (s *Server) publishReadiness() map[string]string {
+	state, status := s.serviceable.State(), healthgrpc.HealthCheckResponse_SERVING
+	for _, condition := range state {
+		if condition != health.StateOK {
+			status = healthgrpc.HealthCheckResponse_NOT_SERVING
+		}
+	}
+	s.metrics.Looked(state, health.StateOK)
+	for _, name := range append(grpctransport.ServiceNames(), "") {
+		s.grpcHealth.SetServingStatus(name, status)
+	}
+	return state
 }
