@@ -12,7 +12,9 @@ type Regions struct{ Regions []Region }
 type Region struct {
 	Region string
 	// Controllers are how many there are in each state; states without one may be left out.
-	Controllers  map[HealthStatus]int64
+	Controllers map[HealthStatus]int64
+	// Stale is how many of them are stale, whatever their state.
+	Stale        int64
 	Meetings     RegionCapacity
 	Participants RegionCapacity
 }
