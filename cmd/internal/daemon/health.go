@@ -18,7 +18,6 @@ func (s *Server) newServiceability() *health.Serviceability {
 		health.Condition{Name: health.ConditionHeartbeats, State: s.heartbeats.State},
 		health.Condition{Name: "keys", State: s.judging.keysState},
 		health.Condition{Name: "clock", State: s.judging.clockState},
-		health.Condition{Name: "schema", State: s.schemaState},
 		health.Condition{Name: "server", State: s.serverState},
 	)
 }
@@ -34,7 +33,7 @@ func (s *Server) newChecker() *health.Checker {
 			Threshold: s.cfg.StalenessThreshold, FastInterval: s.cfg.FastInterval, Interval: checkInterval, Tolerance: health.Tolerance, Actor: s.cfg.ID,
 			Explain: s.judging.refusals.Explain,
 		},
-		Vouches:    s.serviceable.Vouches,
+		Vouches:    func() bool { return s.serviceable.Vouches() && !s.incompatible.Load() },
 		Heartbeats: s.heartbeats,
 		Observe:    s.metrics.Checked,
 		Logger:     s.logger,
@@ -52,17 +51,13 @@ func (s *Server) isMigrated() bool {
 
 // storeState is what the beats show: that heartbeats can be committed.
 func (s *Server) storeState() string {
-	if !s.isMigrated() {
+	switch {
+	case !s.isMigrated():
 		return "starting"
-	}
-	return s.checker.StoreState()
-}
-
-func (s *Server) schemaState() string {
-	if s.incompatible.Load() {
+	case s.incompatible.Load():
 		return stateIncompatible
 	}
-	return health.StateOK
+	return s.checker.StoreState()
 }
 
 func (s *Server) serverState() string {
