@@ -240,6 +240,22 @@ func Annotate(annotate func(ctx context.Context, operation, transport, controlle
 	}
 }
 
+// Admitted has admitted called when the caller of a call has been authenticated, whether or not the call is allowed. nil costs
+// nothing.
+func Admitted(admitted func(ctx context.Context)) Middleware {
+	return func(Operation) endpoint.Middleware {
+		return func(next endpoint.Endpoint) endpoint.Endpoint {
+			if admitted == nil {
+				return next
+			}
+			return func(ctx context.Context, request any) (any, error) {
+				admitted(ctx)
+				return next(ctx, request)
+			}
+		}
+	}
+}
+
 // Gate answers [service.ErrUnavailable] while open says no.
 func Gate(open func() bool) Middleware {
 	return func(Operation) endpoint.Middleware {

@@ -154,6 +154,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 				MCScopes: cfg.MCScopes, SubjectIsController: cfg.SubjectIsController,
 				Unjudged: func(string) { s.pulse.HeartbeatFailed() }, Refused: s.judging.refused,
 			}),
+			endpoints.Admitted(s.traces.Authenticated()),
 			endpoints.Gate(s.migrated.Load),
 			endpoints.LimitCallers(callers, fleet, s.metrics.Limited),
 			endpoints.Deadline(callBound),
