@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
@@ -18,6 +19,8 @@ type Call struct {
 	RequestID string
 	// Address is the peer's, without its port.
 	Address string
+	// Connection is the peer's address with its port, nil where connections say nothing about their callers.
+	Connection net.Addr
 	// Authorization holds the values of the header as received. It is never logged.
 	Authorization []string
 	// DecodeErr is what was wrong with the message, where the transport learns that apart from the request.

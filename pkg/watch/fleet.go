@@ -55,6 +55,19 @@ func (f fleet) find(id string) *service.Controller {
 	return all[at]
 }
 
+// after returns the chunk with the first controller whose id is above the one given, nil when there is none, and whether it
+// is the last.
+func (f fleet) after(id string) (c *chunk, last bool) {
+	at := sort.Search(len(f.chunks), func(i int) bool {
+		all := f.chunks[i].controllers
+		return all[len(all)-1].ControllerID > id
+	})
+	if at == len(f.chunks) {
+		return nil, true
+	}
+	return f.chunks[at], at == len(f.chunks)-1
+}
+
 // with returns the fleet after edits, which are in the order of their ids, one for each. What they load has the number.
 func (f fleet) with(edits []edit, number uint64) fleet {
 	if len(edits) == 0 {

@@ -60,6 +60,7 @@ type Hub struct {
 	view    atomic.Pointer[view] // Never nil. Only the goroutine of Run stores another.
 	shared  shared
 	parts   parts
+	turns   *turns
 
 	mu        sync.Mutex
 	ended     bool
@@ -73,7 +74,7 @@ var _ service.Watcher = (*Hub)(nil)
 
 // New returns a hub that serves once [Hub.Run] runs.
 func New(cfg Config) *Hub {
-	h := &Hub{cfg: cfg, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+	h := &Hub{cfg: cfg, wake: make(chan struct{}, 1), stopped: make(chan struct{}), turns: newTurns()}
 	h.view.Store(&view{news: make(chan struct{})})
 	return h
 }

@@ -172,8 +172,8 @@ func TestADrainThatIsOver(t *testing.T) {
 		began := time.Now()
 		e := f.next()
 		wantTold(t, e, told{1, 0, "mc", service.HealthDraining})
-		if took := time.Since(began); took < 10*time.Second || took > 13*time.Second || !e.Changes[0].Controller.Drained() {
-			t.Errorf("after %v drained = %v, want it just past the deadline", took, e.Changes[0].Controller.Drained())
+		if took := time.Since(began); took < 10*time.Second || took > 13*time.Second || !e.Changes[0].Controller.DeadlinePassed() || e.Changes[0].Controller.Drained() {
+			t.Errorf("after %v = %+v, want it just past the deadline, and not drained: meetings are left", took, e.Changes[0].Controller)
 		}
 		f.quiet(2 * time.Minute)
 	})
@@ -291,12 +291,15 @@ func TestAThousandReadersAskTheStoreAsOneDoes(t *testing.T) {
 		b.watch(service.WatchQuery{}).snapshot()
 		synctest.Wait()
 		before := b.source.asked()
+		began := time.Now()
 		all := make([]*follower, 1000)
 		for i := range all {
 			all[i] = b.watch(service.WatchQuery{})
 			all[i].snapshot()
 		}
-		if got := b.source.asked(); got != before || b.source.listened != 1 || b.counts.watching != 1001 {
+		// They take turns, so some time passes, in which the store is looked at as for one: two questions in a round, and one beside it.
+		rounds := int(time.Since(began) / refreshOthers)
+		if got := b.source.asked(); got > before+3*rounds || b.source.listened != 1 || b.counts.watching != 1001 {
 			t.Errorf("%d questions, %d listeners for %d readers, want none and one", got-before, b.source.listened, b.counts.watching)
 		}
 		b.source.change(2, controller("mc", "eu", service.HealthDegraded))

@@ -31,6 +31,17 @@ type event struct {
 
 	mu       sync.Mutex
 	filtered map[string]service.WatchEvent
+	midst    service.WatchEvent
+}
+
+// withoutID returns the event for readers that cannot go on from its id yet.
+func (e *event) withoutID() service.WatchEvent {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.midst.Changes == nil {
+		e.midst = service.WatchEvent{AsOf: e.AsOf, Changes: e.Changes}.Shared()
+	}
+	return e.midst
 }
 
 // in returns what concerns a region, and whether anything does.

@@ -27,17 +27,25 @@ type reader struct {
 	beat  time.Time
 	began time.Time // when the last snapshot did
 
+	turn  *turn
 	whole wholeView
 	pass  loadsPass
+	fill  fill
+}
+
+// fill is where a resumed reader is in the fleet, which it is sent in the order of the ids, bit by bit beside what changes:
+// more may have changed than the history tells. Until it is over no event has an id to go on from.
+type fill struct {
+	going bool
+	after string
 }
 
 // wholeView is where a reader is in a view that it is sent: first what changed, from the event replay on, then the fleet.
 type wholeView struct {
 	view   *view // nil when all of it was sent
 	replay uint64
-	known  int64 // the id up to which the history is known already
-	fleet  bool
-	reason string
+	known  int64  // the id up to which the history is known already
+	reason string // of a snapshot; empty: there is none
 	part   int
 }
 
@@ -53,7 +61,7 @@ func (h *Hub) Watch(ctx context.Context, q service.WatchQuery) (service.Watch, e
 		return nil, err
 	}
 
-	r := &reader{hub: h, query: q, beat: time.Now().Add(beatEvery)}
+	r := &reader{hub: h, query: q, beat: time.Now().Add(beatEvery), turn: newTurn(h.turns)}
 	if err := r.start(ctx); err != nil {
 		r.Close()
 		return nil, err
@@ -94,13 +102,13 @@ func (r *reader) begin(v *view, reason string) {
 	now := time.Now()
 	r.began = now
 	r.read(r.hub.shared.choose(v, now, next, id))
-	r.whole.fleet, r.whole.reason = true, reason
+	r.whole.reason = reason
 }
 
 // read has the reader sent a view, and then what the log has behind it.
 func (r *reader) read(v *view) {
 	v.readers.Add(1)
-	r.of, r.next, r.loads, r.pass = v.epoch, v.log.end(), v.loads, loadsPass{}
+	r.of, r.next, r.loads, r.pass, r.fill = v.epoch, v.log.end(), v.loads, loadsPass{}, fill{}
 	r.whole = wholeView{view: v, replay: v.log.end()}
 }
 
@@ -121,10 +129,17 @@ func (r *reader) Next(ctx context.Context) (none service.WatchEvent, _ error) {
 		default:
 		}
 
+		// What was taken before has been sent.
+		r.turn.end()
+		v := r.hub.view.Load()
+		if class, ready := r.class(v, time.Now()); ready && !r.turn.take(ctx, class, v.news) {
+			continue
+		}
 		e, news, until := r.take(time.Now())
 		if news == nil {
 			return e, nil
 		}
+		r.turn.end()
 		timer := time.NewTimer(time.Until(until))
 		select {
 		case <-ctx.Done():
@@ -133,6 +148,22 @@ func (r *reader) Next(ctx context.Context) (none service.WatchEvent, _ error) {
 		case <-timer.C:
 		}
 		timer.Stop()
+	}
+}
+
+// class returns of what class the next event is, and whether there is one.
+func (r *reader) class(v *view, now time.Time) (turnClass, bool) {
+	switch w := r.whole; {
+	case w.view != nil && w.replay < w.view.log.end():
+		return replayTurn, true
+	case w.view != nil:
+		return bulkTurn, true
+	case !now.Before(r.beat) || r.of != v.epoch || r.next != v.log.end():
+		return liveTurn, true
+	case r.query.Loads && r.loads < v.loads:
+		return replayTurn, true
+	default:
+		return bulkTurn, r.fill.going
 	}
 }
 
@@ -167,13 +198,16 @@ func (r *reader) take(now time.Time) (e service.WatchEvent, news <-chan struct{}
 		case r.next < v.log.end():
 			found := v.log.at(r.next)
 			r.next++
-			r.id = found.ID
-			if e, ok := found.in(r.query.Region); ok {
+			if e, ok := r.takeEvent(found); ok {
 				return e, nil, until
 			}
 		case r.query.Loads && r.loads < v.loads:
-			// Only now: loads are newer than any change before them.
+			// Only now: loads are newer than any change before them, as the fleet is.
 			if e := r.takeLoads(v, now); len(e.Loads) > 0 {
+				return e, nil, until
+			}
+		case r.fill.going:
+			if e := r.takeFill(v, now); len(e.Changes) > 0 {
 				return e, nil, until
 			}
 		default:
@@ -182,43 +216,50 @@ func (r *reader) take(now time.Time) (e service.WatchEvent, news <-chan struct{}
 	}
 }
 
+// takeEvent returns what the reader sees of an event, and whether that is anything.
+func (r *reader) takeEvent(found *event) (service.WatchEvent, bool) {
+	if r.fill.going {
+		return found.withoutID(), true // All regions are sent.
+	}
+	r.id = found.ID
+	return found.in(r.query.Region)
+}
+
 // takeWhole returns the next part of the view that the reader is sent, and whether that has anything.
 func (r *reader) takeWhole(now time.Time) (service.WatchEvent, bool) {
 	w := &r.whole
-	switch {
-	case w.replay < w.view.log.end():
-		key := partKey{of: w.view, region: r.query.Region, kind: replayPart, number: w.replay, whole: w.fleet}
-		if w.replay < w.view.log.live {
-			key.known = w.known
+	if w.replay == w.view.log.end() {
+		if w.reason == "" {
+			r.endRead()
+			return service.WatchEvent{}, false
 		}
-		p := r.hub.parts.get(key, now, func() (p part) {
-			p.event, p.next = w.view.replay(r.query.Region, w.replay, key.known)
-			if p.last = p.next == w.view.log.end() && !w.fleet; p.last {
-				p.event.ID = w.view.watermark
-			}
-			return p
-		})
-		w.replay, w.known = p.next, 0
-		if p.last {
-			r.id = w.view.watermark
-		}
-		return p.event, len(p.event.Changes) > 0
-	case w.fleet:
 		p := r.hub.parts.get(partKey{of: w.view, region: r.query.Region, reason: w.reason, number: uint64(w.part)}, now, func() (p part) {
 			p.event, p.last = w.view.part(r.query.Region, w.reason, w.part)
 			return p
 		})
-		w.part++
-		reason := w.reason
-		if p.last {
+		if w.part++; p.last {
 			r.id = w.view.watermark
 			r.endRead()
 		}
-		return p.event, reason != asChanges || len(p.event.Changes) > 0
-	default:
-		r.endRead()
-		return service.WatchEvent{}, false
+		return p.event, true
 	}
+
+	key := partKey{of: w.view, region: r.query.Region, kind: replayPart, number: w.replay, midst: r.fill.going}
+	if w.replay < w.view.log.live {
+		key.known = w.known
+	}
+	p := r.hub.parts.get(key, now, func() (p part) {
+		p.event, p.next = w.view.replay(r.query.Region, w.replay, key.known)
+		if p.last = p.next == w.view.log.end() && !key.midst; p.last {
+			p.event.ID = w.view.watermark
+		}
+		return p
+	})
+	w.replay, w.known = p.next, 0
+	if p.last {
+		r.id = w.view.watermark
+	}
+	return p.event, len(p.event.Changes) > 0
 }
 
 // takeLoads returns loads that the reader was not sent yet; nothing when it has all.
@@ -226,14 +267,46 @@ func (r *reader) takeLoads(v *view, now time.Time) service.WatchEvent {
 	if r.pass.to == 0 {
 		r.pass.to = v.loads
 	}
-	p := r.hub.parts.get(partKey{of: v, region: r.query.Region, kind: loadsPart, number: r.loads, after: r.pass.after}, now, func() (p part) {
-		p.event, p.after = v.loadsAfter(r.query.Region, r.loads, r.pass.after)
+	key := partKey{of: v, region: r.query.Region, kind: loadsPart, number: r.loads, after: r.pass.after, midst: r.fill.going}
+	p := r.hub.parts.get(key, now, func() (p part) {
+		if p.event, p.after = v.loadsAfter(r.query.Region, r.loads, r.pass.after); key.midst {
+			p.event.ID = 0
+		}
 		return p
 	})
 	if r.pass.after = p.after; p.after == "" {
 		r.loads, r.pass = r.pass.to, loadsPass{}
 	}
-	r.id = v.watermark
+	if !key.midst {
+		r.id = v.watermark
+	}
+	return p.event
+}
+
+// takeFill returns the next part of the fleet that the reader is sent beside what changes.
+func (r *reader) takeFill(v *view, now time.Time) service.WatchEvent {
+	chunk, last := v.fleet.after(r.fill.after)
+	if chunk == nil {
+		r.fill, r.id = fill{}, v.watermark
+		return service.WatchEvent{}
+	}
+	// A chunk is the same in every view that has it, but for the last, which brings the id to go on from.
+	key := partKey{kind: fillPart, chunk: chunk}
+	if last {
+		key.of = v
+	}
+	p := r.hub.parts.get(key, now, func() (p part) {
+		if p.event.AsOf = v.asOf; last {
+			p.event.ID = v.watermark
+		}
+		for _, c := range chunk.controllers {
+			p.event.Changes = append(p.event.Changes, service.WatchChange{ControllerID: c.ControllerID, Controller: c})
+		}
+		return p
+	})
+	if r.fill.after = chunk.controllers[len(chunk.controllers)-1].ControllerID; last {
+		r.fill, r.id = fill{}, v.watermark
+	}
 	return p.event
 }
 
@@ -243,6 +316,7 @@ func (r *reader) Close() {
 		return
 	}
 	r.closed = true
+	r.turn.leave()
 	if r.whole.view != nil {
 		r.endRead()
 	}

@@ -25,7 +25,6 @@ func (r *reader) resume(latest *view) {
 		r.begin(latest, service.SnapshotGone)
 		return
 	}
-	// Then everything that there is: more may have changed than the history tells.
 	r.read(v)
-	r.whole.replay, r.whole.known, r.whole.fleet, r.whole.reason = number, after, true, asChanges
+	r.whole.replay, r.whole.known, r.fill.going = number, after, true
 }

@@ -22,8 +22,9 @@ type partKey struct {
 	reason string // of a snapshot
 	number uint64 // of a part, an event or a reading of loads
 	known  int64  // where a replay begins amid an event
-	whole  bool   // The fleet follows a replay.
 	after  string // the id after which loads begin
+	chunk  *chunk
+	midst  bool // More is to come before there is an id to go on from.
 }
 
 type partKind byte
@@ -32,6 +33,7 @@ const (
 	fleetPart partKind = iota
 	replayPart
 	loadsPart
+	fillPart
 )
 
 // part is what a key names, and where a reader goes on after it.

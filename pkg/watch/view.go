@@ -69,9 +69,6 @@ func (v *view) in(region string) []*service.Controller {
 	return found
 }
 
-// asChanges stands for the reason of a snapshot where it completes what a reader has, instead of taking its place.
-const asChanges = ""
-
 // part returns one part of the fleet in a region, and whether it is the last.
 func (v *view) part(region, reason string, number int) (e service.WatchEvent, last bool) {
 	var some []*service.Controller
@@ -87,16 +84,9 @@ func (v *view) part(region, reason string, number int) (e service.WatchEvent, la
 		some, last = all[from:to], to == len(all)
 	}
 
-	e = service.WatchEvent{AsOf: v.asOf}
+	e = service.WatchEvent{AsOf: v.asOf, Snapshot: &service.WatchSnapshot{Begin: number == 0, End: last, Reason: reason, Controllers: some}}
 	if last {
 		e.ID = v.watermark
-	}
-	if reason != asChanges {
-		e.Snapshot = &service.WatchSnapshot{Begin: number == 0, End: last, Reason: reason, Controllers: some}
-		return e, last
-	}
-	for _, c := range some {
-		e.Changes = append(e.Changes, service.WatchChange{ControllerID: c.ControllerID, Controller: c})
 	}
 	return e, last
 }

@@ -171,7 +171,7 @@ func newCall(ctx context.Context, transportName string) *endpoints.Call {
 		Authorization: metadata.ValueFromIncomingContext(ctx, "authorization"),
 	}
 	if p, ok := peer.FromContext(ctx); ok {
-		call.Address = host(p.Addr)
+		call.Address, call.Connection = host(p.Addr), p.Addr
 	}
 	return call
 }

@@ -158,6 +158,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 			endpoints.Gate(s.migrated.Load),
 			endpoints.LimitCallers(callers, fleet, s.metrics.Limited),
 			endpoints.Deadline(callBound),
+			endpoints.FindSharedIDs(cfg.ComprehensiveInterval, time.Now, s.reportShared()),
 		)
 		svc       = service.New(fleet, service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval}, observer{s.pulse, s.metrics, s.judging}, s.watches)
 		operation = endpoints.New(svc, middleware)
