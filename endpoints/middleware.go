@@ -102,11 +102,12 @@ func (p AuthPolicy) pass(ctx context.Context, caller service.Caller, op Operatio
 
 // report passes on what an authentication that failed says about a controller.
 func (p AuthPolicy) report(op Operation, request any, err error) {
-	if p.Unjudged != nil && isHeartbeat(op) && errors.Is(err, service.ErrUnavailable) {
-		p.Unjudged(loggedID(request))
+	id := loggedID(request)
+	if p.Unjudged != nil && id != "" && isHeartbeat(op) && errors.Is(err, service.ErrUnavailable) {
+		p.Unjudged(id)
 	}
 	var refused *service.RefusedError
-	if id := loggedID(request); p.Refused != nil && id != "" && op.Scope == ScopeMC && errors.As(err, &refused) {
+	if p.Refused != nil && id != "" && op.Scope == ScopeMC && errors.As(err, &refused) {
 		p.Refused(id, refused.Reason)
 	}
 }
