@@ -12,6 +12,9 @@ import (
 
 type object = map[string]any
 
+// optionalBody is the body of a request that may come without it.
+type optionalBody struct{ body any }
+
 var pathParameter = regexp.MustCompile(`\{(\w+)\}`)
 
 // openAPI describes the routes as an OpenAPI 3.1 document.
@@ -34,6 +37,8 @@ func openAPI(routes []route) object {
 	return object{
 		"openapi": "3.1.0",
 		"info":    object{"title": "Global Controller", "version": "1", "description": "Register meeting controllers, take their heartbeats, show the fleet."},
+		// Relative to the document, which may be served below a prefix.
+		"servers": []any{object{"url": "."}},
 		"paths":   paths,
 		"components": object{
 			"schemas":         object{"Error": schemaOf(reflect.TypeFor[errorBody]())},
@@ -70,9 +75,13 @@ func operation(r route) object {
 		op["parameters"] = parameters
 	}
 	if r.request != nil {
-		body := content("", schemaOf(reflect.TypeOf(r.request)))
+		request, required := r.request, true
+		if optional, ok := request.(optionalBody); ok {
+			request, required = optional.body, false
+		}
+		body := content("", schemaOf(reflect.TypeOf(request)))
 		delete(body, "description")
-		body["required"] = true
+		body["required"] = required
 		op["requestBody"] = body
 	}
 	return op
