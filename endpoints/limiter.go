@@ -27,7 +27,7 @@ const (
 	failedAuthentications use = iota
 	// spareVerifications are made for an address that has used up its failed authentications.
 	spareVerifications
-	// registrations are a subject's.
+	// registrations are the controllers that a subject creates. Registrations of known controllers are not charged.
 	registrations
 	// strangers are a subject's heartbeats for nobody, each of which leads to a registration.
 	strangers
@@ -35,9 +35,11 @@ const (
 	otherCalls
 )
 
-// Limiter gives each caller an allowance for each use; it fills at perMinute and holds as many calls.
+// Limiter gives each caller an allowance for each use; it fills at perMinute and holds as many calls. The allowance for
+// registrations holds as many as a subject may own controllers, so that a fleet that lost its table comes back at once.
 type Limiter struct {
 	perMinute  int
+	perSubject int // 0: unlimited
 	allowances *lru.Cache[allowance, *rate.Limiter]
 	seed       maphash.Seed
 	now        func() time.Time
@@ -52,11 +54,16 @@ type allowance struct {
 
 // NewLimiter returns a limiter; perMinute is above 0.
 func NewLimiter(perMinute int, now func() time.Time) (*Limiter, error) {
+	return NewCallerLimiter(perMinute, 0, now)
+}
+
+// NewCallerLimiter returns a limiter for token subjects, each of which may own perSubject controllers; 0 is unlimited.
+func NewCallerLimiter(perMinute, perSubject int, now func() time.Time) (*Limiter, error) {
 	allowances, err := lru.New[allowance, *rate.Limiter](rememberedAllowances)
 	if err != nil {
 		return nil, fmt.Errorf("make limiter: %w", err)
 	}
-	return &Limiter{perMinute: perMinute, allowances: allowances, seed: maphash.MakeSeed(), now: now}, nil
+	return &Limiter{perMinute: perMinute, perSubject: perSubject, allowances: allowances, seed: maphash.MakeSeed(), now: now}, nil
 }
 
 // take uses one call of the caller's allowance and tells whether there was one.
@@ -88,11 +95,16 @@ func (l *Limiter) full(u use) *rate.Limiter {
 	switch u {
 	case spareVerifications:
 		return rate.NewLimiter(addressVerifications, addressVerifications)
+	case registrations:
+		return rate.NewLimiter(perSecond, l.creations())
 	case strangers:
-		// Who hears that it is not registered has up to 10 s to register, and then those of 10 s may come at once: so many
-		// fewer, a sixth of a minute's, are told.
-		return rate.NewLimiter(perSecond, max(1, l.perMinute-l.perMinute/6))
+		// A controller that learns that it is not registered has up to 10 s to register, and then those of 10 s may come at
+		// once: so many fewer, a sixth of a minute's, are told.
+		return rate.NewLimiter(perSecond, max(1, l.creations()-l.perMinute/6))
 	default:
 		return rate.NewLimiter(perSecond, l.perMinute)
 	}
 }
+
+// creations is how many controllers a subject may create at once.
+func (l *Limiter) creations() int { return max(l.perMinute, l.perSubject) }

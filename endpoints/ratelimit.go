@@ -65,79 +65,144 @@ func addressKey(address string) string {
 	return prefix.String()
 }
 
-// Directory tells whether a controller is registered.
+// Directory is what the store knows of controllers and those that own them.
 type Directory interface {
+	// Known reports whether a controller is registered.
 	Known(ctx context.Context, controllerID string) (bool, error)
+	// CountOwned returns how many controllers the subject registered last.
+	CountOwned(ctx context.Context, subject string) (int, error)
+}
+
+// callerLimits are the limits of token subjects.
+type callerLimits struct {
+	*Limiter
+	directory Directory
+	owners    *owners
+	returning *returning
 }
 
 // LimitCallers limits each token subject. Several controllers may share one, and one that is refused its registration
-// falls silent for good. So heartbeats are charged afterwards, when they turn out to be for nobody we know, and
-// registrations have an allowance of their own, past which those of known controllers still go; trouble in finding out
-// is [service.ErrUnavailable]. A fleet that leaves together is charged as its heartbeats are.
+// falls silent for good. So a registration of a known controller is never refused; a heartbeat is charged afterwards, when
+// it turns out to be for no registered controller, or for another process. A new controller is refused when its subject
+// owns as many as it may, or creates them too fast. Trouble in finding out is [service.ErrUnavailable]. A fleet that leaves
+// together is charged as its heartbeats are.
 func LimitCallers(limiter *Limiter, directory Directory, onLimited func(operation string)) Middleware {
+	limits := &callerLimits{
+		Limiter:   limiter,
+		directory: directory,
+		owners:    newOwners(limiter.perSubject, directory.CountOwned, limiter.now),
+		returning: newReturning(limiter.now),
+	}
 	return func(op Operation) endpoint.Middleware {
-		limited := func() error {
-			onLimited(op.Name)
-			return service.ErrRateLimited
+		limit := limits.limitCalls
+		switch op.Name {
+		case "FastHeartbeat", "ComprehensiveHeartbeat", "StreamHeartbeats", "Deregister":
+			limit = limits.limitHeartbeats
+		case "RegisterMC":
+			limit = limits.limitRegistrations
 		}
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
-			switch op.Name {
-			case "FastHeartbeat", "ComprehensiveHeartbeat", "StreamHeartbeats", "Deregister":
-				return func(ctx context.Context, request any) (any, error) {
-					response, err := next(ctx, request)
-					if !limiter.affords(ctx, err) {
-						return nil, limited()
-					}
-					return response, err
-				}
-			}
+			limited := limit(next)
 			return func(ctx context.Context, request any) (any, error) {
-				admitted, err := limiter.admits(ctx, op, request, directory)
-				switch {
-				case err != nil:
-					return nil, err
-				case !admitted:
-					return nil, limited()
+				response, err := limited(ctx, request)
+				if errors.Is(err, service.ErrRateLimited) {
+					onLimited(op.Name)
 				}
-				return next(ctx, request)
+				return response, err
 			}
 		}
 	}
 }
 
-// admits charges a subject for a call that is about to be made, and tells whether it may be. A registration past its
-// allowance still may when the controller is known. An id that no controller can have is not looked up but left to
-// validation, which refuses it.
-func (l *Limiter) admits(ctx context.Context, op Operation, request any, directory Directory) (bool, error) {
-	subject := service.CallerFrom(ctx).Subject
-	if op.Name != "RegisterMC" || refusalOf(request) != nil {
-		return l.take(otherCalls, subject), nil
+// limitCalls charges a subject for a call before it is made.
+func (l *callerLimits) limitCalls(next endpoint.Endpoint) endpoint.Endpoint {
+	return func(ctx context.Context, request any) (any, error) {
+		if !l.take(otherCalls, service.CallerFrom(ctx).Subject) {
+			return nil, service.ErrRateLimited
+		}
+		return next(ctx, request)
 	}
-	id := controllerID(request)
-	if l.take(registrations, subject) || !validID(id) {
-		return true, nil
-	}
-	known, err := directory.Known(ctx, id)
-	if err != nil {
-		return false, fmt.Errorf("look up controller %s: %w", id, err)
-	}
-	return known, nil
 }
 
-// affords charges a subject for a heartbeat that came to nothing, and tells whether it may hear so. That a controller is
-// not registered is said no more often than it may register, and not while it may not: it tries that once. Heartbeats
-// of known controllers are free, and so are invalid ones, since refusing them would save nothing.
-func (l *Limiter) affords(ctx context.Context, err error) bool {
-	if err == nil {
-		return true
+// limitRegistrations charges a subject for the controllers that it creates, once they are created. While it may create
+// none, a registration is made only when the controller is known. An id that no controller can have is not looked up but
+// left to validation, which refuses it.
+func (l *callerLimits) limitRegistrations(next endpoint.Endpoint) endpoint.Endpoint {
+	return func(ctx context.Context, request any) (any, error) {
+		subject := service.CallerFrom(ctx).Subject
+		if refusalOf(request) != nil {
+			return l.limitCalls(next)(ctx, request)
+		}
+
+		if id := controllerID(request); validID(id) {
+			if refusal := l.mayCreate(ctx, subject); refusal != nil {
+				known, err := l.directory.Known(ctx, id)
+				if err != nil {
+					return nil, fmt.Errorf("look up controller %s: %w", id, err)
+				}
+				if !known {
+					return nil, refusal
+				}
+			}
+		}
+
+		response, err := next(ctx, request)
+		l.returning.registered()
+		if registered, ok := response.(service.Registered); ok && err == nil && registered.Created {
+			l.take(registrations, subject)
+			l.owners.add(subject)
+		}
+		if errors.Is(err, service.ErrSuperseded) {
+			l.take(otherCalls, subject) // The answer stays: it is final, so that its process stops.
+		}
+		return response, err
 	}
-	subject := service.CallerFrom(ctx).Subject
-	switch {
-	case errors.Is(err, service.ErrNotRegistered):
-		return !l.exhausted(registrations, subject) && l.take(strangers, subject)
-	case errors.Is(err, service.ErrForbidden):
-		return l.take(otherCalls, subject)
-	default:
-		return true
+}
+
+// mayCreate returns why the subject may not create a controller now, nil when it may.
+func (l *callerLimits) mayCreate(ctx context.Context, subject string) error {
+	if err := l.owners.check(ctx, subject); err != nil {
+		return err
 	}
+	if l.exhausted(registrations, subject) {
+		return service.ErrRateLimited
+	}
+	return nil
+}
+
+// limitHeartbeats charges a subject for a heartbeat that changed nothing, and refuses it when the subject has used up its
+// allowance. Heartbeats of known controllers are free, and so are invalid ones, since refusing them would save nothing.
+func (l *callerLimits) limitHeartbeats(next endpoint.Endpoint) endpoint.Endpoint {
+	return func(ctx context.Context, request any) (any, error) {
+		response, err := next(ctx, request)
+		if err == nil {
+			return response, nil
+		}
+
+		subject := service.CallerFrom(ctx).Subject
+		switch {
+		case errors.Is(err, service.ErrNotRegistered):
+			if refusal := l.mayReturn(ctx, subject); refusal != nil {
+				return nil, refusal
+			}
+		case errors.Is(err, service.ErrForbidden), errors.Is(err, service.ErrSuperseded):
+			if !l.take(otherCalls, subject) {
+				return nil, service.ErrRateLimited
+			}
+		}
+		return response, err
+	}
+}
+
+// mayReturn returns why a controller may not learn now that it is not registered, nil when it may. It tries to register
+// once, so it learns that only while its registration would be made and the store could take it. Any other answer has it
+// wait for its next heartbeat.
+func (l *callerLimits) mayReturn(ctx context.Context, subject string) error {
+	if err := l.mayCreate(ctx, subject); err != nil {
+		return err
+	}
+	if !l.returning.take() || !l.take(strangers, subject) {
+		return service.ErrRateLimited
+	}
+	return nil
 }

@@ -24,12 +24,19 @@ func callerContext(t *testing.T, subject string) context.Context {
 	return service.WithCaller(t.Context(), service.Caller{Subject: subject})
 }
 
+// creating is the endpoint of a registration over a store that holds the known controllers.
+func creating(known map[string]bool) func(context.Context, any) (any, error) {
+	return func(_ context.Context, request any) (any, error) {
+		return service.Registered{Created: !known[controllerID(request)]}, nil
+	}
+}
+
 func TestKnownControllersAreNeverRefused(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 1)
 	var asked []string
 	directory := fakeDirectory{known: map[string]bool{"known": true}, asked: &asked}
 	middleware := LimitCallers(limiter, directory, func(string) {})
-	register := middleware(Operation{"RegisterMC", ScopeMC})(answer(nil))
+	register := middleware(Operation{"RegisterMC", ScopeMC})(creating(directory.known))
 	beat := middleware(Operation{"FastHeartbeat", ScopeMC})
 	ctx := callerContext(t, "shared")
 	for range 100 {
@@ -107,7 +114,7 @@ func TestAFleetComesBackAfterItsStoreIsEmptied(t *testing.T) {
 			if !errors.Is(err, service.ErrNotRegistered) {
 				continue
 			}
-			if _, err := middleware(Operation{"RegisterMC", ScopeMC})(answer(nil))(ctx, registrationOf(id)); err != nil {
+			if _, err := middleware(Operation{"RegisterMC", ScopeMC})(creating(registered))(ctx, registrationOf(id)); err != nil {
 				t.Fatalf("registration of %s, which was told that it is not registered = %v, want nil", id, err)
 			}
 			registered[id] = true
@@ -134,7 +141,7 @@ func TestRegistrationsMayTakeTheirTime(t *testing.T) {
 	}
 	*now = now.Add(-time.Second)
 	for i := range sent {
-		if _, err := middleware(Operation{"RegisterMC", ScopeMC})(answer(nil))(ctx, registrationOf(fmt.Sprintf("mc-%d", i))); err != nil {
+		if _, err := middleware(Operation{"RegisterMC", ScopeMC})(creating(nil))(ctx, registrationOf(fmt.Sprintf("mc-%d", i))); err != nil {
 			t.Fatalf("registration %d of the %d that were sent to register = %v, want nil", i, sent, err)
 		}
 	}
@@ -145,7 +152,7 @@ func TestNobodyIsSentToRegisterWhoMayNot(t *testing.T) {
 	middleware := LimitCallers(limiter, fakeDirectory{}, func(string) {})
 	ctx := callerContext(t, "shared")
 	for i := range 2 {
-		if _, err := middleware(Operation{"RegisterMC", ScopeMC})(answer(nil))(ctx, registrationOf(fmt.Sprintf("new-%d", i))); err != nil {
+		if _, err := middleware(Operation{"RegisterMC", ScopeMC})(creating(nil))(ctx, registrationOf(fmt.Sprintf("new-%d", i))); err != nil {
 			t.Fatalf("registration = %v, want nil", err)
 		}
 	}

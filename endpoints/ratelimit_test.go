@@ -14,6 +14,7 @@ import (
 
 type fakeDirectory struct {
 	known map[string]bool
+	owned int
 	err   error
 	// asked are the ids that were looked up, when it is not nil.
 	asked *[]string
@@ -25,6 +26,8 @@ func (f fakeDirectory) Known(_ context.Context, id string) (bool, error) {
 	}
 	return f.known[id], f.err
 }
+
+func (f fakeDirectory) CountOwned(context.Context, string) (int, error) { return f.owned, f.err }
 
 // fakeRecognizer recognizes its tokens; only "garbage" is not worth a signature.
 type fakeRecognizer map[string]bool

@@ -26,6 +26,9 @@ var (
 	ErrSuperseded = errors.New("superseded by a newer incarnation")
 	// ErrConflict means that somebody else has decided about the controller since the caller looked.
 	ErrConflict = errors.New("generation has changed")
+	// ErrGone means that the history does not go on from the cursor: it belongs to another history, such as one that a
+	// restored backup took the place of, or what came behind it is kept no longer.
+	ErrGone = errors.New("cursor does not belong to the history")
 	// ErrUnsafe means that the controller's region could not bear a drain. See [UnsafeError].
 	ErrUnsafe = errors.New("the drain is not safe")
 )
@@ -50,6 +53,15 @@ func (e *UnsafeError) Unwrap() error { return ErrUnsafe }
 
 func (e *UnsafeError) Error() string {
 	return "The drain is not safe: " + strings.Join(e.Plan.Reasons, "; ") + "; force drains all the same"
+}
+
+// OwnerLimitError refuses a new controller of a token subject that owns as many as it may. Its text is public.
+type OwnerLimitError struct{ Owned, Limit int }
+
+func (e *OwnerLimitError) Unwrap() error { return ErrRateLimited }
+
+func (e *OwnerLimitError) Error() string {
+	return fmt.Sprintf("Controller limit reached: this client owns %d controllers, at most %d are allowed (GC_MAX_CONTROLLERS_PER_SUBJECT)", e.Owned, e.Limit)
 }
 
 // InvalidError is a refusal of a caller's input. Its message is public and names the field.

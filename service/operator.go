@@ -30,7 +30,7 @@ func (c *controllers) Undrain(ctx context.Context, order UndrainOrder) (Controll
 }
 
 // Deregister lets operators take out any controller. Several controllers may share one token, so one that leaves by
-// itself shows with its incarnation that it is the one that it speaks for.
+// itself shows with the incarnation that is registered that it is the one that it speaks for.
 func (c *controllers) Deregister(ctx context.Context, d Deregistration) (Deregistered, error) {
 	caller := CallerFrom(ctx)
 	if !caller.Operator && d.Incarnation == "" {
@@ -55,14 +55,21 @@ func (c *controllers) ListTransitions(ctx context.Context, q TransitionQuery) (T
 	if size == 0 {
 		size = DefaultPageSize
 	}
-	found, err := c.store.Transitions(ctx, TransitionFilter{
-		ControllerID: q.ControllerID, Region: q.Region, After: q.After, Before: q.Before, Since: q.Since, Until: q.Until, NewestFirst: q.NewestFirst,
+	list, err := c.store.Transitions(ctx, TransitionFilter{
+		ControllerID: q.ControllerID, Region: q.Region, After: q.After, Fingerprint: q.Fingerprint, Before: q.Before, Since: q.Since, Until: q.Until, NewestFirst: q.NewestFirst,
 		Limit: int(size),
 	})
 	if err != nil {
 		return TransitionPage{}, fmt.Errorf("list transitions: %w", err)
 	}
-	page := TransitionPage{Transitions: found}
+	found := list.Transitions
+	page := TransitionPage{Transitions: found, Next: list.Through}
+	if page.Next.ID < q.After {
+		page.Next = Cursor{ID: q.After, Fingerprint: q.Fingerprint} // Another Global Controller was ahead.
+	}
+	if !q.NewestFirst && len(found) == int(size) {
+		page.Next = found[len(found)-1].Cursor()
+	}
 	switch {
 	case q.NewestFirst && len(found) == int(size):
 		page.NextBefore = found[len(found)-1].ID

@@ -18,6 +18,7 @@ type operatorStore struct {
 	byItself  bool
 	conflicts int
 	page      []Transition
+	through   Cursor
 }
 
 func (s *operatorStore) Register(context.Context, Registration, string) (RegisterResult, error) {
@@ -28,10 +29,7 @@ func (s *operatorStore) Heartbeat(context.Context, HeartbeatWrite) (HeartbeatRes
 	return HeartbeatResult{}, s.err
 }
 
-func (s *operatorStore) RecordConflict(context.Context, string) error {
-	s.conflicts++
-	return nil
-}
+func (s *operatorStore) RecordConflict(string) { s.conflicts++ }
 
 func (s *operatorStore) Drain(_ context.Context, order DrainOrder, actor string) (OperatorResult, error) {
 	s.order, s.actor = order, actor
@@ -48,9 +46,9 @@ func (s *operatorStore) Deregister(_ context.Context, d Deregistration, actor st
 	return &Transition{}, s.err
 }
 
-func (s *operatorStore) Transitions(_ context.Context, filter TransitionFilter) ([]Transition, error) {
+func (s *operatorStore) Transitions(_ context.Context, filter TransitionFilter) (TransitionList, error) {
 	s.order = filter
-	return s.page, s.err
+	return TransitionList{Transitions: s.page, Through: s.through}, s.err
 }
 
 func TestOperatorsOrdersReachTheStore(t *testing.T) {
@@ -126,6 +124,13 @@ func TestTransitionsComeInPages(t *testing.T) {
 	page, err := svc.ListTransitions(t.Context(), TransitionQuery{ControllerID: "mc", Region: "eu", After: 3})
 	if err != nil || page.NextAfter != 9 || store.order != (TransitionFilter{ControllerID: "mc", Region: "eu", After: 3, Limit: DefaultPageSize}) {
 		t.Errorf("ListTransitions() = %+v, %v, asked %+v", page, err, store.order)
+	}
+	store.through = Cursor{ID: 12, Fingerprint: "0123456789ab"}
+	if page, err = svc.ListTransitions(t.Context(), TransitionQuery{PageSize: 2}); err != nil || page.Next != store.page[1].Cursor() {
+		t.Errorf("next of a full page = %+v, %v, want its last change", page.Next, err)
+	}
+	if page, err = svc.ListTransitions(t.Context(), TransitionQuery{PageSize: 3, After: 3, Fingerprint: "ba9876543210"}); err != nil || page.Next != store.through {
+		t.Errorf("next of the last page = %+v, %v, want how far the history is settled", page.Next, err)
 	}
 	store.page = nil
 	if page, err = svc.ListTransitions(t.Context(), TransitionQuery{After: 9}); err != nil || page.NextAfter != 9 {

@@ -88,21 +88,21 @@ func (c *controllers) RegisterMC(ctx context.Context, r Registration) (Registere
 	}
 	result, err := c.store.Register(ctx, r, CallerFrom(ctx).Subject)
 	if err != nil {
-		return Registered{}, fmt.Errorf("register controller %s: %w", r.ControllerID, c.explained(ctx, r.ControllerID, err))
+		return Registered{}, fmt.Errorf("register controller %s: %w", r.ControllerID, c.explained(r.ControllerID, err))
 	}
 	c.changed(result.Transition)
 	return Registered{
 		FastInterval: c.intervals.Fast, ComprehensiveInterval: c.intervals.Comprehensive, Intent: result.Intent, RetryAfter: c.pace.Registered(),
+		Created: result.Transition != nil && result.Transition.From == "",
 	}, nil
 }
 
 // explained counts a superseded process, and tells who came in vain when to try again.
-func (c *controllers) explained(ctx context.Context, controllerID string, err error) error {
+func (c *controllers) explained(controllerID string, err error) error {
 	switch {
 	case errors.Is(err, ErrSuperseded):
 		c.observer.Superseded()
-		// The refusal is what matters; that it is counted in the store as well is for people to look at.
-		_ = c.store.RecordConflict(ctx, controllerID)
+		c.store.RecordConflict(controllerID)
 	case errors.Is(err, ErrUnavailable):
 		return &RetryError{After: c.pace.Failed(), Err: err}
 	}
@@ -144,7 +144,7 @@ func (c *controllers) heartbeat(ctx context.Context, h FastHeartbeat, usage *Usa
 	})
 	failed = err != nil && !errors.Is(err, ErrNotRegistered) && !errors.Is(err, ErrSuperseded) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 	if err != nil {
-		return Acknowledged{}, fmt.Errorf("store heartbeat of controller %s: %w", h.ControllerID, c.explained(ctx, h.ControllerID, err))
+		return Acknowledged{}, fmt.Errorf("store heartbeat of controller %s: %w", h.ControllerID, c.explained(h.ControllerID, err))
 	}
 	c.observer.HeartbeatCommitted()
 	c.changed(result.Transition)
@@ -152,8 +152,8 @@ func (c *controllers) heartbeat(ctx context.Context, h FastHeartbeat, usage *Usa
 }
 
 // StreamHeartbeats admits everybody who may send heartbeats at all.
-func (c *controllers) StreamHeartbeats(_ context.Context, s HeartbeatStream) (HeartbeatStream, error) {
-	return s, nil
+func (c *controllers) StreamHeartbeats(ctx context.Context, _ HeartbeatStream) (HeartbeatStream, error) {
+	return HeartbeatStream{Subject: CallerFrom(ctx).Subject}, nil
 }
 
 // NotifyMeetingEnded acknowledges without a write: this service places no meetings yet, so it holds none that

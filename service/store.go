@@ -18,8 +18,9 @@ type Store interface {
 	// Heartbeat stores what a controller reports and clears its staleness. An incarnation that is not the one registered
 	// gets [ErrSuperseded], and nothing is changed. Where a side does not name its incarnation there is nothing to compare.
 	Heartbeat(ctx context.Context, h HeartbeatWrite) (HeartbeatResult, error)
-	// RecordConflict counts a call of a process that another has taken the place of.
-	RecordConflict(ctx context.Context, controllerID string) error
+	// RecordConflict counts a call of a process whose id another process goes by. It returns at once: counts are written
+	// together, at most once a second.
+	RecordConflict(controllerID string)
 	// Drain sets the operator's intent. [ErrConflict] when the generation is not the expected one, [UnsafeError] when the
 	// region could not bear it and the order does not force it; drains in one region are decided one after the other. The
 	// result has the plan. A dry run changes nothing and is never refused as unsafe.
@@ -28,15 +29,19 @@ type Store interface {
 	Undrain(ctx context.Context, order UndrainOrder, actor string) (OperatorResult, error)
 	// Deregister removes a controller; its history stays. One that leaves by itself (byItself) while an operator drains it
 	// stays in the store, reporting that it drains with no load: the operator's intent may be forgotten by the operator
-	// only. [ErrSuperseded] when the deregistration names an incarnation that is not the one registered, [ErrConflict] as for Drain.
+	// only. [ErrForbidden] when it is by itself and no incarnation is registered, [ErrSuperseded] when the deregistration names an incarnation that is not the one registered, [ErrConflict] as for Drain.
 	Deregister(ctx context.Context, d Deregistration, actor string, byItself bool) (*Transition, error)
 	// Regions adds up the fleet by region, in the order of their names.
 	Regions(ctx context.Context) ([]Region, error)
-	// Transitions returns at most limit changes of public state, the oldest first unless filter says otherwise. Who goes on
-	// after the last one misses none: a change is held back while one with a lower id may yet be committed.
-	Transitions(ctx context.Context, filter TransitionFilter) ([]Transition, error)
+	// Transitions returns at most limit changes of public state, the oldest first unless filter says otherwise. A reader that
+	// goes on after the last one misses none: a change is held back while one with a lower id may yet be committed.
+	// [ErrGone] when the history does not go on after filter.After: it is beyond the newest change, below the oldest one
+	// that is kept, or, where it has a fingerprint, that of another change.
+	Transitions(ctx context.Context, filter TransitionFilter) (TransitionList, error)
 	// Known tells whether a controller has a row.
 	Known(ctx context.Context, controllerID string) (bool, error)
+	// CountOwned returns how many controllers the token subject registered last.
+	CountOwned(ctx context.Context, subject string) (int, error)
 	// Controller returns one controller or ErrNotRegistered.
 	Controller(ctx context.Context, controllerID string) (Controller, error)
 	// Controllers returns at most limit controllers with ids after afterID, in the bytewise order of their ids.
@@ -84,10 +89,18 @@ type TransitionFilter struct {
 	ControllerID string
 	Region       string
 	After        int64
+	Fingerprint  string    // that of the change After; empty: not known
 	Before       int64     // 0: all
 	Since, Until time.Time // zero: all
 	NewestFirst  bool
 	Limit        int
+}
+
+// TransitionList is what a [TransitionFilter] selects, and up to where: no change that it selects has an id up to
+// that of Through, or will have one, but those of the list and, where that has as many as the limit, those behind them.
+type TransitionList struct {
+	Transitions []Transition
+	Through     Cursor
 }
 
 // ControllerFilter selects controllers in the store; empty strings select everything.
@@ -108,6 +121,9 @@ type SweepPolicy struct {
 	Tolerance time.Duration
 	// Actor is recorded as the one who marked a controller: the id of this Global Controller.
 	Actor string
+	// Explain describes what this Global Controller has done to a controller's calls within a time until now, for the reason
+	// of a mark; empty for nothing. It must not block. nil: nothing is added.
+	Explain func(controllerID string, within time.Duration) string
 }
 
 // SweepResult is what one tick of the health checker found and did.

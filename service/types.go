@@ -22,6 +22,8 @@ type Registered struct {
 	Intent                Intent
 	// RetryAfter is how long the first heartbeat is to wait; 0: not at all.
 	RetryAfter time.Duration
+	// Created is whether the controller was not registered before. It is for the limits, and not sent.
+	Created bool
 }
 
 // Intent is what an operator wishes a controller to do. Its zero value is nothing.
@@ -66,7 +68,10 @@ type Acknowledged struct {
 }
 
 // HeartbeatStream is a caller's wish to send heartbeats over one stream. It names no controller: each heartbeat does.
-type HeartbeatStream struct{}
+type HeartbeatStream struct {
+	// Subject is the token subject that a stream was admitted for.
+	Subject string
+}
 
 // MeetingEnded is a media handler's notice that a meeting is over.
 type MeetingEnded struct {
@@ -110,7 +115,7 @@ type Controller struct {
 	Facts                Facts
 	Health               HealthStatus
 	Drain                *Drain // nil unless an operator is draining it
-	Generation           int64  // counts the operators' decisions
+	Generation           int64  // counts the operators' decisions; never repeats, also after the controller left
 	Incarnation          string // empty: the process that registered gave none
 	IncarnationConflicts int64  // calls of processes that another has taken the place of
 	LastConflictAt       *time.Time
@@ -188,6 +193,7 @@ type TransitionQuery struct {
 	ControllerID string
 	Region       string
 	After        int64     // only those with a higher id
+	Fingerprint  string    // that of the change After, as its cursor has it; empty: After is only a number
 	Before       int64     // only those with a lower id; 0: all
 	Since        time.Time // only those at this time or later; zero: all
 	Until        time.Time // only those before this time; zero: all
@@ -201,6 +207,9 @@ type TransitionPage struct {
 	Transitions []Transition
 	NextAfter   int64
 	NextBefore  int64
+	// Next is where to go on. With the newest first it is behind all of the history that the page could show: what comes
+	// later follows it.
+	Next Cursor
 }
 
 // Transition is one change of a controller's public state. It outlives the controller.

@@ -133,7 +133,8 @@ func validateEndpoint(field, value string, required bool) error {
 }
 
 // ValidEndpointURL tells whether s is an address that a controller can be reached at: http or https, a DNS name
-// or an IP literal, an optional port from 1 to 65535, and nothing else but a single trailing slash.
+// or an IP literal, an optional port from 1 to 65535, and nothing else but a single trailing slash. The unspecified address is
+// none.
 func ValidEndpointURL(s string) bool {
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
@@ -166,20 +167,34 @@ func isHost(host string) bool {
 	if literal, ok := strings.CutPrefix(host, "["); ok {
 		literal = strings.TrimSuffix(literal, "]")
 		ip := net.ParseIP(literal)
-		return ip != nil && strings.Contains(literal, ":")
+		return ip != nil && strings.Contains(literal, ":") && !ip.IsUnspecified()
 	}
-	if net.ParseIP(host) != nil {
-		return true
+	if ip := net.ParseIP(host); ip != nil {
+		// A controller that binds every address must not register as if that were where it can be reached.
+		return !ip.IsUnspecified()
 	}
 	// A name whose last label is a number would be read as an IPv4 address by some clients and as a name by
-	// others, so "1.2.3" and "999.1.1.1" are neither.
+	// others, so "1.2.3", "999.1.1.1" and "0x0" are neither.
 	labels := strings.Split(host, ".")
 	for _, label := range labels {
 		if !isLabel(label) {
 			return false
 		}
 	}
-	return len(host) <= 253 && !allDigits(labels[len(labels)-1])
+	return len(host) <= 253 && !isNumber(labels[len(labels)-1])
+}
+
+// isNumber reports whether s is a number as inet_aton reads it: decimal, octal or hexadecimal.
+func isNumber(s string) bool {
+	if len(s) < 2 || s[0] != '0' || s[1] != 'x' && s[1] != 'X' {
+		return allDigits(s)
+	}
+	for i := 2; i < len(s); i++ {
+		if c := s[i] | 0x20; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
 }
 
 func isLabel(label string) bool {

@@ -114,10 +114,11 @@ func (w *World) understand(found service.Controller) (record, error) {
 
 // checkHistory reads on in the history: what was expected and nothing else, each change from where the last one led.
 func (w *World) checkHistory() error {
-	found, err := w.eye.Transitions(context.Background(), service.TransitionFilter{After: w.lastID, Limit: 1000})
+	list, err := w.eye.Transitions(context.Background(), service.TransitionFilter{After: w.lastID, Limit: 1000})
 	if err != nil {
 		return fmt.Errorf("read the history: %w", err)
 	}
+	found := list.Transitions
 	if len(found) != len(w.expected) {
 		return fmt.Errorf("the history goes on with\n    %+v, want\n    %+v", found, w.expected)
 	}
@@ -146,7 +147,7 @@ func (w *World) controller(id string) *controller {
 			return c
 		}
 	}
-	return &controller{id: id}
+	return &controller{id: id, floor: &w.floor}
 }
 
 // checkFleet compares everything that is shown with everything that is known.

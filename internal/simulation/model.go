@@ -99,6 +99,8 @@ func shown(c service.Controller) record {
 type controller struct {
 	id string
 	record
+	// floor is the world's: the generation of a controller that is new.
+	floor *int64
 	// superseded are the processes before the registered one, the latest first.
 	superseded []string
 	// forgotten are those before them, of which the store promises nothing.
@@ -113,7 +115,7 @@ type controller struct {
 func (c *controller) registered(r service.Registration, at int64) (record, error) {
 	next := c.record
 	if !next.present {
-		next = record{present: true, cpu: unknown, memory: unknown, created: at}
+		next = record{present: true, cpu: unknown, memory: unknown, created: at, generation: *c.floor}
 	}
 	switch {
 	case r.Incarnation == "":
@@ -197,6 +199,8 @@ func (r record) deregistered(d service.Deregistration, byItself bool) (record, e
 		return r, service.ErrForbidden
 	case !r.present:
 		return r, service.ErrNotRegistered
+	case byItself && r.incarnation == "":
+		return r, service.ErrForbidden
 	case r.isAnother(d.Incarnation):
 		return r, service.ErrSuperseded
 	case byItself && r.drain.draining:
@@ -211,6 +215,9 @@ func (c *controller) become(next record, now int64) {
 	switch {
 	case !next.present:
 		c.superseded, c.forgotten = nil, nil
+		if c.present {
+			*c.floor = max(*c.floor, c.generation+1)
+		}
 	case c.present && c.incarnation != "" && next.incarnation != c.incarnation:
 		c.superseded = append([]string{c.incarnation}, c.superseded...)
 		if len(c.superseded) > remembered {

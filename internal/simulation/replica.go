@@ -15,6 +15,7 @@ import (
 type Store interface {
 	service.Store
 	service.Sweeper
+	WriteConflicts(ctx context.Context) error
 	Close() error
 }
 
@@ -117,9 +118,12 @@ func (f faultyStore) Heartbeat(ctx context.Context, h service.HeartbeatWrite) (s
 	return faulty(f, func() (service.HeartbeatResult, error) { return f.Store.Heartbeat(ctx, h) })
 }
 
-func (f faultyStore) RecordConflict(ctx context.Context, id string) error {
-	_, err := faulty(f, func() (struct{}, error) { return struct{}{}, f.Store.RecordConflict(ctx, id) })
-	return err
+// RecordConflict writes at once, as no time passes until the world looks at the store.
+func (f faultyStore) RecordConflict(id string) {
+	_, _ = faulty(f, func() (struct{}, error) {
+		f.Store.RecordConflict(id)
+		return struct{}{}, f.WriteConflicts(context.Background())
+	})
 }
 
 func (f faultyStore) Drain(ctx context.Context, order service.DrainOrder, actor string) (service.OperatorResult, error) {

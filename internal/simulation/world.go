@@ -56,7 +56,9 @@ type World struct {
 	fleet     []*controller // In the order of their ids.
 	processes []*process
 	serial    int64
-	promises  promises
+	// floor is above every generation of a controller that left.
+	floor    int64
+	promises promises
 	// down is a store that nobody reaches; downUntil and the like are when something is over, 0 for never.
 	down       bool
 	downUntil  int64
@@ -116,7 +118,7 @@ func (w *World) begin() (err error) {
 		r.nextBeat = w.now + w.dice.Int64N(1000)
 	}
 	for i := range 8 + w.dice.IntN(5) {
-		w.fleet = append(w.fleet, &controller{id: fmt.Sprintf("mc-%02d", i)})
+		w.fleet = append(w.fleet, &controller{id: fmt.Sprintf("mc-%02d", i), floor: &w.floor})
 	}
 	w.nextAction, w.nextWeather = w.now, w.now+1
 	return nil

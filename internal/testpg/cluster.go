@@ -13,10 +13,10 @@ type Cluster struct {
 	server *pgserver.Cluster
 }
 
-// NewCluster starts a server, which is stopped and removed when the test ends, or when the test's process does.
-func NewCluster(t testing.TB) *Cluster {
+// NewCluster starts a server with further arguments, which is stopped and removed when the test ends, or when the test's process does.
+func NewCluster(t testing.TB, args ...string) *Cluster {
 	t.Helper()
-	server, err := pgserver.New()
+	server, err := pgserver.New(args...)
 	if err != nil {
 		t.Fatalf("%v (`make test` installs what it needs)", err)
 	}
@@ -49,4 +49,49 @@ func (c *Cluster) must(err error) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+// NewStandby starts a hot standby of the server, which is removed when the test ends.
+func (c *Cluster) NewStandby() *Cluster {
+	c.t.Helper()
+	server, err := c.server.NewStandby()
+	c.must(err)
+	c.t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			c.t.Errorf("remove PostgreSQL: %v", err)
+		}
+	})
+	return &Cluster{t: c.t, server: server}
+}
+
+// Promote makes a primary of a standby.
+func (c *Cluster) Promote() { c.t.Helper(); c.must(c.server.Promote()) }
+
+// Address is the server's host and port.
+func (c *Cluster) Address() string { return c.server.Address() }
+
+// NewRelay returns a relay to an address, which ends when the test does.
+func NewRelay(t testing.TB, to string) *pgserver.Relay {
+	t.Helper()
+	relay, err := pgserver.NewRelay(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = relay.Close() })
+	return relay
+}
+
+// NewPooler starts a PgBouncer before the server at an address, which ends when the test does.
+func NewPooler(t testing.TB, address, mode string, size int, lines ...string) *pgserver.Pooler {
+	t.Helper()
+	pooler, err := pgserver.NewPooler(address, mode, size, lines...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := pooler.Close(); err != nil {
+			t.Errorf("remove PgBouncer: %v", err)
+		}
+	})
+	return pooler
 }

@@ -40,6 +40,11 @@ type KeySet struct {
 	onRefresh func(result string)
 	keys      atomic.Pointer[map[string]ed25519.PublicKey]
 	refetch   *rate.Limiter
+	// isFailing is true when the last fetch failed.
+	isFailing atomic.Bool
+	dropped   droppedKeys
+	unjudged  unjudgedTokens
+	onDate    func(date time.Time, uncertainty time.Duration)
 	mu        sync.Mutex
 	current   *fetch // nil while none is under way
 }
@@ -55,6 +60,7 @@ func NewKeySet(url string, logger log.Logger, onRefresh func(result string)) *Ke
 	if onRefresh == nil {
 		onRefresh = func(string) {}
 	}
+	began := time.Now()
 	k := &KeySet{
 		url: url, logger: logger, onRefresh: onRefresh,
 		client: &http.Client{
@@ -62,7 +68,10 @@ func NewKeySet(url string, logger log.Logger, onRefresh func(result string)) *Ke
 			// Whoever can redirect us could choose who is let in.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		refetch: rate.NewLimiter(rate.Every(minRefetch), 1),
+		refetch:  rate.NewLimiter(rate.Every(minRefetch), 1),
+		onDate:   func(time.Time, time.Duration) {},
+		dropped:  droppedKeys{keys: make(map[string]droppedKey), now: time.Now},
+		unjudged: unjudgedTokens{now: func() time.Duration { return time.Since(began) }, memory: unjudgedMemory},
 	}
 	k.keys.Store(&map[string]ed25519.PublicKey{})
 	return k
@@ -132,9 +141,13 @@ func (k *KeySet) carryOut(f *fetch) {
 	defer cancel()
 	keys, err := k.fetch(ctx)
 	if err == nil {
+		k.dropped.replace(*k.keys.Load(), keys)
 		k.keys.Store(&keys)
+		k.isFailing.Store(false)
+		k.unjudged.forget()
 		k.onRefresh("ok")
 	} else {
+		k.isFailing.Store(true)
 		k.onRefresh("error")
 	}
 	k.mu.Lock()
@@ -145,7 +158,8 @@ func (k *KeySet) carryOut(f *fetch) {
 
 // Key returns the published key of that id. An unknown id is looked up at the AC once more, at most once a second,
 // so that a rotation takes effect at once. Errors: [service.ErrUnauthenticated] for an unknown id,
-// [service.ErrUnavailable] when no usable key is held, the context's.
+// [service.ErrUnavailable] when no usable key is held or the last fetch failed, so that the id may be a new key's, the
+// context's.
 func (k *KeySet) Key(ctx context.Context, kid string) (ed25519.PublicKey, error) {
 	if key, ok := (*k.keys.Load())[kid]; ok {
 		return key, nil
@@ -160,18 +174,21 @@ func (k *KeySet) Key(ctx context.Context, kid string) (ed25519.PublicKey, error)
 	if !k.Ready() {
 		return nil, fmt.Errorf("no usable key: %w", service.ErrUnavailable)
 	}
+	if k.isFailing.Load() {
+		return nil, fmt.Errorf("unknown key id while the keys cannot be fetched: %w", service.ErrUnavailable)
+	}
 	return nil, fmt.Errorf("unknown key id: %w", service.ErrUnauthenticated)
 }
 
 // Expects tells, without waiting, whether a token with that key id could be verified. An unknown id has the keys fetched
-// all the same, at most once a second, so that a rotation takes effect soon. Without any key nothing can be said.
+// all the same, at most once a second, so that a rotation takes effect soon. Without any key, or when the last fetch failed, nothing can be said.
 func (k *KeySet) Expects(kid string) bool {
 	keys := *k.keys.Load()
 	if _, ok := keys[kid]; ok || len(keys) == 0 {
 		return true
 	}
 	k.begin(k.refetch.Allow)
-	return false
+	return k.isFailing.Load()
 }
 
 func (k *KeySet) fetch(ctx context.Context) (map[string]ed25519.PublicKey, error) {
@@ -179,7 +196,9 @@ func (k *KeySet) fetch(ctx context.Context) (map[string]ed25519.PublicKey, error
 	if err != nil {
 		return nil, errors.New("the address of the keys is not a URL")
 	}
+	began := time.Now()
 	response, err := k.client.Do(request)
+	took := time.Since(began)
 	if err != nil {
 		return nil, fmt.Errorf("fetch keys: %w", errors.Unwrap(err)) // Without the address, which may hold a password.
 	}
@@ -194,10 +213,11 @@ func (k *KeySet) fetch(ctx context.Context) (map[string]ed25519.PublicKey, error
 	if len(document) > maxDocumentBytes {
 		return nil, fmt.Errorf("read keys: more than %d bytes", maxDocumentBytes)
 	}
+	k.readDate(response.Header, took)
 	return parseKeys(document)
 }
 
-// parseKeys reads a JWKS document. A key that is not an Ed25519 signing key is passed over; of two keys with one id
+// parseKeys reads a JWKS document, of which at least one key has to be usable. A key that is not an Ed25519 signing key is passed over; of two keys with one id
 // that differ neither counts, for nobody can say which is meant.
 func parseKeys(document []byte) (map[string]ed25519.PublicKey, error) {
 	var set struct {
@@ -224,6 +244,9 @@ func parseKeys(document []byte) (map[string]ed25519.PublicKey, error) {
 	}
 	for kid := range clashing {
 		delete(keys, kid)
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("read keys: no usable key in the key set")
 	}
 	return keys, nil
 }

@@ -24,6 +24,8 @@ const (
 	maxTokenBytes = 8192
 	expiryLeeway  = 60 * time.Second
 	cachedTokens  = 65536
+	// maxRemembered is how long a token is remembered at most before it is verified anew.
+	maxRemembered = 24 * time.Hour
 )
 
 // Verifier verifies bearer tokens. Tokens that it has verified are remembered by digest, no longer than they live
@@ -33,15 +35,24 @@ type Verifier struct {
 	audience string
 	skew     time.Duration
 	now      func() time.Time
-	cache    *lru.Cache[[sha256.Size]byte, verified]
-	onResult func(result string)
+	// monotonic is the time since the verifier was made, which no step of the clock changes.
+	monotonic func() time.Duration
+	suspect   Suspect
+	cache     *lru.Cache[[sha256.Size]byte, verified]
+	onResult  func(result string)
 }
+
+// Suspect reports whether a token cannot be judged because the clock is wrong. refused says how the clock judges the token,
+// and byReference judges it at another time.
+type Suspect func(refused bool, byReference func(now time.Time) (refused bool)) (unjudged bool)
 
 type verified struct {
 	caller  service.Caller
 	kid     string
 	key     ed25519.PublicKey
 	expires time.Time
+	// ends is when it expires by the monotonic clock: a clock that was set back prolongs nothing.
+	ends time.Duration
 }
 
 // NewVerifier returns a verifier. audience is checked unless empty; skew, 1 to 600 s, is how far in the future a
@@ -51,8 +62,21 @@ func NewVerifier(keys *KeySet, audience string, skew time.Duration, now func() t
 	if err != nil {
 		return nil, fmt.Errorf("make token cache: %w", err)
 	}
-	return &Verifier{keys: keys, audience: audience, skew: skew, now: now, cache: cache, onResult: func(string) {}}, nil
+	began := time.Now()
+	return &Verifier{
+		keys:      keys,
+		audience:  audience,
+		skew:      skew,
+		now:       now,
+		monotonic: func() time.Duration { return time.Since(began) },
+		suspect:   func(bool, func(time.Time) bool) bool { return false },
+		cache:     cache,
+		onResult:  func(string) {},
+	}, nil
 }
+
+// SuspectClock has suspect asked about each token that is judged. It is to be set before the verifier is used.
+func (v *Verifier) SuspectClock(suspect Suspect) { v.suspect = suspect }
 
 // OnResult has observe told how each verification ended: "cached", "ok", "invalid", "unavailable" or "canceled". It is
 // to be set before the verifier is used.
@@ -61,7 +85,8 @@ func (v *Verifier) OnResult(observe func(result string)) { v.onResult = observe 
 func refuse(reason string) error { return fmt.Errorf("%s: %w", reason, service.ErrUnauthenticated) }
 
 // Authenticate verifies the values of an authorization header, of which there must be one. Errors:
-// [service.ErrUnauthenticated], [service.ErrUnavailable] when no key is to be had, the context's.
+// [service.ErrUnauthenticated], as a [service.RefusedError] where the signature proved who had issued the token,
+// [service.ErrUnavailable] when no key is to be had or the clock cannot be trusted, the context's.
 func (v *Verifier) Authenticate(ctx context.Context, authorization []string) (service.Caller, error) {
 	caller, cached, err := v.authenticate(ctx, authorization)
 	switch {
@@ -101,9 +126,11 @@ func bearer(authorization []string) (string, error) {
 	if len(authorization) != 1 {
 		return "", refuse("not one authorization header")
 	}
-	token, ok := strings.CutPrefix(authorization[0], "Bearer ")
+	// The scheme's name counts in any case, and any number of spaces follows it (RFC 9110, section 11.4).
+	name, rest, _ := strings.Cut(authorization[0], " ")
+	token := strings.TrimLeft(rest, " ")
 	switch {
-	case !ok || token == "":
+	case !strings.EqualFold(name, "Bearer") || token == "":
 		return "", refuse("no bearer token")
 	case len(token) > maxTokenBytes:
 		return "", refuse("token too long")
@@ -132,7 +159,7 @@ func (v *Verifier) Plausible(authorization []string) bool {
 }
 
 func (v *Verifier) counts(hit verified) bool {
-	return v.now().Before(hit.expires) && hit.key.Equal((*v.keys.keys.Load())[hit.kid])
+	return v.now().Before(hit.expires) && v.monotonic() < hit.ends && hit.key.Equal((*v.keys.keys.Load())[hit.kid])
 }
 
 func (v *Verifier) verify(ctx context.Context, token string) (verified, error) {
@@ -140,6 +167,7 @@ func (v *Verifier) verify(ctx context.Context, token string) (verified, error) {
 	if err != nil {
 		return verified{}, err
 	}
+
 	var (
 		key    ed25519.PublicKey
 		keyErr error
@@ -151,16 +179,60 @@ func (v *Verifier) verify(ctx context.Context, token string) (verified, error) {
 		return key, keyErr
 	})
 	switch {
-	case keyErr != nil:
+	case errors.Is(keyErr, service.ErrUnavailable):
+		// What no key could make right is refused all the same.
+		if err := v.judge(parsed); err != nil {
+			return verified{}, err
+		}
+		v.keys.unjudged.note()
+		return verified{}, keyErr
+	case keyErr != nil && !errors.Is(keyErr, service.ErrUnauthenticated):
 		return verified{}, keyErr
 	case err != nil:
-		// The library's text may quote the token; which of its rules was broken is not worth that.
-		return verified{}, refuse("malformed token or bad signature")
+		return verified{}, v.explain(token, kid, keyErr)
 	}
-	if err := parsed.check(v.now(), v.skew, v.audience); err != nil {
+
+	if err := v.judge(parsed); err != nil {
 		return verified{}, err
 	}
-	return verified{caller: parsed.caller(), kid: kid, key: key, expires: time.Unix(*parsed.Expires, 0).Add(expiryLeeway)}, nil
+	expires := time.Unix(*parsed.Expires, 0).Add(expiryLeeway)
+	return verified{
+		caller:  parsed.caller(),
+		kid:     kid,
+		key:     key,
+		expires: expires,
+		ends:    v.monotonic() + min(expires.Sub(v.now()), maxRemembered),
+	}, nil
+}
+
+// explain returns why a token is refused that no published key verifies. One that a key verifies which was published until
+// lately is its owner's: its refusal names what happened.
+func (v *Verifier) explain(token, kid string, keyErr error) error {
+	if key := v.keys.dropped.find(kid); key != nil {
+		parsed := &claims{}
+		parser := jwt.NewParser(jwt.WithValidMethods([]string{"EdDSA"}), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation())
+		if _, err := parser.ParseWithClaims(token, parsed, func(*jwt.Token) (any, error) { return key, nil }); err == nil && v.judge(parsed) == nil {
+			return &service.RefusedError{Reason: service.RefusedKeyDropped, Err: service.ErrUnauthenticated}
+		}
+	}
+	if keyErr != nil {
+		return keyErr
+	}
+	// The library's text may quote the token; which of its rules was broken is not worth that.
+	return refuse("malformed token or bad signature")
+}
+
+// judge checks claims by the clock, or returns [service.ErrUnavailable] when the clock is wrong and may be the reason for what
+// it says.
+func (v *Verifier) judge(c *claims) error {
+	err := c.check(v.now(), v.skew, v.audience)
+	if err != nil && !errors.As(err, new(*service.RefusedError)) {
+		return err
+	}
+	if v.suspect(err != nil, func(now time.Time) bool { return c.check(now, v.skew, v.audience) != nil }) {
+		return fmt.Errorf("the clock is wrong, so the token cannot be judged: %w", service.ErrUnavailable)
+	}
+	return err
 }
 
 // checkForm refuses a token that two readers could read differently, before any key is looked for, and returns its
@@ -244,20 +316,24 @@ func (a *audience) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// check refuses claims that do not fit. What only the time decides comes last, as a [service.RefusedError].
 func (c *claims) check(now time.Time, skew time.Duration, wanted string) error {
+	reason := ""
 	switch {
 	case c.Subject == "" || c.Expires == nil || c.IssuedAt == nil:
 		return refuse("a required claim is missing")
-	case now.Unix() >= saturatingAdd(*c.Expires, int64(expiryLeeway.Seconds())):
-		return refuse("expired")
-	case *c.IssuedAt > now.Unix()+int64(skew.Seconds()):
-		return refuse("issued in the future")
-	case c.NotBefore != nil && *c.NotBefore > now.Unix()+int64(skew.Seconds()):
-		return refuse("not valid yet")
 	case wanted != "" && !slices.Contains(c.Audience, wanted):
-		return refuse("meant for somebody else")
+		return refuse("meant for another audience")
+	case now.Unix() >= saturatingAdd(*c.Expires, int64(expiryLeeway.Seconds())):
+		reason = service.RefusedExpired
+	case *c.IssuedAt > now.Unix()+int64(skew.Seconds()):
+		reason = service.RefusedFuture
+	case c.NotBefore != nil && *c.NotBefore > now.Unix()+int64(skew.Seconds()):
+		reason = service.RefusedNotYetValid
+	default:
+		return nil
 	}
-	return nil
+	return &service.RefusedError{Reason: reason, Err: service.ErrUnauthenticated}
 }
 
 func saturatingAdd(a, b int64) int64 {

@@ -53,6 +53,8 @@ type link struct {
 	streams int
 	// noStream is true once the Global Controller there said that it does not know streams.
 	noStream atomic.Bool
+	// streamAgain is when to try a stream again after the Global Controller there had too many, in Unix nanoseconds.
+	streamAgain atomic.Int64
 	// heard is when something last came from there, in nanoseconds since the link was made.
 	heard atomic.Int64
 	// answered is when a call was last answered, in the same way.

@@ -105,6 +105,8 @@ type outcome struct {
 	peer bool
 	// stale tells that a stream was used that may have been dead before.
 	stale bool
+	// ended tells that it was the stream that ended, and not one heartbeat that was refused.
+	ended bool
 }
 
 // attempt makes a call once.

@@ -13,6 +13,9 @@ import (
 	globalcontrollerv1 "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
+// streamRetry is how long heartbeats are calls after a Global Controller refused a stream because it had too many.
+const streamRetry = time.Minute
+
 type (
 	streamRequest  = globalcontrollerv1.StreamHeartbeatsRequest
 	streamResponse = globalcontrollerv1.StreamHeartbeatsResponse
@@ -47,7 +50,7 @@ func (t *grpcTransport) overStream(ctx context.Context, l *link, token string, r
 		t.closeStream()
 	}
 	reused := t.stream != nil
-	if l.noStream.Load() || !reused && !t.connection.holdStream(l) {
+	if l.noStream.Load() || !reused && (time.Now().UnixNano() < l.streamAgain.Load() || !t.connection.holdStream(l)) {
 		return answer{}, outcome{}, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.CallTimeout)
@@ -56,10 +59,14 @@ func (t *grpcTransport) overStream(ctx context.Context, l *link, token string, r
 	method := r.method()
 	a, end = t.exchange(ctx, l, token, r)
 	// What the stream itself was refused for is no answer to a heartbeat.
-	if end.err != nil && end.err.code == codes.Unimplemented {
+	switch {
+	case end.err != nil && end.err.code == codes.Unimplemented:
 		l.noStream.Store(true)
 		method = methodStream
-	} else {
+	case end.err != nil && end.err.code == codes.ResourceExhausted && end.ended && !reused:
+		l.streamAgain.Store(began.Add(streamRetry).UnixNano())
+		method = methodStream
+	default:
 		offered = true
 	}
 	end.stale = reused && end.stale
@@ -79,7 +86,7 @@ func (t *grpcTransport) exchange(ctx context.Context, l *link, token string, r r
 	response, err := s.send(ctx, t.request(r))
 	if err != nil {
 		t.closeStream() // So that the reader has ended, and what it noted can be read.
-		end := outcome{err: failureFrom(ctx, err), token: token, peer: s.peer.Load()}
+		end := outcome{err: failureFrom(ctx, err), token: token, peer: s.peer.Load(), ended: true}
 		end.stale = ctx.Err() == nil && end.err.code == codes.Unavailable
 		return answer{}, end
 	}

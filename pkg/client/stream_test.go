@@ -328,3 +328,40 @@ func TestAnAnswerThatAcknowledgesNothingIsAFailure(t *testing.T) {
 		t.Errorf("heartbeat = %v, want %v", err, errNoAck)
 	}
 }
+
+// TestStream_Refused: a Global Controller with too many streams is sent calls, and no controller notices.
+func TestStream_Refused(t *testing.T) {
+	t.Parallel()
+	gc := startGC(t, true)
+	gc.answers(func(s seen) error {
+		if s.method == methodStream {
+			return status.Error(codes.ResourceExhausted, "Too many heartbeat streams of this client")
+		}
+		return nil
+	})
+	r := run(t, testConfig(gc.address))
+	for range 5 {
+		if got := gc.next(t, "a heartbeat", isHeartbeat); got.stream {
+			t.Errorf("heartbeat %+v, want a call", got)
+		}
+	}
+	r.stop(nil)
+	if err := r.ends(t); err != nil {
+		t.Errorf("Run() = %v, want nil", err)
+	}
+
+	refused := 0
+	for len(r.calls) > 0 {
+		if c := <-r.calls; c.Method == methodStream {
+			refused++
+		}
+	}
+	if refused != 1 {
+		t.Errorf("tried %d streams, want 1: the next a minute later", refused)
+	}
+	for len(r.events) > 0 {
+		if e := <-r.events; e.Kind == EventLost {
+			t.Errorf("lost: %v, want none", e.Err)
+		}
+	}
+}

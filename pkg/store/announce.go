@@ -40,6 +40,11 @@ func newAnnouncements() *announcements {
 // changed announces that public state changed; the history tells whose.
 func (a *announcements) changed() { a.announce(service.Announcement{}) }
 
+// announceControllers announces that controllers changed in a way that the history does not say.
+func (a *announcements) announceControllers(ids []string) {
+	a.announce(service.Announcement{ControllerIDs: ids})
+}
+
 // after announces what was done about a controller, unless that failed or made a change that the history tells.
 func (a *announcements) after(id string, transition *service.Transition, err error) {
 	switch {

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -78,23 +77,14 @@ type connectError struct{ err error }
 func (e *connectError) Error() string { return "connect: " + e.err.Error() }
 func (e *connectError) Unwrap() error { return e.err }
 
-// connector makes connections whose failure can be told from that of a statement.
-type connector struct{ driver.Connector }
-
-func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := c.Connector.Connect(ctx)
-	if err != nil {
-		return nil, &connectError{err}
-	}
-	return conn, nil
-}
-
 func translateConnection(err error) error {
 	var (
 		network net.Error
 		dialled *connectError
 	)
 	switch {
+	case errors.Is(err, errReadOnlyServer):
+		return unavailable("the database is read-only, as a standby is")
 	case errors.As(err, &dialled), errors.As(err, &network), errors.Is(err, driver.ErrBadConn), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, sql.ErrConnDone), err.Error() == errClosed:
 		return unavailable("no connection to the database")

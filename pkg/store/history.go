@@ -34,38 +34,105 @@ func (r transitionRow) transition() service.Transition {
 	}
 }
 
+// clockStep is by how much the database's clock may have been set back for a search by time to find everything: the
+// changes that it looks through begin that much earlier, and end that much later.
+const clockStep = time.Hour
+
 // Transitions implements [service.Store].
-func (s *Store) Transitions(ctx context.Context, filter service.TransitionFilter) ([]service.Transition, error) {
-	query, values := selectTransitions+` WHERE id > ?`+s.dialect.settled, []any{filter.After}
+func (s *Store) Transitions(ctx context.Context, filter service.TransitionFilter) (service.TransitionList, error) {
+	return run(ctx, s, "transitions", func(ctx context.Context) (none service.TransitionList, _ error) {
+		end, err := s.historyEnd(ctx)
+		if err != nil {
+			return none, err
+		}
+		if err := s.checkCursor(ctx, filter, end.newest); err != nil {
+			return none, err
+		}
+		list := service.TransitionList{Transitions: []service.Transition{}, Through: end.through.transition().Cursor()}
+		first, last, err := s.idsBetween(ctx, filter, end.through.ID)
+		if err != nil || first > last {
+			return list, err
+		}
+
+		query, values := transitionsQuery(filter, first, last, s.dialect.bind)
+		var found []transitionRow
+		if err := s.read.SelectContext(ctx, &found, s.read.Rebind(query), values...); err != nil {
+			return none, err
+		}
+		for _, r := range found {
+			list.Transitions = append(list.Transitions, r.transition())
+		}
+		return list, nil
+	})
+}
+
+// transitionsQuery selects by a range of ids, in whose order one of the indexes is, and by what else the filter says. IS
+// TRUE keeps the databases from reading by time instead, and sorting what may be millions of changes.
+func transitionsQuery(filter service.TransitionFilter, first, last int64, bind func(time.Time) any) (query string, values []any) {
+	query, values = selectTransitions+` WHERE id >= ? AND id <= ?`, []any{first, last}
 	if filter.ControllerID != "" {
 		query, values = query+` AND controller_id = ?`, append(values, filter.ControllerID)
 	}
 	if filter.Region != "" {
 		query, values = query+` AND region = ?`, append(values, filter.Region)
 	}
-	if filter.Before > 0 {
-		query, values = query+` AND id < ?`, append(values, filter.Before)
-	}
 	if !filter.Since.IsZero() {
-		query, values = query+` AND at >= ?`, append(values, s.dialect.bind(filter.Since))
+		query, values = query+` AND (at >= ?) IS TRUE`, append(values, bind(filter.Since))
 	}
 	if !filter.Until.IsZero() {
-		query, values = query+` AND at < ?`, append(values, s.dialect.bind(filter.Until))
+		query, values = query+` AND (at < ?) IS TRUE`, append(values, bind(filter.Until))
 	}
 	order := ` ORDER BY id LIMIT ?`
 	if filter.NewestFirst {
 		order = ` ORDER BY id DESC LIMIT ?`
 	}
-	query, values = query+order, append(values, filter.Limit)
-	return run(ctx, s, "transitions", func(ctx context.Context) ([]service.Transition, error) {
-		var found []transitionRow
-		if err := s.read.SelectContext(ctx, &found, s.read.Rebind(query), values...); err != nil {
-			return nil, err
+	return query + order, append(values, filter.Limit)
+}
+
+// checkCursor returns [service.ErrGone] where the history does not go on after the filter's change.
+func (s *Store) checkCursor(ctx context.Context, filter service.TransitionFilter, newest int64) error {
+	if filter.After == 0 {
+		return nil
+	}
+	if filter.After > newest {
+		return service.ErrGone
+	}
+	if filter.Fingerprint != "" {
+		at, err := s.transitionBy(ctx, ` WHERE id = ?`, filter.After)
+		if err == nil && at.transition().Fingerprint() != filter.Fingerprint {
+			err = service.ErrGone
 		}
-		transitions := make([]service.Transition, 0, len(found))
-		for _, r := range found {
-			transitions = append(transitions, r.transition())
+		return err
+	}
+	oldest, err := s.transitionBy(ctx, ` ORDER BY id LIMIT 1`)
+	if err == nil && filter.After < oldest.ID-1 {
+		err = service.ErrGone
+	}
+	return err
+}
+
+// idsBetween returns the first and the last id that can be of what the filter selects. It is what makes a search by time
+// as cheap as one by ids: the two rise together, but for a clock that was set.
+func (s *Store) idsBetween(ctx context.Context, filter service.TransitionFilter, through int64) (first, last int64, _ error) {
+	first, last = filter.After+1, through
+	if filter.Before > 0 {
+		last = min(last, filter.Before-1)
+	}
+	if !filter.Since.IsZero() {
+		before, err := s.transitionBy(ctx, ` WHERE at < ? ORDER BY at DESC LIMIT 1`, s.dialect.bind(filter.Since.Add(-clockStep)))
+		if err != nil {
+			return 0, 0, err
 		}
-		return transitions, nil
-	})
+		first = max(first, before.ID+1)
+	}
+	if !filter.Until.IsZero() {
+		behind, err := s.transitionBy(ctx, ` WHERE at >= ? ORDER BY at LIMIT 1`, s.dialect.bind(filter.Until.Add(clockStep)))
+		if err != nil {
+			return 0, 0, err
+		}
+		if behind.ID != 0 {
+			last = min(last, behind.ID)
+		}
+	}
+	return first, last, nil
 }

@@ -23,6 +23,8 @@ const (
 	listenPing = 2 * time.Second
 	// How long after a lost connection the next is tried.
 	listenAgainFirst, listenAgainLast = 100 * time.Millisecond, time.Second
+	// pollInterval is how often the history is looked at where nothing can be listened to.
+	pollInterval = 250 * time.Millisecond
 	// listenName is how the connection that listens is told from the others in pg_stat_activity.
 	listenName = "global-controller-watch"
 )
@@ -63,12 +65,22 @@ func payload(name string, what service.Announcement) string {
 
 // listenPostgres passes on what other processes announce. What is announced while there is no connection is lost, so
 // whoever listens is told of everything after each.
-func (s *Store) listenPostgres(ctx context.Context, cfg Config) {
-	source, err := postgresSource(cfg.URL, map[string]string{"application_name": listenName})
-	if err != nil {
-		return // The pools would not have been made.
+func (s *Store) listenPostgres(ctx context.Context, servers *cluster) {
+	for s.watch.PingContext(ctx) != nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(listenAgainLast):
+		}
 	}
-	listener := pq.NewDialListener(dialer{limit: cfg.Timeout + readGrace}, source.String(), listenAgainFirst, listenAgainLast, nil)
+	if servers.pooler.Load() {
+		s.pollChanges(ctx)
+		return
+	}
+	source := servers.address.source(servers.address.servers, map[string]string{
+		"application_name": listenName, "target_session_attrs": "read-write", "connect_timeout": "2",
+	})
+	listener := pq.NewDialListener(dialer{limit: servers.timeout + readGrace}, source, listenAgainFirst, listenAgainLast, nil)
 	listening := make(chan struct{})
 	var beside sync.WaitGroup
 	defer beside.Wait()
@@ -112,6 +124,21 @@ func (s *Store) listenPostgres(ctx context.Context, cfg Config) {
 			s.announcements.tell(service.Announcement{Everything: true})
 		case notification := <-listener.Notify:
 			s.announcements.tellNotified(notification)
+		}
+	}
+}
+
+// pollChanges announces at short intervals that something may have changed: behind a pooler a session cannot listen.
+func (s *Store) pollChanges(ctx context.Context) {
+	s.announcements.tell(service.Announcement{Everything: true})
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			s.announcements.tell(service.Announcement{})
 		}
 	}
 }

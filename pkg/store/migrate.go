@@ -24,8 +24,10 @@ import (
 
 // How replicas that start together take turns: each looks once a period, for at most that many periods.
 const (
-	schemaLockPeriod  = 1 // in seconds
+	schemaLockPeriod  = time.Second
 	schemaLockPeriods = 60
+	// schemaReadTimeout is how long one statement of a migration may take.
+	schemaReadTimeout = 24 * time.Hour
 )
 
 // MigrationState is one migration and when it was applied; AppliedAt is zero while it is pending.
@@ -147,11 +149,7 @@ func migrating(ctx context.Context, url string, work func(schema) error) error {
 	translate := map[string]func(error) error{"postgres": translatePostgres, "sqlite": translateSQLite}[name]
 	options := []goose.ProviderOption{goose.WithDisableGlobalRegistry(true)}
 	if name == "postgres" {
-		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(schemaLockPeriod, schemaLockPeriods))
-		if err != nil {
-			return fmt.Errorf("lock the schema: %w", err)
-		}
-		options = append(options, goose.WithSessionLocker(locker))
+		options = append(options, goose.WithSessionLocker(&schemaLocker{db: db}))
 	} else {
 		unlock, err := lockSchemaFile(ctx, lockFile)
 		if err != nil {
@@ -195,6 +193,55 @@ func root(err error) error {
 	}
 }
 
+// schemaLocker has replicas take turns by a lock that a transaction holds: behind a pooler a session cannot hold one. It
+// is the lock that goose's own locker takes, so earlier versions are kept out as well.
+type schemaLocker struct {
+	db *sql.DB
+	tx *sql.Tx
+}
+
+// SessionLock implements [lock.SessionLocker].
+func (l *schemaLocker) SessionLock(ctx context.Context, _ *sql.Conn) error {
+	// The transaction outlives ctx, which is that of the wait.
+	tx, err := l.db.BeginTx(context.WithoutCancel(ctx), nil)
+	if err != nil {
+		return err
+	}
+	isHeld, err := l.take(ctx, tx)
+	if err == nil && !isHeld {
+		err = errors.New("another process is changing it")
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("lock the schema: %w", err), tx.Rollback())
+	}
+	l.tx = tx
+	return nil
+}
+
+func (l *schemaLocker) take(ctx context.Context, tx *sql.Tx) (isHeld bool, err error) {
+	if _, err := tx.ExecContext(ctx, "SET LOCAL idle_in_transaction_session_timeout = 0"); err != nil {
+		return false, err
+	}
+	for range schemaLockPeriods {
+		if err := tx.QueryRowContext(ctx, "SELECT pg_try_advisory_xact_lock($1)", lock.DefaultLockID).Scan(&isHeld); err != nil || isHeld {
+			return isHeld, err
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(schemaLockPeriod):
+		}
+	}
+	return false, nil
+}
+
+// SessionUnlock implements [lock.SessionLocker].
+func (l *schemaLocker) SessionUnlock(context.Context, *sql.Conn) error {
+	tx := l.tx
+	l.tx = nil
+	return tx.Rollback()
+}
+
 func openSchema(url string) (name string, kind goose.Dialect, db *sql.DB, lockFile string, err error) {
 	if address, isSQLite := strings.CutPrefix(url, sqliteScheme); isSQLite {
 		path, err := sqlitePath(address)
@@ -211,7 +258,12 @@ func openSchema(url string) (name string, kind goose.Dialect, db *sql.DB, lockFi
 		db.SetMaxOpenConns(1)
 		return "sqlite", goose.DialectSQLite3, db, path + ".migrate", nil
 	}
-	connector, err := postgresConnector(url, map[string]string{"lock_timeout": "4000"})
+	servers, err := newCluster(url, schemaReadTimeout)
+	if err != nil {
+		return "", "", nil, "", err
+	}
+	// Without settings for statements outside of a transaction: an index that is built beside heartbeats cannot be in one.
+	connector, err := servers.connector([]setting{{"lock_timeout", "4000"}, {isolationSetting, "read committed"}}, false)
 	if err != nil {
 		return "", "", nil, "", err
 	}

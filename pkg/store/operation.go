@@ -20,7 +20,8 @@ type outcome[T any] struct {
 
 // isAnswer tells what the storage says of a controller from what goes wrong with the storage.
 func isAnswer(err error) bool {
-	return errors.Is(err, service.ErrNotRegistered) || errors.Is(err, service.ErrSuperseded) || errors.Is(err, service.ErrConflict) || isRefusal(err)
+	return errors.Is(err, service.ErrNotRegistered) || errors.Is(err, service.ErrSuperseded) || errors.Is(err, service.ErrConflict) ||
+		errors.Is(err, service.ErrGone) || errors.Is(err, service.ErrForbidden) || isRefusal(err)
 }
 
 // isRefusal tells what an order asks for and cannot have from what goes wrong with the storage.
@@ -147,20 +148,28 @@ func (s *Store) now(ctx context.Context, tx *sqlx.Tx) (time.Time, error) {
 	return now.Time, err
 }
 
-// Ping tells whether the store answers, and to heartbeats as well where those have connections of their own.
+// pingPostgres and pingSQLite write nothing, and fail where a heartbeat would: without the tables, on a server that is
+// read-only, or behind a lock that keeps heartbeats out.
+const (
+	pingPostgres = `WITH beat AS (UPDATE meeting_controllers SET updated_at = updated_at WHERE false RETURNING 1),
+	history AS (INSERT INTO controller_transitions (controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
+		SELECT controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status FROM controller_transitions WHERE false RETURNING 1)
+SELECT count(*) FROM beat, history`
+	pingSQLite = `UPDATE meeting_controllers SET updated_at = updated_at WHERE false`
+)
+
+// Ping returns nil when the store could take a heartbeat now. Whether what is written reaches the disk only a commit shows.
 func (s *Store) Ping(ctx context.Context) error {
+	if s.heartbeat.db == nil {
+		_, err := transact(ctx, s, s.write, "ping", func(ctx context.Context, tx *sqlx.Tx) (none struct{}, _ error) {
+			_, err := tx.ExecContext(ctx, pingSQLite)
+			return none, err
+		})
+		return err
+	}
 	_, err := run(ctx, s, "ping", func(ctx context.Context) (none struct{}, _ error) {
-		asked := []*sqlx.DB{s.read}
-		if s.heartbeat.db != nil {
-			asked = []*sqlx.DB{s.checker, s.heartbeat.db}
-		}
-		for _, db := range asked {
-			var one int
-			if err := db.GetContext(ctx, &one, "SELECT 1"); err != nil {
-				return none, err
-			}
-		}
-		return none, nil
+		_, err := s.heartbeat.db.ExecContext(ctx, pingPostgres)
+		return none, err
 	})
 	return err
 }

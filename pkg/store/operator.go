@@ -114,6 +114,9 @@ func (s *Store) Deregister(ctx context.Context, d service.Deregistration, actor 
 		switch {
 		case err != nil:
 			return nil, err
+		case byItself && !old.Incarnation.Valid:
+			// Several controllers share one token. Without a registered incarnation a caller cannot show which one it is.
+			return nil, service.ErrForbidden
 		case d.Incarnation != "" && old.Incarnation.Valid && old.Incarnation.String != d.Incarnation:
 			return nil, service.ErrSuperseded
 		case d.ExpectedGeneration != nil && *d.ExpectedGeneration != old.Generation:
@@ -157,16 +160,4 @@ func (s *Store) bindOrNull(t *dbTime) any {
 		return nil
 	}
 	return s.dialect.bind(t.Time)
-}
-
-// RecordConflict implements [service.Store].
-func (s *Store) RecordConflict(ctx context.Context, id string) error {
-	_, err := run(ctx, s, "conflict", func(ctx context.Context) (none struct{}, _ error) {
-		_, err := s.write.ExecContext(ctx, s.write.Rebind(`INSERT INTO controller_conflicts AS k (controller_id, conflicts, last_at)
-			SELECT controller_id, 1, `+s.dialect.now+` FROM meeting_controllers WHERE controller_id = ?
-			ON CONFLICT (controller_id) DO UPDATE SET conflicts = k.conflicts + 1, last_at = excluded.last_at`), id)
-		return none, err
-	})
-	s.announcements.after(id, nil, err)
-	return err
 }

@@ -2,22 +2,14 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"errors"
-	"fmt"
-	"maps"
 	"net"
-	"net/url"
+	"slices"
 	"strconv"
-	"strings"
+	"sync/atomic"
 	"time"
 
-	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
 )
-
-// readGrace is how much longer than a statement may take a connection is read from before it is given up.
-const readGrace = time.Second
 
 func postgres() dialect {
 	return dialect{
@@ -30,7 +22,7 @@ func postgres() dialect {
 		lockTable:    "LOCK TABLE meeting_controllers IN ROW EXCLUSIVE MODE",
 		oneKeeper:    "SELECT pg_try_advisory_xact_lock(hashtextextended('retain', 0))",
 		lockRegion:   "SELECT pg_advisory_xact_lock(hashtextextended('drain ' || ?, 0))",
-		settled:      settledSQL,
+		writers:      writersSQL,
 		oneStatement: true,
 		bind:         func(t time.Time) any { return t },
 		translate:    translatePostgres,
@@ -38,108 +30,52 @@ func postgres() dialect {
 	}
 }
 
-// settledSQL: ids are given out before their transactions commit, so a number that is missing may yet appear, and who
-// goes on after a higher one would never see it. Nothing of ours takes half a minute; what is missing then never comes.
-const settledSQL = ` AND id < coalesce((SELECT min(recent.id) FROM controller_transitions AS recent
-	WHERE recent.at > clock_timestamp() - interval '30 seconds' AND recent.id > 1
-	AND NOT EXISTS (SELECT FROM controller_transitions AS before WHERE before.id = recent.id - 1)), 9223372036854775807)`
-
 func (s *Store) openPostgres(cfg Config) error {
-	settings := map[string]string{
-		"statement_timeout": strconv.FormatInt(cfg.Timeout.Milliseconds(), 10),
+	milliseconds := func(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+	settings := []setting{
+		{"statement_timeout", milliseconds(cfg.Timeout)},
 		// Less than the statement's, so that a locked table is told from a slow statement.
-		"lock_timeout":                        strconv.FormatInt((cfg.Timeout * 4 / 5).Milliseconds(), 10),
-		"idle_in_transaction_session_timeout": strconv.FormatInt((cfg.Timeout * 2).Milliseconds(), 10),
+		{"lock_timeout", milliseconds(cfg.Timeout * 4 / 5)},
+		{"idle_in_transaction_session_timeout", milliseconds(cfg.Timeout * 2)},
+		{isolationSetting, "read committed"},
 	}
-	general := max(1, cfg.MaxConns-heartbeatConnections-checkerConnections-watchConnections-1) // The last one listens.
-	heartbeats := heartbeatConnections
+	s.most = cfg.MaxConns
+	s.limit.Store(int64(min(cfg.MaxConns, sharedConnections)))
+	division := divideConnections(s.ConnectionLimit())
 	if cfg.Unbatched {
 		// Then each heartbeat has a connection to itself, and most of them are for heartbeats.
-		general, heartbeats = heartbeats, max(general, heartbeats)
+		division.general, division.heartbeats = division.heartbeats, max(division.general, division.heartbeats)
 	}
-	db, err := postgresPool(cfg, settings, general)
+	servers, err := newCluster(cfg.URL, cfg.Timeout)
 	if err != nil {
 		return err
 	}
-	if s.checker, err = postgresPool(cfg, settings, checkerConnections); err != nil {
+	db, err := servers.pool(settings, division.general)
+	if err != nil {
 		return err
 	}
-	if s.watch, err = postgresPool(cfg, settings, watchConnections); err != nil {
+	if s.checker, err = servers.pool(settings, division.checker); err != nil {
 		return err
 	}
-	s.announcements.send, s.listen = s.notify, func(ctx context.Context) { s.listenPostgres(ctx, cfg) }
-	maps.Copy(settings, heartbeatSettings)
-	if s.heartbeat.db, err = postgresPool(cfg, settings, heartbeats); err != nil {
+	if s.watch, err = servers.pool(settings, division.watch); err != nil {
+		return err
+	}
+	s.announcements.send, s.listen = s.notify, func(ctx context.Context) { s.listenPostgres(ctx, servers) }
+	if s.heartbeat.db, err = servers.pool(slices.Concat(settings, heartbeatSettings), division.heartbeats); err != nil {
 		return err
 	}
 	s.heartbeat.waiting.text, s.heartbeat.skipping.text = heartbeatStatement(""), heartbeatStatement(" SKIP LOCKED")
 	s.register.text = registerStatement
-	s.dialect, s.write, s.read = postgres(), db, db
+	s.servers, s.dialect, s.write, s.read = servers, postgres(), db, db
 	return nil
-}
-
-// postgresPool opens up to size connections, when they are needed.
-func postgresPool(cfg Config, settings map[string]string, size int) (*sqlx.DB, error) {
-	postgres, err := postgresConnector(cfg.URL, settings)
-	if err != nil {
-		return nil, err
-	}
-	postgres.Dialer(dialer{limit: cfg.Timeout + readGrace})
-	db := sqlx.NewDb(sql.OpenDB(connector{postgres}), "postgres")
-	db.SetMaxOpenConns(size)
-	// As many idle as open: a fleet beats all the time, and dialling anew costs more than a heartbeat.
-	db.SetMaxIdleConns(size)
-	db.SetConnMaxIdleTime(5 * time.Minute)
-	return db, nil
-}
-
-func postgresConnector(address string, defaults map[string]string) (*pq.Connector, error) {
-	u, err := postgresSource(address, defaults)
-	if err != nil {
-		return nil, err
-	}
-	connector, err := pq.NewConnector(u.String())
-	if err == nil {
-		return connector, nil
-	}
-	// The errors of the parser can quote the password, so they are passed on only where they cannot.
-	if password, _ := u.User.Password(); password != "" || u.Query().Has("password") {
-		return nil, errors.New("the address of the database is not understood")
-	}
-	return nil, fmt.Errorf("the address of the database is not understood: %w", err)
-}
-
-// postgresSource reads address and fills in what it does not set itself.
-func postgresSource(address string, defaults map[string]string) (*url.URL, error) {
-	if !strings.HasPrefix(address, "postgres://") && !strings.HasPrefix(address, "postgresql://") {
-		return nil, errors.New("the address of a database is postgres://… or sqlite:PATH")
-	}
-	u, err := url.Parse(address)
-	if err != nil {
-		return nil, errors.New("the address of the database is not a URL")
-	}
-	query, set := u.Query(), map[string]bool{}
-	for name := range query {
-		set[strings.ToLower(name)] = true
-	}
-	// With binary_parameters a statement is one round trip instead of two.
-	for name, value := range map[string]string{"binary_parameters": "yes", "connect_timeout": "5", "TimeZone": "UTC"} {
-		if !set[strings.ToLower(name)] {
-			query.Set(name, value)
-		}
-	}
-	for name, value := range defaults {
-		if !set[name] {
-			query.Set(name, value)
-		}
-	}
-	u.RawQuery = query.Encode()
-	return u, nil
 }
 
 // dialer makes connections that give up on a server which accepts a statement and never answers: the driver reads
 // without a deadline of its own, and its cancel request goes unanswered as well.
-type dialer struct{ limit time.Duration }
+type dialer struct {
+	limit     time.Duration
+	handshake *handshake // nil where nothing else bounds it
+}
 
 func (d dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	var plain net.Dialer
@@ -147,7 +83,9 @@ func (d dialer) DialContext(ctx context.Context, network, address string) (net.C
 	if err != nil {
 		return nil, err
 	}
-	return &impatientConn{Conn: conn, limit: d.limit}, nil
+	impatient := &impatientConn{Conn: conn, limit: d.limit}
+	d.handshake.watch(impatient)
+	return impatient, nil
 }
 
 // Dial implements [pq.Dialer], which prefers DialContext.
@@ -167,20 +105,44 @@ var (
 	_ pq.DialerContext = dialer{}
 )
 
+// impatientConn is a connection each read and write of which is bounded, by limit and by the deadline that the driver
+// sets for the making of a connection.
 type impatientConn struct {
 	net.Conn
-	limit time.Duration
+	limit    time.Duration
+	deadline atomic.Int64 // in nanoseconds since 1970, 0 for none
 }
 
+// SetDeadline implements [net.Conn].
+func (c *impatientConn) SetDeadline(t time.Time) error {
+	if t.IsZero() {
+		c.deadline.Store(0)
+	} else {
+		c.deadline.Store(t.UnixNano())
+	}
+	return c.Conn.SetDeadline(t)
+}
+
+// next is when a read or write that begins now ends at the latest.
+func (c *impatientConn) next() time.Time {
+	end := time.Now().Add(c.limit)
+	if deadline := c.deadline.Load(); deadline != 0 && deadline < end.UnixNano() {
+		return time.Unix(0, deadline)
+	}
+	return end
+}
+
+// Read implements [net.Conn].
 func (c *impatientConn) Read(b []byte) (int, error) {
-	if err := c.SetReadDeadline(time.Now().Add(c.limit)); err != nil {
+	if err := c.SetReadDeadline(c.next()); err != nil {
 		return 0, err
 	}
 	return c.Conn.Read(b)
 }
 
+// Write implements [net.Conn].
 func (c *impatientConn) Write(b []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.limit)); err != nil {
+	if err := c.SetWriteDeadline(c.next()); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(b)

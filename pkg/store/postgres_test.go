@@ -138,7 +138,7 @@ func TestPostgresHeartbeatUsesThePrimaryKey(t *testing.T) {
 		values    []any
 	}{
 		"heartbeat": {s.heartbeat.db, heartbeatStatement(" SKIP LOCKED"), []any{[]string{"mc-7"}, []int64{1}, []int64{1}, []string{"healthy"}, []float64{-1}, []float64{-1}, []string{""}, []string{""}}},
-		"register":  {s.write, registerStatement, []any{"mc-7", "eu", "http://mc", nil, 1, 1, "", "", "one"}},
+		"register":  {s.write, registerStatement, []any{"mc-7", "eu", "http://mc", nil, 1, 1, "", "", "one", ""}},
 	} {
 		var plan []string
 		if err := tc.db.SelectContext(t.Context(), &plan, "EXPLAIN "+tc.statement, tc.values...); err != nil {
@@ -338,7 +338,7 @@ func TestPostgresHistoryIsFollowedWithoutGaps(t *testing.T) {
 		t.Helper()
 		page, err := s.Transitions(t.Context(), service.TransitionFilter{After: after, Limit: 10})
 		var got []string
-		for _, change := range page {
+		for _, change := range page.Transitions {
 			got, after = append(got, change.ControllerID), change.ID
 		}
 		if err != nil || !slices.Equal(got, want) {
@@ -358,7 +358,5 @@ func TestPostgresHistoryIsFollowedWithoutGaps(t *testing.T) {
 	if err := lost.Rollback(); err != nil {
 		t.Fatalf("roll back: %v", err)
 	}
-	after = follow(after)
-	s.exec(t, `UPDATE controller_transitions SET at = at - interval '31 seconds'`)
 	follow(after, "early")
 }

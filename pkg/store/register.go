@@ -62,7 +62,7 @@ func (s *Store) Register(ctx context.Context, r service.Registration, actor stri
 // connection: planning it takes longer than all the rest.
 func (s *Store) registerOnce(ctx context.Context, r service.Registration, actor string) (found []registered, err error) {
 	rows, err := s.register.query(ctx, s.write, r.ControllerID, r.Region, r.GRPCEndpoint, webTransport(r),
-		r.MaxMeetings, r.MaxParticipants, storable(actor), registerReason, r.Incarnation)
+		r.MaxMeetings, r.MaxParticipants, storable(actor), registerReason, r.Incarnation, ownerOf(actor))
 	if err != nil {
 		return nil, err
 	}
@@ -135,14 +135,15 @@ const registerStatement = `WITH old AS MATERIALIZED (
 	FROM (VALUES (1)) AS one LEFT JOIN old ON true
 ), registered AS (
 	INSERT INTO meeting_controllers AS m (controller_id, region, endpoint, grpc_endpoint, webtransport_endpoint, max_meetings, max_participants,
-		health_status, reported_status, stale, incarnation, superseded, last_heartbeat_at, created_at, updated_at)
+		health_status, reported_status, stale, incarnation, superseded, owner, last_heartbeat_at, created_at, updated_at)
 	SELECT $1::varchar, $2::varchar, $3::varchar, $3::varchar, $4::varchar, $5::int, $6::int, ` + healthSQL + `, f.reported_status, f.stale,
-		nullif($9::varchar, ''), f.superseded, f.now, f.now, f.now
+		nullif($9::varchar, ''), f.superseded, $10::varchar, f.now, f.now, f.now
 	FROM fact AS f WHERE NOT f.refused
 	ON CONFLICT (controller_id) DO UPDATE SET region = excluded.region, endpoint = excluded.endpoint, grpc_endpoint = excluded.grpc_endpoint,
 		webtransport_endpoint = excluded.webtransport_endpoint, max_meetings = excluded.max_meetings, max_participants = excluded.max_participants,
 		health_status = excluded.health_status, reported_status = excluded.reported_status, stale = excluded.stale,
-		incarnation = coalesce(excluded.incarnation, m.incarnation), superseded = excluded.superseded, last_heartbeat_at = excluded.last_heartbeat_at
+		incarnation = coalesce(excluded.incarnation, m.incarnation), superseded = excluded.superseded, owner = excluded.owner,
+		last_heartbeat_at = excluded.last_heartbeat_at
 	WHERE EXISTS (SELECT FROM old)
 	RETURNING m.controller_id, m.region, m.health_status, m.reported_status, m.last_heartbeat_at, m.operator_draining, m.drain_until, m.drain_reason
 ), history AS (
@@ -181,15 +182,16 @@ func (s *Store) registerInSteps(ctx context.Context, tx *sqlx.Tx, r service.Regi
 	}
 	at := s.dialect.bind(now)
 	if _, err := tx.ExecContext(ctx, tx.Rebind(`INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, webtransport_endpoint,
-		max_meetings, max_participants, health_status, reported_status, incarnation, superseded, last_heartbeat_at, created_at, updated_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		max_meetings, max_participants, health_status, reported_status, incarnation, superseded, owner, last_heartbeat_at, created_at, updated_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (controller_id) DO UPDATE SET region = excluded.region, endpoint = excluded.endpoint, grpc_endpoint = excluded.grpc_endpoint,
 		webtransport_endpoint = excluded.webtransport_endpoint, max_meetings = excluded.max_meetings, max_participants = excluded.max_participants,
 		reported_status = excluded.reported_status, stale = false, health_status = excluded.health_status,
-		incarnation = coalesce(excluded.incarnation, incarnation), superseded = excluded.superseded, last_heartbeat_at = excluded.last_heartbeat_at`),
+		incarnation = coalesce(excluded.incarnation, incarnation), superseded = excluded.superseded, owner = excluded.owner,
+		last_heartbeat_at = excluded.last_heartbeat_at`),
 		r.ControllerID, r.Region, r.GRPCEndpoint, r.GRPCEndpoint, webTransport(r),
 		r.MaxMeetings, r.MaxParticipants, string(facts.Health()), string(facts.Reported),
-		sql.NullString{String: r.Incarnation, Valid: r.Incarnation != ""}, old.supersededBy(r.Incarnation), at, at, at); err != nil {
+		sql.NullString{String: r.Incarnation, Valid: r.Incarnation != ""}, old.supersededBy(r.Incarnation), ownerOf(actor), at, at, at); err != nil {
 		return none, err
 	}
 	made := change{ControllerID: r.ControllerID, To: string(facts.Health()), At: dbTime{now}}

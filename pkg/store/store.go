@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -14,25 +15,22 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// The bounds that hold where [Config] sets none.
-const (
-	defaultConnections = 20
-	defaultTimeout     = 5 * time.Second
-)
+// defaultTimeout holds where [Config] sets none.
+const defaultTimeout = 5 * time.Second
 
 // Config says which store to open and how it is bounded.
 type Config struct {
 	// URL is "postgres://…", "postgresql://…" or "sqlite:PATH".
 	URL string
-	// MaxConns is how many connections to PostgreSQL there are at most, 11 at the least; 0 stands for 20. SQLite has one that writes and
-	// four that read.
+	// MaxConns is how many connections to PostgreSQL there are at most, [MinConnections] at the least; 0 stands for
+	// [DefaultConnections]. There are no more than 9 until [Store.ShareConnections] has found room for them. SQLite has one that writes and four that read.
 	MaxConns int
 	// Timeout bounds each operation, the wait for a connection included, and is the statement timeout that PostgreSQL
 	// is given unless the URL sets one. 0 stands for 5 s.
 	Timeout time.Duration
-	// OnQuery is told of every operation: register, heartbeat, conflict, drain, undrain, deregister, known, controller,
-	// controllers, transitions, regions, retain, tick, changes, announce, schema or ping; status is ok or error (that there is
-	// no such controller, or another incarnation or generation of it, is ok). It must not block. It may be nil.
+	// OnQuery is told of every operation: register, heartbeat, conflict, drain, undrain, deregister, known, owned, controller,
+	// controllers, transitions, regions, retain, beat, replicas, tick, changes, announce, schema or ping; status is ok or error
+	// (an answer such as that there is no such controller is ok). It must not block. It may be nil.
 	OnQuery func(operation, status string, took time.Duration)
 	// OnBatch is told of each commit of heartbeats: how many they were and how long it took. It may be nil.
 	OnBatch func(heartbeats int, took time.Duration)
@@ -56,11 +54,18 @@ type Store struct {
 	announcements *announcements
 	// listen tells announcements what other processes announce until its context ends; nil where there are none.
 	listen func(context.Context)
+	// servers is PostgreSQL's only.
+	servers *cluster
+	// most is the limit of connections that was set, and limit the one that holds now.
+	most  int
+	limit atomic.Int64
 	// url is kept for Migrate, which opens connections of its own.
 	url     string
 	timeout time.Duration
 	onQuery func(operation, status string, took time.Duration)
 	batches *batches
+	// conflicts are those that are not written yet.
+	conflicts conflicts
 	// register is PostgreSQL's only.
 	register prepared
 	// registrations is for a database with one writer.
@@ -68,12 +73,14 @@ type Store struct {
 	// heartbeat is PostgreSQL's only.
 	heartbeat heartbeatPath
 	batched   func(heartbeats int, took time.Duration)
+	settled   settled
 	// unbatched is for comparisons.
 	unbatched bool
 }
 
 var (
 	_ service.Store      = (*Store)(nil)
+	_ service.Beater     = (*Store)(nil)
 	_ service.Sweeper    = (*Store)(nil)
 	_ service.Summarizer = (*Store)(nil)
 	_ service.Keeper     = (*Store)(nil)
@@ -97,9 +104,9 @@ type dialect struct {
 	lockRegion string
 	// lockTable proves that heartbeats could be committed; empty where a transaction is proof enough.
 	lockTable string
-	// settled restricts changes of public state to those before which no other can appear any more; empty where they are
-	// committed in the order of their ids.
-	settled string
+	// writers lists the transactions that may yet commit changes of public state; empty where those are committed in the
+	// order of their ids.
+	writers string
 	// oneStatement is true where a round trip is dear, so that a heartbeat and a registration are one statement each.
 	oneStatement bool
 	// bind turns a time into what a column of times is compared with.
@@ -121,7 +128,7 @@ func New(cfg Config) (*Store, error) {
 		return nil, errors.New("the bounds of the store cannot be negative")
 	}
 	if cfg.MaxConns == 0 {
-		cfg.MaxConns = defaultConnections
+		cfg.MaxConns = DefaultConnections
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = defaultTimeout
@@ -174,6 +181,8 @@ func (s *Store) pools() (pools []*sqlx.DB) {
 // Close closes every connection. What is called afterwards returns [service.ErrUnavailable].
 func (s *Store) Close() error {
 	s.registrations.settle(s.timeout)
+	// What cannot be written now is lost: conflicts are for people to look at.
+	_ = s.WriteConflicts(context.Background())
 	var errs []error
 	for _, db := range s.pools() {
 		errs = append(errs, db.Close())

@@ -29,10 +29,17 @@ const (
 type checkerState struct {
 	BeatAt           dbTime `db:"beat_at"`
 	ServiceableSince dbTime `db:"serviceable_since"`
+	GapBeganAt       dbTime `db:"gap_began_at"`
 	SweptAt          dbTime `db:"swept_at"`
 }
 
-const selectCheckerState = `SELECT beat_at, serviceable_since, swept_at FROM checker_state WHERE id = 1`
+const selectCheckerState = `SELECT beat_at, serviceable_since, gap_began_at, swept_at FROM checker_state WHERE id = 1`
+
+// checkerState returns [sql.ErrNoRows] before the first beat of all.
+func (s *Store) checkerState(ctx context.Context, tx *sqlx.Tx) (state checkerState, _ error) {
+	err := tx.GetContext(ctx, &state, selectCheckerState)
+	return state, err
+}
 
 // due is how long from now the next sweep is, 0 or less when it is due. A sweep in the future was before the clock was
 // set back.
@@ -161,7 +168,7 @@ func (s *Store) markStale(ctx context.Context, tx *sqlx.Tx, now time.Time, polic
 			facts := r.facts()
 			facts.Stale = true
 			ids = append(ids, r.ControllerID)
-			if t := r.changed(now, facts.Health()).transition(service.CauseStale, policy.Actor, staleReason(now, r), facts.Reported); t != nil {
+			if t := r.changed(now, facts.Health()).transition(service.CauseStale, policy.Actor, explainStale(now, r, policy), facts.Reported); t != nil {
 				changes, transitions = append(changes, t), append(transitions, *t)
 			}
 		}
@@ -180,6 +187,18 @@ func (s *Store) markStale(ctx context.Context, tx *sqlx.Tx, now time.Time, polic
 	}
 	// Some of those found may have been passed over.
 	return transitions, len(silent) >= sweepAtOnce/2, nil
+}
+
+// explainStale is the reason of a mark. A controller whose calls were refused was not silent.
+func explainStale(now time.Time, r row, policy service.SweepPolicy) string {
+	reason := staleReason(now, r)
+	if policy.Explain == nil {
+		return reason
+	}
+	if more := policy.Explain(r.ControllerID, now.Sub(r.LastHeartbeatAt.Time)); more != "" {
+		reason += "; " + more
+	}
+	return reason
 }
 
 func staleReason(now time.Time, r row) string {

@@ -57,14 +57,6 @@ func (s tracedStore) Heartbeat(ctx context.Context, h service.HeartbeatWrite) (s
 	return operation(ctx, s, "heartbeat", func(ctx context.Context) (service.HeartbeatResult, error) { return s.Store.Heartbeat(ctx, h) })
 }
 
-// RecordConflict implements [service.Store].
-func (s tracedStore) RecordConflict(ctx context.Context, controllerID string) error {
-	_, err := operation(ctx, s, "conflict", func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, s.Store.RecordConflict(ctx, controllerID)
-	})
-	return err
-}
-
 // Drain implements [service.Store].
 func (s tracedStore) Drain(ctx context.Context, order service.DrainOrder, actor string) (service.OperatorResult, error) {
 	return operation(ctx, s, "drain", func(ctx context.Context) (service.OperatorResult, error) { return s.Store.Drain(ctx, order, actor) })
@@ -88,13 +80,18 @@ func (s tracedStore) Regions(ctx context.Context) ([]service.Region, error) {
 }
 
 // Transitions implements [service.Store].
-func (s tracedStore) Transitions(ctx context.Context, filter service.TransitionFilter) ([]service.Transition, error) {
-	return operation(ctx, s, "transitions", func(ctx context.Context) ([]service.Transition, error) { return s.Store.Transitions(ctx, filter) })
+func (s tracedStore) Transitions(ctx context.Context, filter service.TransitionFilter) (service.TransitionList, error) {
+	return operation(ctx, s, "transitions", func(ctx context.Context) (service.TransitionList, error) { return s.Store.Transitions(ctx, filter) })
 }
 
 // Known implements [service.Store].
 func (s tracedStore) Known(ctx context.Context, controllerID string) (bool, error) {
 	return operation(ctx, s, "known", func(ctx context.Context) (bool, error) { return s.Store.Known(ctx, controllerID) })
+}
+
+// CountOwned implements [service.Store].
+func (s tracedStore) CountOwned(ctx context.Context, subject string) (int, error) {
+	return operation(ctx, s, "owned", func(ctx context.Context) (int, error) { return s.Store.CountOwned(ctx, subject) })
 }
 
 // Controller implements [service.Store].

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-kit/log"
@@ -48,10 +49,18 @@ type Config struct {
 }
 
 // Hub serves watches, and reads the store while there are any. It implements [service.Watcher].
+//
+// What readers read is an immutable view, so no reader's work holds a lock that the reading of the store, or a heartbeat
+// that announces a change, has to wait for.
 type Hub struct {
 	cfg     Config
 	wake    chan struct{} // Has room for one: something was announced, or somebody waits.
 	stopped chan struct{} // Closed when nothing is served any more.
+	inbox   inbox
+	view    atomic.Pointer[view] // Never nil. Only the goroutine of Run stores another.
+	shared  shared
+	parts   parts
+	turns   *turns
 
 	mu        sync.Mutex
 	ended     bool
@@ -59,16 +68,15 @@ type Hub struct {
 	withLoads int
 	idleSince time.Time
 	waiting   []chan error // Who waits for the store to be read.
-	announced service.Announcement
-	state     *state        // What is known of the fleet; nil when nothing is. Only the goroutine of Run changes it.
-	news      chan struct{} // Closed when there is something new for readers.
 }
 
 var _ service.Watcher = (*Hub)(nil)
 
 // New returns a hub that serves once [Hub.Run] runs.
 func New(cfg Config) *Hub {
-	return &Hub{cfg: cfg, wake: make(chan struct{}, 1), stopped: make(chan struct{}), news: make(chan struct{})}
+	h := &Hub{cfg: cfg, wake: make(chan struct{}, 1), stopped: make(chan struct{}), turns: newTurns()}
+	h.view.Store(&view{news: make(chan struct{})})
+	return h
 }
 
 // Run serves until ctx ends, which ends every watch.
@@ -100,25 +108,30 @@ func stopping() error { return fmt.Errorf("the server is stopping: %w", service.
 
 // serve reads the store for as long as there are readers, and a while longer, in case they come back.
 func (h *Hub) serve(ctx context.Context) {
-	listening, unlisten := context.WithCancel(ctx)
-	var listener sync.WaitGroup
-	listener.Go(func() { h.cfg.Source.Listen(listening, h.hear) })
-	defer listener.Wait()
-	defer unlisten()
+	serving, end := context.WithCancel(ctx)
+	r := newRounds(h)
+	var beside sync.WaitGroup
+	beside.Go(func() { h.cfg.Source.Listen(serving, h.hear) })
 	defer h.forget()
-	r := &rounds{hub: h}
+	defer r.wait()
+	defer beside.Wait()
+	defer end()
+
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		began := time.Now()
-		r.next(ctx, began)
+		r.next(serving, began)
+		h.parts.turn(began)
+		h.shared.forget(began)
 		timer.Reset(max(0, h.pace()-time.Since(began)))
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		}
-		timer.Reset(time.Until(r.due(h.interval())))
+
+		timer.Reset(time.Until(r.due()))
 		select {
 		case <-ctx.Done():
 			return
@@ -128,6 +141,18 @@ func (h *Hub) serve(ctx context.Context) {
 		if h.idle(keptFor) {
 			return
 		}
+	}
+}
+
+// publish shows readers a view, and wakes those that wait for news when there are any in it.
+func (h *Hub) publish(v *view, news bool) {
+	waited := h.view.Load().news
+	if v.news = waited; news {
+		v.news = make(chan struct{})
+	}
+	h.view.Store(v)
+	if news {
+		close(waited)
 	}
 }
 
@@ -154,13 +179,43 @@ func (h *Hub) idle(long time.Duration) bool {
 	return h.readers == 0 && time.Since(h.idleSince) >= long
 }
 
+// forget lets go of the fleet.
 func (h *Hub) forget() {
+	h.publish(&view{asOf: h.view.Load().asOf}, true)
+	h.inbox.take()
+	h.shared.forget(time.Now().Add(sharedInUseFor))
+	h.parts.clear()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.state, h.announced = nil, service.Announcement{}
 	if h.readers > 0 {
 		h.wakeUp() // Somebody came just now.
 	}
+}
+
+// inbox has what was announced and was not attended to yet. Its lock is held for a moment at a time, and by nobody who
+// waits for anything: who announces a change is on the way of a heartbeat.
+type inbox struct {
+	mu        sync.Mutex
+	announced service.Announcement
+}
+
+func (i *inbox) add(a service.Announcement) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	switch {
+	case a.Everything || len(i.announced.ControllerIDs)+len(a.ControllerIDs) > namedAtMost:
+		i.announced = service.Announcement{Everything: true}
+	case !i.announced.Everything:
+		i.announced.ControllerIDs = append(i.announced.ControllerIDs, a.ControllerIDs...)
+	}
+}
+
+func (i *inbox) take() service.Announcement {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	taken := i.announced
+	i.announced = service.Announcement{}
+	return taken
 }
 
 // hear takes an announcement.
@@ -168,12 +223,7 @@ func (h *Hub) hear(a service.Announcement) {
 	if a.Reconnected {
 		h.cfg.Observer.Reconnected()
 	}
-	h.mu.Lock()
-	h.announced.Everything = h.announced.Everything || a.Everything
-	if h.announced.ControllerIDs = append(h.announced.ControllerIDs, a.ControllerIDs...); len(h.announced.ControllerIDs) > namedAtMost {
-		h.announced = service.Announcement{Everything: true}
-	}
-	h.mu.Unlock()
+	h.inbox.add(a)
 	h.wakeUp()
 }
 
@@ -232,6 +282,15 @@ func (h *Hub) await(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// takeWaiting returns who waits for the store to be read.
+func (h *Hub) takeWaiting() []chan error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	waiting := h.waiting
+	h.waiting = nil
+	return waiting
 }
 
 func (*Hub) answer(waiting []chan error, err error) {

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// keptEntries is how many changes and loads are kept for readers who have not come to them yet: the bound of what
-	// slow readers cost, however many they are.
+	// keptEntries is how many changes are kept for readers that have not read them yet: the bound of what slow readers
+	// cost, however many they are.
 	keptEntries = 20_000
 	// resumeSlack is how much earlier a resumed watch begins than where it ended. Servers see what the history does not
 	// tell a little apart.
@@ -21,37 +21,48 @@ const (
 // event is what readers are told at one time. All share it, and those of one region share what they see of it.
 type event struct {
 	service.WatchEvent
-	// regions are those of the loads' controllers, and those that changed controllers were in before.
+	// regions are those that the controllers were in before.
 	regions []string
+	// before is how many changes came before it; reach the highest id of a change that came up to it.
+	before uint64
+	reach  int64
+	// loads is the number of the last reading that changed loads before it.
+	loads uint64
 
 	mu       sync.Mutex
 	filtered map[string]service.WatchEvent
+	midst    service.WatchEvent
 }
 
-func (e *event) entries() int { return len(e.Changes) + len(e.Loads) }
+// withoutID returns the event for readers that cannot go on from its id yet.
+func (e *event) withoutID() service.WatchEvent {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.midst.Changes == nil {
+		e.midst = service.WatchEvent{AsOf: e.AsOf, Changes: e.Changes}.Shared()
+	}
+	return e.midst
+}
 
 // in returns what concerns a region, and whether anything does.
 func (e *event) in(region string) (service.WatchEvent, bool) {
 	if region == "" {
 		return e.WatchEvent, true
 	}
+
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if seen, ok := e.filtered[region]; ok {
 		return seen, true
 	}
+
 	seen := service.WatchEvent{ID: e.ID, AsOf: e.AsOf}
 	for i, c := range e.Changes {
 		if c, ok := changeIn(region, change{c, e.regions[i]}); ok {
 			seen.Changes = append(seen.Changes, c)
 		}
 	}
-	for i, l := range e.Loads {
-		if e.regions[i] == region {
-			seen.Loads = append(seen.Loads, l)
-		}
-	}
-	if len(seen.Changes)+len(seen.Loads) == 0 {
+	if len(seen.Changes) == 0 {
 		return seen, false
 	}
 	if e.filtered == nil {
@@ -62,7 +73,7 @@ func (e *event) in(region string) (service.WatchEvent, bool) {
 	return seen, true
 }
 
-// changeIn is a change as those see it who watch one region: a controller that has gone to another has left.
+// changeIn is a change as a watch of one region shows it: a controller that has gone to another region has left.
 func changeIn(region string, c change) (service.WatchChange, bool) {
 	switch {
 	case c.Controller != nil && c.Controller.Region == region:
@@ -75,12 +86,18 @@ func changeIn(region string, c change) (service.WatchChange, bool) {
 	}
 }
 
-// eventLog has the last events, numbered from 0. Readers only know the number of their next one.
+// eventLog has the last events, numbered from 0; readers hold the number of their next one. A copy of it is a view that
+// stays as it is: append writes behind what copies show, and what is dropped is dropped from the new log only.
 type eventLog struct {
 	events  []*event
 	first   uint64 // the number of the first that is kept
 	entries int
-	// startID and startAsOf are of the time before the first that is kept.
+	total   uint64 // how many changes there have been
+	// from is the id above which every change of the history is in the log that has appeared.
+	from int64
+	// Events from the number live on were seen happening, with what the history does not tell. Those before are history
+	// that was read. startID and startAsOf are of the time before the first live event that is kept.
+	live      uint64
 	startID   int64
 	startAsOf time.Time
 }
@@ -90,32 +107,80 @@ func (l *eventLog) end() uint64 { return l.first + uint64(len(l.events)) }
 
 func (l *eventLog) at(number uint64) *event { return l.events[number-l.first] }
 
+// append adds an event that was seen happening.
 func (l *eventLog) append(e *event) {
-	e.WatchEvent = e.Shared()
+	reach := l.from
+	if n := len(l.events); n > 0 {
+		reach = l.events[n-1].reach
+	}
+	for _, c := range e.Changes {
+		if c.Transition != nil {
+			reach = max(reach, c.Transition.ID)
+		}
+	}
+	e.WatchEvent, e.before, e.reach = e.Shared(), l.total, reach
 	l.events = append(l.events, e)
-	l.entries += e.entries()
+	l.entries += len(e.Changes)
+	l.total += uint64(len(e.Changes))
+
 	n := 0
 	for ; l.entries > keptEntries && n < len(l.events)-1; n++ {
-		l.entries -= l.events[n].entries()
-		l.startID, l.startAsOf = l.events[n].ID, l.events[n].AsOf
+		dropped := l.events[n]
+		l.entries -= len(dropped.Changes)
+		l.from = dropped.reach
+		if l.first+uint64(n) >= l.live {
+			l.startID, l.startAsOf = dropped.ID, dropped.AsOf
+		}
 	}
-	l.events, l.first = slices.Delete(l.events, 0, n), l.first+uint64(n)
+	l.events, l.first = l.events[n:], l.first+uint64(n)
+	l.live = max(l.live, l.first)
 }
 
-// since returns the events that somebody may have missed who has seen everything up to the change with the id, and
-// whether they are all there.
-func (l *eventLog) since(id int64) ([]*event, bool) {
+// appendHistory begins the log with changes that happened before anything was seen happening, in the order of their ids.
+func (l *eventLog) appendHistory(transitions []service.Transition) {
+	for some := range slices.Chunk(transitions, historySize) {
+		e := &event{regions: make([]string, len(some))}
+		for i := range some {
+			e.Changes = append(e.Changes, service.WatchChange{ControllerID: some[i].ControllerID, Transition: &some[i]})
+		}
+		l.append(e)
+		l.live = l.end()
+	}
+}
+
+// since returns the number of the first event that a reader may have missed which has seen everything up to the change
+// with the id, and whether all that it missed is there, with what the history does not tell.
+func (l *eventLog) since(id int64) (number uint64, ok bool) {
 	if id <= l.startID {
-		return nil, false
+		return 0, false
 	}
+
 	// Ids never fall.
-	reached := sort.Search(len(l.events), func(i int) bool { return l.events[i].ID >= id })
-	if reached == len(l.events) {
-		return nil, false
+	events := l.events[l.live-l.first:]
+	reached := sort.Search(len(events), func(i int) bool { return events[i].ID >= id })
+	if reached == len(events) {
+		return 0, false
 	}
-	from := l.events[reached].AsOf.Add(-resumeSlack)
+	from := events[reached].AsOf.Add(-resumeSlack)
 	if l.startAsOf.After(from) {
-		return nil, false
+		return 0, false
 	}
-	return l.events[sort.Search(reached, func(i int) bool { return !l.events[i].AsOf.Before(from) }):], true
+	return l.live + uint64(sort.Search(reached, func(i int) bool { return !events[i].AsOf.Before(from) })), true
+}
+
+// after returns the number of the first event with a change of the history above the id, and how many changes there are
+// from that change on.
+func (l *eventLog) after(id int64) (number, changes uint64) {
+	at := sort.Search(len(l.events), func(i int) bool { return l.events[i].reach > id })
+	if at == len(l.events) {
+		return l.end(), 0
+	}
+
+	changes = l.total - l.events[at].before
+	for _, c := range l.events[at].Changes {
+		if c.Transition != nil && c.Transition.ID <= id {
+			changes--
+		}
+	}
+	return l.first + uint64(at), changes
 }

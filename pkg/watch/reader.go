@@ -14,23 +14,45 @@ const (
 	lagPause = 5 * time.Second
 )
 
-// reader is one watch. It holds no events but the number of its next one.
+// reader is one watch. It holds no events, only positions: whatever it is sent is made when it asks for it.
 type reader struct {
 	hub    *Hub
 	query  service.WatchQuery
 	closed bool
 
-	of    *state // What next counts in.
-	next  uint64
-	id    int64 // that of the last event
+	of    *epoch // What next and loads count in.
+	next  uint64 // the event of the log to go on with
+	loads uint64 // the reading of loads up to which it was sent all
+	id    int64  // that of the last event
 	beat  time.Time
 	began time.Time // when the last snapshot did
 
-	// replay comes first, then the snapshot, then the log.
-	replay   []service.WatchEvent
-	snapshot *snapshot // nil when all of it was read
-	reason   string
-	part     int
+	turn  *turn
+	whole wholeView
+	pass  loadsPass
+	fill  fill
+}
+
+// fill is where a resumed reader is in the fleet, which it is sent in the order of the ids, bit by bit beside what changes:
+// more may have changed than the history tells. Until it is over no event has an id to go on from.
+type fill struct {
+	going bool
+	after string
+}
+
+// wholeView is where a reader is in a view that it is sent: first what changed, from the event replay on, then the fleet.
+type wholeView struct {
+	view   *view // nil when all of it was sent
+	replay uint64
+	known  int64  // the id up to which the history is known already
+	reason string // of a snapshot; empty: there is none
+	part   int
+}
+
+// loadsPass is where a reader is in the loads that changed up to a reading of them.
+type loadsPass struct {
+	to    uint64
+	after string
 }
 
 // Watch implements [service.Watcher].
@@ -38,7 +60,8 @@ func (h *Hub) Watch(ctx context.Context, q service.WatchQuery) (service.Watch, e
 	if err := h.join(q.Loads); err != nil {
 		return nil, err
 	}
-	r := &reader{hub: h, query: q, beat: time.Now().Add(beatEvery)}
+
+	r := &reader{hub: h, query: q, beat: time.Now().Add(beatEvery), turn: newTurn(h.turns)}
 	if err := r.start(ctx); err != nil {
 		r.Close()
 		return nil, err
@@ -47,41 +70,51 @@ func (h *Hub) Watch(ctx context.Context, q service.WatchQuery) (service.Watch, e
 }
 
 func (r *reader) start(ctx context.Context) error {
-	h := r.hub
 	after := r.query.After
-	h.mu.Lock()
-	known := h.state != nil && (after == nil || *after <= h.state.seen.highest)
-	h.mu.Unlock()
-	if !known {
-		if err := h.await(ctx); err != nil {
+	v := r.hub.view.Load()
+	if v.epoch == nil || after != nil && *after > v.highest {
+		if err := r.hub.await(ctx); err != nil {
 			return err
 		}
+		v = r.hub.view.Load()
 	}
-	if after != nil {
+	switch {
+	case v.epoch == nil:
+		return stopping() // There was no reader for a while, and the fleet was let go just now.
+	case after != nil:
 		r.id = *after
-		return r.resume(ctx)
+		r.resume(v)
+	default:
+		r.begin(v, service.SnapshotStart)
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.state == nil {
-		return stopping() // Nobody was there for a while, and the fleet was let go just now.
-	}
-	r.begin(h.state, service.SnapshotStart)
 	return nil
 }
 
-// begin has the reader start over. The hub's lock is held.
-func (r *reader) begin(st *state, reason string) {
-	now, next, id := time.Now(), r.next, r.id
-	if r.of != st {
+// begin has the reader start over.
+func (r *reader) begin(v *view, reason string) {
+	next, id := r.next, r.id
+	if r.of != v.epoch {
 		next = 0
 	}
 	if reason == service.SnapshotGone {
 		id = 0 // It may be that of another history.
 	}
-	s := st.snapshotFor(now, next, id)
-	r.of, r.next, r.began = st, s.next, now
-	r.snapshot, r.reason, r.part = s, reason, 0
+	now := time.Now()
+	r.began = now
+	r.read(r.hub.shared.choose(v, now, next, id))
+	r.whole.reason = reason
+}
+
+// read has the reader sent a view, and then what the log has behind it.
+func (r *reader) read(v *view) {
+	v.readers.Add(1)
+	r.of, r.next, r.loads, r.pass, r.fill = v.epoch, v.log.end(), v.loads, loadsPass{}, fill{}
+	r.whole = wholeView{view: v, replay: v.log.end()}
+}
+
+func (r *reader) endRead() {
+	r.whole.view.readers.Add(-1)
+	r.whole = wholeView{}
 }
 
 // Next implements [service.Watch].
@@ -95,10 +128,18 @@ func (r *reader) Next(ctx context.Context) (none service.WatchEvent, _ error) {
 			return none, stopping()
 		default:
 		}
+
+		// What was taken before has been sent.
+		r.turn.end()
+		v := r.hub.view.Load()
+		if class, ready := r.class(v, time.Now()); ready && !r.turn.take(ctx, class, v.news) {
+			continue
+		}
 		e, news, until := r.take(time.Now())
 		if news == nil {
 			return e, nil
 		}
+		r.turn.end()
 		timer := time.NewTimer(time.Until(until))
 		select {
 		case <-ctx.Done():
@@ -110,89 +151,174 @@ func (r *reader) Next(ctx context.Context) (none service.WatchEvent, _ error) {
 	}
 }
 
+// class returns of what class the next event is, and whether there is one.
+func (r *reader) class(v *view, now time.Time) (turnClass, bool) {
+	switch w := r.whole; {
+	case w.view != nil && w.replay < w.view.log.end():
+		return replayTurn, true
+	case w.view != nil:
+		return bulkTurn, true
+	case !now.Before(r.beat) || r.of != v.epoch || r.next != v.log.end():
+		return liveTurn, true
+	case r.query.Loads && r.loads < v.loads:
+		return replayTurn, true
+	default:
+		return bulkTurn, r.fill.going
+	}
+}
+
 // take returns the next event, or what to wait for, and until when.
 func (r *reader) take(now time.Time) (e service.WatchEvent, news <-chan struct{}, until time.Time) {
 	for {
-		switch {
-		case len(r.replay) > 0:
-			e, r.replay = r.replay[0], r.replay[1:]
-			if e.ID != 0 {
-				r.id = e.ID
+		if r.whole.view != nil {
+			if e, ok := r.takeWhole(now); ok {
+				return e, nil, until
 			}
-			return e, nil, until
-		case r.snapshot != nil:
-			var last bool
-			e, last = r.snapshot.part(r.query.Region, r.reason, r.part)
-			if r.part++; last {
-				r.snapshot, r.id = nil, e.ID
-			}
-			if r.reason == asChanges && len(e.Changes) == 0 {
-				continue
-			}
-			return e, nil, until
-		}
-		found, news, until := r.look(now)
-		switch {
-		case news != nil:
-			return e, news, until
-		case found == nil:
-			continue
-		case found.Changes == nil && found.Loads == nil: // A beat.
-			return found.WatchEvent, nil, until
-		}
-		r.id = found.ID
-		if found.Loads != nil && !r.query.Loads {
 			continue
 		}
-		if e, ok := found.in(r.query.Region); ok {
-			return e, nil, until
+
+		v := r.hub.view.Load()
+		switch {
+		case !now.Before(r.beat):
+			r.beat = now.Add(beatEvery)
+			return service.WatchEvent{ID: r.id, AsOf: v.asOf}, nil, until
+		case v.epoch == nil:
+			return e, v.news, r.beat
+		case r.of != v.epoch:
+			r.begin(v, service.SnapshotGone)
+		case r.next < v.log.first: // What it should read next is no longer kept.
+			if again := r.began.Add(lagPause); now.Before(again) {
+				if again.After(r.beat) {
+					again = r.beat
+				}
+				return e, r.hub.stopped, again // Nothing but time brings something new.
+			}
+			r.hub.cfg.Observer.Lagged()
+			r.begin(v, service.SnapshotLagged)
+		case r.next < v.log.end():
+			found := v.log.at(r.next)
+			r.next++
+			if e, ok := r.takeEvent(found); ok {
+				return e, nil, until
+			}
+		case r.query.Loads && r.loads < v.loads:
+			// Only now: loads are newer than any change before them, as the fleet is.
+			if e := r.takeLoads(v, now); len(e.Loads) > 0 {
+				return e, nil, until
+			}
+		case r.fill.going:
+			if e := r.takeFill(v, now); len(e.Changes) > 0 {
+				return e, nil, until
+			}
+		default:
+			return e, v.news, r.beat
 		}
 	}
 }
 
-// look looks at the log. It returns an event, or what to wait for, or neither after it has begun a snapshot.
-func (r *reader) look(now time.Time) (_ *event, news <-chan struct{}, until time.Time) {
-	h := r.hub
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	st := h.state
-	switch {
-	case !now.Before(r.beat):
-		r.beat = now.Add(beatEvery)
-		e := &event{WatchEvent: service.WatchEvent{ID: r.id}}
-		if st != nil {
-			e.AsOf = st.asOf
-		} else if r.of != nil {
-			e.AsOf = r.of.asOf
-		}
-		return e, nil, until
-	case st == nil:
-		return nil, h.news, r.beat
-	case r.of != st:
-		r.begin(st, service.SnapshotGone)
-		return nil, nil, until
-	case r.next >= st.log.end():
-		return nil, h.news, r.beat
-	case r.next >= st.log.first:
-		r.next++
-		return st.log.at(r.next - 1), nil, until
+// takeEvent returns what the reader sees of an event, and whether that is anything.
+func (r *reader) takeEvent(found *event) (service.WatchEvent, bool) {
+	if r.fill.going {
+		return found.withoutID(), true // All regions are sent.
 	}
-	// What it should read next is no longer kept.
-	if again := r.began.Add(lagPause); now.Before(again) {
-		if again.After(r.beat) {
-			again = r.beat
+	r.id = found.ID
+	return found.in(r.query.Region)
+}
+
+// takeWhole returns the next part of the view that the reader is sent, and whether that has anything.
+func (r *reader) takeWhole(now time.Time) (service.WatchEvent, bool) {
+	w := &r.whole
+	if w.replay == w.view.log.end() {
+		if w.reason == "" {
+			r.endRead()
+			return service.WatchEvent{}, false
 		}
-		return nil, h.stopped, again // Nothing but time brings something new.
+		p := r.hub.parts.get(partKey{of: w.view, region: r.query.Region, reason: w.reason, number: uint64(w.part)}, now, func() (p part) {
+			p.event, p.last = w.view.part(r.query.Region, w.reason, w.part)
+			return p
+		})
+		if w.part++; p.last {
+			r.id = w.view.watermark
+			r.endRead()
+		}
+		return p.event, true
 	}
-	h.cfg.Observer.Lagged()
-	r.begin(st, service.SnapshotLagged)
-	return nil, nil, until
+
+	key := partKey{of: w.view, region: r.query.Region, kind: replayPart, number: w.replay, midst: r.fill.going}
+	if w.replay < w.view.log.live {
+		key.known = w.known
+	}
+	p := r.hub.parts.get(key, now, func() (p part) {
+		p.event, p.next = w.view.replay(r.query.Region, w.replay, key.known)
+		if p.last = p.next == w.view.log.end() && !key.midst; p.last {
+			p.event.ID = w.view.watermark
+		}
+		return p
+	})
+	w.replay, w.known = p.next, 0
+	if p.last {
+		r.id = w.view.watermark
+	}
+	return p.event, len(p.event.Changes) > 0
+}
+
+// takeLoads returns loads that the reader was not sent yet; nothing when it has all.
+func (r *reader) takeLoads(v *view, now time.Time) service.WatchEvent {
+	if r.pass.to == 0 {
+		r.pass.to = v.loads
+	}
+	key := partKey{of: v, region: r.query.Region, kind: loadsPart, number: r.loads, after: r.pass.after, midst: r.fill.going}
+	p := r.hub.parts.get(key, now, func() (p part) {
+		if p.event, p.after = v.loadsAfter(r.query.Region, r.loads, r.pass.after); key.midst {
+			p.event.ID = 0
+		}
+		return p
+	})
+	if r.pass.after = p.after; p.after == "" {
+		r.loads, r.pass = r.pass.to, loadsPass{}
+	}
+	if !key.midst {
+		r.id = v.watermark
+	}
+	return p.event
+}
+
+// takeFill returns the next part of the fleet that the reader is sent beside what changes.
+func (r *reader) takeFill(v *view, now time.Time) service.WatchEvent {
+	chunk, last := v.fleet.after(r.fill.after)
+	if chunk == nil {
+		r.fill, r.id = fill{}, v.watermark
+		return service.WatchEvent{}
+	}
+	// A chunk is the same in every view that has it, but for the last, which brings the id to go on from.
+	key := partKey{kind: fillPart, chunk: chunk}
+	if last {
+		key.of = v
+	}
+	p := r.hub.parts.get(key, now, func() (p part) {
+		if p.event.AsOf = v.asOf; last {
+			p.event.ID = v.watermark
+		}
+		for _, c := range chunk.controllers {
+			p.event.Changes = append(p.event.Changes, service.WatchChange{ControllerID: c.ControllerID, Controller: c})
+		}
+		return p
+	})
+	if r.fill.after = chunk.controllers[len(chunk.controllers)-1].ControllerID; last {
+		r.fill, r.id = fill{}, v.watermark
+	}
+	return p.event
 }
 
 // Close implements [service.Watch].
 func (r *reader) Close() {
-	if !r.closed {
-		r.closed = true
-		r.hub.leave(r.query.Loads)
+	if r.closed {
+		return
 	}
+	r.closed = true
+	r.turn.leave()
+	if r.whole.view != nil {
+		r.endRead()
+	}
+	r.hub.leave(r.query.Loads)
 }

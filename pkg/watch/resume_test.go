@@ -47,7 +47,7 @@ func TestAWatchGoesOnWhereItEnded(t *testing.T) {
 		// From the history: the hub has not been there since, so everything may have changed.
 		b.source.change(3, controller("a", "eu", service.HealthHealthy))
 		keeper.next()
-		time.Sleep(2 * snapshotAge)
+		time.Sleep(2 * sharedFor)
 		f := b.after(2)
 		changes, last := f.all()
 		if want := []told{{0, 3, "a", service.HealthHealthy}, {3, 0, "a", service.HealthHealthy}, {3, 0, "b", service.HealthPending}}; !slices.Equal(changes, want) || last != 3 {
@@ -105,6 +105,7 @@ func TestWhatIsNotKnownAnyMoreIsGone(t *testing.T) {
 		for i := range replayAtMost {
 			b.source.append(int64(150+i), "mc-1")
 		}
+		time.Sleep(2 * refreshOthers) // Resumed watches are served from what the hub has read.
 		if reason, _, _ := b.after(148).snapshot(); reason != service.SnapshotGone {
 			t.Errorf("a snapshot because of %q, want that too much was missed", reason)
 		}
@@ -151,8 +152,8 @@ func TestAReaderWhoIsTooSlow(t *testing.T) {
 		began := time.Now()
 		churn()
 		slow.watch.(*reader).began = began // Its last snapshot is not long ago.
-		if b.hub.state.log.entries > keptEntries {
-			t.Errorf("%d entries are kept, want no more than %d", b.hub.state.log.entries, keptEntries)
+		if kept := b.hub.view.Load().log.entries; kept > keptEntries {
+			t.Errorf("%d entries are kept, want no more than %d", kept, keptEntries)
 		}
 		for snapshots := range 3 {
 			reason, last, all := slow.snapshot()

@@ -14,84 +14,82 @@ const (
 	pageSize = 1000
 	// pagesAtOnce bounds how much of the history is read before readers are told.
 	pagesAtOnce = 10
-	// lookBack is how much of the history is looked at to begin with, for changes that are not committed yet.
+	// lookBack is how much of the history is read to begin with: what readers resume after, and changes that are not
+	// committed yet.
 	lookBack = 5000
-	// updateSlack is how much earlier than the last time rows are looked for: those of transactions that were under way.
-	updateSlack = time.Second
 	// namedAtMost bounds how many controllers are read by name.
 	namedAtMost = 1000
 )
 
-// rounds are the readings of the store, one after the other.
+// rounds are the readings of the store, one after the other. Only what is slow is read beside them.
 type rounds struct {
-	hub *Hub
-	// since is a time by the store's clock before the last reading of rows.
-	since     time.Time
-	refreshed time.Time // by our clock
-	reread    time.Time // by our clock
-	err       error     // how the last one ended
+	hub    *Hub
+	st     *state    // nil when nothing is known
+	read   time.Time // when the last round began, by our clock
+	err    error     // how the last one ended
+	beside *beside
 }
 
-// reading is what was read of the store in one round.
-type reading struct {
-	began time.Time // by our clock, when the history was read
-	// rows are controllers, all of them when whole is set. They were read before the history.
-	rows  []service.Controller
-	whole bool
-	// page has everything of the history that was not read before.
-	page service.ChangePage
-	more bool
-	// named were asked for by their ids, after the history was read; byID are those that there are.
-	named []string
-	byID  map[string]*service.Controller
-	// refreshed says that enough was read to see what the passing of time brings.
-	refreshed bool
-}
+func newRounds(h *Hub) *rounds { return &rounds{hub: h, beside: newBeside(h)} }
+
+// wait waits until nothing is read any more.
+func (r *rounds) wait() { r.beside.running.Wait() }
 
 // due is when the store is to be looked at though nothing was announced.
-func (r *rounds) due(interval time.Duration) time.Time { return r.refreshed.Add(interval) }
+func (r *rounds) due() time.Time {
+	due := r.read.Add(r.hub.interval())
+	if next := r.beside.due(); r.st != nil && next.Before(due) {
+		return next
+	}
+	return due
+}
 
 // next reads what is new and passes it on.
 func (r *rounds) next(ctx context.Context, now time.Time) {
 	h := r.hub
-	h.mu.Lock()
-	waiting, announced, st := h.waiting, h.announced, h.state
-	h.waiting, h.announced = nil, service.Announcement{}
-	h.mu.Unlock()
-	refresh := announced.Everything || !now.Before(r.due(h.interval()))
-	whole := r.err != nil || !now.Before(r.reread.Add(rereadEvery))
-	var err error
-	if st == nil {
-		r.refreshed, r.reread = now, now
-		err = r.load(ctx)
+	waiting, announced := h.takeWaiting(), h.inbox.take()
+	r.read = now
+	trouble := r.trouble()
+	if r.st == nil {
+		r.err = r.load(ctx, now)
 	} else {
-		if refresh || whole {
-			r.refreshed = now
-		}
-		err = r.advance(ctx, st, announced.ControllerIDs, refresh, whole)
-		if err == nil && whole {
-			r.reread = now
+		r.err = r.advance(ctx, announced.ControllerIDs, r.takeBeside(now))
+	}
+
+	switch {
+	case ctx.Err() != nil:
+		r.err = stopping()
+	case r.err != nil:
+		h.inbox.add(announced) // For the next.
+		r.beside.rereadSoon()
+		h.report(trouble, r.trouble())
+	default:
+		h.report(trouble, r.trouble())
+		if r.st != nil {
+			r.beside.begin(ctx, now, r.st, announced.Everything)
 		}
 	}
-	if ctx.Err() != nil {
-		err = stopping()
-	} else {
-		h.report(r.err, err)
+	h.answer(waiting, r.err)
+}
+
+// trouble is why the store could not be read lately.
+func (r *rounds) trouble() error {
+	if r.err != nil {
+		return r.err
 	}
-	r.err = err
-	h.answer(waiting, err)
+	return r.beside.err
 }
 
 // load reads everything, when nothing is known.
-func (r *rounds) load(ctx context.Context) error {
+func (r *rounds) load(ctx context.Context, now time.Time) error {
 	source := r.hub.cfg.Source
 	ends, err := source.Changes(ctx, math.MaxInt64, nil, 1)
 	if err != nil {
 		return err
 	}
-	seen := cursor{watermark: max(0, ends.Newest-lookBack)}
-	seen.highest = seen.watermark
-	page, err := source.Changes(ctx, seen.watermark, nil, lookBack)
+	from := max(0, ends.Newest-lookBack)
+	seen := cursor{watermark: from, highest: from}
+	page, err := source.Changes(ctx, from, nil, lookBack)
 	if err != nil {
 		return err
 	}
@@ -99,83 +97,86 @@ func (r *rounds) load(ctx context.Context) error {
 		seen.add(t)
 	}
 	seen.settle(page.AsOf)
-	fleet, err := r.fleet(ctx)
+	controllers, err := r.readFleet(ctx)
 	if err != nil {
 		return err
 	}
-	st := newState(seen, page.AsOf, fleet)
-	r.since = ends.AsOf
-	h := r.hub
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.state = st
-	h.tellNews()
+
+	r.st = newState(seen, from, page, controllers)
+	r.beside.start(now, ends.AsOf)
+	r.hub.publish(r.st.view(nil), true)
 	return nil
 }
 
-// advance reads what is new since the last round.
-func (r *rounds) advance(ctx context.Context, st *state, named []string, refresh, whole bool) (err error) {
-	source, read := r.hub.cfg.Source, reading{named: named, whole: whole, refreshed: refresh || whole}
-	since := st.asOf
-	switch {
-	case whole:
-		read.rows, err = r.fleet(ctx)
-	case refresh:
-		read.rows, err = source.ControllersUpdated(ctx, r.since.Add(-updateSlack))
+// advance reads what is new since the last round, and takes what was read beside it; nil stands for nothing.
+func (r *rounds) advance(ctx context.Context, named []string, beside *besideRead) error {
+	st, source := r.st, r.hub.cfg.Source
+	news := false
+	if beside != nil {
+		news = st.take(r.beside.compare(st, beside))
 	}
+
+	began := time.Now()
+	page, more, err := r.history(ctx)
 	if err != nil {
+		r.hub.publish(st.view(nil), news)
 		return err
 	}
-	read.began = time.Now()
-	if read.page, read.more, err = r.history(ctx, st); err != nil {
-		return err
-	}
-	h := r.hub
-	if read.page.Newest < st.seen.highest {
+	if page.Newest < st.seen.highest {
 		// Another history: everything begins anew.
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.state = nil
-		h.wakeUp()
+		r.st = nil
+		r.hub.publish(&view{asOf: st.asOf}, true)
+		r.hub.wakeUp()
 		return nil
 	}
-	for _, t := range read.page.Transitions {
-		read.named = append(read.named, t.ControllerID)
+
+	for _, t := range page.Transitions {
+		named = append(named, t.ControllerID)
 	}
-	slices.Sort(read.named)
-	read.named = slices.Compact(read.named)
-	found, err := source.ControllersByID(ctx, read.named)
+	slices.Sort(named)
+	named = slices.Compact(named)
+	found, err := source.ControllersByID(ctx, named)
 	if err != nil {
+		r.hub.publish(st.view(nil), news)
 		return err
 	}
-	read.byID = make(map[string]*service.Controller, len(found))
+	byID := make(map[string]*service.Controller, len(found))
 	for i := range found {
-		read.byID[found[i].ControllerID] = &found[i]
+		byID[found[i].ControllerID] = &found[i]
 	}
-	if read.refreshed {
-		r.since = since
+	r.beside.overtake(named)
+	if more {
+		r.hub.wakeUp()
 	}
-	if read.more {
-		h.wakeUp()
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delivered := st.apply(read)
-	if st.publish(delivered) {
-		h.tellNews()
-	}
-	for _, c := range delivered.changes {
+
+	d := st.noteHistory(page, named, byID)
+	news = st.take(d) || news
+	r.hub.publish(st.view(nil), news)
+	for _, c := range d.changes {
 		if c.Transition != nil {
 			// Both times are the store's; what has passed since is ours.
-			h.cfg.Observer.Delivered(max(0, read.page.AsOf.Sub(c.Transition.At)) + time.Since(read.began))
+			r.hub.cfg.Observer.Delivered(max(0, page.AsOf.Sub(c.Transition.At)) + time.Since(began))
 		}
 	}
 	return nil
 }
 
+// takeBeside returns what was read beside the rounds, nil when there is nothing.
+func (r *rounds) takeBeside(now time.Time) *besideRead {
+	select {
+	case read := <-r.beside.done:
+		if read = r.beside.end(read, now); read != nil && read.of != r.st.epoch {
+			return nil // It is of another history.
+		}
+		return read
+	default:
+		return nil
+	}
+}
+
 // history reads what is not known of it yet, and tells whether there is more.
-func (r *rounds) history(ctx context.Context, st *state) (all service.ChangePage, more bool, _ error) {
-	after, missing := st.seen.highest, st.seen.missing()
+func (r *rounds) history(ctx context.Context) (all service.ChangePage, more bool, _ error) {
+	after, missing := r.st.seen.highest, r.st.seen.missing()
 	for range pagesAtOnce {
 		page, err := r.hub.cfg.Source.Changes(ctx, after, missing, pageSize)
 		if err != nil {
@@ -195,8 +196,8 @@ func (r *rounds) history(ctx context.Context, st *state) (all service.ChangePage
 	return all, true, nil
 }
 
-// fleet reads all of it.
-func (r *rounds) fleet(ctx context.Context) (all []service.Controller, _ error) {
+// readFleet reads all of it.
+func (r *rounds) readFleet(ctx context.Context) (all []service.Controller, _ error) {
 	for after := ""; ; {
 		page, err := r.hub.cfg.Source.Controllers(ctx, service.ControllerFilter{AfterID: after, Limit: pageSize})
 		if err != nil {

@@ -8,22 +8,42 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// state is what is known of the fleet, and what readers are told. The hub's lock guards it, for those who do not change it.
+// state is what is known of the fleet, and what readers are sent. Only the goroutine of [Hub.Run] has it; readers see the
+// views that it publishes.
 type state struct {
-	seen        cursor
-	asOf        time.Time
-	controllers map[string]*service.Controller // Each is replaced, never changed: readers have them.
-	log         eventLog
-	snapshot    *snapshot // The last one, for whoever needs one soon.
+	epoch     *epoch
+	seen      cursor
+	oldest    int64
+	asOf      time.Time
+	fleet     fleet
+	log       eventLog
+	loads     uint64
+	deadlines map[string]time.Time // of drains that are not over
 }
 
-func newState(seen cursor, asOf time.Time, fleet []service.Controller) *state {
-	st := &state{seen: seen, asOf: asOf, controllers: make(map[string]*service.Controller, len(fleet))}
-	for i := range fleet {
-		st.controllers[fleet[i].ControllerID] = &fleet[i]
+// newState begins with a fleet, which is in the order of its ids, and the history that was read before it, from the change
+// after the id from on.
+func newState(seen cursor, from int64, page service.ChangePage, controllers []service.Controller) *state {
+	st := &state{epoch: &epoch{}, seen: seen, oldest: page.Oldest, asOf: page.AsOf, deadlines: make(map[string]time.Time)}
+	all := make([]*service.Controller, len(controllers))
+	for i := range controllers {
+		all[i] = &controllers[i]
+		st.noteDeadline(all[i].ControllerID, all[i])
 	}
-	st.log.startID, st.log.startAsOf = seen.watermark, asOf
+	st.fleet = newFleet(all)
+
+	st.log.from = from
+	st.log.appendHistory(page.Transitions)
+	st.log.startID, st.log.startAsOf = seen.watermark, page.AsOf
 	return st
+}
+
+// view returns what is known now.
+func (st *state) view(news chan struct{}) *view {
+	return &view{
+		epoch: st.epoch, asOf: st.asOf, watermark: st.seen.watermark, highest: st.seen.highest, oldest: st.oldest,
+		fleet: st.fleet, log: st.log, loads: st.loads, news: news,
+	}
 }
 
 // change is one of an event's changes, and the region that the controller was in before; empty when it was not there.
@@ -32,145 +52,132 @@ type change struct {
 	was string
 }
 
-// delivery is what one round has for the readers.
+// delivery is what one reading has for the readers.
 type delivery struct {
 	asOf    time.Time
 	id      int64 // What to go on from when all of it was received.
 	before  int64 // What to go on from when not all of it was.
 	changes []change
-	loads   []load
+	edits   map[string]edit
+	loads   bool
 }
 
-// load is a load and the region of its controller.
-type load struct {
-	service.WatchLoad
-	region string
+func (st *state) newDelivery() *delivery {
+	return &delivery{asOf: st.asOf, id: st.seen.watermark, before: st.seen.watermark, edits: make(map[string]edit)}
 }
 
-// apply takes over what was read, and returns what of it is new.
-func (st *state) apply(read reading) delivery {
-	d := delivery{asOf: read.page.AsOf, before: st.seen.watermark}
-	told := make(map[string]bool, len(read.named))
-	for i := range read.page.Transitions {
-		t := &read.page.Transitions[i]
+// noteHistory takes over what the history told, with the controllers that it is about, and others that were named.
+func (st *state) noteHistory(page service.ChangePage, named []string, byID map[string]*service.Controller) *delivery {
+	d := st.newDelivery()
+	d.asOf, st.oldest = page.AsOf, page.Oldest
+	told := make(map[string]bool, len(named))
+	for i := range page.Transitions {
+		t := &page.Transitions[i]
 		if !st.seen.add(*t) {
 			continue
 		}
 		told[t.ControllerID] = true
-		d.changes = append(d.changes, change{service.WatchChange{ControllerID: t.ControllerID, Controller: read.byID[t.ControllerID], Transition: t}, st.regionOf(t.ControllerID)})
+		d.changes = append(d.changes, change{service.WatchChange{ControllerID: t.ControllerID, Controller: byID[t.ControllerID], Transition: t}, st.regionOf(t.ControllerID)})
 	}
-	st.seen.settle(read.page.AsOf)
+	st.seen.settle(page.AsOf)
 	d.id = st.seen.watermark
-	// What was asked for by name was read later than the rows.
-	named := make(map[string]bool, len(read.named))
-	for _, id := range read.named {
-		named[id] = true
-		if told[id] {
-			st.set(id, read.byID[id])
-		} else {
-			st.compare(&d, id, read.byID[id])
-		}
-	}
-	there := make(map[string]bool, len(read.rows))
-	for i := range read.rows {
-		c := &read.rows[i]
-		there[c.ControllerID] = true
-		if !named[c.ControllerID] {
-			st.compare(&d, c.ControllerID, c)
-		}
-	}
-	if !read.refreshed {
-		return st.dated(d)
-	}
-	for id, c := range st.controllers {
-		switch {
-		case read.whole && !there[id] && !named[id]:
-			st.compare(&d, id, nil) // Somebody deleted the row by hand.
-		case c.Drain != nil && !c.Drain.Deadline.IsZero() && !c.DeadlinePassed() && !read.page.AsOf.Before(c.Drain.Deadline):
-			late := *c
-			late.AsOf = read.page.AsOf
-			st.compare(&d, id, &late)
-		}
-	}
-	return st.dated(d)
-}
 
-// dated gives a delivery the time of the latest that it shows.
-func (st *state) dated(d delivery) delivery {
-	for _, c := range d.changes {
-		if c.Controller != nil && c.Controller.AsOf.After(d.asOf) {
-			d.asOf = c.Controller.AsOf
+	for _, id := range named {
+		if told[id] {
+			st.set(d, id, byID[id], false)
+		} else {
+			st.compare(d, id, byID[id])
 		}
 	}
-	st.asOf = d.asOf
+	for id, deadline := range st.deadlines {
+		if page.AsOf.Before(deadline) {
+			continue
+		}
+		if c := st.find(d, id); c != nil && !c.DeadlinePassed() {
+			late := *c
+			late.AsOf = page.AsOf
+			st.compare(d, id, &late)
+		}
+	}
 	return d
 }
 
+// find returns a controller as a delivery leaves it.
+func (st *state) find(d *delivery, id string) *service.Controller {
+	if e, ok := d.edits[id]; ok {
+		return e.controller
+	}
+	return st.fleet.find(id)
+}
+
 func (st *state) regionOf(id string) string {
-	if c := st.controllers[id]; c != nil {
+	if c := st.fleet.find(id); c != nil {
 		return c.Region
 	}
 	return ""
 }
 
-func (st *state) set(id string, c *service.Controller) {
-	if c == nil {
-		delete(st.controllers, id)
+func (st *state) set(d *delivery, id string, c *service.Controller, loaded bool) {
+	d.edits[id] = edit{id: id, controller: c, loaded: loaded || d.edits[id].loaded}
+	st.noteDeadline(id, c)
+}
+
+// noteDeadline keeps an eye on a drain that is to be over at a time.
+func (st *state) noteDeadline(id string, c *service.Controller) {
+	if c != nil && c.Drain != nil && !c.Drain.Deadline.IsZero() && !c.DeadlinePassed() {
+		st.deadlines[id] = c.Drain.Deadline
 	} else {
-		st.controllers[id] = c
+		delete(st.deadlines, id)
 	}
 }
 
 // compare takes over a controller of which the history tells nothing new; nil when there is none.
 func (st *state) compare(d *delivery, id string, c *service.Controller) {
-	old := st.controllers[id]
+	old := st.find(d, id)
+	loaded := false
 	switch {
 	case old == nil && c == nil:
 		return
 	case old == nil || c == nil || !sameButLoad(old, c):
 		d.changes = append(d.changes, change{service.WatchChange{ControllerID: id, Controller: c}, st.regionOf(id)})
 	case !sameLoad(old, c):
-		d.loads = append(d.loads, load{loadOf(c), c.Region})
+		loaded, d.loads = true, true
+	default:
+		return
 	}
-	st.set(id, c)
+	st.set(d, id, c, loaded)
 }
 
-// publish writes a delivery to the log, and tells whether it had anything.
-func (st *state) publish(d delivery) bool {
-	for some := range slices.Chunk(d.changes, partSize) {
-		e := &event{WatchEvent: service.WatchEvent{ID: d.before, AsOf: d.asOf, Changes: make([]service.WatchChange, 0, len(some))}}
+// take makes a delivery part of the state, and reports whether readers have something to read.
+func (st *state) take(d *delivery) bool {
+	for _, c := range d.changes {
+		if c.Controller != nil && c.Controller.AsOf.After(d.asOf) {
+			d.asOf = c.Controller.AsOf // What is shown is no older than what it shows.
+		}
+	}
+	st.asOf = d.asOf
+
+	for left := d.changes; len(left) > 0; {
+		some := left[:min(partSize, len(left))]
+		left = left[len(some):]
+		e := &event{loads: st.loads, WatchEvent: service.WatchEvent{ID: d.before, AsOf: d.asOf, Changes: make([]service.WatchChange, 0, len(some))}}
+		if len(left) == 0 {
+			e.ID = d.id
+		}
 		for _, c := range some {
 			e.Changes, e.regions = append(e.Changes, c.WatchChange), append(e.regions, c.was)
 		}
 		st.log.append(e)
 	}
-	if len(d.changes) > 0 {
-		st.log.events[len(st.log.events)-1].ID = d.id // The last of them; nobody has read it yet.
-	}
-	for some := range slices.Chunk(d.loads, partSize) {
-		e := &event{WatchEvent: service.WatchEvent{ID: d.id, AsOf: d.asOf, Loads: make([]service.WatchLoad, 0, len(some))}}
-		for _, l := range some {
-			e.Loads, e.regions = append(e.Loads, l.WatchLoad), append(e.regions, l.region)
-		}
-		st.log.append(e)
-	}
-	return len(d.changes)+len(d.loads) > 0
-}
 
-// tellNews wakes the readers. The hub's lock is held.
-func (h *Hub) tellNews() {
-	close(h.news)
-	h.news = make(chan struct{})
-}
-
-// sorted returns the controllers in the order of their ids.
-func (st *state) sorted() []*service.Controller {
-	all := make([]*service.Controller, 0, len(st.controllers))
-	for _, c := range st.controllers {
-		all = append(all, c)
+	edits := make([]edit, 0, len(d.edits))
+	for _, e := range d.edits {
+		edits = append(edits, e)
 	}
-	slices.SortFunc(all, byID)
-	return all
+	slices.SortFunc(edits, func(a, b edit) int { return strings.Compare(a.id, b.id) })
+	if d.loads {
+		st.loads++
+	}
+	st.fleet = st.fleet.with(edits, st.loads)
+	return len(d.changes) > 0 || d.loads
 }
-
-func byID(a, b *service.Controller) int { return strings.Compare(a.ControllerID, b.ControllerID) }

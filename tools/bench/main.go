@@ -30,22 +30,29 @@ import (
 )
 
 type options struct {
-	daemon, out, only, ways, loads string
-	runs, registered               int
-	seconds, pacedSeconds          int
+	daemon, out, only, ways, loads, stores string
+	runs, registered                       int
+	seconds, pacedSeconds                  int
+	size                                   sizeOptions
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.daemon, "daemon", "bin/global-controller", "the daemon to measure")
 	flag.StringVar(&o.out, "out", "docs/bench", "the folder that results are written to; empty: none")
-	flag.StringVar(&o.only, "only", "closed,paced,growth", "which parts to run")
+	flag.StringVar(&o.only, "only", "closed,paced,growth", "which parts to run; size, at 100,000 controllers and 10 million changes, runs alone")
 	flag.StringVar(&o.ways, "ways", "echo,unary,stream,unbatched,etcd", "which servers to measure")
 	flag.StringVar(&o.loads, "loads", "64x64,64x512,1000x1000", "connections x callers of the closed loops")
 	flag.IntVar(&o.runs, "runs", 3, "how often each load is measured; the median counts")
 	flag.IntVar(&o.registered, "registered", 10000, "registered controllers in closed loops")
 	flag.IntVar(&o.seconds, "seconds", 5, "how long a closed loop is measured")
 	flag.IntVar(&o.pacedSeconds, "paced-seconds", 60, "how long a paced load is measured; 50,000 controllers take three times that, 1,000 half")
+	flag.StringVar(&o.stores, "stores", "postgres,sqlite", "which stores the part size measures")
+	flag.IntVar(&o.size.controllers, "size-controllers", 100_000, "controllers of the part size")
+	flag.IntVar(&o.size.history, "size-history", 10_000_000, "changes of history of the part size")
+	flag.IntVar(&o.size.small, "size-small-history", 10_000, "changes of history that its reads are compared with")
+	flag.IntVar(&o.size.subscribers, "size-subscribers", 1000, "subscribers that resume at once in the part size")
+	flag.IntVar(&o.size.lost, "size-lost", 10_000, "controllers that register again after their table was lost")
 	flag.Parse()
 	err := errors.New("usage: bench [FLAGS]; see --help")
 	switch {
@@ -114,6 +121,10 @@ func run(ctx context.Context, o options) error {
 	go func() { _ = http.Serve(listener, b.auth) }()
 	b.jwks = "http://" + listener.Addr().String() + "/.well-known/jwks.json"
 	b.etcd, _ = exec.LookPath("etcd")
+
+	if o.only == "size" {
+		return b.runSize(o.size)
+	}
 
 	var rows []Row
 	want := func(part string) bool { return slices.Contains(strings.Split(o.only, ","), part) }

@@ -32,6 +32,9 @@ type heartbeatServer struct {
 	endpoints endpoints.Endpoints
 	cfg       Config
 	sendBound time.Duration
+	// workerIdle is how long a stream keeps more workers than it uses.
+	workerIdle time.Duration
+	limits     streamLimits
 }
 
 // StreamHeartbeats implements [pb.HeartbeatServiceServer].
@@ -42,14 +45,22 @@ func (s *heartbeatServer) StreamHeartbeats(stream grpc.BidiStreamingServer[pb.St
 	if err := stream.SetHeader(metadata.Pairs("x-request-id", call.RequestID)); err != nil {
 		return err
 	}
-	if _, err := s.endpoints.StreamHeartbeats.Call(ctx, service.HeartbeatStream{}, nil); err != nil {
+	admitted, err := s.endpoints.StreamHeartbeats.Call(ctx, service.HeartbeatStream{}, nil)
+	if err != nil {
 		return statusError(err)
 	}
+	release, err := s.limits.open(admitted.Subject, connectionOf(ctx), s.cfg.StreamsPerSubject)
+	if err != nil {
+		return err
+	}
+	defer release()
 	// Now, so that a caller learns that it was let in before it sends anything.
 	if err := stream.SendHeader(nil); err != nil {
 		return err
 	}
-	return newHeartbeatSession(s, stream).run(ctx)
+	session := newHeartbeatSession(s, stream)
+	defer session.close()
+	return session.run(ctx)
 }
 
 // run returns why the stream is over, after what had arrived is answered. It waits for that only so long: its return

@@ -40,19 +40,23 @@ type heartbeatSession struct {
 
 	// slots holds one for each heartbeat that is under way, and one for the reader.
 	slots chan struct{}
-	// ready passes a heartbeat to a worker that is idle. Workers stay as long as the stream, so their stacks have
-	// already grown when the next heartbeat comes.
-	ready   chan *heartbeat
-	workers int // The reader's own.
+	// ready passes a heartbeat to a worker that is idle; nil ends the worker. One worker stays as long as the stream, and
+	// the others as long as they are needed now and then, so their stacks have already grown when the next heartbeat comes.
+	ready chan *heartbeat
 
 	mu       sync.Mutex
 	underWay int
+	peak     int // The most that were under way since workers were retired.
+	workers  int
+	retiring bool // The timer runs.
+	closed   bool
 	finished bool
 	idle     chan struct{}         // Closed when the session is finished and nothing is under way.
 	last     map[string]*heartbeat // The last one in line for each controller that has one under way.
 
 	sending sync.Mutex
 	watch   *time.Timer // Runs while an answer is sent.
+	retire  *time.Timer // Runs while there is more than one worker.
 
 	// lockedOut is true once the token no longer authenticates: nothing more may reach the endpoints.
 	lockedOut atomic.Bool
@@ -70,6 +74,8 @@ func newHeartbeatSession(server *heartbeatServer, stream grpc.BidiStreamingServe
 		}
 	})
 	s.watch.Stop()
+	s.retire = time.AfterFunc(server.workerIdle, s.retireWorkers)
+	s.retire.Stop()
 	return s
 }
 
@@ -122,6 +128,7 @@ func (s *heartbeatSession) take(ctx context.Context, h *heartbeat) bool {
 		return false
 	}
 	s.underWay++
+	s.peak = max(s.peak, s.underWay)
 	before := s.last[h.report.ControllerID]
 	s.last[h.report.ControllerID] = h
 	if before != nil {
@@ -135,9 +142,7 @@ func (s *heartbeatSession) take(ctx context.Context, h *heartbeat) bool {
 		return true
 	default:
 	}
-	if s.workers < maxUnderWay {
-		s.workers++
-		go s.work(ctx, h)
+	if s.startWorker(ctx, h) {
 		return true
 	}
 	select {
@@ -158,6 +163,9 @@ func (s *heartbeatSession) work(ctx context.Context, h *heartbeat) {
 		}
 		select {
 		case h = <-s.ready:
+			if h == nil {
+				return
+			}
 		case <-ctx.Done():
 			return
 		}

@@ -60,7 +60,7 @@ type world struct {
 // serve starts a server. wrap, which may be nil, puts something around its streams.
 func serve(t testing.TB, svc service.Service, cfg Config, middleware endpoints.Middleware, wrap func(grpc.ServerStream) grpc.ServerStream) *world {
 	t.Helper()
-	w := &world{ended: make(chan error, 10)}
+	w := &world{ended: make(chan error, 1000)}
 	cfg.Logger = log.NewNopLogger()
 	if middleware == nil {
 		middleware = func(endpoints.Operation) endpoint.Middleware { return at }
@@ -181,10 +181,14 @@ func (s *scripted) RecvMsg(in any) error {
 // play runs a stream as the transport would, whose context ends when its handler has returned.
 func (s *scripted) play(ctx context.Context, svc service.Service, cfg Config, bound time.Duration) error {
 	cfg.Logger = log.NewNopLogger()
+	h := &heartbeatServer{endpoints: endpoints.New(svc, endpoints.Deadline(bound)), cfg: cfg, sendBound: sendBound, workerIdle: workerIdle}
+	return s.playAt(ctx, h)
+}
+
+func (s *scripted) playAt(ctx context.Context, h *heartbeatServer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.ctx = ctx
-	h := &heartbeatServer{endpoints: endpoints.New(svc, endpoints.Deadline(bound)), cfg: cfg, sendBound: sendBound}
 	return h.StreamHeartbeats(s)
 }
 

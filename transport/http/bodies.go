@@ -156,18 +156,38 @@ func decodeRegistration(r *http.Request) (service.Registration, error) {
 }
 
 func decodeFast(r *http.Request) (service.FastHeartbeat, error) {
-	b := fastBody{Health: health(service.HealthPending)}
-	err := fromBody(r, &b)
-	return fast(r, b), err
+	var b fastBody
+	if err := fromBody(r, &b); err != nil {
+		return fast(r, b), err
+	}
+	h := fast(r, b)
+	return h, requireHealth(b.Health, h.Validate)
+}
+
+// requireHealth refuses a heartbeat without a state: JSON, unlike protobuf, tells a state that is left out from pending.
+// What is wrong with the other fields comes first, as in the contract's table.
+func requireHealth(reported health, validate func() error) error {
+	if reported != "" {
+		return nil
+	}
+	if err := validate(); err != nil {
+		return err
+	}
+	return service.Invalid("health is required")
 }
 
 func decodeComprehensive(r *http.Request) (service.ComprehensiveHeartbeat, error) {
-	b := comprehensiveBody{Health: health(service.HealthPending)}
+	var b comprehensiveBody
 	err := fromBody(r, &b)
-	return service.ComprehensiveHeartbeat{
-		FastHeartbeat:   fast(r, fastBody{b.Capacity, b.Health, b.Incarnation}),
-		CPUUsagePercent: b.CPUUsagePercent, MemoryUsagePercent: b.MemoryUsagePercent,
-	}, err
+	h := service.ComprehensiveHeartbeat{
+		FastHeartbeat:      fast(r, fastBody{b.Capacity, b.Health, b.Incarnation}),
+		CPUUsagePercent:    b.CPUUsagePercent,
+		MemoryUsagePercent: b.MemoryUsagePercent,
+	}
+	if err != nil {
+		return h, err
+	}
+	return h, requireHealth(b.Health, h.Validate)
 }
 
 func fast(r *http.Request, b fastBody) service.FastHeartbeat {

@@ -73,6 +73,13 @@ func fromBody(r *http.Request, into any) error {
 			return &inputError{http.StatusUnsupportedMediaType, "Content-Type must be application/json"}
 		}
 	}
+	for _, encodings := range r.Header.Values("Content-Encoding") {
+		for encoding := range strings.SplitSeq(encodings, ",") {
+			if encoding = strings.TrimSpace(encoding); encoding != "" && !strings.EqualFold(encoding, "identity") {
+				return &inputError{http.StatusUnsupportedMediaType, "Content-Encoding must be identity: send the body as it is"}
+			}
+		}
+	}
 	err := json.UnmarshalRead(http.MaxBytesReader(nil, r.Body, maxBodyBytes), into, json.RejectUnknownMembers(true))
 	var (
 		tooLarge *http.MaxBytesError
@@ -137,6 +144,8 @@ func writeError(w http.ResponseWriter, err error) {
 	switch s.HTTP {
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer")
+	case http.StatusUnsupportedMediaType:
+		w.Header().Set("Accept-Encoding", "identity") // RFC 9110, section 15.5.16.
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(s.RetryAfter.Seconds())))))
 	}

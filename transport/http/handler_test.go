@@ -2,6 +2,7 @@ package httptransport
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -112,7 +113,7 @@ func TestErrorsHaveOneForm(t *testing.T) {
 		{"below 64 bits", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":-9223372036854775809`, 1), 400, "BAD_REQUEST", "max_meetings must be greater than 0"},
 		{"load beyond 64 bits", "POST", one + "/heartbeats/fast", `{"capacity":{"current_meetings":99999999999999999999}}`, 400, "BAD_REQUEST", "current_meetings value too large"},
 		{"other load beyond 64 bits", "POST", one + "/heartbeats/comprehensive", `{"capacity":{"current_participants":99999999999999999999}}`, 400, "BAD_REQUEST", "current_participants value too large"},
-		{"limits of a heartbeat are ignored", "POST", one + "/heartbeats/fast", `{"capacity":{"max_meetings":99999999999999999999}}`, 200, "", ""},
+		{"limits of a heartbeat are ignored", "POST", one + "/heartbeats/fast", `{"capacity":{"max_meetings":99999999999999999999},"health":1}`, 200, "", ""},
 		{"exponent", "PUT", one, `{"max_meetings":1e3}`, 400, "BAD_REQUEST", "max_meetings has a value of the wrong type or out of range"},
 		{"number as text", "PUT", one, `{"max_meetings":"1"}`, 400, "BAD_REQUEST", "max_meetings has a value of the wrong type or out of range"},
 		{"load of the wrong type", "POST", one + "/heartbeats/fast", `{"capacity":{"current_meetings":[1]}}`, 400, "BAD_REQUEST", "capacity.current_meetings has a value of the wrong type or out of range"},
@@ -120,6 +121,9 @@ func TestErrorsHaveOneForm(t *testing.T) {
 		{"unknown state", "POST", one + "/heartbeats/fast", `{"capacity":{},"health":"well"}`, 400, "BAD_REQUEST", "health must be one of pending, healthy, degraded, unhealthy, draining"},
 		{"state of the wrong type", "POST", one + "/heartbeats/fast", `{"health":true}`, 400, "BAD_REQUEST", "health must be one of pending, healthy, degraded, unhealthy, draining"},
 		{"no capacity", "POST", one + "/heartbeats/comprehensive", `{}`, 400, "BAD_REQUEST", "capacity is required"},
+		{"no health", "POST", one + "/heartbeats/fast", `{"capacity":{}}`, 400, "BAD_REQUEST", "health is required"},
+		{"no health in the other", "POST", one + "/heartbeats/comprehensive", `{"capacity":{}}`, 400, "BAD_REQUEST", "health is required"},
+		{"no health and a bad percentage", "POST", one + "/heartbeats/comprehensive", `{"capacity":{},"cpu_usage_percent":101}`, 400, "BAD_REQUEST", "cpu_usage_percent must be between 0 and 100"},
 		{"too large", "PUT", one, `{"region":"` + strings.Repeat("x", maxBodyBytes) + `"}`, 413, "BAD_REQUEST", "the body is larger than 65536 bytes"},
 		{"bad id", "GET", "/api/v1/controllers/a.b", "", 200, "", ""},
 		{"unknown parameter", "GET", "/api/v1/controllers?size=1", "", 400, "BAD_REQUEST", "unknown parameter size"},
@@ -149,6 +153,27 @@ func TestErrorsHaveOneForm(t *testing.T) {
 	}
 	if w := call(newTestHandler(&fakeService{}, nil), "PUT", one, registerOK, "Content-Type", "text/plain"); w.Code != 415 {
 		t.Errorf("text/plain = %d, want 415", w.Code)
+	}
+}
+
+func TestBody_Encoded(t *testing.T) {
+	h := newTestHandler(&fakeService{}, nil)
+	var packed bytes.Buffer
+	writer := gzip.NewWriter(&packed)
+	_, _ = writer.Write([]byte(registerOK))
+	_ = writer.Close()
+
+	for _, encoding := range []string{"gzip", "GZIP", "br", "deflate", "identity, gzip"} {
+		w := call(h, "PUT", one, packed.String(), "Content-Encoding", encoding)
+		if w.Code != 415 || !strings.Contains(w.Body.String(), "Content-Encoding must be identity") || w.Header().Get("Accept-Encoding") != "identity" {
+			t.Errorf("a body in %s = %d %v %s, want 415", encoding, w.Code, w.Header(), w.Body)
+		}
+	}
+	if w := call(h, "POST", one+"/drain", packed.String(), "Content-Encoding", "gzip"); w.Code != 415 {
+		t.Errorf("a drain's body in gzip = %d, want 415", w.Code)
+	}
+	if w := call(h, "PUT", one, registerOK, "Content-Encoding", "Identity"); w.Code != 200 {
+		t.Errorf("a body in identity = %d, want 200", w.Code)
 	}
 }
 

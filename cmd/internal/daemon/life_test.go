@@ -128,8 +128,9 @@ func TestARequestIDGoesThroughAndComesBack(t *testing.T) {
 
 func TestRateLimitsSpareThoseWhoAreKnown(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, sqliteURL(t), func(c *Config) { c.RateLimitPerMinute = 1 }).ready()
+	w := newWorld(t, sqliteURL(t), func(c *Config) { c.RateLimitPerMinute, c.ControllersPerSubject = 1, 3 }).ready()
 	limited := outcome{codes.ResourceExhausted, "Rate limit exceeded"}
+	full := outcome{codes.ResourceExhausted, "Controller limit reached: this client owns 3 controllers, at most 3 are allowed (GC_MAX_CONTROLLERS_PER_SUBJECT)"}
 	if got := w.make(ways()[0], call{"RegisterMC", "mc", registration(), w.mc()}); got != (outcome{}) {
 		t.Fatalf("RegisterMC() = %v", got)
 	}
@@ -138,11 +139,11 @@ func TestRateLimitsSpareThoseWhoAreKnown(t *testing.T) {
 		w.make(ways()[i%3], call{"RegisterMC", fmt.Sprintf("stranger-%d", i), registration(), w.mc()})
 	}
 	for _, by := range ways() {
-		if got := w.make(by, call{"RegisterMC", "one-more", registration(), w.mc()}); got != limited {
-			t.Errorf("%s: a stranger = %v, want %v", by.name, got, limited)
+		if got := w.make(by, call{"RegisterMC", "one-more", registration(), w.mc()}); got != full {
+			t.Errorf("%s: a stranger = %v, want %v", by.name, got, full)
 		}
-		if got := w.make(by, call{"FastHeartbeat", "one-more", load(), w.mc()}); got != limited {
-			t.Errorf("%s: a stranger's heartbeat = %v, want %v", by.name, got, limited)
+		if got := w.make(by, call{"FastHeartbeat", "one-more", load(), w.mc()}); got != full {
+			t.Errorf("%s: a stranger's heartbeat = %v, want %v", by.name, got, full)
 		}
 		for range 20 {
 			if got := w.make(by, call{"FastHeartbeat", "mc", load(), w.mc()}); got != (outcome{}) {

@@ -62,9 +62,9 @@ func TestTwoProcessesOfOneController(t *testing.T) {
 						t.Errorf("%s of %q = %v, want %v", step.operation, step.incarnation, got, step.want)
 					}
 				}
-				if got := w.get("/api/v1/controllers/"+id, w.reader()).body; !strings.Contains(got, `"incarnation_conflicts":2`) {
-					t.Errorf("shown = %s, want 2 conflicts", got)
-				}
+				w.until("2 conflicts of "+id, func() bool {
+					return strings.Contains(w.get("/api/v1/controllers/"+id, w.reader()).body, `"incarnation_conflicts":2`)
+				})
 			})
 		}
 		if got := w.get("/metrics", "").body; !strings.Contains(got, "\ngc_incarnation_conflicts_total 6\n") {
@@ -146,6 +146,24 @@ func TestDeregistration(t *testing.T) {
 			if got := deregister(tc.token, tc.id, tc.incarnation); got != tc.want {
 				t.Errorf("%s: Deregister() = %v, want %v", tc.name, got, tc.want)
 			}
+		}
+		// A controller in the field registers without an incarnation. One that is made up shows nothing.
+		other := w.issuer.token(nil, map[string]any{"sub": "mc-plain"})
+		otherHeader := "Bearer " + other
+		if got := w.make(ways()[0], call{"RegisterMC", "mc-plain", registration(), &otherHeader}); got != (outcome{}) {
+			t.Fatalf("RegisterMC(mc-plain) = %v", got)
+		}
+		if got := deregister(other, "mc-plain", "made-up"); got != codes.PermissionDenied {
+			t.Errorf("Deregister() of a controller without an incarnation, by a made-up one = %v, want PermissionDenied", got)
+		}
+		if got := w.request(http.MethodDelete, "/api/v1/controllers/mc-plain", "", bearer(other)); got.status != http.StatusForbidden {
+			t.Errorf("the same over HTTP = %d %s, want 403", got.status, got.body)
+		}
+		if got := w.get("/api/v1/controllers/mc-plain", w.reader()); got.status != http.StatusOK {
+			t.Errorf("the controller = %d %s, want it to be there still", got.status, got.body)
+		}
+		if got := deregister(w.admin(), "mc-plain", "made-up"); got != codes.OK {
+			t.Errorf("an operator's Deregister() = %v, want OK", got)
 		}
 		register()
 		if got := w.request(http.MethodDelete, "/api/v1/controllers/mc", "", bearer(mc)); got.status != http.StatusForbidden {

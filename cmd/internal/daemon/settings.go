@@ -46,6 +46,7 @@ type Config struct {
 	FastInterval          time.Duration
 	ComprehensiveInterval time.Duration
 	RateLimitPerMinute    int
+	ControllersPerSubject int
 	Drain                 time.Duration
 	GRPCReflection        bool
 	SDNeedsToken          bool
@@ -58,6 +59,8 @@ type Config struct {
 	file                  string
 	// retentionInterval is for tests that cannot wait for a minute; 0: as usual.
 	retentionInterval time.Duration
+	// wallClock is for tests of a clock that is set; nil: time.Now.
+	wallClock func() time.Time
 }
 
 // setting is one setting: a flag, an environment variable and a line of the file. Its name is the variable's; the flag
@@ -88,7 +91,8 @@ func settings() []setting {
 		{name: "GC_FORCE_STALENESS_THRESHOLD", value: "false", allowed: "true or false", help: "accept a threshold that two lost heartbeats exceed", boolean: true, read: truth(func(c *Config) *bool { return &c.ForceThreshold })},
 		{name: "FAST_HEARTBEAT_INTERVAL_MS", value: "10000", allowed: "a whole number from 1 to 3600000", help: "how often controllers are told to report their load", read: milliseconds(func(c *Config) *time.Duration { return &c.FastInterval })},
 		{name: "COMPREHENSIVE_HEARTBEAT_INTERVAL_MS", value: "30000", allowed: "a whole number from 1 to 3600000", help: "how often controllers are told to report CPU and memory as well", read: milliseconds(func(c *Config) *time.Duration { return &c.ComprehensiveInterval })},
-		{name: "RATE_LIMIT_RPM", value: "600", allowed: "a whole number from 1 to 1000000000", help: "calls a minute for each caller, and as many registrations; heartbeats of registered controllers are not counted", read: readRateLimit},
+		{name: "RATE_LIMIT_RPM", value: "600", allowed: "a whole number from 1 to 1000000000", help: "calls a minute for each caller; heartbeats and registrations of registered controllers are not counted", read: readRateLimit},
+		{name: "GC_MAX_CONTROLLERS_PER_SUBJECT", value: "20000", allowed: "a whole number from 1 to 1000000000", help: "how many controllers one token subject may own: those that it registered last. It may create so many at once, and then RATE_LIMIT_RPM a minute", read: readControllersPerSubject},
 		{name: "GC_HISTORY_RETENTION_DAYS", value: "30", allowed: "a whole number from 0 to 36500; 0 is for ever", help: "how long changes of controllers' states are kept", read: days(func(c *Config) *time.Duration { return &c.HistoryRetention })},
 		{name: "GC_RETIRE_AFTER_SECONDS", value: "0", allowed: "0 for never, or a whole number up to 315360000 that is at least twice MC_STALENESS_THRESHOLD_SECONDS", help: "how long a controller may be silent until it is taken out of the fleet; those that an operator drains stay", read: seconds(func(c *Config) *time.Duration { return &c.RetireAfter }, 0, 315_360_000)},
 		{name: "GC_DRAIN_SECONDS", value: "30", allowed: "a whole number from 0 to 3600", help: "how long a stopping server finishes its calls", read: seconds(func(c *Config) *time.Duration { return &c.Drain }, 0, 3600)},
@@ -210,6 +214,12 @@ func truth(field func(*Config) *bool) func(*Config, string) error {
 func readRateLimit(c *Config, value string) error {
 	n, err := whole(value, 1, 1_000_000_000)
 	c.RateLimitPerMinute = int(n)
+	return err
+}
+
+func readControllersPerSubject(c *Config, value string) error {
+	n, err := whole(value, 1, 1_000_000_000)
+	c.ControllersPerSubject = int(n)
 	return err
 }
 

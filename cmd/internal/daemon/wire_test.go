@@ -64,6 +64,7 @@ func TestEveryRuleOfValidation(t *testing.T) {
 			for _, bad := range []string{
 				"a.example", "ftp://a", "http://", "http:///", "http://a:0", "http://a:65536", "http://a:", "http://u@a", "http://a?q=1", "http://a?", "http://a#f",
 				"http://a/path", "http://-a", "http://a_b", "http://[::1", "http://a b", "http://a\n", "grpc://a:1",
+				"http://0.0.0.0", "https://0.0.0.0:4433/", "http://[::]:50052", "http://[0:0:0:0:0:0:0:0]", "http://[::ffff:0.0.0.0]:1",
 			} {
 				register(field+" "+bad, field, bad, field+" must be a valid URL")
 			}
@@ -86,6 +87,9 @@ func TestEveryRuleOfValidation(t *testing.T) {
 				)
 			}
 			rules = append(rules, rule{"limits are ignored", operation, "mc", merge(fullLoadOf(operation), capacity("max_meetings", 0)), "", ""})
+			rules = append(rules, rule{"a health of 0", operation, "mc", with(fullLoadOf(operation), "health", 0), "", ""})
+			rules = append(rules, rule{"no health", operation, "mc", with(fullLoadOf(operation), "health", nil), "health is required", "http"})
+			rules = append(rules, rule{"no health and no capacity", operation, "mc", map[string]any{}, "capacity is required", ""})
 			rules = append(rules, rule{"a health nobody knows", operation, "mc", with(fullLoadOf(operation), "health", 77), "", ""})
 		}
 		for _, field := range []string{"cpu_usage_percent", "memory_usage_percent"} {
@@ -106,7 +110,7 @@ func TestEveryRuleOfValidation(t *testing.T) {
 		}
 		for _, by := range ways() {
 			for _, r := range rules {
-				if r.only == "grpc" && by.service == "" {
+				if r.only == "grpc" && by.service == "" || r.only == "http" && by.service != "" {
 					continue
 				}
 				var want outcome
@@ -149,30 +153,29 @@ func TestEveryRuleOfAuthentication(t *testing.T) {
 		header := func(name string, value any) string { return w.issuer.token(map[string]any{name: value}, nil) }
 		now := time.Now().Unix()
 		refused := map[string]string{
-			"not Bearer":           "Basic " + good,
-			"bearer in lower case": "bearer " + good,
-			"empty":                "",
-			"Bearer and nothing":   "Bearer ",
-			"8193 bytes":           "Bearer " + paddedTo(t, w.issuer, 8193),
-			"one part":             "Bearer " + parts[0],
-			"two parts":            "Bearer " + parts[0] + "." + parts[1],
-			"four parts":           "Bearer " + good + ".x",
-			"no kid":               "Bearer " + header("kid", nil),
-			"empty kid":            "Bearer " + header("kid", ""),
-			"numeric kid":          "Bearer " + header("kid", 1),
-			"unknown kid":          "Bearer " + header("kid", "other"),
-			"kid with a path":      "Bearer " + header("kid", "../../etc/passwd"),
-			"alg none":             "Bearer " + header("alg", "none"),
-			"alg HS256":            "Bearer " + header("alg", "HS256"),
-			"alg RS256":            "Bearer " + header("alg", "RS256"),
-			"bad signature":        "Bearer " + parts[0] + "." + parts[1] + "." + strings.Repeat("A", 86),
-			"other claims":         "Bearer " + parts[0] + "." + strings.Split(claim("sub", "other"), ".")[1] + "." + parts[2],
-			"expired":              "Bearer " + claim("exp", now-120),
-			"future iat":           "Bearer " + claim("iat", now+400),
-			"not yet valid":        "Bearer " + claim("nbf", now+400),
-			"no exp":               "Bearer " + claim("exp", nil),
-			"no iat":               "Bearer " + claim("iat", nil),
-			"no sub":               "Bearer " + claim("sub", nil),
+			"not Bearer":         "Basic " + good,
+			"empty":              "",
+			"Bearer and nothing": "Bearer ",
+			"8193 bytes":         "Bearer " + paddedTo(t, w.issuer, 8193),
+			"one part":           "Bearer " + parts[0],
+			"two parts":          "Bearer " + parts[0] + "." + parts[1],
+			"four parts":         "Bearer " + good + ".x",
+			"no kid":             "Bearer " + header("kid", nil),
+			"empty kid":          "Bearer " + header("kid", ""),
+			"numeric kid":        "Bearer " + header("kid", 1),
+			"unknown kid":        "Bearer " + header("kid", "other"),
+			"kid with a path":    "Bearer " + header("kid", "../../etc/passwd"),
+			"alg none":           "Bearer " + header("alg", "none"),
+			"alg HS256":          "Bearer " + header("alg", "HS256"),
+			"alg RS256":          "Bearer " + header("alg", "RS256"),
+			"bad signature":      "Bearer " + parts[0] + "." + parts[1] + "." + strings.Repeat("A", 86),
+			"other claims":       "Bearer " + parts[0] + "." + strings.Split(claim("sub", "other"), ".")[1] + "." + parts[2],
+			"expired":            "Bearer " + claim("exp", now-120),
+			"future iat":         "Bearer " + claim("iat", now+400),
+			"not yet valid":      "Bearer " + claim("nbf", now+400),
+			"no exp":             "Bearer " + claim("exp", nil),
+			"no iat":             "Bearer " + claim("iat", nil),
+			"no sub":             "Bearer " + claim("sub", nil),
 		}
 		forbidden := map[string]string{
 			"no scope":           "Bearer " + claim("scope", nil),
@@ -182,6 +185,8 @@ func TestEveryRuleOfAuthentication(t *testing.T) {
 			"empty service_type": "Bearer " + claim("service_type", ""),
 		}
 		taken := map[string]string{
+			"bearer in lower case": "bearer " + good,
+			"BEARER":               "BEARER " + good,
 			"8192 bytes":           "Bearer " + paddedTo(t, w.issuer, 8192),
 			"expired 30 s ago":     "Bearer " + claim("exp", now-30),
 			"iat 4 min ahead":      "Bearer " + claim("iat", now+240),
@@ -268,8 +273,9 @@ func TestNobodyIsLetInWithoutAKey(t *testing.T) {
 // TestAnExhaustedCaller: what a subject has used up costs its known controllers nothing.
 func TestAnExhaustedCaller(t *testing.T) {
 	onBothStores(t, func(t *testing.T, databaseURL string) {
-		w := newWorld(t, databaseURL, func(c *Config) { c.RateLimitPerMinute = 1 }).ready()
+		w := newWorld(t, databaseURL, func(c *Config) { c.RateLimitPerMinute, c.ControllersPerSubject = 1, 1 }).ready()
 		limited := outcome{codes.ResourceExhausted, "Rate limit exceeded"}
+		full := outcome{codes.ResourceExhausted, "Controller limit reached: this client owns 1 controllers, at most 1 are allowed (GC_MAX_CONTROLLERS_PER_SUBJECT)"}
 		for _, by := range ways() {
 			subject := strings.ReplaceAll(by.name, " ", "-")
 			mc, other := "Bearer "+w.issuer.token(nil, map[string]any{"sub": subject}), "Bearer "+w.issuer.token(nil, map[string]any{"sub": subject, "scope": "x"})
@@ -282,11 +288,11 @@ func TestAnExhaustedCaller(t *testing.T) {
 				{"not allowed again", call{"FastHeartbeat", subject, load(), &other}, limited},
 				{"not allowed either", call{"RegisterMC", subject, registration(), &other}, limited},
 				{"new", call{"RegisterMC", subject, registration(), &mc}, outcome{}},
-				{"another new one", call{"RegisterMC", subject + "-2", registration(), &mc}, limited},
+				{"another new one", call{"RegisterMC", subject + "-2", registration(), &mc}, full},
 				{"known", call{"RegisterMC", subject, registration(), &mc}, outcome{}},
 				{"heartbeat of a known one", call{"FastHeartbeat", subject, load(), &mc}, outcome{}},
 				{"full heartbeat of a known one", call{"ComprehensiveHeartbeat", subject, fullLoad(), &mc}, outcome{}},
-				{"heartbeat for nobody", call{"FastHeartbeat", subject + "-2", load(), &mc}, limited},
+				{"heartbeat for nobody", call{"FastHeartbeat", subject + "-2", load(), &mc}, full},
 				{"invalid heartbeat", call{"FastHeartbeat", subject, nil, &mc}, outcome{codes.InvalidArgument, "capacity is required"}},
 				{"invalid id", call{"RegisterMC", "a.b", registration(), &mc}, outcome{codes.InvalidArgument, "controller_id contains invalid characters"}},
 			}

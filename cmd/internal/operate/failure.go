@@ -71,6 +71,11 @@ func failed(code int, format string, values ...any) error {
 	return &Failure{Code: code, Message: fmt.Sprintf(format, values...)}
 }
 
+// goneError means that the history does not go on from a cursor.
+type goneError struct{ error }
+
+func (e *goneError) Unwrap() error { return e.error }
+
 func wrongUse(format string, values ...any) error { return failed(ExitUsage, format, values...) }
 
 // CodeOf is the exit code of an error of this package.
@@ -110,6 +115,8 @@ func (c call) explain(ctx context.Context, err error) error {
 		return failed(ExitRefused, "refused: somebody else has decided about %s since it was looked at; see gcctl fleet show %s, then try again", c.id, c.id)
 	case codes.InvalidArgument:
 		return failed(ExitUsage, "the Global Controller does not take this: %s", message)
+	case codes.OutOfRange:
+		return &goneError{failed(ExitFailure, "%s", message)}
 	case codes.Unauthenticated:
 		return failed(ExitNoAccess, "the Global Controller at %s refuses the token; gcctl doctor finds out why", c.address)
 	case codes.PermissionDenied:

@@ -3,7 +3,10 @@ package simulate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
+
+	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
 func zombie() Scenario {
@@ -103,7 +106,13 @@ func (w *World) CheckSuperseded(ctx context.Context, old, twins []*MC, before ui
 	if err := w.History.Repair(ctx); err != nil {
 		return err
 	}
-	stored, err := w.History.Fleet(ctx)
+	// Conflicts are written once a second.
+	var stored map[string]*pb.Controller
+	var err error
+	w.Until(ctx, 5*time.Second, func() bool {
+		stored, err = w.History.Fleet(ctx)
+		return err != nil || !slices.ContainsFunc(twins, func(twin *MC) bool { return stored[twin.ID].GetIncarnationConflicts() == 0 })
+	})
 	if err != nil {
 		return err
 	}

@@ -133,15 +133,55 @@ func testConflicts(t *testing.T, f Fixture) {
 	}
 	before := mustGet(t, f.Store, "mc")
 	for range 3 {
-		if err := f.Store.RecordConflict(t.Context(), "mc"); err != nil {
-			t.Fatalf("RecordConflict() = %v", err)
-		}
+		f.Store.RecordConflict("mc")
 	}
-	if err := f.Store.RecordConflict(t.Context(), "nobody"); err != nil {
-		t.Errorf("RecordConflict(nobody) = %v", err)
-	}
+	f.Store.RecordConflict("nobody")
+	mustWriteConflicts(t, f.Store)
 	c := mustGet(t, f.Store, "mc")
 	if c.IncarnationConflicts != 3 || c.LastConflictAt == nil || c.LastConflictAt.Before(before.CreatedAt) || !c.UpdatedAt.Equal(before.UpdatedAt) {
 		t.Errorf("controller = %+v, want 3 conflicts, and nothing else changed", c)
+	}
+}
+
+func mustWriteConflicts(t *testing.T, s Store) {
+	t.Helper()
+	if err := s.WriteConflicts(t.Context()); err != nil {
+		t.Fatalf("WriteConflicts() = %v", err)
+	}
+}
+
+// testConflictsTogether has two replicas write the conflicts of many controllers at the same time; a store that is closed
+// writes what it has.
+func testConflictsTogether(t *testing.T, f Fixture) {
+	const controllers, rounds = 1200, 3
+	for i := range controllers {
+		mustRegister(t, f.Store, fmt.Sprintf("mc-%04d", i))
+	}
+	replica := f.Replica(t)
+
+	var all sync.WaitGroup
+	for _, s := range []Store{f.Store, replica} {
+		all.Go(func() {
+			for range rounds {
+				for i := range controllers {
+					s.RecordConflict(fmt.Sprintf("mc-%04d", i))
+				}
+				if err := s.WriteConflicts(t.Context()); err != nil {
+					t.Errorf("WriteConflicts() = %v", err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	f.Store.RecordConflict("mc-0000")
+	f.Close(t)
+
+	for _, want := range []struct {
+		id        string
+		conflicts int64
+	}{{"mc-0000", 2*rounds + 1}, {"mc-0777", 2 * rounds}, {"mc-1199", 2 * rounds}} {
+		if c := mustGet(t, replica, want.id); c.IncarnationConflicts != want.conflicts {
+			t.Errorf("conflicts of %s = %d, want %d", want.id, c.IncarnationConflicts, want.conflicts)
+		}
 	}
 }

@@ -136,6 +136,15 @@ func testDeregister(t *testing.T, f Fixture) {
 		t.Errorf("Deregister(again) = %v, want ErrNotRegistered", err)
 	}
 	mustServeBeside(t, f.Store)
+	// A controller in the field registers without an incarnation, so that a made-up one shows nothing.
+	mustRegister(t, f.Store, "mc-plain")
+	if change, err := f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc-plain", Incarnation: "made-up"}, "client", true); !errors.Is(err, service.ErrForbidden) || change != nil {
+		t.Errorf("Deregister(without an incarnation, by itself) = %+v, %v, want ErrForbidden", change, err)
+	}
+	mustGet(t, f.Store, "mc-plain")
+	if _, err := f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc-plain", Incarnation: "made-up"}, "operator", false); err != nil {
+		t.Errorf("Deregister(without an incarnation, by an operator) = %v, want nil", err)
+	}
 	// What an operator drains does not slip out of the drain by leaving and coming back.
 	mustRegisterAs(t, f.Store, "mc", "two")
 	mustBeat(t, f.Store, beatOf("mc", "two", 4))
@@ -167,10 +176,10 @@ func testHistoryPages(t *testing.T, f Fixture) {
 		if err != nil {
 			t.Fatalf("Transitions() = %v", err)
 		}
-		if len(page) == 0 {
+		if len(page.Transitions) == 0 {
 			break
 		}
-		read, after = append(read, page...), page[len(page)-1].ID
+		read, after = append(read, page.Transitions...), page.Transitions[len(page.Transitions)-1].ID
 	}
 	for i := range read {
 		if i > 0 && read[i].ID <= read[i-1].ID {
@@ -182,11 +191,11 @@ func testHistoryPages(t *testing.T, f Fixture) {
 		t.Errorf("%d changes (-stored +read):\n%s", len(read), diff)
 	}
 	of, err := f.Store.Transitions(t.Context(), service.TransitionFilter{ControllerID: "b", Region: "eu", Limit: 10})
-	if err != nil || len(of) != 4 {
-		t.Errorf("Transitions(b) = %d, %v, want 4", len(of), err)
+	if err != nil || len(of.Transitions) != 4 {
+		t.Errorf("Transitions(b) = %d, %v, want 4", len(of.Transitions), err)
 	}
-	if none, err := f.Store.Transitions(t.Context(), service.TransitionFilter{Region: "us", Limit: 10}); err != nil || len(none) != 0 {
-		t.Errorf("Transitions(us) = %d, %v, want none", len(none), err)
+	if none, err := f.Store.Transitions(t.Context(), service.TransitionFilter{Region: "us", Limit: 10}); err != nil || len(none.Transitions) != 0 {
+		t.Errorf("Transitions(us) = %d, %v, want none", len(none.Transitions), err)
 	}
 }
 
@@ -195,7 +204,8 @@ func testHistoryByTime(t *testing.T, f Fixture) {
 		mustRegister(t, f.Store, "mc")
 		mustBeat(t, f.Store, heartbeat("mc", health))
 	}
-	all, err := f.Store.Transitions(t.Context(), service.TransitionFilter{Limit: 100})
+	list, err := f.Store.Transitions(t.Context(), service.TransitionFilter{Limit: 100})
+	all := list.Transitions
 	if err != nil || len(all) != 6 {
 		t.Fatalf("Transitions() = %d, %v, want 6", len(all), err)
 	}
@@ -208,7 +218,7 @@ func testHistoryByTime(t *testing.T, f Fixture) {
 		if err != nil {
 			t.Fatalf("Transitions(%+v) = %v", filter, err)
 		}
-		for _, change := range page {
+		for _, change := range page.Transitions {
 			found = append(found, change.ID)
 		}
 		return found

@@ -25,7 +25,7 @@ func idsOf(t *testing.T, s Store) (ids []int64) {
 	if err != nil {
 		t.Fatalf("Transitions() = %v", err)
 	}
-	for _, change := range found {
+	for _, change := range found.Transitions {
 		ids = append(ids, change.ID)
 	}
 	return ids

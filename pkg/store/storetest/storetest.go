@@ -3,6 +3,7 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -14,10 +15,13 @@ import (
 // Store is all that the service, its health checker, its metrics and its watches need.
 type Store interface {
 	service.Store
+	service.Beater
 	service.Sweeper
 	service.Summarizer
 	service.ChangeSource
 	service.Keeper
+	// WriteConflicts writes the conflicts that were recorded.
+	WriteConflicts(ctx context.Context) error
 }
 
 // Fixture is an empty storage of one test, and hands that reach past the Store into it.
@@ -34,8 +38,15 @@ type Fixture struct {
 	Checker func(t *testing.T, beat, serviceable, swept time.Duration)
 	// Drain sets the operator's intent, and the public state that follows.
 	Drain func(t *testing.T, controllerID string)
+	// Delete removes a controller's row by hand.
+	Delete func(t *testing.T, controllerID string)
 	// Age has the changes of public state with ids up to through lie by in the past.
 	Age func(t *testing.T, through int64, by time.Duration)
+	// Forget removes the changes of public state with ids of this one or higher, and has the next one get this id again, as
+	// a restored backup does.
+	Forget func(t *testing.T, from int64)
+	// Lose removes one change of public state, as if its transaction had been undone.
+	Lose func(t *testing.T, id int64)
 	// History is every change of public state, the oldest first.
 	History func(t *testing.T) []service.Transition
 }
@@ -62,6 +73,8 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"HeartbeatsOfManyAtOnceAreEachAnswered", testManyAtOnce},
 		{"OneThatCannotBeStoredFailsAlone", testPoison},
 		{"ReplicasBeatForTheSameControllers", testReplicasBeat},
+		{"Beats", testBeats},
+		{"ReplicasAreListed", testReplicas},
 		{"TheFirstTickHolds", testFirstTickHolds},
 		{"ASweepMarksTheSilentAndNobodyElse", testSweepMarksTheSilent},
 		{"ASweepThatChangesNothingWritesNothing", testSweepChangesNothing},
@@ -75,8 +88,11 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"ANewIncarnationTakesTheOldOnesPlace", testNewIncarnation},
 		{"TwoIncarnationsInOneBatch", testIncarnationsInOneBatch},
 		{"ConflictsAreCounted", testConflicts},
+		{"ConflictsAreWrittenTogether", testConflictsTogether},
+		{"Owners", testOwners},
 		{"ADrainOutlastsWhateverAControllerSays", testDrainIsSticky},
 		{"OperatorsDoNotOverwriteEachOther", testGenerations},
+		{"GenerationsNeverRepeat", testGenerationsNeverRepeat},
 		{"UndrainingInventsNoHealth", testUndrainInventsNothing},
 		{"AnUnsafeDrainIsRefusedUnlessForced", testUnsafeDrains},
 		{"DrainsInARegionFollowEachOther", testDrainsTogether},
@@ -87,6 +103,11 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"ControllersThatWereUpdated", testControllersUpdated},
 		{"WhatIsCommittedIsAnnounced", testAnnouncements},
 		{"HistoryIsReadByTimeAndBackwards", testHistoryByTime},
+		{"HistoryGoesOnWhenTheClockWasSetBack", testHistoryAfterClockWasSetBack},
+		{"HistoryByTimeWithASetClock", testHistoryByTimeWithSetClock},
+		{"CursorsBelongToOneHistory", testCursors},
+		{"CursorsOfAnEmptyHistory", testCursorsOfEmptyHistory},
+		{"CursorsThatPruningPassed", testCursorsAfterPruning},
 		{"ADrainIsOverByItsDeadline", testDeadlines},
 		{"OldHistoryIsPruned", testPruning},
 		{"NothingIsHeldBackAfterPruning", testPruningHoldsNothingBack},

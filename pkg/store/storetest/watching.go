@@ -45,7 +45,7 @@ func testChanges(t *testing.T, f Fixture) {
 		t.Errorf("changes (-want +got):\n%s", diff)
 	}
 	stored, err := f.Store.Transitions(t.Context(), service.TransitionFilter{Limit: 10})
-	if diff := cmp.Diff(stored, all.Transitions); err != nil || diff != "" {
+	if diff := cmp.Diff(stored.Transitions, all.Transitions); err != nil || diff != "" {
 		t.Errorf("Transitions() and Changes() differ, %v (-transitions +changes):\n%s", err, diff)
 	}
 	missing := make([]int64, 4096)
@@ -167,9 +167,8 @@ func testAnnouncements(t *testing.T, f Fixture) {
 	mustDrain(t, f.Store, service.DrainOrder{ControllerID: "mc", Reason: "another", Force: true})
 	wantHeard(t, heard, "another drain", "mc")
 	drain()
-	if err := f.Store.RecordConflict(t.Context(), "mc"); err != nil {
-		t.Fatalf("RecordConflict() = %v", err)
-	}
+	f.Store.RecordConflict("mc")
+	mustWriteConflicts(t, f.Store)
 	wantHeard(t, heard, "a conflict", "mc")
 	drain()
 	f.Checker(t, 0, hour, hour)

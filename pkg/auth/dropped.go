@@ -1,0 +1,113 @@
+package auth
+
+import (
+	"crypto/ed25519"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+const (
+	// droppedFor is how long a key that is no longer published is remembered, to explain refusals: as long as its tokens live.
+	droppedFor = time.Hour
+	// maxDropped bounds how many are remembered.
+	maxDropped = 64
+	// unjudgedMemory is how long a token that could not be judged counts: longer than the usual interval of its caller's calls.
+	unjudgedMemory = 15 * time.Second
+)
+
+// droppedKeys are keys that were published and are no longer. No token is accepted by them: they only explain why one is
+// refused.
+type droppedKeys struct {
+	mu   sync.Mutex
+	keys map[string]droppedKey
+	now  func() time.Time
+}
+
+type droppedKey struct {
+	key   ed25519.PublicKey
+	until time.Time
+}
+
+// replace remembers the keys of before that are not among those of after.
+func (d *droppedKeys) replace(before, after map[string]ed25519.PublicKey) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+
+	now := d.now()
+	for kid, key := range d.keys {
+		if current, ok := after[kid]; ok && current.Equal(key.key) || now.After(key.until) {
+			delete(d.keys, kid)
+		}
+	}
+	for kid, key := range before {
+		if current, ok := after[kid]; (!ok || !current.Equal(key)) && len(d.keys) < maxDropped {
+			d.keys[kid] = droppedKey{key: key, until: now.Add(droppedFor)}
+		}
+	}
+}
+
+// find returns the dropped key of that id, nil when there is none.
+func (d *droppedKeys) find(kid string) ed25519.PublicKey {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+
+	if found, ok := d.keys[kid]; ok && !d.now().After(found.until) {
+		return found.key
+	}
+	return nil
+}
+
+// unjudgedTokens remembers when the last token came whose key is unknown while the keys cannot be fetched.
+type unjudgedTokens struct {
+	mu     sync.Mutex
+	last   time.Duration // 0 for never
+	now    func() time.Duration
+	memory time.Duration
+}
+
+func (u *unjudgedTokens) note() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.last = max(1, u.now())
+}
+
+func (u *unjudgedTokens) forget() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.last = 0
+}
+
+func (u *unjudgedTokens) areThere() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.last > 0 && u.now()-u.last <= u.memory
+}
+
+// RememberUnjudged sets for how long a token that could not be judged counts, which is to be longer than the interval of its
+// caller's calls. It is called before the first fetch.
+func (k *KeySet) RememberUnjudged(memory time.Duration) { k.unjudged.memory = memory }
+
+// Judging reports whether tokens can be judged: a usable key is held, and no token came lately whose key is unknown while the
+// keys cannot be fetched.
+func (k *KeySet) Judging() bool { return k.Ready() && !k.unjudged.areThere() }
+
+// Begin starts a fetch unless one is under way or one began within the last second. It does not wait.
+func (k *KeySet) Begin() { k.begin(k.refetch.Allow) }
+
+// OnDate has read told what the auth controller's clock shows, with each document. It is called before the first fetch, and
+// read must not block.
+func (k *KeySet) OnDate(read func(date time.Time, uncertainty time.Duration)) { k.onDate = read }
+
+// readDate reads when an answer was made, which is cut to the second; a cache on the way says how long ago that was.
+func (k *KeySet) readDate(header http.Header, took time.Duration) {
+	date, err := http.ParseTime(header.Get("Date"))
+	if err != nil {
+		return
+	}
+	if age, err := strconv.Atoi(header.Get("Age")); err == nil && age > 0 {
+		date = date.Add(time.Duration(min(age, 1<<31-1)) * time.Second)
+	}
+	k.onDate(date.Add(time.Second/2+took/2), time.Second/2+took/2)
+}

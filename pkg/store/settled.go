@@ -1,0 +1,167 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// runAtMost is how many ids are looked through for one that is missing before the writers are asked instead.
+	runAtMost = 10_000
+	// writersAtMost is how many changes are made, at the most, while one transaction that writes the history is open.
+	writersAtMost = 100_000
+	// longestWait bounds how long a read waits for the transactions that could still commit a missing change.
+	longestWait = 100 * time.Millisecond
+	// neverComes is after how long, by the clock of this process that is never set, a transaction that holds up the history
+	// is not one of ours: those are bounded by the statement timeout.
+	neverComes = 30 * time.Second
+)
+
+// writersSQL lists the transactions that may have been given an id of the history and are not over. Each has locked the
+// table before it was given its first id, and gives the lock back only once what it wrote can be read.
+const writersSQL = `SELECT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted
+	AND relation = 'controller_transitions'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+
+// settled is how far the history is known to be complete: ids are given out before their transactions commit, so a number
+// that is missing may yet appear. It goes by numbers and by transactions, not by times: the database's clock may be set.
+type settled struct {
+	mu sync.Mutex
+	// through: no change with an id up to this one can appear any more; 0 when not known.
+	through int64
+	// ceiling becomes through once all of writers are over, which were open when it was the newest; 0 when nothing is awaited.
+	ceiling int64
+	writers []string
+	since   time.Time
+}
+
+// end is one end of the history.
+type end struct {
+	newest  int64
+	through transitionRow // Its ID is 0 when nothing is settled.
+}
+
+// historyEnd returns the newest change, and the last one before which no other can appear any more. What is read of the
+// history afterwards, up to that one, is complete.
+func (s *Store) historyEnd(ctx context.Context) (none end, _ error) {
+	for pause := time.Millisecond; ; pause *= 2 {
+		newest, err := s.transitionBy(ctx, ` ORDER BY id DESC LIMIT 1`)
+		if err != nil || newest.ID == 0 || s.dialect.writers == "" {
+			return end{newest.ID, newest}, err
+		}
+		through, err := s.settle(ctx, newest.ID)
+		if err != nil || through == newest.ID {
+			return end{newest.ID, newest}, err
+		}
+		if pause > longestWait/2 {
+			if through == 0 {
+				if through, err = s.firstRun(ctx, newest.ID); err != nil {
+					return none, err
+				}
+			}
+			found, err := s.transitionBy(ctx, ` WHERE id = ?`, through)
+			return end{newest.ID, found}, err
+		}
+		select {
+		case <-ctx.Done():
+			return none, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// settle moves through as far as it can be, at the most to the newest change, and returns it.
+func (s *Store) settle(ctx context.Context, newest int64) (int64, error) {
+	known := s.settled.known(newest)
+	if known == newest {
+		return newest, nil
+	}
+	through := known
+	if known > 0 {
+		ids, err := s.idsFrom(ctx, known, runAtMost)
+		if err != nil {
+			return 0, err
+		}
+		if through = endOfRun(ids); len(ids) == 0 || ids[0] != known {
+			through = 0 // It was removed by hand, or belongs to another history.
+		}
+		if s.settled.move(known, through); through >= newest {
+			return newest, nil
+		}
+	}
+	var writers []string
+	if err := s.read.SelectContext(ctx, &writers, s.dialect.writers); err != nil {
+		return 0, err
+	}
+	return s.settled.await(through, newest, writers), nil
+}
+
+// known returns through where that is near enough to the newest change for the ids between to be looked through.
+func (s *settled) known(newest int64) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.through > newest || newest-s.through > runAtMost {
+		s.through = 0
+	}
+	return s.through
+}
+
+// move sets through, unless another reader has moved it.
+func (s *settled) move(from, to int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.through == from {
+		s.through = to
+	}
+}
+
+// await is told of the transactions that are open, and of the newest change before they were listed. It returns how far
+// the history is settled.
+func (s *settled) await(through, newest int64, writers []string) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ceiling <= through || s.ceiling > newest {
+		s.ceiling, s.writers, s.since = newest, writers, time.Now()
+	}
+	s.writers = slices.DeleteFunc(slices.Clone(s.writers), func(w string) bool { return !slices.Contains(writers, w) })
+	if len(s.writers) == 0 || time.Since(s.since) > neverComes {
+		through, s.ceiling = s.ceiling, 0
+		s.through = max(s.through, through)
+	}
+	return through
+}
+
+// firstRun returns up to which change nothing is missing, where a transaction has been open since this process first
+// looked. What is missing for longer than any transaction lives never comes.
+func (s *Store) firstRun(ctx context.Context, newest int64) (int64, error) {
+	ids, err := s.idsFrom(ctx, newest-writersAtMost, writersAtMost)
+	return endOfRun(ids), err
+}
+
+func (s *Store) idsFrom(ctx context.Context, id int64, limit int) (ids []int64, _ error) {
+	err := s.read.SelectContext(ctx, &ids, s.read.Rebind(`SELECT id FROM controller_transitions WHERE id >= ? ORDER BY id LIMIT ?`), id, limit+1)
+	return ids, err
+}
+
+// endOfRun returns the last of the ids that follow each other without a gap from the first on.
+func endOfRun(ids []int64) (last int64) {
+	for i, id := range ids {
+		if i > 0 && id != last+1 {
+			return last
+		}
+		last = id
+	}
+	return last
+}
+
+// transitionBy returns one change of the history; its ID is 0 when there is none.
+func (s *Store) transitionBy(ctx context.Context, clause string, values ...any) (found transitionRow, _ error) {
+	err := s.read.GetContext(ctx, &found, s.read.Rebind(selectTransitions+clause), values...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return transitionRow{}, nil
+	}
+	return found, err
+}

@@ -1,0 +1,81 @@
+package storetest
+
+import (
+	"testing"
+	"time"
+
+	"darktower.example/global-controller/service"
+)
+
+var settings = service.Replica{
+	ID: "gc-1", Version: "v1", StalenessThreshold: 30 * time.Second, FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second, MaxConnections: 20,
+}
+
+func replicaBeat(r service.Replica) service.Beat {
+	return service.Beat{Replica: r, Vouches: true, Tolerance: policy.Tolerance}
+}
+
+func mustBeatReplica(t *testing.T, s Store, b service.Beat) service.BeatResult {
+	t.Helper()
+	result, err := s.Beat(t.Context(), b)
+	if err != nil {
+		t.Fatalf("Beat(%s) = %v", b.Replica.ID, err)
+	}
+	return result
+}
+
+// testBeats: a gap is a time without a beat that vouches, and replicas show what they were last seen with.
+func testBeats(t *testing.T, f Fixture) {
+	first := replicaBeat(settings)
+	first.First = true
+	if got := mustBeatReplica(t, f.Store, first); !got.Gap || got.Outage != 0 {
+		t.Errorf("first Beat() = %+v, want a gap of unknown length", got)
+	}
+	if got := mustBeatReplica(t, f.Store, replicaBeat(settings)); got.Gap {
+		t.Errorf("second Beat() = %+v, want no gap", got)
+	}
+	f.Checker(t, time.Minute, hour, 0)
+	silent := replicaBeat(settings)
+	silent.Vouches = false
+	if got := mustBeatReplica(t, f.Store, silent); got.Gap {
+		t.Errorf("Beat(not vouching) = %+v, want no end of the gap", got)
+	}
+	if got := mustBeatReplica(t, f.Store, replicaBeat(settings)); !got.Gap || got.Outage < time.Minute || got.Outage > 2*time.Minute {
+		t.Errorf("Beat() after a minute = %+v, want a gap of a minute", got)
+	}
+	f.Checker(t, -time.Minute, hour, 0)
+	if got := mustBeatReplica(t, f.Store, replicaBeat(settings)); !got.Gap || got.Outage != 0 {
+		t.Errorf("Beat() after the clock was set back = %+v, want a gap of unknown length", got)
+	}
+}
+
+func testReplicas(t *testing.T, f Fixture) {
+	second := settings
+	second.ID, second.Version, second.FastInterval, second.MaxConnections = "gc-0", "v2", 20*time.Second, 5
+	first := replicaBeat(settings)
+	first.First = true
+	mustBeatReplica(t, f.Store, first)
+	mustBeatReplica(t, f.Store, replicaBeat(second))
+	before, err := f.Store.Replicas(t.Context())
+	if err != nil || len(before) != 2 {
+		t.Fatalf("Replicas() = %+v, %v, want two", before, err)
+	}
+	changed := settings
+	changed.StalenessThreshold = time.Minute
+	mustBeatReplica(t, f.Replica(t), replicaBeat(changed))
+	after, err := f.Store.Replicas(t.Context())
+	if err != nil || len(after) != 2 {
+		t.Fatalf("Replicas() = %+v, %v, want two", after, err)
+	}
+	changed.StartedAt, changed.SeenAt = before[1].StartedAt, after[1].SeenAt
+	second.StartedAt, second.SeenAt = before[0].StartedAt, before[0].SeenAt
+	if after[0] != second || after[1] != changed || after[1].SeenAt.Before(before[1].SeenAt) || after[1].StartedAt.IsZero() {
+		t.Errorf("Replicas() = %+v, want %+v and %+v", after, second, changed)
+	}
+	first.Replica = changed
+	mustBeatReplica(t, f.Store, first)
+	again, err := f.Store.Replicas(t.Context())
+	if err != nil || again[1].StartedAt != again[1].SeenAt {
+		t.Errorf("Replicas() after a restart = %+v, %v, want it started when it was seen", again, err)
+	}
+}

@@ -1,0 +1,167 @@
+package storetest
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"darktower.example/global-controller/service"
+)
+
+func mustList(t *testing.T, s Store, filter service.TransitionFilter) service.TransitionList {
+	t.Helper()
+	if filter.Limit == 0 {
+		filter.Limit = 100
+	}
+	list, err := s.Transitions(t.Context(), filter)
+	if err != nil {
+		t.Fatalf("Transitions(%+v) = %v", filter, err)
+	}
+	return list
+}
+
+func mustChangeOften(t *testing.T, f Fixture, id string, times int) {
+	t.Helper()
+	for range times {
+		mustRegister(t, f.Store, id)
+		mustBeat(t, f.Store, heartbeat(id, service.HealthHealthy))
+	}
+}
+
+func after(c service.Cursor) service.TransitionFilter {
+	return service.TransitionFilter{After: c.ID, Fingerprint: c.Fingerprint}
+}
+
+func wantGone(t *testing.T, s Store, what string, filter service.TransitionFilter) {
+	t.Helper()
+	filter.Limit = 100
+	if list, err := s.Transitions(t.Context(), filter); !errors.Is(err, service.ErrGone) {
+		t.Errorf("Transitions(after %s) = %d changes, %v, want ErrGone", what, len(list.Transitions), err)
+	}
+}
+
+// testCursors: a cursor is that of one history. Another one that has the same ids, as after a backup was restored, does
+// not go on from it.
+func testCursors(t *testing.T, f Fixture) {
+	mustChangeOften(t, f, "mc", 2)
+	kept := mustList(t, f.Store, service.TransitionFilter{})
+	mustChangeOften(t, f, "mc", 2)
+	all := mustList(t, f.Store, service.TransitionFilter{})
+	if want := all.Transitions[7].Cursor(); all.Through != want || want.Fingerprint == "" {
+		t.Errorf("through = %+v, want %+v", all.Through, want)
+	}
+	if got := mustList(t, f.Store, after(kept.Through)); !cmp.Equal(got.Transitions, all.Transitions[4:]) {
+		t.Errorf("after %v = %+v, want the last four", kept.Through, got.Transitions)
+	}
+	if got := mustList(t, f.Store, after(all.Through)); len(got.Transitions) != 0 || got.Through != all.Through {
+		t.Errorf("after the newest = %+v, want nothing", got)
+	}
+	wantGone(t, f.Store, "beyond the newest", service.TransitionFilter{After: all.Through.ID + 1})
+	wantGone(t, f.Store, "another change", service.TransitionFilter{After: all.Through.ID, Fingerprint: kept.Through.Fingerprint})
+
+	replica := f.Replica(t)
+	mustList(t, replica, service.TransitionFilter{})
+	f.Forget(t, kept.Through.ID+1)
+	wantGone(t, f.Store, "what was lost", after(all.Through))
+	mustChangeOften(t, f, "other", 4)
+	for _, s := range []Store{f.Store, replica} {
+		wantGone(t, s, "what was lost and its number used again", after(all.Transitions[5].Cursor()))
+		list := mustList(t, s, after(kept.Through))
+		if len(list.Transitions) != 8 || list.Transitions[0].ControllerID != "other" {
+			t.Errorf("after what was kept = %+v, want the eight that are new", list.Transitions)
+		}
+		if newest := list.Transitions[7].Cursor(); list.Through != newest {
+			t.Errorf("through = %+v, want %+v", list.Through, newest)
+		}
+	}
+}
+
+func testCursorsOfEmptyHistory(t *testing.T, f Fixture) {
+	empty := mustList(t, f.Store, service.TransitionFilter{})
+	if empty.Through != (service.Cursor{}) || len(empty.Transitions) != 0 {
+		t.Errorf("an empty history = %+v, want nothing", empty)
+	}
+	wantGone(t, f.Store, "5 of an empty history", service.TransitionFilter{After: 5})
+	mustChangeOften(t, f, "mc", 1)
+	if got := mustList(t, f.Store, after(empty.Through)); len(got.Transitions) != 2 {
+		t.Errorf("after the beginning = %+v, want both changes", got.Transitions)
+	}
+}
+
+// testCursorsAfterPruning: one that follows little, such as a controller that seldom changes, is not passed by pruning as
+// long as it asks.
+func testCursorsAfterPruning(t *testing.T, f Fixture) {
+	mustChangeOften(t, f, "quiet", 1)
+	quiet := mustList(t, f.Store, service.TransitionFilter{ControllerID: "quiet"})
+	mustChangeOften(t, f, "mc", 3)
+	all := mustList(t, f.Store, service.TransitionFilter{}).Transitions
+	followed := mustList(t, f.Store, service.TransitionFilter{ControllerID: "quiet", After: quiet.Through.ID, Fingerprint: quiet.Through.Fingerprint})
+	if followed.Through != all[7].Cursor() || len(followed.Transitions) != 0 {
+		t.Errorf("following one controller leads to %+v, want the newest of all", followed)
+	}
+	f.Age(t, all[7].ID, 2*hour)
+	mustRetain(t, f.Store, service.RetentionPolicy{History: hour})
+	wantGone(t, f.Store, "a change that was pruned", after(all[3].Cursor()))
+	wantGone(t, f.Store, "a number below what is kept", service.TransitionFilter{After: all[3].ID})
+	if got := mustList(t, f.Store, service.TransitionFilter{After: all[6].ID}); len(got.Transitions) != 1 {
+		t.Errorf("after the number below the oldest = %+v, want the one that is kept", got.Transitions)
+	}
+}
+
+// testHistoryAfterClockWasSetBack: what is missing in the history is no matter of the clock. It was set back by an hour,
+// so what is new seems old and what is old seems to come from the future.
+func testHistoryAfterClockWasSetBack(t *testing.T, f Fixture) {
+	mustChangeOften(t, f, "mc", 3)
+	all := mustList(t, f.Store, service.TransitionFilter{}).Transitions
+	f.Age(t, all[5].ID, -hour)
+	f.Lose(t, all[2].ID)
+	f.Lose(t, all[4].ID)
+	for _, s := range []Store{f.Store, f.Replica(t)} {
+		var want, got []int64
+		for _, i := range []int{0, 1, 3, 5} {
+			want = append(want, all[i].ID)
+		}
+		for deadline := time.Now().Add(patience); len(got) < len(want) && time.Now().Before(deadline); {
+			got = idsOf(t, s)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("shown (-want +got):\n%s", diff)
+		}
+	}
+	mustChangeOften(t, f, "mc", 1)
+	if got := idsOf(t, f.Store); len(got) != 6 {
+		t.Errorf("shown = %v, want what is new as well", got)
+	}
+}
+
+// testHistoryByTimeWithSetClock: a clock that was set back by half an hour hides nothing from a search by time.
+func testHistoryByTimeWithSetClock(t *testing.T, f Fixture) {
+	mustChangeOften(t, f, "mc", 5)
+	all := mustList(t, f.Store, service.TransitionFilter{}).Transitions
+	for i := len(all) - 1; i >= 0; i-- {
+		by := time.Duration(len(all)-i) * 2 * hour
+		if i%2 == 1 {
+			by += 2*hour + hour/2 // Behind the one before.
+		}
+		f.Age(t, all[i].ID, by)
+	}
+	all = mustList(t, f.Store, service.TransitionFilter{}).Transitions
+	for _, at := range all {
+		var since, until []service.Transition
+		for _, change := range all {
+			if change.At.Before(at.At) {
+				until = append(until, change)
+			} else {
+				since = append(since, change)
+			}
+		}
+		if diff := cmp.Diff(since, mustList(t, f.Store, service.TransitionFilter{Since: at.At}).Transitions); diff != "" {
+			t.Errorf("since %v (-want +got):\n%s", at.At, diff)
+		}
+		if got := mustList(t, f.Store, service.TransitionFilter{Until: at.At}).Transitions; len(got) != len(until) || len(until) > 0 && !cmp.Equal(got, until) {
+			t.Errorf("until %v (-want +got):\n%s", at.At, cmp.Diff(until, got))
+		}
+	}
+}

@@ -1,0 +1,125 @@
+package watch
+
+import (
+	"sync"
+	"time"
+
+	"darktower.example/global-controller/service"
+)
+
+const (
+	// keptParts is how many parts of the fleet, replays and loads are kept for the next reader that needs them, with what
+	// they are encoded to; keptPartsFor how long those are kept that no reader needs.
+	keptParts    = 500
+	keptPartsFor = 2 * time.Second
+)
+
+// partKey names what several readers may need of a view.
+type partKey struct {
+	of     *view
+	region string
+	kind   partKind
+	reason string // of a snapshot
+	number uint64 // of a part, an event or a reading of loads
+	known  int64  // where a replay begins amid an event
+	after  string // the id after which loads begin
+	chunk  *chunk
+	midst  bool // More is to come before there is an id to go on from.
+}
+
+type partKind byte
+
+const (
+	fleetPart partKind = iota
+	replayPart
+	loadsPart
+	fillPart
+)
+
+// part is what a key names, and where a reader goes on after it.
+type part struct {
+	event service.WatchEvent
+	last  bool
+	next  uint64
+	after string
+}
+
+// parts keeps what readers needed lately. What has not been needed since the last but one turn is let go.
+type parts struct {
+	mu              sync.Mutex
+	recent, earlier map[partKey]part
+	turned          time.Time
+}
+
+// get returns what the key names, from what is kept or made anew.
+func (p *parts) get(key partKey, now time.Time, make func() part) part {
+	p.mu.Lock()
+	found, ok := p.recent[key]
+	if !ok {
+		found, ok = p.earlier[key]
+	}
+	p.mu.Unlock()
+
+	if !ok {
+		found = make()
+		found.event = found.event.Shared()
+	}
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.turnLocked(now)
+	if other, ok := p.recent[key]; ok {
+		return other // Another reader was faster.
+	}
+	p.recent[key] = found
+	return found
+}
+
+func (p *parts) clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.recent, p.earlier = nil, nil
+}
+
+// turn lets go of what was not needed for a while.
+func (p *parts) turn(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.turnLocked(now)
+}
+
+func (p *parts) turnLocked(now time.Time) {
+	if p.recent == nil || len(p.recent) >= keptParts || now.Sub(p.turned) >= keptPartsFor {
+		p.recent, p.earlier, p.turned = make(map[partKey]part), p.recent, now
+	}
+}
+
+// shared is the view that readers begin with.
+type shared struct {
+	mu     sync.Mutex
+	view   *view
+	chosen time.Time
+}
+
+// choose returns a view to begin with that shows at least what comes before the event and up to the change. It is v, or
+// one that is a little older and that other readers have begun with.
+func (s *shared) choose(v *view, now time.Time, next uint64, id int64) *view {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.view; old != nil && old.epoch == v.epoch && old.log.end() >= max(next, v.log.first) && old.highest >= id {
+		if age := now.Sub(s.chosen); age < sharedFor || age < sharedInUseFor && old.readers.Load() > 0 {
+			return old
+		}
+	}
+	s.view, s.chosen = v, now
+	return v
+}
+
+// forget lets go of the view, unless readers may begin with it.
+func (s *shared) forget(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.view != nil && now.Sub(s.chosen) >= sharedInUseFor {
+		s.view = nil
+	}
+}

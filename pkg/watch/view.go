@@ -1,0 +1,146 @@
+package watch
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"darktower.example/global-controller/service"
+)
+
+const (
+	// partSize is how many controllers, changes or loads an event has at the most: what one reader that is not read from
+	// holds of them stays below 64 KiB, also when no other reader shares it.
+	partSize = 100
+	// historySize is how many changes of the history that was read share an event. A reader that resumes amid them has the
+	// rest of one to itself.
+	historySize = 25
+	// sharedFor is how long a view is what readers begin with. What changed since comes after it. While others still read
+	// it, it is for longer: its parts are encoded already.
+	sharedFor, sharedInUseFor = time.Second, 10 * time.Second
+)
+
+// epoch is a time in which everything that changed was seen. Positions of one mean nothing in another.
+type epoch struct{ _ byte }
+
+// view is what is known of the fleet at one time. It never changes, so whoever reads it needs no lock and holds up nobody.
+type view struct {
+	epoch *epoch // nil when nothing is known
+	asOf  time.Time
+	// watermark is the id to go on from after this; highest the highest id of a change that it shows; oldest the lowest in
+	// the history.
+	watermark, highest, oldest int64
+	fleet                      fleet
+	log                        eventLog
+	// loads is the number of the last reading that changed loads.
+	loads uint64
+	// news is closed when a view is published that shows something new.
+	news chan struct{}
+
+	// readers is how many are being sent the view as a whole.
+	readers atomic.Int64
+
+	mu      sync.Mutex
+	regions map[string][]*service.Controller
+}
+
+// in returns the controllers of a region, which readers share.
+func (v *view) in(region string) []*service.Controller {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if found, ok := v.regions[region]; ok {
+		return found
+	}
+
+	var found []*service.Controller
+	for _, chunk := range v.fleet.chunks {
+		for _, c := range chunk.controllers {
+			if c.Region == region {
+				found = append(found, c)
+			}
+		}
+	}
+	if len(found) > 0 {
+		if v.regions == nil {
+			v.regions = make(map[string][]*service.Controller)
+		}
+		v.regions[region] = found
+	}
+	return found
+}
+
+// part returns one part of the fleet in a region, and whether it is the last.
+func (v *view) part(region, reason string, number int) (e service.WatchEvent, last bool) {
+	var some []*service.Controller
+	if region == "" {
+		if number < len(v.fleet.chunks) {
+			some = v.fleet.chunks[number].controllers
+		}
+		last = number+1 >= len(v.fleet.chunks)
+	} else {
+		all := v.in(region)
+		from := min(number*partSize, len(all))
+		to := min(from+partSize, len(all))
+		some, last = all[from:to], to == len(all)
+	}
+
+	e = service.WatchEvent{AsOf: v.asOf, Snapshot: &service.WatchSnapshot{Begin: number == 0, End: last, Reason: reason, Controllers: some}}
+	if last {
+		e.ID = v.watermark
+	}
+	return e, last
+}
+
+// replay returns what changed from an event of the log on, each controller as the view shows it, and the number of the
+// event to go on with. Changes of the history up to the id known are left out of the first event.
+func (v *view) replay(region string, from uint64, known int64) (e service.WatchEvent, next uint64) {
+	e.AsOf = v.asOf
+	block := v.log.at(from).before / partSize
+	untold := make(map[string]bool) // Controllers of which a change came with nothing of the history.
+	for next = from; next < v.log.end(); next++ {
+		of := v.log.at(next)
+		if next > from && of.before/partSize != block {
+			break // Readers that began elsewhere share what comes from here.
+		}
+		for i, c := range of.Changes {
+			switch {
+			case c.Transition == nil && untold[c.ControllerID]:
+				if region == "" || of.regions[i] != region {
+					continue
+				}
+			case c.Transition == nil:
+				untold[c.ControllerID] = true
+			case next == from && c.Transition.ID <= known && next < v.log.live:
+				continue
+			}
+			c.Controller = v.fleet.find(c.ControllerID)
+			if region == "" {
+				e.Changes = append(e.Changes, c)
+			} else if c, ok := changeIn(region, change{c, of.regions[i]}); ok {
+				e.Changes = append(e.Changes, c)
+			}
+		}
+	}
+	return e, next
+}
+
+// loadsAfter returns loads that changed since a reading of them, of controllers with ids above after, and the last id
+// that was looked at: empty when all were.
+func (v *view) loadsAfter(region string, since uint64, after string) (e service.WatchEvent, last string) {
+	e = service.WatchEvent{ID: v.watermark, AsOf: v.asOf}
+	for i, chunk := range v.fleet.chunks {
+		if chunk.newest <= since || i+1 < len(v.fleet.chunks) && v.fleet.chunks[i+1].controllers[0].ControllerID <= after {
+			continue
+		}
+		for at, c := range chunk.controllers {
+			if chunk.loaded[at] <= since || c.ControllerID <= after || region != "" && c.Region != region {
+				continue
+			}
+			if len(e.Loads) == partSize {
+				return e, e.Loads[partSize-1].ControllerID
+			}
+			e.Loads = append(e.Loads, loadOf(c))
+		}
+	}
+	return e, ""
+}
