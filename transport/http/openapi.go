@@ -124,13 +124,20 @@ func schemaOf(t reflect.Type) object {
 	}
 	switch t.Kind() {
 	case reflect.Struct:
-		properties := object{}
+		properties, required := object{}, []string{}
 		for i := range t.NumField() {
 			field := t.Field(i)
 			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 			properties[name] = schemaOf(field.Type)
+			if field.Tag.Get("openapi") == "required" {
+				required = append(required, name)
+			}
 		}
-		return object{"type": "object", "properties": properties, "additionalProperties": false}
+		schema := object{"type": "object", "properties": properties, "additionalProperties": false}
+		if len(required) > 0 {
+			schema["required"] = required
+		}
+		return schema
 	case reflect.Slice:
 		return object{"type": "array", "items": schemaOf(t.Elem())}
 	case reflect.Bool:

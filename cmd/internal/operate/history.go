@@ -115,7 +115,7 @@ func (t *tool) history(ctx context.Context, o historyOptions) error {
 		return writeAs(t.Out, o.output, bodies)
 	}
 	if o.follow {
-return t.whileRead(ctx, func(ctx context.Context) error { return t.follow(ctx, s, o, found, cursor) })
+		return t.whileRead(ctx, func(ctx context.Context) error { return t.follow(ctx, s, o, found, cursor) })
 	}
 	if len(found) == 0 {
 		t.note("nothing has happened that fits")
