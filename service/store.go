@@ -33,6 +33,8 @@ type Store interface {
 	Deregister(ctx context.Context, d Deregistration, actor string, byItself bool) (*Transition, error)
 	// Regions adds up the fleet by region, in the order of their names.
 	Regions(ctx context.Context) ([]Region, error)
+	// ListReplicas lists the replicas that beat lately, in the order of their ids, and what the store is like.
+	ListReplicas(ctx context.Context) (ReplicaList, error)
 	// Transitions returns at most limit changes of public state, the oldest first unless filter says otherwise. A reader that
 	// goes on after the last one misses none: a change is held back while one with a lower id may yet be committed.
 	// [ErrGone] when the history does not go on after filter.After: it is beyond the newest change, below the oldest one

@@ -108,7 +108,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 		return nil, err
 	}
 	if s.store, err = store.New(store.Config{
-		URL: cfg.DatabaseURL, OnQuery: s.metrics.Queried, OnBatch: s.metrics.Batched, Unbatched: !cfg.Batching,
+		URL: cfg.DatabaseURL, MaxConns: cfg.MaxConnections, OnQuery: s.metrics.Queried, OnBatch: s.metrics.Batched, Unbatched: !cfg.Batching,
 		FastInterval: cfg.FastInterval, StalenessThreshold: cfg.StalenessThreshold,
 	}); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
@@ -274,6 +274,7 @@ func (s *Server) Run(ctx context.Context) error {
 	background("check health", s.check)
 	background("remove old records", s.retain)
 	background("write conflicts", s.writeConflicts)
+	background("share connections", s.shareConnections)
 	// Watches never end by themselves, so they end as soon as the server is to stop.
 	background("watch", func(context.Context) error { return s.watches.Run(s.draining) })
 	group.Add(func() error { return s.grpcServer.Serve(s.grpcListener) }, func(error) { s.stopGRPC(deadline) })
