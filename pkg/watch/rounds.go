@@ -113,7 +113,8 @@ func (r *rounds) advance(ctx context.Context, named []string, beside *besideRead
 	st, source := r.st, r.hub.cfg.Source
 	news := false
 	if beside != nil {
-		news = st.take(r.beside.compare(st, beside))
+		d, unknown := r.beside.compare(st, beside)
+		news, named = st.take(d), append(named, unknown...)
 	}
 
 	began := time.Now()
