@@ -18,6 +18,7 @@ const (
 	ExitRefused     = 4
 	ExitNoAccess    = 5
 	ExitUnavailable = 6
+	ExitNotDrained  = 7
 )
 
 // ExitCodes is how the help tells them.
@@ -29,6 +30,7 @@ const ExitCodes = `Exit codes:
   4  refused: the drain is not safe, or somebody else has changed the controller since
   5  no access: no token, or one that is not valid or may not do this
   6  the Global Controller or the auth controller is not there, too slow, or takes no more calls for now
+  7  drain --wait: the deadline has passed and something is left
   130, 143, 129  interrupted: Ctrl-C, SIGTERM, a terminal that closed`
 
 // Failure is an error that has an exit code, and may say what to do.

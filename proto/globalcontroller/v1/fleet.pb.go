@@ -125,7 +125,7 @@ type Controller struct {
 	IncarnationConflicts uint64 `protobuf:"varint,22,opt,name=incarnation_conflicts,json=incarnationConflicts,proto3" json:"incarnation_conflicts,omitempty"`
 	// When it last did; unset: never.
 	LastIncarnationConflictAt *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=last_incarnation_conflict_at,json=lastIncarnationConflictAt,proto3" json:"last_incarnation_conflict_at,omitempty"`
-	// Draining, and no meetings are left or the drain's deadline has passed.
+	// Draining, and neither meetings nor participants are left. A deadline that has passed is told apart: Drain.deadline_passed.
 	Drained bool `protobuf:"varint,24,opt,name=drained,proto3" json:"drained,omitempty"`
 	// When the store showed all this, by its own clock.
 	AsOf          *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
@@ -347,7 +347,7 @@ type Drain struct {
 	Reason   string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The subject of the operator's token.
 	By string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
-	// The deadline is over, whatever was left.
+	// The deadline has passed, whatever is left; it does not mean that the controller is drained.
 	DeadlinePassed bool `protobuf:"varint,5,opt,name=deadline_passed,json=deadlinePassed,proto3" json:"deadline_passed,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
