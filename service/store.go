@@ -128,11 +128,27 @@ type ChangeSource interface {
 	Controllers(ctx context.Context, filter ControllerFilter) ([]Controller, error)
 	// ControllersByID returns those of the controllers that there are.
 	ControllersByID(ctx context.Context, ids []string) ([]Controller, error)
-	// ControllersUpdated returns the controllers that were written at since or later.
-	ControllersUpdated(ctx context.Context, since time.Time) ([]Controller, error)
+	// ControllersUpdated returns of the controllers that were written at since or later what may have changed without an
+	// announcement.
+	ControllersUpdated(ctx context.Context, since time.Time) ([]ControllerUpdate, error)
 	// Listen tells heard what is announced, by this or another Global Controller over the same storage, until ctx ends. It
 	// connects again by itself. heard must not block.
 	Listen(ctx context.Context, heard func(Announcement))
+}
+
+// ControllerUpdate is what heartbeats write of a controller, and enough to see whether the rest of it changed.
+type ControllerUpdate struct {
+	ControllerID                         string
+	CurrentMeetings, CurrentParticipants int64
+	CPUUsagePercent, MemoryUsagePercent  *float64
+	LastHeartbeatAt, UpdatedAt           time.Time
+	AsOf                                 time.Time // no later than when the storage showed this
+
+	MaxMeetings, MaxParticipants int64
+	Facts                        Facts
+	Health                       HealthStatus
+	Generation                   int64
+	IncarnationConflicts         int64
 }
 
 // ChangePage is a page of changes of public state.
