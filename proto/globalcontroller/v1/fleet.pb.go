@@ -1155,7 +1155,10 @@ func (*ListRegionsRequest) Descriptor() ([]byte, []int) {
 type ListRegionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In the order of their names.
-	Regions       []*Region `protobuf:"bytes,1,rep,name=regions,proto3" json:"regions,omitempty"`
+	Regions []*Region `protobuf:"bytes,1,rep,name=regions,proto3" json:"regions,omitempty"`
+	// When the store showed them, by its own clock. Callers share what was read: at most 10 seconds ago, and the sooner the
+	// less it costs. Unset without a region.
+	AsOf          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1193,6 +1196,13 @@ func (*ListRegionsResponse) Descriptor() ([]byte, []int) {
 func (x *ListRegionsResponse) GetRegions() []*Region {
 	if x != nil {
 		return x.Regions
+	}
+	return nil
+}
+
+func (x *ListRegionsResponse) GetAsOf() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOf
 	}
 	return nil
 }
@@ -2365,9 +2375,10 @@ const file_globalcontroller_v1_fleet_proto_rawDesc = "" +
 	"\alargest\x18\x03 \x01(\x04R\alargest\x12\x12\n" +
 	"\x04free\x18\x04 \x01(\x03R\x04free\x120\n" +
 	"\x14free_without_largest\x18\x05 \x01(\x03R\x12freeWithoutLargest\"\x14\n" +
-	"\x12ListRegionsRequest\"L\n" +
+	"\x12ListRegionsRequest\"}\n" +
 	"\x13ListRegionsResponse\x125\n" +
-	"\aregions\x18\x01 \x03(\v2\x1b.globalcontroller.v1.RegionR\aregions\"\x9b\x01\n" +
+	"\aregions\x18\x01 \x03(\v2\x1b.globalcontroller.v1.RegionR\aregions\x12/\n" +
+	"\x05as_of\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\"\x9b\x01\n" +
 	"\x0eUndrainRequest\x12#\n" +
 	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x124\n" +
@@ -2543,46 +2554,47 @@ var file_globalcontroller_v1_fleet_proto_depIdxs = []int32{
 	12, // 19: globalcontroller.v1.Region.meetings:type_name -> globalcontroller.v1.RegionCapacity
 	12, // 20: globalcontroller.v1.Region.participants:type_name -> globalcontroller.v1.RegionCapacity
 	11, // 21: globalcontroller.v1.ListRegionsResponse.regions:type_name -> globalcontroller.v1.Region
-	1,  // 22: globalcontroller.v1.UndrainResponse.controller:type_name -> globalcontroller.v1.Controller
-	30, // 23: globalcontroller.v1.ListTransitionsRequest.since:type_name -> google.protobuf.Timestamp
-	30, // 24: globalcontroller.v1.ListTransitionsRequest.until:type_name -> google.protobuf.Timestamp
-	21, // 25: globalcontroller.v1.ListTransitionsResponse.transitions:type_name -> globalcontroller.v1.Transition
-	30, // 26: globalcontroller.v1.Transition.at:type_name -> google.protobuf.Timestamp
-	0,  // 27: globalcontroller.v1.Transition.from:type_name -> globalcontroller.v1.Health
-	0,  // 28: globalcontroller.v1.Transition.to:type_name -> globalcontroller.v1.Health
-	0,  // 29: globalcontroller.v1.Transition.reported_health:type_name -> globalcontroller.v1.Health
-	30, // 30: globalcontroller.v1.WatchResponse.as_of:type_name -> google.protobuf.Timestamp
-	24, // 31: globalcontroller.v1.WatchResponse.snapshot:type_name -> globalcontroller.v1.Snapshot
-	25, // 32: globalcontroller.v1.WatchResponse.changes:type_name -> globalcontroller.v1.Changes
-	27, // 33: globalcontroller.v1.WatchResponse.loads:type_name -> globalcontroller.v1.Loads
-	29, // 34: globalcontroller.v1.WatchResponse.beat:type_name -> globalcontroller.v1.Beat
-	1,  // 35: globalcontroller.v1.Snapshot.controllers:type_name -> globalcontroller.v1.Controller
-	26, // 36: globalcontroller.v1.Changes.changes:type_name -> globalcontroller.v1.Change
-	1,  // 37: globalcontroller.v1.Change.controller:type_name -> globalcontroller.v1.Controller
-	21, // 38: globalcontroller.v1.Change.transition:type_name -> globalcontroller.v1.Transition
-	28, // 39: globalcontroller.v1.Loads.loads:type_name -> globalcontroller.v1.Load
-	30, // 40: globalcontroller.v1.Load.last_heartbeat_at:type_name -> google.protobuf.Timestamp
-	4,  // 41: globalcontroller.v1.FleetService.GetController:input_type -> globalcontroller.v1.GetControllerRequest
-	6,  // 42: globalcontroller.v1.FleetService.ListControllers:input_type -> globalcontroller.v1.ListControllersRequest
-	8,  // 43: globalcontroller.v1.FleetService.Drain:input_type -> globalcontroller.v1.DrainRequest
-	15, // 44: globalcontroller.v1.FleetService.Undrain:input_type -> globalcontroller.v1.UndrainRequest
-	17, // 45: globalcontroller.v1.FleetService.Deregister:input_type -> globalcontroller.v1.DeregisterRequest
-	19, // 46: globalcontroller.v1.FleetService.ListTransitions:input_type -> globalcontroller.v1.ListTransitionsRequest
-	13, // 47: globalcontroller.v1.FleetService.ListRegions:input_type -> globalcontroller.v1.ListRegionsRequest
-	22, // 48: globalcontroller.v1.FleetService.Watch:input_type -> globalcontroller.v1.WatchRequest
-	5,  // 49: globalcontroller.v1.FleetService.GetController:output_type -> globalcontroller.v1.GetControllerResponse
-	7,  // 50: globalcontroller.v1.FleetService.ListControllers:output_type -> globalcontroller.v1.ListControllersResponse
-	9,  // 51: globalcontroller.v1.FleetService.Drain:output_type -> globalcontroller.v1.DrainResponse
-	16, // 52: globalcontroller.v1.FleetService.Undrain:output_type -> globalcontroller.v1.UndrainResponse
-	18, // 53: globalcontroller.v1.FleetService.Deregister:output_type -> globalcontroller.v1.DeregisterResponse
-	20, // 54: globalcontroller.v1.FleetService.ListTransitions:output_type -> globalcontroller.v1.ListTransitionsResponse
-	14, // 55: globalcontroller.v1.FleetService.ListRegions:output_type -> globalcontroller.v1.ListRegionsResponse
-	23, // 56: globalcontroller.v1.FleetService.Watch:output_type -> globalcontroller.v1.WatchResponse
-	49, // [49:57] is the sub-list for method output_type
-	41, // [41:49] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	30, // 22: globalcontroller.v1.ListRegionsResponse.as_of:type_name -> google.protobuf.Timestamp
+	1,  // 23: globalcontroller.v1.UndrainResponse.controller:type_name -> globalcontroller.v1.Controller
+	30, // 24: globalcontroller.v1.ListTransitionsRequest.since:type_name -> google.protobuf.Timestamp
+	30, // 25: globalcontroller.v1.ListTransitionsRequest.until:type_name -> google.protobuf.Timestamp
+	21, // 26: globalcontroller.v1.ListTransitionsResponse.transitions:type_name -> globalcontroller.v1.Transition
+	30, // 27: globalcontroller.v1.Transition.at:type_name -> google.protobuf.Timestamp
+	0,  // 28: globalcontroller.v1.Transition.from:type_name -> globalcontroller.v1.Health
+	0,  // 29: globalcontroller.v1.Transition.to:type_name -> globalcontroller.v1.Health
+	0,  // 30: globalcontroller.v1.Transition.reported_health:type_name -> globalcontroller.v1.Health
+	30, // 31: globalcontroller.v1.WatchResponse.as_of:type_name -> google.protobuf.Timestamp
+	24, // 32: globalcontroller.v1.WatchResponse.snapshot:type_name -> globalcontroller.v1.Snapshot
+	25, // 33: globalcontroller.v1.WatchResponse.changes:type_name -> globalcontroller.v1.Changes
+	27, // 34: globalcontroller.v1.WatchResponse.loads:type_name -> globalcontroller.v1.Loads
+	29, // 35: globalcontroller.v1.WatchResponse.beat:type_name -> globalcontroller.v1.Beat
+	1,  // 36: globalcontroller.v1.Snapshot.controllers:type_name -> globalcontroller.v1.Controller
+	26, // 37: globalcontroller.v1.Changes.changes:type_name -> globalcontroller.v1.Change
+	1,  // 38: globalcontroller.v1.Change.controller:type_name -> globalcontroller.v1.Controller
+	21, // 39: globalcontroller.v1.Change.transition:type_name -> globalcontroller.v1.Transition
+	28, // 40: globalcontroller.v1.Loads.loads:type_name -> globalcontroller.v1.Load
+	30, // 41: globalcontroller.v1.Load.last_heartbeat_at:type_name -> google.protobuf.Timestamp
+	4,  // 42: globalcontroller.v1.FleetService.GetController:input_type -> globalcontroller.v1.GetControllerRequest
+	6,  // 43: globalcontroller.v1.FleetService.ListControllers:input_type -> globalcontroller.v1.ListControllersRequest
+	8,  // 44: globalcontroller.v1.FleetService.Drain:input_type -> globalcontroller.v1.DrainRequest
+	15, // 45: globalcontroller.v1.FleetService.Undrain:input_type -> globalcontroller.v1.UndrainRequest
+	17, // 46: globalcontroller.v1.FleetService.Deregister:input_type -> globalcontroller.v1.DeregisterRequest
+	19, // 47: globalcontroller.v1.FleetService.ListTransitions:input_type -> globalcontroller.v1.ListTransitionsRequest
+	13, // 48: globalcontroller.v1.FleetService.ListRegions:input_type -> globalcontroller.v1.ListRegionsRequest
+	22, // 49: globalcontroller.v1.FleetService.Watch:input_type -> globalcontroller.v1.WatchRequest
+	5,  // 50: globalcontroller.v1.FleetService.GetController:output_type -> globalcontroller.v1.GetControllerResponse
+	7,  // 51: globalcontroller.v1.FleetService.ListControllers:output_type -> globalcontroller.v1.ListControllersResponse
+	9,  // 52: globalcontroller.v1.FleetService.Drain:output_type -> globalcontroller.v1.DrainResponse
+	16, // 53: globalcontroller.v1.FleetService.Undrain:output_type -> globalcontroller.v1.UndrainResponse
+	18, // 54: globalcontroller.v1.FleetService.Deregister:output_type -> globalcontroller.v1.DeregisterResponse
+	20, // 55: globalcontroller.v1.FleetService.ListTransitions:output_type -> globalcontroller.v1.ListTransitionsResponse
+	14, // 56: globalcontroller.v1.FleetService.ListRegions:output_type -> globalcontroller.v1.ListRegionsResponse
+	23, // 57: globalcontroller.v1.FleetService.Watch:output_type -> globalcontroller.v1.WatchResponse
+	50, // [50:58] is the sub-list for method output_type
+	42, // [42:50] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_globalcontroller_v1_fleet_proto_init() }
