@@ -46,7 +46,7 @@ func heartbeatPath(t testing.TB) (context.Context, Endpoint[service.FastHeartbea
 	ignore := func(string) {}
 	e := New(service.New(oneStore{}, service.Intervals{}, nobody{}, nil), Chain(
 		Observe(func(context.Context, string, string, error, time.Duration) {}),
-		Log(log.NewNopLogger(), false, func(error) string { return "" }, untraced),
+		Log(LogConfig{Logger: log.NewNopLogger(), Code: func(error) string { return "" }, TraceID: untraced}),
 		Annotate(nil),
 		LimitAddresses(limiter(), anyone{}, ignore),
 		Authenticate(anyone{}, AuthPolicy{MCScopes: []string{"mc:register"}}),

@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
 	"github.com/go-kit/kit/endpoint"
-	"github.com/go-kit/log"
-	"github.com/go-kit/log/level"
 
 	"darktower.example/global-controller/service"
 )
@@ -20,6 +19,8 @@ type Call struct {
 	RequestID string
 	// Address is the peer's, without its port.
 	Address string
+	// Connection is the peer's address with its port, nil where connections say nothing about their callers.
+	Connection net.Addr
 	// Authorization holds the values of the header as received. It is never logged.
 	Authorization []string
 	// DecodeErr is what was wrong with the message, where the transport learns that apart from the request.
@@ -49,6 +50,12 @@ type Authenticator interface {
 
 // AuthPolicy says what a verified token allows.
 type AuthPolicy struct {
+	// Unjudged is called for each heartbeat whose token could not be judged, which is trouble of our own; controllerID is what
+	// the caller says. nil: not at all.
+	Unjudged func(controllerID string)
+	// Refused is called for each call that was refused although its token's signature is genuine; reason is one of those of
+	// [service.RefusedError]. nil: not at all.
+	Refused func(controllerID, reason string)
 	// MCScopes are the scopes of which a meeting controller needs one.
 	MCScopes []string
 	// SubjectIsController demands that a token speaks only for the controller of its subject's name.
@@ -66,21 +73,72 @@ func Authenticate(authenticator Authenticator, policy AuthPolicy) Middleware {
 			return func(ctx context.Context, request any) (any, error) {
 				caller, err := authenticator.Authenticate(ctx, CallFrom(ctx).Authorization)
 				if err != nil {
+					policy.report(op, request, err)
 					return nil, err
 				}
 				caller.Operator = policy.allows(caller, ScopeAdmin)
 				ctx = service.WithCaller(ctx, caller)
-				if !policy.allows(caller, op.Scope) {
-					return refuse(ctx, next, request, service.ErrForbidden)
+				response, err := policy.pass(ctx, caller, op, request, next)
+				if err != nil {
+					policy.reportRefused(op, request, err)
 				}
-				bySelf := op.Scope == ScopeMC || op.Scope == ScopeSelf && !caller.Operator
-				if id := controllerID(request); policy.SubjectIsController && bySelf && id != "" && id != caller.Subject {
-					return refuse(ctx, next, request, service.ErrForbidden)
-				}
-				return next(ctx, request)
+				return response, err
 			}
 		}
 	}
+}
+
+// pass lets a call of an authenticated caller go on, or has it refused.
+func (p AuthPolicy) pass(ctx context.Context, caller service.Caller, op Operation, request any, next endpoint.Endpoint) (any, error) {
+	if !p.allows(caller, op.Scope) {
+		return refuse(ctx, next, request, service.ErrForbidden)
+	}
+	bySelf := op.Scope == ScopeMC || op.Scope == ScopeSelf && !caller.Operator
+	if id := controllerID(request); p.SubjectIsController && bySelf && id != "" && id != caller.Subject {
+		return refuse(ctx, next, request, service.ErrForbidden)
+	}
+	return next(ctx, request)
+}
+
+// report passes on what an authentication that failed says about a controller.
+func (p AuthPolicy) report(op Operation, request any, err error) {
+	if p.Unjudged != nil && isHeartbeat(op) && errors.Is(err, service.ErrUnavailable) {
+		p.Unjudged(loggedID(request))
+	}
+	var refused *service.RefusedError
+	if id := loggedID(request); p.Refused != nil && id != "" && op.Scope == ScopeMC && errors.As(err, &refused) {
+		p.Refused(id, refused.Reason)
+	}
+}
+
+// reportRefused passes on why the call of an authenticated caller was refused.
+func (p AuthPolicy) reportRefused(op Operation, request any, err error) {
+	id, reason := loggedID(request), refusedReason(err)
+	if p.Refused != nil && id != "" && op.Scope == ScopeMC && reason != "" {
+		p.Refused(id, reason)
+	}
+}
+
+// refusedReason is why a call was refused for its caller's sake, empty for every other end of a call.
+func refusedReason(err error) string {
+	var invalid *service.InvalidError
+	switch {
+	case errors.Is(err, service.ErrForbidden):
+		return service.RefusedAccess
+	case errors.Is(err, service.ErrRateLimited):
+		return service.RefusedRate
+	case errors.Is(err, service.ErrSuperseded):
+		return service.RefusedSuperseded
+	case errors.As(err, &invalid):
+		return service.RefusedInvalid
+	default:
+		return ""
+	}
+}
+
+// isHeartbeat reports whether the operation stores a heartbeat.
+func isHeartbeat(op Operation) bool {
+	return op.Name == "FastHeartbeat" || op.Name == "ComprehensiveHeartbeat"
 }
 
 // refuse sends a refusal in the request's place: the endpoint answers it without asking the service.
@@ -164,42 +222,6 @@ func Observe(observe func(ctx context.Context, transport, operation string, err 
 				err = errPanicked // Unless next returns.
 				defer func() { observe(ctx, CallFrom(ctx).Transport, op.Name, err, time.Since(began)) }()
 				return next(ctx, request)
-			}
-		}
-	}
-}
-
-// Log writes one line for each call: what succeeded at debug, what was refused at info, and what we could not do
-// at error. code names an error's class; "INTERNAL_ERROR" and "SERVICE_UNAVAILABLE" are ours. Unless verbose, nothing
-// is put together for what succeeded: heartbeats are too many for lines that nobody reads. traceID names the trace that
-// a call belongs to, empty for none.
-func Log(logger log.Logger, verbose bool, code func(error) string, traceID func(context.Context) string) Middleware {
-	return func(op Operation) endpoint.Middleware {
-		return func(next endpoint.Endpoint) endpoint.Endpoint {
-			return func(ctx context.Context, request any) (response any, err error) {
-				began := time.Now()
-				response, err = next(ctx, request)
-				if err == nil && !verbose {
-					return response, nil
-				}
-				call, name := CallFrom(ctx), code(err)
-				leveled := level.Debug(logger)
-				switch {
-				case name == "INTERNAL_ERROR" || name == "SERVICE_UNAVAILABLE":
-					leveled = level.Error(logger)
-				case err != nil:
-					leveled = level.Info(logger)
-				}
-				line := []any{
-					"msg", "call", "endpoint", op.Name, "transport", call.Transport, "code", name, "request_id", call.RequestID,
-					"controller_id", loggedID(request), "took", time.Since(began), "err", err,
-				}
-				if id := traceID(ctx); id != "" {
-					line = append(line, "trace_id", id)
-				}
-				// A log that cannot be written is no reason to fail a call.
-				_ = leveled.Log(line...)
-				return response, err
 			}
 		}
 	}

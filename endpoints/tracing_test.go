@@ -15,10 +15,10 @@ type traceKey struct{}
 
 func TestTheLineOfACallNamesItsTrace(t *testing.T) {
 	var lines bytes.Buffer
-	call := Log(log.NewLogfmtLogger(&lines), false, func(error) string { return "NOT_FOUND" }, func(ctx context.Context) string {
+	call := Log(LogConfig{Logger: log.NewLogfmtLogger(&lines), Code: func(error) string { return "NOT_FOUND" }, TraceID: func(ctx context.Context) string {
 		id, _ := ctx.Value(traceKey{}).(string)
 		return id
-	})(Operation{Name: "Drain"})(func(context.Context, any) (any, error) { return nil, service.ErrNotRegistered })
+	}})(Operation{Name: "Drain"})(func(context.Context, any) (any, error) { return nil, service.ErrNotRegistered })
 	_, _ = call(t.Context(), nil)
 	if got := lines.String(); got == "" || strings.Contains(got, "trace_id") {
 		t.Errorf("the line of a call without a trace is %s, want one that names none", got)

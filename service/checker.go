@@ -37,6 +37,8 @@ type Beat struct {
 
 // BeatResult is what a committed beat found.
 type BeatResult struct {
+	// At is when it was committed, by the storage's clock, which was read between the call and its return.
+	At time.Time
 	// Gap is true when this beat ended a time in which no replica vouched for longer than the tolerance.
 	Gap bool
 	// Outage is how long that time was; 0 when it was not measured: before the first beat of all, or when the storage's clock

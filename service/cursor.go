@@ -36,9 +36,13 @@ func ParseCursor(text string) (Cursor, error) {
 	switch {
 	case err != nil || id < 0 || number[0] == '+',
 		marked && (hexErr != nil || len(raw) != fingerprintBytes || id == 0):
-		return Cursor{}, Invalid("after must be a cursor that was given out, or a whole number, 0 or more")
+		return Cursor{}, errNoCursor()
 	}
 	return Cursor{ID: id, Fingerprint: strings.ToLower(fingerprint)}, nil
+}
+
+func errNoCursor() error {
+	return Invalid("after must be a whole number, 0 or more, or a cursor that was given out")
 }
 
 // Cursor is the place behind the change.

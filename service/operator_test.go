@@ -125,6 +125,13 @@ func TestTransitionsComeInPages(t *testing.T) {
 	if err != nil || page.NextAfter != 9 || store.order != (TransitionFilter{ControllerID: "mc", Region: "eu", After: 3, Limit: DefaultPageSize}) {
 		t.Errorf("ListTransitions() = %+v, %v, asked %+v", page, err, store.order)
 	}
+	store.through = Cursor{ID: 12, Fingerprint: "0123456789ab"}
+	if page, err = svc.ListTransitions(t.Context(), TransitionQuery{PageSize: 2}); err != nil || page.Next != store.page[1].Cursor() {
+		t.Errorf("next of a full page = %+v, %v, want its last change", page.Next, err)
+	}
+	if page, err = svc.ListTransitions(t.Context(), TransitionQuery{PageSize: 3, After: 3, Fingerprint: "ba9876543210"}); err != nil || page.Next != store.through {
+		t.Errorf("next of the last page = %+v, %v, want how far the history is settled", page.Next, err)
+	}
 	store.page = nil
 	if page, err = svc.ListTransitions(t.Context(), TransitionQuery{After: 9}); err != nil || page.NextAfter != 9 {
 		t.Errorf("ListTransitions() at the end = %+v, %v, want to go on from 9", page, err)

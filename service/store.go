@@ -121,6 +121,9 @@ type SweepPolicy struct {
 	Tolerance time.Duration
 	// Actor is recorded as the one who marked a controller: the id of this Global Controller.
 	Actor string
+	// Explain describes what this Global Controller has done to a controller's calls within a time until now, for the reason
+	// of a mark; empty for nothing. It must not block. nil: nothing is added.
+	Explain func(controllerID string, within time.Duration) string
 }
 
 // SweepResult is what one tick of the health checker found and did.

@@ -127,12 +127,13 @@ type Controller struct {
 	AsOf                 time.Time // when the store showed all this
 }
 
-// Drained tells whether a draining controller is done: it holds no meetings, or the time that it was given is over.
+// Drained reports whether a draining controller has nothing left: it reports neither meetings nor participants. A deadline
+// that has passed does not make it so.
 func (c Controller) Drained() bool {
-	return c.Health == HealthDraining && (c.CurrentMeetings == 0 || c.DeadlinePassed())
+	return c.Health == HealthDraining && c.CurrentMeetings == 0 && c.CurrentParticipants == 0
 }
 
-// DeadlinePassed tells whether an operator's drain has lasted as long as it may, whatever was left then.
+// DeadlinePassed reports whether the deadline of an operator's drain has passed, whatever is left.
 func (c Controller) DeadlinePassed() bool {
 	return c.Drain != nil && !c.Drain.Deadline.IsZero() && !c.AsOf.Before(c.Drain.Deadline)
 }

@@ -72,7 +72,7 @@ func (q TransitionQuery) Validate() error {
 	}
 	switch {
 	case q.After < 0:
-		return Invalid("after must not be negative")
+		return errNoCursor()
 	case q.Before < 0:
 		return Invalid("before must not be negative")
 	case !inCalendar(q.Since):

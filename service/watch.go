@@ -11,6 +11,8 @@ type WatchQuery struct {
 	Region string // empty: all
 	// After is the id of the last event that was received; nil: begin with the whole fleet.
 	After *int64
+	// Fingerprint is that of the change After, as the event's cursor had it; empty: After is only a number.
+	Fingerprint string
 	// Loads asks for changes of load as well.
 	Loads bool
 }
@@ -42,6 +44,8 @@ type WatchEvent struct {
 	// ID is where to go on from, 0 in the midst of a snapshot. What came with this id may come again after that, and
 	// never fails to.
 	ID int64
+	// Fingerprint makes the ID a cursor; empty where it is not known.
+	Fingerprint string
 	// AsOf is when the store showed this, by its own clock.
 	AsOf     time.Time
 	Snapshot *WatchSnapshot
@@ -50,6 +54,9 @@ type WatchEvent struct {
 
 	encodings *encodings // Shared by all copies.
 }
+
+// Cursor is where to go on from; the zero cursor in the midst of a snapshot.
+func (e WatchEvent) Cursor() Cursor { return Cursor{ID: e.ID, Fingerprint: e.Fingerprint} }
 
 // encodings are the forms of one event that transports have made.
 type encodings struct {
@@ -118,7 +125,7 @@ func (q WatchQuery) Validate() error {
 		}
 	}
 	if q.After != nil && *q.After < 0 {
-		return Invalid("after must not be negative")
+		return errNoCursor()
 	}
 	return nil
 }

@@ -29,6 +29,7 @@ const startTimeout = 30 * time.Second
 // Cluster is a PostgreSQL server that may be killed, started again and frozen. Its methods are for one goroutine.
 type Cluster struct {
 	bin     string
+	args    []string
 	dir     string
 	address string
 	as      *syscall.Credential
@@ -37,8 +38,8 @@ type Cluster struct {
 	stdin   io.Closer // ends the watcher
 }
 
-// New starts a server, which is stopped and removed by [Cluster.Close], or when this process ends without it.
-func New() (*Cluster, error) {
+// New starts a server with further arguments, such as "-c max_connections=100", which is stopped and removed by [Cluster.Close], or when this process ends without it.
+func New(args ...string) (*Cluster, error) {
 	bin, err := findBin()
 	if err != nil {
 		return nil, err
@@ -52,7 +53,7 @@ func New() (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make folder: %w", err)
 	}
-	c := &Cluster{bin: bin, dir: dir, as: as}
+	c := &Cluster{bin: bin, args: args, dir: dir, as: as}
 	if err := c.make(); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -157,7 +158,7 @@ func (c *Cluster) start() error {
 	if err != nil {
 		return fmt.Errorf("address: %w", err)
 	}
-	server := c.command("postgres", "-D", c.data(), "-h", host, "-p", port, "-k", c.dir, "-c", "max_connections=200")
+	server := c.command("postgres", append([]string{"-D", c.data(), "-h", host, "-p", port, "-k", c.dir, "-c", "max_connections=200"}, c.args...)...)
 	server.Stdout, server.Stderr = logged, logged
 	if err := server.Start(); err != nil {
 		return fmt.Errorf("start PostgreSQL: %w", err)

@@ -40,3 +40,37 @@ func execute(address, statement string) error {
 	}
 	return nil
 }
+
+// CopyDatabase copies the database at an address, to which nothing may be connected, under a name of its own. It returns
+// the copy's name and what drops it.
+func CopyDatabase(admin, address string) (name string, drop func() error, err error) {
+	from, err := databaseOf(address)
+	if err != nil {
+		return "", nil, err
+	}
+	name = from + "_copy_" + strings.ToLower(rand.Text()[:8])
+	if err := execute(admin, "CREATE DATABASE "+name+" TEMPLATE "+from); err != nil {
+		return "", nil, err
+	}
+	return name, func() error { return execute(admin, "DROP DATABASE "+name+" WITH (FORCE)") }, nil
+}
+
+// ReplaceDatabase puts a copy in the place of the database at an address.
+func ReplaceDatabase(admin, address, name string) error {
+	to, err := databaseOf(address)
+	if err != nil {
+		return err
+	}
+	if err := execute(admin, "DROP DATABASE "+to+" WITH (FORCE)"); err != nil {
+		return err
+	}
+	return execute(admin, "CREATE DATABASE "+to+" TEMPLATE "+name)
+}
+
+func databaseOf(address string) (string, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", errors.New("the address of the database is not a URL") // The parser's error can quote a password.
+	}
+	return strings.TrimPrefix(u.Path, "/"), nil
+}

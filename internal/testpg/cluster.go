@@ -13,10 +13,10 @@ type Cluster struct {
 	server *pgserver.Cluster
 }
 
-// NewCluster starts a server, which is stopped and removed when the test ends, or when the test's process does.
-func NewCluster(t testing.TB) *Cluster {
+// NewCluster starts a server with further arguments, which is stopped and removed when the test ends, or when the test's process does.
+func NewCluster(t testing.TB, args ...string) *Cluster {
 	t.Helper()
-	server, err := pgserver.New()
+	server, err := pgserver.New(args...)
 	if err != nil {
 		t.Fatalf("%v (`make test` installs what it needs)", err)
 	}

@@ -137,6 +137,6 @@ func report(logger log.Logger, result service.SweepResult, err error) {
 		_ = level.Warn(logger).Log("msg", "heartbeats could not be committed for a while; nobody is called stale until a full threshold has passed")
 	}
 	for _, t := range result.Transitions {
-		_ = level.Warn(logger).Log("msg", "controller is stale", "controller_id", t.ControllerID, "region", t.Region, "from", t.From, "to", t.To, "silence", t.Silence)
+		_ = level.Warn(logger).Log("msg", "controller is stale", "controller_id", t.ControllerID, "region", t.Region, "from", t.From, "to", t.To, "silence", t.Silence, "reason", t.Reason)
 	}
 }

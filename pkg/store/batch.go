@@ -22,8 +22,6 @@ const (
 	// staleInQueue is how long a heartbeat may have waited when a commit fails: the next attempt may take the store's
 	// whole bound once more, and callers give up.
 	staleInQueue = time.Second
-	// maxApart bounds how many connections wait for locked rows. Each has its connection beside that of the batches.
-	maxApart = 3
 )
 
 // batches commits heartbeats in groups. While one group is being committed the next one gathers, so a lone heartbeat is

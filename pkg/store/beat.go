@@ -41,7 +41,7 @@ const (
 	ORDER BY m.controller_id
 	ON CONFLICT (controller_id) DO UPDATE SET failed_at = excluded.failed_at
 )
-SELECT gap AND $2::boolean AS gap, coalesce(greatest(0, floor(extract(epoch FROM now - beat_at) * 1000)), 0)::bigint AS outage_ms FROM judged`
+SELECT gap AND $2::boolean AS gap, coalesce(greatest(0, floor(extract(epoch FROM now - beat_at) * 1000)), 0)::bigint AS outage_ms, now FROM judged`
 
 	// replicasKeptFor is how long a replica that is gone is shown.
 	replicasKeptFor = 24 * time.Hour
@@ -58,7 +58,8 @@ func (s *Store) Beat(ctx context.Context, b service.Beat) (service.BeatResult, e
 func (s *Store) beatAtOnce(ctx context.Context, b service.Beat) (result service.BeatResult, _ error) {
 	var found struct {
 		Gap      bool  `db:"gap"`
-		OutageMS int64 `db:"outage_ms"`
+		OutageMS int64  `db:"outage_ms"`
+		Now      dbTime `db:"now"`
 	}
 	r := b.Replica
 	err := s.checker.GetContext(ctx, &found, beatStatement, b.Tolerance.Milliseconds(), b.Vouches, r.ID, r.Version, r.StalenessThreshold.Milliseconds(),
@@ -67,6 +68,7 @@ func (s *Store) beatAtOnce(ctx context.Context, b service.Beat) (result service.
 		return result, err
 	}
 
+	result.At = found.Now.Time
 	if result.Gap = found.Gap; result.Gap {
 		result.Outage = time.Duration(found.OutageMS) * time.Millisecond
 	}
@@ -87,6 +89,7 @@ func (s *Store) beatInSteps(ctx context.Context, tx *sqlx.Tx, b service.Beat) (r
 		return result, err
 	}
 
+	result.At = now
 	pause := now.Sub(state.BeatAt.Time)
 	if b.Vouches {
 		// A clock that was set back is a gap as well: what it said of the time before is worth nothing.

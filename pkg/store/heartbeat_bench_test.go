@@ -4,101 +4,112 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"darktower.example/global-controller/internal/testpg"
 	"darktower.example/global-controller/service"
 )
 
-// benchStore returns a migrated store over PostgreSQL, reached through BENCH_HOST when that is set, such as a pooler.
-func benchStore(b *testing.B) *Store {
+// atOnce does work n times, on some workers.
+func atOnce(b *testing.B, workers, n int, work func(i int) error) {
 	b.Helper()
-	url := testpg.URL(b)
-	if err := Migrate(b.Context(), url, nopLogger); err != nil {
-		b.Fatal(err)
-	}
-	s, err := New(Config{URL: throughPooler(b, url)})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = s.Close() })
-	return s
-}
-
-func registerBenchFleet(b *testing.B, s *Store, size int) []string {
-	b.Helper()
-	ids := make([]string, size)
 	var group sync.WaitGroup
-	errs := make(chan error, size)
-	for i := range ids {
-		ids[i] = fmt.Sprintf("mc-%05d", i)
+	for worker := range workers {
 		group.Go(func() {
-			_, err := s.Register(context.Background(), service.Registration{
-				ControllerID: ids[i], Region: "eu-west-1", GRPCEndpoint: "http://10.0.0.1:50052", MaxMeetings: 100, MaxParticipants: 1000,
-			}, "bench")
-			if err != nil {
-				errs <- err
+			for i := worker; i < n; i += workers {
+				if err := work(i); err != nil {
+					b.Errorf("%d: %v", i, err)
+				}
 			}
 		})
 	}
 	group.Wait()
-	if len(errs) > 0 {
-		b.Fatalf("%d of %d registrations failed: %v", len(errs), size, <-errs)
+}
+
+// BenchmarkPostgresPooler compares heartbeats through a PgBouncer in transaction mode with those of a direct connection,
+// in short rounds that take turns, so that both meet the same machine.
+func BenchmarkPostgresPooler(b *testing.B) {
+	for _, workers := range []int{1, 128} {
+		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) {
+			url := testpg.URL(b)
+			pooler := testpg.NewPooler(b, os.Getenv("TEST_DATABASE_URL"), "transaction", 20)
+			if err := Migrate(b.Context(), url, nopLogger); err != nil {
+				b.Fatal(err)
+			}
+			var stores []*Store
+			for _, address := range []string{url, replaceHost(b, url, pooler.Address())} {
+				s, err := New(Config{URL: address})
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer func() { _ = s.Close() }()
+				stores = append(stores, s)
+			}
+			const fleet, perRound = 1000, 20
+			atOnce(b, 20, fleet, func(i int) error {
+				_, err := stores[0].Register(b.Context(), registration(fmt.Sprint("mc-", i)), "")
+				return err
+			})
+			took := make([][]time.Duration, len(stores))
+			for range b.N {
+				for i, s := range stores {
+					began := time.Now()
+					atOnce(b, workers, perRound*workers, func(n int) error {
+						_, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{
+							ControllerID: fmt.Sprint("mc-", n%fleet), CurrentMeetings: 1, Reported: service.HealthHealthy,
+						})
+						return err
+					})
+					took[i] = append(took[i], time.Since(began)/time.Duration(perRound*workers))
+				}
+			}
+			for i, name := range []string{"direct-µs", "pooled-µs"} {
+				slices.Sort(took[i])
+				b.ReportMetric(float64(took[i][len(took[i])/2].Nanoseconds())/1000, name)
+			}
+		})
 	}
-	return ids
 }
 
-func beat(id string) service.HeartbeatWrite {
-	return service.HeartbeatWrite{ControllerID: id, CurrentMeetings: 1, CurrentParticipants: 10, Reported: service.HealthHealthy, Actor: "bench"}
-}
-
-func BenchmarkPostgresHeartbeat_Alone(b *testing.B) {
-	s := benchStore(b)
-	ids := registerBenchFleet(b, s, 100)
-	b.ReportAllocs()
-	i := 0
-	for b.Loop() {
-		if _, err := s.Heartbeat(b.Context(), beat(ids[i%len(ids)])); err != nil {
+// BenchmarkPostgresConnections compares limits of connections: heartbeats of 1,000 controllers, and 5,000 registrations
+// at once.
+func BenchmarkPostgresConnections(b *testing.B) {
+	url := testpg.URL(b)
+	if err := Migrate(b.Context(), url, nopLogger); err != nil {
+		b.Fatal(err)
+	}
+	limits := []int{9, 20}
+	stores := make([]*Store, len(limits))
+	for i, limit := range limits {
+		s, err := New(Config{URL: url, MaxConns: limit})
+		if err != nil {
 			b.Fatal(err)
 		}
-		i++
+		defer func() { _ = s.Close() }()
+		stores[i] = s
 	}
-}
-
-func BenchmarkPostgresHeartbeat_Crowd(b *testing.B) {
-	s := benchStore(b)
-	ids := registerBenchFleet(b, s, 1000)
-	b.ReportAllocs()
-	b.SetParallelism(128)
-	var next sync.Mutex
-	n := 0
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			next.Lock()
-			n++
-			id := ids[n%len(ids)]
-			next.Unlock()
-			if _, err := s.Heartbeat(context.Background(), beat(id)); err != nil {
-				b.Error(err)
-			}
+	registering, beating := make([]time.Duration, len(stores)), make([]time.Duration, len(stores))
+	for range b.N {
+		for i, s := range stores {
+			began := time.Now()
+			atOnce(b, 64, 5000, func(n int) error {
+				_, err := s.Register(context.Background(), registration(fmt.Sprint("mc-", n)), "")
+				return err
+			})
+			registering[i] += time.Since(began)
+			began = time.Now()
+			atOnce(b, 256, 10000, func(n int) error {
+				_, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{ControllerID: fmt.Sprint("mc-", n%1000), Reported: service.HealthHealthy})
+				return err
+			})
+			beating[i] += time.Since(began)
 		}
-	})
-}
-
-func BenchmarkPostgresRegistrations_FiveThousandAtOnce(b *testing.B) {
-	s := benchStore(b)
-	for b.Loop() {
-		registerBenchFleet(b, s, 5000)
 	}
-}
-
-// throughPooler replaces the host of a database's address by BENCH_HOST.
-func throughPooler(b *testing.B, url string) string {
-	b.Helper()
-	host := os.Getenv("BENCH_HOST")
-	if host == "" {
-		return url
+	for i, limit := range limits {
+		b.ReportMetric(float64(registering[i].Milliseconds())/float64(b.N), fmt.Sprintf("ms/5000-registrations-by-%d", limit))
+		b.ReportMetric(float64(beating[i].Milliseconds())/float64(b.N), fmt.Sprintf("ms/10000-heartbeats-by-%d", limit))
 	}
-	return replaceHost(b, url, host)
 }

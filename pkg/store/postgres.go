@@ -40,28 +40,29 @@ func (s *Store) openPostgres(cfg Config) error {
 		{"idle_in_transaction_session_timeout", milliseconds(cfg.Timeout * 2)},
 		{isolationSetting, "read committed"},
 	}
-	general := max(1, cfg.MaxConns-heartbeatConnections-checkerConnections-watchConnections-1) // The last one listens.
-	heartbeats := heartbeatConnections
+	s.most = cfg.MaxConns
+	s.limit.Store(int64(min(cfg.MaxConns, sharedConnections)))
+	division := divideConnections(s.ConnectionLimit())
 	if cfg.Unbatched {
 		// Then each heartbeat has a connection to itself, and most of them are for heartbeats.
-		general, heartbeats = heartbeats, max(general, heartbeats)
+		division.general, division.heartbeats = division.heartbeats, max(division.general, division.heartbeats)
 	}
 	servers, err := newCluster(cfg.URL, cfg.Timeout)
 	if err != nil {
 		return err
 	}
-	db, err := servers.pool(settings, general)
+	db, err := servers.pool(settings, division.general)
 	if err != nil {
 		return err
 	}
-	if s.checker, err = servers.pool(settings, checkerConnections); err != nil {
+	if s.checker, err = servers.pool(settings, division.checker); err != nil {
 		return err
 	}
-	if s.watch, err = servers.pool(settings, watchConnections); err != nil {
+	if s.watch, err = servers.pool(settings, division.watch); err != nil {
 		return err
 	}
 	s.announcements.send, s.listen = s.notify, func(ctx context.Context) { s.listenPostgres(ctx, servers) }
-	if s.heartbeat.db, err = servers.pool(slices.Concat(settings, heartbeatSettings), heartbeats); err != nil {
+	if s.heartbeat.db, err = servers.pool(slices.Concat(settings, heartbeatSettings), division.heartbeats); err != nil {
 		return err
 	}
 	s.heartbeat.waiting.text, s.heartbeat.skipping.text = heartbeatStatement(""), heartbeatStatement(" SKIP LOCKED")

@@ -10,15 +10,6 @@ import (
 	"github.com/lib/pq"
 )
 
-// The connections that are kept for what must not wait behind anything else: heartbeats, of which one batch commits, up
-// to maxApart wait for a locked row each, and one connection asks whether the path is there; and the health checker,
-// which ticks and asks the same; and watches, of which one reads what changed and one announces it.
-const (
-	heartbeatConnections = 1 + maxApart + 1
-	checkerConnections   = 2
-	watchConnections     = 2
-)
-
 // heartbeatPath is how heartbeats reach PostgreSQL: by connections of their own, whose planner is told what it cannot
 // guess about arrays, namely that their controllers are to be found one by one by their key, in the arrays' order.
 type heartbeatPath struct {

@@ -241,13 +241,13 @@ func TestPostgresHosts_FailOver(t *testing.T) {
 
 func TestPostgresAddress(t *testing.T) {
 	for address, want := range map[string][]postgresServer{
-		"postgres://u:p%40@h1:5433,h2/db":                         {{"h1", "5433"}, {"h2", "5432"}},
-		"postgresql://h1,h2:6000/db?port=7000":                    {{"h1", "7000"}, {"h2", "6000"}},
-		"postgres://u:p@/db?host=h1,h2":                           {{"h1", "5432"}, {"h2", "5432"}},
-		"postgres://u@/db?host=h1,h2&port=1,2":                    {{"h1", "1"}, {"h2", "2"}},
-		"postgres://[::1]:5433,h2/db":                             {{"::1", "5433"}, {"h2", "5432"}},
-		"postgres:///db?host=/var/run/postgresql":                 {{"/var/run/postgresql", "5432"}},
-		"postgres:///db":                                          nil,
+		"postgres://u:p%40@h1:5433,h2/db":                          {{"h1", "5433"}, {"h2", "5432"}},
+		"postgresql://h1,h2:6000/db?port=7000":                     {{"h1", "7000"}, {"h2", "6000"}},
+		"postgres://u:p@/db?host=h1,h2":                            {{"h1", "5432"}, {"h2", "5432"}},
+		"postgres://u@/db?host=h1,h2&port=1,2":                     {{"h1", "1"}, {"h2", "2"}},
+		"postgres://[::1]:5433,h2/db":                              {{"::1", "5433"}, {"h2", "5432"}},
+		"postgres:///db?host=/var/run/postgresql":                  {{"/var/run/postgresql", "5432"}},
+		"postgres:///db":                                           nil,
 		"postgres://h/db?target_session_attrs=any&sslmode=require": {{"h", "5432"}},
 	} {
 		got, err := parsePostgres(address)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -14,18 +15,15 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// The bounds that hold where [Config] sets none.
-const (
-	defaultConnections = 20
-	defaultTimeout     = 5 * time.Second
-)
+// defaultTimeout holds where [Config] sets none.
+const defaultTimeout = 5 * time.Second
 
 // Config says which store to open and how it is bounded.
 type Config struct {
 	// URL is "postgres://…", "postgresql://…" or "sqlite:PATH".
 	URL string
-	// MaxConns is how many connections to PostgreSQL there are at most, 11 at the least; 0 stands for 20. SQLite has one that writes and
-	// four that read.
+	// MaxConns is how many connections to PostgreSQL there are at most, [MinConnections] at the least; 0 stands for
+	// [DefaultConnections]. There are no more than 9 until [Store.ShareConnections] has found room for them. SQLite has one that writes and four that read.
 	MaxConns int
 	// Timeout bounds each operation, the wait for a connection included, and is the statement timeout that PostgreSQL
 	// is given unless the URL sets one. 0 stands for 5 s.
@@ -58,6 +56,9 @@ type Store struct {
 	listen func(context.Context)
 	// servers is PostgreSQL's only.
 	servers *cluster
+	// most is the limit of connections that was set, and limit the one that holds now.
+	most  int
+	limit atomic.Int64
 	// url is kept for Migrate, which opens connections of its own.
 	url     string
 	timeout time.Duration
@@ -129,7 +130,7 @@ func New(cfg Config) (*Store, error) {
 		return nil, errors.New("the bounds of the store cannot be negative")
 	}
 	if cfg.MaxConns == 0 {
-		cfg.MaxConns = defaultConnections
+		cfg.MaxConns = DefaultConnections
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = defaultTimeout

@@ -168,7 +168,7 @@ func (s *Store) markStale(ctx context.Context, tx *sqlx.Tx, now time.Time, polic
 			facts := r.facts()
 			facts.Stale = true
 			ids = append(ids, r.ControllerID)
-			if t := r.changed(now, facts.Health()).transition(service.CauseStale, policy.Actor, staleReason(now, r), facts.Reported); t != nil {
+			if t := r.changed(now, facts.Health()).transition(service.CauseStale, policy.Actor, explainStale(now, r, policy), facts.Reported); t != nil {
 				changes, transitions = append(changes, t), append(transitions, *t)
 			}
 		}
@@ -187,6 +187,18 @@ func (s *Store) markStale(ctx context.Context, tx *sqlx.Tx, now time.Time, polic
 	}
 	// Some of those found may have been passed over.
 	return transitions, len(silent) >= sweepAtOnce/2, nil
+}
+
+// explainStale is the reason of a mark. A controller whose calls were refused was not silent.
+func explainStale(now time.Time, r row, policy service.SweepPolicy) string {
+	reason := staleReason(now, r)
+	if policy.Explain == nil {
+		return reason
+	}
+	if more := policy.Explain(r.ControllerID, now.Sub(r.LastHeartbeatAt.Time)); more != "" {
+		reason += "; " + more
+	}
+	return reason
 }
 
 func staleReason(now time.Time, r row) string {

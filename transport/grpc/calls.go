@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/tap"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -19,9 +20,18 @@ import (
 
 // bound gives every unary call its deadline before its message is read, so that a caller which never finishes sending
 // holds nothing for longer. Streams have no such end, and without a limit nothing has.
-func bound(limit time.Duration, unary map[string]bool) tap.ServerInHandle {
+// Calls of methods that are not served are reported to unknown, which may be nil.
+func bound(limit time.Duration, calls map[string]callKind, unknown func(address, method string)) tap.ServerInHandle {
 	return func(ctx context.Context, info *tap.Info) (context.Context, error) {
-		if limit == 0 || !unary[info.FullMethodName] {
+		kind, ok := calls[info.FullMethodName]
+		if !ok && unknown != nil {
+			address := ""
+			if p, ok := peer.FromContext(ctx); ok {
+				address = host(p.Addr)
+			}
+			unknown(address, info.FullMethodName)
+		}
+		if limit == 0 || kind != unaryCall {
 			return ctx, nil
 		}
 		bounded, _ := withTimeout(ctx, limit)
@@ -33,17 +43,28 @@ func bound(limit time.Duration, unary map[string]bool) tap.ServerInHandle {
 // of a call cancels the context that gRPC gave it, and with that this one.
 var withTimeout = context.WithTimeout
 
-// unaryMethods returns the full names of the calls that a server answers once.
-func unaryMethods(server *grpc.Server) map[string]bool {
-	names := make(map[string]bool)
+// callKind is how often a call is answered.
+type callKind uint8
+
+const (
+	noCall callKind = iota
+	unaryCall
+	streamingCall
+)
+
+// callKinds returns the kinds of a server's calls by their full names.
+func callKinds(server *grpc.Server) map[string]callKind {
+	kinds := make(map[string]callKind)
 	for name, info := range server.GetServiceInfo() {
 		for _, method := range info.Methods {
-			if !method.IsClientStream && !method.IsServerStream {
-				names["/"+name+"/"+method.Name] = true
+			kind := unaryCall
+			if method.IsClientStream || method.IsServerStream {
+				kind = streamingCall
 			}
+			kinds["/"+name+"/"+method.Name] = kind
 		}
 	}
-	return names
+	return kinds
 }
 
 // described returns a service whose handlers tell the middleware about each call, and the caller its request id. They

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -79,7 +80,8 @@ func TestCallsAreBoundFromTheirStart(t *testing.T) {
 	}), Config{Logger: log.NewNopLogger()})
 	defer server.Stop()
 	const limit = 8 * time.Second
-	handle := bound(limit, unaryMethods(server))
+	var unknown []string
+	handle := bound(limit, callKinds(server), func(address, method string) { unknown = append(unknown, address+" "+method) })
 	for method, want := range map[string]bool{
 		"/dark_tower.internal.v1.GlobalControllerService/FastHeartbeat": true,
 		"/dark_tower.internal.GlobalControllerService/RegisterMC":       true,
@@ -95,5 +97,8 @@ func TestCallsAreBoundFromTheirStart(t *testing.T) {
 		if bounded != want || bounded && time.Until(at) > limit {
 			t.Errorf("%s: deadline in %v, %v, want %v", method, time.Until(at), bounded, want)
 		}
+	}
+	if want := []string{" /no.such.Service/Method"}; !slices.Equal(unknown, want) {
+		t.Errorf("unknown calls = %q, want %q", unknown, want)
 	}
 }

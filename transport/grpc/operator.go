@@ -38,8 +38,9 @@ func (s *fleetServer) Deregister(ctx context.Context, in *pb.DeregisterRequest) 
 
 func (s *fleetServer) ListTransitions(ctx context.Context, in *pb.ListTransitionsRequest) (*pb.ListTransitionsResponse, error) {
 	return unary(ctx, s.endpoints.ListTransitions, in, func(in *pb.ListTransitionsRequest) service.TransitionQuery {
+		after := cursorFromProto(in.Cursor, in.GetAfter())
 		return service.TransitionQuery{
-			ControllerID: in.GetControllerId(), Region: in.GetRegion(), After: clampInt64(in.GetAfter()), Before: clampInt64(in.GetBefore()),
+			ControllerID: in.GetControllerId(), Region: in.GetRegion(), After: after.ID, Fingerprint: after.Fingerprint, Before: clampInt64(in.GetBefore()),
 			Since: timeFromProto(in.GetSince()), Until: timeFromProto(in.GetUntil()), NewestFirst: in.GetNewestFirst(), PageSize: int64(in.GetPageSize()),
 		}
 	}, transitionPageToProto)
@@ -47,6 +48,7 @@ func (s *fleetServer) ListTransitions(ctx context.Context, in *pb.ListTransition
 
 func transitionPageToProto(p service.TransitionPage) *pb.ListTransitionsResponse {
 	out := &pb.ListTransitionsResponse{NextAfter: clampUint64(p.NextAfter), NextBefore: clampUint64(p.NextBefore), Transitions: make([]*pb.Transition, 0, len(p.Transitions))}
+	out.NextCursor = p.Next.String()
 	for _, t := range p.Transitions {
 		out.Transitions = append(out.Transitions, transitionToProto(t))
 	}

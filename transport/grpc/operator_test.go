@@ -108,13 +108,13 @@ func TestOperatorCalls(t *testing.T) {
 }
 
 func TestHistoryCalls(t *testing.T) {
-	svc := &operatorService{page: service.TransitionPage{NextAfter: 9, Transitions: []service.Transition{
+	svc := &operatorService{page: service.TransitionPage{NextAfter: 9, Next: service.Cursor{ID: 9, Fingerprint: "0123456789ab"}, Transitions: []service.Transition{
 		{ID: 8, ControllerID: "mc", Region: "eu", At: time.Unix(5, 0), To: service.HealthPending, Cause: service.CauseRegister, Actor: "a", Reason: "r", Reported: service.HealthPending},
 		{ID: 9, From: service.HealthPending, Silence: time.Second, Reported: service.HealthHealthy},
 	}}}
 	c := fleetpb.NewFleetServiceClient(dial(t, svc, nil))
 	got, err := c.ListTransitions(t.Context(), &fleetpb.ListTransitionsRequest{ControllerId: "mc", Region: "eu", After: 7, PageSize: 2})
-	want := &fleetpb.ListTransitionsResponse{NextAfter: 9, Transitions: []*fleetpb.Transition{
+	want := &fleetpb.ListTransitionsResponse{NextAfter: 9, NextCursor: "9-0123456789ab", Transitions: []*fleetpb.Transition{
 		{
 			Id: 8, ControllerId: "mc", Region: "eu", At: &timestamppb.Timestamp{Seconds: 5}, To: fleetpb.Health_HEALTH_PENDING, Cause: "register", Actor: "a", Reason: "r",
 			ReportedHealth: fleetpb.Health_HEALTH_PENDING,
@@ -126,6 +126,13 @@ func TestHistoryCalls(t *testing.T) {
 	}
 	if want := (service.TransitionQuery{ControllerID: "mc", Region: "eu", After: 7, PageSize: 2}); svc.last != want {
 		t.Errorf("query = %+v, want %+v", svc.last, want)
+	}
+	cursor := got.GetNextCursor()
+	if _, err := c.ListTransitions(t.Context(), &fleetpb.ListTransitionsRequest{After: 7, Cursor: &cursor}); err != nil {
+		t.Errorf("ListTransitions(cursor) = %v", err)
+	}
+	if want := (service.TransitionQuery{After: 9, Fingerprint: "0123456789ab"}); svc.last != want {
+		t.Errorf("query = %+v, want %+v: the cursor counts for more than the number", svc.last, want)
 	}
 }
 

@@ -60,6 +60,8 @@ type Config struct {
 	// CallBound is how long a call may take, what its caller still has to send included, and how long after its arrival a
 	// heartbeat of a stream is still stored. 0 for no bound.
 	CallBound time.Duration
+	// Unknown counts a call to a service or method that is not served; nil for nobody. It must not block.
+	Unknown func(address, method string)
 	// StreamsPerSubject is how many streams of heartbeats a token subject may have open at once; 0 is unlimited.
 	StreamsPerSubject int
 	// Authenticator tells whether the token of a stream has run out when a limit hides that; nil for nobody.
@@ -79,7 +81,7 @@ func ServiceNames() []string {
 // NewServer returns a gRPC server that serves the endpoints under every name they are known by. More options, such
 // as TLS credentials, may follow.
 func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) *grpc.Server {
-	calls := make(map[string]bool)
+	calls := make(map[string]callKind)
 	server := grpc.NewServer(append([]grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxMessageBytes),
 		grpc.MaxHeaderListSize(maxHeaderListBytes),
@@ -92,7 +94,7 @@ func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) 
 		// the sake of bulk data that nobody sends here.
 		grpc.InitialWindowSize(windowBytes),
 		grpc.InitialConnWindowSize(connectionWindowBytes),
-		grpc.InTapHandle(bound(cfg.CallBound, calls)),
+		grpc.InTapHandle(bound(cfg.CallBound, calls, cfg.Unknown)),
 		grpc.ForceServerCodecV2(lenient{encoding.GetCodecV2("proto")}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 15 * time.Minute, Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		// Controllers in the field keep their idle connections alive; the default would hang up on them.
@@ -111,7 +113,7 @@ func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) 
 	if cfg.Reflection {
 		reflection.Register(server)
 	}
-	maps.Copy(calls, unaryMethods(server))
+	maps.Copy(calls, callKinds(server))
 	return server
 }
 
@@ -169,7 +171,7 @@ func newCall(ctx context.Context, transportName string) *endpoints.Call {
 		Authorization: metadata.ValueFromIncomingContext(ctx, "authorization"),
 	}
 	if p, ok := peer.FromContext(ctx); ok {
-		call.Address = host(p.Addr)
+		call.Address, call.Connection = host(p.Addr), p.Addr
 	}
 	return call
 }

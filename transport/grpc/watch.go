@@ -144,11 +144,24 @@ func (s *fleetServer) lockedOut(ctx context.Context) error {
 
 func watchQueryFromProto(in *pb.WatchRequest) service.WatchQuery {
 	q := service.WatchQuery{Region: in.GetRegion(), Loads: in.GetLoads()}
-	if in.After != nil {
-		after := clampInt64(in.GetAfter())
-		q.After = &after
+	if in.After != nil || in.Cursor != nil {
+		c := cursorFromProto(in.Cursor, in.GetAfter())
+		q.After, q.Fingerprint = &c.ID, c.Fingerprint
 	}
 	return q
+}
+
+// cursorFromProto reads a cursor, or the number that stands for one. One that cannot be read is left to validation, which
+// refuses it.
+func cursorFromProto(text *string, number uint64) service.Cursor {
+	if text == nil {
+		return service.Cursor{ID: clampInt64(number)}
+	}
+	c, err := service.ParseCursor(*text)
+	if err != nil {
+		return service.Cursor{ID: -1}
+	}
+	return c
 }
 
 func encodeWatchEvent(e service.WatchEvent) ([]byte, error) {
@@ -161,6 +174,9 @@ func encodeWatchEvent(e service.WatchEvent) ([]byte, error) {
 
 func watchEventToProto(e service.WatchEvent) *pb.WatchResponse {
 	out := &pb.WatchResponse{Id: clampUint64(e.ID), AsOf: timestampOrNil(e.AsOf)}
+	if e.ID != 0 {
+		out.Cursor = e.Cursor().String()
+	}
 	switch {
 	case e.Snapshot != nil:
 		part := &pb.Snapshot{Begin: e.Snapshot.Begin, End: e.Snapshot.End, Reason: e.Snapshot.Reason}

@@ -58,7 +58,7 @@ func (w *fakeWatch) wantClosed(t *testing.T) {
 func TestAWatchIsPassedOn(t *testing.T) {
 	events := []service.WatchEvent{
 		{Snapshot: &service.WatchSnapshot{Begin: true, Reason: service.SnapshotStart, Controllers: []*service.Controller{{ControllerID: "a", Health: service.HealthHealthy}}}},
-		{ID: 5, Snapshot: &service.WatchSnapshot{End: true, Reason: service.SnapshotStart}},
+		{ID: 5, Fingerprint: "0123456789ab", Snapshot: &service.WatchSnapshot{End: true, Reason: service.SnapshotStart}},
 		{ID: 6, AsOf: time.Unix(1700000000, 0), Changes: []service.WatchChange{{ControllerID: "a", Transition: &service.Transition{ID: 6, From: service.HealthHealthy}}}},
 		{ID: 6, Loads: []service.WatchLoad{{ControllerID: "a", CurrentMeetings: 3, LastHeartbeatAt: time.Unix(1700000000, 0)}}},
 		{ID: 6, AsOf: time.Unix(1700000001, 0)},
@@ -84,6 +84,9 @@ func TestAWatchIsPassedOn(t *testing.T) {
 	}
 	for i, e := range events {
 		got, err := stream.Recv()
+		if want := e.Cursor().String(); e.ID != 0 && got.GetCursor() != want {
+			t.Errorf("cursor %d = %q, want %q", i, got.GetCursor(), want)
+		}
 		if want := watchEventToProto(e); err != nil || !proto.Equal(got, want) {
 			t.Errorf("response %d = %v, %v, want %v", i, got, err, want)
 		}

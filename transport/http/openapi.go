@@ -59,7 +59,9 @@ func operation(r route) object {
 		switch name {
 		case "loads":
 			schema = object{"type": "boolean", "default": false}
-		case "after", "expected_generation":
+		case "after":
+			schema = object{"type": "string", "pattern": "^[0-9]+(-[0-9a-fA-F]+)?$", "description": "A cursor that was given out, or an id"}
+		case "expected_generation":
 			schema = object{"type": "integer", "minimum": 0}
 		case "page_size":
 			schema = object{"type": "integer", "minimum": 1, "maximum": service.MaxPageSize, "default": service.DefaultPageSize}

@@ -54,6 +54,7 @@ type transitionsBody struct {
 	Transitions []transitionBody `json:"transitions"`
 	NextAfter   int64            `json:"next_after"`
 	NextBefore  int64            `json:"next_before"`
+	NextCursor  string           `json:"next_cursor"`
 }
 
 // The parameters of the history.
@@ -128,11 +129,15 @@ func decodeTransitionQueryOfOne(r *http.Request) (service.TransitionQuery, error
 }
 
 func pagedTransitions(q service.TransitionQuery, values url.Values) (_ service.TransitionQuery, err error) {
-	for name, into := range map[string]*int64{"after": &q.After, "before": &q.Before} {
-		if values.Get(name) == "" {
-			continue
+	if given := values.Get("after"); given != "" {
+		c, err := service.ParseCursor(given)
+		if err != nil {
+			return q, err
 		}
-		if *into, err = naturalNumber(values, name); err != nil {
+		q.After, q.Fingerprint = c.ID, c.Fingerprint
+	}
+	if values.Get("before") != "" {
+		if q.Before, err = naturalNumber(values, "before"); err != nil {
 			return q, err
 		}
 	}
@@ -176,7 +181,7 @@ func naturalNumber(values url.Values, name string) (int64, error) {
 func encodeDeregistered(service.Deregistered) any { return deregisteredBody{true} }
 
 func encodeTransitions(p service.TransitionPage) any {
-	body := transitionsBody{Transitions: make([]transitionBody, 0, len(p.Transitions)), NextAfter: p.NextAfter, NextBefore: p.NextBefore}
+	body := transitionsBody{Transitions: make([]transitionBody, 0, len(p.Transitions)), NextAfter: p.NextAfter, NextBefore: p.NextBefore, NextCursor: p.Next.String()}
 	for _, t := range p.Transitions {
 		body.Transitions = append(body.Transitions, transitionToBody(t))
 	}

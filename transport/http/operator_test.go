@@ -46,7 +46,7 @@ func (f *fakeService) ListTransitions(_ context.Context, q service.TransitionQue
 	return service.TransitionPage{Transitions: []service.Transition{
 		{ID: 7, ControllerID: "mc-1", Region: "eu", At: drainEnds, To: service.HealthPending, Cause: service.CauseRegister, Reported: service.HealthPending},
 		{ID: 8, ControllerID: "mc-1", From: service.HealthPending, Cause: service.CauseRetired, Silence: time.Second, Reported: service.HealthPending},
-	}, NextAfter: 8}, f.err
+	}, NextAfter: 8, Next: service.Cursor{ID: 9, Fingerprint: "0123456789ab"}}, f.err
 }
 
 func TestOperatorRoutes(t *testing.T) {
@@ -79,7 +79,7 @@ func TestOperatorRoutes(t *testing.T) {
 		{
 			"GET", "/api/v1/transitions?region=eu&after=6&page_size=5", ``,
 			service.TransitionQuery{Region: "eu", After: 6, PageSize: 5},
-			[]string{`"from":null,"to":"pending"`, `"from":"pending","to":null`, `"silence_ms":1000`, `"next_after":8`},
+			[]string{`"from":null,"to":"pending"`, `"from":"pending","to":null`, `"silence_ms":1000`, `"next_after":8`, `"next_cursor":"9-0123456789ab"`},
 		},
 		{"GET", one + "/transitions?after=6", ``, service.TransitionQuery{ControllerID: "mc-1", After: 6}, nil},
 	} {

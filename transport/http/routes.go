@@ -58,6 +58,8 @@ type Config struct {
 	SDNeedsToken bool
 	// Draining is done when the server is about to stop; nil for never.
 	Draining context.Context //nolint:containedctx // It is no call's context but the server's own life.
+	// Unknown counts a request to a path that is not served; nil for nobody. It must not block.
+	Unknown func(address, what string)
 	// Authenticator tells whether the token of a watch has run out; nil for nobody.
 	Authenticator endpoints.Authenticator
 }
@@ -99,11 +101,11 @@ func NewHandler(e endpoints.Endpoints, cfg Config) http.Handler {
 	for _, page := range web.Pages() {
 		routes = append(routes, route{method: http.MethodGet, pattern: page.Pattern, handler: page})
 	}
-	return withCall(router(routes), cfg.Logger, cfg.OnPanic)
+	return withCall(router(routes, cfg.Unknown), cfg.Logger, cfg.OnPanic)
 }
 
 // router answers what it does not know in the same form as every other error.
-func router(routes []route) http.Handler {
+func router(routes []route, unknown func(address, what string)) http.Handler {
 	mux := http.NewServeMux()
 	methods := make(map[string]map[string]http.Handler)
 	for _, r := range routes {
@@ -139,6 +141,9 @@ func router(routes []route) http.Handler {
 		// The mux would answer an unclean path with a redirect in HTML.
 		_, pattern := mux.Handler(r)
 		if pattern == "" || path.Clean(r.URL.Path) != r.URL.Path {
+			if unknown != nil {
+				unknown(endpoints.CallFrom(r.Context()).Address, r.Method+" "+r.URL.Path)
+			}
 			writeFailure(w, http.StatusNotFound, "NOT_FOUND", "No such path; see /openapi.json")
 			return
 		}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -28,7 +27,8 @@ const (
 
 const watchDescription = "Server-sent events. `snapshot` has a part of the fleet: with `begin` everything known before is void, with `end` it is complete. " +
 	"`changes` has what changed, `loads` (when asked for) loads, `beat` nothing but the time, every 5 s; `error` comes last, when the watch is over. " +
-	"The `data` of each has those members that its name stands for. The last `id` is what to give as `after`, or as the header Last-Event-ID, to go on."
+	"The `data` of each has those members that its name stands for. The last `id` is what to give as `after`, or as the header Last-Event-ID, which counts " +
+	"for more, to go on; where it does not belong to this history, the whole fleet follows with the reason `gone`."
 
 type snapshotBody struct {
 	AsOf        time.Time        `json:"as_of"`
@@ -194,16 +194,8 @@ func decodeWatchQuery(r *http.Request) (q service.WatchQuery, err error) {
 		return q, err
 	}
 	q.Region = values.Get("region")
-	if values.Get("after") == "" {
-		// What a browser sends by itself when it connects again.
-		values.Set("after", r.Header.Get("Last-Event-ID"))
-	}
-	if values.Get("after") != "" {
-		after, err := naturalNumber(values, "after")
-		if err != nil {
-			return q, err
-		}
-		q.After = &after
+	if q.After, q.Fingerprint, err = watchCursor(values.Get("after"), r.Header.Get("Last-Event-ID")); err != nil {
+		return q, err
 	}
 	switch values.Get("loads") {
 	case "", "false":
@@ -215,6 +207,20 @@ func decodeWatchQuery(r *http.Request) (q service.WatchQuery, err error) {
 	return q, nil
 }
 
+// watchCursor reads where a watch goes on. A browser that connects again by itself repeats the address that it was given
+// at first, and adds the last id that it received: that is the later one.
+func watchCursor(parameter, lastEventID string) (after *int64, fingerprint string, _ error) {
+	given := lastEventID
+	if _, err := service.ParseCursor(lastEventID); err != nil && parameter != "" {
+		given = parameter
+	}
+	if given == "" {
+		return nil, "", nil
+	}
+	c, err := service.ParseCursor(given)
+	return &c.ID, c.Fingerprint, err
+}
+
 // encodeWatchEvent writes an event as the stream has it. JSON has no line breaks, so one line of data is enough.
 func encodeWatchEvent(e service.WatchEvent) ([]byte, error) {
 	asOf := e.AsOf.UTC()
@@ -224,13 +230,13 @@ func encodeWatchEvent(e service.WatchEvent) ([]byte, error) {
 		for _, c := range e.Snapshot.Controllers {
 			body.Controllers = append(body.Controllers, controllerToBody(*c))
 		}
-		return encodeEvent(e.ID, "snapshot", body)
+		return encodeEvent(e.Cursor(), "snapshot", body)
 	case e.Changes != nil:
 		body := changesBody{asOf, make([]changeBody, 0, len(e.Changes))}
 		for _, c := range e.Changes {
 			body.Changes = append(body.Changes, changeToBody(c))
 		}
-		return encodeEvent(e.ID, "changes", body)
+		return encodeEvent(e.Cursor(), "changes", body)
 	case e.Loads != nil:
 		body := loadsBody{asOf, make([]loadBody, 0, len(e.Loads))}
 		for _, l := range e.Loads {
@@ -238,9 +244,9 @@ func encodeWatchEvent(e service.WatchEvent) ([]byte, error) {
 				l.ControllerID, l.CurrentMeetings, l.CurrentParticipants, l.CPUUsagePercent, l.MemoryUsagePercent, l.LastHeartbeatAt.UTC(), l.Drained,
 			})
 		}
-		return encodeEvent(e.ID, "loads", body)
+		return encodeEvent(e.Cursor(), "loads", body)
 	default:
-		return encodeEvent(e.ID, "beat", beatBody{asOf})
+		return encodeEvent(e.Cursor(), "beat", beatBody{asOf})
 	}
 }
 
@@ -261,13 +267,13 @@ func encodeWatchError(err error) ([]byte, error) {
 	s := transport.StatusOf(err)
 	var body errorBody
 	body.Error.Code, body.Error.Message = s.Name, s.Message
-	return encodeEvent(0, "error", body)
+	return encodeEvent(service.Cursor{}, "error", body)
 }
 
-func encodeEvent(id int64, name string, body any) ([]byte, error) {
+func encodeEvent(c service.Cursor, name string, body any) ([]byte, error) {
 	var out bytes.Buffer
-	if id != 0 {
-		out.WriteString("id: " + strconv.FormatInt(id, 10) + "\n")
+	if c.ID != 0 {
+		out.WriteString("id: " + c.String() + "\n")
 	}
 	out.WriteString("event: " + name + "\ndata: ")
 	if err := json.MarshalWrite(&out, body); err != nil {

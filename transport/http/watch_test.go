@@ -62,15 +62,14 @@ func TestEventsOfAWatch(t *testing.T) {
 	share, at := 12.5, time.Unix(1700000000, 0)
 	svc := &watchService{err: service.ErrUnauthenticated, closed: make(chan struct{}, 10), events: []service.WatchEvent{
 		{AsOf: at, Snapshot: &service.WatchSnapshot{Begin: true, Reason: service.SnapshotStart, Controllers: []*service.Controller{{ControllerID: "a\nb", Health: service.HealthHealthy}}}},
-		{ID: 5, AsOf: at, Snapshot: &service.WatchSnapshot{End: true, Reason: service.SnapshotStart}},
+		{ID: 5, Fingerprint: "0123456789ab", AsOf: at, Snapshot: &service.WatchSnapshot{End: true, Reason: service.SnapshotStart}},
 		{ID: 6, AsOf: at, Changes: []service.WatchChange{{ControllerID: "a", Transition: &service.Transition{ID: 6, From: service.HealthHealthy}}}},
 		{ID: 6, AsOf: at, Loads: []service.WatchLoad{{ControllerID: "a", CurrentMeetings: 3, CPUUsagePercent: &share, LastHeartbeatAt: at}}},
 		{ID: 6, AsOf: at},
 	}}
-	w := call(newTestHandler(svc, nil), "GET", watchPath+"?region=eu&loads=true&after=4", "", "Last-Event-ID", "3")
-	after := int64(4)
-	if q := svc.last.(service.WatchQuery); q.Region != "eu" || !q.Loads || *q.After != after {
-		t.Errorf("query = %+v, want region, loads and the parameter after", q)
+	w := call(newTestHandler(svc, nil), "GET", watchPath+"?region=eu&loads=true&after=4", "", "Last-Event-ID", "7-0123456789ab")
+	if q := svc.last.(service.WatchQuery); q.Region != "eu" || !q.Loads || *q.After != 7 || q.Fingerprint != "0123456789ab" {
+		t.Errorf("query = %+v, want region, loads and the last event's id, which is later than the parameter after", q)
 	}
 	for name, want := range map[string]string{"Content-Type": eventStream, "Cache-Control": "no-store", "X-Accel-Buffering": "no"} {
 		if got := w.Header().Get(name); got != want {
@@ -83,7 +82,7 @@ func TestEventsOfAWatch(t *testing.T) {
 	got := strings.Split(w.Body.String(), "\n\n")
 	for i, want := range []string{
 		"event: snapshot\ndata: {\"as_of\":\"2023-11-14T22:13:20Z\",\"begin\":true,\"end\":false,\"reason\":\"start\",\"controllers\":[{\"controller_id\":\"a\\nb\",",
-		"id: 5\nevent: snapshot\ndata: {\"as_of\":\"2023-11-14T22:13:20Z\",\"begin\":false,\"end\":true,\"reason\":\"start\",\"controllers\":[]}",
+		"id: 5-0123456789ab\nevent: snapshot\ndata: {\"as_of\":\"2023-11-14T22:13:20Z\",\"begin\":false,\"end\":true,\"reason\":\"start\",\"controllers\":[]}",
 		"id: 6\nevent: changes\ndata: {\"as_of\":\"2023-11-14T22:13:20Z\",\"changes\":[{\"controller_id\":\"a\",\"controller\":null,\"transition\":{\"id\":6,",
 		"id: 6\nevent: loads\ndata: {\"as_of\":\"2023-11-14T22:13:20Z\",\"loads\":[{\"controller_id\":\"a\",\"current_meetings\":3,\"current_participants\":0,\"cpu_usage_percent\":12.5,\"memory_usage_percent\":null,\"last_heartbeat_at\":\"2023-11-14T22:13:20Z\",\"drained\":false}]}",
 		"id: 6\nevent: beat\ndata: {\"as_of\":\"2023-11-14T22:13:20Z\"}",
@@ -98,6 +97,10 @@ func TestEventsOfAWatch(t *testing.T) {
 	call(newTestHandler(svc, nil), "GET", watchPath, "", "Last-Event-ID", "3")
 	if q := svc.last.(service.WatchQuery); q.After == nil || *q.After != 3 {
 		t.Errorf("query = %+v, want it to go on after 3", q)
+	}
+	call(newTestHandler(svc, nil), "GET", watchPath+"?after=4", "", "Last-Event-ID", "of another server")
+	if q := svc.last.(service.WatchQuery); q.After == nil || *q.After != 4 {
+		t.Errorf("query = %+v, want it to go on after 4, as the last event's id is none of ours", q)
 	}
 	if w := call(newTestHandler(svc, nil), "HEAD", watchPath, ""); w.Code != 200 || w.Body.Len() != 0 || w.Header().Get("Content-Type") != eventStream {
 		t.Errorf("HEAD = %d %v %q, want the header only", w.Code, w.Header(), w.Body)

@@ -123,7 +123,8 @@ func TestAnUnsafeDrainIsRefusedUnlessForced(t *testing.T) {
 	})
 }
 
-// TestADrainIsDone holds that a draining controller is shown as drained once it is empty, or its time is over.
+// TestADrainIsDone holds that a draining controller is shown as drained once nothing is left, and not because its deadline
+// has passed.
 func TestADrainIsDone(t *testing.T) {
 	onBothStores(t, func(t *testing.T, databaseURL string) {
 		w := newWorld(t, databaseURL, nil).ready()
@@ -149,9 +150,22 @@ func TestADrainIsDone(t *testing.T) {
 		if got := w.request(http.MethodPost, "/api/v1/controllers/mc-2/drain", `{"deadline":"`+soon+`"}`, bearer(w.admin())); got.status != http.StatusOK {
 			t.Fatalf("drain = %d %s", got.status, got.body)
 		}
-		w.until("the drain's time is over", func() bool { return show("mc-2").Drained })
-		if got := show("mc-2"); !got.Drain.DeadlinePassed || got.Health != "draining" {
-			t.Errorf("after the deadline = %+v, want it draining still, and that its time is over", got)
+		w.until("the drain's deadline passes", func() bool { return show("mc-2").Drain.DeadlinePassed })
+		if got := show("mc-2"); got.Drained || got.Health != "draining" {
+			t.Errorf("after the deadline = %+v, want it draining still and not drained: meetings run", got)
+		}
+		participants := with(load(), "capacity", map[string]any{"current_participants": 1})
+		if got := w.make(ways()[0], call{"FastHeartbeat", "mc-2", participants, w.mc()}); got != (outcome{}) {
+			t.Fatalf("FastHeartbeat() = %v", got)
+		}
+		if got := show("mc-2"); got.Drained {
+			t.Errorf("with a participant left = %+v, want it not drained", got)
+		}
+		if got := w.make(ways()[0], call{"FastHeartbeat", "mc-2", empty, w.mc()}); got != (outcome{}) {
+			t.Fatalf("FastHeartbeat() = %v", got)
+		}
+		if got := show("mc-2"); !got.Drained || !got.Drain.DeadlinePassed {
+			t.Errorf("with nothing left after the deadline = %+v, want it drained", got)
 		}
 		for body, want := range map[string]string{
 			`{"deadline":"2001-02-03T04:05:06Z"}`: "deadline must be in the future", `{"deadline":"30m"}`: "deadline must be a time as in RFC 3339",

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	stdlog "log"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -18,12 +17,10 @@ import (
 	"github.com/go-kit/log/level"
 	"github.com/oklog/run"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	grpchealth "google.golang.org/grpc/health"
 	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
 
 	"darktower.example/global-controller/endpoints"
-	"darktower.example/global-controller/pkg/auth"
 	"darktower.example/global-controller/pkg/health"
 	"darktower.example/global-controller/pkg/metrics"
 	"darktower.example/global-controller/pkg/retention"
@@ -59,7 +56,7 @@ type Server struct {
 	cfg          Config
 	logger       log.Logger
 	store        *store.Store
-	keys         *auth.KeySet
+	judging      *judging
 	metrics      *metrics.Metrics
 	watches      *watch.Hub
 	traces       *tracing.Tracing // nil unless they are switched on
@@ -81,6 +78,13 @@ type Server struct {
 type observer struct {
 	*health.Pulse
 	*metrics.Metrics
+	judging *judging
+}
+
+// Changed implements [service.Observer].
+func (o observer) Changed(t service.Transition) {
+	o.Metrics.Changed(t)
+	o.judging.Changed(t)
 }
 
 // New opens the store, binds the listeners and puts the parts together. The caller runs or closes the server.
@@ -94,7 +98,10 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 			made.Close()
 		}
 	}()
-	transportOptions, tlsConfig, err := loadTLS(cfg)
+	if s.judging, err = newJudging(cfg, logger, s.metrics); err != nil {
+		return nil, err
+	}
+	transportOptions, tlsConfig, err := loadTLS(cfg, s.judging)
 	if err != nil {
 		return nil, err
 	}
@@ -120,13 +127,8 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	if tlsConfig != nil {
 		s.httpListener = tls.NewListener(s.httpListener, tlsConfig)
 	}
-	s.keys = auth.NewKeySet(cfg.JWKSURL, logger, s.metrics.Refreshed)
-	s.keys.FetchThrough(s.traces.Outgoing("fetch keys"))
-	verifier, err := auth.NewVerifier(s.keys, cfg.Audience, cfg.ClockSkew, time.Now)
-	if err != nil {
-		return nil, err
-	}
-	verifier.OnResult(s.metrics.Validated)
+	s.judging.keys.FetchThrough(s.traces.Outgoing("fetch keys"))
+	verifier := s.judging.verifier
 	addresses, err := endpoints.NewLimiter(cfg.RateLimitPerMinute, time.Now)
 	if err != nil {
 		return nil, err
@@ -144,43 +146,52 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 			endpoints.Observe(func(ctx context.Context, transportName, operation string, err error, took time.Duration) {
 				s.metrics.Called(transportName, operation, transport.StatusOf(err).GRPC.String(), took, s.traces.Exemplar(ctx))
 			}),
-			endpoints.Log(logger, cfg.LogLevel == "debug", func(err error) string { return transport.StatusOf(err).Name }, s.traces.TraceID),
+			endpoints.Log(endpoints.LogConfig{
+				Logger: logger, Verbose: cfg.LogLevel == "debug", Sampler: s.judging.calls,
+				Code: func(err error) string { return transport.StatusOf(err).Name }, TraceID: s.traces.TraceID,
+			}),
 			endpoints.Annotate(s.traces.Annotator()),
 			endpoints.LimitAddresses(addresses, verifier, s.metrics.Limited),
-			endpoints.Authenticate(verifier, endpoints.AuthPolicy{MCScopes: cfg.MCScopes, SubjectIsController: cfg.SubjectIsController}),
+			endpoints.Authenticate(verifier, endpoints.AuthPolicy{
+				MCScopes: cfg.MCScopes, SubjectIsController: cfg.SubjectIsController,
+				Unjudged: func(string) { s.pulse.HeartbeatFailed() }, Refused: s.judging.refused,
+			}),
 			endpoints.Gate(s.migrated.Load),
 			endpoints.LimitCallers(callers, fleet, s.metrics.Limited),
 			endpoints.Deadline(callBound),
+			endpoints.FindSharedIDs(cfg.ComprehensiveInterval, time.Now, s.reportShared()),
 		)
-		svc       = service.New(summary.Store{Store: fleet, Summary: sums}, service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval}, observer{s.pulse, s.metrics}, s.watches)
+		svc       = service.New(summary.Store{Store: fleet, Summary: sums}, service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval}, observer{s.pulse, s.metrics, s.judging}, s.watches)
 		operation = endpoints.New(svc, middleware)
 	)
-	s.probe = health.NewProbe(map[string]func(context.Context) string{"store": s.storeState, "keys": s.keysState, "server": s.serverState})
+	s.probe = health.NewProbe(map[string]func(context.Context) string{"store": s.storeState, "keys": s.judging.keysState, "clock": s.judging.clockState, "server": s.serverState})
 	s.metrics.Fleet(sums, cfg.Region)
 	s.metrics.Pool(s.store.PoolStats)
-	s.metrics.Keys(s.keys.Count)
+	s.metrics.Keys(s.judging.keys.Count)
 	s.metrics.Operations(endpoints.OperationNames())
 	s.grpcServer = grpctransport.NewServer(operation, grpctransport.Config{
 		Logger: logger, OnPanic: func() { s.metrics.Panicked("grpc") }, Health: s.grpcHealth, Reflection: cfg.GRPCReflection, Draining: s.draining,
 		CallBound: callBound, Authenticator: verifier, StreamsPerSubject: cfg.ControllersPerSubject,
+		Unknown: func(address, method string) { s.judging.unknown("grpc", address, method) },
 	}, append(transportOptions, s.traces.ServerOptions()...)...)
 	s.httpServer = &http.Server{
 		Handler: httptransport.NewHandler(operation, httptransport.Config{
 			Logger: logger, OnPanic: func() { s.metrics.Panicked("http") }, Metrics: s.metrics.Handler(), Trace: s.traces.Route,
 			Ready:    func(context.Context) map[string]string { return s.readiness() },
 			Draining: s.draining, Authenticator: verifier, Controllers: s.controllers, SDNeedsToken: cfg.SDNeedsToken,
+			Unknown: func(address, what string) { s.judging.unknown("http", address, what) },
 		}),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          stdlog.New(log.NewStdlibAdapter(level.Warn(log.With(logger, "msg", "http server")), log.MessageKey("err")), "", 0),
+		ErrorLog:          s.judging.httpErrorLog(),
 	}
 	return s, nil
 }
 
-func loadTLS(cfg Config) ([]grpc.ServerOption, *tls.Config, error) {
+func loadTLS(cfg Config, j *judging) ([]grpc.ServerOption, *tls.Config, error) {
 	if cfg.TLSCertFile == "" {
 		return nil, nil, nil
 	}
@@ -189,7 +200,7 @@ func loadTLS(cfg Config) ([]grpc.ServerOption, *tls.Config, error) {
 		return nil, nil, fmt.Errorf("read GC_TLS_CERT_FILE and GC_TLS_KEY_FILE: %w", err)
 	}
 	config := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
-	return []grpc.ServerOption{grpc.Creds(credentials.NewTLS(config))}, config, nil
+	return []grpc.ServerOption{grpc.Creds(j.tlsCredentials(config))}, config, nil
 }
 
 // GRPCAddress is where gRPC listens.
@@ -228,13 +239,6 @@ func (s *Server) storeState(ctx context.Context) string {
 	return health.StateOK
 }
 
-func (s *Server) keysState(context.Context) string {
-	if !s.keys.Ready() {
-		return "none"
-	}
-	return health.StateOK
-}
-
 func (s *Server) serverState(context.Context) string {
 	if s.draining.Err() != nil {
 		return "draining"
@@ -242,10 +246,10 @@ func (s *Server) serverState(context.Context) string {
 	return health.StateOK
 }
 
-// readiness is what the last probe found; that this server is draining is known at once.
+// readiness is what the last probe found. That this server is draining, and that its clock is wrong, is known at once.
 func (s *Server) readiness() map[string]string {
 	state := s.probe.State()
-	state["server"] = s.serverState(s.draining)
+	state["server"], state["clock"] = s.serverState(s.draining), s.judging.clockState(s.draining)
 	return state
 }
 
@@ -259,7 +263,7 @@ func (s *Server) controllers(ctx context.Context, filter service.ControllerFilte
 
 // serviceable tells whether heartbeats can be taken here: a tick of the checker says that they can.
 func (s *Server) serviceable() bool {
-	return s.migrated.Load() && !s.incompatible.Load() && s.keys.Ready() && s.draining.Err() == nil && s.pulse.Beating()
+	return s.migrated.Load() && !s.incompatible.Load() && s.judging.canJudge() && s.draining.Err() == nil && s.pulse.Beating()
 }
 
 // Run serves until ctx ends, then finishes the calls in flight and returns nil. Each actor is what runs and what stops
@@ -315,7 +319,8 @@ func (s *Server) Run(ctx context.Context) error {
 		_ = level.Info(s.logger).Log("msg", "profiles", "address", s.pprof.Addr())
 	}
 	background("probe", func(ctx context.Context) error { return s.probe.Run(ctx, s.tellHealth) })
-	background("refresh keys", s.keys.Run)
+	background("refresh keys", s.judging.keys.Run)
+	background("sum up the log", s.judging.run)
 	_ = level.Info(s.logger).Log("msg", "serving", "grpc", s.GRPCAddress(), "http", s.HTTPAddress(), "id", s.cfg.ID, "region", s.cfg.Region,
 		"database", redact(s.cfg.DatabaseURL), "keys", redact(s.cfg.JWKSURL), "traces", redact(s.cfg.TraceEndpoint), "version", Version)
 	err := group.Run()
@@ -362,8 +367,8 @@ func (s *Server) migrate(ctx context.Context) error {
 
 func (s *Server) check(ctx context.Context) error {
 	return health.Run(ctx, health.Config{
-		Store:       s.store,
-		Policy:      service.SweepPolicy{Threshold: s.cfg.StalenessThreshold, Interval: checkInterval, Tolerance: health.Tolerance, Actor: s.cfg.ID},
+		Store:       s.clocked(),
+		Policy:      service.SweepPolicy{Threshold: s.cfg.StalenessThreshold, Interval: checkInterval, Tolerance: health.Tolerance, Actor: s.cfg.ID, Explain: s.judging.refusals.Explain},
 		Serviceable: s.serviceable,
 		Observe:     s.metrics.Checked,
 		Logger:      s.logger,

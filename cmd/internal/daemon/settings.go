@@ -59,6 +59,8 @@ type Config struct {
 	file                  string
 	// retentionInterval is for tests that cannot wait for a minute; 0: as usual.
 	retentionInterval time.Duration
+	// wallClock is for tests of a clock that is set; nil: time.Now.
+	wallClock func() time.Time
 }
 
 // setting is one setting: a flag, an environment variable and a line of the file. Its name is the variable's; the flag

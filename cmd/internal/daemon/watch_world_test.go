@@ -23,6 +23,7 @@ import (
 
 // watched is an event of a watch, in words that fit both transports.
 type watched struct {
+	Cursor   string
 	ID       int64
 	Kind     string
 	At       time.Time // when it was received
@@ -79,6 +80,7 @@ type watcher struct {
 type watchOptions struct {
 	region string
 	after  int64 // 0: none
+	cursor string
 	loads  bool
 	token  string
 	onward func(watched)
@@ -98,6 +100,9 @@ func (w *world) watchGRPC(o watchOptions) *watcher {
 	if o.after > 0 {
 		after := uint64(o.after)
 		in.After = &after
+	}
+	if o.cursor != "" {
+		in.Cursor = &o.cursor
 	}
 	stream, err := fleetpb.NewFleetServiceClient(o.conn).Watch(ctx, in)
 	if err != nil {
@@ -120,7 +125,7 @@ func (w *world) watchGRPC(o watchOptions) *watcher {
 
 // fromProto puts a response into the words of the other transport.
 func fromProto(out *fleetpb.WatchResponse) watched {
-	e := watched{ID: int64(out.GetId()), At: time.Now()}
+	e := watched{ID: int64(out.GetId()), Cursor: out.GetCursor(), At: time.Now()}
 	data, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(out)
 	if err != nil {
 		panic(err)
@@ -173,6 +178,9 @@ func (w *world) watchHTTP(o watchOptions) *watcher {
 	if o.after > 0 {
 		request.Header.Set("Last-Event-ID", fmt.Sprint(o.after))
 	}
+	if o.cursor != "" {
+		request.Header.Set("Last-Event-ID", o.cursor)
+	}
 	response, err := w.http.Do(request)
 	if err != nil {
 		w.t.Fatalf("watch: %v", err)
@@ -210,6 +218,7 @@ func readEvent(lines *bufio.Reader) (e watched, _ error) {
 			e.At = time.Now()
 			return e, nil
 		case "id":
+			e.Cursor = value
 			_, err = fmt.Sscan(value, &e.ID)
 		case "event":
 			e.Kind = value

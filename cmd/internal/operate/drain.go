@@ -38,9 +38,13 @@ is drained; the first that is refused nevertheless, as the fleet has changed mea
 
 A second drain of a controller replaces the reason and the deadline of the first.
 
---dry-run changes nothing and exits as the drain would. --wait stays until no meeting is left or the deadline is over,
-whichever comes first, and exits with 0 then; "fleet show" tells what was left. Without a deadline it waits as long as it
-takes. An interrupt ends the waiting, not the drain. A deadline that is a duration counts by the clock of the service.`,
+--dry-run changes nothing and exits as the drain would. A deadline that is a duration counts by the clock of the service.
+
+--wait stays until every controller is drained and exits with 0 only then: each has reported since its drain began that
+neither meetings nor participants are left. If the deadline passes first, it exits with 7 and says what is left; without a
+deadline it waits as long as it takes. A controller that reports nothing any more may only be cut off, so it is waited for.
+If one is deregistered before it is drained, the exit code is 3; if its drain is ended, 4. So "drain --wait && terminate"
+ends no meeting. An interrupt ends the waiting, not the drain.`,
 		Example: `  gcctl drain mc-eu-west-1-2 --dry-run
   gcctl drain mc-eu-west-1-2 --reason "new kernel" --deadline 30m --wait
   gcctl drain mc-1 mc-2 --reason "rack 4" --yes   in a script
@@ -58,7 +62,7 @@ takes. An interrupt ends the waiting, not the drain. A deadline that is a durati
 	f.StringVar(&o.deadline, "deadline", "", "`WHEN` it is to be over, whatever is left: a duration such as 30m, or a time such as 2031-01-02T15:04:05Z")
 	f.BoolVar(&o.dryRun, "dry-run", false, "only show what would happen")
 	f.BoolVar(&o.force, "force", false, "drain even if that is not safe")
-	f.BoolVar(&o.wait, "wait", false, "stay until it is drained")
+	f.BoolVar(&o.wait, "wait", false, "stay until it is drained: neither meetings nor participants are left")
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	f.Uint64Var(&generation, "expected-generation", 0, "drain only if nobody has decided about it since: the generation `N` that fleet show tells")
 	outputFlag(c, &o.output, "json", "yaml")

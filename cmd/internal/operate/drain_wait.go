@@ -23,10 +23,11 @@ type waiting struct {
 	out    io.Writer
 	drawn  bool
 	silent bool
+	// undone is why the first of those was not drained whose wait is over.
 	undone error
 }
 
-// waitUntilDrained waits for all of them. One that leaves the fleet is waited for no more.
+// waitUntilDrained waits for all of them, and returns nil only if all of them are drained.
 func (t *tool) waitUntilDrained(ctx context.Context, s *session, ids []string, forPeople bool) error {
 	w := &waiting{tool: t, left: ids, said: make(map[string]string), out: t.Out}
 	if !forPeople {
@@ -45,6 +46,7 @@ func (t *tool) waitUntilDrained(ctx context.Context, s *session, ids []string, f
 			}
 		}
 		if w.left = left; len(left) == 0 {
+			w.clear()
 			return w.undone
 		}
 		w.draw()
@@ -67,7 +69,7 @@ func (w *waiting) look(ctx context.Context, s *session, id string) (over bool, e
 	case ctx.Err() != nil:
 		return false, w.interrupted()
 	case err != nil && CodeOf(err) == ExitNotFound:
-		w.say(id, "%s has left the fleet", id)
+		w.fail(ExitNotFound, "%s left the fleet before it was drained, so what runs on it is unknown; gcctl history %s shows why", id, id)
 		return true, nil
 	case err != nil && CodeOf(err) == ExitUnavailable:
 		if !w.silent {
@@ -83,21 +85,46 @@ func (w *waiting) look(ctx context.Context, s *session, id string) (over bool, e
 	c := got.GetController()
 	switch {
 	case !c.GetOperatorDraining():
-		w.undone = failed(ExitRefused, "the drain of %s was ended by somebody before it was over; gcctl history %s tells who", clean(id), clean(id))
+		w.fail(ExitRefused, "the drain of %s was ended by somebody before it was over; gcctl history %s tells who", id, id)
 		return true, nil
-	case c.GetDrain().GetDeadlinePassed() && c.GetCurrentMeetings() > 0:
-		w.say(id, "%s: the deadline is over; left: %s", id, running(c))
-		return true, nil
-	case c.GetDrained():
+	case c.GetDrained() && reportedSinceDrain(c):
 		w.say(id, "%s is drained", id)
 		return true, nil
+	case c.GetDrain().GetDeadlinePassed():
+		w.fail(ExitNotDrained, "%s is not drained: the deadline is over; left: %s", id, left(c))
+		return true, nil
 	}
-	progress := fmt.Sprintf("%s: left: %s", id, running(c))
-	if c.GetStale() {
-		progress += ", as it said before it fell silent"
-	}
-	w.progress(id, progress, c)
+	w.progress(id, fmt.Sprintf("%s: left: %s", id, left(c)), c)
 	return false, nil
+}
+
+// reportedSinceDrain reports whether what is known of a controller is younger than its drain. An older report says nothing
+// of a meeting that was placed between it and the drain.
+func reportedSinceDrain(c *pb.Controller) bool {
+	return !c.GetLastHeartbeatAt().AsTime().Before(c.GetDrain().GetSince().AsTime())
+}
+
+// left is what runs on a draining controller, and how far that is known.
+func left(c *pb.Controller) string {
+	text := running(c)
+	if !reportedSinceDrain(c) {
+		text += " by its last report from before the drain"
+	}
+	if c.GetStale() {
+		text += "; it is stale and reports nothing any more: it may only be cut off"
+	}
+	return text
+}
+
+// fail notes why a controller is not drained. The first reason is what the command ends with; the others are said at once.
+func (w *waiting) fail(code int, format string, values ...any) {
+	text := clean(fmt.Sprintf(format, values...))
+	if w.undone == nil {
+		w.undone = failed(code, "%s", text)
+		return
+	}
+	w.clear()
+	w.tool.warn("%s", text)
 }
 
 // progress is drawn in a terminal; elsewhere each change is a line.

@@ -18,6 +18,7 @@ const (
 	ExitRefused     = 4
 	ExitNoAccess    = 5
 	ExitUnavailable = 6
+	ExitNotDrained  = 7
 )
 
 // ExitCodes is how the help tells them.
@@ -29,6 +30,7 @@ const ExitCodes = `Exit codes:
   4  refused: the drain is not safe, or somebody else has changed the controller since
   5  no access: no token, or one that is not valid or may not do this
   6  the Global Controller or the auth controller is not there, too slow, or takes no more calls for now
+  7  drain --wait: the deadline has passed and something is left
   130, 143, 129  interrupted: Ctrl-C, SIGTERM, a terminal that closed`
 
 // Failure is an error that has an exit code, and may say what to do.
@@ -67,6 +69,11 @@ var ErrInterrupted = errors.New("interrupted")
 func failed(code int, format string, values ...any) error {
 	return &Failure{Code: code, Message: fmt.Sprintf(format, values...)}
 }
+
+// goneError means that the history does not go on from a cursor.
+type goneError struct{ error }
+
+func (e *goneError) Unwrap() error { return e.error }
 
 func wrongUse(format string, values ...any) error { return failed(ExitUsage, format, values...) }
 
@@ -107,6 +114,8 @@ func (c call) explain(ctx context.Context, err error) error {
 		return failed(ExitRefused, "refused: somebody else has decided about %s since it was looked at; see gcctl fleet show %s, then try again", c.id, c.id)
 	case codes.InvalidArgument:
 		return failed(ExitUsage, "the Global Controller does not take this: %s", message)
+	case codes.OutOfRange:
+		return &goneError{failed(ExitFailure, "%s", message)}
 	case codes.Unauthenticated:
 		return failed(ExitNoAccess, "the Global Controller at %s refuses the token; gcctl doctor finds out why", c.address)
 	case codes.PermissionDenied:

@@ -107,6 +107,13 @@ type bench struct {
 
 func newBench(t *testing.T, gc *fakeGC) *bench {
 	t.Helper()
+	b := newBenchWith(t, gc)
+	b.gc = gc
+	return b
+}
+
+func newBenchWith(t *testing.T, gc pb.FleetServiceServer) *bench {
+	t.Helper()
 	listener := bufconn.Listen(1 << 20)
 	server := grpc.NewServer()
 	pb.RegisterFleetServiceServer(server, gc)
@@ -124,7 +131,7 @@ func newBench(t *testing.T, gc *fakeGC) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	b := &bench{t: t, gc: gc, tokens: &manyTokens{}, out: &lockedBuffer{}, errs: &lockedBuffer{}}
+	b := &bench{t: t, tokens: &manyTokens{}, out: &lockedBuffer{}, errs: &lockedBuffer{}}
 	tool := &tool{Process: Process{
 		In: strings.NewReader(""), Out: b.out, Err: b.errs, Env: func(string) string { return "" }, Now: time.Now, Size: func() (int, int) { return 100, 20 },
 	}, flags: targetFlags{timeout: patience, color: "never"}}

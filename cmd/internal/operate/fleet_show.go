@@ -98,6 +98,6 @@ func showDrain(p *page, c *pb.Controller) {
 	if c.GetDrained() {
 		p.styled(green, "drained", "yes")
 	} else {
-		p.line("drained", "no: %s left", counted(int64(c.GetCurrentMeetings()), "meeting", "meetings"))
+		p.line("drained", "no: %s left", running(c))
 	}
 }

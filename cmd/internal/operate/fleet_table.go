@@ -62,6 +62,8 @@ func notes(c *pb.Controller) (told []string) {
 			note = "drained"
 		}
 		switch {
+		case d.GetDeadlinePassed() && !c.GetDrained():
+			note += ", not drained though its deadline is over"
 		case d.GetDeadlinePassed():
 			note += ", its deadline is over"
 		case d.GetDeadline() != nil:

@@ -2,6 +2,7 @@ package operate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -92,14 +93,14 @@ func (t *tool) history(ctx context.Context, o historyOptions) error {
 		return err
 	}
 	defer s.close()
-	in := &pb.ListTransitionsRequest{ControllerId: o.id, Region: o.region, NewestFirst: true}
+	in := &pb.ListTransitionsRequest{ControllerId: o.id, Region: o.region}
 	if in.Since, err = s.moment(ctx, "--since", o.since); err != nil {
 		return err
 	}
 	if in.Until, err = s.moment(ctx, "--until", o.until); err != nil {
 		return err
 	}
-	found, more, err := s.newest(ctx, in, o.limit)
+	found, more, cursor, err := s.newest(ctx, in, o.limit)
 	if err != nil {
 		return err
 	}
@@ -114,7 +115,7 @@ func (t *tool) history(ctx context.Context, o historyOptions) error {
 		return writeAs(t.Out, o.output, bodies)
 	}
 	if o.follow {
-		return t.follow(ctx, s, o, found)
+		return t.follow(ctx, s, o, found, cursor)
 	}
 	if len(found) == 0 {
 		t.note("nothing has happened that fits")
@@ -123,14 +124,18 @@ func (t *tool) history(ctx context.Context, o historyOptions) error {
 	return historyTable(found, true).write(t.Out, t.paint())
 }
 
-// newest reads the newest changes, at most so many, and returns them with the oldest first. more tells whether there are
-// older ones.
-func (s *session) newest(ctx context.Context, in *pb.ListTransitionsRequest, limit int) (found []*pb.Transition, more bool, err error) {
+// newest reads the newest changes, at most so many, and returns them with the oldest first. more reports whether there are
+// older ones, and what comes later follows the cursor.
+func (s *session) newest(ctx context.Context, in *pb.ListTransitionsRequest, limit int) (found []*pb.Transition, more bool, cursor string, err error) {
+	in.NewestFirst = true
 	for range maxPages {
 		in.PageSize = uint32(min(most, limit-len(found)+1)) //nolint:gosec // At most 1000.
 		page, err := read(ctx, s, in.GetControllerId(), in, s.fleet.ListTransitions)
 		if err != nil {
-			return nil, false, err
+			return nil, false, "", err
+		}
+		if cursor == "" {
+			cursor = page.GetNextCursor()
 		}
 		found = append(found, page.GetTransitions()...)
 		if in.Before = page.GetNextBefore(); in.Before == 0 || len(found) > limit {
@@ -140,7 +145,7 @@ func (s *session) newest(ctx context.Context, in *pb.ListTransitionsRequest, lim
 	more = len(found) > limit
 	found = found[:min(limit, len(found))]
 	slices.Reverse(found)
-	return found, more, nil
+	return found, more, cursor, nil
 }
 
 // moment reads a time, or how long ago it was, by the clock of the store.
@@ -175,17 +180,13 @@ func timeOrDuration(flag, text string) (time.Time, time.Duration, error) {
 	return time.Time{}, d, nil
 }
 
-// follow shows what there is, then what comes. It asks for what follows the last id, which leaves nothing out.
-func (t *tool) follow(ctx context.Context, s *session, o historyOptions, found []*pb.Transition) error {
-	in := &pb.ListTransitionsRequest{ControllerId: o.id, Region: o.region, PageSize: most}
-	if len(found) > 0 {
-		in.After = found[len(found)-1].GetId()
-	} else if latest, _, err := s.newest(ctx, &pb.ListTransitionsRequest{NewestFirst: true}, 1); err != nil {
-		return err
-	} else if len(latest) > 0 {
-		in.After = latest[0].GetId()
+// follow shows what there is, then what comes. It asks for what follows the cursor of the last answer, which leaves
+// nothing out. Where the history was replaced meanwhile, it says so and begins anew.
+func (t *tool) follow(ctx context.Context, s *session, o historyOptions, found []*pb.Transition, cursor string) error {
+	if cursor == "" {
+		return failed(ExitFailure, "the Global Controller is older than this gcctl and gives out no cursors: history --follow needs them")
 	}
-	silent := false
+	isSilent := false
 	for {
 		if err := t.writeTransitions(found, o.output); err != nil {
 			return err
@@ -193,26 +194,36 @@ func (t *tool) follow(ctx context.Context, s *session, o historyOptions, found [
 		if len(found) < most && !sleep(ctx, followPause) {
 			return ErrInterrupted
 		}
+
+		in := &pb.ListTransitionsRequest{ControllerId: o.id, Region: o.region, PageSize: most, Cursor: &cursor}
 		page, err := read(ctx, s, o.id, in, s.fleet.ListTransitions)
+		if gone := (*goneError)(nil); errors.As(err, &gone) {
+			page, err = t.beginAnew(ctx, s, o)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return ErrInterrupted
 		case err != nil && CodeOf(err) != ExitUnavailable:
 			return err
 		case err != nil:
-			if !silent {
+			if !isSilent {
 				t.warn("%s; it is tried again", withoutAdvice(err))
 			}
-			silent, found = true, nil
+			isSilent, found = true, nil
 			continue
-		case silent:
-			silent = false
+		case isSilent:
+			isSilent = false
 			t.note("the Global Controller answers again; nothing was left out")
 		}
-		if found = page.GetTransitions(); page.GetNextAfter() > in.GetAfter() {
-			in.After = page.GetNextAfter()
-		}
+		found, cursor = page.GetTransitions(), page.GetNextCursor()
 	}
+}
+
+// beginAnew returns the newest changes of a history that does not go on from the cursor.
+func (t *tool) beginAnew(ctx context.Context, s *session, o historyOptions) (*pb.ListTransitionsResponse, error) {
+	t.warn("the history was replaced, as by a restored backup, or what came next is kept no longer; the newest changes follow, also those shown before")
+	found, _, cursor, err := s.newest(ctx, &pb.ListTransitionsRequest{ControllerId: o.id, Region: o.region}, o.limit)
+	return &pb.ListTransitionsResponse{Transitions: found, NextCursor: cursor}, err
 }
 
 // writeTransitions writes each on a line of its own, in columns that are as wide as they usually have to be.

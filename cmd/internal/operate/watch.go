@@ -29,7 +29,8 @@ type watcher struct {
 	// idle is told now and then when nothing comes.
 	idle func() error
 
-	last *uint64 // The id to go on from.
+	last   *uint64 // The id to go on from.
+	cursor *string // The same with its fingerprint; nil where the server gives none.
 	// heard tells that something has come since the watch was opened last, so that it is not hopeless.
 	heard   bool
 	broken  bool
@@ -92,7 +93,7 @@ func (w *watcher) stream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	stream, err := w.session.fleet.Watch(authorized, &pb.WatchRequest{Region: w.region, After: w.last, Loads: w.loads})
+	stream, err := w.session.fleet.Watch(authorized, &pb.WatchRequest{Region: w.region, After: w.last, Cursor: w.cursor, Loads: w.loads})
 	if err != nil {
 		return err
 	}
@@ -152,7 +153,10 @@ func (w *watcher) receive(response *pb.WatchResponse) error {
 		return err
 	}
 	if id := response.GetId(); id != 0 {
-		w.last = &id
+		w.last, w.cursor = &id, nil
+		if cursor := response.GetCursor(); cursor != "" {
+			w.cursor = &cursor
+		}
 	}
 	return nil
 }

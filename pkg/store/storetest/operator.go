@@ -260,15 +260,32 @@ func testDeadlines(t *testing.T, f Fixture) {
 	if got.AsOf.Before(soon) && (got.Drained() || got.DeadlinePassed()) {
 		t.Errorf("drained = %+v as of %v, want it to have until %v", got, got.AsOf, soon)
 	}
+	if got.CurrentMeetings == 0 || got.CurrentParticipants == 0 {
+		t.Fatalf("%d meetings and %d participants, want some of each", got.CurrentMeetings, got.CurrentParticipants)
+	}
 	for got.AsOf.Before(soon) {
 		if got, err = f.Store.Controller(t.Context(), "mc"); err != nil {
 			t.Fatalf("Controller() = %v", err)
 		}
-		if passed := !got.AsOf.Before(soon); got.Drained() != passed || got.DeadlinePassed() != passed {
-			t.Fatalf("as of %v = drained %v, want %v", got.AsOf, got.Drained(), passed)
+		if passed := !got.AsOf.Before(soon); got.Drained() || got.DeadlinePassed() != passed {
+			t.Fatalf("as of %v: drained %v, deadline passed %v, want false and %v", got.AsOf, got.Drained(), got.DeadlinePassed(), passed)
 		}
 	}
-	if got.CurrentMeetings == 0 {
-		t.Error("no meetings were left, so the deadline decided nothing")
+
+	// Neither meetings without participants nor participants without meetings are nothing.
+	for _, left := range []struct {
+		meetings, participants int64
+		drained                bool
+	}{{1, 0, false}, {0, 1, false}, {0, 0, true}} {
+		beat := heartbeat("mc", service.HealthHealthy)
+		beat.CurrentMeetings, beat.CurrentParticipants = left.meetings, left.participants
+		mustBeat(t, f.Store, beat)
+		got, err := f.Store.Controller(t.Context(), "mc")
+		if err != nil {
+			t.Fatalf("Controller() = %v", err)
+		}
+		if got.Drained() != left.drained || !got.DeadlinePassed() {
+			t.Errorf("with %+v left: drained %v, deadline passed %v", left, got.Drained(), got.DeadlinePassed())
+		}
 	}
 }

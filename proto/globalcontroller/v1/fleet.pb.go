@@ -117,7 +117,7 @@ type Controller struct {
 	Placement          *Placement             `protobuf:"bytes,18,opt,name=placement,proto3" json:"placement,omitempty"`
 	// Set while an operator is draining the controller.
 	Drain *Drain `protobuf:"bytes,19,opt,name=drain,proto3" json:"drain,omitempty"`
-	// Counts what operators have decided about the controller.
+	// Counts what operators have decided about the controller. It never repeats, also after the controller left and came back.
 	Generation uint64 `protobuf:"varint,20,opt,name=generation,proto3" json:"generation,omitempty"`
 	// The process that is registered; empty when it gave none.
 	Incarnation string `protobuf:"bytes,21,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
@@ -125,7 +125,7 @@ type Controller struct {
 	IncarnationConflicts uint64 `protobuf:"varint,22,opt,name=incarnation_conflicts,json=incarnationConflicts,proto3" json:"incarnation_conflicts,omitempty"`
 	// When it last did; unset: never.
 	LastIncarnationConflictAt *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=last_incarnation_conflict_at,json=lastIncarnationConflictAt,proto3" json:"last_incarnation_conflict_at,omitempty"`
-	// Draining, and no meetings are left or the drain's deadline has passed.
+	// Draining, and neither meetings nor participants are left. A deadline that has passed is told apart: Drain.deadline_passed.
 	Drained bool `protobuf:"varint,24,opt,name=drained,proto3" json:"drained,omitempty"`
 	// When the store showed all this, by its own clock.
 	AsOf          *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
@@ -347,7 +347,7 @@ type Drain struct {
 	Reason   string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The subject of the operator's token.
 	By string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
-	// The deadline is over, whatever was left.
+	// The deadline has passed, whatever is left; it does not mean that the controller is drained.
 	DeadlinePassed bool `protobuf:"varint,5,opt,name=deadline_passed,json=deadlinePassed,proto3" json:"deadline_passed,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -1437,7 +1437,10 @@ type ListTransitionsRequest struct {
 	// Only changes with a lower id; 0: all.
 	Before uint64 `protobuf:"varint,7,opt,name=before,proto3" json:"before,omitempty"`
 	// The newest first.
-	NewestFirst   bool `protobuf:"varint,8,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
+	NewestFirst bool `protobuf:"varint,8,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
+	// A cursor, in the place of after: next_cursor of another answer, or the cursor of a watch. One that does not belong to
+	// this history, or behind which something is no longer kept, is refused with OUT_OF_RANGE.
+	Cursor        *string `protobuf:"bytes,9,opt,name=cursor,proto3,oneof" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1528,13 +1531,22 @@ func (x *ListTransitionsRequest) GetNewestFirst() bool {
 	return false
 }
 
+func (x *ListTransitionsRequest) GetCursor() string {
+	if x != nil && x.Cursor != nil {
+		return *x.Cursor
+	}
+	return ""
+}
+
 type ListTransitionsResponse struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Transitions []*Transition          `protobuf:"bytes,1,rep,name=transitions,proto3" json:"transitions,omitempty"`
 	// What to give as after to go on from here; that of the request when there is nothing new. 0 with newest_first.
 	NextAfter uint64 `protobuf:"varint,2,opt,name=next_after,json=nextAfter,proto3" json:"next_after,omitempty"`
 	// With newest_first: what to give as before to go on; 0 on the last page.
-	NextBefore    uint64 `protobuf:"varint,3,opt,name=next_before,json=nextBefore,proto3" json:"next_before,omitempty"`
+	NextBefore uint64 `protobuf:"varint,3,opt,name=next_before,json=nextBefore,proto3" json:"next_before,omitempty"`
+	// What to give as cursor to go on. With newest_first: to learn of what comes later.
+	NextCursor    string `protobuf:"bytes,4,opt,name=next_cursor,json=nextCursor,proto3" json:"next_cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1588,6 +1600,13 @@ func (x *ListTransitionsResponse) GetNextBefore() uint64 {
 		return x.NextBefore
 	}
 	return 0
+}
+
+func (x *ListTransitionsResponse) GetNextCursor() string {
+	if x != nil {
+		return x.NextCursor
+	}
+	return ""
 }
 
 // Transition is one change of a controller's public state.
@@ -1730,7 +1749,10 @@ type WatchRequest struct {
 	// still known. Unset: begin with the whole fleet.
 	After *uint64 `protobuf:"varint,2,opt,name=after,proto3,oneof" json:"after,omitempty"`
 	// Send changes of load as well.
-	Loads         bool `protobuf:"varint,3,opt,name=loads,proto3" json:"loads,omitempty"`
+	Loads bool `protobuf:"varint,3,opt,name=loads,proto3" json:"loads,omitempty"`
+	// The cursor of the last response that had one, in the place of after. One that does not belong to this history is
+	// answered with the whole fleet and the reason "gone".
+	Cursor        *string `protobuf:"bytes,4,opt,name=cursor,proto3,oneof" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1786,6 +1808,13 @@ func (x *WatchRequest) GetLoads() bool {
 	return false
 }
 
+func (x *WatchRequest) GetCursor() string {
+	if x != nil && x.Cursor != nil {
+		return *x.Cursor
+	}
+	return ""
+}
+
 type WatchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Where to go on from. A change may come again after that, and never fails to. Unset in the midst of a snapshot.
@@ -1798,7 +1827,9 @@ type WatchResponse struct {
 	//	*WatchResponse_Changes
 	//	*WatchResponse_Loads
 	//	*WatchResponse_Beat
-	Event         isWatchResponse_Event `protobuf_oneof:"event"`
+	Event isWatchResponse_Event `protobuf_oneof:"event"`
+	// The id with a fingerprint of the history, to be given as cursor of the next request. Unset where id is.
+	Cursor        string `protobuf:"bytes,7,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1888,6 +1919,13 @@ func (x *WatchResponse) GetBeat() *Beat {
 		}
 	}
 	return nil
+}
+
+func (x *WatchResponse) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
 }
 
 type isWatchResponse_Event interface {
@@ -2394,7 +2432,7 @@ const file_globalcontroller_v1_fleet_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x124\n" +
 	"\x13expected_generation\x18\x04 \x01(\x04H\x00R\x12expectedGeneration\x88\x01\x01B\x16\n" +
 	"\x14_expected_generation\"\x14\n" +
-	"\x12DeregisterResponse\"\xa7\x02\n" +
+	"\x12DeregisterResponse\"\xcf\x02\n" +
 	"\x16ListTransitionsRequest\x12#\n" +
 	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\x12\x14\n" +
@@ -2403,13 +2441,17 @@ const file_globalcontroller_v1_fleet_proto_rawDesc = "" +
 	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
 	"\x05until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x16\n" +
 	"\x06before\x18\a \x01(\x04R\x06before\x12!\n" +
-	"\fnewest_first\x18\b \x01(\bR\vnewestFirst\"\x9c\x01\n" +
+	"\fnewest_first\x18\b \x01(\bR\vnewestFirst\x12\x1b\n" +
+	"\x06cursor\x18\t \x01(\tH\x00R\x06cursor\x88\x01\x01B\t\n" +
+	"\a_cursor\"\xbd\x01\n" +
 	"\x17ListTransitionsResponse\x12A\n" +
 	"\vtransitions\x18\x01 \x03(\v2\x1f.globalcontroller.v1.TransitionR\vtransitions\x12\x1d\n" +
 	"\n" +
 	"next_after\x18\x02 \x01(\x04R\tnextAfter\x12\x1f\n" +
 	"\vnext_before\x18\x03 \x01(\x04R\n" +
-	"nextBefore\"\x8c\x03\n" +
+	"nextBefore\x12\x1f\n" +
+	"\vnext_cursor\x18\x04 \x01(\tR\n" +
+	"nextCursor\"\x8c\x03\n" +
 	"\n" +
 	"Transition\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12#\n" +
@@ -2424,19 +2466,22 @@ const file_globalcontroller_v1_fleet_proto_rawDesc = "" +
 	"\n" +
 	"silence_ms\x18\n" +
 	" \x01(\x04R\tsilenceMs\x12D\n" +
-	"\x0freported_health\x18\v \x01(\x0e2\x1b.globalcontroller.v1.HealthR\x0ereportedHealth\"a\n" +
+	"\x0freported_health\x18\v \x01(\x0e2\x1b.globalcontroller.v1.HealthR\x0ereportedHealth\"\x89\x01\n" +
 	"\fWatchRequest\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12\x19\n" +
 	"\x05after\x18\x02 \x01(\x04H\x00R\x05after\x88\x01\x01\x12\x14\n" +
-	"\x05loads\x18\x03 \x01(\bR\x05loadsB\b\n" +
-	"\x06_after\"\xb5\x02\n" +
+	"\x05loads\x18\x03 \x01(\bR\x05loads\x12\x1b\n" +
+	"\x06cursor\x18\x04 \x01(\tH\x01R\x06cursor\x88\x01\x01B\b\n" +
+	"\x06_afterB\t\n" +
+	"\a_cursor\"\xcd\x02\n" +
 	"\rWatchResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12/\n" +
 	"\x05as_of\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\x12;\n" +
 	"\bsnapshot\x18\x03 \x01(\v2\x1d.globalcontroller.v1.SnapshotH\x00R\bsnapshot\x128\n" +
 	"\achanges\x18\x04 \x01(\v2\x1c.globalcontroller.v1.ChangesH\x00R\achanges\x122\n" +
 	"\x05loads\x18\x05 \x01(\v2\x1a.globalcontroller.v1.LoadsH\x00R\x05loads\x12/\n" +
-	"\x04beat\x18\x06 \x01(\v2\x19.globalcontroller.v1.BeatH\x00R\x04beatB\a\n" +
+	"\x04beat\x18\x06 \x01(\v2\x19.globalcontroller.v1.BeatH\x00R\x04beat\x12\x16\n" +
+	"\x06cursor\x18\a \x01(\tR\x06cursorB\a\n" +
 	"\x05event\"\x8d\x01\n" +
 	"\bSnapshot\x12\x14\n" +
 	"\x05begin\x18\x01 \x01(\bR\x05begin\x12\x10\n" +
@@ -2606,6 +2651,7 @@ func file_globalcontroller_v1_fleet_proto_init() {
 	file_globalcontroller_v1_fleet_proto_msgTypes[7].OneofWrappers = []any{}
 	file_globalcontroller_v1_fleet_proto_msgTypes[14].OneofWrappers = []any{}
 	file_globalcontroller_v1_fleet_proto_msgTypes[16].OneofWrappers = []any{}
+	file_globalcontroller_v1_fleet_proto_msgTypes[18].OneofWrappers = []any{}
 	file_globalcontroller_v1_fleet_proto_msgTypes[21].OneofWrappers = []any{}
 	file_globalcontroller_v1_fleet_proto_msgTypes[22].OneofWrappers = []any{
 		(*WatchResponse_Snapshot)(nil),

@@ -31,7 +31,7 @@ const drainRows = [
   ["Reason", (c) => c.drain?.reason || null],
   ["Since", (c, asOf) => (c.drain ? since(c.drain.since, asOf) : null), (c) => time(c.drain.since)],
   ["Deadline", (c, asOf) => (c.drain?.deadline ? until(c.drain.deadline, asOf) : null), (c) => time(c.drain.deadline)],
-  ["Drained", (c) => (c.health === "draining" ? (c.drained ? "yes" : "not yet") : null)],
+  ["Drained", (c) => (c.health === "draining" ? (c.drained ? "yes" : c.drain?.deadline_passed ? "no, and the deadline has passed" : "not yet") : null)],
 ];
 
 class Facts {

@@ -1,0 +1,256 @@
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	stdlog "log"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/go-kit/log"
+	"github.com/go-kit/log/level"
+	"google.golang.org/grpc/credentials"
+
+	"darktower.example/global-controller/pkg/auth"
+	"darktower.example/global-controller/pkg/clock"
+	"darktower.example/global-controller/pkg/health"
+	"darktower.example/global-controller/pkg/metrics"
+	"darktower.example/global-controller/pkg/refusals"
+	"darktower.example/global-controller/pkg/store"
+	"darktower.example/global-controller/pkg/sumlog"
+	"darktower.example/global-controller/service"
+)
+
+const (
+	// callMargin is how much later than its interval a heartbeat may come.
+	callMargin = 5 * time.Second
+	// logPeriod is how often refusals that are only counted are written to the log.
+	logPeriod = time.Minute
+	// eventPeriod and eventLines bound the lines about controllers that come, recover and are drained.
+	eventPeriod = time.Second
+	eventLines  = 5
+	// droppedKeyWindow is how long a controller counts that was refused because its key is no longer published.
+	droppedKeyWindow = 5 * time.Minute
+)
+
+// judging is what lets this server judge its callers, and what it knows about those that are kept out.
+type judging struct {
+	logger   log.Logger
+	keys     *auth.KeySet
+	clock    *clock.Guard
+	verifier *auth.Verifier
+	refusals *refusals.Memory
+	// calls bounds what is logged about calls, events what is logged about controllers.
+	calls, events *sumlog.Log
+	metrics       *metrics.Judging
+}
+
+func newJudging(cfg Config, logger log.Logger, m *metrics.Metrics) (*judging, error) {
+	wall, memory := time.Now, cfg.FastInterval+callMargin
+	if cfg.wallClock != nil {
+		wall = cfg.wallClock
+	}
+	j := &judging{
+		logger: logger,
+		keys:   auth.NewKeySet(cfg.JWKSURL, logger, m.Refreshed),
+		clock:  clock.New(wall, memory, logger),
+		calls:  sumlog.New(logPeriod),
+		events: sumlog.New(eventPeriod),
+	}
+
+	var err error
+	if j.refusals, err = refusals.New(); err != nil {
+		return nil, err
+	}
+	if j.verifier, err = auth.NewVerifier(j.keys, cfg.Audience, cfg.ClockSkew, j.clock.Now); err != nil {
+		return nil, err
+	}
+	j.verifier.OnResult(m.Validated)
+	j.verifier.SuspectClock(j.clock.Suspect)
+	j.keys.RememberUnjudged(memory)
+	j.keys.OnDate(func(date time.Time, uncertainty time.Duration) { j.clock.Read(clock.AuthController, date, uncertainty) })
+	j.clock.OnContradiction(j.keys.Begin)
+	j.metrics = m.Judging(j.clock.Offsets, func() int { return j.refusals.Controllers(service.RefusedKeyDropped, droppedKeyWindow) })
+	return j, nil
+}
+
+// canJudge reports whether tokens can be judged: there is a key for each of them, and the clock is right.
+func (j *judging) canJudge() bool { return j.keys.Judging() && j.clock.Problem() == "" }
+
+func (j *judging) keysState(context.Context) string {
+	switch {
+	case !j.keys.Ready():
+		return "none"
+	case !j.keys.Judging():
+		return "cannot be fetched, and callers use a key that is not known"
+	}
+	return health.StateOK
+}
+
+func (j *judging) clockState(context.Context) string {
+	if problem := j.clock.Problem(); problem != "" {
+		return problem
+	}
+	return health.StateOK
+}
+
+// refused records that a controller was refused.
+func (j *judging) refused(controllerID, reason string) { j.refusals.Add(controllerID, reason) }
+
+// run writes what was counted until ctx ends.
+func (j *judging) run(ctx context.Context) error {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = j.events.Run(ctx, nil)
+	}()
+	defer func() { <-ended }()
+	return j.calls.Run(ctx, j.reportDroppedKey)
+}
+
+// reportDroppedKey writes how many controllers use tokens whose key is no longer published.
+func (j *judging) reportDroppedKey() {
+	if callers := j.refusals.Controllers(service.RefusedKeyDropped, logPeriod); callers > 0 {
+		_ = level.Warn(j.logger).Log("msg", "controllers are refused because the key of their tokens is no longer published; they renew by time only",
+			"controllers", callers, "within", logPeriod)
+	}
+}
+
+// unknown counts a call to what is not served; what names it.
+func (j *judging) unknown(transport, address, what string) {
+	j.metrics.Unknown(transport)
+	line := []any{"transport", transport, "peer", address, "what", bounded(what)}
+	if j.calls.Admit(level.Info(j.logger), "unknown", transport+" "+address, 1, append([]any{"msg", "more calls to what is not served"}, line...)...) {
+		_ = level.Info(j.logger).Log(append([]any{"msg", "call to what is not served"}, line...)...)
+	}
+}
+
+// handshakeFailed counts a connection whose TLS handshake failed.
+func (j *judging) handshakeFailed(transport, address, cause string) {
+	j.metrics.HandshakeFailed(transport)
+	line := []any{"transport", transport, "peer", address, "err", bounded(cause)}
+	if j.calls.Admit(level.Info(j.logger), "handshake", transport+" "+address, 1, append([]any{"msg", "more TLS handshakes failed"}, line...)...) {
+		_ = level.Info(j.logger).Log(append([]any{"msg", "TLS handshake failed"}, line...)...)
+	}
+}
+
+// bounded cuts a text of a caller's to what a line of the log can bear.
+func bounded(text string) string {
+	const most = 128
+	if len(text) > most {
+		text = text[:most] + "…"
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
+}
+
+// Changed writes what happened to a controller to the log.
+func (j *judging) Changed(t service.Transition) {
+	msg := ""
+	switch {
+	case t.Cause == service.CauseRegister:
+		msg = "controller registered"
+	case t.Cause == service.CauseHeartbeat && t.From == service.HealthUnhealthy:
+		msg = "controller recovered"
+	case t.To == "":
+		msg = "controller left the fleet"
+	case t.Cause == service.CauseOperator && t.To == service.HealthDraining:
+		msg = "controller is drained"
+	case t.Cause == service.CauseOperator:
+		msg = "controller is drained no more"
+	default:
+		return // The checker writes about those that are stale.
+	}
+
+	logger := level.Info(j.logger)
+	if !j.events.Admit(logger, "controllers", msg, eventLines, "msg", msg, "more", true) {
+		return
+	}
+	_ = logger.Log("msg", msg, "controller_id", t.ControllerID, "region", t.Region, "from", t.From, "to", t.To, "actor", t.Actor, "reason", t.Reason,
+		"silence", t.Silence)
+}
+
+// clockedStore reads the store's clock with each beat.
+type clockedStore struct {
+	*store.Store
+	read func(at time.Time, uncertainty time.Duration)
+}
+
+// clocked returns the store, with its clock read where that is another machine's. SQLite's clock is this host's.
+func (s *Server) clocked() clockedStore {
+	read := func(at time.Time, uncertainty time.Duration) { s.judging.clock.Read(clock.Store, at, uncertainty) }
+	if !strings.HasPrefix(s.cfg.DatabaseURL, "postgres") {
+		read = func(time.Time, time.Duration) {}
+	}
+	return clockedStore{s.store, read}
+}
+
+// Beat implements [service.Beater].
+func (s clockedStore) Beat(ctx context.Context, b service.Beat) (service.BeatResult, error) {
+	began := time.Now()
+	result, err := s.Store.Beat(ctx, b)
+	if half := time.Since(began) / 2; err == nil && !result.At.IsZero() {
+		s.read(result.At.Add(half), half)
+	}
+	return result, err
+}
+
+// countedCredentials reports the handshakes that fail.
+type countedCredentials struct {
+	credentials.TransportCredentials
+	failed func(address, cause string)
+}
+
+// ServerHandshake implements [credentials.TransportCredentials].
+func (c countedCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	secured, info, err := c.TransportCredentials.ServerHandshake(conn)
+	if err != nil && !errors.Is(err, io.EOF) { // A probe of the port sends nothing.
+		c.failed(hostOf(conn.RemoteAddr().String()), err.Error())
+	}
+	return secured, info, err
+}
+
+// Clone implements [credentials.TransportCredentials].
+func (c countedCredentials) Clone() credentials.TransportCredentials {
+	return countedCredentials{c.TransportCredentials.Clone(), c.failed}
+}
+
+// tlsCredentials returns credentials for gRPC whose failed handshakes are counted.
+func (j *judging) tlsCredentials(config *tls.Config) credentials.TransportCredentials {
+	return countedCredentials{credentials.NewTLS(config), func(address, cause string) { j.handshakeFailed("grpc", address, cause) }}
+}
+
+func hostOf(address string) string {
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		return host
+	}
+	return address
+}
+
+// handshakePrefix begins what net/http writes about a handshake that failed. It offers no other way to learn of one.
+const handshakePrefix = "http: TLS handshake error from "
+
+// httpErrors takes what net/http writes to its log. Anybody can cause it, so it is bounded.
+type httpErrors struct{ judging *judging }
+
+// Write implements [io.Writer].
+func (w httpErrors) Write(line []byte) (int, error) {
+	text := strings.TrimSpace(string(line))
+	if rest, ok := strings.CutPrefix(text, handshakePrefix); ok {
+		address, cause, _ := strings.Cut(rest, ": ")
+		if cause != "EOF" {
+			w.judging.handshakeFailed("http", hostOf(address), cause)
+		}
+		return len(line), nil
+	}
+
+	logger := level.Warn(w.judging.logger)
+	if w.judging.calls.Admit(logger, "http server", "", eventLines, "msg", "http server: more errors") {
+		_ = logger.Log("msg", "http server", "err", bounded(text))
+	}
+	return len(line), nil
+}
+
+func (j *judging) httpErrorLog() *stdlog.Logger { return stdlog.New(httpErrors{j}, "", 0) }

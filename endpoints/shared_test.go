@@ -1,0 +1,152 @@
+package endpoints
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"darktower.example/global-controller/service"
+)
+
+// reporting is a fleet as one replica sees it.
+type reporting struct {
+	t      *testing.T
+	now    time.Time
+	found  []string
+	beat   func(request any, port int, transport string)
+	signUp func(request any, port int, transport string)
+}
+
+func newReporting(t *testing.T) *reporting {
+	t.Helper()
+	r := &reporting{t: t, now: time.Unix(1000, 0)}
+	find := FindSharedIDs(30*time.Second, func() time.Time { return r.now }, func(id string) { r.found = append(r.found, id) })
+	operation := func(name string) func(any, int, string) {
+		e := find(Operation{Name: name})(answer(nil))
+		return func(request any, port int, transport string) {
+			call := &Call{Transport: transport, Connection: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: port}}
+			if _, err := e(WithCall(t.Context(), call), request); err != nil {
+				t.Fatalf("%s = %v", name, err)
+			}
+		}
+	}
+	r.beat, r.signUp = operation("ComprehensiveHeartbeat"), operation("RegisterMC")
+	return r
+}
+
+func (r *reporting) beats(id string, port int) {
+	r.beat(Request[service.ComprehensiveHeartbeat]{Value: service.ComprehensiveHeartbeat{FastHeartbeat: service.FastHeartbeat{ControllerID: id}}}, port, "grpc")
+}
+
+func (r *reporting) registers(id string, port int) { r.signUp(registrationOf(id), port, "grpc") }
+
+func (r *reporting) wait(d time.Duration) { r.now = r.now.Add(d) }
+
+func (r *reporting) want(ids ...string) {
+	r.t.Helper()
+	if !slices.Equal(r.found, ids) {
+		r.t.Errorf("found %q, want %q", r.found, ids)
+	}
+}
+
+func TestFindSharedIDs_TwoProcesses(t *testing.T) {
+	r := newReporting(t)
+	for range 2 {
+		r.beats("mc", 1)
+		r.wait(20 * time.Second)
+		r.beats("mc", 2)
+		r.wait(10 * time.Second)
+	}
+	r.want("mc") // By the second return.
+	r.beats("mc", 1)
+	r.want("mc", "mc")
+	r.wait(30 * time.Second) // The other one died: what is left is one process.
+	for range 5 {
+		r.beats("mc", 1)
+		r.wait(30 * time.Second)
+	}
+	r.want("mc", "mc")
+}
+
+func TestFindSharedIDs_LastRegistrantDiesAtOnce(t *testing.T) {
+	r := newReporting(t)
+	r.registers("mc", 1)
+	r.beats("mc", 1)
+	r.wait(10 * time.Second)
+	r.registers("mc", 2)
+	r.beats("mc", 2)
+	r.wait(20 * time.Second)
+	r.beats("mc", 1)
+	r.want("mc")
+}
+
+func TestFindSharedIDs_OneProcess(t *testing.T) {
+	for name, live := range map[string]func(r *reporting){
+		"restarts": func(r *reporting) {
+			for port := range 10 {
+				r.registers("mc", port)
+				r.beats("mc", port)
+				r.wait(30 * time.Second)
+			}
+		},
+		"connects again": func(r *reporting) {
+			for port := range 10 {
+				r.beats("mc", port)
+				r.wait(30 * time.Second)
+			}
+		},
+		"behind a proxy with two connections": func(r *reporting) {
+			for n := range 20 {
+				r.beats("mc", n%2)
+				r.wait(30 * time.Second)
+			}
+		},
+		"with a shorter interval behind a proxy of several controllers": func(r *reporting) {
+			for n := range 20 {
+				r.registers("other", n%2)
+				r.beats("other", 1-n%2)
+				r.beats("mc", n%2)
+				r.wait(10 * time.Second)
+			}
+		},
+		"registers over another connection of a proxy": func(r *reporting) {
+			r.beats("mc", 1)
+			r.wait(30 * time.Second)
+			r.registers("mc", 2)
+			r.beats("mc", 1)
+		},
+		"names incarnations": func(r *reporting) {
+			for n := range 20 {
+				r.beat(Request[service.ComprehensiveHeartbeat]{Value: service.ComprehensiveHeartbeat{
+					FastHeartbeat: service.FastHeartbeat{ControllerID: "mc", Incarnation: fmt.Sprint(n % 2)},
+				}}, n%2, "grpc")
+				r.wait(15 * time.Second)
+			}
+		},
+		"over HTTP, which has many connections": func(r *reporting) {
+			for n := range 20 {
+				r.beat(Request[service.ComprehensiveHeartbeat]{Value: service.ComprehensiveHeartbeat{
+					FastHeartbeat: service.FastHeartbeat{ControllerID: "mc"},
+				}}, n%2, "http")
+				r.wait(15 * time.Second)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newReporting(t)
+			live(r)
+			r.want()
+		})
+	}
+}
+
+func BenchmarkFindSharedIDs(b *testing.B) {
+	p := newPeers(30*time.Second, time.Now)
+	address := (&net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 7}).AddrPort()
+	b.ReportAllocs()
+	for b.Loop() {
+		p.shares("mc-1", address, false)
+	}
+}

@@ -1,0 +1,63 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Judging are the metrics of what keeps callers out.
+type Judging struct {
+	unknown    *prometheus.CounterVec
+	handshakes *prometheus.CounterVec
+}
+
+// Judging adds the metrics of what keeps callers out. offsets returns by how many seconds this host's clock is ahead of each
+// reference clock that is known, and droppedKeyCallers how many controllers use tokens whose key is no longer published.
+func (m *Metrics) Judging(offsets func() map[string]time.Duration, droppedKeyCallers func() int) *Judging {
+	j := &Judging{
+		unknown: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gc_unknown_calls_total", Help: "Calls to services, methods and paths that are not served.",
+		}, []string{"transport"}),
+		handshakes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gc_tls_handshake_failures_total", Help: "Connections whose TLS handshake failed.",
+		}, []string{"transport"}),
+	}
+	for _, transport := range []string{"grpc", "http"} {
+		j.unknown.WithLabelValues(transport)
+		j.handshakes.WithLabelValues(transport)
+	}
+	m.registry.MustRegister(j.unknown, j.handshakes,
+		&clocks{
+			offsets: offsets,
+			desc: prometheus.NewDesc("gc_clock_offset_seconds", "By how much this host's clock is ahead of a reference clock whose reading is fresh.",
+				[]string{"reference"}, nil),
+		},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "gc_dropped_key_callers",
+			Help: "Controllers that were refused within the last 5 minutes because the key of their tokens is no longer published.",
+		}, func() float64 { return float64(droppedKeyCallers()) }),
+	)
+	return j
+}
+
+// Unknown counts a call to a service, method or path that is not served.
+func (j *Judging) Unknown(transport string) { j.unknown.WithLabelValues(transport).Inc() }
+
+// HandshakeFailed counts a TLS handshake that failed.
+func (j *Judging) HandshakeFailed(transport string) { j.handshakes.WithLabelValues(transport).Inc() }
+
+type clocks struct {
+	offsets func() map[string]time.Duration
+	desc    *prometheus.Desc
+}
+
+// Describe implements [prometheus.Collector].
+func (c *clocks) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- c.desc }
+
+// Collect implements [prometheus.Collector]. A clock that is not known is left out.
+func (c *clocks) Collect(metrics chan<- prometheus.Metric) {
+	for reference, offset := range c.offsets() {
+		metrics <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, offset.Seconds(), reference)
+	}
+}

@@ -1,0 +1,102 @@
+// Package sumlog keeps the log small whatever callers do: the first events of a kind are written, the others are counted, and
+// the counts are written once a period.
+package sumlog
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-kit/log"
+)
+
+// maxKinds bounds how many kinds of a group are told apart within a period. The others share one.
+const maxKinds = 128
+
+// Log counts events. Its methods may be called at the same time.
+type Log struct {
+	period time.Duration
+
+	mu     sync.Mutex
+	groups map[string]map[string]*kind
+}
+
+// kind is what is known of one kind of event in this period.
+type kind struct {
+	logger  log.Logger
+	summary []any
+	written int
+	counted int
+}
+
+// New returns a log that writes its counts once a period, while [Log.Run] runs.
+func New(period time.Duration) *Log {
+	return &Log{period: period, groups: make(map[string]map[string]*kind)}
+}
+
+// Admit reports whether the caller is to write the event to the log: the first allowance events of each kind in a period are
+// written. The others are counted, and logger gets summary with their count at the period's end. group is one of few words of
+// our own; kind may be anything, such as the address of a peer.
+func (l *Log) Admit(logger log.Logger, group, kindName string, allowance int, summary ...any) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	kinds := l.groups[group]
+	if kinds == nil {
+		kinds = make(map[string]*kind)
+		l.groups[group] = kinds
+	}
+	k := kinds[kindName]
+	if k == nil && len(kinds) >= maxKinds {
+		kindName, summary = "", append(slices.Clone(summary), "among", "others")
+		allowance = 0
+		k = kinds[kindName]
+	}
+	if k == nil {
+		k = &kind{logger: logger, summary: summary}
+		kinds[kindName] = k
+	}
+
+	if k.written < allowance {
+		k.written++
+		return true
+	}
+	k.counted++
+	return false
+}
+
+// Flush writes the counts and begins a new period.
+func (l *Log) Flush() {
+	l.mu.Lock()
+	groups := l.groups
+	l.groups = make(map[string]map[string]*kind, len(groups))
+	l.mu.Unlock()
+
+	for _, group := range slices.Sorted(maps.Keys(groups)) {
+		for _, name := range slices.Sorted(maps.Keys(groups[group])) {
+			if k := groups[group][name]; k.counted > 0 {
+				_ = k.logger.Log(append(slices.Clip(k.summary), "count", k.counted, "within", l.period)...)
+			}
+		}
+	}
+}
+
+// Run flushes once a period until ctx ends, and then once more. after, which may be nil, is called after each flush.
+func (l *Log) Run(ctx context.Context, after func()) error {
+	ticker := time.NewTicker(l.period)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			l.Flush()
+			return nil
+		case <-ticker.C:
+			l.Flush()
+			if after != nil {
+				after()
+			}
+		}
+	}
+}
