@@ -82,9 +82,9 @@ type SweepPolicy struct {
 	Tolerance time.Duration
 	// Actor is recorded as the one that marked a controller: the id of this Global Controller.
 	Actor string
-	// Explain describes what this Global Controller has done to a controller's calls within a time until now, for the reason
-	// of a mark; empty for nothing. It must not block. nil: nothing is added.
-	Explain func(controllerID string, within time.Duration) string
+	// Refusals describes, by controller, the calls that this Global Controller refused within a time until now; it is added to
+	// the reason of a mark. nil: nothing is added.
+	Refusals func(within time.Duration) map[string]string
 }
 
 // SweepResult is what a chunk of a sweep found and did.

@@ -212,9 +212,6 @@ func (s *Store) markStale(ctx context.Context, tx *sqlx.Tx, state sweepState, po
 	} else {
 		err = s.markInSteps(ctx, tx, state, policy, &rows)
 	}
-	if err == nil {
-		err = s.explainMarks(ctx, tx, rows, policy.Explain)
-	}
 	if err != nil {
 		return nil, err
 	}

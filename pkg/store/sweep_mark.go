@@ -2,8 +2,8 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
-	"time"
 
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
@@ -48,18 +48,31 @@ var markStatement = `WITH silent AS MATERIALIZED (
 			THEN $2::timestamptz ELSE f.last_heartbeat_at END) * 1000)::bigint AS silence_ms
 )
 INSERT INTO controller_transitions (controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
-SELECT controller_id, region, $1::timestamptz, from_status, to_status, 'stale', $7::text, ` + staleReasonSQL + `, silence_ms, reported_status FROM marked ORDER BY controller_id
+SELECT controller_id, region, $1::timestamptz, from_status, to_status, 'stale', $7::text, ` + staleReasonSQL + ` || coalesce('; ' || words, ''), silence_ms, reported_status
+FROM marked LEFT JOIN unnest($8::varchar[], $9::text[]) AS refusal (refused_id, words) ON refused_id = controller_id ORDER BY controller_id
 RETURNING id, controller_id, region, from_status, to_status, reported_status, reason, silence_ms`
 
 func (s *Store) markAtOnce(ctx context.Context, tx *sqlx.Tx, state sweepState, policy service.SweepPolicy, rows *[]marked) error {
+	refused, words := refusals(policy)
 	return tx.SelectContext(ctx, rows, markStatement, state.now, state.ServiceableSince.Time, state.threshold.Milliseconds(), state.fast.Milliseconds(),
-		policy.Tolerance.Milliseconds(), sweepAtOnce, policy.Actor)
+		policy.Tolerance.Milliseconds(), sweepAtOnce, policy.Actor, pq.StringArray(refused), pq.StringArray(words))
+}
+
+// refusals returns what is to be added to the reasons of marks, by the controllers' ids.
+func refusals(policy service.SweepPolicy) (ids, words []string) {
+	if policy.Refusals == nil {
+		return nil, nil
+	}
+	for id, text := range policy.Refusals(policy.Threshold + policy.Interval) {
+		ids, words = append(ids, id), append(words, text)
+	}
+	return ids, words
 }
 
 // recordSilent writes the history of what is about to be marked, in a transaction that keeps every other writer out.
 var recordSilent = `INSERT INTO controller_transitions (controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
 SELECT controller_id, region, ?1, health_status, CASE WHEN operator_draining OR reported_status = 'draining' THEN 'draining' ELSE 'unhealthy' END,
-	'stale', ?7, ` + staleReasonSQL + `, silence_ms, reported_status
+	'stale', ?7, ` + staleReasonSQL + ` || coalesce('; ' || json_extract(?8, '$."' || controller_id || '"'), ''), silence_ms, reported_status
 FROM (
 	SELECT *, ?1 - CASE WHEN crosses_gap THEN ?2 ELSE last_heartbeat_at END AS silence_ms
 	FROM (
@@ -75,9 +88,19 @@ FROM (
 RETURNING id, controller_id, region, from_status, to_status, reported_status, reason, silence_ms`
 
 func (s *Store) markInSteps(ctx context.Context, tx *sqlx.Tx, state sweepState, policy service.SweepPolicy, rows *[]marked) error {
+	ids, words := refusals(policy)
+	byID := make(map[string]string, len(ids))
+	for i, id := range ids {
+		byID[id] = words[i]
+	}
+	refused, err := json.Marshal(byID)
+	if err != nil {
+		return err
+	}
+
 	now := s.dialect.bind(state.now)
 	if err := tx.SelectContext(ctx, rows, recordSilent, now, s.dialect.bind(state.ServiceableSince.Time), state.threshold.Milliseconds(),
-		state.fast.Milliseconds(), policy.Tolerance.Milliseconds(), sweepAtOnce, policy.Actor); err != nil || len(*rows) == 0 {
+		state.fast.Milliseconds(), policy.Tolerance.Milliseconds(), sweepAtOnce, policy.Actor, string(refused)); err != nil || len(*rows) == 0 {
 		return err
 	}
 
@@ -86,40 +109,8 @@ func (s *Store) markInSteps(ctx context.Context, tx *sqlx.Tx, state sweepState, 
 		first = min(first, r.ID)
 	}
 
-	_, err := tx.ExecContext(ctx, `UPDATE meeting_controllers SET stale = true, updated_at = ?,
+	_, err = tx.ExecContext(ctx, `UPDATE meeting_controllers SET stale = true, updated_at = ?,
 		health_status = CASE WHEN operator_draining OR reported_status = 'draining' THEN 'draining' ELSE 'unhealthy' END
 		WHERE controller_id IN (SELECT controller_id FROM controller_transitions WHERE id >= ?)`, now, first)
 	return err
-}
-
-// explainMarks adds to the reasons what this replica has done to the controllers' calls meanwhile: a controller whose calls
-// were refused was not silent.
-func (s *Store) explainMarks(ctx context.Context, tx *sqlx.Tx, rows []marked, explain func(string, time.Duration) string) error {
-	if explain == nil {
-		return nil
-	}
-	var ids pq.Int64Array
-	var reasons pq.StringArray
-	for i := range rows {
-		r := &rows[i]
-		if more := explain(r.ControllerID, time.Duration(r.SilenceMS)*time.Millisecond); more != "" {
-			r.Reason += "; " + more
-			ids, reasons = append(ids, r.ID), append(reasons, storable(r.Reason))
-		}
-	}
-	if len(ids) == 0 {
-		return nil
-	}
-
-	if s.dialect.oneStatement {
-		_, err := tx.ExecContext(ctx, `UPDATE controller_transitions AS t SET reason = e.reason FROM unnest($1::bigint[], $2::text[]) AS e (id, reason) WHERE t.id = e.id`,
-			ids, reasons)
-		return err
-	}
-	for i, id := range ids {
-		if _, err := tx.ExecContext(ctx, `UPDATE controller_transitions SET reason = ? WHERE id = ?`, reasons[i], id); err != nil {
-			return err
-		}
-	}
-	return nil
 }

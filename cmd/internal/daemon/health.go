@@ -18,6 +18,7 @@ func (s *Server) newServiceability() *health.Serviceability {
 		health.Condition{Name: health.ConditionHeartbeats, State: s.heartbeats.State},
 		health.Condition{Name: "keys", State: s.judging.keysState},
 		health.Condition{Name: "clock", State: s.judging.clockState},
+		health.Condition{Name: "schema", State: s.schemaState},
 		health.Condition{Name: "server", State: s.serverState},
 	)
 }
@@ -31,9 +32,9 @@ func (s *Server) newChecker() *health.Checker {
 		},
 		Policy: service.SweepPolicy{
 			Threshold: s.cfg.StalenessThreshold, FastInterval: s.cfg.FastInterval, Interval: checkInterval, Tolerance: health.Tolerance, Actor: s.cfg.ID,
-			Explain: s.judging.refusals.Explain,
+			Refusals: s.judging.refusals.ExplainAll,
 		},
-		Vouches:    func() bool { return s.serviceable.Vouches() && !s.incompatible.Load() },
+		Vouches:    s.serviceable.Vouches,
 		Heartbeats: s.heartbeats,
 		Observe:    s.metrics.Checked,
 		Logger:     s.logger,
@@ -51,13 +52,17 @@ func (s *Server) isMigrated() bool {
 
 // storeState is what the beats show: that heartbeats can be committed.
 func (s *Server) storeState() string {
-	switch {
-	case !s.isMigrated():
+	if !s.isMigrated() {
 		return "starting"
-	case s.incompatible.Load():
-		return stateIncompatible
 	}
 	return s.checker.StoreState()
+}
+
+func (s *Server) schemaState() string {
+	if s.incompatible.Load() {
+		return stateIncompatible
+	}
+	return health.StateOK
 }
 
 func (s *Server) serverState() string {
