@@ -98,13 +98,13 @@ func (s *Store) checkCursor(ctx context.Context, filter service.TransitionFilter
 		return service.ErrGone
 	}
 	if filter.Fingerprint != "" {
-		at, err := s.transitionBy(ctx, ` WHERE id = ?`, filter.After)
+		at, err := s.transitionBy(ctx, withID, filter.After)
 		if err == nil && at.transition().Fingerprint() != filter.Fingerprint {
 			err = service.ErrGone
 		}
 		return err
 	}
-	oldest, err := s.transitionBy(ctx, ` ORDER BY id LIMIT 1`)
+	oldest, err := s.transitionBy(ctx, oldestFirst)
 	if err == nil && filter.After < oldest.ID-1 {
 		err = service.ErrGone
 	}
@@ -119,14 +119,14 @@ func (s *Store) idsBetween(ctx context.Context, filter service.TransitionFilter,
 		last = min(last, filter.Before-1)
 	}
 	if !filter.Since.IsZero() {
-		before, err := s.transitionBy(ctx, ` WHERE at < ? ORDER BY at DESC LIMIT 1`, s.dialect.bind(filter.Since.Add(-clockStep)))
+		before, err := s.transitionBy(ctx, lastBefore, s.dialect.bind(filter.Since.Add(-clockStep)))
 		if err != nil {
 			return 0, 0, err
 		}
 		first = max(first, before.ID+1)
 	}
 	if !filter.Until.IsZero() {
-		behind, err := s.transitionBy(ctx, ` WHERE at >= ? ORDER BY at LIMIT 1`, s.dialect.bind(filter.Until.Add(clockStep)))
+		behind, err := s.transitionBy(ctx, firstSince, s.dialect.bind(filter.Until.Add(clockStep)))
 		if err != nil {
 			return 0, 0, err
 		}
