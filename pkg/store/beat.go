@@ -57,7 +57,7 @@ func (s *Store) Beat(ctx context.Context, b service.Beat) (service.BeatResult, e
 
 func (s *Store) beatAtOnce(ctx context.Context, b service.Beat) (result service.BeatResult, _ error) {
 	var found struct {
-		Gap      bool  `db:"gap"`
+		Gap      bool   `db:"gap"`
 		OutageMS int64  `db:"outage_ms"`
 		Now      dbTime `db:"now"`
 	}
