@@ -14,7 +14,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// historyOfSize adds changes until there are as many, one a second up to now, of 5,000 controllers in seven regions. What
+// historyOfSize adds changes until there are as many, one a second up to now, of 50 controllers in seven regions. What
 // is called rare has changed only in the beginning.
 func (s *Store) historyOfSize(t *testing.T, rows int) {
 	t.Helper()
@@ -24,7 +24,7 @@ func (s *Store) historyOfSize(t *testing.T, rows int) {
 	}
 	const columns = `INSERT INTO controller_transitions (controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status) `
 	statements := []string{fmt.Sprintf(`WITH RECURSIVE series (n) AS (SELECT %d UNION ALL SELECT n + 1 FROM series WHERE n < %d) `+columns+`
-		SELECT CASE WHEN n <= 10 THEN 'rare' ELSE 'mc-' || n %% 5000 END, CASE WHEN n <= 10 THEN 'rare' ELSE 'region-' || n %% 7 END,
+		SELECT CASE WHEN n <= 10 THEN 'rare' ELSE 'mc-' || n %% 50 END, CASE WHEN n <= 10 THEN 'rare' ELSE 'region-' || n %% 7 END,
 		%s - (%d - n) * 1000, 'healthy', 'degraded', 'heartbeat', 'client', 'reported degraded', 0, 'degraded' FROM series`, before+1, rows, s.dialect.now, rows), `ANALYZE`}
 	if s.dialect.name == "postgres" {
 		// Indexes are built in a third of the time that it takes to fill them row by row.
@@ -32,7 +32,7 @@ func (s *Store) historyOfSize(t *testing.T, rows int) {
 			`SET LOCAL statement_timeout = 0`, `SET LOCAL maintenance_work_mem = '256MB'`, `SET LOCAL synchronous_commit = off`,
 			`ALTER TABLE controller_transitions DROP CONSTRAINT controller_transitions_pkey`,
 			`DROP INDEX idx_controller_transitions_controller, idx_controller_transitions_at, idx_controller_transitions_region`,
-			fmt.Sprintf(columns+`SELECT CASE WHEN n <= 10 THEN 'rare' ELSE 'mc-' || n %% 5000 END, CASE WHEN n <= 10 THEN 'rare' ELSE 'region-' || n %% 7 END,
+			fmt.Sprintf(columns+`SELECT CASE WHEN n <= 10 THEN 'rare' ELSE 'mc-' || n %% 50 END, CASE WHEN n <= 10 THEN 'rare' ELSE 'region-' || n %% 7 END,
 				now() - (%d - n) * interval '1 second', 'healthy', 'degraded', 'heartbeat', 'client', 'reported degraded', 0, 'degraded'
 				FROM generate_series(%d, %d) AS n`, rows, before+1, rows),
 			`ALTER TABLE controller_transitions ADD CONSTRAINT controller_transitions_pkey PRIMARY KEY (id)`,
@@ -71,7 +71,7 @@ func historyReads(rows int64, now time.Time) map[string]service.TransitionFilter
 		"of a region":                           {Region: "region-3", NewestFirst: true},
 		"of a region that is quiet":             {Region: "rare", NewestFirst: true},
 		"what follows of a region":              {Region: "region-3", After: rows / 2},
-		"of a controller":                       {ControllerID: "mc-77", NewestFirst: true},
+		"of a controller":                       {ControllerID: "mc-7", NewestFirst: true},
 		"of a controller that is quiet":         {ControllerID: "rare"},
 		"of the last hour":                      {Since: hour, NewestFirst: true},
 		"of the last hour, the oldest first":    {Since: hour},
@@ -82,7 +82,7 @@ func historyReads(rows int64, now time.Time) map[string]service.TransitionFilter
 		"of an hour long ago":                   {Since: long, Until: long.Add(time.Hour)},
 		"of the last hour in a region":          {Since: hour, Region: "region-3", NewestFirst: true},
 		"of the last hour in one that is quiet": {Since: hour, Region: "rare", NewestFirst: true},
-		"of a controller since long ago":        {ControllerID: "mc-77", Since: long},
+		"of a controller since long ago":        {ControllerID: "mc-7", Since: long},
 	}
 }
 
