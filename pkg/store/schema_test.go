@@ -83,6 +83,16 @@ func TestMigrateDown_RefusedWhileReplicasBeat(t *testing.T) {
 		if !errors.Is(err, ErrSchemaInUse) || !strings.Contains(err.Error(), "--while-replicas-run") {
 			t.Fatalf("MigrateDown(a replica beats) = %v, want ErrSchemaInUse and the flag that allows it", err)
 		}
+		s.exec(t, `DELETE FROM replicas`)
+		for _, id := range []string{"gc-b", "gc-a", "gc-old"} {
+			s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms, max_connections, started_at, seen_at)
+				VALUES (?, '1', 30000, 10000, 30000, 20, ?, ?)`, id, s.ago(t, time.Hour), s.ago(t, map[string]time.Duration{"gc-old": time.Minute}[id]))
+		}
+		err = MigrateDown(t.Context(), url, DownOptions{}, log.NewNopLogger())
+		if !errors.Is(err, ErrSchemaInUse) || !strings.Contains(err.Error(), "gc-a, gc-b beat within the last 10s") {
+			t.Fatalf("MigrateDown(two replicas beat) = %v, want them named", err)
+		}
+		s.exec(t, `DELETE FROM replicas`)
 		if state, err := s.Schema(t.Context()); err != nil || state.Version != BinarySchemaVersion() {
 			t.Errorf("Schema() = %+v, %v, want it as it was", state, err)
 		}

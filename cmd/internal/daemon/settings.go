@@ -21,12 +21,14 @@ import (
 
 	"github.com/peterbourgon/ff/v3"
 
+	"darktower.example/global-controller/pkg/store"
 	"darktower.example/global-controller/service"
 )
 
 // Config is how a Global Controller is run. [DefaultConfig] has the defaults; every field has its setting in [settings].
 type Config struct {
 	DatabaseURL           string
+	MaxConnections        int
 	DataDir               string
 	BindAddress           string
 	GRPCBindAddress       string
@@ -77,6 +79,7 @@ var errNotAllowed = errors.New("not allowed")
 func settings() []setting {
 	return []setting{
 		{name: "DATABASE_URL", allowed: "postgres://… or sqlite:PATH", help: "where the fleet is kept; unless set, an SQLite file in the data folder", secret: true, read: readDatabase},
+		{name: "GC_DB_MAX_CONNECTIONS", value: strconv.Itoa(store.DefaultConnections), allowed: fmt.Sprintf("a whole number from %d to %d", store.MinConnections, store.MaxConnections), help: "connections to PostgreSQL at most; while other replicas use the same database, a replica opens only its share of what the server allows, and 9 or this number in any case", read: readMaxConnections},
 		{name: "GC_DATA_DIR", value: "data", allowed: "a folder", help: "the data folder, made when it is missing", read: text(func(c *Config) *string { return &c.DataDir }, notEmpty)},
 		{name: "BIND_ADDRESS", value: "127.0.0.1:8081", allowed: "HOST:PORT", help: "where HTTP listens", read: text(func(c *Config) *string { return &c.BindAddress }, isAddress)},
 		{name: "GC_GRPC_BIND_ADDRESS", value: "127.0.0.1:50051", allowed: "HOST:PORT", help: "where gRPC listens", read: text(func(c *Config) *string { return &c.GRPCBindAddress }, isAddress)},
@@ -154,8 +157,8 @@ func isHTTP(s string) bool {
 func isCollectorOrNone(s string) bool { return s == "" || isHTTP(s) && !strings.ContainsAny(s, "?#") }
 
 func isPostgres(s string) bool {
-	u, err := url.Parse(s)
-	return err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") && (u.Host != "" || u.Query().Get("host") != "")
+	hasHosts, err := store.ParseAddress(s)
+	return err == nil && hasHosts
 }
 
 func whole(value string, least, most int64) (int64, error) {
@@ -220,6 +223,12 @@ func readRateLimit(c *Config, value string) error {
 func readControllersPerSubject(c *Config, value string) error {
 	n, err := whole(value, 1, 1_000_000_000)
 	c.ControllersPerSubject = int(n)
+	return err
+}
+
+func readMaxConnections(c *Config, value string) error {
+	n, err := whole(value, store.MinConnections, store.MaxConnections)
+	c.MaxConnections = int(n)
 	return err
 }
 

@@ -177,7 +177,7 @@ func (d *doctor) checkReady(ctx context.Context) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(ready.Checks)) {
 		if state := ready.Checks[name]; state != "ok" {
-			d.found("/ready", bad, readyAdvice[name], "not ready: %s is %q", name, state)
+			d.found("/ready", bad, adviceForState(name, state), "not ready: %s is %q", name, state)
 		} else {
 			d.found("/ready", fine, "", "%s", name)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -33,6 +34,13 @@ func testRegions(t *testing.T, f Fixture) {
 	f.Checker(t, 0, hour, hour)
 	mustTick(t, f.Store, policy)
 	got, err := f.Store.Regions(t.Context())
+	shown, now := mustGet(t, f.Store, "a"), mustChanges(t, f.Store, 0, nil, 1).AsOf
+	for i := range got {
+		if at := got[i].AsOf; at.Before(shown.UpdatedAt) || at.After(now) {
+			t.Errorf("region %s is as of %v, want between %v and %v", got[i].Region, at, shown.UpdatedAt, now)
+		}
+		got[i].AsOf = time.Time{}
+	}
 	want := []service.Region{
 		{
 			Region:       "eu",
