@@ -41,7 +41,7 @@ func TestLimits_FleetLosesItsTable(t *testing.T) {
 
 		began := time.Now()
 		var all sync.WaitGroup
-		slots := make(chan struct{}, 500)
+		slots := make(chan struct{}, 50)
 		for n := range *lostFleet {
 			slots <- struct{}{}
 			all.Go(func() {
