@@ -216,10 +216,14 @@ func TestReturning_FollowsTheStore(t *testing.T) {
 	r.registered(0, true)
 	r.registered(slowRegistration+1, false)
 	if got := told(); got != 0 {
-		t.Errorf("told after registrations that failed = %d, want none: %v of %v places are taken", got, r.taken, r.most)
+		t.Errorf("told after registrations that failed = %d, want none of %d places", got, r.most)
 	}
-	now = now.Add(time.Hour)
+	now = now.Add(10 * time.Second)
+	if got := told(); got != 0 {
+		t.Errorf("told 10 s later = %d, want none: they may still register", got)
+	}
+	now = now.Add(time.Second)
 	if got := told(); got != 150 {
-		t.Errorf("told an hour later = %d, want a quarter of 600", got)
+		t.Errorf("told 11 s later = %d, want a quarter of 600", got)
 	}
 }

@@ -15,23 +15,24 @@ const (
 	// A registration is quick, or slow, measured by the bound of a store's operation (5 s).
 	quickRegistration = 2 * time.Second
 	slowRegistration  = 4 * time.Second
-	// returningTime is how long a controller that was told has to register.
-	returningTime = 10 * time.Second
+	// returningSeconds is how long a controller that was told has to register.
+	returningSeconds = 10
 )
 
 // returning paces how many controllers learn that they are not registered, at the speed of the store. A place is taken by
-// each such answer and becomes free when a registration has ended, or with time.
+// each such answer and becomes free when a registration has ended, or when the controller has had its time.
 type returning struct {
 	now func() time.Time
 
-	mu    sync.Mutex
-	most  float64
-	taken float64
-	at    time.Time
+	mu   sync.Mutex
+	most int
+	// told are the places by the second in which they were taken, the latest first.
+	told   [returningSeconds + 1]int
+	second int64
 }
 
 func newReturning(now func() time.Time) *returning {
-	return &returning{now: now, most: returningAtFirst, at: now()}
+	return &returning{now: now, most: returningAtFirst, second: now().Unix()}
 }
 
 // take reports whether there was a place.
@@ -39,17 +40,21 @@ func (r *returning) take() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 
-	// Those that do not register at all give up their places.
-	now := r.now()
-	if passed := now.Sub(r.at); passed > 0 {
-		r.taken = max(0, r.taken-passed.Seconds()/returningTime.Seconds()*r.most)
+	now := r.now().Unix()
+	if passed := min(max(0, now-r.second), int64(len(r.told))); passed > 0 {
+		copy(r.told[passed:], r.told[:])
+		clear(r.told[:passed])
 	}
-	r.at = now
+	r.second = now
 
-	if r.taken+1 > r.most {
+	taken := 0
+	for _, n := range r.told {
+		taken += n
+	}
+	if taken >= r.most {
 		return false
 	}
-	r.taken++
+	r.told[0]++
 	return true
 }
 
@@ -58,7 +63,12 @@ func (r *returning) registered(took time.Duration, failed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 
-	r.taken = max(0, r.taken-1)
+	for i := len(r.told) - 1; i >= 0; i-- {
+		if r.told[i] > 0 {
+			r.told[i]--
+			break
+		}
+	}
 	switch {
 	case failed || took > slowRegistration:
 		r.most = max(returningAtLeast, r.most/2)
