@@ -13,7 +13,7 @@ const (
 	returningAtLeast = 100
 	returningAtMost  = 2500
 	// A registration is quick, or slow, measured by the bound of a store's operation (5 s).
-	quickRegistration = 2 * time.Second
+	quickRegistration = time.Second
 	slowRegistration  = 4 * time.Second
 	// returningSeconds is how long a controller that was told has to register.
 	returningSeconds = 10
