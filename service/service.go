@@ -32,6 +32,8 @@ type Service interface {
 	ListTransitions(ctx context.Context, q TransitionQuery) (TransitionPage, error)
 	// ListRegions adds up the fleet by region.
 	ListRegions(ctx context.Context, q RegionQuery) (Regions, error)
+	// ListReplicas lists the replicas over this store, and what the store is like.
+	ListReplicas(ctx context.Context, q ReplicaQuery) (ReplicaList, error)
 	// Watch tells what changes, from a snapshot or an earlier event on.
 	Watch(ctx context.Context, q WatchQuery) (Watch, error)
 	// GetController returns one controller.

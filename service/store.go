@@ -33,6 +33,8 @@ type Store interface {
 	Deregister(ctx context.Context, d Deregistration, actor string, byItself bool) (*Transition, error)
 	// Regions adds up the fleet by region, in the order of their names.
 	Regions(ctx context.Context) ([]Region, error)
+	// ListReplicas lists the replicas that beat lately, in the order of their ids, and what the store is like.
+	ListReplicas(ctx context.Context) (ReplicaList, error)
 	// Transitions returns at most limit changes of public state, the oldest first unless filter says otherwise. A reader that
 	// goes on after the last one misses none: a change is held back while one with a lower id may yet be committed.
 	// [ErrGone] when the history does not go on after filter.After: it is beyond the newest change, below the oldest one
@@ -126,11 +128,27 @@ type ChangeSource interface {
 	Controllers(ctx context.Context, filter ControllerFilter) ([]Controller, error)
 	// ControllersByID returns those of the controllers that there are.
 	ControllersByID(ctx context.Context, ids []string) ([]Controller, error)
-	// ControllersUpdated returns the controllers that were written at since or later.
-	ControllersUpdated(ctx context.Context, since time.Time) ([]Controller, error)
+	// ControllersUpdated returns of the controllers that were written at since or later what may have changed without an
+	// announcement.
+	ControllersUpdated(ctx context.Context, since time.Time) ([]ControllerUpdate, error)
 	// Listen tells heard what is announced, by this or another Global Controller over the same storage, until ctx ends. It
 	// connects again by itself. heard must not block.
 	Listen(ctx context.Context, heard func(Announcement))
+}
+
+// ControllerUpdate is what heartbeats write of a controller, and enough to see whether the rest of it changed.
+type ControllerUpdate struct {
+	ControllerID                         string
+	CurrentMeetings, CurrentParticipants int64
+	CPUUsagePercent, MemoryUsagePercent  *float64
+	LastHeartbeatAt, UpdatedAt           time.Time
+	AsOf                                 time.Time // no later than when the storage showed this
+
+	MaxMeetings, MaxParticipants int64
+	Facts                        Facts
+	Health                       HealthStatus
+	Generation                   int64
+	IncarnationConflicts         int64
 }
 
 // ChangePage is a page of changes of public state.

@@ -23,11 +23,13 @@ const (
 
 func sqliteDialect() dialect {
 	return dialect{
-		name:      "sqlite",
-		now:       "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
-		bind:      func(t time.Time) any { return t.UnixMilli() },
-		translate: translateSQLite,
-		retryable: func(error) bool { return false },
+		name: "sqlite",
+		now:  "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+		// It stands still within a statement.
+		statementNow: "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+		bind:         func(t time.Time) any { return t.UnixMilli() },
+		translate:    translateSQLite,
+		retryable:    func(error) bool { return false },
 	}
 }
 
@@ -99,6 +101,6 @@ func describeSQLite(err error) error {
 	case sqlitelib.SQLITE_NOTADB, sqlitelib.SQLITE_CORRUPT:
 		return errors.New("it is not a database, or it is damaged")
 	default:
-		return fmt.Errorf("database answered %d", lite.Code())
+		return errors.New(sqliteAnswer(lite))
 	}
 }

@@ -99,6 +99,8 @@ type dialect struct {
 	name string
 	// now is the database's clock.
 	now string
+	// statementNow is its time when a statement began.
+	statementNow string
 	// lockRow and skipLocked follow a SELECT that locks what it reads.
 	lockRow, skipLocked string
 	// skipBusy has a batch of heartbeats pass over rows that somebody else is writing; empty where nobody can be.

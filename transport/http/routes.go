@@ -40,6 +40,7 @@ func apiRoutes(e endpoints.Endpoints) []route {
 		{http.MethodGet, "/api/v1/transitions", "ListTransitions", "Changes of public state, the oldest first", handle(e.ListTransitions, decodeTransitionQuery, encodeTransitions), transitionsQuery, nil, transitionsBody{}},
 		{http.MethodGet, one + "/transitions", "ListTransitions", "One controller's changes of public state", handle(e.ListTransitions, decodeTransitionQueryOfOne, encodeTransitions), transitionsQueryOfOne, nil, transitionsBody{}},
 		{http.MethodGet, "/api/v1/regions", "ListRegions", "Every region: controllers by state, capacity, load, and what is left if the largest one fails", handle(e.ListRegions, decodeRegionQuery, encodeRegions), nil, nil, regionsBody{}},
+		{http.MethodGet, "/api/v1/replicas", "ListReplicas", "The replicas over this store, with their settings and connections, and the store", handle(e.ListReplicas, decodeReplicaQuery, encodeReplicas), nil, nil, replicasBody{}},
 	}
 }
 

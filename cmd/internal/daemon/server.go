@@ -24,6 +24,7 @@ import (
 	"darktower.example/global-controller/pkg/metrics"
 	"darktower.example/global-controller/pkg/retention"
 	"darktower.example/global-controller/pkg/store"
+	"darktower.example/global-controller/pkg/summary"
 	"darktower.example/global-controller/pkg/tracing"
 	"darktower.example/global-controller/pkg/watch"
 	"darktower.example/global-controller/service"
@@ -108,7 +109,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 		return nil, err
 	}
 	if s.store, err = store.New(store.Config{
-		URL: cfg.DatabaseURL, OnQuery: s.metrics.Queried, OnBatch: s.metrics.Batched, Unbatched: !cfg.Batching,
+		URL: cfg.DatabaseURL, MaxConns: cfg.MaxConnections, OnQuery: s.metrics.Queried, OnBatch: s.metrics.Batched, Unbatched: !cfg.Batching,
 		FastInterval: cfg.FastInterval, StalenessThreshold: cfg.StalenessThreshold,
 	}); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
@@ -145,6 +146,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	s.watches = watch.New(watch.Config{Source: s.store, Observer: s.metrics.Watches(), Logger: logger})
 	var (
 		fleet = s.traces.Store(s.store)
+		sums  = summary.New(s.store)
 		// Observers come first, so that they see refusals; cheap shedding comes before signatures.
 		middleware = endpoints.Chain(
 			endpoints.Observe(func(ctx context.Context, transportName, operation string, err error, took time.Duration) {
@@ -158,7 +160,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 			endpoints.LimitAddresses(addresses, verifier, s.metrics.Limited),
 			endpoints.Authenticate(verifier, endpoints.AuthPolicy{
 				MCScopes: cfg.MCScopes, SubjectIsController: cfg.SubjectIsController,
-				Unjudged: s.heartbeats.HeartbeatFailed, Refused: s.judging.refused,
+				Unjudged: s.heartbeats.HeartbeatUnjudged, Refused: s.judging.refused,
 			}),
 			endpoints.Admitted(s.traces.Authenticated()),
 			endpoints.Gate(s.isMigrated),
@@ -166,12 +168,12 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 			endpoints.Deadline(callBound),
 			endpoints.FindSharedIDs(cfg.ComprehensiveInterval, time.Now, s.reportShared()),
 		)
-		svc       = service.New(fleet, service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval}, observer{s.heartbeats, s.metrics, s.judging}, s.watches)
+		svc       = service.New(summary.Store{Store: fleet, Summary: sums}, service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval}, observer{s.heartbeats, s.metrics, s.judging}, s.watches)
 		operation = endpoints.New(svc, middleware)
 	)
 	s.serviceable = s.newServiceability()
 	s.checker = s.newChecker()
-	s.metrics.Fleet(s.store, cfg.Region)
+	s.metrics.Fleet(sums, cfg.Region)
 	s.metrics.Pool(s.store.PoolStats)
 	s.metrics.Keys(s.judging.keys.Count)
 	s.metrics.Operations(endpoints.OperationNames())
@@ -183,7 +185,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	s.httpServer = &http.Server{
 		Handler: httptransport.NewHandler(operation, httptransport.Config{
 			Logger: logger, OnPanic: func() { s.metrics.Panicked("http") }, Metrics: s.metrics.Handler(), Trace: s.traces.Route,
-			Ready:    func(context.Context) map[string]string { return s.serviceable.State() },
+			Ready:    func(context.Context) map[string]string { return s.publishReadiness() },
 			Draining: s.draining, Authenticator: verifier, Controllers: s.controllers, SDNeedsToken: cfg.SDNeedsToken,
 			Unknown: func(address, what string) { s.judging.unknown("http", address, what) },
 		}),
@@ -274,6 +276,7 @@ func (s *Server) Run(ctx context.Context) error {
 	background("check health", s.check)
 	background("remove old records", s.retain)
 	background("write conflicts", s.writeConflicts)
+	background("share connections", s.shareConnections)
 	// Watches never end by themselves, so they end as soon as the server is to stop.
 	background("watch", func(context.Context) error { return s.watches.Run(s.draining) })
 	group.Add(func() error { return s.grpcServer.Serve(s.grpcListener) }, func(error) { s.stopGRPC(deadline) })

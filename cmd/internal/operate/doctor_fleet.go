@@ -113,6 +113,7 @@ func (d *doctor) checkMetrics(ctx context.Context) {
 
 // checkFleet looks at what the fleet itself says.
 func (d *doctor) checkFleet(ctx context.Context) {
+	d.checkReplicas(ctx)
 	regions, err := read(ctx, d.session, "", &pb.ListRegionsRequest{}, d.session.fleet.ListRegions)
 	if err != nil {
 		d.found("fleet", bad, "the log of the Global Controller says more", "%s", withoutAdvice(err))
