@@ -146,8 +146,9 @@ func (l *callerLimits) limitRegistrations(next endpoint.Endpoint) endpoint.Endpo
 			}
 		}
 
+		began := l.now()
 		response, err := next(ctx, request)
-		l.returning.registered()
+		l.returning.registered(l.now().Sub(began), errors.Is(err, service.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded))
 		if registered, ok := response.(service.Registered); ok && err == nil && registered.Created {
 			l.take(registrations, subject)
 			l.owners.add(subject)
@@ -201,7 +202,8 @@ func (l *callerLimits) mayReturn(ctx context.Context, subject string) error {
 	if err := l.mayCreate(ctx, subject); err != nil {
 		return err
 	}
-	if !l.returning.take() || !l.take(strangers, subject) {
+	// Only a subject that has an allowance left takes a place, and only one that gets a place is charged.
+	if l.exhausted(strangers, subject) || !l.returning.take() || !l.take(strangers, subject) {
 		return service.ErrRateLimited
 	}
 	return nil

@@ -1,18 +1,27 @@
 package service
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // RegionQuery asks for all regions.
 type RegionQuery struct{}
 
 // Regions are those that have a controller, in the order of their names.
-type Regions struct{ Regions []Region }
+type Regions struct {
+	Regions []Region
+	AsOf    time.Time // when the store showed them, by its own clock; zero without a region
+}
 
 // Region is a region's controllers, added up.
 type Region struct {
 	Region string
+	AsOf   time.Time // when the store showed it, by its own clock; zero in a plan
 	// Controllers are how many there are in each state; states without one may be left out.
-	Controllers  map[HealthStatus]int64
+	Controllers map[HealthStatus]int64
+	// Stale is how many of them are stale, whatever their state.
+	Stale        int64
 	Meetings     RegionCapacity
 	Participants RegionCapacity
 }
@@ -53,5 +62,12 @@ func (c *controllers) ListRegions(ctx context.Context, _ RegionQuery) (Regions, 
 	if err != nil {
 		return Regions{}, attempted("list regions", err)
 	}
-	return Regions{found}, nil
+
+	regions := Regions{Regions: found}
+	for _, r := range found {
+		if regions.AsOf.IsZero() || r.AsOf.Before(regions.AsOf) {
+			regions.AsOf = r.AsOf
+		}
+	}
+	return regions, nil
 }

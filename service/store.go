@@ -113,42 +113,6 @@ type ControllerFilter struct {
 	Limit   int
 }
 
-// SweepPolicy is what one tick of the health checker goes by.
-type SweepPolicy struct {
-	// Threshold is how long a controller may be silent.
-	Threshold time.Duration
-	// Interval is how far apart sweeps are, across all replicas.
-	Interval time.Duration
-	// Tolerance is how far apart two beats may lie before the time between them counts as an outage.
-	Tolerance time.Duration
-	// Actor is recorded as the one who marked a controller: the id of this Global Controller.
-	Actor string
-	// Explain describes what this Global Controller has done to a controller's calls within a time until now, for the reason
-	// of a mark; empty for nothing. It must not block. nil: nothing is added.
-	Explain func(controllerID string, within time.Duration) string
-}
-
-// SweepResult is what one tick of the health checker found and did.
-type SweepResult struct {
-	// Swept is false when it was not yet time, or another replica was at it.
-	Swept bool
-	// Hold is true while an outage of our own is waited out and nobody is called stale.
-	Hold bool
-	// Gap is true when this tick found that heartbeats could not be committed for longer than the tolerance.
-	Gap bool
-	// Transitions are the changes of public state that this sweep made, in the order of the ids.
-	Transitions []Transition
-	// NextIn is how long from now the next sweep is due.
-	NextIn time.Duration
-}
-
-// Sweeper is the storage that the health checker needs.
-type Sweeper interface {
-	// Tick records that heartbeats can be committed now and, when a sweep is due and no outage is being waited out,
-	// marks the controllers that have been silent for longer than the threshold. All of it is one transaction.
-	Tick(ctx context.Context, policy SweepPolicy) (SweepResult, error)
-}
-
 // Summarizer is the storage that the fleet's metrics need.
 type Summarizer interface {
 	// Regions adds up the fleet by region, in the order of their names.
@@ -164,11 +128,27 @@ type ChangeSource interface {
 	Controllers(ctx context.Context, filter ControllerFilter) ([]Controller, error)
 	// ControllersByID returns those of the controllers that there are.
 	ControllersByID(ctx context.Context, ids []string) ([]Controller, error)
-	// ControllersUpdated returns the controllers that were written at since or later.
-	ControllersUpdated(ctx context.Context, since time.Time) ([]Controller, error)
+	// ControllersUpdated returns of the controllers that were written at since or later what may have changed without an
+	// announcement.
+	ControllersUpdated(ctx context.Context, since time.Time) ([]ControllerUpdate, error)
 	// Listen tells heard what is announced, by this or another Global Controller over the same storage, until ctx ends. It
 	// connects again by itself. heard must not block.
 	Listen(ctx context.Context, heard func(Announcement))
+}
+
+// ControllerUpdate is what heartbeats write of a controller, and enough to see whether the rest of it changed.
+type ControllerUpdate struct {
+	ControllerID                         string
+	CurrentMeetings, CurrentParticipants int64
+	CPUUsagePercent, MemoryUsagePercent  *float64
+	LastHeartbeatAt, UpdatedAt           time.Time
+	AsOf                                 time.Time // no later than when the storage showed this
+
+	MaxMeetings, MaxParticipants int64
+	Facts                        Facts
+	Health                       HealthStatus
+	Generation                   int64
+	IncarnationConflicts         int64
 }
 
 // ChangePage is a page of changes of public state.

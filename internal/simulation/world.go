@@ -18,13 +18,16 @@ import (
 type Config struct {
 	Seed  uint64
 	Steps int
-	// Open opens the one store of this world once more. Its database's clock is the one given.
-	Open func(clock func() time.Time) (Store, error)
+	// Open opens the one store of this world once more, for a replica with these settings. Its database's clock is the one
+	// given.
+	Open func(clock func() time.Time, s settings) (Store, error)
 	// SetClock tells a database that cannot ask; nil where it asks.
 	SetClock func(now time.Time) error
 	// Hold has the next write that reads the database's clock wait. Reached is closed when one does, and open lets it go
 	// on. nil where the database asks the clock that it was opened with, which the world can hold up itself.
 	Hold func() (reached <-chan struct{}, open func() error, err error)
+	// Backup copies the store; nil where that is not done.
+	Backup func() (Backup, error)
 }
 
 const (
@@ -59,12 +62,17 @@ type World struct {
 	// floor is above every generation of a controller that left.
 	floor    int64
 	promises promises
+	policy   policy
 	// down is a store that nobody reaches; downUntil and the like are when something is over, 0 for never.
-	down       bool
-	downUntil  int64
-	cutUntil   [replicas]int64
-	upAt       [replicas]int64
-	nextAction int64
+	down      bool
+	downUntil int64
+	// readOnly is a store that answers and takes no writes; locked are controllers whose rows are locked, until when.
+	readOnly      bool
+	readOnlyUntil int64
+	locked        map[string]int64
+	cutUntil      [replicas]int64
+	upAt          [replicas]int64
+	nextAction    int64
 	// bad is weather in which trouble comes one after the other, until nextWeather.
 	bad         bool
 	nextWeather int64
@@ -76,11 +84,12 @@ type World struct {
 	gate     atomic.Pointer[gate]
 	observed sync.Mutex
 	trace    trace
+	restores *restores
 }
 
 // Run lives through one history. It returns a [*Failure] when a promise was broken, and the hash of all that happened.
 func Run(cfg Config) (hash uint64, err error) {
-	w := &World{cfg: cfg, dice: rand.New(rand.NewPCG(cfg.Seed, 0)), now: epoch} //nolint:gosec // It has to be foreseeable.
+	w := &World{cfg: cfg, dice: rand.New(rand.NewPCG(cfg.Seed, 0)), now: epoch, restores: newRestores(cfg.Seed)} //nolint:gosec // It has to be foreseeable.
 	defer func() { err = errors.Join(err, w.close()) }()
 	step := 0
 	failed := func(err error) error {
@@ -105,12 +114,12 @@ func (w *World) begin() (err error) {
 	if err := w.tellClock(); err != nil {
 		return err
 	}
-	if w.eye, err = w.open(); err != nil {
+	if w.eye, err = w.cfg.Open(w.databaseTime, settings{}); err != nil {
 		return fmt.Errorf("open the store: %w", err)
 	}
-	w.promises = newPromises(w.threshold, w.now)
+	w.promises, w.policy, w.locked = newPromises(w.threshold, w.now), newPolicy(), map[string]int64{}
 	for i := range replicas {
-		r := &replica{world: w, id: fmt.Sprintf("gc-%d", i)}
+		r := &replica{world: w, id: fmt.Sprintf("gc-%d", i), settings: w.settingsFor(1)}
 		w.replicas = append(w.replicas, r)
 		if err := r.start(); err != nil {
 			return err
@@ -137,7 +146,11 @@ func (w *World) close() error {
 	return errors.Join(errs...)
 }
 
-func (w *World) open() (Store, error) { return w.cfg.Open(w.databaseTime) }
+// settingsFor are settings with the world's threshold, times so many.
+func (w *World) settingsFor(times int64) settings {
+	threshold := time.Duration(times*w.threshold) * time.Millisecond
+	return settings{service.Intervals{Fast: threshold / 3, Comprehensive: threshold}, threshold}
+}
 
 // time is what processes take the time to be.
 func (w *World) time() time.Time { return time.UnixMilli(w.now).UTC() }
@@ -183,9 +196,11 @@ func (w *World) step(n int) error {
 		}
 	}
 	if n%fleetEvery == 0 {
-		return w.checkFleet()
+		if err := w.checkFleet(); err != nil {
+			return err
+		}
 	}
-	return nil
+	return w.checkRestores(n)
 }
 
 // next finds what is due next.
@@ -198,11 +213,13 @@ func (w *World) next() event {
 	}
 	consider(w.nextWeather, w.weather)
 	consider(w.downUntil, w.endOutage)
+	consider(w.readOnlyUntil, w.endReadOnly)
 	for i, r := range w.replicas {
 		consider(w.cutUntil[i], func() error { return w.mend(i) })
 		consider(w.upAt[i], func() error { return w.startReplica(i) })
 		consider(r.nextBeat, func() error { return w.beatOf(r) })
 		consider(r.nextSweep, func() error { return w.sweepOf(r) })
+		consider(r.nextRemoval, func() error { return w.removalOf(r) })
 	}
 	for _, p := range w.processes {
 		consider(p.next, func() error { return w.live(p) })
@@ -212,7 +229,7 @@ func (w *World) next() event {
 
 // serviceable tells whether somebody could commit a heartbeat now.
 func (w *World) serviceable() bool {
-	return !w.down && slices.ContainsFunc(w.replicas, func(r *replica) bool { return r.up && !r.cut })
+	return !w.down && !w.readOnly && slices.ContainsFunc(w.replicas, func(r *replica) bool { return r.up && !r.cut })
 }
 
 // rarely is one time in so many, and rarer while the weather is good.

@@ -16,6 +16,7 @@ func postgres() dialect {
 		name: "postgres",
 		// Not now(), which is when the transaction began: the wait for a lock must not make a heartbeat older.
 		now:          "clock_timestamp()",
+		statementNow: "statement_timestamp()",
 		lockRow:      " FOR UPDATE",
 		skipLocked:   " FOR UPDATE SKIP LOCKED",
 		skipBusy:     " SKIP LOCKED",

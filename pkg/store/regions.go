@@ -17,6 +17,7 @@ type regionRow struct {
 	Degraded            int64  `db:"degraded"`
 	Unhealthy           int64  `db:"unhealthy"`
 	Draining            int64  `db:"draining"`
+	Stale               int64  `db:"stale_controllers"`
 	MeetingsMax         int64  `db:"meetings_max"`
 	MeetingsCurrent     int64  `db:"meetings_current"`
 	MeetingsLargest     int64  `db:"meetings_largest"`
@@ -27,13 +28,17 @@ type regionRow struct {
 	ParticipantsLargest int64  `db:"participants_largest"`
 	ParticipantsLimits  int64  `db:"participants_limits"`
 	ParticipantsLoad    int64  `db:"participants_load"`
+	AsOf                dbTime `db:"as_of"` // not in a plan
+	// In a plan: the largest that serve without the controller that it is about.
+	MeetingsLargestLeft     int64 `db:"meetings_largest_left"`
+	ParticipantsLargestLeft int64 `db:"participants_largest_left"`
 }
 
 // regionSums adds up rows "f". CAST, because the sum of integers is a number of another kind in one of the databases.
 const regionSums = `SELECT region,
 	count(*) FILTER (WHERE health_status = 'pending') AS pending, count(*) FILTER (WHERE health_status = 'healthy') AS healthy,
 	count(*) FILTER (WHERE health_status = 'degraded') AS degraded, count(*) FILTER (WHERE health_status = 'unhealthy') AS unhealthy,
-	count(*) FILTER (WHERE health_status = 'draining') AS draining,
+	count(*) FILTER (WHERE health_status = 'draining') AS draining, count(*) FILTER (WHERE stale) AS stale_controllers,
 	CAST(coalesce(sum(max_meetings) FILTER (WHERE health_status IN ('healthy', 'degraded')), 0) AS bigint) AS meetings_max,
 	CAST(coalesce(sum(current_meetings) FILTER (WHERE NOT stale), 0) AS bigint) AS meetings_current,
 	coalesce(max(max_meetings) FILTER (WHERE health_status IN ('healthy', 'degraded')), 0) AS meetings_largest,
@@ -45,11 +50,12 @@ const regionSums = `SELECT region,
 
 func (r regionRow) region() service.Region {
 	return service.Region{
-		Region: r.Region,
+		Region: r.Region, AsOf: r.AsOf.Time,
 		Controllers: map[service.HealthStatus]int64{
 			service.HealthPending: r.Pending, service.HealthHealthy: r.Healthy, service.HealthDegraded: r.Degraded,
 			service.HealthUnhealthy: r.Unhealthy, service.HealthDraining: r.Draining,
 		},
+		Stale: r.Stale,
 		Meetings: service.RegionCapacity{
 			Max: r.MeetingsMax, Current: r.MeetingsCurrent, Largest: r.MeetingsLargest, Limits: r.MeetingsLimits, Load: r.MeetingsLoad,
 		},
@@ -63,7 +69,7 @@ func (r regionRow) region() service.Region {
 func (s *Store) Regions(ctx context.Context) ([]service.Region, error) {
 	return run(ctx, s, "regions", func(ctx context.Context) ([]service.Region, error) {
 		var found []regionRow
-		if err := s.read.SelectContext(ctx, &found, regionSums+`FROM meeting_controllers GROUP BY region ORDER BY region`); err != nil {
+		if err := s.read.SelectContext(ctx, &found, regionSums+`, `+s.dialect.statementNow+` AS as_of FROM meeting_controllers GROUP BY region ORDER BY region`); err != nil {
 			return nil, err
 		}
 		regions := make([]service.Region, 0, len(found))
@@ -74,6 +80,10 @@ func (s *Store) Regions(ctx context.Context) ([]service.Region, error) {
 	})
 }
 
+// planColumns are what a plan needs beside the sums. The ? is the controller that it is about.
+const planColumns = `, coalesce(max(max_meetings) FILTER (WHERE health_status IN ('healthy', 'degraded') AND controller_id <> ?), 0) AS meetings_largest_left,
+	coalesce(max(max_participants) FILTER (WHERE health_status IN ('healthy', 'degraded') AND controller_id <> ?), 0) AS participants_largest_left `
+
 // planDrain looks at the region of a controller that is locked, with it and without. Two drains in one region, each of
 // which is safe by itself, must not both go by what was there before: the second waits for the first. Those of the ids
 // assumed are taken for draining in both.
@@ -83,21 +93,34 @@ func (s *Store) planDrain(ctx context.Context, tx *sqlx.Tx, c service.Controller
 			return service.DrainPlan{}, err
 		}
 	}
-	var regions [2]service.Region
 	drained := append(slices.Clone(assumed), "") // No controller goes by an empty id.
-	for i := range regions {
-		query, values, err := sqlx.In(regionSums+`FROM (SELECT region, stale, max_meetings, current_meetings, max_participants, current_participants,
-			CASE WHEN controller_id IN (?) THEN 'draining' ELSE health_status END AS health_status FROM meeting_controllers WHERE region = ?) AS f GROUP BY region`,
-			drained, c.Region)
-		if err != nil {
-			return service.DrainPlan{}, err
-		}
-		var r regionRow
-		if err := tx.GetContext(ctx, &r, tx.Rebind(query), values...); err != nil {
-			return service.DrainPlan{}, err
-		}
-		drained = append(drained, c.ControllerID)
-		regions[i] = r.region()
+	query, values, err := sqlx.In(regionSums+planColumns+`FROM (SELECT controller_id, region, stale, max_meetings, current_meetings, max_participants,
+		current_participants, CASE WHEN controller_id IN (?) THEN 'draining' ELSE health_status END AS health_status
+		FROM meeting_controllers WHERE region = ?) AS f GROUP BY region`, c.ControllerID, c.ControllerID, drained, c.Region)
+	if err != nil {
+		return service.DrainPlan{}, err
 	}
-	return service.PlanDrain(c, regions[0], regions[1]), nil
+	var r regionRow
+	if err := tx.GetContext(ctx, &r, tx.Rebind(query), values...); err != nil {
+		return service.DrainPlan{}, err
+	}
+
+	counted := c
+	if slices.Contains(assumed, c.ControllerID) {
+		counted.Health = service.HealthDraining
+	}
+	return service.PlanDrain(c, r.region(), r.without(counted)), nil
+}
+
+// without is the region when a controller of it drains, by what a plan has read.
+func (r regionRow) without(c service.Controller) service.Region {
+	left := r.region()
+	left.Controllers[c.Health]--
+	left.Controllers[service.HealthDraining]++
+	if c.Health.Serves() {
+		left.Meetings.Max -= c.MaxMeetings
+		left.Participants.Max -= c.MaxParticipants
+	}
+	left.Meetings.Largest, left.Participants.Largest = r.MeetingsLargestLeft, r.ParticipantsLargestLeft
+	return left
 }

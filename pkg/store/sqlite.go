@@ -23,11 +23,13 @@ const (
 
 func sqliteDialect() dialect {
 	return dialect{
-		name:      "sqlite",
-		now:       "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
-		bind:      func(t time.Time) any { return t.UnixMilli() },
-		translate: translateSQLite,
-		retryable: func(error) bool { return false },
+		name: "sqlite",
+		now:  "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+		// It stands still within a statement.
+		statementNow: "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+		bind:         func(t time.Time) any { return t.UnixMilli() },
+		translate:    translateSQLite,
+		retryable:    func(error) bool { return false },
 	}
 }
 

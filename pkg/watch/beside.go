@@ -47,10 +47,12 @@ type besideRead struct {
 	since time.Time // of a poll, by the store's clock; zero for a page of the fleet
 	asOf  time.Time // by the store's clock, before it was read
 	after string
-	rows  []service.Controller
-	began time.Time // by our clock
-	took  time.Duration
-	err   error
+	// updates are what a poll found, rows what a page has.
+	updates []service.ControllerUpdate
+	rows    []service.Controller
+	began   time.Time // by our clock
+	took    time.Duration
+	err     error
 }
 
 func newBeside(h *Hub) *beside { return &beside{hub: h, done: make(chan *besideRead, 1)} }
@@ -105,7 +107,7 @@ func (b *beside) begin(ctx context.Context, now time.Time, st *state, everything
 	b.busy, b.overtaken = true, make(map[string]bool)
 	b.running.Go(func() {
 		if !read.since.IsZero() {
-			read.rows, read.err = b.hub.cfg.Source.ControllersUpdated(ctx, read.since)
+			read.updates, read.err = b.hub.cfg.Source.ControllersUpdated(ctx, read.since)
 		} else {
 			read.rows, read.err = b.hub.cfg.Source.Controllers(ctx, service.ControllerFilter{AfterID: read.after, Limit: pageSize})
 		}
@@ -155,9 +157,28 @@ func (b *beside) end(read *besideRead, now time.Time) *besideRead {
 	return read
 }
 
-// compare returns what of it is new.
-func (b *beside) compare(st *state, read *besideRead) *delivery {
-	d := st.newDelivery()
+// compare returns what of it is new, and controllers that are to be read by name because more of them changed than is told.
+func (b *beside) compare(st *state, read *besideRead) (d *delivery, named []string) {
+	d = st.newDelivery()
+	if !read.since.IsZero() {
+		for i := range read.updates {
+			u := &read.updates[i]
+			if b.overtaken[u.ControllerID] {
+				continue
+			}
+			if old := st.fleet.find(u.ControllerID); old != nil && onlyLoadChanged(old, u) {
+				st.compare(d, u.ControllerID, withLoad(old, u))
+			} else {
+				named = append(named, u.ControllerID)
+			}
+		}
+		if len(named) > namedAtMost {
+			b.rereadSoon() // Page by page, which no change waits for.
+			named = nil
+		}
+		return d, named
+	}
+
 	there := make(map[string]bool, len(read.rows))
 	for i := range read.rows {
 		c := &read.rows[i]
@@ -166,10 +187,6 @@ func (b *beside) compare(st *state, read *besideRead) *delivery {
 			st.compare(d, c.ControllerID, c)
 		}
 	}
-	if !read.since.IsZero() {
-		return d
-	}
-
 	to := "\xff"
 	if len(read.rows) == pageSize {
 		to = read.rows[pageSize-1].ControllerID
@@ -179,5 +196,5 @@ func (b *beside) compare(st *state, read *besideRead) *delivery {
 			st.compare(d, c.ControllerID, nil) // Somebody deleted the row by hand.
 		}
 	})
-	return d
+	return d, nil
 }

@@ -50,6 +50,26 @@ func samePercent(a, b *float64) bool {
 	return *a == *b
 }
 
+// onlyLoadChanged reports whether an update of a controller can tell no more than its load. What it does not show changes
+// when the controller registers, which leaves it pending, and by hand, which is found when the whole fleet is read again.
+func onlyLoadChanged(c *service.Controller, u *service.ControllerUpdate) bool {
+	registered := (u.Health == service.HealthPending || u.Facts.Reported == service.HealthPending) && !c.UpdatedAt.Equal(u.UpdatedAt)
+	return !registered && c.Health == u.Health && c.Facts == u.Facts && c.Generation == u.Generation &&
+		c.MaxMeetings == u.MaxMeetings && c.MaxParticipants == u.MaxParticipants && c.IncarnationConflicts == u.IncarnationConflicts
+}
+
+// withLoad returns the controller as an update of its load leaves it.
+func withLoad(c *service.Controller, u *service.ControllerUpdate) *service.Controller {
+	loaded := *c
+	loaded.CurrentMeetings, loaded.CurrentParticipants = u.CurrentMeetings, u.CurrentParticipants
+	loaded.CPUUsagePercent, loaded.MemoryUsagePercent = u.CPUUsagePercent, u.MemoryUsagePercent
+	loaded.LastHeartbeatAt, loaded.UpdatedAt = u.LastHeartbeatAt, u.UpdatedAt
+	if u.AsOf.After(c.AsOf) {
+		loaded.AsOf = u.AsOf
+	}
+	return &loaded
+}
+
 func loadOf(c *service.Controller) service.WatchLoad {
 	return service.WatchLoad{
 		ControllerID: c.ControllerID, CurrentMeetings: c.CurrentMeetings, CurrentParticipants: c.CurrentParticipants,

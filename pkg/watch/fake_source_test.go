@@ -87,7 +87,7 @@ func (s *fakeSource) ControllersByID(_ context.Context, ids []string) (found []s
 	return found, nil
 }
 
-func (s *fakeSource) ControllersUpdated(_ context.Context, since time.Time) (found []service.Controller, _ error) {
+func (s *fakeSource) ControllersUpdated(_ context.Context, since time.Time) (found []service.ControllerUpdate, _ error) {
 	leave, err := s.enter()
 	defer leave()
 	if err != nil {
@@ -95,7 +95,12 @@ func (s *fakeSource) ControllersUpdated(_ context.Context, since time.Time) (fou
 	}
 	for id, c := range s.controllers {
 		if !c.UpdatedAt.Before(since) {
-			found = append(found, s.shown(id))
+			found = append(found, service.ControllerUpdate{
+				ControllerID: id, CurrentMeetings: c.CurrentMeetings, CurrentParticipants: c.CurrentParticipants,
+				CPUUsagePercent: c.CPUUsagePercent, MemoryUsagePercent: c.MemoryUsagePercent, LastHeartbeatAt: c.LastHeartbeatAt, UpdatedAt: c.UpdatedAt,
+				AsOf: time.Now(), MaxMeetings: c.MaxMeetings, MaxParticipants: c.MaxParticipants, Facts: c.Facts, Health: c.Health,
+				Generation: c.Generation, IncarnationConflicts: c.IncarnationConflicts,
+			})
 		}
 	}
 	return found, nil

@@ -12,7 +12,7 @@ func (s *fleetServer) ListRegions(ctx context.Context, in *pb.ListRegionsRequest
 }
 
 func regionsToProto(r service.Regions) *pb.ListRegionsResponse {
-	out := &pb.ListRegionsResponse{Regions: make([]*pb.Region, 0, len(r.Regions))}
+	out := &pb.ListRegionsResponse{Regions: make([]*pb.Region, 0, len(r.Regions)), AsOf: timestampOrNil(r.AsOf)}
 	for _, region := range r.Regions {
 		out.Regions = append(out.Regions, regionToProto(region))
 	}

@@ -2,6 +2,7 @@ package httptransport
 
 import (
 	"net/http"
+	"time"
 
 	"darktower.example/global-controller/service"
 )
@@ -27,6 +28,7 @@ type regionBody struct {
 }
 
 type regionsBody struct {
+	AsOf    *time.Time   `json:"as_of,omitempty"`
 	Regions []regionBody `json:"regions"`
 }
 
@@ -54,6 +56,10 @@ func encodeRegions(r service.Regions) any {
 	body := regionsBody{Regions: make([]regionBody, 0, len(r.Regions))}
 	for _, region := range r.Regions {
 		body.Regions = append(body.Regions, regionToBody(region))
+	}
+	if !r.AsOf.IsZero() {
+		asOf := r.AsOf.UTC()
+		body.AsOf = &asOf
 	}
 	return body
 }

@@ -13,7 +13,7 @@ func (s *Server) shareConnections(ctx context.Context) error {
 	ticker := time.NewTicker(shareInterval)
 	defer ticker.Stop()
 	for {
-		if s.migrated.Load() {
+		if s.isMigrated() {
 			_ = s.store.ShareConnections(ctx, s.cfg.ID) // The store's metrics count a failure, and the limit stays as it is.
 		}
 		select {

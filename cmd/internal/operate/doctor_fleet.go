@@ -103,6 +103,7 @@ func (d *doctor) checkMetrics(ctx context.Context) {
 	default:
 		d.found("versions", fine, "", "gcctl and the Global Controller are both %s", d.tool.Version)
 	}
+	d.checkJudging(body)
 	if holding.Match(body) {
 		d.found("health checker", warning, "wait: after a full staleness threshold it calls controllers stale again", "on hold, as after its start and after an outage of its own")
 		return

@@ -31,7 +31,8 @@ const ExitCodes = `Exit codes:
   5  no access: no token, or one that is not valid or may not do this
   6  the Global Controller or the auth controller is not there, too slow, or takes no more calls for now
   7  drain --wait: the deadline has passed and something is left
-  130, 143, 129  interrupted: Ctrl-C, SIGTERM, a terminal that closed`
+  130, 143, 129  interrupted: Ctrl-C, SIGTERM, a terminal that closed
+  141  nothing reads the output any more, as behind "| head -1"`
 
 // Failure is an error that has an exit code, and may say what to do.
 type Failure struct {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -33,10 +34,18 @@ func testRegions(t *testing.T, f Fixture) {
 	f.Checker(t, 0, hour, hour)
 	mustTick(t, f.Store, policy)
 	got, err := f.Store.Regions(t.Context())
+	shown, now := mustGet(t, f.Store, "a"), mustChanges(t, f.Store, 0, nil, 1).AsOf
+	for i := range got {
+		if at := got[i].AsOf; at.Before(shown.UpdatedAt) || at.After(now) {
+			t.Errorf("region %s is as of %v, want between %v and %v", got[i].Region, at, shown.UpdatedAt, now)
+		}
+		got[i].AsOf = time.Time{}
+	}
 	want := []service.Region{
 		{
 			Region:       "eu",
 			Controllers:  counts(1, 1, 1, 1, 1),
+			Stale:        1,
 			Meetings:     service.RegionCapacity{Max: 20, Current: 9, Largest: 10, Limits: 50, Load: 12},
 			Participants: service.RegionCapacity{Max: 200, Current: 12, Largest: 100, Limits: 500, Load: 16},
 		},

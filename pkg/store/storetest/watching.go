@@ -94,8 +94,17 @@ func testControllersUpdated(t *testing.T, f Fixture) {
 	}
 	mustBeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
 	found, err := f.Store.ControllersUpdated(t.Context(), since)
-	if err != nil || len(found) != 1 || found[0].ControllerID != "mc" || found[0].AsOf.IsZero() {
-		t.Errorf("ControllersUpdated() = %+v, %v, want the one that beat", found, err)
+	if err != nil || len(found) != 1 {
+		t.Fatalf("ControllersUpdated() = %+v, %v, want the one that beat", found, err)
+	}
+	c := mustGet(t, f.Store, "mc")
+	want := service.ControllerUpdate{
+		ControllerID: "mc", CurrentMeetings: c.CurrentMeetings, CurrentParticipants: c.CurrentParticipants,
+		CPUUsagePercent: c.CPUUsagePercent, MemoryUsagePercent: c.MemoryUsagePercent, LastHeartbeatAt: c.LastHeartbeatAt, UpdatedAt: c.UpdatedAt,
+		AsOf: found[0].AsOf, MaxMeetings: c.MaxMeetings, MaxParticipants: c.MaxParticipants, Facts: c.Facts, Health: c.Health, Generation: c.Generation,
+	}
+	if diff := cmp.Diff(want, found[0]); diff != "" || found[0].AsOf.Before(c.UpdatedAt) {
+		t.Errorf("ControllersUpdated() (-want +got), as of %v:\n%s", found[0].AsOf, diff)
 	}
 	if all, err := f.Store.ControllersUpdated(t.Context(), since.Add(-hour)); err != nil || len(all) != 2 {
 		t.Errorf("ControllersUpdated(long ago) = %d, %v, want all", len(all), err)

@@ -121,7 +121,7 @@ type Controller struct {
 	Generation uint64 `protobuf:"varint,20,opt,name=generation,proto3" json:"generation,omitempty"`
 	// The process that is registered; empty when it gave none.
 	Incarnation string `protobuf:"bytes,21,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	// How often a process that another has taken the place of has called since.
+	// How often another process called under this id: one that was replaced, or one of two that name no incarnation.
 	IncarnationConflicts uint64 `protobuf:"varint,22,opt,name=incarnation_conflicts,json=incarnationConflicts,proto3" json:"incarnation_conflicts,omitempty"`
 	// When it last did; unset: never.
 	LastIncarnationConflictAt *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=last_incarnation_conflict_at,json=lastIncarnationConflictAt,proto3" json:"last_incarnation_conflict_at,omitempty"`
@@ -1155,7 +1155,10 @@ func (*ListRegionsRequest) Descriptor() ([]byte, []int) {
 type ListRegionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In the order of their names.
-	Regions       []*Region `protobuf:"bytes,1,rep,name=regions,proto3" json:"regions,omitempty"`
+	Regions []*Region `protobuf:"bytes,1,rep,name=regions,proto3" json:"regions,omitempty"`
+	// When the store showed them, by its own clock. Callers share what was read: at most 10 seconds ago, and the sooner the
+	// less it costs. Unset without a region.
+	AsOf          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1193,6 +1196,13 @@ func (*ListRegionsResponse) Descriptor() ([]byte, []int) {
 func (x *ListRegionsResponse) GetRegions() []*Region {
 	if x != nil {
 		return x.Regions
+	}
+	return nil
+}
+
+func (x *ListRegionsResponse) GetAsOf() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOf
 	}
 	return nil
 }
@@ -2687,9 +2697,10 @@ const file_globalcontroller_v1_fleet_proto_rawDesc = "" +
 	"\alargest\x18\x03 \x01(\x04R\alargest\x12\x12\n" +
 	"\x04free\x18\x04 \x01(\x03R\x04free\x120\n" +
 	"\x14free_without_largest\x18\x05 \x01(\x03R\x12freeWithoutLargest\"\x14\n" +
-	"\x12ListRegionsRequest\"L\n" +
+	"\x12ListRegionsRequest\"}\n" +
 	"\x13ListRegionsResponse\x125\n" +
-	"\aregions\x18\x01 \x03(\v2\x1b.globalcontroller.v1.RegionR\aregions\"\x15\n" +
+	"\aregions\x18\x01 \x03(\v2\x1b.globalcontroller.v1.RegionR\aregions\x12/\n" +
+	"\x05as_of\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\"\x15\n" +
 	"\x13ListReplicasRequest\"\x82\x01\n" +
 	"\x14ListReplicasResponse\x128\n" +
 	"\breplicas\x18\x01 \x03(\v2\x1c.globalcontroller.v1.ReplicaR\breplicas\x120\n" +
@@ -2899,53 +2910,54 @@ var file_globalcontroller_v1_fleet_proto_depIdxs = []int32{
 	12, // 19: globalcontroller.v1.Region.meetings:type_name -> globalcontroller.v1.RegionCapacity
 	12, // 20: globalcontroller.v1.Region.participants:type_name -> globalcontroller.v1.RegionCapacity
 	11, // 21: globalcontroller.v1.ListRegionsResponse.regions:type_name -> globalcontroller.v1.Region
-	17, // 22: globalcontroller.v1.ListReplicasResponse.replicas:type_name -> globalcontroller.v1.Replica
-	18, // 23: globalcontroller.v1.ListReplicasResponse.store:type_name -> globalcontroller.v1.Store
-	34, // 24: globalcontroller.v1.Replica.started_at:type_name -> google.protobuf.Timestamp
-	34, // 25: globalcontroller.v1.Replica.seen_at:type_name -> google.protobuf.Timestamp
-	34, // 26: globalcontroller.v1.Store.as_of:type_name -> google.protobuf.Timestamp
-	1,  // 27: globalcontroller.v1.UndrainResponse.controller:type_name -> globalcontroller.v1.Controller
-	34, // 28: globalcontroller.v1.ListTransitionsRequest.since:type_name -> google.protobuf.Timestamp
-	34, // 29: globalcontroller.v1.ListTransitionsRequest.until:type_name -> google.protobuf.Timestamp
-	25, // 30: globalcontroller.v1.ListTransitionsResponse.transitions:type_name -> globalcontroller.v1.Transition
-	34, // 31: globalcontroller.v1.Transition.at:type_name -> google.protobuf.Timestamp
-	0,  // 32: globalcontroller.v1.Transition.from:type_name -> globalcontroller.v1.Health
-	0,  // 33: globalcontroller.v1.Transition.to:type_name -> globalcontroller.v1.Health
-	0,  // 34: globalcontroller.v1.Transition.reported_health:type_name -> globalcontroller.v1.Health
-	34, // 35: globalcontroller.v1.WatchResponse.as_of:type_name -> google.protobuf.Timestamp
-	28, // 36: globalcontroller.v1.WatchResponse.snapshot:type_name -> globalcontroller.v1.Snapshot
-	29, // 37: globalcontroller.v1.WatchResponse.changes:type_name -> globalcontroller.v1.Changes
-	31, // 38: globalcontroller.v1.WatchResponse.loads:type_name -> globalcontroller.v1.Loads
-	33, // 39: globalcontroller.v1.WatchResponse.beat:type_name -> globalcontroller.v1.Beat
-	1,  // 40: globalcontroller.v1.Snapshot.controllers:type_name -> globalcontroller.v1.Controller
-	30, // 41: globalcontroller.v1.Changes.changes:type_name -> globalcontroller.v1.Change
-	1,  // 42: globalcontroller.v1.Change.controller:type_name -> globalcontroller.v1.Controller
-	25, // 43: globalcontroller.v1.Change.transition:type_name -> globalcontroller.v1.Transition
-	32, // 44: globalcontroller.v1.Loads.loads:type_name -> globalcontroller.v1.Load
-	34, // 45: globalcontroller.v1.Load.last_heartbeat_at:type_name -> google.protobuf.Timestamp
-	4,  // 46: globalcontroller.v1.FleetService.GetController:input_type -> globalcontroller.v1.GetControllerRequest
-	6,  // 47: globalcontroller.v1.FleetService.ListControllers:input_type -> globalcontroller.v1.ListControllersRequest
-	8,  // 48: globalcontroller.v1.FleetService.Drain:input_type -> globalcontroller.v1.DrainRequest
-	19, // 49: globalcontroller.v1.FleetService.Undrain:input_type -> globalcontroller.v1.UndrainRequest
-	21, // 50: globalcontroller.v1.FleetService.Deregister:input_type -> globalcontroller.v1.DeregisterRequest
-	23, // 51: globalcontroller.v1.FleetService.ListTransitions:input_type -> globalcontroller.v1.ListTransitionsRequest
-	13, // 52: globalcontroller.v1.FleetService.ListRegions:input_type -> globalcontroller.v1.ListRegionsRequest
-	15, // 53: globalcontroller.v1.FleetService.ListReplicas:input_type -> globalcontroller.v1.ListReplicasRequest
-	26, // 54: globalcontroller.v1.FleetService.Watch:input_type -> globalcontroller.v1.WatchRequest
-	5,  // 55: globalcontroller.v1.FleetService.GetController:output_type -> globalcontroller.v1.GetControllerResponse
-	7,  // 56: globalcontroller.v1.FleetService.ListControllers:output_type -> globalcontroller.v1.ListControllersResponse
-	9,  // 57: globalcontroller.v1.FleetService.Drain:output_type -> globalcontroller.v1.DrainResponse
-	20, // 58: globalcontroller.v1.FleetService.Undrain:output_type -> globalcontroller.v1.UndrainResponse
-	22, // 59: globalcontroller.v1.FleetService.Deregister:output_type -> globalcontroller.v1.DeregisterResponse
-	24, // 60: globalcontroller.v1.FleetService.ListTransitions:output_type -> globalcontroller.v1.ListTransitionsResponse
-	14, // 61: globalcontroller.v1.FleetService.ListRegions:output_type -> globalcontroller.v1.ListRegionsResponse
-	16, // 62: globalcontroller.v1.FleetService.ListReplicas:output_type -> globalcontroller.v1.ListReplicasResponse
-	27, // 63: globalcontroller.v1.FleetService.Watch:output_type -> globalcontroller.v1.WatchResponse
-	55, // [55:64] is the sub-list for method output_type
-	46, // [46:55] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	34, // 22: globalcontroller.v1.ListRegionsResponse.as_of:type_name -> google.protobuf.Timestamp
+	17, // 23: globalcontroller.v1.ListReplicasResponse.replicas:type_name -> globalcontroller.v1.Replica
+	18, // 24: globalcontroller.v1.ListReplicasResponse.store:type_name -> globalcontroller.v1.Store
+	34, // 25: globalcontroller.v1.Replica.started_at:type_name -> google.protobuf.Timestamp
+	34, // 26: globalcontroller.v1.Replica.seen_at:type_name -> google.protobuf.Timestamp
+	34, // 27: globalcontroller.v1.Store.as_of:type_name -> google.protobuf.Timestamp
+	1,  // 28: globalcontroller.v1.UndrainResponse.controller:type_name -> globalcontroller.v1.Controller
+	34, // 29: globalcontroller.v1.ListTransitionsRequest.since:type_name -> google.protobuf.Timestamp
+	34, // 30: globalcontroller.v1.ListTransitionsRequest.until:type_name -> google.protobuf.Timestamp
+	25, // 31: globalcontroller.v1.ListTransitionsResponse.transitions:type_name -> globalcontroller.v1.Transition
+	34, // 32: globalcontroller.v1.Transition.at:type_name -> google.protobuf.Timestamp
+	0,  // 33: globalcontroller.v1.Transition.from:type_name -> globalcontroller.v1.Health
+	0,  // 34: globalcontroller.v1.Transition.to:type_name -> globalcontroller.v1.Health
+	0,  // 35: globalcontroller.v1.Transition.reported_health:type_name -> globalcontroller.v1.Health
+	34, // 36: globalcontroller.v1.WatchResponse.as_of:type_name -> google.protobuf.Timestamp
+	28, // 37: globalcontroller.v1.WatchResponse.snapshot:type_name -> globalcontroller.v1.Snapshot
+	29, // 38: globalcontroller.v1.WatchResponse.changes:type_name -> globalcontroller.v1.Changes
+	31, // 39: globalcontroller.v1.WatchResponse.loads:type_name -> globalcontroller.v1.Loads
+	33, // 40: globalcontroller.v1.WatchResponse.beat:type_name -> globalcontroller.v1.Beat
+	1,  // 41: globalcontroller.v1.Snapshot.controllers:type_name -> globalcontroller.v1.Controller
+	30, // 42: globalcontroller.v1.Changes.changes:type_name -> globalcontroller.v1.Change
+	1,  // 43: globalcontroller.v1.Change.controller:type_name -> globalcontroller.v1.Controller
+	25, // 44: globalcontroller.v1.Change.transition:type_name -> globalcontroller.v1.Transition
+	32, // 45: globalcontroller.v1.Loads.loads:type_name -> globalcontroller.v1.Load
+	34, // 46: globalcontroller.v1.Load.last_heartbeat_at:type_name -> google.protobuf.Timestamp
+	4,  // 47: globalcontroller.v1.FleetService.GetController:input_type -> globalcontroller.v1.GetControllerRequest
+	6,  // 48: globalcontroller.v1.FleetService.ListControllers:input_type -> globalcontroller.v1.ListControllersRequest
+	8,  // 49: globalcontroller.v1.FleetService.Drain:input_type -> globalcontroller.v1.DrainRequest
+	19, // 50: globalcontroller.v1.FleetService.Undrain:input_type -> globalcontroller.v1.UndrainRequest
+	21, // 51: globalcontroller.v1.FleetService.Deregister:input_type -> globalcontroller.v1.DeregisterRequest
+	23, // 52: globalcontroller.v1.FleetService.ListTransitions:input_type -> globalcontroller.v1.ListTransitionsRequest
+	13, // 53: globalcontroller.v1.FleetService.ListRegions:input_type -> globalcontroller.v1.ListRegionsRequest
+	15, // 54: globalcontroller.v1.FleetService.ListReplicas:input_type -> globalcontroller.v1.ListReplicasRequest
+	26, // 55: globalcontroller.v1.FleetService.Watch:input_type -> globalcontroller.v1.WatchRequest
+	5,  // 56: globalcontroller.v1.FleetService.GetController:output_type -> globalcontroller.v1.GetControllerResponse
+	7,  // 57: globalcontroller.v1.FleetService.ListControllers:output_type -> globalcontroller.v1.ListControllersResponse
+	9,  // 58: globalcontroller.v1.FleetService.Drain:output_type -> globalcontroller.v1.DrainResponse
+	20, // 59: globalcontroller.v1.FleetService.Undrain:output_type -> globalcontroller.v1.UndrainResponse
+	22, // 60: globalcontroller.v1.FleetService.Deregister:output_type -> globalcontroller.v1.DeregisterResponse
+	24, // 61: globalcontroller.v1.FleetService.ListTransitions:output_type -> globalcontroller.v1.ListTransitionsResponse
+	14, // 62: globalcontroller.v1.FleetService.ListRegions:output_type -> globalcontroller.v1.ListRegionsResponse
+	16, // 63: globalcontroller.v1.FleetService.ListReplicas:output_type -> globalcontroller.v1.ListReplicasResponse
+	27, // 64: globalcontroller.v1.FleetService.Watch:output_type -> globalcontroller.v1.WatchResponse
+	56, // [56:65] is the sub-list for method output_type
+	47, // [47:56] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_globalcontroller_v1_fleet_proto_init() }
