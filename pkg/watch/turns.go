@@ -13,7 +13,7 @@ const (
 	turnLimit = 2 * time.Millisecond
 	// replayShare and bulkShare bound the part of the time in which what is not live is sent: as many times as long as it took
 	// passes from the begin of one turn to the next.
-	replayShare, bulkShare = 2, 3
+	replayShare, bulkShare = 2, 4
 )
 
 // turnClass orders what readers send: lower ones go first.
