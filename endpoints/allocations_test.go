@@ -29,8 +29,8 @@ func (anyone) Plausible([]string) bool  { return true }
 type nobody struct{}
 
 func (nobody) Changed(service.Transition) {}
-func (nobody) HeartbeatCommitted()        {}
-func (nobody) HeartbeatFailed()           {}
+func (nobody) HeartbeatCommitted(string)  {}
+func (nobody) HeartbeatFailed(string)     {}
 func (nobody) Superseded()                {}
 
 // heartbeatPath is a heartbeat's way from its decoded request to its answer, without a transport and a database.

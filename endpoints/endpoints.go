@@ -70,6 +70,7 @@ type Endpoints struct {
 	Deregister             Endpoint[service.Deregistration, service.Deregistered]
 	ListTransitions        Endpoint[service.TransitionQuery, service.TransitionPage]
 	ListRegions            Endpoint[service.RegionQuery, service.Regions]
+	ListReplicas           Endpoint[service.ReplicaQuery, service.ReplicaList]
 	Watch                  Endpoint[service.WatchQuery, service.Watch]
 }
 
@@ -106,6 +107,7 @@ func Operations() []Operation {
 		{"Deregister", ScopeSelf},
 		{"ListTransitions", ScopeRead},
 		{"ListRegions", ScopeRead},
+		{"ListReplicas", ScopeRead},
 		{"Watch", ScopeRead},
 	}
 }
@@ -159,6 +161,7 @@ func New(svc service.Service, middleware Middleware) Endpoints {
 		Deregister:             bind(svc.Deregister, wrap("Deregister")),
 		ListTransitions:        bind(svc.ListTransitions, wrap("ListTransitions")),
 		ListRegions:            bind(svc.ListRegions, wrap("ListRegions")),
+		ListReplicas:           bind(svc.ListReplicas, wrap("ListReplicas")),
 		Watch:                  bind(svc.Watch, wrap("Watch")),
 	}
 }

@@ -102,11 +102,12 @@ func (p AuthPolicy) pass(ctx context.Context, caller service.Caller, op Operatio
 
 // report passes on what an authentication that failed says about a controller.
 func (p AuthPolicy) report(op Operation, request any, err error) {
-	if p.Unjudged != nil && isHeartbeat(op) && errors.Is(err, service.ErrUnavailable) {
-		p.Unjudged(loggedID(request))
+	id := loggedID(request)
+	if p.Unjudged != nil && id != "" && isHeartbeat(op) && errors.Is(err, service.ErrUnavailable) {
+		p.Unjudged(id)
 	}
 	var refused *service.RefusedError
-	if id := loggedID(request); p.Refused != nil && id != "" && op.Scope == ScopeMC && errors.As(err, &refused) {
+	if p.Refused != nil && id != "" && op.Scope == ScopeMC && errors.As(err, &refused) {
 		p.Refused(id, refused.Reason)
 	}
 }
@@ -237,6 +238,22 @@ func Annotate(annotate func(ctx context.Context, operation, transport, controlle
 			}
 			return func(ctx context.Context, request any) (any, error) {
 				annotate(ctx, op.Name, CallFrom(ctx).Transport, loggedID(request))
+				return next(ctx, request)
+			}
+		}
+	}
+}
+
+// Admitted has admitted called when the caller of a call has been authenticated, whether or not the call is allowed. nil costs
+// nothing.
+func Admitted(admitted func(ctx context.Context)) Middleware {
+	return func(Operation) endpoint.Middleware {
+		return func(next endpoint.Endpoint) endpoint.Endpoint {
+			if admitted == nil {
+				return next
+			}
+			return func(ctx context.Context, request any) (any, error) {
+				admitted(ctx)
 				return next(ctx, request)
 			}
 		}

@@ -13,8 +13,8 @@ import (
 const (
 	// countFor is how long a count of a subject's controllers is used before the next registration has it read again.
 	countFor = time.Second
-	// countBound bounds one count.
-	countBound = 5 * time.Second
+	// countBound bounds one count, which leaves a registration that waits for it most of its time.
+	countBound = 2 * time.Second
 )
 
 // owners counts how many controllers each subject owns. The count is read from the store at most once a second for each

@@ -182,3 +182,15 @@ func TestLimitCallers_Superseded(t *testing.T) {
 		t.Errorf("registration beyond the allowance = %v, want ErrSuperseded: it ends the process", err)
 	}
 }
+
+// TestLimitCallers_FleetBesideAStranger: a caller that has used up its allowance takes no place from others.
+func TestLimitCallers_FleetBesideAStranger(t *testing.T) {
+	limiter, _ := newTestLimiter(t, 60)
+	beat := LimitCallers(limiter, fakeDirectory{}, func(string) {})(Operation{"FastHeartbeat", ScopeMC})(answer(service.ErrNotRegistered))
+	for range 10 * returningAtOnce {
+		_, _ = beat(callerContext(t, "stranger"), heartbeatOf("nobody"))
+	}
+	if _, err := beat(callerContext(t, "fleet"), heartbeatOf("mc")); !errors.Is(err, service.ErrNotRegistered) {
+		t.Errorf("heartbeat of another subject = %v, want ErrNotRegistered", err)
+	}
+}

@@ -201,7 +201,8 @@ func (l *callerLimits) mayReturn(ctx context.Context, subject string) error {
 	if err := l.mayCreate(ctx, subject); err != nil {
 		return err
 	}
-	if !l.returning.take() || !l.take(strangers, subject) {
+	// Only a subject that has an allowance left takes a place, and only one that gets a place is charged.
+	if l.exhausted(strangers, subject) || !l.returning.take() || !l.take(strangers, subject) {
 		return service.ErrRateLimited
 	}
 	return nil

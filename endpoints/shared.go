@@ -4,7 +4,6 @@ import (
 	"context"
 	"hash/maphash"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -19,7 +18,7 @@ const (
 	rememberedIDs = 1 << 17
 	// enoughReturns is how often in a row two connections take turns before they count as two processes.
 	enoughReturns = 2
-	// startTime is how long after its registration a process may still use the connection that it had before.
+	// startTime is how long after a registration heartbeats from before may still arrive.
 	startTime = 2 * time.Second
 )
 
@@ -28,8 +27,9 @@ const (
 // comprehensive heartbeats and registrations over gRPC, the rare calls, so that fast heartbeats cost nothing. Each replica
 // sees its own connections only.
 //
-// Two connections belong to two processes if they take turns and each of them brings a heartbeat in every interval. A
-// connection that speaks for several controllers is that of a proxy, and says nothing about processes.
+// Two connections belong to two processes if they take turns and each of them brings a heartbeat in every interval. So does
+// a connection that goes on after another one registered the id with another endpoint. A connection that speaks for several
+// controllers is that of a proxy, and says nothing about processes.
 func FindSharedIDs(interval time.Duration, now func() time.Time, onShared func(controllerID string)) Middleware {
 	peers := newPeers(interval, now)
 	return func(op Operation) endpoint.Middleware {
@@ -39,29 +39,12 @@ func FindSharedIDs(interval time.Duration, now func() time.Time, onShared func(c
 			}
 			return func(ctx context.Context, request any) (any, error) {
 				response, err := next(ctx, request)
-				if err != nil || incarnationOf(request) != "" {
-					return response, err
-				}
-				call := CallFrom(ctx)
-				if address, ok := call.Connection.(*net.TCPAddr); ok && call.Transport == "grpc" {
-					if id := controllerID(request); peers.shares(id, address.AddrPort(), op.Name == "RegisterMC") {
-						onShared(id)
-					}
+				if err == nil && peers.note(CallFrom(ctx), request) {
+					onShared(controllerID(request))
 				}
 				return response, err
 			}
 		}
-	}
-}
-
-func incarnationOf(request any) string {
-	switch r := request.(type) {
-	case Request[service.Registration]:
-		return r.Value.Incarnation
-	case Request[service.ComprehensiveHeartbeat]:
-		return r.Value.Incarnation
-	default:
-		return ""
 	}
 }
 
@@ -82,9 +65,12 @@ type peers struct {
 type speakers struct {
 	last, before     uint64
 	lastAt, beforeAt time.Time
-	since            time.Time // When last took its turn.
-	registered       bool      // It did so with a registration.
-	returns          int       // How often in a row the one before came back.
+	returns          int // How often in a row the one before came back.
+
+	endpoint uint64 // Of the last registration; 0: unknown.
+	// movedAt is when it became another one, and movedBy the connection that said so.
+	movedAt time.Time
+	movedBy uint64
 }
 
 func newPeers(interval time.Duration, now func() time.Time) *peers {
@@ -94,40 +80,77 @@ func newPeers(interval time.Duration, now func() time.Time) *peers {
 	return &peers{interval: interval, now: now, seed: maphash.MakeSeed(), speakers: known, spoken: spoken}
 }
 
-// shares notes a call and reports whether it shows that two processes use the controller's id.
-func (p *peers) shares(id string, address netip.AddrPort, registers bool) bool {
-	connection, now := maphash.Comparable(p.seed, address), p.now()
+// note notes a call that succeeded and reports whether it shows that two processes use the controller's id.
+func (p *peers) note(call *Call, request any) bool {
+	address, ok := call.Connection.(*net.TCPAddr)
+	if !ok || call.Transport != "grpc" {
+		return false
+	}
+	connection := maphash.Comparable(p.seed, address.AddrPort())
+
+	switch r := request.(type) {
+	case Request[service.Registration]:
+		if r.Value.Incarnation == "" {
+			p.noteRegistration(r.Value.ControllerID, r.Value.GRPCEndpoint, connection)
+		}
+	case Request[service.ComprehensiveHeartbeat]:
+		if r.Value.Incarnation == "" {
+			return p.noteHeartbeat(r.Value.ControllerID, connection)
+		}
+	}
+	return false
+}
+
+func (p *peers) noteRegistration(id, endpoint string, connection uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
-	s, ok := p.speakers.Get(id)
-	if !ok {
-		p.speakers.Add(id, &speakers{last: connection, lastAt: now, since: now, registered: registers})
-		p.note(connection, id)
-		return false
+	p.noteSpeaker(connection, id)
+	s := p.speakersOf(id)
+	said := maphash.String(p.seed, endpoint) | 1 // Never 0.
+	if s.endpoint != 0 && s.endpoint != said {
+		s.movedAt, s.movedBy = p.now(), connection
 	}
+	s.endpoint = said
+}
+
+func (p *peers) noteHeartbeat(id string, connection uint64) (shared bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	now, s := p.now(), p.speakersOf(id)
 	if connection == s.last {
+		// It spoke before another one registered the id with another endpoint, and goes on.
+		shared = s.lastAt.Before(s.movedAt) && connection != s.movedBy && now.Sub(s.movedAt) > startTime && !p.isProxy(connection) && !p.isProxy(s.movedBy)
 		s.lastAt = now
-		return false
+		return shared
 	}
 
-	shared := false
 	if connection == s.before && now.Sub(s.beforeAt) <= p.interval*3/2 {
 		s.returns++
-		afterRegistration := s.registered && !registers && now.Sub(s.since) > startTime
-		shared = (s.returns >= enoughReturns || afterRegistration) && !p.isProxy(s.last) && !p.isProxy(connection)
+		shared = s.returns >= enoughReturns || s.beforeAt.Before(s.movedAt) && connection != s.movedBy && now.Sub(s.movedAt) > startTime
+		shared = shared && !p.isProxy(s.last) && !p.isProxy(connection)
 	} else {
 		s.returns = 0
-		p.note(connection, id)
+		p.noteSpeaker(connection, id)
 	}
 	s.before, s.beforeAt = s.last, s.lastAt
-	s.last, s.lastAt, s.since, s.registered = connection, now, now, registers
+	s.last, s.lastAt = connection, now
 
 	return shared
 }
 
-// note remembers which controller a connection speaks for.
-func (p *peers) note(connection uint64, id string) {
+func (p *peers) speakersOf(id string) *speakers {
+	s, ok := p.speakers.Get(id)
+	if !ok {
+		s = &speakers{}
+		p.speakers.Add(id, s)
+	}
+	return s
+}
+
+// noteSpeaker remembers which controller a connection speaks for.
+func (p *peers) noteSpeaker(connection uint64, id string) {
 	speaksFor := maphash.String(p.seed, id) | 1 // Never 0.
 	if known, ok := p.spoken.Get(connection); ok && known != speaksFor {
 		speaksFor = 0

@@ -40,7 +40,14 @@ func (r *reporting) beats(id string, port int) {
 	r.beat(Request[service.ComprehensiveHeartbeat]{Value: service.ComprehensiveHeartbeat{FastHeartbeat: service.FastHeartbeat{ControllerID: id}}}, port, "grpc")
 }
 
-func (r *reporting) registers(id string, port int) { r.signUp(registrationOf(id), port, "grpc") }
+// registers has the process at the port register with an endpoint of its own.
+func (r *reporting) registers(id string, port int) {
+	r.registersAs(id, port, fmt.Sprint("http://", port))
+}
+
+func (r *reporting) registersAs(id string, port int, endpoint string) {
+	r.signUp(Request[service.Registration]{Value: service.Registration{ControllerID: id, GRPCEndpoint: endpoint}}, port, "grpc")
+}
 
 func (r *reporting) wait(d time.Duration) { r.now = r.now.Add(d) }
 
@@ -71,6 +78,17 @@ func TestFindSharedIDs_TwoProcesses(t *testing.T) {
 }
 
 func TestFindSharedIDs_LastRegistrantDiesAtOnce(t *testing.T) {
+	r := newReporting(t)
+	r.registers("mc", 1)
+	r.beats("mc", 1)
+	r.wait(10 * time.Second)
+	r.registers("mc", 2)
+	r.wait(20 * time.Second)
+	r.beats("mc", 1)
+	r.want("mc")
+}
+
+func TestFindSharedIDs_LastRegistrantDiesAfterAHeartbeat(t *testing.T) {
 	r := newReporting(t)
 	r.registers("mc", 1)
 	r.beats("mc", 1)
@@ -111,11 +129,31 @@ func TestFindSharedIDs_OneProcess(t *testing.T) {
 				r.wait(10 * time.Second)
 			}
 		},
-		"registers over another connection of a proxy": func(r *reporting) {
-			r.beats("mc", 1)
-			r.wait(30 * time.Second)
-			r.registers("mc", 2)
-			r.beats("mc", 1)
+		"restarts with another endpoint behind a proxy": func(r *reporting) {
+			r.registers("other", 1)
+			for n := range 5 {
+				r.registersAs("mc", 1, fmt.Sprint("http://", n))
+				for range 3 {
+					r.beats("mc", 1)
+					r.wait(30 * time.Second)
+				}
+			}
+		},
+		"restarts with another endpoint": func(r *reporting) {
+			for port := range 5 {
+				r.registers("mc", port)
+				for range 3 {
+					r.beats("mc", port)
+					r.wait(30 * time.Second)
+				}
+			}
+		},
+		"registers over a connection of its own": func(r *reporting) {
+			for range 5 {
+				r.registersAs("mc", 1, "http://mc")
+				r.beats("mc", 2)
+				r.wait(20 * time.Second) // Its row is lost again and again.
+			}
 		},
 		"names incarnations": func(r *reporting) {
 			for n := range 20 {
@@ -144,9 +182,10 @@ func TestFindSharedIDs_OneProcess(t *testing.T) {
 
 func BenchmarkFindSharedIDs(b *testing.B) {
 	p := newPeers(30*time.Second, time.Now)
-	address := (&net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 7}).AddrPort()
+	call := &Call{Transport: "grpc", Connection: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 7}}
+	var request any = Request[service.ComprehensiveHeartbeat]{Value: service.ComprehensiveHeartbeat{FastHeartbeat: service.FastHeartbeat{ControllerID: "mc-1"}}}
 	b.ReportAllocs()
 	for b.Loop() {
-		p.shares("mc-1", address, false)
+		p.note(call, request)
 	}
 }

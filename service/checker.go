@@ -54,3 +54,58 @@ type Beater interface {
 	// Replicas returns the replicas that were seen within the last day, in the order of their ids.
 	Replicas(ctx context.Context) ([]Replica, error)
 }
+
+// ConditionError is an error of the storage whose condition has a name that may be shown to anybody.
+type ConditionError struct {
+	// Name is one word, such as disk_full, read_only_sql_transaction or undefined_table.
+	Name string
+	Err  error
+}
+
+// Error returns the text of the error, which does not repeat the name.
+func (e *ConditionError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error.
+func (e *ConditionError) Unwrap() error { return e.Err }
+
+// SweepPolicy is what a sweep of the health checker goes by, together with what the storage holds of other replicas.
+type SweepPolicy struct {
+	// Threshold is how long a controller may be silent, by the settings of this replica. The longest threshold of the replicas
+	// in use counts.
+	Threshold time.Duration
+	// FastInterval is how often this replica has controllers send a heartbeat. A controller that was told a longer interval
+	// than any replica in use has now is judged by the threshold that came with it.
+	FastInterval time.Duration
+	// Interval is how far apart sweeps are, across all replicas.
+	Interval time.Duration
+	// Tolerance is how old the last beat may be that a sweep relies on.
+	Tolerance time.Duration
+	// Actor is recorded as the one that marked a controller: the id of this Global Controller.
+	Actor string
+	// Refusals describes, by controller, the calls that this Global Controller refused within a time until now; it is added to
+	// the reason of a mark. nil: nothing is added.
+	Refusals func(within time.Duration) map[string]string
+}
+
+// SweepResult is what a chunk of a sweep found and did.
+type SweepResult struct {
+	// Swept is false when no sweep was due, or another replica is sweeping.
+	Swept bool
+	// Hold is true while an outage of our own lasts or is waited out, and no controller is called stale.
+	Hold bool
+	// More is true when more controllers are silent than one chunk marks.
+	More bool
+	// Transitions are what this chunk recorded, in the order of the ids: one for each controller that went stale, also where
+	// its public state stays as it was.
+	Transitions []Transition
+	// NextIn is how long from now the next sweep is due.
+	NextIn time.Duration
+}
+
+// Sweeper is the storage that the health checker needs.
+type Sweeper interface {
+	// Sweep marks the controllers that have been silent for longer than their threshold, if a sweep is due and heartbeats can
+	// be committed: the last beat is fresh, and no outage is being waited out. It marks a bounded number in one transaction,
+	// which looks at the beat again. It passes over controllers whose heartbeats a replica could not store lately.
+	Sweep(ctx context.Context, policy SweepPolicy) (SweepResult, error)
+}

@@ -32,6 +32,8 @@ type Service interface {
 	ListTransitions(ctx context.Context, q TransitionQuery) (TransitionPage, error)
 	// ListRegions adds up the fleet by region.
 	ListRegions(ctx context.Context, q RegionQuery) (Regions, error)
+	// ListReplicas lists the replicas over this store, and what the store is like.
+	ListReplicas(ctx context.Context, q ReplicaQuery) (ReplicaList, error)
 	// Watch tells what changes, from a snapshot or an earlier event on.
 	Watch(ctx context.Context, q WatchQuery) (Watch, error)
 	// GetController returns one controller.
@@ -45,10 +47,10 @@ type Service interface {
 type Observer interface {
 	// Changed reports a committed change of a controller's public state.
 	Changed(t Transition)
-	// HeartbeatCommitted reports that a heartbeat reached the store.
-	HeartbeatCommitted()
-	// HeartbeatFailed reports that the store could not take a heartbeat.
-	HeartbeatFailed()
+	// HeartbeatCommitted reports that a controller's heartbeat was stored.
+	HeartbeatCommitted(controllerID string)
+	// HeartbeatFailed reports that a controller's heartbeat could not be stored for a reason of ours.
+	HeartbeatFailed(controllerID string)
 	// Superseded reports that a process called which another has taken the place of: two go by one id.
 	Superseded()
 }
@@ -123,14 +125,17 @@ func (c *controllers) ComprehensiveHeartbeat(ctx context.Context, h Comprehensiv
 	return c.heartbeat(ctx, h.FastHeartbeat, &Usage{CPUPercent: h.CPUUsagePercent, MemoryPercent: h.MemoryUsagePercent})
 }
 
+// enoughTime is how long a heartbeat waits for the store before it counts as failed that its caller gave up, or that the
+// bound of the call ran out: a store that works takes milliseconds.
+const enoughTime = time.Second
+
 func (c *controllers) heartbeat(ctx context.Context, h FastHeartbeat, usage *Usage) (Acknowledged, error) {
-	// Whatever keeps a heartbeat out of the store is an outage of ours, a panic included. Only a controller that is not
-	// there, and a caller that hangs up or allows too little time, say nothing about the store, whose own bound is
-	// shorter than that of a call.
-	failed := true
+	// Whatever keeps a heartbeat out of the store is a failure of ours, a panic included. A controller that is not there says
+	// nothing about the store, and neither does a caller that allows too little time.
+	failed, began := true, time.Now()
 	defer func() {
 		if failed {
-			c.observer.HeartbeatFailed()
+			c.observer.HeartbeatFailed(h.ControllerID)
 		}
 	}()
 	result, err := c.store.Heartbeat(ctx, HeartbeatWrite{
@@ -142,11 +147,14 @@ func (c *controllers) heartbeat(ctx context.Context, h FastHeartbeat, usage *Usa
 		Actor:               CallerFrom(ctx).Subject,
 		Incarnation:         h.Incarnation,
 	})
-	failed = err != nil && !errors.Is(err, ErrNotRegistered) && !errors.Is(err, ErrSuperseded) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+	failed = err != nil && !errors.Is(err, ErrNotRegistered) && !errors.Is(err, ErrSuperseded)
+	if failed && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		failed = time.Since(began) >= enoughTime
+	}
 	if err != nil {
 		return Acknowledged{}, fmt.Errorf("store heartbeat of controller %s: %w", h.ControllerID, c.explained(h.ControllerID, err))
 	}
-	c.observer.HeartbeatCommitted()
+	c.observer.HeartbeatCommitted(h.ControllerID)
 	c.changed(result.Transition)
 	return Acknowledged{At: result.At, Intent: result.Intent, Intervals: c.intervals, RetryAfter: c.pace.Heard()}, nil
 }

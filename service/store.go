@@ -33,6 +33,8 @@ type Store interface {
 	Deregister(ctx context.Context, d Deregistration, actor string, byItself bool) (*Transition, error)
 	// Regions adds up the fleet by region, in the order of their names.
 	Regions(ctx context.Context) ([]Region, error)
+	// ListReplicas lists the replicas that beat lately, in the order of their ids, and what the store is like.
+	ListReplicas(ctx context.Context) (ReplicaList, error)
 	// Transitions returns at most limit changes of public state, the oldest first unless filter says otherwise. A reader that
 	// goes on after the last one misses none: a change is held back while one with a lower id may yet be committed.
 	// [ErrGone] when the history does not go on after filter.After: it is beyond the newest change, below the oldest one
@@ -109,42 +111,6 @@ type ControllerFilter struct {
 	Health  HealthStatus
 	AfterID string
 	Limit   int
-}
-
-// SweepPolicy is what one tick of the health checker goes by.
-type SweepPolicy struct {
-	// Threshold is how long a controller may be silent.
-	Threshold time.Duration
-	// Interval is how far apart sweeps are, across all replicas.
-	Interval time.Duration
-	// Tolerance is how far apart two beats may lie before the time between them counts as an outage.
-	Tolerance time.Duration
-	// Actor is recorded as the one who marked a controller: the id of this Global Controller.
-	Actor string
-	// Explain describes what this Global Controller has done to a controller's calls within a time until now, for the reason
-	// of a mark; empty for nothing. It must not block. nil: nothing is added.
-	Explain func(controllerID string, within time.Duration) string
-}
-
-// SweepResult is what one tick of the health checker found and did.
-type SweepResult struct {
-	// Swept is false when it was not yet time, or another replica was at it.
-	Swept bool
-	// Hold is true while an outage of our own is waited out and nobody is called stale.
-	Hold bool
-	// Gap is true when this tick found that heartbeats could not be committed for longer than the tolerance.
-	Gap bool
-	// Transitions are the changes of public state that this sweep made, in the order of the ids.
-	Transitions []Transition
-	// NextIn is how long from now the next sweep is due.
-	NextIn time.Duration
-}
-
-// Sweeper is the storage that the health checker needs.
-type Sweeper interface {
-	// Tick records that heartbeats can be committed now and, when a sweep is due and no outage is being waited out,
-	// marks the controllers that have been silent for longer than the threshold. All of it is one transaction.
-	Tick(ctx context.Context, policy SweepPolicy) (SweepResult, error)
 }
 
 // Summarizer is the storage that the fleet's metrics need.

@@ -117,7 +117,7 @@ type Controller struct {
 	Drain                *Drain // nil unless an operator is draining it
 	Generation           int64  // counts the operators' decisions; never repeats, also after the controller left
 	Incarnation          string // empty: the process that registered gave none
-	IncarnationConflicts int64  // calls of processes that another has taken the place of
+	IncarnationConflicts int64  // calls of other processes under the id
 	LastConflictAt       *time.Time
 	CPUUsagePercent      *float64 // nil until the first comprehensive heartbeat
 	MemoryUsagePercent   *float64 // likewise

@@ -44,7 +44,7 @@ func TestTheDoctorFindsNothingWrong(t *testing.T) {
 		})
 		w.threeEach()
 		got := w.want(0, "doctor")
-		contains(t, "doctor", got.out, "ok    configuration", "ok    address", "ok    gRPC health     serving", "ready: keys, server, store", "publishes 1 key",
+		contains(t, "doctor", got.out, "ok    configuration", "ok    address", "ok    gRPC health     serving", "ready: clock, heartbeats, keys, schema, server, store", "publishes 1 key",
 			"for dev-reader, scopes gc:read", "takes the token", "agree to 30s", "are both dev", "6 controllers: 6 healthy")
 		for _, word := range []string{"FAIL", "warn", "skip", "\x1b"} {
 			if strings.Contains(got.out, word) {

@@ -116,7 +116,9 @@ func TestTwoOperatorsDoNotOverwriteEachOther(t *testing.T) {
 		w.change = func(*operate.Process) {}
 		contains(t, "the first", w.want(0, "fleet", "show", "mc-eu-1").out, "I was first", "generation     1")
 		w.want(4, "undrain", "mc-eu-1", "--expected-generation", "0")
-		w.want(0, "undrain", "mc-eu-1", "--expected-generation", "1")
+		w.want(4, "deregister", "mc-eu-1", "--yes", "--expected-generation", "0")
+		w.want(2, "deregister", "mc-eu-1", "mc-eu-2", "--yes", "--expected-generation", "1")
+		w.want(0, "undrain", "mc-eu-1", "--yes", "--expected-generation", "1") // As its siblings take it: a script need not know which asks.
 
 		// What was safe when it was looked at is not any more.
 		w.typing(meanwhile{func() {

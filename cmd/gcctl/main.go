@@ -43,6 +43,8 @@ func executeIn(ctx context.Context, args []string, p operate.Process) int {
 		return operate.ExitUsage
 	case errors.Is(err, operate.ErrInterrupted):
 		return interruptCode(ctx)
+	case errors.Is(err, operate.ErrReaderGone):
+		return operate.ExitReaderGone
 	}
 	_, _ = fmt.Fprintln(p.Err, "gcctl:", err)
 	switch {

@@ -17,6 +17,7 @@ type action struct {
 var actions = []action{
 	{12, (*World).replaceProcess},
 	{9, (*World).crash},
+	{3, (*World).dieDraining},
 	{4, (*World).lastWords},
 	{7, (*World).pause},
 	{7, (*World).registerAgain},
@@ -36,6 +37,9 @@ var troubles = []action{
 	{2, (*World).stopAll},
 	{4, (*World).breakStore},
 	{4, (*World).cutReplica},
+	{2, (*World).stallCheckers},
+	{3, (*World).spoilWrites},
+	{4, (*World).lockRows},
 	{2, (*World).setClock},
 }
 
@@ -111,6 +115,23 @@ func (w *World) crash() error {
 	if p := w.anyProcess(); p != nil {
 		p.next = 0
 		w.note("process %d of %s crashes", p.serial, p.controller.id)
+	}
+	return nil
+}
+
+// dieDraining ends every process of a controller that drains.
+func (w *World) dieDraining() error {
+	for _, c := range w.fleet {
+		if c.state() != service.HealthDraining || w.dice.IntN(2) == 0 {
+			continue
+		}
+		for _, p := range w.processes {
+			if p.controller == c {
+				p.next = 0
+			}
+		}
+		w.note("%s dies while it drains", c.id)
+		return nil
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ func (w *World) settle(a attempt, err error) error {
 	switch {
 	case errors.Is(err, service.ErrUnavailable):
 		if a.cause == service.CauseHeartbeat {
-			a.replica.failedAt = w.now
+			a.replica.vouching.failedFor(c.id, w.now)
 		}
 		if a.replica.faults == 0 {
 			return fmt.Errorf("the store failed by itself: %w", err)
@@ -59,6 +59,9 @@ func (w *World) settle(a attempt, err error) error {
 	t := change(c.id, before, seen, a.cause, a.actor, w.clock())
 	w.expect(t)
 	c.become(seen, w.now)
+	if a.replica.registered {
+		c.toldFast, c.toldThreshold = a.replica.Fast.Milliseconds(), a.replica.Threshold.Milliseconds()
+	}
 	if err != nil {
 		t = nil // Nobody was told.
 	}

@@ -53,7 +53,7 @@ type member struct {
 // writes, whose order does not depend on chance: they are in the queue one by one before the first is let go.
 func (w *World) crowd() error {
 	r := w.anyReplica()
-	if r == nil || r.cut || w.down || len(w.processes) == 0 {
+	if r == nil || r.cut || w.down || w.readOnly || w.anyLocked() || len(w.processes) == 0 {
 		return nil
 	}
 	members := make([]*member, 0, 8)

@@ -107,6 +107,11 @@ type controller struct {
 	forgotten []string
 	// heardAt is when it was last heard, by the world's time, which nobody sets back.
 	heardAt int64
+	// toldFast and toldThreshold are the settings of the replica that answered the last registration.
+	toldFast, toldThreshold int64
+	// ackedBy is the last beat, by the world's time, of the replica that acknowledged the last heartbeat, and ackedThreshold
+	// its threshold.
+	ackedBy, ackedThreshold int64
 	// last is the state that the history ends with.
 	last service.HealthStatus
 }
@@ -231,9 +236,10 @@ func (c *controller) become(next record, now int64) {
 	c.record = next
 }
 
-// change is the line of the history that leads from one record to the next; nil when the state stays.
+// change is the line of the history that leads from one record to the next; nil when neither the state nor the staleness
+// changes.
 func change(id string, from, to record, cause service.Cause, actor string, at int64) *service.Transition {
-	if from.state() == to.state() {
+	if from.state() == to.state() && from.stale == to.stale {
 		return nil
 	}
 	t := &service.Transition{ControllerID: id, Region: to.region, At: instant(at), From: from.state(), To: to.state(), Cause: cause, Actor: actor, Reported: to.reported}

@@ -1,5 +1,7 @@
 package simulation
 
+import "slices"
+
 // lasting is how long an outage lasts: often about as long as goes unnoticed, sometimes longer than a threshold.
 func (w *World) lasting() int64 {
 	if w.dice.IntN(2) == 0 {
@@ -20,10 +22,61 @@ func (w *World) stopOne(i int, until int64) error {
 	return r.stop()
 }
 
+// startReplica starts a replica again, now and then with other settings.
 func (w *World) startReplica(i int) error {
 	w.upAt[i], w.promises.disturbed = 0, w.now
-	w.note("%s starts", w.replicas[i].id)
+	if w.dice.IntN(3) == 0 {
+		w.replicas[i].settings = w.settingsFor(1 + w.dice.Int64N(2))
+	}
+	w.note("%s starts with a threshold of %s", w.replicas[i].id, w.replicas[i].Threshold)
 	return w.replicas[i].start()
+}
+
+// stallCheckers keeps the checkers of all replicas from running for a while; each sweeps before it beats again.
+func (w *World) stallCheckers() error {
+	until := w.now + w.lasting()
+	for _, r := range w.replicas {
+		if r.up && r.nextSweep != 0 {
+			r.nextBeat, r.nextSweep = max(r.nextBeat, until+1), max(r.nextSweep, until)
+		}
+	}
+	w.promises.disturbed = w.now
+	w.note("the checkers stall for %d ms", until-w.now)
+	return nil
+}
+
+// spoilWrites makes the store read-only for a while.
+func (w *World) spoilWrites() error {
+	if !w.readOnly {
+		w.readOnly, w.readOnlyUntil, w.promises.disturbed = true, w.now+w.lasting(), w.now
+		w.note("the store is read-only for %d ms", w.readOnlyUntil-w.now)
+	}
+	return nil
+}
+
+func (w *World) endReadOnly() error {
+	w.readOnly, w.readOnlyUntil, w.promises.disturbed = false, 0, w.now
+	w.note("the store takes writes again")
+	return nil
+}
+
+// lockRows keeps the heartbeats of one controller, of some or of all out of a store that takes everything else.
+func (w *World) lockRows() error {
+	share := pick(w, []int{0, 0, 2, 1})
+	for i, c := range w.fleet {
+		if share == 0 && i != w.dice.IntN(len(w.fleet)) || share > 0 && w.dice.IntN(share) > 0 {
+			continue
+		}
+		w.locked[c.id] = w.now + w.lasting()
+		w.note("the row of %s is locked for %d ms", c.id, w.locked[c.id]-w.now)
+	}
+	return nil
+}
+
+func (w *World) isLocked(id string) bool { return w.locked[id] > w.now }
+
+func (w *World) anyLocked() bool {
+	return slices.ContainsFunc(w.fleet, func(c *controller) bool { return w.isLocked(c.id) })
 }
 
 // stopAll is a new version that is rolled out all at once.

@@ -58,8 +58,8 @@ func overPostgreSQL(t *testing.T, seed uint64) Config {
 	t.Cleanup(func() { _ = set.Close() })
 	return Config{
 		Seed: seed, Steps: *serverSteps,
-		Open: func(func() time.Time) (Store, error) {
-			return store.New(store.Config{URL: address.String(), Timeout: patience, MaxConns: 8})
+		Open: func(_ func() time.Time, s settings) (Store, error) {
+			return store.New(store.Config{URL: address.String(), Timeout: patience, MaxConns: 8, FastInterval: s.Fast, StalenessThreshold: s.Threshold})
 		},
 		SetClock: func(now time.Time) error {
 			_, err := set.ExecContext(t.Context(), now)

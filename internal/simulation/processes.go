@@ -103,7 +103,7 @@ func (w *World) register(p *process) (broken, answer error) {
 	want, wantErr := c.registered(registration, w.clock())
 	got, err := r.service.RegisterMC(asController, registration)
 	w.note("%s registers process %d (%q) with %s: %s", c.id, p.serial, p.incarnation, r.id, answerOf(err))
-	if err == nil && (got.Intent != want.drain.intent() || got.FastInterval != intervals.Fast || got.ComprehensiveInterval != intervals.Comprehensive) {
+	if err == nil && (got.Intent != want.drain.intent() || got.FastInterval != r.Fast || got.ComprehensiveInterval != r.Comprehensive) {
 		return fmt.Errorf("registration of %s was answered %+v, want %+v", c.id, got, want.drain.intent()), err
 	}
 	return w.settle(attempt{c, r, want, wantErr, service.CauseRegister, "client", true}, err), err
@@ -151,8 +151,10 @@ func call(ctx context.Context, r *replica, beat service.ComprehensiveHeartbeat, 
 
 // acknowledged: an acknowledgement carries the store's time and the operator's order.
 func (w *World) acknowledged(r *replica, c *controller, got service.Acknowledged, want record) error {
-	r.accepted = true
-	if got.At.UnixMilli() != w.clock() || got.Intent != want.drain.intent() || got.Intervals != intervals {
+	r.vouching.committed(c.id)
+	// What the acknowledgement told holds for as long as the replica is known to be in use.
+	c.ackedBy, c.ackedThreshold = r.seenAt, r.Threshold.Milliseconds()
+	if got.At.UnixMilli() != w.clock() || got.Intent != want.drain.intent() || got.Intervals != r.Intervals {
 		return fmt.Errorf("heartbeat of %s was acknowledged with %+v, want %+v at %d", c.id, got, want.drain.intent(), w.clock())
 	}
 	return nil

@@ -9,9 +9,8 @@ import (
 const (
 	intervalMs  = int64(interval / time.Millisecond)
 	toleranceMs = int64(health.Tolerance / time.Millisecond)
-	// steadyMs is how far apart two ticks may lie so that nobody can take the time between them for an outage: a tick that
-	// comes soon after another may leave its beat out.
-	steadyMs = toleranceMs * 3 / 4
+	// steadyMs is how far apart two beats may lie so that the time between them is no outage.
+	steadyMs = toleranceMs
 	// never is before any time.
 	never = -1 << 60
 )
@@ -86,33 +85,34 @@ func (p *promises) ticked(now, clock int64) {
 
 // unsafe says what forbids that the checker calls a controller stale now; empty for nothing.
 func (p *promises) unsafe(c *controller, now int64) string {
+	threshold := max(p.threshold, c.toldThreshold)
 	switch {
-	case now-c.heardAt < p.threshold-p.hurried(c.heardAt):
-		return "it was heard within the threshold"
-	case now-p.outageEnded < p.threshold-p.hurried(p.outageEnded):
+	case now-c.heardAt < threshold-p.hurried(c.heardAt):
+		return "it was heard within the threshold that it was told"
+	case c.ackedBy != 0 && now-c.ackedBy < c.ackedThreshold-p.hurried(c.ackedBy):
+		return "it was acknowledged within the threshold of the replica that did"
+	case now-p.outageEnded < threshold-p.hurried(p.outageEnded):
 		return "a full threshold has not passed since the outage"
 	}
 	return ""
 }
 
-// silent tells whether a sweep has to mark a controller: it was not heard for longer than the threshold, or in a future
-// that the clock was set back from.
-func (p *promises) silent(r record, clock int64) bool {
-	return r.present && !r.stale && (clock-r.heard > p.threshold || r.heard-clock > p.threshold)
-}
-
-// overdue tells whether a controller should have been called stale by now.
-func (p *promises) overdue(r record, now, clock int64) bool {
-	if p.steadySince == never || !p.silent(r, clock) {
+// overdue reports whether a controller should have been called stale by now.
+func (w *World) overdue(c *controller) bool {
+	p, clock, limit := &w.promises, w.clock(), w.policy.limit(c)
+	if p.steadySince == never || !w.policy.isSilent(c, clock) || w.now-w.policy.changedAt <= intervalMs+toleranceMs {
 		return false
 	}
-	limit := p.threshold + intervalMs
-	if now-p.disturbed <= intervalMs+toleranceMs {
-		limit += toleranceMs
+	bound := limit + intervalMs
+	if w.now-p.disturbed <= intervalMs+toleranceMs {
+		bound += toleranceMs
 	}
 	since := p.steadySince
-	if r.heard <= clock {
-		since = max(since, r.heard)
+	if c.heard <= clock {
+		since = max(since, c.heard)
 	}
-	return clock-since > limit
+	if failedAt := w.policy.excused[c.id]; failedAt <= clock {
+		since = max(since, failedAt)
+	}
+	return clock-since > bound
 }

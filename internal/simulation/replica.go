@@ -14,13 +14,18 @@ import (
 // Store is the storage that a simulated Global Controller opens.
 type Store interface {
 	service.Store
+	service.Beater
 	service.Sweeper
+	service.Keeper
 	WriteConflicts(ctx context.Context) error
 	Close() error
 }
 
-// intervals are what controllers are told.
-var intervals = service.Intervals{Fast: 10 * time.Second, Comprehensive: 30 * time.Second}
+// settings are what a replica was started with.
+type settings struct {
+	service.Intervals
+	Threshold time.Duration
+}
 
 // interval is that of the daemon's sweeps.
 const interval = 5 * time.Second
@@ -28,55 +33,65 @@ const interval = 5 * time.Second
 // replica is one Global Controller: the real service and checker over a store that has outages. It observes them both,
 // as the daemon does.
 type replica struct {
-	*health.Pulse
+	*health.Heartbeats
 	world   *World
 	id      string
 	up      bool
 	cut     bool // It does not reach the store.
 	store   Store
 	service service.Service
-	checker health.Checker
+	settings
+	checker  *health.Checker
+	vouching *vouching
+	// seenAt is its last committed beat, by the world's time; vouched is whether it vouched and was acknowledged.
+	seenAt  int64
+	vouched bool
 	// What the current call made known.
 	changes []service.Transition
-	ticked  bool
-	tick    service.SweepResult
-	tickErr error
-	faults  int
-	// accepted tells whether a heartbeat was acknowledged since the last pass of the checker, and failedAt when one last
-	// failed and was not made up for; 0 for never.
-	accepted bool
-	failedAt int64
+	beat    service.Beat
+	beatGap bool
+	// beaten and registered are whether the beat and the registration were committed.
+	beaten, registered bool
+	ticked             bool
+	tick               service.SweepResult
+	tickErr            error
+	faults             int
 	// When the checker's timers fire, by the world's time; 0 for never.
-	nextBeat, nextSweep int64
+	nextBeat, nextSweep, nextRemoval int64
 }
 
 // start is what a process that begins does: a service, a pulse and a checker of its own.
 func (r *replica) start() (err error) {
-	if r.store, err = r.world.open(); err != nil {
+	if r.store, err = r.world.cfg.Open(r.world.databaseTime, r.settings); err != nil {
 		return fmt.Errorf("open the store: %w", err)
 	}
 	faulty := faultyStore{Store: r.store, replica: r}
-	r.up, r.Pulse = true, &health.Pulse{Now: r.world.time}
-	r.service = service.New(faulty, intervals, r, nil)
-	r.checker = health.Checker{Config: health.Config{
-		Store:       faulty,
-		Policy:      service.SweepPolicy{Threshold: time.Duration(r.world.threshold) * time.Millisecond, Interval: interval, Tolerance: health.Tolerance, Actor: r.id},
-		Serviceable: func() bool { return r.Beating() },
-		Observe:     func(result service.SweepResult, err error) { r.ticked, r.tick, r.tickErr = true, result, err },
-		Logger:      log.NewNopLogger(),
-	}}
-	r.accepted, r.failedAt = false, 0
-	r.nextBeat, r.nextSweep = r.world.now+1, 0
+	r.up, r.Heartbeats, r.vouching = true, health.NewHeartbeats(r.Fast, r.world.time), newVouching(r.Fast)
+	r.service = service.New(faulty, r.Intervals, r, nil)
+	r.checker = health.NewChecker(health.Config{
+		Store:      faulty,
+		Replica:    service.Replica{ID: r.id, StalenessThreshold: r.Threshold, FastInterval: r.Fast, ComprehensiveInterval: r.Comprehensive},
+		Policy:     service.SweepPolicy{Threshold: r.Threshold, FastInterval: r.Fast, Interval: interval, Tolerance: health.Tolerance, Actor: r.id},
+		Vouches:    func() bool { return r.Heartbeats.State() == health.StateOK },
+		Heartbeats: r.Heartbeats,
+		Observe:    func(result service.SweepResult, err error) { r.ticked, r.tick, r.tickErr = true, result, err },
+		Logger:     log.NewNopLogger(),
+		Now:        r.world.time,
+	})
+	r.vouched, r.seenAt = false, never
+	r.nextBeat, r.nextSweep, r.nextRemoval = r.world.now+1, 0, r.world.now+removalsMs
 	return nil
 }
 
 func (r *replica) stop() error {
-	r.up, r.nextBeat, r.nextSweep = false, 0, 0
+	r.up, r.nextBeat, r.nextSweep, r.nextRemoval = false, 0, 0, 0
 	return r.store.Close()
 }
 
 // begin forgets what the call before made known.
-func (r *replica) begin() { r.changes, r.ticked, r.faults = r.changes[:0], false, 0 }
+func (r *replica) begin() {
+	r.changes, r.ticked, r.tickErr, r.beaten, r.registered, r.faults = r.changes[:0], false, nil, false, false, 0
+}
 
 // Changed implements [service.Observer].
 func (r *replica) Changed(t service.Transition) {
@@ -88,8 +103,8 @@ func (r *replica) Changed(t service.Transition) {
 // Superseded implements [service.Observer].
 func (r *replica) Superseded() {}
 
-// faultyStore fails a call before the store has heard of it while there is an outage, and now and then afterwards: then
-// it is committed, and nobody is told.
+// faultyStore fails a call before it reaches the store while there is an outage, and now and then afterwards: then it is
+// committed, and its caller is not told.
 type faultyStore struct {
 	Store
 	replica *replica
@@ -97,7 +112,7 @@ type faultyStore struct {
 
 func faulty[T any](f faultyStore, call func() (T, error)) (none T, _ error) {
 	w := f.replica.world
-	if f.replica.cut || w.down {
+	if f.replica.cut || w.down || w.readOnly {
 		f.replica.faults++
 		return none, fmt.Errorf("outage: %w", service.ErrUnavailable)
 	}
@@ -111,10 +126,18 @@ func faulty[T any](f faultyStore, call func() (T, error)) (none T, _ error) {
 }
 
 func (f faultyStore) Register(ctx context.Context, r service.Registration, actor string) (service.RegisterResult, error) {
-	return faulty(f, func() (service.RegisterResult, error) { return f.Store.Register(ctx, r, actor) })
+	return faulty(f, func() (service.RegisterResult, error) {
+		result, err := f.Store.Register(ctx, r, actor)
+		f.replica.registered = err == nil
+		return result, err
+	})
 }
 
 func (f faultyStore) Heartbeat(ctx context.Context, h service.HeartbeatWrite) (service.HeartbeatResult, error) {
+	if f.replica.world.isLocked(h.ControllerID) {
+		f.replica.faults++
+		return service.HeartbeatResult{}, fmt.Errorf("row locked: %w", service.ErrUnavailable)
+	}
 	return faulty(f, func() (service.HeartbeatResult, error) { return f.Store.Heartbeat(ctx, h) })
 }
 
@@ -138,6 +161,20 @@ func (f faultyStore) Deregister(ctx context.Context, d service.Deregistration, a
 	return faulty(f, func() (*service.Transition, error) { return f.Store.Deregister(ctx, d, actor, byItself) })
 }
 
-func (f faultyStore) Tick(ctx context.Context, policy service.SweepPolicy) (service.SweepResult, error) {
-	return faulty(f, func() (service.SweepResult, error) { return f.Store.Tick(ctx, policy) })
+// Beat notes what was asked, and whether it was committed, also where nobody is told.
+func (f faultyStore) Beat(ctx context.Context, b service.Beat) (service.BeatResult, error) {
+	f.replica.beat = b
+	return faulty(f, func() (service.BeatResult, error) {
+		result, err := f.Store.Beat(ctx, b)
+		f.replica.beaten, f.replica.beatGap = err == nil, result.Gap
+		return result, err
+	})
+}
+
+func (f faultyStore) Sweep(ctx context.Context, policy service.SweepPolicy) (service.SweepResult, error) {
+	return faulty(f, func() (service.SweepResult, error) { return f.Store.Sweep(ctx, policy) })
+}
+
+func (f faultyStore) Retain(ctx context.Context, policy service.RetentionPolicy) (service.RetentionResult, error) {
+	return faulty(f, func() (service.RetentionResult, error) { return f.Store.Retain(ctx, policy) })
 }

@@ -29,8 +29,8 @@ func overSQLite(t *testing.T, seed uint64) Config {
 	if err := store.Migrate(t.Context(), url, log.NewNopLogger()); err != nil {
 		t.Fatalf("Migrate() = %v", err)
 	}
-	return Config{Seed: seed, Steps: *steps, Open: func(clock func() time.Time) (Store, error) {
-		return store.New(store.Config{URL: url, Timeout: patience, Clock: clock})
+	return Config{Seed: seed, Steps: *steps, Open: func(clock func() time.Time, s settings) (Store, error) {
+		return store.New(store.Config{URL: url, Timeout: patience, Clock: clock, FastInterval: s.Fast, StalenessThreshold: s.Threshold})
 	}}
 }
 

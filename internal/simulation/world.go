@@ -18,8 +18,9 @@ import (
 type Config struct {
 	Seed  uint64
 	Steps int
-	// Open opens the one store of this world once more. Its database's clock is the one given.
-	Open func(clock func() time.Time) (Store, error)
+	// Open opens the one store of this world once more, for a replica with these settings. Its database's clock is the one
+	// given.
+	Open func(clock func() time.Time, s settings) (Store, error)
 	// SetClock tells a database that cannot ask; nil where it asks.
 	SetClock func(now time.Time) error
 	// Hold has the next write that reads the database's clock wait. Reached is closed when one does, and open lets it go
@@ -59,12 +60,17 @@ type World struct {
 	// floor is above every generation of a controller that left.
 	floor    int64
 	promises promises
+	policy   policy
 	// down is a store that nobody reaches; downUntil and the like are when something is over, 0 for never.
-	down       bool
-	downUntil  int64
-	cutUntil   [replicas]int64
-	upAt       [replicas]int64
-	nextAction int64
+	down      bool
+	downUntil int64
+	// readOnly is a store that answers and takes no writes; locked are controllers whose rows are locked, until when.
+	readOnly      bool
+	readOnlyUntil int64
+	locked        map[string]int64
+	cutUntil      [replicas]int64
+	upAt          [replicas]int64
+	nextAction    int64
 	// bad is weather in which trouble comes one after the other, until nextWeather.
 	bad         bool
 	nextWeather int64
@@ -105,12 +111,12 @@ func (w *World) begin() (err error) {
 	if err := w.tellClock(); err != nil {
 		return err
 	}
-	if w.eye, err = w.open(); err != nil {
+	if w.eye, err = w.cfg.Open(w.databaseTime, settings{}); err != nil {
 		return fmt.Errorf("open the store: %w", err)
 	}
-	w.promises = newPromises(w.threshold, w.now)
+	w.promises, w.policy, w.locked = newPromises(w.threshold, w.now), newPolicy(), map[string]int64{}
 	for i := range replicas {
-		r := &replica{world: w, id: fmt.Sprintf("gc-%d", i)}
+		r := &replica{world: w, id: fmt.Sprintf("gc-%d", i), settings: w.settingsFor(1)}
 		w.replicas = append(w.replicas, r)
 		if err := r.start(); err != nil {
 			return err
@@ -137,7 +143,11 @@ func (w *World) close() error {
 	return errors.Join(errs...)
 }
 
-func (w *World) open() (Store, error) { return w.cfg.Open(w.databaseTime) }
+// settingsFor are settings with the world's threshold, times so many.
+func (w *World) settingsFor(times int64) settings {
+	threshold := time.Duration(times*w.threshold) * time.Millisecond
+	return settings{service.Intervals{Fast: threshold / 3, Comprehensive: threshold}, threshold}
+}
 
 // time is what processes take the time to be.
 func (w *World) time() time.Time { return time.UnixMilli(w.now).UTC() }
@@ -198,11 +208,13 @@ func (w *World) next() event {
 	}
 	consider(w.nextWeather, w.weather)
 	consider(w.downUntil, w.endOutage)
+	consider(w.readOnlyUntil, w.endReadOnly)
 	for i, r := range w.replicas {
 		consider(w.cutUntil[i], func() error { return w.mend(i) })
 		consider(w.upAt[i], func() error { return w.startReplica(i) })
 		consider(r.nextBeat, func() error { return w.beatOf(r) })
 		consider(r.nextSweep, func() error { return w.sweepOf(r) })
+		consider(r.nextRemoval, func() error { return w.removalOf(r) })
 	}
 	for _, p := range w.processes {
 		consider(p.next, func() error { return w.live(p) })
@@ -212,7 +224,7 @@ func (w *World) next() event {
 
 // serviceable tells whether somebody could commit a heartbeat now.
 func (w *World) serviceable() bool {
-	return !w.down && slices.ContainsFunc(w.replicas, func(r *replica) bool { return r.up && !r.cut })
+	return !w.down && !w.readOnly && slices.ContainsFunc(w.replicas, func(r *replica) bool { return r.up && !r.cut })
 }
 
 // rarely is one time in so many, and rarer while the weather is good.

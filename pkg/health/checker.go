@@ -1,8 +1,10 @@
-// Package health runs the background check that marks the controllers which fell silent.
+// Package health runs the background check that marks the controllers that have been silent for too long.
 package health
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,124 +21,207 @@ const (
 	Tolerance    = 2500 * time.Millisecond
 )
 
-// failureMemory is how long a failed heartbeat speaks against this replica when none has been committed since: long
-// enough for the next one to come, at the usual interval of 10 s, and bounded, because it may never come.
-const failureMemory = 10 * time.Second
+// beatTimeout bounds a beat: one that takes longer has failed to prove anything.
+const beatTimeout = Tolerance
 
-// Pulse knows whether this replica can commit the heartbeats that it is sent. It is told by the service and asked by
-// the checker. Its zero value is ready to use.
-type Pulse struct {
-	// Now is the clock; nil stands for time.Now.
-	Now        func() time.Time
-	committed  atomic.Bool
-	lastFailed atomic.Int64 // Unix nanoseconds, 0 for never or forgiven
+// Store is the storage that a checker needs.
+type Store interface {
+	service.Beater
+	service.Sweeper
 }
 
-// HeartbeatCommitted notes that a heartbeat reached the store.
-func (p *Pulse) HeartbeatCommitted() {
-	// Looking first spares the busy path a write that all cores would have to hear of.
-	if !p.committed.Load() {
-		p.committed.Store(true)
-	}
-}
-
-// HeartbeatFailed notes that the store could not take a heartbeat.
-func (p *Pulse) HeartbeatFailed() { p.lastFailed.Store(p.now().UnixNano()) }
-
-func (p *Pulse) now() time.Time {
-	if p.Now != nil {
-		return p.Now()
-	}
-	return time.Now()
-}
-
-// Beating tells whether heartbeats can be committed, as far as is known: one was since the last call, or none has
-// failed lately.
-func (p *Pulse) Beating() bool {
-	if p.committed.Swap(false) {
-		p.lastFailed.Store(0)
-		return true
-	}
-	return p.now().Sub(time.Unix(0, p.lastFailed.Load())) > failureMemory
-}
-
-// Config says what a checker works with. Every field is needed.
+// Config is what a checker works with. Every field is needed.
 type Config struct {
-	Store  service.Sweeper
-	Policy service.SweepPolicy
-	// Serviceable tells whether this replica can take heartbeats at all: it has a key to verify them with, and could
-	// store those that came. While it cannot, its ticks are left out, and what follows in the store is an outage of
-	// our own unless another replica ticks.
-	Serviceable func() bool
-	// Observe is told of each tick that ended.
+	Store   Store
+	Replica service.Replica
+	Policy  service.SweepPolicy
+	// Vouches reports whether this replica accepts the heartbeats that it should accept, as far as a beat does not prove it.
+	// While it does not, its beats do not vouch and it does not sweep: what follows in the store is an outage of our own
+	// unless another replica vouches.
+	Vouches    func() bool
+	Heartbeats *Heartbeats
+	// Observe receives the result of each pass of the sweep.
 	Observe func(result service.SweepResult, err error)
 	Logger  log.Logger
+	// Now is the clock; nil stands for [time.Now].
+	Now func() time.Time
 }
 
-// Run ticks until ctx ends. A tick that fails is reported and tried again.
-func Run(ctx context.Context, cfg Config) error {
-	ticker := time.NewTicker(BeatInterval)
-	defer ticker.Stop()
-	sweep := time.NewTimer(0)
-	defer sweep.Stop()
-	checker := Checker{Config: cfg}
-	for {
-		if next, known := checker.Pass(ctx); known {
-			// The sweep has a time of its own, so that it is not late by up to one beat.
-			sweep.Reset(next)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		case <-sweep.C:
-		}
-	}
-}
-
-// Checker does what [Run] does, without its clock: a simulation has one of its own.
+// Checker beats and sweeps. [Checker.Run] does both on time; a simulation calls [Checker.Beat] and [Checker.Sweep] itself.
 type Checker struct {
-	Config
+	cfg     Config
+	beaten  atomic.Bool // A beat of this process has been committed.
+	vouched atomic.Bool // The last beat vouched.
+	store   outcome
 	holding bool
 }
 
-// Pass ticks once, unless nothing can be served now. It returns how long from now the next sweep is due, where that is
-// known.
-func (c *Checker) Pass(ctx context.Context) (next time.Duration, known bool) {
-	if !c.Serviceable() {
-		return 0, false
+// NewChecker returns a checker that has not beaten yet.
+func NewChecker(cfg Config) *Checker {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
-	result, err := tick(ctx, c.Config)
-	if ctx.Err() != nil {
-		return 0, false
+	return &Checker{cfg: cfg, store: outcome{now: cfg.Now}}
+}
+
+// StoreState returns [StateOK] while beats are committed, and otherwise why the last one was not.
+func (c *Checker) StoreState() string { return c.store.state() }
+
+// Run beats and sweeps until ctx ends, beginning at once. The two do not wait for each other.
+func (c *Checker) Run(ctx context.Context) error {
+	c.Beat(ctx)
+
+	var both sync.WaitGroup
+	both.Go(func() { c.repeatBeats(ctx) })
+	both.Go(func() { c.repeatSweeps(ctx) })
+	both.Wait()
+
+	return nil
+}
+
+func (c *Checker) repeatBeats(ctx context.Context) {
+	ticker := time.NewTicker(BeatInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			c.Beat(ctx)
+		}
 	}
-	c.Observe(result, err)
-	report(c.Logger, result, err)
+}
+
+func (c *Checker) repeatSweeps(ctx context.Context) {
+	ticker := time.NewTicker(BeatInterval)
+	defer ticker.Stop()
+	// The sweep has a time of its own, so that it is not late by up to one beat.
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-timer.C:
+		}
+		if next, isKnown := c.Sweep(ctx); isKnown {
+			timer.Reset(next)
+		}
+	}
+}
+
+// Beat records once that heartbeats can be committed, and which could not be.
+func (c *Checker) Beat(ctx context.Context) {
+	c.cfg.Heartbeats.Judge()
+	beat := service.Beat{
+		Replica: c.cfg.Replica, First: !c.beaten.Load(), Vouches: c.cfg.Vouches(), Tolerance: c.cfg.Policy.Tolerance, Failed: c.cfg.Heartbeats.takeFailed(),
+	}
+
+	bounded, cancel := context.WithTimeout(ctx, beatTimeout)
+	defer cancel()
+	result, err := c.cfg.Store.Beat(bounded, beat)
 	if err != nil {
-		return 0, false
+		c.cfg.Heartbeats.returnFailed(beat.Failed)
+		c.vouched.Store(false)
+		if ctx.Err() == nil {
+			c.store.failed(err)
+			c.cfg.Observe(service.SweepResult{}, err)
+			_ = level.Error(c.cfg.Logger).Log("msg", "check failed", "err", err)
+		}
+		return
+	}
+
+	c.store.committed()
+	c.beaten.Store(true)
+	c.vouched.Store(beat.Vouches)
+	switch {
+	case !result.Gap:
+	case result.Outage == 0:
+		_ = level.Info(c.cfg.Logger).Log("msg", "no beat before this one; no controller is called stale until a full threshold has passed")
+	default:
+		_ = level.Warn(c.cfg.Logger).Log("msg", "heartbeats could not be committed for a while; no controller is called stale until a full threshold has passed", "outage", result.Outage)
+	}
+}
+
+// Sweep marks the controllers that are silent, if a sweep is due, chunk by chunk until none is left. It does nothing while
+// this replica does not vouch. It returns how long from now the next sweep is due, where that is known.
+func (c *Checker) Sweep(ctx context.Context) (next time.Duration, isKnown bool) {
+	for c.vouched.Load() {
+		result, err := c.sweepChunk(ctx)
+		if ctx.Err() != nil {
+			return 0, false
+		}
+		c.cfg.Observe(result, err)
+		c.report(result, err)
+		if err != nil {
+			return 0, false
+		}
+		if !result.More {
+			return max(result.NextIn, time.Millisecond), true
+		}
+	}
+	return 0, false
+}
+
+func (c *Checker) sweepChunk(ctx context.Context) (service.SweepResult, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Policy.Interval)
+	defer cancel()
+	return c.cfg.Store.Sweep(ctx, c.cfg.Policy)
+}
+
+func (c *Checker) report(result service.SweepResult, err error) {
+	if err != nil {
+		_ = level.Error(c.cfg.Logger).Log("msg", "check failed", "err", err)
+		return
 	}
 	if result.Hold != c.holding {
 		c.holding = result.Hold
-		_ = level.Info(c.Logger).Log("msg", "checker", "hold", c.holding)
-	}
-	return max(result.NextIn, time.Millisecond), true
-}
-
-func tick(ctx context.Context, cfg Config) (service.SweepResult, error) {
-	ctx, cancel := context.WithTimeout(ctx, cfg.Policy.Interval)
-	defer cancel()
-	return cfg.Store.Tick(ctx, cfg.Policy)
-}
-
-func report(logger log.Logger, result service.SweepResult, err error) {
-	if err != nil {
-		_ = level.Error(logger).Log("msg", "check failed", "err", err)
-		return
-	}
-	if result.Gap {
-		_ = level.Warn(logger).Log("msg", "heartbeats could not be committed for a while; nobody is called stale until a full threshold has passed")
+		_ = level.Info(c.cfg.Logger).Log("msg", "checker", "hold", c.holding)
 	}
 	for _, t := range result.Transitions {
-		_ = level.Warn(logger).Log("msg", "controller is stale", "controller_id", t.ControllerID, "region", t.Region, "from", t.From, "to", t.To, "silence", t.Silence, "reason", t.Reason)
+		_ = level.Warn(c.cfg.Logger).Log("msg", "controller is stale", "controller_id", t.ControllerID, "region", t.Region, "from", t.From, "to", t.To,
+			"silence", t.Silence, "reason", t.Reason)
 	}
+}
+
+// outcome is how the latest beats ended.
+type outcome struct {
+	now func() time.Time
+
+	mu          sync.Mutex
+	committedAt time.Time
+	reason      string
+}
+
+func (o *outcome) committed() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.committedAt, o.reason = o.now(), ""
+}
+
+func (o *outcome) failed(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.reason = "down"
+	// The condition's name is shown; the text of an error is not, which anybody may read here.
+	var condition *service.ConditionError
+	if errors.As(err, &condition) {
+		o.reason = condition.Name
+	}
+}
+
+// state forgives a failure that is followed by a commit within the tolerance.
+func (o *outcome) state() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case !o.committedAt.IsZero() && o.now().Sub(o.committedAt) <= Tolerance:
+		return StateOK
+	case o.reason != "":
+		return o.reason
+	case o.committedAt.IsZero():
+		return "starting"
+	}
+	return "down"
 }

@@ -3,6 +3,7 @@ package health
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,46 +13,80 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// fakeSweeper sweeps by the clock it runs in.
-type fakeSweeper struct {
-	start  time.Time
-	swept  time.Time
-	ticks  int
-	sweeps []time.Duration
-	err    error
+// fakeStore sweeps by the clock it runs in.
+type fakeStore struct {
+	mu       sync.Mutex
+	start    time.Time
+	swept    time.Time
+	passes   int
+	beats    []service.Beat
+	sweeps   []time.Duration
+	chunks   int           // How many chunks each sweep has.
+	took     time.Duration // How long a chunk takes.
+	beatErr  error
+	sweepErr error
 }
 
-func (f *fakeSweeper) Tick(_ context.Context, policy service.SweepPolicy) (service.SweepResult, error) {
-	f.ticks++
-	if f.err != nil {
-		return service.SweepResult{}, f.err
+func (f *fakeStore) Beat(_ context.Context, b service.Beat) (service.BeatResult, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.beats = append(f.beats, b)
+	return service.BeatResult{}, f.beatErr
+}
+
+func (f *fakeStore) Replicas(context.Context) ([]service.Replica, error) { return nil, nil }
+
+func (f *fakeStore) Sweep(_ context.Context, policy service.SweepPolicy) (service.SweepResult, error) {
+	time.Sleep(f.took)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.passes++
+	if f.sweepErr != nil {
+		return service.SweepResult{}, f.sweepErr
 	}
 	var result service.SweepResult
 	if now := time.Now(); now.Sub(f.swept) >= policy.Interval {
-		f.swept = now
 		f.sweeps = append(f.sweeps, now.Sub(f.start))
 		result.Swept, result.Transitions = true, []service.Transition{{ControllerID: "mc"}}
+		if f.chunks--; f.chunks > 0 {
+			result.More = true
+			return result, nil
+		}
+		f.swept = now
 	}
 	result.NextIn = policy.Interval - time.Since(f.swept)
 	return result, nil
 }
 
-func run(t *testing.T, store *fakeSweeper, serviceable func() bool, length time.Duration) (observed, failed int) {
-	t.Helper()
+// beaten is how many beats there were.
+func (f *fakeStore) beaten() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.beats)
+}
+
+func newTestChecker(store *fakeStore, vouches func() bool, observe func(service.SweepResult, error)) *Checker {
 	store.start = time.Now()
+	return NewChecker(Config{
+		Store: store, Policy: service.SweepPolicy{Interval: 4500 * time.Millisecond, Tolerance: Tolerance}, Vouches: vouches,
+		Heartbeats: NewHeartbeats(10*time.Second, nil), Observe: observe, Logger: log.NewNopLogger(),
+	})
+}
+
+func run(t *testing.T, store *fakeStore, vouches func() bool, length time.Duration) (observed, failed int) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
+	var mu sync.Mutex
+	checker := newTestChecker(store, vouches, func(_ service.SweepResult, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		observed++
+		if err != nil {
+			failed++
+		}
+	})
 	done := make(chan error)
-	go func() {
-		done <- Run(ctx, Config{
-			Store: store, Policy: service.SweepPolicy{Interval: 4500 * time.Millisecond}, Serviceable: serviceable, Logger: log.NewNopLogger(),
-			Observe: func(_ service.SweepResult, err error) {
-				observed++
-				if err != nil {
-					failed++
-				}
-			},
-		})
-	}()
+	go func() { done <- checker.Run(ctx) }()
 	time.Sleep(length)
 	cancel()
 	if err := <-done; err != nil {
@@ -60,10 +95,12 @@ func run(t *testing.T, store *fakeSweeper, serviceable func() bool, length time.
 	return observed, failed
 }
 
-func TestSweepsComeOnTimeBetweenBeats(t *testing.T) {
+func vouching() bool { return true }
+
+func TestChecker_SweepsComeOnTimeBetweenBeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &fakeSweeper{}
-		run(t, store, func() bool { return true }, 10*time.Second)
+		store := &fakeStore{}
+		run(t, store, vouching, 10*time.Second)
 		want := []time.Duration{0, 4500 * time.Millisecond, 9 * time.Second}
 		if len(store.sweeps) != len(want) {
 			t.Fatalf("sweeps at %v, want %v", store.sweeps, want)
@@ -76,47 +113,88 @@ func TestSweepsComeOnTimeBetweenBeats(t *testing.T) {
 	})
 }
 
-func TestNoTickWhileNothingCanBeServed(t *testing.T) {
+func TestChecker_ALongSweepDelaysNoBeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &fakeSweeper{}
-		if observed, _ := run(t, store, func() bool { return false }, 10*time.Second); observed != 0 || store.ticks != 0 {
-			t.Errorf("ticks = %d, want none", store.ticks)
+		store := &fakeStore{chunks: 6, took: 2 * time.Second}
+		run(t, store, vouching, 12500*time.Millisecond)
+		if store.beaten() != 13 || len(store.sweeps) < 6 {
+			t.Errorf("beats = %d, chunks = %d in 12.5 s, want a beat each second and all 6 chunks", store.beaten(), len(store.sweeps))
 		}
 	})
 }
 
-func TestAFailedTickIsReportedAndTriedAgain(t *testing.T) {
+func TestChecker_ChunksFollowEachOtherAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &fakeSweeper{err: errors.New("down")}
-		observed, failed := run(t, store, func() bool { return true }, 5500*time.Millisecond)
-		if observed < 6 || failed != observed {
-			t.Errorf("ticks reported = %d of which failed %d, want at least 6, all", observed, failed)
+		store := &fakeStore{chunks: 40}
+		run(t, store, vouching, 100*time.Millisecond)
+		if len(store.sweeps) != 40 {
+			t.Errorf("chunks in 100 ms = %d, want 40", len(store.sweeps))
 		}
 	})
 }
 
-func TestPulse(t *testing.T) {
+func TestChecker_BeatsProveTheStoreWhileItDoesNotVouch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var p Pulse
-		if !p.Beating() {
-			t.Error("Beating() with nothing sent = false, want true")
+		store := &fakeStore{}
+		if observed, _ := run(t, store, func() bool { return false }, 10500*time.Millisecond); observed != 0 || store.passes != 0 {
+			t.Errorf("sweeps = %d, want none", store.passes)
 		}
-		p.HeartbeatFailed()
-		for range 2 {
-			if p.Beating() {
-				t.Error("Beating() after a failure = true, want false until a heartbeat is committed")
-			}
-		}
-		time.Sleep(failureMemory + 1)
-		if !p.Beating() {
-			t.Error("Beating() long after a failure = false, want true: nobody may ever try again")
-		}
-		p.HeartbeatFailed()
-		p.HeartbeatCommitted()
-		for range 2 {
-			if !p.Beating() {
-				t.Error("Beating() with one committed = false, want true")
-			}
+		if len(store.beats) != 11 || store.beats[5].Vouches || !store.beats[0].First || store.beats[1].First {
+			t.Errorf("beats = %+v, want one each second that does not vouch", store.beats)
 		}
 	})
+}
+
+func TestChecker_AFailureIsReportedAndTriedAgain(t *testing.T) {
+	for name, store := range map[string]*fakeStore{"beat": {beatErr: errors.New("down")}, "sweep": {sweepErr: errors.New("down")}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				observed, failed := run(t, store, vouching, 5500*time.Millisecond)
+				if observed < 6 || failed != observed {
+					t.Errorf("passes reported = %d of which failed %d, want at least 6, all", observed, failed)
+				}
+			})
+		})
+	}
+}
+
+func TestChecker_StoreState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &fakeStore{beatErr: &service.ConditionError{Name: "disk_full", Err: errors.New("secret")}}
+		checker := newTestChecker(store, vouching, func(service.SweepResult, error) {})
+		want := func(when, want string) {
+			t.Helper()
+			if got := checker.StoreState(); got != want {
+				t.Errorf("StoreState() %s = %q, want %q", when, got, want)
+			}
+		}
+		want("before the first beat", "starting")
+		checker.Beat(t.Context())
+		want("with a full disk", "disk_full")
+		store.beatErr = nil
+		checker.Beat(t.Context())
+		want("after a beat", StateOK)
+		store.beatErr = service.ErrUnavailable
+		checker.Beat(t.Context())
+		want("after one failure", StateOK)
+		time.Sleep(Tolerance + 1)
+		want("after the tolerance", "down")
+	})
+}
+
+func TestChecker_FailedHeartbeatsAreRecordedByTheNextBeatThatIsCommitted(t *testing.T) {
+	store := &fakeStore{beatErr: errors.New("down")}
+	checker := newTestChecker(store, vouching, func(service.SweepResult, error) {})
+	checker.cfg.Heartbeats.HeartbeatFailed("mc")
+	checker.Beat(t.Context())
+	store.beatErr = nil
+	checker.Beat(t.Context())
+	checker.Beat(t.Context())
+	var got []int
+	for _, b := range store.beats {
+		got = append(got, len(b.Failed))
+	}
+	if len(got) != 3 || got[0] != 1 || got[1] != 1 || got[2] != 0 {
+		t.Errorf("failed heartbeats in the beats = %v, want 1, 1, 0", got)
+	}
 }

@@ -91,6 +91,21 @@ func (m *Memory) Explain(controllerID string, within time.Duration) string {
 	}
 }
 
+// ExplainAll describes the refusals within a time until now, by the controllers' ids.
+func (m *Memory) ExplainAll(within time.Duration) map[string]string {
+	m.mu.Lock()
+	ids := m.controllers.Keys()
+	m.mu.Unlock()
+
+	explained := make(map[string]string)
+	for _, id := range ids {
+		if words := m.Explain(id, within); words != "" {
+			explained[id] = words
+		}
+	}
+	return explained
+}
+
 // Controllers returns how many controllers were refused for a reason within a time until now.
 func (m *Memory) Controllers(reason string, within time.Duration) (count int) {
 	m.mu.Lock()

@@ -22,6 +22,12 @@ type postgresAddress struct {
 
 type postgresServer struct{ host, port string }
 
+// ParseAddress returns an error when an address of PostgreSQL is not understood, and whether it names a host.
+func ParseAddress(address string) (hasHosts bool, err error) {
+	parsed, err := parsePostgres(address)
+	return len(parsed.servers) > 0, err
+}
+
 // parsePostgres reads an address: a URL as libpq reads it, with several hosts before the path or in its parameters.
 func parsePostgres(address string) (postgresAddress, error) {
 	scheme, rest, _ := strings.Cut(address, "://")

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 
 	"github.com/lib/pq"
@@ -69,19 +70,22 @@ func (s *Store) limitConnections(limit int) {
 }
 
 // ShareConnections adapts how many connections are opened at most to how many replicas use the server, each of which does
-// the same, so that together they leave some free. It does nothing over SQLite and behind a pooler.
-func (s *Store) ShareConnections(ctx context.Context) error {
+// the same, so that together they leave some free. Behind a pooler the limit is the one that was set. The result is
+// recorded for the replica of that id. Over SQLite it does nothing.
+func (s *Store) ShareConnections(ctx context.Context, replicaID string) error {
 	if s.servers == nil {
 		return nil
 	}
 	_, err := run(ctx, s, "share", func(ctx context.Context) (none struct{}, _ error) {
 		var found struct {
-			Allowed  int `db:"allowed"`
-			Replicas int `db:"replicas"`
+			Allowed  int           `db:"allowed"`
+			Replicas int           `db:"replicas"`
+			Limit    sql.NullInt64 `db:"connection_limit"`
+			Pooler   sql.NullBool  `db:"pooler"`
 		}
-		err := s.read.GetContext(ctx, &found, `SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
-			- coalesce(current_setting('reserved_connections', true)::int, 0) AS allowed,
-			(SELECT count(*) FROM replicas WHERE seen_at > clock_timestamp() - interval '15 seconds') AS replicas`)
+		err := s.read.GetContext(ctx, &found, `SELECT `+allowedConnectionsSQL+` AS allowed, own.connection_limit, own.pooler,
+			(SELECT count(*) FROM replicas WHERE seen_at > clock_timestamp() - interval '15 seconds') AS replicas
+			FROM (VALUES ($1::varchar)) AS asked (id) LEFT JOIN replicas AS own ON own.replica_id = asked.id`, replicaID)
 		var server *pq.Error
 		switch {
 		case errors.As(err, &server) && server.Code == "53300":
@@ -89,12 +93,17 @@ func (s *Store) ShareConnections(ctx context.Context) error {
 			return none, err
 		case err != nil:
 			return none, err
-		case s.servers.pooler.Load():
-			s.limitConnections(s.most)
+		}
+		pooler, limit := s.servers.pooler.Load(), s.most
+		if !pooler {
+			limit = shareConnections(s.most, found.Allowed, found.Replicas)
+		}
+		s.limitConnections(limit)
+		if found.Limit.Int64 == int64(limit) && found.Pooler.Bool == pooler {
 			return none, nil
 		}
-		s.limitConnections(shareConnections(s.most, found.Allowed, found.Replicas))
-		return none, nil
+		_, err = s.write.ExecContext(ctx, `UPDATE replicas SET connection_limit = $2, pooler = $3 WHERE replica_id = $1`, replicaID, limit, pooler)
+		return none, err
 	})
 	return err
 }

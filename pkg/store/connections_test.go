@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"darktower.example/global-controller/internal/testpg"
 	"darktower.example/global-controller/service"
@@ -43,7 +46,7 @@ func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 		s.exec(t, `INSERT INTO replicas VALUES (?, '', 1, 1, 1, 1, now(), now())`, fmt.Sprint("gc-", i))
 		stores = append(stores, s)
 	}
-	if err := stores[0].ShareConnections(t.Context()); err != nil || stores[0].ConnectionLimit() != sharedConnections {
+	if err := stores[0].ShareConnections(t.Context(), "gc-0"); err != nil || stores[0].ConnectionLimit() != sharedConnections {
 		t.Errorf("ShareConnections(ten replicas) = %v, limit %d, want %d", err, stores[0].ConnectionLimit(), sharedConnections)
 	}
 	var group sync.WaitGroup
@@ -74,10 +77,62 @@ func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 
 	// One that is left alone may have them all.
 	stores[0].exec(t, `DELETE FROM replicas WHERE replica_id <> 'gc-0'`)
-	if err := stores[0].ShareConnections(t.Context()); err != nil || stores[0].ConnectionLimit() != DefaultConnections {
+	if err := stores[0].ShareConnections(t.Context(), "gc-0"); err != nil || stores[0].ConnectionLimit() != DefaultConnections {
 		t.Errorf("ShareConnections(one replica) = %v, limit %d, want %d", err, stores[0].ConnectionLimit(), DefaultConnections)
 	}
 	if got := stores[0].PoolStats().MaxOpenConnections; got != DefaultConnections-1 {
 		t.Errorf("the pools have %d connections at most, want %d", got, DefaultConnections-1)
+	}
+}
+
+// TestListReplicas lists those that beat lately, with what they recorded of their connections.
+func TestListReplicas(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		s := open(t, url)
+		now := s.ago(t, 0)
+		for id, seen := range map[string]any{"gc-2": now, "gc-1": now, "gone": s.ago(t, 2*replicaSeenWithin)} {
+			s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms, max_connections, started_at, seen_at)
+				VALUES (?, 'v1', 30000, 10000, 30000, 1, ?, ?)`, id, now, seen)
+		}
+		if err := s.ShareConnections(t.Context(), "gc-1"); err != nil {
+			t.Fatalf("ShareConnections() = %v", err)
+		}
+		got, err := s.ListReplicas(t.Context())
+		if err != nil || len(got.Replicas) != 2 || got.Replicas[0].ID != "gc-1" || got.Replicas[1].ID != "gc-2" {
+			t.Fatalf("ListReplicas() = %+v, %v, want gc-1 and gc-2", got, err)
+		}
+		want := service.ReplicaStatus{
+			ID: "gc-1", Version: "v1", StalenessThreshold: 30 * time.Second, FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second,
+			StartedAt: got.Replicas[0].StartedAt, SeenAt: got.Replicas[0].SeenAt,
+		}
+		if s.servers != nil {
+			want.ConnectionLimit = DefaultConnections
+		}
+		if diff := cmp.Diff(want, got.Replicas[0]); diff != "" {
+			t.Errorf("ListReplicas() (-want +got):\n%s", diff)
+		}
+		if kept := got.Store; kept.Kind != s.dialect.name || !kept.Writable || kept.SchemaVersion < 6 || (kept.MaxConnections > 0) != (s.servers != nil) {
+			t.Errorf("store = %+v, want one that is writable", kept)
+		}
+		s.exec(t, `ALTER TABLE meeting_controllers RENAME TO mislaid`)
+		if got, err := s.ListReplicas(t.Context()); err != nil || got.Store.Writable {
+			t.Errorf("ListReplicas(without the table) = %+v, %v, want a store that is not writable", got.Store, err)
+		}
+	})
+}
+
+func TestListReplicas_Pooler(t *testing.T) {
+	t.Parallel()
+	url := testpg.URL(t)
+	pooler := testpg.NewPooler(t, url, "transaction", 4)
+	s := open(t, replaceHost(t, url, pooler.Address()))
+	s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms, max_connections, started_at, seen_at)
+		VALUES ('gc', 'v1', 1, 1, 1, 1, now(), now())`)
+	if err := s.ShareConnections(t.Context(), "gc"); err != nil {
+		t.Fatalf("ShareConnections() = %v", err)
+	}
+	got, err := s.ListReplicas(t.Context())
+	if err != nil || len(got.Replicas) != 1 || !got.Replicas[0].Pooler || got.Replicas[0].ConnectionLimit != DefaultConnections {
+		t.Errorf("ListReplicas() = %+v, %v, want a pooler", got, err)
 	}
 }

@@ -21,7 +21,7 @@ var errRejected = errors.New("values refused")
 
 func unavailable(what string) error { return fmt.Errorf("%s: %w", what, service.ErrUnavailable) }
 
-// translatePostgres goes by SQLSTATE. The server's texts stay out: they can quote statements and values.
+// translatePostgres goes by SQLSTATE.
 func translatePostgres(err error) error {
 	var (
 		server  *pq.Error
@@ -31,19 +31,19 @@ func translatePostgres(err error) error {
 		return translateConnection(err)
 	}
 	if errors.As(err, &dialled) {
-		return unavailable("database let nobody in, and answered " + string(server.Code))
+		return unavailable("no connection to the database: " + postgresAnswer(server))
 	}
 	switch server.Code.Class() {
 	case "08", "53", "57", "58": // connection, resources, operator (timeouts and shutdown), system
-		return unavailable("database answered " + string(server.Code))
+		return unavailable(postgresAnswer(server))
 	case "22", "23", "54", "P0": // data, constraint, limit, raised by a trigger
-		return fmt.Errorf("database answered %s: %w", server.Code, errRejected)
+		return fmt.Errorf("%s: %w", postgresAnswer(server), errRejected)
 	}
 	switch server.Code {
 	case "55P03", "40001", "40P01", "25006", "25P03": // lock, serialization, deadlock, read-only, idle timeout
-		return unavailable("database answered " + string(server.Code))
+		return unavailable(postgresAnswer(server))
 	}
-	return fmt.Errorf("database answered %s", server.Code)
+	return errors.New(postgresAnswer(server))
 }
 
 // retryPostgres names what PostgreSQL itself says to try again: a deadlock or a conflict, of which it made us the victim.
@@ -60,11 +60,11 @@ func translateSQLite(err error) error {
 	}
 	switch lite.Code() & 0xff {
 	case sqlitelib.SQLITE_BUSY, sqlitelib.SQLITE_LOCKED, sqlitelib.SQLITE_IOERR, sqlitelib.SQLITE_FULL, sqlitelib.SQLITE_READONLY, sqlitelib.SQLITE_CANTOPEN:
-		return unavailable(fmt.Sprintf("database answered %d", lite.Code()))
+		return unavailable(sqliteAnswer(lite))
 	case sqlitelib.SQLITE_CONSTRAINT, sqlitelib.SQLITE_TOOBIG, sqlitelib.SQLITE_MISMATCH:
-		return fmt.Errorf("database answered %d: %w", lite.Code(), errRejected)
+		return fmt.Errorf("%s: %w", sqliteAnswer(lite), errRejected)
 	}
-	return fmt.Errorf("database answered %d", lite.Code())
+	return errors.New(sqliteAnswer(lite))
 }
 
 // errClosed is what database/sql says of a closed handle; it exports no value for it.
@@ -84,7 +84,7 @@ func translateConnection(err error) error {
 	)
 	switch {
 	case errors.Is(err, errReadOnlyServer):
-		return unavailable("the database is read-only, as a standby is")
+		return unavailable("the database is read-only, as a standby is (read_only_sql_transaction)")
 	case errors.As(err, &dialled), errors.As(err, &network), errors.Is(err, driver.ErrBadConn), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, sql.ErrConnDone), err.Error() == errClosed:
 		return unavailable("no connection to the database")

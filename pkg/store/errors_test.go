@@ -15,6 +15,7 @@ import (
 
 	"github.com/lib/pq"
 	"github.com/lib/pq/pqerror"
+	sqlitelib "modernc.org/sqlite/lib"
 
 	"darktower.example/global-controller/service"
 )
@@ -99,4 +100,51 @@ func TestAPanicReachesTheCaller(t *testing.T) {
 	}()
 	_, _ = run(t.Context(), s, "test", func(context.Context) (int, error) { panic("mistake") })
 	t.Error("run returned, want a panic")
+}
+
+// TestErrors_CarryTheConditionsName looks at what an operator reads in the log.
+func TestErrors_CarryTheConditionsName(t *testing.T) {
+	for code, want := range map[string]string{
+		"53100": "disk_full (53100)", "25006": "read_only_sql_transaction (25006)", "42P01": "undefined_table (42P01)", "08P01": "protocol_violation (08P01)",
+		"53300": "too_many_connections (53300)", "57014": "query_canceled (57014)", "ZZ999": "answered ZZ999",
+	} {
+		reported := &pq.Error{Code: pqerror.Code(code), Message: "secret"}
+		for _, err := range []error{reported, &connectError{reported}} {
+			if got := translatePostgres(err).Error(); !strings.Contains(got, want) || strings.Contains(got, "secret") {
+				t.Errorf("error = %q, want %q", got, want)
+			}
+		}
+	}
+	for code, want := range map[int]string{
+		sqlitelib.SQLITE_FULL: "SQLITE_FULL", sqlitelib.SQLITE_IOERR: "SQLITE_IOERR", sqlitelib.SQLITE_READONLY: "SQLITE_READONLY", sqlitelib.SQLITE_ERROR: "SQLITE_ERROR", 250: "250",
+	} {
+		if got := sqliteName(code); got != want {
+			t.Errorf("sqliteName(%d) = %q, want %q", code, got, want)
+		}
+	}
+}
+
+// TestErrors_OfAStoreWithoutTables and of one without room say what is wrong.
+func TestErrors_OfAStoreWithoutTables(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		s := unmigrated(t, Config{URL: url})
+		if _, err := s.Known(t.Context(), "mc"); err == nil || !strings.Contains(err.Error(), "undefined_table") {
+			t.Errorf("Known(no tables) = %v, want undefined_table", err)
+		}
+		if err := s.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), "undefined_table") {
+			t.Errorf("Ping(no tables) = %v, want undefined_table", err)
+		}
+	})
+}
+
+func TestErrors_OfAFullSQLite(t *testing.T) {
+	s := open(t, sqliteURL(t))
+	s.exec(t, `PRAGMA max_page_count = 1`) // It stays at what there is.
+	var err error
+	for i := 0; i < 10_000 && err == nil; i++ {
+		_, err = s.Register(t.Context(), registration(fmt.Sprint("mc-", i)), "")
+	}
+	if !errors.Is(err, service.ErrUnavailable) || !strings.Contains(err.Error(), "disk_full (SQLITE_FULL)") {
+		t.Errorf("Register(disk full) = %v, want disk_full", err)
+	}
 }

@@ -81,7 +81,7 @@ func heartbeatStatement(skip string) string {
 	SELECT * FROM unnest($1::varchar[], $2::int[], $3::int[], $4::varchar[], $5::double precision[], $6::double precision[], $7::text[], $8::varchar[])
 		WITH ORDINALITY AS b (controller_id, current_meetings, current_participants, reported_status, cpu, memory, actor, incarnation, n)
 ), old AS MATERIALIZED (
-	SELECT m.controller_id, m.health_status, m.last_heartbeat_at, m.operator_draining,
+	SELECT m.controller_id, m.health_status, m.stale AS was_stale, m.last_heartbeat_at, m.operator_draining,
 		beat.current_meetings, beat.current_participants, beat.reported_status, beat.cpu, beat.memory, beat.actor, beat.n,
 		beat.incarnation <> '' AND m.incarnation IS NOT NULL AND m.incarnation <> beat.incarnation AS superseded
 	FROM meeting_controllers AS m JOIN beat USING (controller_id) ORDER BY m.controller_id FOR UPDATE OF m` + skip + `
@@ -93,15 +93,15 @@ func heartbeatStatement(skip string) string {
 	FROM (SELECT old.*, false AS stale FROM old WHERE NOT old.superseded) AS f
 	WHERE m.controller_id = f.controller_id
 	RETURNING m.controller_id, m.region, m.health_status, m.reported_status, m.last_heartbeat_at, m.operator_draining, m.drain_until, m.drain_reason,
-		f.n, f.actor, f.health_status AS from_status, f.last_heartbeat_at AS before
+		f.n, f.actor, f.health_status AS from_status, f.last_heartbeat_at AS before, m.health_status <> f.health_status OR f.was_stale AS changed
 ), history AS (
 	INSERT INTO controller_transitions (controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
 	SELECT controller_id, region, last_heartbeat_at, from_status, health_status, 'heartbeat', actor, 'reported ' || reported_status,
 		greatest(0, floor(extract(epoch FROM last_heartbeat_at - before) * 1000))::bigint, reported_status
-	FROM heard WHERE health_status <> from_status ORDER BY n
+	FROM heard WHERE changed ORDER BY n
 )
-SELECT n, (extract(epoch FROM last_heartbeat_at) * 1000000)::bigint, CASE WHEN health_status <> from_status THEN region END, from_status, health_status,
-	CASE WHEN health_status <> from_status THEN before END, CASE WHEN operator_draining THEN coalesce(drain_reason, '') END,
+SELECT n, (extract(epoch FROM last_heartbeat_at) * 1000000)::bigint, CASE WHEN changed THEN region END, from_status, health_status,
+	CASE WHEN changed THEN before END, CASE WHEN operator_draining THEN coalesce(drain_reason, '') END,
 	CASE WHEN operator_draining THEN drain_until END
 FROM heard UNION ALL SELECT n, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM old WHERE superseded`
 }
@@ -154,7 +154,7 @@ func (s *Store) hearAtOnce(ctx context.Context, beats []service.HeartbeatWrite, 
 		c.To, result.at = to.String, time.UnixMicro(at.Int64).UTC()
 		result.intent = row{OperatorDraining: drain.Valid, DrainReason: drain, DrainUntil: deadline}.intent()
 		if region.Valid {
-			c.ControllerID, c.Region, c.At = h.ControllerID, region.String, dbTime{result.at}
+			c.ControllerID, c.Region, c.At, c.EndsStaleness = h.ControllerID, region.String, dbTime{result.at}, true
 			result.transition = c.transition(service.CauseHeartbeat, h.Actor, heartbeatReason(h), h.Reported)
 		}
 	}
@@ -172,7 +172,7 @@ func storable(s string) string {
 // hearInSteps does the same within a transaction of a database that is part of this process, where no round trip is to
 // be saved. Nobody else writes meanwhile.
 func (s *Store) hearInSteps(ctx context.Context, tx *sqlx.Tx, beats []service.HeartbeatWrite) (_ []heard, err error) {
-	find, err := tx.PreparexContext(ctx, `SELECT region, health_status, operator_draining, drain_until, drain_reason, incarnation, last_heartbeat_at
+	find, err := tx.PreparexContext(ctx, `SELECT region, health_status, stale, operator_draining, drain_until, drain_reason, incarnation, last_heartbeat_at
 		FROM meeting_controllers WHERE controller_id = ?`)
 	if err != nil {
 		return nil, err
@@ -192,7 +192,7 @@ func (s *Store) hearInSteps(ctx context.Context, tx *sqlx.Tx, beats []service.He
 	results, changes := make([]heard, len(beats)), []*service.Transition(nil)
 	for i, h := range beats {
 		old := row{ControllerID: h.ControllerID}
-		err := find.QueryRowContext(ctx, h.ControllerID).Scan(&old.Region, &old.Health, &old.OperatorDraining, &old.DrainUntil, &old.DrainReason, &old.Incarnation,
+		err := find.QueryRowContext(ctx, h.ControllerID).Scan(&old.Region, &old.Health, &old.Stale, &old.OperatorDraining, &old.DrainUntil, &old.DrainReason, &old.Incarnation,
 			&old.LastHeartbeatAt)
 		if errors.Is(err, sql.ErrNoRows) {
 			continue
@@ -215,7 +215,7 @@ func (s *Store) hearInSteps(ctx context.Context, tx *sqlx.Tx, beats []service.He
 		}
 		results[i] = heard{
 			found: true, at: now, intent: old.intent(),
-			transition: old.changed(now, health).transition(service.CauseHeartbeat, h.Actor, heartbeatReason(h), h.Reported),
+			transition: old.changedByCall(now, health).transition(service.CauseHeartbeat, h.Actor, heartbeatReason(h), h.Reported),
 		}
 		if results[i].transition != nil {
 			changes = append(changes, results[i].transition)

@@ -120,7 +120,7 @@ func bounded[T any](ctx context.Context, s *Store, operation string, work func(c
 	case errors.Is(own.Err(), context.DeadlineExceeded):
 		return none, unavailable("no answer within " + s.timeout.String())
 	default:
-		return none, s.dialect.translate(ended.err)
+		return none, withCondition(ended.err, s.dialect.translate(ended.err))
 	}
 }
 

@@ -138,7 +138,7 @@ func TestPostgresHeartbeatUsesThePrimaryKey(t *testing.T) {
 		values    []any
 	}{
 		"heartbeat": {s.heartbeat.db, heartbeatStatement(" SKIP LOCKED"), []any{[]string{"mc-7"}, []int64{1}, []int64{1}, []string{"healthy"}, []float64{-1}, []float64{-1}, []string{""}, []string{""}}},
-		"register":  {s.write, registerStatement, []any{"mc-7", "eu", "http://mc", nil, 1, 1, "", "", "one", ""}},
+		"register":  {s.write, registerStatement, []any{"mc-7", "eu", "http://mc", nil, 1, 1, "", "", "one", "", 10000, 30000}},
 	} {
 		var plan []string
 		if err := tc.db.SelectContext(t.Context(), &plan, "EXPLAIN "+tc.statement, tc.values...); err != nil {
@@ -164,9 +164,9 @@ func TestPostgresALockedTableIsAnOutage(t *testing.T) {
 	if _, err := tx.ExecContext(t.Context(), `LOCK TABLE meeting_controllers IN SHARE MODE`); err != nil {
 		t.Fatalf("lock: %v", err)
 	}
-	_, tick := s.Tick(t.Context(), service.SweepPolicy{Threshold: time.Second, Interval: time.Second, Tolerance: time.Second})
+	_, tick := s.Beat(t.Context(), service.Beat{Tolerance: time.Second})
 	_, beat := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc", Reported: service.HealthHealthy})
-	for name, err := range map[string]error{"Tick": tick, "Heartbeat": beat} {
+	for name, err := range map[string]error{"Beat": tick, "Heartbeat": beat} {
 		if !errors.Is(err, service.ErrUnavailable) {
 			t.Errorf("%s(table locked) = %v, want ErrUnavailable", name, err)
 		}
@@ -191,8 +191,11 @@ func TestPostgresAHeldPoolIsUnavailable(t *testing.T) {
 	if err := s.Ping(t.Context()); err != nil {
 		t.Errorf("Ping() = %v, want nil", err)
 	}
-	if _, err := s.Tick(t.Context(), service.SweepPolicy{Threshold: time.Minute, Interval: time.Second, Tolerance: time.Second}); err != nil {
-		t.Errorf("Tick() = %v, want nil", err)
+	if _, err := s.Beat(t.Context(), service.Beat{Tolerance: time.Second}); err != nil {
+		t.Errorf("Beat() = %v, want nil", err)
+	}
+	if _, err := s.Sweep(t.Context(), service.SweepPolicy{Threshold: time.Minute, Interval: time.Second, Tolerance: time.Second}); err != nil {
+		t.Errorf("Sweep() = %v, want nil", err)
 	}
 	if _, err := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc", Reported: service.HealthHealthy}); !errors.Is(err, service.ErrNotRegistered) {
 		t.Errorf("Heartbeat(nobody) = %v, want ErrNotRegistered", err)
@@ -209,9 +212,9 @@ func TestPostgresTheEndOfARegion(t *testing.T) {
 	s.exec(t, `INSERT INTO checker_state (id, beat_at, serviceable_since, swept_at) VALUES (1, clock_timestamp(), clock_timestamp() - ?::interval, clock_timestamp() - interval '1 hour')`, "1 hour")
 	policy := service.SweepPolicy{Threshold: 30 * time.Second, Interval: 5 * time.Second, Tolerance: time.Minute}
 	for _, want := range []int{sweepAtOnce, sweepAtOnce, 99} {
-		got, err := s.Tick(t.Context(), policy)
-		if err != nil || len(got.Transitions) != want || !got.Swept || (got.NextIn == 0) != (want == sweepAtOnce) {
-			t.Fatalf("Tick() marked %d, next in %v, %v; want %d and the rest at once", len(got.Transitions), got.NextIn, err, want)
+		got, err := s.Sweep(t.Context(), policy)
+		if err != nil || len(got.Transitions) != want || !got.Swept || got.More != (want == sweepAtOnce) {
+			t.Fatalf("Sweep() marked %d, next in %v, %v; want %d and the rest at once", len(got.Transitions), got.NextIn, err, want)
 		}
 	}
 	var stale int
@@ -236,8 +239,8 @@ func TestASweepIsDueWhenAWaitIsOver(t *testing.T) {
 		{6, 6, 4.75}, // Afterwards the interval alone counts.
 		{6, 10.75, 0},
 	} {
-		state := checkerState{ServiceableSince: dbTime{began}, SweptAt: dbTime{at(tc.swept)}}
-		if got := state.due(at(tc.now), policy); got != time.Duration(tc.want*float64(time.Second)) {
+		state := sweepState{checkerState: checkerState{ServiceableSince: dbTime{began}}, sweptAt: at(tc.swept), now: at(tc.now), threshold: policy.Threshold}
+		if got := state.due(policy.Interval); got != time.Duration(tc.want*float64(time.Second)) {
 			t.Errorf("swept at %v, now %v: due in %v, want %v s", tc.swept, tc.now, got, tc.want)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -13,6 +14,14 @@ import (
 )
 
 const registerReason = "registered"
+
+// told is how often controllers that register are told to send heartbeats, and how long they may then be silent.
+type told struct{ fastMS, thresholdMS sql.NullInt64 }
+
+func toldBy(cfg Config) told {
+	orNull := func(d time.Duration) sql.NullInt64 { return sql.NullInt64{Int64: d.Milliseconds(), Valid: d > 0} }
+	return told{orNull(cfg.FastInterval), orNull(cfg.StalenessThreshold)}
+}
 
 // registerAttempts bounds how often a registration starts over because another of the same controller came between.
 const registerAttempts = 3
@@ -62,7 +71,7 @@ func (s *Store) Register(ctx context.Context, r service.Registration, actor stri
 // connection: planning it takes longer than all the rest.
 func (s *Store) registerOnce(ctx context.Context, r service.Registration, actor string) (found []registered, err error) {
 	rows, err := s.register.query(ctx, s.write, r.ControllerID, r.Region, r.GRPCEndpoint, webTransport(r),
-		r.MaxMeetings, r.MaxParticipants, storable(actor), registerReason, r.Incarnation, ownerOf(actor))
+		r.MaxMeetings, r.MaxParticipants, storable(actor), registerReason, r.Incarnation, ownerOf(actor), s.told.fastMS, s.told.thresholdMS)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +133,7 @@ func webTransport(r service.Registration) sql.NullString {
 // there was none and another registration inserts it meanwhile, DO UPDATE has no old state to compare with: it leaves
 // the row alone, the statement returns nothing, and the next attempt finds the row to lock.
 const registerStatement = `WITH old AS MATERIALIZED (
-	SELECT controller_id, health_status, reported_status, last_heartbeat_at, operator_draining, incarnation, superseded
+	SELECT controller_id, health_status, reported_status, stale, last_heartbeat_at, operator_draining, incarnation, superseded
 	FROM meeting_controllers WHERE controller_id = $1::varchar FOR UPDATE
 ), fact AS (
 	SELECT coalesce(old.operator_draining, false) AS operator_draining, false AS stale, clock_timestamp() AS now,
@@ -135,14 +144,15 @@ const registerStatement = `WITH old AS MATERIALIZED (
 	FROM (VALUES (1)) AS one LEFT JOIN old ON true
 ), registered AS (
 	INSERT INTO meeting_controllers AS m (controller_id, region, endpoint, grpc_endpoint, webtransport_endpoint, max_meetings, max_participants,
-		health_status, reported_status, stale, incarnation, superseded, owner, last_heartbeat_at, created_at, updated_at)
+		health_status, reported_status, stale, incarnation, superseded, owner, told_fast_interval_ms, told_threshold_ms, last_heartbeat_at, created_at, updated_at)
 	SELECT $1::varchar, $2::varchar, $3::varchar, $3::varchar, $4::varchar, $5::int, $6::int, ` + healthSQL + `, f.reported_status, f.stale,
-		nullif($9::varchar, ''), f.superseded, $10::varchar, f.now, f.now, f.now
+		nullif($9::varchar, ''), f.superseded, $10::varchar, $11::bigint, $12::bigint, f.now, f.now, f.now
 	FROM fact AS f WHERE NOT f.refused
 	ON CONFLICT (controller_id) DO UPDATE SET region = excluded.region, endpoint = excluded.endpoint, grpc_endpoint = excluded.grpc_endpoint,
 		webtransport_endpoint = excluded.webtransport_endpoint, max_meetings = excluded.max_meetings, max_participants = excluded.max_participants,
 		health_status = excluded.health_status, reported_status = excluded.reported_status, stale = excluded.stale,
 		incarnation = coalesce(excluded.incarnation, m.incarnation), superseded = excluded.superseded, owner = excluded.owner,
+		told_fast_interval_ms = excluded.told_fast_interval_ms, told_threshold_ms = excluded.told_threshold_ms,
 		last_heartbeat_at = excluded.last_heartbeat_at
 	WHERE EXISTS (SELECT FROM old)
 	RETURNING m.controller_id, m.region, m.health_status, m.reported_status, m.last_heartbeat_at, m.operator_draining, m.drain_until, m.drain_reason
@@ -150,13 +160,13 @@ const registerStatement = `WITH old AS MATERIALIZED (
 	INSERT INTO controller_transitions (controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
 	SELECT r.controller_id, r.region, r.last_heartbeat_at, old.health_status, r.health_status, 'register', $7::text, $8::text,
 		coalesce(greatest(0, floor(extract(epoch FROM r.last_heartbeat_at - old.last_heartbeat_at) * 1000)), 0)::bigint, r.reported_status
-	FROM registered AS r LEFT JOIN old ON true WHERE r.health_status IS DISTINCT FROM old.health_status
+	FROM registered AS r LEFT JOIN old ON true WHERE r.health_status IS DISTINCT FROM old.health_status OR old.stale
 )
 SELECT r.controller_id, r.region, old.health_status AS from_status, r.health_status AS to_status, r.reported_status,
-	r.last_heartbeat_at AS at, old.last_heartbeat_at AS before, r.operator_draining, r.drain_until, r.drain_reason, false AS superseded
+	r.last_heartbeat_at AS at, old.last_heartbeat_at AS before, r.operator_draining, r.drain_until, r.drain_reason, false AS superseded, coalesce(old.stale, false) AS ends_staleness
 FROM registered AS r LEFT JOIN old ON true
 UNION ALL
-SELECT $1::varchar, '', NULL, '', '', now, NULL, false, NULL, NULL, true FROM fact WHERE refused`
+SELECT $1::varchar, '', NULL, '', '', now, NULL, false, NULL, NULL, true, false FROM fact WHERE refused`
 
 // registerInSteps does the same within a transaction that keeps every other writer out, so nothing can come between.
 func (s *Store) registerInSteps(ctx context.Context, tx *sqlx.Tx, r service.Registration, actor string) (none service.RegisterResult, _ error) {
@@ -182,21 +192,23 @@ func (s *Store) registerInSteps(ctx context.Context, tx *sqlx.Tx, r service.Regi
 	}
 	at := s.dialect.bind(now)
 	if _, err := tx.ExecContext(ctx, tx.Rebind(`INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, webtransport_endpoint,
-		max_meetings, max_participants, health_status, reported_status, incarnation, superseded, owner, last_heartbeat_at, created_at, updated_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		max_meetings, max_participants, health_status, reported_status, incarnation, superseded, owner, told_fast_interval_ms, told_threshold_ms,
+		last_heartbeat_at, created_at, updated_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (controller_id) DO UPDATE SET region = excluded.region, endpoint = excluded.endpoint, grpc_endpoint = excluded.grpc_endpoint,
 		webtransport_endpoint = excluded.webtransport_endpoint, max_meetings = excluded.max_meetings, max_participants = excluded.max_participants,
 		reported_status = excluded.reported_status, stale = false, health_status = excluded.health_status,
 		incarnation = coalesce(excluded.incarnation, incarnation), superseded = excluded.superseded, owner = excluded.owner,
+		told_fast_interval_ms = excluded.told_fast_interval_ms, told_threshold_ms = excluded.told_threshold_ms,
 		last_heartbeat_at = excluded.last_heartbeat_at`),
 		r.ControllerID, r.Region, r.GRPCEndpoint, r.GRPCEndpoint, webTransport(r),
 		r.MaxMeetings, r.MaxParticipants, string(facts.Health()), string(facts.Reported),
-		sql.NullString{String: r.Incarnation, Valid: r.Incarnation != ""}, old.supersededBy(r.Incarnation), ownerOf(actor), at, at, at); err != nil {
+		sql.NullString{String: r.Incarnation, Valid: r.Incarnation != ""}, old.supersededBy(r.Incarnation), ownerOf(actor), s.told.fastMS, s.told.thresholdMS, at, at, at); err != nil {
 		return none, err
 	}
 	made := change{ControllerID: r.ControllerID, To: string(facts.Health()), At: dbTime{now}}
 	if found != nil {
-		made = old.changed(now, facts.Health())
+		made = old.changedByCall(now, facts.Health())
 	}
 	made.Region = r.Region
 	transition := made.transition(service.CauseRegister, actor, registerReason, facts.Reported)

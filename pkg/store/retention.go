@@ -69,18 +69,12 @@ func (s *Store) prune(ctx context.Context, tx *sqlx.Tx, now time.Time, policy se
 	return done.RowsAffected()
 }
 
-// retire removes controllers that have been silent for long. That an outage of our own is over is for the health checker
-// to say.
+// retire removes controllers that have been silent for long, as long as heartbeats can be committed and no outage of our own
+// is waited out.
 func (s *Store) retire(ctx context.Context, tx *sqlx.Tx, now time.Time, policy service.RetentionPolicy) (retired []service.Transition, _ error) {
-	var state checkerState
-	err := tx.GetContext(ctx, &state, selectCheckerState)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return nil, nil
-	case err != nil:
+	state, err := s.sweepState(ctx, tx, service.SweepPolicy{Threshold: policy.Threshold})
+	if err != nil || !state.isFresh(now, policy.Tolerance) || state.isHeld(now, state.threshold) {
 		return nil, err
-	case state.hold(now, service.SweepPolicy{Threshold: policy.Threshold}):
-		return nil, nil
 	}
 	var silent []row
 	if err := tx.SelectContext(ctx, &silent, tx.Rebind(selectControllers+` WHERE stale AND NOT operator_draining AND last_heartbeat_at < ?

@@ -125,11 +125,13 @@ type change struct {
 	To           string         `db:"to_status"`
 	At           dbTime         `db:"at"`
 	Before       *dbTime        `db:"before"`
+	// EndsStaleness is true when the controller was stale before the change and is not after it.
+	EndsStaleness bool `db:"ends_staleness"`
 }
 
-// transition is what the change is to the caller; nil when the public state is what it was.
+// transition is what the change is to the caller; nil when neither the public state nor the staleness changed.
 func (c change) transition(cause service.Cause, actor, reason string, reported service.HealthStatus) *service.Transition {
-	if c.From.String == c.To {
+	if c.From.String == c.To && !c.EndsStaleness {
 		return nil
 	}
 	t := &service.Transition{
@@ -140,6 +142,14 @@ func (c change) transition(cause service.Cause, actor, reason string, reported s
 		t.Silence = silence(c.At.Time, c.Before.Time)
 	}
 	return t
+}
+
+// changedByCall is the change from the row's public state to the one given, by a call of the controller, which ends its
+// staleness.
+func (r row) changedByCall(now time.Time, to service.HealthStatus) change {
+	c := r.changed(now, to)
+	c.EndsStaleness = r.Stale
+	return c
 }
 
 // changed is the change from the row's public state to the one given.

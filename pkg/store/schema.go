@@ -131,11 +131,12 @@ func readApplied(ctx context.Context, db querier, dialect string) (map[int64]tim
 }
 
 func tableExists(ctx context.Context, db querier, dialect, table string) (exists bool, err error) {
-	query := `SELECT to_regclass($1) IS NOT NULL`
+	// The names are ours. Without parameters a query is one message, which a pooler cannot take apart.
+	query := `SELECT to_regclass('` + table + `') IS NOT NULL`
 	if dialect == "sqlite" {
-		query = `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?)`
+		query = `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '` + table + `')`
 	}
-	err = db.QueryRowContext(ctx, query, table).Scan(&exists)
+	err = db.QueryRowContext(ctx, query).Scan(&exists)
 	return exists, err
 }
 

@@ -76,20 +76,30 @@ func TestSchema_DatabaseWithoutTheTable(t *testing.T) {
 func TestMigrateDown_RefusedWhileReplicasBeat(t *testing.T) {
 	onBoth(t, func(t *testing.T, url string) {
 		s := open(t, url)
-		policy := service.SweepPolicy{Threshold: 30 * time.Second, Interval: 5 * time.Second, Tolerance: 2500 * time.Millisecond}
-		if _, err := s.Tick(t.Context(), policy); err != nil {
+		if _, err := s.Beat(t.Context(), service.Beat{Replica: service.Replica{ID: "gc"}, Vouches: true, Tolerance: 2500 * time.Millisecond}); err != nil {
 			t.Fatal(err)
 		}
 		err := MigrateDown(t.Context(), url, DownOptions{}, log.NewNopLogger())
 		if !errors.Is(err, ErrSchemaInUse) || !strings.Contains(err.Error(), "--while-replicas-run") {
 			t.Fatalf("MigrateDown(a replica beats) = %v, want ErrSchemaInUse and the flag that allows it", err)
 		}
+		s.exec(t, `DELETE FROM replicas`)
+		for _, id := range []string{"gc-b", "gc-a", "gc-old"} {
+			s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms, max_connections, started_at, seen_at)
+				VALUES (?, '1', 30000, 10000, 30000, 20, ?, ?)`, id, s.ago(t, time.Hour), s.ago(t, map[string]time.Duration{"gc-old": time.Minute}[id]))
+		}
+		err = MigrateDown(t.Context(), url, DownOptions{}, log.NewNopLogger())
+		if !errors.Is(err, ErrSchemaInUse) || !strings.Contains(err.Error(), "gc-a, gc-b beat within the last 10s") {
+			t.Fatalf("MigrateDown(two replicas beat) = %v, want them named", err)
+		}
+		s.exec(t, `DELETE FROM replicas`)
 		if state, err := s.Schema(t.Context()); err != nil || state.Version != BinarySchemaVersion() {
 			t.Errorf("Schema() = %+v, %v, want it as it was", state, err)
 		}
 
 		// The last beat is long ago.
 		s.exec(t, `UPDATE checker_state SET beat_at = ?`, s.ago(t, inUseFor+time.Second))
+		s.exec(t, `UPDATE replicas SET seen_at = ?`, s.ago(t, inUseFor+time.Second))
 		if err := MigrateDown(t.Context(), url, DownOptions{Version: BinarySchemaVersion() - 1}, log.NewNopLogger()); err != nil {
 			t.Errorf("MigrateDown(no replica beats) = %v", err)
 		}

@@ -101,6 +101,6 @@ func describeSQLite(err error) error {
 	case sqlitelib.SQLITE_NOTADB, sqlitelib.SQLITE_CORRUPT:
 		return errors.New("it is not a database, or it is damaged")
 	default:
-		return fmt.Errorf("database answered %d", lite.Code())
+		return errors.New(sqliteAnswer(lite))
 	}
 }

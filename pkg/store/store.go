@@ -36,6 +36,10 @@ type Config struct {
 	OnBatch func(heartbeats int, took time.Duration)
 	// Unbatched gives each heartbeat a statement and a commit of its own. It is there to be compared with.
 	Unbatched bool
+	// FastInterval and StalenessThreshold are what this replica goes by; they are kept with the controllers that register.
+	// 0: they are not kept.
+	FastInterval       time.Duration
+	StalenessThreshold time.Duration
 	// Clock stands for the database's own clock, to the millisecond, and is there for simulations: what is committed then
 	// is not forced to the disk. SQLite only; nil is the database's clock.
 	Clock func() time.Time
@@ -73,7 +77,9 @@ type Store struct {
 	// heartbeat is PostgreSQL's only.
 	heartbeat heartbeatPath
 	batched   func(heartbeats int, took time.Duration)
-	settled   settled
+	// told is kept with the controllers that register.
+	told    told
+	settled settled
 	// unbatched is for comparisons.
 	unbatched bool
 }
@@ -135,7 +141,7 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = defaultTimeout
 	}
-	s := &Store{url: cfg.URL, timeout: cfg.Timeout, onQuery: cfg.OnQuery, batched: cfg.OnBatch, unbatched: cfg.Unbatched}
+	s := &Store{url: cfg.URL, timeout: cfg.Timeout, onQuery: cfg.OnQuery, told: toldBy(cfg), batched: cfg.OnBatch, unbatched: cfg.Unbatched}
 	s.batches = newBatches(s)
 	s.announcements = newAnnouncements()
 	s.registrations = &gatherer[registering, service.RegisterResult]{work: s.registerTogether, most: registerAtOnce}

@@ -129,8 +129,22 @@ func fixture(t *testing.T, url string) storetest.Fixture {
 		},
 		Checker: func(t *testing.T, beat, serviceable, swept time.Duration) {
 			s.exec(t, `INSERT INTO checker_state (id, beat_at, serviceable_since, swept_at) VALUES (1, ?, ?, ?)
-				ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, serviceable_since = excluded.serviceable_since, swept_at = excluded.swept_at`,
+				ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, serviceable_since = excluded.serviceable_since`,
 				s.ago(t, beat), s.ago(t, serviceable), s.ago(t, swept))
+			s.exec(t, `UPDATE checker_sweeps SET swept_at = ?`, s.ago(t, swept))
+		},
+		ServiceableFor: func(t *testing.T, by time.Duration) {
+			s.exec(t, `UPDATE checker_state SET beat_at = ?, serviceable_since = ?`, s.ago(t, 0), s.ago(t, by))
+			s.exec(t, `UPDATE checker_sweeps SET swept_at = ?`, s.ago(t, time.Hour))
+		},
+		ReplicaWith: func(t *testing.T, fast, threshold time.Duration) storetest.Store {
+			return unmigrated(t, Config{URL: url, FastInterval: fast, StalenessThreshold: threshold})
+		},
+		Seen: func(t *testing.T, id string, by time.Duration) {
+			s.exec(t, `UPDATE replicas SET seen_at = ? WHERE replica_id = ?`, s.ago(t, by), id)
+		},
+		FailedHeartbeat: func(t *testing.T, id string, by time.Duration) {
+			s.exec(t, `UPDATE heartbeat_failures SET failed_at = ? WHERE controller_id = ?`, s.ago(t, by), id)
 		},
 		Drain: func(t *testing.T, id string) {
 			s.exec(t, `UPDATE meeting_controllers SET operator_draining = true, health_status = 'draining' WHERE controller_id = ?`, id)
@@ -202,12 +216,14 @@ func TestEveryOperationIsReported(t *testing.T) {
 			_, _ = s.Known(t.Context(), "mc")
 			_, _ = s.Controller(t.Context(), "x")
 			_, _ = s.Controllers(t.Context(), service.ControllerFilter{Limit: 1})
-			_, _ = s.Tick(t.Context(), service.SweepPolicy{Threshold: time.Second, Interval: time.Second, Tolerance: time.Second})
+			_, _ = s.Beat(t.Context(), service.Beat{Replica: service.Replica{ID: "gc"}})
+			_, _ = s.Sweep(t.Context(), service.SweepPolicy{Threshold: time.Second, Interval: time.Second, Tolerance: time.Second})
+			_, _ = s.Replicas(t.Context())
 			_, _ = s.Regions(t.Context())
 			_ = s.Ping(t.Context())
 		}
 		want := map[string]string{}
-		for _, operation := range []string{"register", "heartbeat", "known", "controller", "controllers", "tick", "regions", "ping"} {
+		for _, operation := range []string{"register", "heartbeat", "known", "controller", "controllers", "beat", "tick", "replicas", "regions", "ping"} {
 			want[operation] = "error"
 		}
 		run()
@@ -238,8 +254,9 @@ func TestNoErrorQuotesSQL(t *testing.T) {
 		s := unmigrated(t, Config{URL: url})
 		_, known := s.Known(t.Context(), "mc")
 		_, beat := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc", Reported: service.HealthHealthy})
-		_, tick := s.Tick(t.Context(), service.SweepPolicy{})
-		for i, err := range []error{known, beat, tick} {
+		_, tick := s.Beat(t.Context(), service.Beat{})
+		_, sweep := s.Sweep(t.Context(), service.SweepPolicy{})
+		for i, err := range []error{known, beat, tick, sweep} {
 			if err == nil || errors.Is(err, service.ErrUnavailable) || errors.Is(err, service.ErrNotRegistered) {
 				t.Errorf("error %d = %v, want one of no class: a missing table is a mistake of ours", i, err)
 			} else if text := strings.ToLower(err.Error()); strings.Contains(text, "meeting_controllers") || strings.Contains(text, "select") {
@@ -282,34 +299,4 @@ func TestTimes(t *testing.T) {
 		t.Error("Scan(text) = nil, want an error")
 	}
 	var _ sql.Scanner = &got
-}
-
-// TestABeatIsWrittenBeforeItIsMissed leaves a young beat as it is, which spares a write, and renews an older one long
-// before it would count as a gap.
-func TestABeatIsWrittenBeforeItIsMissed(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
-		f := fixture(t, url)
-		s := f.Store.(*Store)
-		policy := service.SweepPolicy{Threshold: time.Hour, Interval: time.Hour, Tolerance: time.Minute}
-		for _, tc := range []struct {
-			age     time.Duration
-			renewed bool
-		}{{time.Second, false}, {16 * time.Second, true}, {-16 * time.Second, true}} {
-			f.Checker(t, tc.age, time.Minute, 0)
-			var before, after dbTime
-			read := func(into *dbTime) {
-				if err := s.read.GetContext(t.Context(), into, `SELECT beat_at FROM checker_state`); err != nil {
-					t.Fatalf("read beat: %v", err)
-				}
-			}
-			read(&before)
-			if got, err := s.Tick(t.Context(), policy); err != nil || got.Gap || got.Swept {
-				t.Fatalf("Tick() = %+v, %v, want neither gap nor sweep", got, err)
-			}
-			read(&after)
-			if got := !after.Equal(before.Time); got != tc.renewed {
-				t.Errorf("a beat %v old was renewed = %v, want %v", tc.age, got, tc.renewed)
-			}
-		}
-	})
 }

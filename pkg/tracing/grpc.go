@@ -39,10 +39,14 @@ func (t *Tracing) stream(srv any, stream grpc.ServerStream, info *grpc.StreamSer
 	if isOwn(info.FullMethod) {
 		return handler(srv, stream)
 	}
-	_, span := t.startGRPC(stream.Context(), info.FullMethod)
+	started, span := t.startGRPC(stream.Context(), info.FullMethod)
 	err = errPanicked
 	defer func() { endGRPC(span, err) }()
-	return handler(srv, tracedStream{stream, context.WithValue(stream.Context(), streamKey{}, span.SpanContext())})
+	ctx := context.WithValue(stream.Context(), streamKey{}, span.SpanContext())
+	if forced := started.Value(forcedKey{}); forced != nil {
+		ctx = context.WithValue(ctx, forcedKey{}, forced)
+	}
+	return handler(srv, tracedStream{stream, ctx})
 }
 
 // tracedStream is a stream whose context names its trace.
@@ -61,11 +65,13 @@ func isOwn(method string) bool { return strings.HasPrefix(method, "/grpc.") }
 
 func (t *Tracing) startGRPC(ctx context.Context, method string) (context.Context, trace.Span) {
 	name := strings.TrimPrefix(method, "/")
-	return t.tracer.Start(
-		t.propagator.Extract(ctx, incoming{ctx}), name,
+	parent := t.propagator.Extract(ctx, incoming{ctx})
+	ctx, span := t.tracer.Start(
+		parent, name,
 		trace.WithSpanKind(trace.SpanKindServer),
 		trace.WithAttributes(attribute.String("rpc.system.name", "grpc"), attribute.String("rpc.method", name)),
 	)
+	return t.watchForced(parent, ctx, span), span
 }
 
 func endGRPC(span trace.Span, err error) {

@@ -16,10 +16,9 @@ func (t *Tracing) Route(method, pattern string, next http.Handler) http.Handler 
 	}
 	attributes := trace.WithAttributes(attribute.String("http.request.method", method), attribute.String("http.route", pattern))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, span := t.tracer.Start(
-			t.propagator.Extract(r.Context(), propagation.HeaderCarrier(r.Header)), method+" "+pattern,
-			trace.WithSpanKind(trace.SpanKindServer), attributes,
-		)
+		parent := t.propagator.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+		ctx, span := t.tracer.Start(parent, method+" "+pattern, trace.WithSpanKind(trace.SpanKindServer), attributes)
+		ctx = t.watchForced(parent, ctx, span)
 		seen := &answer{ResponseWriter: w}
 		returned := false
 		defer func() {

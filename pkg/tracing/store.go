@@ -79,6 +79,11 @@ func (s tracedStore) Regions(ctx context.Context) ([]service.Region, error) {
 	return operation(ctx, s, "regions", s.Store.Regions)
 }
 
+// ListReplicas implements [service.Store].
+func (s tracedStore) ListReplicas(ctx context.Context) (service.ReplicaList, error) {
+	return operation(ctx, s, "replicas", s.Store.ListReplicas)
+}
+
 // Transitions implements [service.Store].
 func (s tracedStore) Transitions(ctx context.Context, filter service.TransitionFilter) (service.TransitionList, error) {
 	return operation(ctx, s, "transitions", func(ctx context.Context) (service.TransitionList, error) { return s.Store.Transitions(ctx, filter) })

@@ -39,7 +39,7 @@ type Config struct {
 	// is sent as basic authentication. Empty: there is no tracing.
 	Endpoint string
 	// SampleRatio is the share of traces that are recorded of those that begin here, 0 to 1. For all others their caller
-	// has decided.
+	// has decided, if it was authenticated.
 	SampleRatio float64
 	// Version, Instance and Region describe this server.
 	Version, Instance, Region string
@@ -52,6 +52,7 @@ type Tracing struct {
 	provider   *sdktrace.TracerProvider
 	tracer     trace.Tracer
 	propagator propagation.TextMapPropagator
+	forced     *forcedSpans
 	// end breaks off what is still being sent.
 	end context.CancelFunc
 	// connections are those to the collector.
@@ -73,13 +74,15 @@ func New(cfg Config) (*Tracing, error) {
 		return nil, fmt.Errorf("send traces: %w", err)
 	}
 	life, end := context.WithCancel(context.Background())
+	forced, ratio := newForcedSpans(), sdktrace.TraceIDRatioBased(cfg.SampleRatio)
+	batches := sdktrace.NewBatchSpanProcessor(
+		&exporter{next: next, logger: cfg.Logger, life: life},
+		sdktrace.WithMaxQueueSize(maxQueued), sdktrace.WithMaxExportBatchSize(maxBatch),
+		sdktrace.WithBatchTimeout(sendInterval), sdktrace.WithExportTimeout(sendBound),
+	)
 	provider := sdktrace.NewTracerProvider(
-		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(cfg.SampleRatio))),
-		sdktrace.WithBatcher(
-			&exporter{next: next, logger: cfg.Logger, life: life},
-			sdktrace.WithMaxQueueSize(maxQueued), sdktrace.WithMaxExportBatchSize(maxBatch),
-			sdktrace.WithBatchTimeout(sendInterval), sdktrace.WithExportTimeout(sendBound),
-		),
+		sdktrace.WithSampler(sdktrace.ParentBased(ratio)),
+		sdktrace.WithSpanProcessor(onlyWanted{batches, forced, ratio}),
 		sdktrace.WithoutPanicRecording(), // What was panicked with may be anything.
 		sdktrace.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", "global-controller"), attribute.String("service.version", cfg.Version),
@@ -88,7 +91,7 @@ func New(cfg Config) (*Tracing, error) {
 	)
 	return &Tracing{
 		provider: provider, tracer: provider.Tracer(scope, trace.WithInstrumentationVersion(cfg.Version)),
-		propagator: propagation.TraceContext{}, end: end, connections: connections,
+		propagator: propagation.TraceContext{}, forced: forced, end: end, connections: connections,
 	}, nil
 }
 
@@ -126,7 +129,7 @@ func (t *Tracing) Exemplar(ctx context.Context) string {
 		return ""
 	}
 	of := trace.SpanContextFromContext(ctx)
-	if !of.IsValid() || !of.IsSampled() {
+	if !of.IsValid() || !of.IsSampled() || t.isForced(ctx) {
 		return ""
 	}
 	return of.TraceID().String()

@@ -28,25 +28,25 @@ type cursor struct {
 }
 
 type seenChange struct {
-	id int64
-	at time.Time
+	id   int64
+	seen time.Time // by our clock: the store's may be set
 }
 
-// add takes note of a change, and tells whether it is new.
-func (c *cursor) add(t service.Transition) bool {
+// add takes note of a change that was seen at a time by our clock, and reports whether it is new.
+func (c *cursor) add(t service.Transition, seen time.Time) bool {
 	at, found := slices.BinarySearchFunc(c.above, t.ID, func(s seenChange, id int64) int { return cmp.Compare(s.id, id) })
 	if t.ID <= c.watermark || found {
 		return false
 	}
-	c.above = slices.Insert(c.above, at, seenChange{t.ID, t.At})
+	c.above = slices.Insert(c.above, at, seenChange{t.ID, seen})
 	c.highest = max(c.highest, t.ID)
 	return true
 }
 
-// settle moves the watermark as far as can be. now is by the store's clock.
+// settle moves the watermark as far as can be. now is by our clock.
 func (c *cursor) settle(now time.Time) {
 	n := 0
-	for n < len(c.above) && (c.above[n].id == c.watermark+1 || now.Sub(c.above[n].at) > neverComes) {
+	for n < len(c.above) && (c.above[n].id == c.watermark+1 || now.Sub(c.above[n].seen) > neverComes) {
 		c.watermark = c.above[n].id
 		n++
 	}

@@ -121,7 +121,7 @@ func TestCursor(t *testing.T) {
 	now := time.Now()
 	c := cursor{watermark: 5, highest: 5}
 	for _, id := range []int64{9, 7, 6, 12} {
-		if !c.add(service.Transition{ID: id, At: now}) || c.add(service.Transition{ID: id, At: now}) {
+		if !c.add(service.Transition{ID: id}, now) || c.add(service.Transition{ID: id}, now) {
 			t.Errorf("add(%d) is not new the first time only", id)
 		}
 	}

@@ -56,7 +56,7 @@ func (e *event) in(region string) (service.WatchEvent, bool) {
 		return seen, true
 	}
 
-	seen := service.WatchEvent{ID: e.ID, AsOf: e.AsOf}
+	seen := service.WatchEvent{ID: e.ID, Fingerprint: e.Fingerprint, AsOf: e.AsOf}
 	for i, c := range e.Changes {
 		if c, ok := changeIn(region, change{c, e.regions[i]}); ok {
 			seen.Changes = append(seen.Changes, c)

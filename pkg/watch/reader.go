@@ -20,10 +20,10 @@ type reader struct {
 	query  service.WatchQuery
 	closed bool
 
-	of    *epoch // What next and loads count in.
-	next  uint64 // the event of the log to go on with
-	loads uint64 // the reading of loads up to which it was sent all
-	id    int64  // that of the last event
+	of    *epoch         // What next and loads count in.
+	next  uint64         // the event of the log to go on with
+	loads uint64         // the reading of loads up to which it was sent all
+	at    service.Cursor // that of the last event
 	beat  time.Time
 	began time.Time // when the last snapshot did
 
@@ -82,7 +82,7 @@ func (r *reader) start(ctx context.Context) error {
 	case v.epoch == nil:
 		return stopping() // There was no reader for a while, and the fleet was let go just now.
 	case after != nil:
-		r.id = *after
+		r.at = service.Cursor{ID: *after, Fingerprint: r.query.Fingerprint}
 		r.resume(v)
 	default:
 		r.begin(v, service.SnapshotStart)
@@ -92,7 +92,7 @@ func (r *reader) start(ctx context.Context) error {
 
 // begin has the reader start over.
 func (r *reader) begin(v *view, reason string) {
-	next, id := r.next, r.id
+	next, id := r.next, r.at.ID
 	if r.of != v.epoch {
 		next = 0
 	}
@@ -181,7 +181,9 @@ func (r *reader) take(now time.Time) (e service.WatchEvent, news <-chan struct{}
 		switch {
 		case !now.Before(r.beat):
 			r.beat = now.Add(beatEvery)
-			return service.WatchEvent{ID: r.id, AsOf: v.asOf}, nil, until
+			mark(&e, r.at)
+			e.AsOf = v.asOf
+			return e, nil, until
 		case v.epoch == nil:
 			return e, v.news, r.beat
 		case r.of != v.epoch:
@@ -221,7 +223,7 @@ func (r *reader) takeEvent(found *event) (service.WatchEvent, bool) {
 	if r.fill.going {
 		return found.withoutID(), true // All regions are sent.
 	}
-	r.id = found.ID
+	r.at = found.Cursor()
 	return found.in(r.query.Region)
 }
 
@@ -238,7 +240,7 @@ func (r *reader) takeWhole(now time.Time) (service.WatchEvent, bool) {
 			return p
 		})
 		if w.part++; p.last {
-			r.id = w.view.watermark
+			r.at = w.view.cursor()
 			r.endRead()
 		}
 		return p.event, true
@@ -251,13 +253,13 @@ func (r *reader) takeWhole(now time.Time) (service.WatchEvent, bool) {
 	p := r.hub.parts.get(key, now, func() (p part) {
 		p.event, p.next = w.view.replay(r.query.Region, w.replay, key.known)
 		if p.last = p.next == w.view.log.end() && !key.midst; p.last {
-			p.event.ID = w.view.watermark
+			mark(&p.event, w.view.cursor())
 		}
 		return p
 	})
 	w.replay, w.known = p.next, 0
 	if p.last {
-		r.id = w.view.watermark
+		r.at = w.view.cursor()
 	}
 	return p.event, len(p.event.Changes) > 0
 }
@@ -270,7 +272,7 @@ func (r *reader) takeLoads(v *view, now time.Time) service.WatchEvent {
 	key := partKey{of: v, region: r.query.Region, kind: loadsPart, number: r.loads, after: r.pass.after, midst: r.fill.going}
 	p := r.hub.parts.get(key, now, func() (p part) {
 		if p.event, p.after = v.loadsAfter(r.query.Region, r.loads, r.pass.after); key.midst {
-			p.event.ID = 0
+			mark(&p.event, service.Cursor{})
 		}
 		return p
 	})
@@ -278,7 +280,7 @@ func (r *reader) takeLoads(v *view, now time.Time) service.WatchEvent {
 		r.loads, r.pass = r.pass.to, loadsPass{}
 	}
 	if !key.midst {
-		r.id = v.watermark
+		r.at = v.cursor()
 	}
 	return p.event
 }
@@ -287,7 +289,7 @@ func (r *reader) takeLoads(v *view, now time.Time) service.WatchEvent {
 func (r *reader) takeFill(v *view, now time.Time) service.WatchEvent {
 	chunk, last := v.fleet.after(r.fill.after)
 	if chunk == nil {
-		r.fill, r.id = fill{}, v.watermark
+		r.fill, r.at = fill{}, v.cursor()
 		return service.WatchEvent{}
 	}
 	// A chunk is the same in every view that has it, but for the last, which brings the id to go on from.
@@ -297,7 +299,7 @@ func (r *reader) takeFill(v *view, now time.Time) service.WatchEvent {
 	}
 	p := r.hub.parts.get(key, now, func() (p part) {
 		if p.event.AsOf = v.asOf; last {
-			p.event.ID = v.watermark
+			mark(&p.event, v.cursor())
 		}
 		for _, c := range chunk.controllers {
 			p.event.Changes = append(p.event.Changes, service.WatchChange{ControllerID: c.ControllerID, Controller: c})
@@ -305,7 +307,7 @@ func (r *reader) takeFill(v *view, now time.Time) service.WatchEvent {
 		return p
 	})
 	if r.fill.after = chunk.controllers[len(chunk.controllers)-1].ControllerID; last {
-		r.fill, r.id = fill{}, v.watermark
+		r.fill, r.at = fill{}, v.cursor()
 	}
 	return p.event
 }

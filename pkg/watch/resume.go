@@ -8,7 +8,11 @@ const replayAtMost = 5000
 // resume has the reader go on after the id that it knows, by what the hub has in memory: however many readers resume, the
 // store is not asked.
 func (r *reader) resume(latest *view) {
-	after := r.id
+	after := r.at.ID
+	if !latest.prints.isOf(r.at) {
+		r.begin(latest, service.SnapshotGone)
+		return
+	}
 	v := r.hub.shared.choose(latest, r.beat.Add(-beatEvery), 0, min(after, latest.highest))
 	if number, ok := v.log.since(after); ok {
 		r.read(v)

@@ -94,9 +94,9 @@ func (r *rounds) load(ctx context.Context, now time.Time) error {
 		return err
 	}
 	for _, t := range page.Transitions {
-		seen.add(t)
+		seen.add(t, now.Add(-max(0, page.AsOf.Sub(t.At))))
 	}
-	seen.settle(page.AsOf)
+	seen.settle(now)
 	controllers, err := r.readFleet(ctx)
 	if err != nil {
 		return err
@@ -123,7 +123,7 @@ func (r *rounds) advance(ctx context.Context, named []string, beside *besideRead
 		r.hub.publish(st.view(nil), news)
 		return err
 	}
-	if page.Newest < st.seen.highest {
+	if !st.goesOn(&page) {
 		// Another history: everything begins anew.
 		r.st = nil
 		r.hub.publish(&view{asOf: st.asOf}, true)
@@ -177,7 +177,8 @@ func (r *rounds) takeBeside(now time.Time) *besideRead {
 
 // history reads what is not known of it yet, and tells whether there is more.
 func (r *rounds) history(ctx context.Context) (all service.ChangePage, more bool, _ error) {
-	after, missing := r.st.seen.highest, r.st.seen.missing()
+	// The newest that was seen is read again.
+	after, missing := max(0, r.st.seen.highest-1), r.st.seen.missing()
 	for range pagesAtOnce {
 		page, err := r.hub.cfg.Source.Changes(ctx, after, missing, pageSize)
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 type state struct {
 	epoch     *epoch
 	seen      cursor
+	prints    *prints
 	oldest    int64
 	asOf      time.Time
 	fleet     fleet
@@ -24,7 +25,7 @@ type state struct {
 // newState begins with a fleet, which is in the order of its ids, and the history that was read before it, from the change
 // after the id from on.
 func newState(seen cursor, from int64, page service.ChangePage, controllers []service.Controller) *state {
-	st := &state{epoch: &epoch{}, seen: seen, oldest: page.Oldest, asOf: page.AsOf, deadlines: make(map[string]time.Time)}
+	st := &state{epoch: &epoch{}, seen: seen, prints: newPrints(page.Transitions), oldest: page.Oldest, asOf: page.AsOf, deadlines: make(map[string]time.Time)}
 	all := make([]*service.Controller, len(controllers))
 	for i := range controllers {
 		all[i] = &controllers[i]
@@ -41,7 +42,7 @@ func newState(seen cursor, from int64, page service.ChangePage, controllers []se
 // view returns what is known now.
 func (st *state) view(news chan struct{}) *view {
 	return &view{
-		epoch: st.epoch, asOf: st.asOf, watermark: st.seen.watermark, highest: st.seen.highest, oldest: st.oldest,
+		epoch: st.epoch, asOf: st.asOf, watermark: st.seen.watermark, prints: st.prints, highest: st.seen.highest, oldest: st.oldest,
 		fleet: st.fleet, log: st.log, loads: st.loads, news: news,
 	}
 }
@@ -73,13 +74,14 @@ func (st *state) noteHistory(page service.ChangePage, named []string, byID map[s
 	told := make(map[string]bool, len(named))
 	for i := range page.Transitions {
 		t := &page.Transitions[i]
-		if !st.seen.add(*t) {
+		if !st.seen.add(*t, time.Now()) {
 			continue
 		}
+		st.prints.add(*t)
 		told[t.ControllerID] = true
 		d.changes = append(d.changes, change{service.WatchChange{ControllerID: t.ControllerID, Controller: byID[t.ControllerID], Transition: t}, st.regionOf(t.ControllerID)})
 	}
-	st.seen.settle(page.AsOf)
+	st.seen.settle(time.Now())
 	d.id = st.seen.watermark
 
 	for _, id := range named {
@@ -160,9 +162,10 @@ func (st *state) take(d *delivery) bool {
 	for left := d.changes; len(left) > 0; {
 		some := left[:min(partSize, len(left))]
 		left = left[len(some):]
-		e := &event{loads: st.loads, WatchEvent: service.WatchEvent{ID: d.before, AsOf: d.asOf, Changes: make([]service.WatchChange, 0, len(some))}}
+		e := &event{loads: st.loads, WatchEvent: service.WatchEvent{AsOf: d.asOf, Changes: make([]service.WatchChange, 0, len(some))}}
+		mark(&e.WatchEvent, st.prints.cursor(d.before))
 		if len(left) == 0 {
-			e.ID = d.id
+			mark(&e.WatchEvent, st.prints.cursor(d.id))
 		}
 		for _, c := range some {
 			e.Changes, e.regions = append(e.Changes, c.WatchChange), append(e.regions, c.was)

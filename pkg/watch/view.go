@@ -30,6 +30,7 @@ type view struct {
 	// watermark is the id to go on from after this; highest the highest id of a change that it shows; oldest the lowest in
 	// the history.
 	watermark, highest, oldest int64
+	prints                     *prints
 	fleet                      fleet
 	log                        eventLog
 	// loads is the number of the last reading that changed loads.
@@ -43,6 +44,9 @@ type view struct {
 	mu      sync.Mutex
 	regions map[string][]*service.Controller
 }
+
+// cursor is where to go on from after the view.
+func (v *view) cursor() service.Cursor { return v.prints.cursor(v.watermark) }
 
 // in returns the controllers of a region, which readers share.
 func (v *view) in(region string) []*service.Controller {
@@ -86,7 +90,7 @@ func (v *view) part(region, reason string, number int) (e service.WatchEvent, la
 
 	e = service.WatchEvent{AsOf: v.asOf, Snapshot: &service.WatchSnapshot{Begin: number == 0, End: last, Reason: reason, Controllers: some}}
 	if last {
-		e.ID = v.watermark
+		mark(&e, v.cursor())
 	}
 	return e, last
 }
@@ -127,7 +131,8 @@ func (v *view) replay(region string, from uint64, known int64) (e service.WatchE
 // loadsAfter returns loads that changed since a reading of them, of controllers with ids above after, and the last id
 // that was looked at: empty when all were.
 func (v *view) loadsAfter(region string, since uint64, after string) (e service.WatchEvent, last string) {
-	e = service.WatchEvent{ID: v.watermark, AsOf: v.asOf}
+	e = service.WatchEvent{AsOf: v.asOf}
+	mark(&e, v.cursor())
 	for i, chunk := range v.fleet.chunks {
 		if chunk.newest <= since || i+1 < len(v.fleet.chunks) && v.fleet.chunks[i+1].controllers[0].ControllerID <= after {
 			continue

@@ -61,7 +61,7 @@ func (b *bench) sweep(t *target, registered int) (row Row, err error) {
 	began := time.Now()
 	for range sweeps {
 		one := time.Now()
-		result, err := s.Tick(b.ctx, policy)
+		result, err := s.Sweep(b.ctx, policy)
 		if err != nil {
 			return row, err
 		}

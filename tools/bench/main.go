@@ -241,7 +241,10 @@ func (b *bench) start(way string, registered int) (*target, error) {
 		return nil, err
 	}
 	url := strings.Replace(b.adminURL, "/postgres?", "/"+database+"?", 1)
-	environment := []string{"DATABASE_URL=" + url, "AC_JWKS_URL=" + b.jwks, "BIND_ADDRESS=127.0.0.1:0", "GC_GRPC_BIND_ADDRESS=127.0.0.1:0", "RATE_LIMIT_RPM=1000000000"}
+	environment := []string{
+		"DATABASE_URL=" + url, "AC_JWKS_URL=" + b.jwks, "BIND_ADDRESS=127.0.0.1:0", "GC_GRPC_BIND_ADDRESS=127.0.0.1:0",
+		"RATE_LIMIT_RPM=1000000000", "GC_MAX_CONTROLLERS_PER_SUBJECT=1000000000",
+	}
 	if way == "unbatched" {
 		environment = append(environment, "GC_HEARTBEAT_BATCHING=false")
 	}

@@ -65,11 +65,11 @@ func (c *count) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
 }
 
 type registerBody struct {
-	Region               string `json:"region"`
-	GRPCEndpoint         string `json:"grpc_endpoint"`
+	Region               string `json:"region" openapi:"required"`
+	GRPCEndpoint         string `json:"grpc_endpoint" openapi:"required"`
 	WebTransportEndpoint string `json:"webtransport_endpoint"`
-	MaxMeetings          count  `json:"max_meetings"`
-	MaxParticipants      count  `json:"max_participants"`
+	MaxMeetings          count  `json:"max_meetings" openapi:"required"`
+	MaxParticipants      count  `json:"max_participants" openapi:"required"`
 	Incarnation          string `json:"incarnation"`
 }
 
@@ -81,14 +81,14 @@ type capacityBody struct {
 }
 
 type fastBody struct {
-	Capacity    *capacityBody `json:"capacity"`
-	Health      health        `json:"health"`
+	Capacity    *capacityBody `json:"capacity" openapi:"required"`
+	Health      health        `json:"health" openapi:"required"`
 	Incarnation string        `json:"incarnation"`
 }
 
 type comprehensiveBody struct {
-	Capacity           *capacityBody `json:"capacity"`
-	Health             health        `json:"health"`
+	Capacity           *capacityBody `json:"capacity" openapi:"required"`
+	Health             health        `json:"health" openapi:"required"`
 	CPUUsagePercent    float64       `json:"cpu_usage_percent"`
 	MemoryUsagePercent float64       `json:"memory_usage_percent"`
 	Incarnation        string        `json:"incarnation"`

@@ -12,6 +12,9 @@ import (
 
 type object = map[string]any
 
+// optionalBody is the body of a request that may come without it.
+type optionalBody struct{ body any }
+
 var pathParameter = regexp.MustCompile(`\{(\w+)\}`)
 
 // openAPI describes the routes as an OpenAPI 3.1 document.
@@ -34,6 +37,8 @@ func openAPI(routes []route) object {
 	return object{
 		"openapi": "3.1.0",
 		"info":    object{"title": "Global Controller", "version": "1", "description": "Register meeting controllers, take their heartbeats, show the fleet."},
+		// Relative to the document, which may be served below a prefix.
+		"servers": []any{object{"url": "."}},
 		"paths":   paths,
 		"components": object{
 			"schemas":         object{"Error": schemaOf(reflect.TypeFor[errorBody]())},
@@ -72,9 +77,13 @@ func operation(r route) object {
 		op["parameters"] = parameters
 	}
 	if r.request != nil {
-		body := content("", schemaOf(reflect.TypeOf(r.request)))
+		request, required := r.request, true
+		if optional, ok := request.(optionalBody); ok {
+			request, required = optional.body, false
+		}
+		body := content("", schemaOf(reflect.TypeOf(request)))
 		delete(body, "description")
-		body["required"] = true
+		body["required"] = required
 		op["requestBody"] = body
 	}
 	return op
@@ -115,13 +124,20 @@ func schemaOf(t reflect.Type) object {
 	}
 	switch t.Kind() {
 	case reflect.Struct:
-		properties := object{}
+		properties, required := object{}, []string{}
 		for i := range t.NumField() {
 			field := t.Field(i)
 			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 			properties[name] = schemaOf(field.Type)
+			if field.Tag.Get("openapi") == "required" {
+				required = append(required, name)
+			}
 		}
-		return object{"type": "object", "properties": properties, "additionalProperties": false}
+		schema := object{"type": "object", "properties": properties, "additionalProperties": false}
+		if len(required) > 0 {
+			schema["required"] = required
+		}
+		return schema
 	case reflect.Slice:
 		return object{"type": "array", "items": schemaOf(t.Elem())}
 	case reflect.Bool:

@@ -1,6 +1,9 @@
 package httptransport
 
 import (
+	"bytes"
+	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -67,7 +70,7 @@ var (
 func decodeDrain(r *http.Request) (service.DrainOrder, error) {
 	var b drainOrderBody
 	order := service.DrainOrder{ControllerID: r.PathValue("id")}
-	if r.ContentLength != 0 {
+	if hasBody(r) {
 		if err := fromBody(r, &b); err != nil {
 			return order, err
 		}
@@ -77,6 +80,20 @@ func decodeDrain(r *http.Request) (service.DrainOrder, error) {
 		order.Deadline = b.Deadline.UTC()
 	}
 	return order, nil
+}
+
+// hasBody reports whether a request has a body that is not empty. A body that is sent in pieces does not say its length.
+func hasBody(r *http.Request) bool {
+	if r.ContentLength >= 0 {
+		return r.ContentLength > 0
+	}
+	var first [1]byte
+	n, err := io.ReadFull(r.Body, first[:])
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(first[:n]), r.Body), r.Body}
+	return !errors.Is(err, io.EOF)
 }
 
 func decodeUndrain(r *http.Request) (service.UndrainOrder, error) {

@@ -77,10 +77,7 @@ func newJudging(cfg Config, logger log.Logger, m *metrics.Metrics) (*judging, er
 	return j, nil
 }
 
-// canJudge reports whether tokens can be judged: there is a key for each of them, and the clock is right.
-func (j *judging) canJudge() bool { return j.keys.Judging() && j.clock.Problem() == "" }
-
-func (j *judging) keysState(context.Context) string {
+func (j *judging) keysState() string {
 	switch {
 	case !j.keys.Ready():
 		return "none"
@@ -90,7 +87,7 @@ func (j *judging) keysState(context.Context) string {
 	return health.StateOK
 }
 
-func (j *judging) clockState(context.Context) string {
+func (j *judging) clockState() string {
 	if problem := j.clock.Problem(); problem != "" {
 		return problem
 	}

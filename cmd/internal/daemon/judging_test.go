@@ -188,7 +188,9 @@ func TestKeys_UnknownKeyWhileCutOff(t *testing.T) {
 		ac.publish("old", "new")
 		ac.cut(true)
 		for _, by := range ways() {
-			w.until("the limit on fetches allows one", func() bool { return w.make(by, call{"FastHeartbeat", "mc-new", load(), ac.sign("new", nil)}) != unknown })
+			w.until("the limit on fetches allows one", func() bool {
+				return w.make(by, call{"FastHeartbeat", "mc-new", load(), ac.sign("new", nil)}) != unknown
+			})
 			if got := w.make(by, call{"FastHeartbeat", "mc-new", load(), ac.sign("new", nil)}); got != unavailable {
 				t.Errorf("%s: a new key while cut off = %v, want %v", by.name, got, unavailable)
 			}
@@ -200,7 +202,7 @@ func TestKeys_UnknownKeyWhileCutOff(t *testing.T) {
 			got := w.get("/ready", "")
 			return got.status == http.StatusServiceUnavailable && strings.Contains(got.body, `"keys":"cannot be fetched`)
 		})
-		if w.server.serviceable() {
+		if w.server.serviceable.Vouches() {
 			t.Error("the checker vouches for a replica that refuses heartbeats which it should accept")
 		}
 
@@ -211,7 +213,7 @@ func TestKeys_UnknownKeyWhileCutOff(t *testing.T) {
 				t.Errorf("a token that no key could make right = %v, want %v", got, unknown)
 			}
 		}
-		if got := w.get("/ready", "").status; got != http.StatusOK || !w.server.serviceable() {
+		if got := w.get("/ready", "").status; got != http.StatusOK || !w.server.serviceable.Vouches() {
 			t.Errorf("/ready = %d after tokens that no key could make right, want 200", got)
 		}
 		ac.cut(false)

@@ -230,7 +230,7 @@ func TestAStopFinishesTheCallsInFlight(t *testing.T) {
 	data, _ := json.Marshal(load())
 	body <- string(data[:5])
 	w.stop()
-	w.until("draining", func() bool { return w.server.readiness()["server"] == "draining" })
+	w.until("draining", func() bool { return w.server.serviceable.State()["server"] == "draining" })
 	body <- string(data[5:])
 	close(body)
 	if got := <-answered; got.status != http.StatusOK {

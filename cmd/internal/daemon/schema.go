@@ -25,7 +25,7 @@ func (s *Server) watchSchema(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		if !s.migrated.Load() {
+		if !s.isMigrated() {
 			continue // The start reads it by itself.
 		}
 		state, err := s.store.Schema(ctx)

@@ -18,7 +18,6 @@ import (
 	"github.com/oklog/run"
 	"google.golang.org/grpc"
 	grpchealth "google.golang.org/grpc/health"
-	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
 
 	"darktower.example/global-controller/endpoints"
 	"darktower.example/global-controller/pkg/health"
@@ -60,15 +59,16 @@ type Server struct {
 	metrics      *metrics.Metrics
 	watches      *watch.Hub
 	traces       *tracing.Tracing // nil unless they are switched on
-	pulse        *health.Pulse
-	probe        *health.Probe
+	heartbeats   *health.Heartbeats
+	serviceable  *health.Serviceability
+	checker      *health.Checker
 	grpcHealth   *grpchealth.Server
 	grpcServer   *grpc.Server
 	httpServer   *http.Server
 	grpcListener net.Listener
 	httpListener net.Listener
-	pprof        net.Listener // nil unless it is switched on
-	migrated     atomic.Bool
+	pprof        net.Listener    // nil unless it is switched on
+	migrated     chan struct{}   // Closed once the schema is there.
 	incompatible atomic.Bool     // The schema is not for this binary.
 	draining     context.Context //nolint:containedctx // The server's life, not a call's.
 	drain        context.CancelFunc
@@ -76,7 +76,7 @@ type Server struct {
 
 // observer tells the metrics and the checker what the service did.
 type observer struct {
-	*health.Pulse
+	*health.Heartbeats
 	*metrics.Metrics
 	judging *judging
 }
@@ -90,7 +90,10 @@ func (o observer) Changed(t service.Transition) {
 // New opens the store, binds the listeners and puts the parts together. The caller runs or closes the server.
 func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	var listen net.ListenConfig
-	s = &Server{cfg: cfg, logger: logger, metrics: metrics.New(Version, cfg.StalenessThreshold, checkInterval), pulse: &health.Pulse{}, grpcHealth: grpchealth.NewServer()}
+	s = &Server{
+		cfg: cfg, logger: logger, metrics: metrics.New(Version, cfg.StalenessThreshold, checkInterval), grpcHealth: grpchealth.NewServer(),
+		heartbeats: health.NewHeartbeats(cfg.FastInterval, nil), migrated: make(chan struct{}),
+	}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	made := s // What is returned beside an error is nil.
 	defer func() {
@@ -105,7 +108,10 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.store, err = store.New(store.Config{URL: cfg.DatabaseURL, OnQuery: s.metrics.Queried, OnBatch: s.metrics.Batched, Unbatched: !cfg.Batching}); err != nil {
+	if s.store, err = store.New(store.Config{
+		URL: cfg.DatabaseURL, MaxConns: cfg.MaxConnections, OnQuery: s.metrics.Queried, OnBatch: s.metrics.Batched, Unbatched: !cfg.Batching,
+		FastInterval: cfg.FastInterval, StalenessThreshold: cfg.StalenessThreshold,
+	}); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	if s.traces, err = tracing.New(tracing.Config{
@@ -154,17 +160,19 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 			endpoints.LimitAddresses(addresses, verifier, s.metrics.Limited),
 			endpoints.Authenticate(verifier, endpoints.AuthPolicy{
 				MCScopes: cfg.MCScopes, SubjectIsController: cfg.SubjectIsController,
-				Unjudged: func(string) { s.pulse.HeartbeatFailed() }, Refused: s.judging.refused,
+				Unjudged: s.heartbeats.HeartbeatUnjudged, Refused: s.judging.refused,
 			}),
-			endpoints.Gate(s.migrated.Load),
+			endpoints.Admitted(s.traces.Authenticated()),
+			endpoints.Gate(s.isMigrated),
 			endpoints.LimitCallers(callers, fleet, s.metrics.Limited),
 			endpoints.Deadline(callBound),
 			endpoints.FindSharedIDs(cfg.ComprehensiveInterval, time.Now, s.reportShared()),
 		)
-		svc       = service.New(summary.Store{Store: fleet, Summary: sums}, service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval}, observer{s.pulse, s.metrics, s.judging}, s.watches)
+		svc       = service.New(summary.Store{Store: fleet, Summary: sums}, service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval}, observer{s.heartbeats, s.metrics, s.judging}, s.watches)
 		operation = endpoints.New(svc, middleware)
 	)
-	s.probe = health.NewProbe(map[string]func(context.Context) string{"store": s.storeState, "keys": s.judging.keysState, "clock": s.judging.clockState, "server": s.serverState})
+	s.serviceable = s.newServiceability()
+	s.checker = s.newChecker()
 	s.metrics.Fleet(sums, cfg.Region)
 	s.metrics.Pool(s.store.PoolStats)
 	s.metrics.Keys(s.judging.keys.Count)
@@ -177,7 +185,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	s.httpServer = &http.Server{
 		Handler: httptransport.NewHandler(operation, httptransport.Config{
 			Logger: logger, OnPanic: func() { s.metrics.Panicked("http") }, Metrics: s.metrics.Handler(), Trace: s.traces.Route,
-			Ready:    func(context.Context) map[string]string { return s.readiness() },
+			Ready:    func(context.Context) map[string]string { return s.publishReadiness() },
 			Draining: s.draining, Authenticator: verifier, Controllers: s.controllers, SDNeedsToken: cfg.SDNeedsToken,
 			Unknown: func(address, what string) { s.judging.unknown("http", address, what) },
 		}),
@@ -227,43 +235,12 @@ func (s *Server) Close() {
 	s.traces.Close()
 }
 
-func (s *Server) storeState(ctx context.Context) string {
-	switch {
-	case !s.migrated.Load():
-		return "starting"
-	case s.incompatible.Load():
-		return stateIncompatible
-	case s.store.Ping(ctx) != nil:
-		return "down"
-	}
-	return health.StateOK
-}
-
-func (s *Server) serverState(context.Context) string {
-	if s.draining.Err() != nil {
-		return "draining"
-	}
-	return health.StateOK
-}
-
-// readiness is what the last probe found. That this server is draining, and that its clock is wrong, is known at once.
-func (s *Server) readiness() map[string]string {
-	state := s.probe.State()
-	state["server"], state["clock"] = s.serverState(s.draining), s.judging.clockState(s.draining)
-	return state
-}
-
 // controllers lists a part of the fleet for Prometheus.
 func (s *Server) controllers(ctx context.Context, filter service.ControllerFilter) ([]service.Controller, error) {
-	if !s.migrated.Load() {
+	if !s.isMigrated() {
 		return nil, fmt.Errorf("still starting: %w", service.ErrUnavailable)
 	}
 	return s.store.Controllers(ctx, filter)
-}
-
-// serviceable tells whether heartbeats can be taken here: a tick of the checker says that they can.
-func (s *Server) serviceable() bool {
-	return s.migrated.Load() && !s.incompatible.Load() && s.judging.canJudge() && s.draining.Err() == nil && s.pulse.Beating()
 }
 
 // Run serves until ctx ends, then finishes the calls in flight and returns nil. Each actor is what runs and what stops
@@ -299,6 +276,7 @@ func (s *Server) Run(ctx context.Context) error {
 	background("check health", s.check)
 	background("remove old records", s.retain)
 	background("write conflicts", s.writeConflicts)
+	background("share connections", s.shareConnections)
 	// Watches never end by themselves, so they end as soon as the server is to stop.
 	background("watch", func(context.Context) error { return s.watches.Run(s.draining) })
 	group.Add(func() error { return s.grpcServer.Serve(s.grpcListener) }, func(error) { s.stopGRPC(deadline) })
@@ -318,7 +296,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}, func(error) { _ = profiles.Close() })
 		_ = level.Info(s.logger).Log("msg", "profiles", "address", s.pprof.Addr())
 	}
-	background("probe", func(ctx context.Context) error { return s.probe.Run(ctx, s.tellHealth) })
+	background("show readiness", s.showReadiness)
 	background("refresh keys", s.judging.keys.Run)
 	background("sum up the log", s.judging.run)
 	_ = level.Info(s.logger).Log("msg", "serving", "grpc", s.GRPCAddress(), "http", s.HTTPAddress(), "id", s.cfg.ID, "region", s.cfg.Region,
@@ -349,7 +327,7 @@ func (s *Server) migrate(ctx context.Context) error {
 		err := store.Migrate(ctx, s.cfg.DatabaseURL, s.logger)
 		switch {
 		case err == nil:
-			s.migrated.Store(true)
+			close(s.migrated)
 			return nil
 		case ctx.Err() != nil:
 			return nil
@@ -365,24 +343,14 @@ func (s *Server) migrate(ctx context.Context) error {
 	}
 }
 
-func (s *Server) check(ctx context.Context) error {
-	return health.Run(ctx, health.Config{
-		Store:       s.clocked(),
-		Policy:      service.SweepPolicy{Threshold: s.cfg.StalenessThreshold, Interval: checkInterval, Tolerance: health.Tolerance, Actor: s.cfg.ID, Explain: s.judging.refusals.Explain},
-		Serviceable: s.serviceable,
-		Observe:     s.metrics.Checked,
-		Logger:      s.logger,
-	})
-}
-
 func (s *Server) retain(ctx context.Context) error {
 	return retention.Run(ctx, retention.Config{
 		Store: s.store,
 		Policy: service.RetentionPolicy{
-			History: s.cfg.HistoryRetention, Stale: s.cfg.RetireAfter, Threshold: s.cfg.StalenessThreshold, Actor: s.cfg.ID,
+			History: s.cfg.HistoryRetention, Stale: s.cfg.RetireAfter, Threshold: s.cfg.StalenessThreshold, Tolerance: health.Tolerance, Actor: s.cfg.ID,
 		},
 		Interval:    s.cfg.retentionInterval,
-		Serviceable: s.serviceable,
+		Serviceable: s.serviceable.Serviceable,
 		Observe:     s.metrics.Retained,
 		Logger:      s.logger,
 	})
@@ -399,17 +367,6 @@ func (s *Server) writeConflicts(ctx context.Context) error {
 		case <-ticker.C:
 			_ = s.store.WriteConflicts(ctx) // The store's metrics count a failure, and the next write has it all.
 		}
-	}
-}
-
-func (s *Server) tellHealth(ready bool) {
-	s.metrics.Looked(s.readiness(), health.StateOK)
-	status := healthgrpc.HealthCheckResponse_NOT_SERVING
-	if ready {
-		status = healthgrpc.HealthCheckResponse_SERVING
-	}
-	for _, name := range append(grpctransport.ServiceNames(), "") {
-		s.grpcHealth.SetServingStatus(name, status)
 	}
 }
 

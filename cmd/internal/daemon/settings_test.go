@@ -42,9 +42,9 @@ func TestDefaults(t *testing.T) {
 	}
 	got.ID = ""
 	want := Config{
-		DatabaseURL: "sqlite:data/global-controller.db", DataDir: "data", BindAddress: "127.0.0.1:8081", GRPCBindAddress: "127.0.0.1:50051",
+		DatabaseURL: "sqlite:data/global-controller.db", MaxConnections: 20, DataDir: "data", BindAddress: "127.0.0.1:8081", GRPCBindAddress: "127.0.0.1:50051",
 		Region: "us-east-1", JWKSURL: "http://localhost:8082/.well-known/jwks.json", ClockSkew: 5 * time.Minute, MCScopes: []string{"mc:register", "service.write.gc"},
-		StalenessThreshold: 30 * time.Second, HistoryRetention: 30 * 24 * time.Hour, FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second, RateLimitPerMinute: 600,
+		StalenessThreshold: 30 * time.Second, HistoryRetention: 30 * 24 * time.Hour, FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second, RateLimitPerMinute: 600, ControllersPerSubject: 20_000,
 		Drain: 30 * time.Second, Batching: true, LogLevel: "info", LogFormat: "logfmt", TraceSampleRatio: 1,
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Config{})); diff != "" {
@@ -77,6 +77,10 @@ func TestAWrongSettingIsNamedWithWhatIsAllowed(t *testing.T) {
 	for _, tc := range []struct{ name, value, allowed string }{
 		{"DATABASE_URL", "mysql://root@db/x", "postgres://"},
 		{"DATABASE_URL", "sqlite:", "sqlite:PATH"},
+		{"DATABASE_URL", "postgres://h1,h2,h3/db?port=1,2", "postgres://"},
+		{"GC_DB_MAX_CONNECTIONS", "7", "8 to 1000"},
+		{"GC_DB_MAX_CONNECTIONS", "1001", "8 to 1000"},
+		{"GC_DB_MAX_CONNECTIONS", "many", "8 to 1000"},
 		{"BIND_ADDRESS", "8081", "HOST:PORT"},
 		{"BIND_ADDRESS", "127.0.0.1:65536", "HOST:PORT"},
 		{"GC_GRPC_BIND_ADDRESS", "127.0.0.1:http", "HOST:PORT"},
@@ -88,10 +92,12 @@ func TestAWrongSettingIsNamedWithWhatIsAllowed(t *testing.T) {
 		{"JWT_CLOCK_SKEW_SECONDS", "1.5", "whole number"},
 		{"MC_STALENESS_THRESHOLD_SECONDS", "0", "twice the fast interval"},
 		{"MC_STALENESS_THRESHOLD_SECONDS", "20", "twice FAST_HEARTBEAT_INTERVAL_MS"},
+		{"MC_STALENESS_THRESHOLD_SECONDS", "22", "more than 22.5"},
 		{"FAST_HEARTBEAT_INTERVAL_MS", "0", "1 to"},
 		{"COMPREHENSIVE_HEARTBEAT_INTERVAL_MS", "-1", "1 to"},
 		{"RATE_LIMIT_RPM", "0", "1 to"},
 		{"RATE_LIMIT_RPM", "many", "1 to"},
+		{"GC_MAX_CONTROLLERS_PER_SUBJECT", "0", "1 to"},
 		{"GC_DRAIN_SECONDS", "-1", "0 to"},
 		{"GC_GRPC_REFLECTION", "perhaps", "true or false"},
 		{"GC_MC_SCOPES", " ", "scopes"},

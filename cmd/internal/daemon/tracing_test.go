@@ -26,6 +26,7 @@ import (
 
 	"darktower.example/global-controller/pkg/client"
 	pb "darktower.example/global-controller/proto/darktower/v1"
+	fleetpb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
 // collector takes spans as OpenTelemetry's collector does.
@@ -137,6 +138,42 @@ func fastBody(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return string(body)
+}
+
+// TestTrace_StrangersForceNothing: anybody can send a traceparent.
+func TestTrace_StrangersForceNothing(t *testing.T) {
+	onBothStores(t, func(t *testing.T, databaseURL string) {
+		c := newCollector(t)
+		w := newWorld(t, databaseURL, func(cfg *Config) { cfg.TraceEndpoint, cfg.TraceSampleRatio = c.server.URL, 0 }).ready()
+		for n, token := range map[int]string{1: "", 2: "x", 3: w.issuer.token(nil, map[string]any{"exp": 1})} {
+			if got := w.traced(http.MethodGet, "/api/v1/controllers", "", token, traceparent(n, "01")); got != http.StatusUnauthorized {
+				t.Errorf("a stranger's list = %d, want 401", got)
+			}
+			ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token, "traceparent", traceparent(n, "01"))
+			_, _ = pb.NewGlobalControllerServiceClient(w.conn).RegisterMC(ctx, &pb.RegisterMCRequest{Id: "mc"})
+			stream, err := fleetpb.NewHeartbeatServiceClient(w.conn).StreamHeartbeats(ctx)
+			if err == nil {
+				_, err = stream.Recv()
+			}
+			if err == nil {
+				t.Error("a stranger's stream is let in")
+			}
+		}
+		// The first call with a token is recorded, although it was never seen before.
+		w.registerTraced("mc", traceparent(4, "01"))
+		if got := w.openMetrics(); strings.Contains(got, traceID(1)) || !strings.Contains(got, traceID(4)) {
+			t.Error("an exemplar names a trace that a stranger asked for, or none the one of a caller with a token")
+		}
+		w.end()
+		for n := 1; n <= 3; n++ {
+			if _, names := c.of(traceID(n)); len(names) > 0 {
+				t.Errorf("trace %d of a stranger has spans %q, want none", n, names)
+			}
+		}
+		if _, names := c.of(traceID(4)); len(names) != 2 {
+			t.Errorf("the trace of a caller with a token has spans %q, want its call and the store's", names)
+		}
+	})
 }
 
 func TestACallersTraceIsFollowed(t *testing.T) {

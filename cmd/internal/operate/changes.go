@@ -33,7 +33,10 @@ that is not. It asks nothing, as it takes nothing away.`,
 	}
 	c.Flags().StringVar(&reason, "reason", "", "`WHY`, for those who look at it later")
 	c.Flags().Uint64Var(&generation, "expected-generation", 0, "only if nobody has decided about it since: the generation `N` that fleet show tells")
-	_ = c.RegisterFlagCompletionFunc("reason", cobra.NoFileCompletions)
+	c.Flags().BoolP("yes", "y", false, "changes nothing: undrain never asks; a script may give it to all commands")
+	for _, name := range []string{"reason", "expected-generation"} {
+		_ = c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
+	}
 	return c
 }
 
@@ -55,8 +58,8 @@ func (t *tool) undrain(ctx context.Context, ids []string, reason string, expecte
 
 func (t *tool) deregisterCommand() *cobra.Command {
 	var (
-		reason string
-		yes    bool
+		o          deregisterOptions
+		generation uint64
 	)
 	c := &cobra.Command{
 		Use: "deregister ID…", Short: "take controllers out of the fleet", Args: arguments(1, -1, "the id of a controller, or several"),
@@ -67,16 +70,35 @@ In a terminal it asks before it does anything; elsewhere, as in a script, it nee
 		Example: `  gcctl deregister mc-eu-west-1-2 --reason "the machine was given back"
   gcctl fleet ls --state unhealthy -o json | jq -r '.[].controller_id' | xargs -r gcctl deregister --yes`,
 		ValidArgsFunction: t.completeControllers,
-		RunE:              func(c *cobra.Command, ids []string) error { return t.deregister(c.Context(), ids, reason, yes) },
+		RunE: func(c *cobra.Command, ids []string) error {
+			if flagGiven(c, "expected-generation") {
+				o.generation = &generation
+				if len(ids) > 1 {
+					return wrongUse("--expected-generation is one controller's: give one id")
+				}
+			}
+			return t.deregister(c.Context(), ids, o)
+		},
 	}
-	c.Flags().StringVar(&reason, "reason", "", "`WHY`, for those who look at it later")
-	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	_ = c.RegisterFlagCompletionFunc("reason", cobra.NoFileCompletions)
+	c.Flags().StringVar(&o.reason, "reason", "", "`WHY`, for those who look at it later")
+	c.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	c.Flags().Uint64Var(&generation, "expected-generation", 0, "only if nobody has decided about it since: the generation `N` that fleet show tells")
+	for _, name := range []string{"reason", "expected-generation"} {
+		_ = c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
+	}
 	return c
 }
 
-func (t *tool) deregister(ctx context.Context, ids []string, reason string, yes bool) error {
-	if err := t.mayAsk(yes); err != nil {
+// deregisterOptions are the flags of deregister.
+type deregisterOptions struct {
+	reason string
+	yes    bool
+	// generation is nil unless it was given.
+	generation *uint64
+}
+
+func (t *tool) deregister(ctx context.Context, ids []string, o deregisterOptions) error {
+	if err := t.mayAsk(o.yes); err != nil {
 		return err
 	}
 	s, err := t.open(true)
@@ -95,11 +117,11 @@ func (t *tool) deregister(ctx context.Context, ids []string, reason string, yes 
 			t.warn("%s runs: it was heard %s ago, with %s. It registers again with its next heartbeat; drain has it take no more meetings", id, age(silence(c)), running(c))
 		}
 	}
-	if !yes && !t.confirm(ctx, "Take "+clean(joinAnd(ids))+" out of the fleet?") {
+	if !o.yes && !t.confirm(ctx, "Take "+clean(joinAnd(ids))+" out of the fleet?") {
 		return notDone(ctx)
 	}
 	for _, id := range ids {
-		if _, err := change(ctx, s, id, &pb.DeregisterRequest{ControllerId: id, Reason: reason}, s.fleet.Deregister); err != nil {
+		if _, err := change(ctx, s, id, &pb.DeregisterRequest{ControllerId: id, Reason: o.reason, ExpectedGeneration: o.generation}, s.fleet.Deregister); err != nil {
 			return err
 		}
 		t.print("%s is out of the fleet", clean(id))

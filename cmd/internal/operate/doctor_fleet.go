@@ -103,6 +103,7 @@ func (d *doctor) checkMetrics(ctx context.Context) {
 	default:
 		d.found("versions", fine, "", "gcctl and the Global Controller are both %s", d.tool.Version)
 	}
+	d.checkJudging(body)
 	if holding.Match(body) {
 		d.found("health checker", warning, "wait: after a full staleness threshold it calls controllers stale again", "on hold, as after its start and after an outage of its own")
 		return
@@ -112,6 +113,7 @@ func (d *doctor) checkMetrics(ctx context.Context) {
 
 // checkFleet looks at what the fleet itself says.
 func (d *doctor) checkFleet(ctx context.Context) {
+	d.checkReplicas(ctx)
 	regions, err := read(ctx, d.session, "", &pb.ListRegionsRequest{}, d.session.fleet.ListRegions)
 	if err != nil {
 		d.found("fleet", bad, "the log of the Global Controller says more", "%s", withoutAdvice(err))

@@ -149,6 +149,7 @@ func (d *doctor) get(ctx context.Context, client *http.Client, url, clock string
 var readyAdvice = map[string]string{
 	"store":  "does the database run, and is DATABASE_URL right? The log of the Global Controller says more",
 	"keys":   "is AC_JWKS_URL right, and can the Global Controller reach the auth controller?",
+	"clock":  "have the Global Controller's machine set its clock by NTP; it judges no tokens until then",
 	"server": "it is stopping; is another one up?",
 }
 
@@ -176,7 +177,7 @@ func (d *doctor) checkReady(ctx context.Context) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(ready.Checks)) {
 		if state := ready.Checks[name]; state != "ok" {
-			d.found("/ready", bad, readyAdvice[name], "not ready: %s is %q", name, state)
+			d.found("/ready", bad, adviceForState(name, state), "not ready: %s is %q", name, state)
 		} else {
 			d.found("/ready", fine, "", "%s", name)
 		}

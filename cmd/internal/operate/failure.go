@@ -31,7 +31,8 @@ const ExitCodes = `Exit codes:
   5  no access: no token, or one that is not valid or may not do this
   6  the Global Controller or the auth controller is not there, too slow, or takes no more calls for now
   7  drain --wait: the deadline has passed and something is left
-  130, 143, 129  interrupted: Ctrl-C, SIGTERM, a terminal that closed`
+  130, 143, 129  interrupted: Ctrl-C, SIGTERM, a terminal that closed
+  141  nothing reads the output any more, as behind "| head -1"`
 
 // Failure is an error that has an exit code, and may say what to do.
 type Failure struct {
@@ -69,6 +70,9 @@ var ErrInterrupted = errors.New("interrupted")
 func failed(code int, format string, values ...any) error {
 	return &Failure{Code: code, Message: fmt.Sprintf(format, values...)}
 }
+
+// unknownCall is what an error says of a call that the other side does not have.
+const unknownCall = "does not know this call"
 
 // goneError means that the history does not go on from a cursor.
 type goneError struct{ error }
@@ -123,7 +127,7 @@ func (c call) explain(ctx context.Context, err error) error {
 	case codes.ResourceExhausted:
 		return failed(ExitUnavailable, "too many calls (%s); try again in a while", message)
 	case codes.Unimplemented:
-		return failed(ExitFailure, "the Global Controller at %s does not know this call: it is older than this gcctl, or something else answers there", c.address)
+		return failed(ExitFailure, "the Global Controller at %s %s: it is older than this gcctl, or something else answers there", c.address, unknownCall)
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
 		return &Failure{ExitUnavailable, c.silent(s.Code(), message) + c.doubt(message), adviceFor(c.dev)}
 	}

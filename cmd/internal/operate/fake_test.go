@@ -11,7 +11,9 @@ import (
 
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -58,6 +60,15 @@ func (f *fakeGC) Watch(in *pb.WatchRequest, stream grpc.ServerStreamingServer[pb
 
 func (f *fakeGC) ListControllers(context.Context, *pb.ListControllersRequest) (*pb.ListControllersResponse, error) {
 	return &pb.ListControllersResponse{Controllers: f.fleet}, nil
+}
+
+func (f *fakeGC) GetController(_ context.Context, in *pb.GetControllerRequest) (*pb.GetControllerResponse, error) {
+	for _, c := range f.fleet {
+		if c.GetControllerId() == in.GetControllerId() {
+			return &pb.GetControllerResponse{Controller: c}, nil
+		}
+	}
+	return nil, status.Error(codes.NotFound, "Controller not registered")
 }
 
 func (f *fakeGC) requests() []*pb.WatchRequest {

@@ -39,7 +39,7 @@ reported. "-" as a state means that the controller was not in the fleet.
 
 It shows the last 50 changes, with --since the last 1000 since then, or what --limit says. A duration counts back from
 now by the clock of the service. --follow stays and shows what comes, without leaving anything out, until it is
-interrupted (exit code 130); with -o json it prints an object a line.`,
+interrupted (exit code 130) or nothing reads its output any more (141); with -o json it prints an object a line.`,
 		Example: `  gcctl history                                   the last 50 changes
   gcctl history mc-eu-west-1-2 --since 2h
   gcctl history --region eu-west-1 --since 2031-01-02T15:00:00Z --until 2031-01-02T16:00:00Z
@@ -115,7 +115,7 @@ func (t *tool) history(ctx context.Context, o historyOptions) error {
 		return writeAs(t.Out, o.output, bodies)
 	}
 	if o.follow {
-		return t.follow(ctx, s, o, found, cursor)
+		return t.whileRead(ctx, func(ctx context.Context) error { return t.follow(ctx, s, o, found, cursor) })
 	}
 	if len(found) == 0 {
 		t.note("nothing has happened that fits")

@@ -23,6 +23,8 @@ type Process struct {
 	InTerminal, OutTerminal, ErrTerminal bool
 	// Size is how many columns and lines Out has.
 	Size func() (width, height int)
+	// ReaderGone reports whether nothing reads Out any more; nil: it cannot be known.
+	ReaderGone func() bool
 	// Version is that of this program.
 	Version string
 }
@@ -40,7 +42,7 @@ func NewProcess(in io.Reader, out, err io.Writer, version string) Process {
 	_, _, inTerminal := terminalSize(in)
 	dumb := os.Getenv("TERM") == "" || os.Getenv("TERM") == "dumb"
 	return Process{
-		In: in, Out: out, Err: err, Env: os.Getenv, Now: time.Now, Version: version,
+		In: in, Out: out, Err: err, Env: os.Getenv, Now: time.Now, Version: version, ReaderGone: readerGoneFrom(out),
 		InTerminal: inTerminal, OutTerminal: outTerminal && !dumb, ErrTerminal: errTerminal && !dumb,
 		Size: func() (int, int) {
 			width, height, _ := terminalSize(out)

@@ -66,7 +66,7 @@ func newGC(command Command, s gcSettings) (*GC, error) {
 		"COMPREHENSIVE_HEARTBEAT_INTERVAL_MS=" + strconv.FormatInt(s.timing.Comprehensive.Milliseconds(), 10),
 		"MC_STALENESS_THRESHOLD_SECONDS=" + strconv.Itoa(int(s.timing.Threshold.Seconds())),
 		// The fleet calls from one address with one subject.
-		"RATE_LIMIT_RPM=1000000",
+		"RATE_LIMIT_RPM=1000000", "GC_MAX_CONTROLLERS_PER_SUBJECT=1000000",
 		// Settings of the Global Controller that this shell may have are not for this one.
 		"PATH=" + os.Getenv("PATH"), "HOME=" + s.folder, "TMPDIR=" + os.Getenv("TMPDIR"),
 	}, command.Env...)

@@ -230,7 +230,8 @@ func everything(ctx context.Context, s Store) map[string]error {
 	_, errs["Known"] = s.Known(ctx, "mc")
 	_, errs["Controller"] = s.Controller(ctx, "mc")
 	_, errs["Controllers"] = s.Controllers(ctx, service.ControllerFilter{Limit: 1})
-	_, errs["Tick"] = s.Tick(ctx, policy)
+	_, errs["Beat"] = s.Beat(ctx, replicaBeat(settings))
+	_, errs["Sweep"] = s.Sweep(ctx, policy)
 	_, errs["Regions"] = s.Regions(ctx)
 	return errs
 }

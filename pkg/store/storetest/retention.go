@@ -82,7 +82,7 @@ func testRetirement(t *testing.T, f Fixture) {
 	if c := mustGet(t, f.Store, "recent"); !c.Facts.Stale {
 		t.Fatalf("recent = %+v, want it stale", c)
 	}
-	keep := service.RetentionPolicy{Threshold: policy.Threshold, Actor: "gc-1"}
+	keep := service.RetentionPolicy{Threshold: policy.Threshold, Tolerance: policy.Tolerance, Actor: "gc-1"}
 	if got := mustRetain(t, f.Store, keep); len(got.Retired) != 0 {
 		t.Errorf("Retain(for ever) = %+v, want nobody retired", got)
 	}
@@ -90,6 +90,10 @@ func testRetirement(t *testing.T, f Fixture) {
 	f.Checker(t, 0, 0, 0)
 	if got := mustRetain(t, f.Store, keep); len(got.Retired) != 0 {
 		t.Errorf("Retain(while an outage is waited out) = %+v, want nobody retired", got)
+	}
+	f.Checker(t, 2*policy.Tolerance, hour, 0)
+	if got := mustRetain(t, f.Store, keep); len(got.Retired) != 0 {
+		t.Errorf("Retain(before the first beat after an outage) = %+v, want nobody retired", got)
 	}
 	f.Checker(t, 0, hour, 0)
 	got := mustRetain(t, f.Store, keep)

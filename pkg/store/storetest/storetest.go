@@ -36,6 +36,14 @@ type Fixture struct {
 	Silence func(t *testing.T, controllerID string, by time.Duration)
 	// Checker sets how long ago the last beat, the begin of service and the last sweep were.
 	Checker func(t *testing.T, beat, serviceable, swept time.Duration)
+	// ServiceableFor sets how long heartbeats have been committed since the last gap.
+	ServiceableFor func(t *testing.T, by time.Duration)
+	// ReplicaWith opens the same storage once more, with other settings.
+	ReplicaWith func(t *testing.T, fast, threshold time.Duration) Store
+	// Seen sets how long ago a replica's last beat was.
+	Seen func(t *testing.T, replicaID string, by time.Duration)
+	// FailedHeartbeat sets how long ago a heartbeat of a controller could not be stored.
+	FailedHeartbeat func(t *testing.T, controllerID string, by time.Duration)
 	// Drain sets the operator's intent, and the public state that follows.
 	Drain func(t *testing.T, controllerID string)
 	// Delete removes a controller's row by hand.
@@ -79,6 +87,13 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"ASweepMarksTheSilentAndNobodyElse", testSweepMarksTheSilent},
 		{"ASweepThatChangesNothingWritesNothing", testSweepChangesNothing},
 		{"AManifoldSilenceIsOneSweep", testManifoldSilence},
+		{"SweepNeedsAFreshBeat", testSweepNeedsAFreshBeat},
+		{"FailedHeartbeatsExcuse", testExcused},
+		{"LaxestPolicyCounts", testLaxestPolicy},
+		{"LaxestPolicyCountsAfterAnOutage", testLaxestPolicyAfterOutage},
+		{"ToldPolicyCounts", testToldPolicy},
+		{"EvidenceIsMeasured", testEvidence},
+		{"StalenessWhileDrainingIsRecorded", testStalenessWhileDraining},
 		{"AGapIsWaitedOut", testGapIsWaitedOut},
 		{"NoGapWithinTheTolerance", testNoGapWithinTolerance},
 		{"SweepsAreAnIntervalApart", testSweepInterval},
@@ -168,11 +183,29 @@ func timeless(c service.Controller) service.Controller {
 	return c
 }
 
-func mustTick(t *testing.T, s Store, policy service.SweepPolicy) service.SweepResult {
-	t.Helper()
-	result, err := s.Tick(t.Context(), policy)
+// ticked is what a beat and the sweep after it found.
+type ticked struct {
+	service.SweepResult
+	Gap bool
+}
+
+// tick beats and sweeps once, as a replica does that has the settings of the policy.
+func tick(ctx context.Context, s Store, policy service.SweepPolicy) (result ticked, _ error) {
+	beat, err := s.Beat(ctx, service.Beat{
+		Replica: service.Replica{ID: policy.Actor, StalenessThreshold: policy.Threshold, FastInterval: policy.FastInterval}, Vouches: true, Tolerance: policy.Tolerance,
+	})
 	if err != nil {
-		t.Fatalf("Tick() = %v", err)
+		return result, err
+	}
+	sweep, err := s.Sweep(ctx, policy)
+	return ticked{sweep, beat.Gap}, err
+}
+
+func mustTick(t *testing.T, s Store, policy service.SweepPolicy) ticked {
+	t.Helper()
+	result, err := tick(t.Context(), s, policy)
+	if err != nil {
+		t.Fatalf("tick() = %v", err)
 	}
 	return result
 }

@@ -44,19 +44,23 @@ func testSweepMarksTheSilent(t *testing.T, f Fixture) {
 		t.Errorf("tick = %+v, want a sweep", got)
 	}
 	change := service.Transition{Region: "eu", From: service.HealthHealthy, To: service.HealthUnhealthy, Cause: service.CauseStale, Actor: "gc-1", Reported: service.HealthHealthy}
-	want := []service.Transition{change, change, change}
-	for i, id := range []string{"Silent", "future", "silent"} {
+	// A death while draining is recorded as well, though the public state stays.
+	draining := change
+	draining.From, draining.To = service.HealthDraining, service.HealthDraining
+	want := []service.Transition{change, draining, draining, change, change}
+	want[2].Reported = service.HealthDraining
+	for i, id := range []string{"Silent", "drained", "draining", "future", "silent"} {
 		want[i].ControllerID = id
 	}
 	ignoreReason := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Reason" }, cmp.Ignore())
 	if diff := cmp.Diff(want, got.Transitions, varying, ignoreReason); diff != "" {
 		t.Fatalf("changes (-want +got):\n%s", diff)
 	}
-	if last := got.Transitions[2]; last.Silence < 31*time.Second || last.Silence > 60*time.Second || last.Reason != "no heartbeat for "+last.Silence.Round(time.Second).String() {
+	if last := got.Transitions[4]; last.Silence < 31*time.Second || last.Silence > 60*time.Second || last.Reason != "no heartbeat for "+last.Silence.Round(time.Second).String()+" (threshold 30s)" {
 		t.Errorf("silence = %v, reason = %q, want at least 31s and the reason to say so", last.Silence, last.Reason)
 	}
-	if n := len(f.History(t)) - recorded; n != 3 {
-		t.Errorf("recorded = %d changes, want 3", n)
+	if n := len(f.History(t)) - recorded; n != 5 {
+		t.Errorf("recorded = %d changes, want 5", n)
 	}
 	for id, want := range map[string]service.Controller{
 		"alive": {Health: service.HealthHealthy}, "ahead": {Health: service.HealthHealthy},
@@ -165,12 +169,12 @@ func testOneSweepAcrossReplicas(t *testing.T, f Fixture) {
 	for range 6 {
 		replica := f.Replica(t)
 		all.Go(func() {
-			result, err := replica.Tick(t.Context(), policy)
+			result, err := tick(t.Context(), replica, policy)
 			if err != nil {
-				t.Errorf("Tick() = %v", err)
+				t.Errorf("tick() = %v", err)
 			}
 			if result.Gap || result.Hold || result.NextIn <= 0 {
-				t.Errorf("Tick() = %+v, want neither gap nor hold, and when the next is due", result)
+				t.Errorf("tick() = %+v, want neither gap nor hold, and when the next is due", result)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -226,9 +230,9 @@ func testSafetyAndLiveness(t *testing.T, f Fixture) {
 	marked := make(chan struct{}, 1)
 	for _, replica := range replicas {
 		every(100*time.Millisecond, func() {
-			result, err := replica.Tick(t.Context(), quick)
+			result, err := tick(t.Context(), replica, quick)
 			if err != nil {
-				t.Errorf("Tick() = %v", err)
+				t.Errorf("tick() = %v", err)
 			}
 			mu.Lock()
 			defer mu.Unlock()

@@ -1207,6 +1207,290 @@ func (x *ListRegionsResponse) GetAsOf() *timestamppb.Timestamp {
 	return nil
 }
 
+type ListReplicasRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReplicasRequest) Reset() {
+	*x = ListReplicasRequest{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReplicasRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReplicasRequest) ProtoMessage() {}
+
+func (x *ListReplicasRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReplicasRequest.ProtoReflect.Descriptor instead.
+func (*ListReplicasRequest) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{14}
+}
+
+type ListReplicasResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those that were seen within the last minute, in the order of their ids.
+	Replicas []*Replica `protobuf:"bytes,1,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	// The store as the replica that answers finds it.
+	Store         *Store `protobuf:"bytes,2,opt,name=store,proto3" json:"store,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReplicasResponse) Reset() {
+	*x = ListReplicasResponse{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReplicasResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReplicasResponse) ProtoMessage() {}
+
+func (x *ListReplicasResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReplicasResponse.ProtoReflect.Descriptor instead.
+func (*ListReplicasResponse) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListReplicasResponse) GetReplicas() []*Replica {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
+func (x *ListReplicasResponse) GetStore() *Store {
+	if x != nil {
+		return x.Store
+	}
+	return nil
+}
+
+// Replica is a Global Controller.
+type Replica struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ReplicaId string                 `protobuf:"bytes,1,opt,name=replica_id,json=replicaId,proto3" json:"replica_id,omitempty"`
+	Version   string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	StartedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	// When it last recorded in the store that it runs.
+	SeenAt                           *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=seen_at,json=seenAt,proto3" json:"seen_at,omitempty"`
+	StalenessThresholdMs             uint64                 `protobuf:"varint,5,opt,name=staleness_threshold_ms,json=stalenessThresholdMs,proto3" json:"staleness_threshold_ms,omitempty"`
+	FastHeartbeatIntervalMs          uint64                 `protobuf:"varint,6,opt,name=fast_heartbeat_interval_ms,json=fastHeartbeatIntervalMs,proto3" json:"fast_heartbeat_interval_ms,omitempty"`
+	ComprehensiveHeartbeatIntervalMs uint64                 `protobuf:"varint,7,opt,name=comprehensive_heartbeat_interval_ms,json=comprehensiveHeartbeatIntervalMs,proto3" json:"comprehensive_heartbeat_interval_ms,omitempty"`
+	// How many connections to the database it opens at most; 0: not known.
+	ConnectionLimit uint32 `protobuf:"varint,8,opt,name=connection_limit,json=connectionLimit,proto3" json:"connection_limit,omitempty"`
+	// A connection pooler is between the replica and the database.
+	Pooler        bool `protobuf:"varint,9,opt,name=pooler,proto3" json:"pooler,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Replica) Reset() {
+	*x = Replica{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Replica) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Replica) ProtoMessage() {}
+
+func (x *Replica) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Replica.ProtoReflect.Descriptor instead.
+func (*Replica) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Replica) GetReplicaId() string {
+	if x != nil {
+		return x.ReplicaId
+	}
+	return ""
+}
+
+func (x *Replica) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Replica) GetStartedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartedAt
+	}
+	return nil
+}
+
+func (x *Replica) GetSeenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SeenAt
+	}
+	return nil
+}
+
+func (x *Replica) GetStalenessThresholdMs() uint64 {
+	if x != nil {
+		return x.StalenessThresholdMs
+	}
+	return 0
+}
+
+func (x *Replica) GetFastHeartbeatIntervalMs() uint64 {
+	if x != nil {
+		return x.FastHeartbeatIntervalMs
+	}
+	return 0
+}
+
+func (x *Replica) GetComprehensiveHeartbeatIntervalMs() uint64 {
+	if x != nil {
+		return x.ComprehensiveHeartbeatIntervalMs
+	}
+	return 0
+}
+
+func (x *Replica) GetConnectionLimit() uint32 {
+	if x != nil {
+		return x.ConnectionLimit
+	}
+	return 0
+}
+
+func (x *Replica) GetPooler() bool {
+	if x != nil {
+		return x.Pooler
+	}
+	return false
+}
+
+// Store is where the fleet is kept.
+type Store struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// postgres or sqlite.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// How many connections the database takes from users that are no superusers; 0 for sqlite, which counts none.
+	MaxConnections uint32 `protobuf:"varint,2,opt,name=max_connections,json=maxConnections,proto3" json:"max_connections,omitempty"`
+	// A heartbeat could be stored now.
+	Writable bool `protobuf:"varint,3,opt,name=writable,proto3" json:"writable,omitempty"`
+	// The number of the last migration.
+	SchemaVersion int64 `protobuf:"varint,4,opt,name=schema_version,json=schemaVersion,proto3" json:"schema_version,omitempty"`
+	// The time by the store's own clock.
+	AsOf          *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Store) Reset() {
+	*x = Store{}
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Store) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Store) ProtoMessage() {}
+
+func (x *Store) ProtoReflect() protoreflect.Message {
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Store.ProtoReflect.Descriptor instead.
+func (*Store) Descriptor() ([]byte, []int) {
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Store) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Store) GetMaxConnections() uint32 {
+	if x != nil {
+		return x.MaxConnections
+	}
+	return 0
+}
+
+func (x *Store) GetWritable() bool {
+	if x != nil {
+		return x.Writable
+	}
+	return false
+}
+
+func (x *Store) GetSchemaVersion() int64 {
+	if x != nil {
+		return x.SchemaVersion
+	}
+	return 0
+}
+
+func (x *Store) GetAsOf() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOf
+	}
+	return nil
+}
+
 type UndrainRequest struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	ControllerId string                 `protobuf:"bytes,1,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
@@ -1220,7 +1504,7 @@ type UndrainRequest struct {
 
 func (x *UndrainRequest) Reset() {
 	*x = UndrainRequest{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[14]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1232,7 +1516,7 @@ func (x *UndrainRequest) String() string {
 func (*UndrainRequest) ProtoMessage() {}
 
 func (x *UndrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[14]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1245,7 +1529,7 @@ func (x *UndrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainRequest.ProtoReflect.Descriptor instead.
 func (*UndrainRequest) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{14}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UndrainRequest) GetControllerId() string {
@@ -1278,7 +1562,7 @@ type UndrainResponse struct {
 
 func (x *UndrainResponse) Reset() {
 	*x = UndrainResponse{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[15]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1290,7 +1574,7 @@ func (x *UndrainResponse) String() string {
 func (*UndrainResponse) ProtoMessage() {}
 
 func (x *UndrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[15]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1303,7 +1587,7 @@ func (x *UndrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainResponse.ProtoReflect.Descriptor instead.
 func (*UndrainResponse) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{15}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *UndrainResponse) GetController() *Controller {
@@ -1328,7 +1612,7 @@ type DeregisterRequest struct {
 
 func (x *DeregisterRequest) Reset() {
 	*x = DeregisterRequest{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[16]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1340,7 +1624,7 @@ func (x *DeregisterRequest) String() string {
 func (*DeregisterRequest) ProtoMessage() {}
 
 func (x *DeregisterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[16]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1353,7 +1637,7 @@ func (x *DeregisterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeregisterRequest.ProtoReflect.Descriptor instead.
 func (*DeregisterRequest) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{16}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeregisterRequest) GetControllerId() string {
@@ -1392,7 +1676,7 @@ type DeregisterResponse struct {
 
 func (x *DeregisterResponse) Reset() {
 	*x = DeregisterResponse{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[17]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1404,7 +1688,7 @@ func (x *DeregisterResponse) String() string {
 func (*DeregisterResponse) ProtoMessage() {}
 
 func (x *DeregisterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[17]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1417,7 +1701,7 @@ func (x *DeregisterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeregisterResponse.ProtoReflect.Descriptor instead.
 func (*DeregisterResponse) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{17}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{21}
 }
 
 type ListTransitionsRequest struct {
@@ -1447,7 +1731,7 @@ type ListTransitionsRequest struct {
 
 func (x *ListTransitionsRequest) Reset() {
 	*x = ListTransitionsRequest{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[18]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1459,7 +1743,7 @@ func (x *ListTransitionsRequest) String() string {
 func (*ListTransitionsRequest) ProtoMessage() {}
 
 func (x *ListTransitionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[18]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1472,7 +1756,7 @@ func (x *ListTransitionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransitionsRequest.ProtoReflect.Descriptor instead.
 func (*ListTransitionsRequest) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{18}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListTransitionsRequest) GetControllerId() string {
@@ -1553,7 +1837,7 @@ type ListTransitionsResponse struct {
 
 func (x *ListTransitionsResponse) Reset() {
 	*x = ListTransitionsResponse{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[19]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1565,7 +1849,7 @@ func (x *ListTransitionsResponse) String() string {
 func (*ListTransitionsResponse) ProtoMessage() {}
 
 func (x *ListTransitionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[19]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1578,7 +1862,7 @@ func (x *ListTransitionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTransitionsResponse.ProtoReflect.Descriptor instead.
 func (*ListTransitionsResponse) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{19}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListTransitionsResponse) GetTransitions() []*Transition {
@@ -1636,7 +1920,7 @@ type Transition struct {
 
 func (x *Transition) Reset() {
 	*x = Transition{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[20]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1648,7 +1932,7 @@ func (x *Transition) String() string {
 func (*Transition) ProtoMessage() {}
 
 func (x *Transition) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[20]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1661,7 +1945,7 @@ func (x *Transition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transition.ProtoReflect.Descriptor instead.
 func (*Transition) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{20}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Transition) GetId() uint64 {
@@ -1759,7 +2043,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[21]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1771,7 +2055,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[21]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1784,7 +2068,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{21}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WatchRequest) GetRegion() string {
@@ -1836,7 +2120,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[22]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1848,7 +2132,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[22]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1861,7 +2145,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{22}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WatchResponse) GetId() uint64 {
@@ -1973,7 +2257,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[23]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1985,7 +2269,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[23]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1998,7 +2282,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{23}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Snapshot) GetBegin() bool {
@@ -2039,7 +2323,7 @@ type Changes struct {
 
 func (x *Changes) Reset() {
 	*x = Changes{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[24]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2051,7 +2335,7 @@ func (x *Changes) String() string {
 func (*Changes) ProtoMessage() {}
 
 func (x *Changes) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[24]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2064,7 +2348,7 @@ func (x *Changes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Changes.ProtoReflect.Descriptor instead.
 func (*Changes) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{24}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Changes) GetChanges() []*Change {
@@ -2088,7 +2372,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[25]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2100,7 +2384,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[25]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2113,7 +2397,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{25}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Change) GetControllerId() string {
@@ -2147,7 +2431,7 @@ type Loads struct {
 
 func (x *Loads) Reset() {
 	*x = Loads{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[26]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2159,7 +2443,7 @@ func (x *Loads) String() string {
 func (*Loads) ProtoMessage() {}
 
 func (x *Loads) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[26]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2172,7 +2456,7 @@ func (x *Loads) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Loads.ProtoReflect.Descriptor instead.
 func (*Loads) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{26}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Loads) GetLoads() []*Load {
@@ -2199,7 +2483,7 @@ type Load struct {
 
 func (x *Load) Reset() {
 	*x = Load{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[27]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2211,7 +2495,7 @@ func (x *Load) String() string {
 func (*Load) ProtoMessage() {}
 
 func (x *Load) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[27]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2224,7 +2508,7 @@ func (x *Load) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Load.ProtoReflect.Descriptor instead.
 func (*Load) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{27}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Load) GetControllerId() string {
@@ -2285,7 +2569,7 @@ type Beat struct {
 
 func (x *Beat) Reset() {
 	*x = Beat{}
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[28]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2297,7 +2581,7 @@ func (x *Beat) String() string {
 func (*Beat) ProtoMessage() {}
 
 func (x *Beat) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[28]
+	mi := &file_globalcontroller_v1_fleet_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2310,7 +2594,7 @@ func (x *Beat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Beat.ProtoReflect.Descriptor instead.
 func (*Beat) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{28}
+	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{32}
 }
 
 var File_globalcontroller_v1_fleet_proto protoreflect.FileDescriptor
@@ -2416,7 +2700,29 @@ const file_globalcontroller_v1_fleet_proto_rawDesc = "" +
 	"\x12ListRegionsRequest\"}\n" +
 	"\x13ListRegionsResponse\x125\n" +
 	"\aregions\x18\x01 \x03(\v2\x1b.globalcontroller.v1.RegionR\aregions\x12/\n" +
-	"\x05as_of\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\"\x9b\x01\n" +
+	"\x05as_of\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\"\x15\n" +
+	"\x13ListReplicasRequest\"\x82\x01\n" +
+	"\x14ListReplicasResponse\x128\n" +
+	"\breplicas\x18\x01 \x03(\v2\x1c.globalcontroller.v1.ReplicaR\breplicas\x120\n" +
+	"\x05store\x18\x02 \x01(\v2\x1a.globalcontroller.v1.StoreR\x05store\"\xb7\x03\n" +
+	"\aReplica\x12\x1d\n" +
+	"\n" +
+	"replica_id\x18\x01 \x01(\tR\treplicaId\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x129\n" +
+	"\n" +
+	"started_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x123\n" +
+	"\aseen_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06seenAt\x124\n" +
+	"\x16staleness_threshold_ms\x18\x05 \x01(\x04R\x14stalenessThresholdMs\x12;\n" +
+	"\x1afast_heartbeat_interval_ms\x18\x06 \x01(\x04R\x17fastHeartbeatIntervalMs\x12M\n" +
+	"#comprehensive_heartbeat_interval_ms\x18\a \x01(\x04R comprehensiveHeartbeatIntervalMs\x12)\n" +
+	"\x10connection_limit\x18\b \x01(\rR\x0fconnectionLimit\x12\x16\n" +
+	"\x06pooler\x18\t \x01(\bR\x06pooler\"\xb8\x01\n" +
+	"\x05Store\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12'\n" +
+	"\x0fmax_connections\x18\x02 \x01(\rR\x0emaxConnections\x12\x1a\n" +
+	"\bwritable\x18\x03 \x01(\bR\bwritable\x12%\n" +
+	"\x0eschema_version\x18\x04 \x01(\x03R\rschemaVersion\x12/\n" +
+	"\x05as_of\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\"\x9b\x01\n" +
 	"\x0eUndrainRequest\x12#\n" +
 	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x124\n" +
@@ -2517,7 +2823,7 @@ const file_globalcontroller_v1_fleet_proto_rawDesc = "" +
 	"\x0eHEALTH_HEALTHY\x10\x02\x12\x13\n" +
 	"\x0fHEALTH_DEGRADED\x10\x03\x12\x14\n" +
 	"\x10HEALTH_UNHEALTHY\x10\x04\x12\x13\n" +
-	"\x0fHEALTH_DRAINING\x10\x052\x8b\x06\n" +
+	"\x0fHEALTH_DRAINING\x10\x052\xf0\x06\n" +
 	"\fFleetService\x12f\n" +
 	"\rGetController\x12).globalcontroller.v1.GetControllerRequest\x1a*.globalcontroller.v1.GetControllerResponse\x12l\n" +
 	"\x0fListControllers\x12+.globalcontroller.v1.ListControllersRequest\x1a,.globalcontroller.v1.ListControllersResponse\x12N\n" +
@@ -2526,7 +2832,8 @@ const file_globalcontroller_v1_fleet_proto_rawDesc = "" +
 	"\n" +
 	"Deregister\x12&.globalcontroller.v1.DeregisterRequest\x1a'.globalcontroller.v1.DeregisterResponse\x12l\n" +
 	"\x0fListTransitions\x12+.globalcontroller.v1.ListTransitionsRequest\x1a,.globalcontroller.v1.ListTransitionsResponse\x12`\n" +
-	"\vListRegions\x12'.globalcontroller.v1.ListRegionsRequest\x1a(.globalcontroller.v1.ListRegionsResponse\x12P\n" +
+	"\vListRegions\x12'.globalcontroller.v1.ListRegionsRequest\x1a(.globalcontroller.v1.ListRegionsResponse\x12c\n" +
+	"\fListReplicas\x12(.globalcontroller.v1.ListReplicasRequest\x1a).globalcontroller.v1.ListReplicasResponse\x12P\n" +
 	"\x05Watch\x12!.globalcontroller.v1.WatchRequest\x1a\".globalcontroller.v1.WatchResponse0\x01BRZPdarktower.example/global-controller/proto/globalcontroller/v1;globalcontrollerv1b\x06proto3"
 
 var (
@@ -2542,7 +2849,7 @@ func file_globalcontroller_v1_fleet_proto_rawDescGZIP() []byte {
 }
 
 var file_globalcontroller_v1_fleet_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_globalcontroller_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_globalcontroller_v1_fleet_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_globalcontroller_v1_fleet_proto_goTypes = []any{
 	(Health)(0),                     // 0: globalcontroller.v1.Health
 	(*Controller)(nil),              // 1: globalcontroller.v1.Controller
@@ -2559,39 +2866,43 @@ var file_globalcontroller_v1_fleet_proto_goTypes = []any{
 	(*RegionCapacity)(nil),          // 12: globalcontroller.v1.RegionCapacity
 	(*ListRegionsRequest)(nil),      // 13: globalcontroller.v1.ListRegionsRequest
 	(*ListRegionsResponse)(nil),     // 14: globalcontroller.v1.ListRegionsResponse
-	(*UndrainRequest)(nil),          // 15: globalcontroller.v1.UndrainRequest
-	(*UndrainResponse)(nil),         // 16: globalcontroller.v1.UndrainResponse
-	(*DeregisterRequest)(nil),       // 17: globalcontroller.v1.DeregisterRequest
-	(*DeregisterResponse)(nil),      // 18: globalcontroller.v1.DeregisterResponse
-	(*ListTransitionsRequest)(nil),  // 19: globalcontroller.v1.ListTransitionsRequest
-	(*ListTransitionsResponse)(nil), // 20: globalcontroller.v1.ListTransitionsResponse
-	(*Transition)(nil),              // 21: globalcontroller.v1.Transition
-	(*WatchRequest)(nil),            // 22: globalcontroller.v1.WatchRequest
-	(*WatchResponse)(nil),           // 23: globalcontroller.v1.WatchResponse
-	(*Snapshot)(nil),                // 24: globalcontroller.v1.Snapshot
-	(*Changes)(nil),                 // 25: globalcontroller.v1.Changes
-	(*Change)(nil),                  // 26: globalcontroller.v1.Change
-	(*Loads)(nil),                   // 27: globalcontroller.v1.Loads
-	(*Load)(nil),                    // 28: globalcontroller.v1.Load
-	(*Beat)(nil),                    // 29: globalcontroller.v1.Beat
-	(*timestamppb.Timestamp)(nil),   // 30: google.protobuf.Timestamp
+	(*ListReplicasRequest)(nil),     // 15: globalcontroller.v1.ListReplicasRequest
+	(*ListReplicasResponse)(nil),    // 16: globalcontroller.v1.ListReplicasResponse
+	(*Replica)(nil),                 // 17: globalcontroller.v1.Replica
+	(*Store)(nil),                   // 18: globalcontroller.v1.Store
+	(*UndrainRequest)(nil),          // 19: globalcontroller.v1.UndrainRequest
+	(*UndrainResponse)(nil),         // 20: globalcontroller.v1.UndrainResponse
+	(*DeregisterRequest)(nil),       // 21: globalcontroller.v1.DeregisterRequest
+	(*DeregisterResponse)(nil),      // 22: globalcontroller.v1.DeregisterResponse
+	(*ListTransitionsRequest)(nil),  // 23: globalcontroller.v1.ListTransitionsRequest
+	(*ListTransitionsResponse)(nil), // 24: globalcontroller.v1.ListTransitionsResponse
+	(*Transition)(nil),              // 25: globalcontroller.v1.Transition
+	(*WatchRequest)(nil),            // 26: globalcontroller.v1.WatchRequest
+	(*WatchResponse)(nil),           // 27: globalcontroller.v1.WatchResponse
+	(*Snapshot)(nil),                // 28: globalcontroller.v1.Snapshot
+	(*Changes)(nil),                 // 29: globalcontroller.v1.Changes
+	(*Change)(nil),                  // 30: globalcontroller.v1.Change
+	(*Loads)(nil),                   // 31: globalcontroller.v1.Loads
+	(*Load)(nil),                    // 32: globalcontroller.v1.Load
+	(*Beat)(nil),                    // 33: globalcontroller.v1.Beat
+	(*timestamppb.Timestamp)(nil),   // 34: google.protobuf.Timestamp
 }
 var file_globalcontroller_v1_fleet_proto_depIdxs = []int32{
 	0,  // 0: globalcontroller.v1.Controller.health:type_name -> globalcontroller.v1.Health
 	0,  // 1: globalcontroller.v1.Controller.reported_health:type_name -> globalcontroller.v1.Health
-	30, // 2: globalcontroller.v1.Controller.last_heartbeat_at:type_name -> google.protobuf.Timestamp
-	30, // 3: globalcontroller.v1.Controller.created_at:type_name -> google.protobuf.Timestamp
-	30, // 4: globalcontroller.v1.Controller.updated_at:type_name -> google.protobuf.Timestamp
+	34, // 2: globalcontroller.v1.Controller.last_heartbeat_at:type_name -> google.protobuf.Timestamp
+	34, // 3: globalcontroller.v1.Controller.created_at:type_name -> google.protobuf.Timestamp
+	34, // 4: globalcontroller.v1.Controller.updated_at:type_name -> google.protobuf.Timestamp
 	3,  // 5: globalcontroller.v1.Controller.placement:type_name -> globalcontroller.v1.Placement
 	2,  // 6: globalcontroller.v1.Controller.drain:type_name -> globalcontroller.v1.Drain
-	30, // 7: globalcontroller.v1.Controller.last_incarnation_conflict_at:type_name -> google.protobuf.Timestamp
-	30, // 8: globalcontroller.v1.Controller.as_of:type_name -> google.protobuf.Timestamp
-	30, // 9: globalcontroller.v1.Drain.since:type_name -> google.protobuf.Timestamp
-	30, // 10: globalcontroller.v1.Drain.deadline:type_name -> google.protobuf.Timestamp
+	34, // 7: globalcontroller.v1.Controller.last_incarnation_conflict_at:type_name -> google.protobuf.Timestamp
+	34, // 8: globalcontroller.v1.Controller.as_of:type_name -> google.protobuf.Timestamp
+	34, // 9: globalcontroller.v1.Drain.since:type_name -> google.protobuf.Timestamp
+	34, // 10: globalcontroller.v1.Drain.deadline:type_name -> google.protobuf.Timestamp
 	1,  // 11: globalcontroller.v1.GetControllerResponse.controller:type_name -> globalcontroller.v1.Controller
 	0,  // 12: globalcontroller.v1.ListControllersRequest.health:type_name -> globalcontroller.v1.Health
 	1,  // 13: globalcontroller.v1.ListControllersResponse.controllers:type_name -> globalcontroller.v1.Controller
-	30, // 14: globalcontroller.v1.DrainRequest.deadline:type_name -> google.protobuf.Timestamp
+	34, // 14: globalcontroller.v1.DrainRequest.deadline:type_name -> google.protobuf.Timestamp
 	1,  // 15: globalcontroller.v1.DrainResponse.controller:type_name -> globalcontroller.v1.Controller
 	10, // 16: globalcontroller.v1.DrainResponse.plan:type_name -> globalcontroller.v1.DrainPlan
 	11, // 17: globalcontroller.v1.DrainPlan.before:type_name -> globalcontroller.v1.Region
@@ -2599,47 +2910,54 @@ var file_globalcontroller_v1_fleet_proto_depIdxs = []int32{
 	12, // 19: globalcontroller.v1.Region.meetings:type_name -> globalcontroller.v1.RegionCapacity
 	12, // 20: globalcontroller.v1.Region.participants:type_name -> globalcontroller.v1.RegionCapacity
 	11, // 21: globalcontroller.v1.ListRegionsResponse.regions:type_name -> globalcontroller.v1.Region
-	30, // 22: globalcontroller.v1.ListRegionsResponse.as_of:type_name -> google.protobuf.Timestamp
-	1,  // 23: globalcontroller.v1.UndrainResponse.controller:type_name -> globalcontroller.v1.Controller
-	30, // 24: globalcontroller.v1.ListTransitionsRequest.since:type_name -> google.protobuf.Timestamp
-	30, // 25: globalcontroller.v1.ListTransitionsRequest.until:type_name -> google.protobuf.Timestamp
-	21, // 26: globalcontroller.v1.ListTransitionsResponse.transitions:type_name -> globalcontroller.v1.Transition
-	30, // 27: globalcontroller.v1.Transition.at:type_name -> google.protobuf.Timestamp
-	0,  // 28: globalcontroller.v1.Transition.from:type_name -> globalcontroller.v1.Health
-	0,  // 29: globalcontroller.v1.Transition.to:type_name -> globalcontroller.v1.Health
-	0,  // 30: globalcontroller.v1.Transition.reported_health:type_name -> globalcontroller.v1.Health
-	30, // 31: globalcontroller.v1.WatchResponse.as_of:type_name -> google.protobuf.Timestamp
-	24, // 32: globalcontroller.v1.WatchResponse.snapshot:type_name -> globalcontroller.v1.Snapshot
-	25, // 33: globalcontroller.v1.WatchResponse.changes:type_name -> globalcontroller.v1.Changes
-	27, // 34: globalcontroller.v1.WatchResponse.loads:type_name -> globalcontroller.v1.Loads
-	29, // 35: globalcontroller.v1.WatchResponse.beat:type_name -> globalcontroller.v1.Beat
-	1,  // 36: globalcontroller.v1.Snapshot.controllers:type_name -> globalcontroller.v1.Controller
-	26, // 37: globalcontroller.v1.Changes.changes:type_name -> globalcontroller.v1.Change
-	1,  // 38: globalcontroller.v1.Change.controller:type_name -> globalcontroller.v1.Controller
-	21, // 39: globalcontroller.v1.Change.transition:type_name -> globalcontroller.v1.Transition
-	28, // 40: globalcontroller.v1.Loads.loads:type_name -> globalcontroller.v1.Load
-	30, // 41: globalcontroller.v1.Load.last_heartbeat_at:type_name -> google.protobuf.Timestamp
-	4,  // 42: globalcontroller.v1.FleetService.GetController:input_type -> globalcontroller.v1.GetControllerRequest
-	6,  // 43: globalcontroller.v1.FleetService.ListControllers:input_type -> globalcontroller.v1.ListControllersRequest
-	8,  // 44: globalcontroller.v1.FleetService.Drain:input_type -> globalcontroller.v1.DrainRequest
-	15, // 45: globalcontroller.v1.FleetService.Undrain:input_type -> globalcontroller.v1.UndrainRequest
-	17, // 46: globalcontroller.v1.FleetService.Deregister:input_type -> globalcontroller.v1.DeregisterRequest
-	19, // 47: globalcontroller.v1.FleetService.ListTransitions:input_type -> globalcontroller.v1.ListTransitionsRequest
-	13, // 48: globalcontroller.v1.FleetService.ListRegions:input_type -> globalcontroller.v1.ListRegionsRequest
-	22, // 49: globalcontroller.v1.FleetService.Watch:input_type -> globalcontroller.v1.WatchRequest
-	5,  // 50: globalcontroller.v1.FleetService.GetController:output_type -> globalcontroller.v1.GetControllerResponse
-	7,  // 51: globalcontroller.v1.FleetService.ListControllers:output_type -> globalcontroller.v1.ListControllersResponse
-	9,  // 52: globalcontroller.v1.FleetService.Drain:output_type -> globalcontroller.v1.DrainResponse
-	16, // 53: globalcontroller.v1.FleetService.Undrain:output_type -> globalcontroller.v1.UndrainResponse
-	18, // 54: globalcontroller.v1.FleetService.Deregister:output_type -> globalcontroller.v1.DeregisterResponse
-	20, // 55: globalcontroller.v1.FleetService.ListTransitions:output_type -> globalcontroller.v1.ListTransitionsResponse
-	14, // 56: globalcontroller.v1.FleetService.ListRegions:output_type -> globalcontroller.v1.ListRegionsResponse
-	23, // 57: globalcontroller.v1.FleetService.Watch:output_type -> globalcontroller.v1.WatchResponse
-	50, // [50:58] is the sub-list for method output_type
-	42, // [42:50] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	34, // 22: globalcontroller.v1.ListRegionsResponse.as_of:type_name -> google.protobuf.Timestamp
+	17, // 23: globalcontroller.v1.ListReplicasResponse.replicas:type_name -> globalcontroller.v1.Replica
+	18, // 24: globalcontroller.v1.ListReplicasResponse.store:type_name -> globalcontroller.v1.Store
+	34, // 25: globalcontroller.v1.Replica.started_at:type_name -> google.protobuf.Timestamp
+	34, // 26: globalcontroller.v1.Replica.seen_at:type_name -> google.protobuf.Timestamp
+	34, // 27: globalcontroller.v1.Store.as_of:type_name -> google.protobuf.Timestamp
+	1,  // 28: globalcontroller.v1.UndrainResponse.controller:type_name -> globalcontroller.v1.Controller
+	34, // 29: globalcontroller.v1.ListTransitionsRequest.since:type_name -> google.protobuf.Timestamp
+	34, // 30: globalcontroller.v1.ListTransitionsRequest.until:type_name -> google.protobuf.Timestamp
+	25, // 31: globalcontroller.v1.ListTransitionsResponse.transitions:type_name -> globalcontroller.v1.Transition
+	34, // 32: globalcontroller.v1.Transition.at:type_name -> google.protobuf.Timestamp
+	0,  // 33: globalcontroller.v1.Transition.from:type_name -> globalcontroller.v1.Health
+	0,  // 34: globalcontroller.v1.Transition.to:type_name -> globalcontroller.v1.Health
+	0,  // 35: globalcontroller.v1.Transition.reported_health:type_name -> globalcontroller.v1.Health
+	34, // 36: globalcontroller.v1.WatchResponse.as_of:type_name -> google.protobuf.Timestamp
+	28, // 37: globalcontroller.v1.WatchResponse.snapshot:type_name -> globalcontroller.v1.Snapshot
+	29, // 38: globalcontroller.v1.WatchResponse.changes:type_name -> globalcontroller.v1.Changes
+	31, // 39: globalcontroller.v1.WatchResponse.loads:type_name -> globalcontroller.v1.Loads
+	33, // 40: globalcontroller.v1.WatchResponse.beat:type_name -> globalcontroller.v1.Beat
+	1,  // 41: globalcontroller.v1.Snapshot.controllers:type_name -> globalcontroller.v1.Controller
+	30, // 42: globalcontroller.v1.Changes.changes:type_name -> globalcontroller.v1.Change
+	1,  // 43: globalcontroller.v1.Change.controller:type_name -> globalcontroller.v1.Controller
+	25, // 44: globalcontroller.v1.Change.transition:type_name -> globalcontroller.v1.Transition
+	32, // 45: globalcontroller.v1.Loads.loads:type_name -> globalcontroller.v1.Load
+	34, // 46: globalcontroller.v1.Load.last_heartbeat_at:type_name -> google.protobuf.Timestamp
+	4,  // 47: globalcontroller.v1.FleetService.GetController:input_type -> globalcontroller.v1.GetControllerRequest
+	6,  // 48: globalcontroller.v1.FleetService.ListControllers:input_type -> globalcontroller.v1.ListControllersRequest
+	8,  // 49: globalcontroller.v1.FleetService.Drain:input_type -> globalcontroller.v1.DrainRequest
+	19, // 50: globalcontroller.v1.FleetService.Undrain:input_type -> globalcontroller.v1.UndrainRequest
+	21, // 51: globalcontroller.v1.FleetService.Deregister:input_type -> globalcontroller.v1.DeregisterRequest
+	23, // 52: globalcontroller.v1.FleetService.ListTransitions:input_type -> globalcontroller.v1.ListTransitionsRequest
+	13, // 53: globalcontroller.v1.FleetService.ListRegions:input_type -> globalcontroller.v1.ListRegionsRequest
+	15, // 54: globalcontroller.v1.FleetService.ListReplicas:input_type -> globalcontroller.v1.ListReplicasRequest
+	26, // 55: globalcontroller.v1.FleetService.Watch:input_type -> globalcontroller.v1.WatchRequest
+	5,  // 56: globalcontroller.v1.FleetService.GetController:output_type -> globalcontroller.v1.GetControllerResponse
+	7,  // 57: globalcontroller.v1.FleetService.ListControllers:output_type -> globalcontroller.v1.ListControllersResponse
+	9,  // 58: globalcontroller.v1.FleetService.Drain:output_type -> globalcontroller.v1.DrainResponse
+	20, // 59: globalcontroller.v1.FleetService.Undrain:output_type -> globalcontroller.v1.UndrainResponse
+	22, // 60: globalcontroller.v1.FleetService.Deregister:output_type -> globalcontroller.v1.DeregisterResponse
+	24, // 61: globalcontroller.v1.FleetService.ListTransitions:output_type -> globalcontroller.v1.ListTransitionsResponse
+	14, // 62: globalcontroller.v1.FleetService.ListRegions:output_type -> globalcontroller.v1.ListRegionsResponse
+	16, // 63: globalcontroller.v1.FleetService.ListReplicas:output_type -> globalcontroller.v1.ListReplicasResponse
+	27, // 64: globalcontroller.v1.FleetService.Watch:output_type -> globalcontroller.v1.WatchResponse
+	56, // [56:65] is the sub-list for method output_type
+	47, // [47:56] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_globalcontroller_v1_fleet_proto_init() }
@@ -2649,24 +2967,24 @@ func file_globalcontroller_v1_fleet_proto_init() {
 	}
 	file_globalcontroller_v1_fleet_proto_msgTypes[0].OneofWrappers = []any{}
 	file_globalcontroller_v1_fleet_proto_msgTypes[7].OneofWrappers = []any{}
-	file_globalcontroller_v1_fleet_proto_msgTypes[14].OneofWrappers = []any{}
-	file_globalcontroller_v1_fleet_proto_msgTypes[16].OneofWrappers = []any{}
 	file_globalcontroller_v1_fleet_proto_msgTypes[18].OneofWrappers = []any{}
-	file_globalcontroller_v1_fleet_proto_msgTypes[21].OneofWrappers = []any{}
-	file_globalcontroller_v1_fleet_proto_msgTypes[22].OneofWrappers = []any{
+	file_globalcontroller_v1_fleet_proto_msgTypes[20].OneofWrappers = []any{}
+	file_globalcontroller_v1_fleet_proto_msgTypes[22].OneofWrappers = []any{}
+	file_globalcontroller_v1_fleet_proto_msgTypes[25].OneofWrappers = []any{}
+	file_globalcontroller_v1_fleet_proto_msgTypes[26].OneofWrappers = []any{
 		(*WatchResponse_Snapshot)(nil),
 		(*WatchResponse_Changes)(nil),
 		(*WatchResponse_Loads)(nil),
 		(*WatchResponse_Beat)(nil),
 	}
-	file_globalcontroller_v1_fleet_proto_msgTypes[27].OneofWrappers = []any{}
+	file_globalcontroller_v1_fleet_proto_msgTypes[31].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_globalcontroller_v1_fleet_proto_rawDesc), len(file_globalcontroller_v1_fleet_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   29,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

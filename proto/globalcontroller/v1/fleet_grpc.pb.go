@@ -28,6 +28,7 @@ const (
 	FleetService_Deregister_FullMethodName      = "/globalcontroller.v1.FleetService/Deregister"
 	FleetService_ListTransitions_FullMethodName = "/globalcontroller.v1.FleetService/ListTransitions"
 	FleetService_ListRegions_FullMethodName     = "/globalcontroller.v1.FleetService/ListRegions"
+	FleetService_ListReplicas_FullMethodName    = "/globalcontroller.v1.FleetService/ListReplicas"
 	FleetService_Watch_FullMethodName           = "/globalcontroller.v1.FleetService/Watch"
 )
 
@@ -52,6 +53,8 @@ type FleetServiceClient interface {
 	ListTransitions(ctx context.Context, in *ListTransitionsRequest, opts ...grpc.CallOption) (*ListTransitionsResponse, error)
 	// ListRegions returns every region: its controllers by state, capacity, load, and what is left if the largest one fails.
 	ListRegions(ctx context.Context, in *ListRegionsRequest, opts ...grpc.CallOption) (*ListRegionsResponse, error)
+	// ListReplicas returns the Global Controllers over this store, with their settings and connections, and the store.
+	ListReplicas(ctx context.Context, in *ListReplicasRequest, opts ...grpc.CallOption) (*ListReplicasResponse, error)
 	// Watch sends the fleet as it is, then what changes, until the caller ends it. When the token has run out it ends with
 	// UNAUTHENTICATED, when the server stops with UNAVAILABLE: ask again with the last id, of this or another server.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
@@ -135,6 +138,16 @@ func (c *fleetServiceClient) ListRegions(ctx context.Context, in *ListRegionsReq
 	return out, nil
 }
 
+func (c *fleetServiceClient) ListReplicas(ctx context.Context, in *ListReplicasRequest, opts ...grpc.CallOption) (*ListReplicasResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListReplicasResponse)
+	err := c.cc.Invoke(ctx, FleetService_ListReplicas_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *fleetServiceClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &FleetService_ServiceDesc.Streams[0], FleetService_Watch_FullMethodName, cOpts...)
@@ -175,6 +188,8 @@ type FleetServiceServer interface {
 	ListTransitions(context.Context, *ListTransitionsRequest) (*ListTransitionsResponse, error)
 	// ListRegions returns every region: its controllers by state, capacity, load, and what is left if the largest one fails.
 	ListRegions(context.Context, *ListRegionsRequest) (*ListRegionsResponse, error)
+	// ListReplicas returns the Global Controllers over this store, with their settings and connections, and the store.
+	ListReplicas(context.Context, *ListReplicasRequest) (*ListReplicasResponse, error)
 	// Watch sends the fleet as it is, then what changes, until the caller ends it. When the token has run out it ends with
 	// UNAUTHENTICATED, when the server stops with UNAVAILABLE: ask again with the last id, of this or another server.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
@@ -207,6 +222,9 @@ func (UnimplementedFleetServiceServer) ListTransitions(context.Context, *ListTra
 }
 func (UnimplementedFleetServiceServer) ListRegions(context.Context, *ListRegionsRequest) (*ListRegionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListRegions not implemented")
+}
+func (UnimplementedFleetServiceServer) ListReplicas(context.Context, *ListReplicasRequest) (*ListReplicasResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListReplicas not implemented")
 }
 func (UnimplementedFleetServiceServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error {
 	return status.Error(codes.Unimplemented, "method Watch not implemented")
@@ -357,6 +375,24 @@ func _FleetService_ListRegions_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _FleetService_ListReplicas_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListReplicasRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(FleetServiceServer).ListReplicas(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: FleetService_ListReplicas_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(FleetServiceServer).ListReplicas(ctx, req.(*ListReplicasRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _FleetService_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(WatchRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -402,6 +438,10 @@ var FleetService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListRegions",
 			Handler:    _FleetService_ListRegions_Handler,
+		},
+		{
+			MethodName: "ListReplicas",
+			Handler:    _FleetService_ListReplicas_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

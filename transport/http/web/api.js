@@ -30,11 +30,14 @@ function inWords(status, message) {
   }
 }
 
-// open sends a request and returns the answer when it is a success.
+// The page may be served below a prefix, which a proxy takes away: every address is relative to where this file came from.
+const base = new URL("../", import.meta.url);
+
+// open sends a request and returns the answer when it is a success. The path is relative to the page.
 export async function open(path, { method = "GET", body, headers = {}, signal } = {}) {
   let response;
   try {
-    response = await fetch(path, {
+    response = await fetch(new URL(path, base), {
       method,
       signal,
       cache: "no-store",
@@ -61,7 +64,7 @@ export async function call(path, options) {
   return (await open(path, { signal: AbortSignal.timeout(15000), ...options })).json();
 }
 
-const of = (id) => `/api/v1/controllers/${encodeURIComponent(id)}`;
+const of = (id) => `api/v1/controllers/${encodeURIComponent(id)}`;
 
 export const getController = (id) => call(of(id));
 export const drain = (id, order) => call(`${of(id)}/drain`, { method: "POST", body: order });

@@ -9,11 +9,15 @@ const noParticipants = "it holds as many participants as it may";
 // More changes of state than this are not kept for whoever draws next: they are for announcements, and the timeline reads
 // the history.
 const keptTransitions = 2000;
+// Messages of replicas that lag a little are older than what is shown. Only when all have been older for so long, in
+// milliseconds by a clock that is never set, the store's clock was set back, and the ages go by it again.
+const setBackAfter = 10000;
 
 export class Fleet {
   controllers = new Map();
   // The store's clock in milliseconds, as of the last message. Ages are counted from it, never from the browser's clock.
   asOf = NaN;
+  #olderSince = NaN;
   #arriving = null;
   #changed = new Set();
   #transitions = [];
@@ -26,12 +30,22 @@ export class Fleet {
 
   // receive takes one message of the watch.
   receive(type, data) {
-    const at = Date.parse(data.as_of);
-    if (at >= this.asOf || Number.isNaN(this.asOf)) this.asOf = at;
+    this.#date(Date.parse(data.as_of));
     if (type === "snapshot") this.#snapshot(data);
     else if (type === "changes") this.#changes(data.changes);
     else if (type === "loads") this.#loads(data.loads);
     this.onNews();
+  }
+
+  // date moves the clock to the time of a message. It does not go back, unless the store's own clock did: it would stand
+  // still until that has caught up, and show ages that are too long by as much.
+  #date(at) {
+    if (Number.isNaN(at)) return;
+    const now = performance.now();
+    if (Number.isNaN(this.#olderSince) && at < this.asOf) this.#olderSince = now;
+    if (at < this.asOf && now - this.#olderSince < setBackAfter) return;
+    this.asOf = at;
+    this.#olderSince = NaN;
   }
 
   // abandon forgets a snapshot that did not come to its end. What was there before it is still consistent.
@@ -44,7 +58,7 @@ export class Fleet {
     this.abandon();
     for (const id of this.controllers.keys()) this.#changed.add(id);
     this.controllers = new Map();
-    this.asOf = NaN;
+    this.asOf = this.#olderSince = NaN;
     this.#transitions = [];
     this.onNews();
   }

@@ -19,7 +19,17 @@ const reorderAfter = { region: 250, id: 250, load: 3000, heard: 3000 };
 const flashes = 6;
 
 const pattern = el("div", { class: "tile", role: "option", tabindex: "-1", "aria-selected": "false" },
-  el("span", { class: "face" }, el("span", { class: "sign" }), el("span", { class: "id" }), el("span", { class: "where" }), el("span", { class: "full" }), el("span", { class: "bar" }, el("span"))));
+  el("span", { class: "face" }, el("span", { class: "sign" }), el("span", { class: "id" }, el("span"), el("span")), el("span", { class: "where" }, el("span"), el("span")), el("span", { class: "full" }), el("span", { class: "bar" }, el("span"))));
+
+// Names of one kind begin alike and differ at their ends, so what does not fit is left out in the middle. The whole name is
+// in the tile's title and label.
+const endOfName = 9;
+
+function setInMiddle({ firstChild, lastChild }, name) {
+  const cut = Math.max(0, name.length - endOfName);
+  setText(firstChild, name.slice(0, cut));
+  setText(lastChild, name.slice(cut));
+}
 
 class Tile {
   constructor(id) {
@@ -27,7 +37,7 @@ class Tile {
     this.node = pattern.cloneNode(true);
     this.node.dataset.id = id;
     [this.sign, this.name, this.where, this.full, this.bar] = this.node.firstChild.children;
-    this.name.textContent = id;
+    setInMiddle(this.name, id);
     this.fill = this.bar.firstChild;
   }
 
@@ -43,7 +53,7 @@ class Tile {
       setAttribute(this.node, "data-stale", c.stale ? "" : null);
       setAttribute(this.node, "data-placeable", c.placement.placeable ? "" : null);
       setText(this.sign, signs[c.state]);
-      setText(this.where, c.region);
+      setInMiddle(this.where, c.region);
       const label = `${this.id}, ${c.state}${c.stale && c.state !== "unhealthy" ? ", silent" : ""}${c.placement.placeable ? "" : ", not placeable"}, ${c.region}`;
       this.node.setAttribute("aria-label", label);
       this.node.title = label;

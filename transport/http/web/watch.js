@@ -17,7 +17,7 @@ export class Watch {
   #wake = () => {};
   #heard = 0;
   #moved = 0;
-  #clock = NaN;
+  #clock = "";
 
   // onState is told "connecting", "live", "silent", "waiting" with {seconds, why}, or "off"; onRefused gets the error when
   // the token is the reason.
@@ -88,7 +88,7 @@ export class Watch {
       if (this.#after !== null) query.set("after", this.#after);
       this.#heard = performance.now();
       this.#moved = performance.now();
-      const response = await open(`/api/v1/watch?${query}`, { signal: stream.signal, headers: { accept: "text/event-stream" } });
+      const response = await open(`api/v1/watch?${query}`, { signal: stream.signal, headers: { accept: "text/event-stream" } });
       this.#fleet.abandon();
       const reader = new EventReader((event) => this.#event(event));
       const chunks = response.body.getReader();
@@ -118,8 +118,9 @@ export class Watch {
     this.#fleet.receive(type, message);
     // The id of a snapshot that is still coming would be one before it.
     if (id !== null && !(type === "snapshot" && !message.end)) this.#after = id;
-    if (this.#fleet.asOf !== this.#clock) {
-      this.#clock = this.#fleet.asOf;
+    // Also when it moved back: a store whose clock was set back answers.
+    if (message.as_of !== this.#clock) {
+      this.#clock = message.as_of;
       this.#moved = performance.now();
       this.onState("live", {});
     }

@@ -103,13 +103,31 @@ func TestAllModulesAreAskedForAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range names {
-		if !strings.Contains(string(index), `"/assets/`+name+`"`) {
+		if !strings.Contains(string(index), `"assets/`+name+`"`) {
 			t.Errorf("index.html does not name %s", name)
 		}
 	}
-	for _, match := range regexp.MustCompile(`/assets/([\w.]+)`).FindAllStringSubmatch(string(index), -1) {
+	for _, match := range regexp.MustCompile(`"assets/([\w.]+)`).FindAllStringSubmatch(string(index), -1) {
 		if _, err := content.Open(match[1]); err != nil {
 			t.Errorf("index.html names %s, which there is not", match[1])
+		}
+	}
+}
+
+// TestPage_HasOnlyRelativeAddresses: below a prefix that a proxy takes away, an address that begins with "/" leads elsewhere.
+func TestPage_HasOnlyRelativeAddresses(t *testing.T) {
+	absolute := regexp.MustCompile("(?:href|src)=\"/|[\"'`(]/(?:api|assets|metrics|ready|health|sd|openapi)|url\\(/")
+	names, err := fs.Glob(content, "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		data, err := content.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := absolute.FindString(string(data)); found != "" {
+			t.Errorf("%s has an absolute address: %s", name, found)
 		}
 	}
 }

@@ -1,0 +1,79 @@
+package store
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"darktower.example/global-controller/service"
+)
+
+var silentControllers = flag.Int("store.silent", 12_000, "how many controllers fall silent at once in TestSweep_MassDeath")
+
+// TestSweep_MassDeath marks a whole fleet that falls silent at once, while some of it comes back.
+func TestSweep_MassDeath(t *testing.T) {
+	const returning = 20
+	onBoth(t, func(t *testing.T, url string) {
+		f := fixture(t, url)
+		s := f.Store.(*Store)
+		silent := s.ago(t, time.Hour)
+		const atOnce = 5000
+		for first := 1; first <= *silentControllers; first += atOnce {
+			s.exec(t, `WITH RECURSIVE numbers (n) AS (SELECT CAST(? AS integer) UNION ALL SELECT n + 1 FROM numbers WHERE n < CAST(? AS integer))
+				INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants, health_status, reported_status, last_heartbeat_at)
+				SELECT 'mc-' || n, 'eu', 'http://mc', 'http://mc', 10, 100, 'healthy', 'healthy', ? FROM numbers`, first, min(first+atOnce-1, *silentControllers), silent)
+		}
+		policy := service.SweepPolicy{Threshold: 30 * time.Second, FastInterval: 10 * time.Second, Interval: 5 * time.Second, Tolerance: time.Minute, Actor: "gc"}
+		f.Checker(t, 0, time.Hour, time.Hour)
+
+		ctx, stop := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		latencies := make([][]time.Duration, returning)
+		for i := range returning {
+			id := fmt.Sprint("mc-", 1+i*(*silentControllers/returning))
+			all.Go(func() {
+				for ctx.Err() == nil {
+					began := time.Now()
+					if _, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{ControllerID: id, Reported: service.HealthHealthy}); err != nil {
+						t.Errorf("Heartbeat(%s) = %v", id, err)
+						return
+					}
+					latencies[i] = append(latencies[i], time.Since(began))
+					time.Sleep(20 * time.Millisecond)
+				}
+			})
+		}
+
+		began, longest, marked := time.Now(), time.Duration(0), 0
+		for more := true; more; {
+			one := time.Now()
+			result, err := s.Sweep(t.Context(), policy)
+			if err != nil || !result.Swept {
+				t.Fatalf("Sweep() = %+v, %v", result, err)
+			}
+			longest, marked, more = max(longest, time.Since(one)), marked+len(result.Transitions), result.More
+		}
+		took := time.Since(began)
+		stop()
+		all.Wait()
+
+		waits := slices.Concat(latencies...)
+		slices.Sort(waits)
+		t.Logf("%d marked in %v, the longest chunk %v; heartbeats meanwhile: %d, p50 %v, worst %v",
+			marked, took.Round(time.Millisecond), longest.Round(time.Millisecond), len(waits), waits[len(waits)/2], waits[len(waits)-1])
+		if marked < *silentControllers-returning {
+			t.Errorf("marked = %d, want at least %d", marked, *silentControllers-returning)
+		}
+		if limit := max(policy.Interval, time.Duration(*silentControllers)*time.Second/10_000); took > limit {
+			t.Errorf("the marks took %v, want at most %v", took, limit)
+		}
+		var recorded int
+		if err := s.read.GetContext(t.Context(), &recorded, `SELECT count(*) FROM controller_transitions WHERE cause = 'stale'`); err != nil || recorded != marked {
+			t.Errorf("recorded = %d, %v, want %d", recorded, err, marked)
+		}
+	})
+}

@@ -1,0 +1,190 @@
+package storetest
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"darktower.example/global-controller/service"
+)
+
+// lax are settings with other intervals than those of the suite's policy.
+var lax = service.Replica{
+	ID: "gc-lax", Version: "v2", StalenessThreshold: 2 * time.Minute, FastInterval: 40 * time.Second, ComprehensiveInterval: 2 * time.Minute, MaxConnections: 20,
+}
+
+// mustSweep sweeps once more, with a beat and without an outage, and returns what it marked and why.
+func mustSweep(t *testing.T, f Fixture) map[string]string {
+	t.Helper()
+	f.Checker(t, 0, hour, hour)
+	marked := make(map[string]string)
+	for _, change := range mustTick(t, f.Store, policy).Transitions {
+		marked[change.ControllerID] = change.Reason
+	}
+	return marked
+}
+
+func testSweepNeedsAFreshBeat(t *testing.T, f Fixture) {
+	mustRegister(t, f.Store, "mc")
+	f.Silence(t, "mc", hour)
+	for name, beat := range map[string]time.Duration{"old": policy.Tolerance + time.Second, "of the future": -policy.Tolerance - 5*time.Second} {
+		f.Checker(t, beat, hour, hour)
+		got, err := f.Store.Sweep(t.Context(), policy)
+		if err != nil || got.Swept || !got.Hold || len(got.Transitions) != 0 || got.NextIn <= 0 {
+			t.Errorf("Sweep(the last beat is %s) = %+v, %v, want a hold and no mark", name, got, err)
+		}
+	}
+}
+
+// testExcused: a controller whose heartbeats a replica received and could not store is not silent.
+func testExcused(t *testing.T, f Fixture) {
+	for _, id := range []string{"failing", "silent"} {
+		mustRegister(t, f.Store, id)
+		f.Silence(t, id, 40*time.Second)
+	}
+	beat := replicaBeat(settings)
+	beat.Failed = []string{"failing", "unknown"}
+	mustBeatReplica(t, f.Store, beat)
+	if got := mustSweep(t, f); len(got) != 1 || got["silent"] == "" {
+		t.Errorf("marked = %v, want the silent one and not the one whose heartbeat failed", got)
+	}
+	for _, by := range []time.Duration{policy.Threshold + time.Second, -hour} {
+		f.FailedHeartbeat(t, "failing", by)
+		if got := mustSweep(t, f); len(got) != 1 || got["failing"] == "" {
+			t.Errorf("marked with a failure %v ago = %v, want the controller", by, got)
+		}
+		mustBeat(t, f.Store, heartbeat("failing", service.HealthHealthy))
+		f.Silence(t, "failing", 40*time.Second)
+	}
+}
+
+// testLaxestPolicy: while a replica with a longer threshold is in use, and for as long after it was, its threshold counts.
+func testLaxestPolicy(t *testing.T, f Fixture) {
+	mustRegister(t, f.Store, "mc")
+	f.Silence(t, "mc", 40*time.Second)
+	mustBeatReplica(t, f.Store, replicaBeat(lax))
+	if got := mustSweep(t, f); len(got) != 0 {
+		t.Errorf("marked while a replica allows 2m = %v, want none", got)
+	}
+	f.Seen(t, lax.ID, lax.StalenessThreshold-10*time.Second)
+	if got := mustSweep(t, f); len(got) != 0 {
+		t.Errorf("marked a while after that replica = %v, want none", got)
+	}
+	f.Silence(t, "mc", lax.StalenessThreshold+10*time.Second)
+	if got := mustSweep(t, f); !strings.HasSuffix(got["mc"], "(threshold 2m0s)") {
+		t.Errorf("marked = %v, want the controller, by the threshold of 2m", got)
+	}
+	mustBeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
+	f.Silence(t, "mc", 40*time.Second)
+	f.Seen(t, lax.ID, lax.StalenessThreshold+10*time.Second)
+	if got := mustSweep(t, f); !strings.HasSuffix(got["mc"], "(threshold 30s)") {
+		t.Errorf("marked long after that replica = %v, want the controller, by the threshold of 30s", got)
+	}
+}
+
+// testLaxestPolicyAfterOutage: an outage uses up none of the time for which a replica's threshold counts.
+func testLaxestPolicyAfterOutage(t *testing.T, f Fixture) {
+	mustRegister(t, f.Store, "mc")
+	mustTick(t, f.Store, policy)
+	mustBeatReplica(t, f.Store, replicaBeat(lax))
+	f.Silence(t, "mc", 2*hour)
+	f.Seen(t, lax.ID, 2*hour)
+	f.Checker(t, 2*hour, 3*hour, 0)
+	if got := mustTick(t, f.Store, policy); !got.Gap {
+		t.Fatalf("tick after an outage = %+v, want a gap", got)
+	}
+	f.ServiceableFor(t, 40*time.Second)
+	if got := mustTick(t, f.Store, policy); !got.Hold || len(got.Transitions) != 0 {
+		t.Errorf("tick 40 s after an outage = %+v, want a hold: the replica before it allowed 2m", got)
+	}
+	f.ServiceableFor(t, lax.StalenessThreshold+time.Second)
+	if got := mustTick(t, f.Store, policy); got.Hold || len(got.Transitions) != 1 {
+		t.Errorf("tick 2m after an outage = %+v, want one change", got)
+	}
+}
+
+// testToldPolicy: a controller that was told a longer interval than any replica in use has is judged by what it was told.
+func testToldPolicy(t *testing.T, f Fixture) {
+	old := f.ReplicaWith(t, lax.FastInterval, lax.StalenessThreshold)
+	mustRegister(t, old, "told")
+	mustRegister(t, f.ReplicaWith(t, 10*time.Second, 2*time.Minute), "same")
+	mustRegister(t, f.Store, "other")
+	for _, id := range []string{"told", "other", "same"} {
+		mustBeat(t, f.Store, heartbeat(id, service.HealthHealthy))
+		f.Silence(t, id, 40*time.Second)
+	}
+	strict := policy
+	strict.FastInterval = 10 * time.Second
+	f.Checker(t, 0, hour, hour)
+	if got := mustTick(t, f.Store, strict).Transitions; len(got) != 2 || got[0].ControllerID != "other" || got[1].ControllerID != "same" {
+		t.Errorf("marked = %+v, want those that were told no longer interval", got)
+	}
+	f.Checker(t, 0, time.Minute, hour)
+	f.Silence(t, "told", 3*time.Minute)
+	if got := mustTick(t, f.Store, strict).Transitions; len(got) != 0 {
+		t.Errorf("marked a minute after an outage = %+v, want none before its threshold has passed", got)
+	}
+	f.Checker(t, 0, hour, hour)
+	if got := mustTick(t, f.Store, strict).Transitions; len(got) != 1 || !strings.HasSuffix(got[0].Reason, "(threshold 2m0s)") {
+		t.Errorf("marked after 3m = %+v, want the controller by the threshold that it was told", got)
+	}
+	mustRegister(t, f.ReplicaWith(t, strict.FastInterval, strict.Threshold), "told")
+	f.Silence(t, "told", 40*time.Second)
+	f.Checker(t, 0, hour, hour)
+	if got := mustTick(t, f.Store, strict).Transitions; len(got) != 1 {
+		t.Errorf("marked after it was told 10 s = %+v, want the controller", got)
+	}
+}
+
+// testEvidence: what is shown of a silence is measured, and never a difference across an outage or a step of the clock.
+func testEvidence(t *testing.T, f Fixture) {
+	for id, by := range map[string]time.Duration{"before": 2 * hour, "future": -2 * hour, "after": 45 * time.Second, "long": 59*time.Minute + 59*time.Second} {
+		mustRegister(t, f.Store, id)
+		f.Silence(t, id, by)
+	}
+	f.Checker(t, 0, time.Hour, hour)
+	since := " since heartbeats could be committed again (threshold 30s)"
+	for _, change := range mustTick(t, f.Store, policy).Transitions {
+		want := map[string]string{
+			"before": "no heartbeat for at least 1h0m0s" + since, "future": "no heartbeat for at least 1h0m0s" + since,
+			"after": "no heartbeat for 45s (threshold 30s)", "long": "no heartbeat for 59m59s (threshold 30s)",
+		}[change.ControllerID]
+		// A second may have passed.
+		if got := strings.NewReplacer("h0m1s", "h0m0s", "46s", "45s", "1h0m0s (", "59m59s (").Replace(change.Reason); got != want {
+			t.Errorf("%s: reason = %q, want %q", change.ControllerID, change.Reason, want)
+		}
+		if change.Silence > time.Hour+time.Minute || change.Silence < 45*time.Second {
+			t.Errorf("%s: silence = %v, want what was measured", change.ControllerID, change.Silence)
+		}
+	}
+	if n := len(f.History(t)); n != 8 {
+		t.Errorf("history = %d changes, want 8", n)
+	}
+}
+
+// testStalenessWhileDraining: a controller that goes stale or comes back while its public state stays leaves a trace.
+func testStalenessWhileDraining(t *testing.T, f Fixture) {
+	for _, id := range []string{"beats", "registers"} {
+		mustRegister(t, f.Store, id)
+		mustBeat(t, f.Store, heartbeat(id, service.HealthHealthy))
+		f.Drain(t, id)
+		f.Silence(t, id, hour)
+	}
+	if got := mustSweep(t, f); len(got) != 2 {
+		t.Fatalf("marked = %v, want both", got)
+	}
+	beaten := mustBeat(t, f.Store, heartbeat("beats", service.HealthHealthy)).Transition
+	registered := mustRegister(t, f.Store, "registers")
+	for cause, got := range map[service.Cause]*service.Transition{service.CauseHeartbeat: beaten, service.CauseRegister: registered} {
+		if got == nil || got.From != service.HealthDraining || got.To != service.HealthDraining || got.Cause != cause {
+			t.Errorf("%s of a stale controller that drains = %+v, want a change from draining to draining", cause, got)
+		}
+	}
+	recorded := len(f.History(t))
+	if got := mustBeat(t, f.Store, heartbeat("beats", service.HealthHealthy)).Transition; got != nil || len(f.History(t)) != recorded {
+		t.Errorf("the next heartbeat = %+v, want no change", got)
+	}
+	if history := f.History(t); history[recorded-1].To != service.HealthDraining || history[recorded-1].From != service.HealthDraining {
+		t.Errorf("the last change = %+v, want one from draining to draining", history[recorded-1])
+	}
+}

@@ -1,0 +1,53 @@
+package service
+
+import (
+	"context"
+	"time"
+)
+
+// ReplicaQuery asks for all replicas.
+type ReplicaQuery struct{}
+
+// ReplicaList is the replicas over one store, in the order of their ids, and the store.
+type ReplicaList struct {
+	Replicas []ReplicaStatus
+	Store    StoreStatus
+}
+
+// ReplicaStatus is what a Global Controller says of itself in the store.
+type ReplicaStatus struct {
+	ID                    string
+	Version               string
+	StalenessThreshold    time.Duration
+	FastInterval          time.Duration
+	ComprehensiveInterval time.Duration
+	// ConnectionLimit is how many connections to the database it opens at most; 0 when it is not known.
+	ConnectionLimit int
+	// Pooler is true when a connection pooler is between the replica and the database.
+	Pooler    bool
+	StartedAt time.Time
+	SeenAt    time.Time
+}
+
+// StoreStatus is the store as the replica that answers finds it.
+type StoreStatus struct {
+	// Kind is postgres or sqlite.
+	Kind string
+	// MaxConnections is how many connections the database takes from users that are no superusers; 0 for SQLite, which
+	// counts none.
+	MaxConnections int
+	// Writable is true when a heartbeat could be stored now.
+	Writable bool
+	// SchemaVersion is the number of the last migration.
+	SchemaVersion int64
+	// AsOf is the time by the store's clock.
+	AsOf time.Time
+}
+
+func (c *controllers) ListReplicas(ctx context.Context, _ ReplicaQuery) (ReplicaList, error) {
+	list, err := c.store.ListReplicas(ctx)
+	if err != nil {
+		return ReplicaList{}, attempted("list replicas", err)
+	}
+	return list, nil
+}
