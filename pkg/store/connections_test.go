@@ -136,3 +136,21 @@ func TestListReplicas_Pooler(t *testing.T) {
 		t.Errorf("ListReplicas() = %+v, %v, want a pooler", got, err)
 	}
 }
+
+func TestConnections_EndWithAge(t *testing.T) {
+	ends := map[time.Time]bool{}
+	now := time.Now()
+	for range 20 {
+		end := connectionEnd(now)
+		if life := end.Sub(now); life < connectionLife || life > connectionLife*3/2 {
+			t.Errorf("a connection lives %v, want %v to half as long again", life, connectionLife)
+		}
+		ends[end] = true
+	}
+	if len(ends) < 10 {
+		t.Errorf("20 connections end at %d different times, want them apart", len(ends))
+	}
+	if (&session{cluster: &cluster{}, until: now.Add(-time.Second)}).IsValid() {
+		t.Error("a connection beyond its age is used again")
+	}
+}
