@@ -21,6 +21,9 @@ const (
 	Tolerance    = 2500 * time.Millisecond
 )
 
+// maxStaleLines bounds what is logged about one chunk of a sweep.
+const maxStaleLines = 100
+
 // beatTimeout bounds a beat: one that takes longer has failed to prove anything.
 const beatTimeout = Tolerance
 
@@ -184,7 +187,12 @@ func (c *Checker) report(result service.SweepResult, err error) {
 		c.holding = result.Hold
 		_ = level.Info(c.cfg.Logger).Log("msg", "checker", "hold", c.holding)
 	}
-	for _, t := range result.Transitions {
+	for i, t := range result.Transitions {
+		if i == maxStaleLines {
+			// The history has them all. A line for each of 100,000 would take as long as the marks.
+			_ = level.Warn(c.cfg.Logger).Log("msg", "more controllers are stale", "count", len(result.Transitions)-i)
+			break
+		}
 		_ = level.Warn(c.cfg.Logger).Log("msg", "controller is stale", "controller_id", t.ControllerID, "region", t.Region,
 			"from", t.From, "to", t.To, "silence", t.Silence, "reason", t.Reason)
 	}
