@@ -119,23 +119,6 @@ func (w *World) crash() error {
 	return nil
 }
 
-// dieDraining ends every process of a controller that drains.
-func (w *World) dieDraining() error {
-	for _, c := range w.fleet {
-		if c.state() != service.HealthDraining || w.dice.IntN(2) == 0 {
-			continue
-		}
-		for _, p := range w.processes {
-			if p.controller == c {
-				p.next = 0
-			}
-		}
-		w.note("%s dies while it drains", c.id)
-		return nil
-	}
-	return nil
-}
-
 // usualSweeps is how far apart sweeps are where nothing goes wrong, in milliseconds.
 const usualSweeps = 4750
 

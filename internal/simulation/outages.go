@@ -25,8 +25,12 @@ func (w *World) stopOne(i int, until int64) error {
 // startReplica starts a replica again, now and then with other settings.
 func (w *World) startReplica(i int) error {
 	w.upAt[i], w.promises.disturbed = 0, w.now
-	if w.dice.IntN(3) == 0 {
-		w.replicas[i].settings = w.settingsFor(1 + w.dice.Int64N(2))
+	if w.dice.IntN(2) == 0 {
+		times := int64(1)
+		if w.replicas[i].Threshold.Milliseconds() == w.threshold {
+			times = 2
+		}
+		w.replicas[i].settings = w.settingsFor(times)
 	}
 	w.note("%s starts with a threshold of %s", w.replicas[i].id, w.replicas[i].Threshold)
 	return w.replicas[i].start()

@@ -171,3 +171,20 @@ func answerOf(err error) string {
 	}
 	return "ok"
 }
+
+// dieDraining ends every process of a controller that drains.
+func (w *World) dieDraining() error {
+	for _, c := range w.fleet {
+		if c.state() != service.HealthDraining || w.dice.IntN(2) == 0 {
+			continue
+		}
+		for _, p := range w.processes {
+			if p.controller == c {
+				p.next = 0
+			}
+		}
+		w.note("%s dies while it drains", c.id)
+		return nil
+	}
+	return nil
+}

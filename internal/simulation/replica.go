@@ -72,7 +72,7 @@ func (r *replica) start() (err error) {
 		Store:      faulty,
 		Replica:    service.Replica{ID: r.id, StalenessThreshold: r.Threshold, FastInterval: r.Fast, ComprehensiveInterval: r.Comprehensive},
 		Policy:     service.SweepPolicy{Threshold: r.Threshold, FastInterval: r.Fast, Interval: interval, Tolerance: health.Tolerance, Actor: r.id},
-		Vouches:    func() bool { return r.Heartbeats.State() == health.StateOK },
+		Vouches:    func() bool { return r.State() == health.StateOK },
 		Heartbeats: r.Heartbeats,
 		Observe:    func(result service.SweepResult, err error) { r.ticked, r.tick, r.tickErr = true, result, err },
 		Logger:     log.NewNopLogger(),

@@ -61,7 +61,7 @@ func newPolicy() policy { return policy{rows: map[string]settingsRow{}, excused:
 
 // beat is a committed beat of a replica.
 func (p *policy) beat(r *replica, vouches bool, clock int64) (gap bool) {
-	p.rows[r.id] = settingsRow{r.settings.Threshold.Milliseconds(), r.settings.Fast.Milliseconds(), clock}
+	p.rows[r.id] = settingsRow{r.Threshold.Milliseconds(), r.Fast.Milliseconds(), clock}
 	if !vouches {
 		return false
 	}
@@ -75,7 +75,7 @@ func (p *policy) beat(r *replica, vouches bool, clock int64) (gap bool) {
 
 // inUse is the laxest settings of the replicas whose controllers may go by them, and of the one that sweeps.
 func (p *policy) inUse(r *replica, clock, now int64) {
-	threshold, fast := r.settings.Threshold.Milliseconds(), r.settings.Fast.Milliseconds()
+	threshold, fast := r.Threshold.Milliseconds(), r.Fast.Milliseconds()
 	for _, row := range p.rows {
 		if clock-row.seenAt <= row.threshold || clock-p.since <= row.threshold && p.gapBeganAt-row.seenAt <= row.threshold {
 			threshold, fast = max(threshold, row.threshold), max(fast, row.fast)

@@ -21,6 +21,9 @@ const (
 	Tolerance    = 2500 * time.Millisecond
 )
 
+// maxStaleLines bounds what is logged about one chunk of a sweep.
+const maxStaleLines = 100
+
 // beatTimeout bounds a beat: one that takes longer has failed to prove anything.
 const beatTimeout = Tolerance
 
@@ -115,7 +118,11 @@ func (c *Checker) repeatSweeps(ctx context.Context) {
 func (c *Checker) Beat(ctx context.Context) {
 	c.cfg.Heartbeats.Judge()
 	beat := service.Beat{
-		Replica: c.cfg.Replica, First: !c.beaten.Load(), Vouches: c.cfg.Vouches(), Tolerance: c.cfg.Policy.Tolerance, Failed: c.cfg.Heartbeats.takeFailed(),
+		Replica:   c.cfg.Replica,
+		First:     !c.beaten.Load(),
+		Vouches:   c.cfg.Vouches(),
+		Tolerance: c.cfg.Policy.Tolerance,
+		Failed:    c.cfg.Heartbeats.takeFailed(),
 	}
 
 	bounded, cancel := context.WithTimeout(ctx, beatTimeout)
@@ -140,7 +147,8 @@ func (c *Checker) Beat(ctx context.Context) {
 	case result.Outage == 0:
 		_ = level.Info(c.cfg.Logger).Log("msg", "no beat before this one; no controller is called stale until a full threshold has passed")
 	default:
-		_ = level.Warn(c.cfg.Logger).Log("msg", "heartbeats could not be committed for a while; no controller is called stale until a full threshold has passed", "outage", result.Outage)
+		_ = level.Warn(c.cfg.Logger).Log(
+			"msg", "heartbeats could not be committed for a while; no controller is called stale until a full threshold has passed", "outage", result.Outage)
 	}
 }
 
@@ -179,9 +187,14 @@ func (c *Checker) report(result service.SweepResult, err error) {
 		c.holding = result.Hold
 		_ = level.Info(c.cfg.Logger).Log("msg", "checker", "hold", c.holding)
 	}
-	for _, t := range result.Transitions {
-		_ = level.Warn(c.cfg.Logger).Log("msg", "controller is stale", "controller_id", t.ControllerID, "region", t.Region, "from", t.From, "to", t.To,
-			"silence", t.Silence, "reason", t.Reason)
+	for i, t := range result.Transitions {
+		if i == maxStaleLines {
+			// The history has them all. A line for each of 100,000 would take as long as the marks.
+			_ = level.Warn(c.cfg.Logger).Log("msg", "more controllers are stale", "count", len(result.Transitions)-i)
+			break
+		}
+		_ = level.Warn(c.cfg.Logger).Log("msg", "controller is stale", "controller_id", t.ControllerID, "region", t.Region,
+			"from", t.From, "to", t.To, "silence", t.Silence, "reason", t.Reason)
 	}
 }
 

@@ -3,6 +3,7 @@ package health
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -155,6 +156,17 @@ func TestChecker_AFailureIsReportedAndTriedAgain(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestChecker_LogsAMassDeathInSum(t *testing.T) {
+	var lines strings.Builder
+	store := &fakeStore{}
+	checker := newTestChecker(store, vouching, func(service.SweepResult, error) {})
+	checker.cfg.Logger = log.NewLogfmtLogger(&lines)
+	checker.report(service.SweepResult{Transitions: make([]service.Transition, maxStaleLines+7)}, nil)
+	if got := strings.Count(lines.String(), "controller is stale"); got != maxStaleLines || !strings.Contains(lines.String(), `msg="more controllers are stale" count=7`) {
+		t.Errorf("lines = %d and %q, want %d and the count of the rest", got, lines.String()[max(0, lines.Len()-80):], maxStaleLines)
 	}
 }
 

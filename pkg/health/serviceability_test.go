@@ -8,7 +8,10 @@ import (
 
 func TestServiceability(t *testing.T) {
 	store, keys := "starting", StateOK
-	s := NewServiceability(Condition{ConditionStore, func() string { return store }}, Condition{"keys", func() string { return keys }})
+	s := NewServiceability(
+		Condition{ConditionStore, func() string { return store }},
+		Condition{"keys", func() string { return keys }},
+	)
 	for _, tc := range []struct {
 		store, keys          string
 		serviceable, vouches bool
@@ -19,7 +22,8 @@ func TestServiceability(t *testing.T) {
 	} {
 		store, keys = tc.store, tc.keys
 		if s.Serviceable() != tc.serviceable || s.Vouches() != tc.vouches {
-			t.Errorf("store %s, keys %s: serviceable = %v, vouches = %v, want %v, %v", store, keys, s.Serviceable(), s.Vouches(), tc.serviceable, tc.vouches)
+			t.Errorf("store %s, keys %s: serviceable = %v, vouches = %v, want %v, %v",
+				store, keys, s.Serviceable(), s.Vouches(), tc.serviceable, tc.vouches)
 		}
 		if diff := cmp.Diff(map[string]string{"store": tc.store, "keys": tc.keys}, s.State()); diff != "" {
 			t.Errorf("State() (-want +got):\n%s", diff)

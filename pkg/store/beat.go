@@ -19,27 +19,35 @@ const (
 	beatStatement = `WITH writable AS (` + deleteNone + `), old AS MATERIALIZED (
 	SELECT beat_at, serviceable_since, gap_began_at FROM checker_state WHERE id = 1 FOR UPDATE
 ), fact AS MATERIALIZED (
-	SELECT clock_timestamp() AS now, old.beat_at, old.serviceable_since, old.gap_began_at FROM (VALUES (1)) AS one LEFT JOIN old ON true
+	SELECT clock_timestamp() AS now, old.beat_at, old.serviceable_since, old.gap_began_at
+	FROM (VALUES (1)) AS one LEFT JOIN old ON true
 ), judged AS MATERIALIZED (
-	SELECT now, beat_at, serviceable_since, gap_began_at, coalesce(abs(extract(epoch FROM now - beat_at)) * 1000 > $1::bigint, true) AS gap FROM fact
+	SELECT now, beat_at, serviceable_since, gap_began_at, coalesce(abs(extract(epoch FROM now - beat_at)) * 1000 > $1::bigint, true) AS gap
+	FROM fact
 ), state AS (
 	INSERT INTO checker_state (id, beat_at, serviceable_since, gap_began_at, swept_at)
-	SELECT 1, now, CASE WHEN gap THEN now ELSE serviceable_since END, CASE WHEN gap THEN coalesce(beat_at, 'epoch') ELSE gap_began_at END, 'epoch'
+	SELECT 1, now, CASE WHEN gap THEN now ELSE serviceable_since END,
+		CASE WHEN gap THEN coalesce(beat_at, 'epoch') ELSE gap_began_at END, 'epoch'
 	FROM judged WHERE $2::boolean
-	ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, serviceable_since = excluded.serviceable_since, gap_began_at = excluded.gap_began_at
+	ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, serviceable_since = excluded.serviceable_since,
+		gap_began_at = excluded.gap_began_at
 ), seen AS (
-	INSERT INTO replicas AS r (replica_id, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms, max_connections, started_at, seen_at)
+	INSERT INTO replicas AS r (replica_id, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms, max_connections,
+		started_at, seen_at)
 	SELECT $3::varchar, $4::text, $5::bigint, $6::bigint, $7::bigint, $8::int, now, now FROM judged
 	ON CONFLICT (replica_id) DO UPDATE SET version = excluded.version, staleness_threshold_ms = excluded.staleness_threshold_ms,
 		fast_interval_ms = excluded.fast_interval_ms, comprehensive_interval_ms = excluded.comprehensive_interval_ms,
-		max_connections = excluded.max_connections, started_at = CASE WHEN $9::boolean THEN excluded.started_at ELSE r.started_at END, seen_at = excluded.seen_at
+		max_connections = excluded.max_connections, seen_at = excluded.seen_at,
+		started_at = CASE WHEN $9::boolean THEN excluded.started_at ELSE r.started_at END
 ), failed AS (
 	INSERT INTO heartbeat_failures (controller_id, failed_at)
-	SELECT m.controller_id, judged.now FROM judged, unnest($10::varchar[]) AS f (controller_id) JOIN meeting_controllers AS m USING (controller_id)
+	SELECT m.controller_id, judged.now
+	FROM judged, unnest($10::varchar[]) AS f (controller_id) JOIN meeting_controllers AS m USING (controller_id)
 	ORDER BY m.controller_id
 	ON CONFLICT (controller_id) DO UPDATE SET failed_at = excluded.failed_at
 )
-SELECT gap AND $2::boolean AS gap, coalesce(greatest(0, floor(extract(epoch FROM now - beat_at) * 1000)), 0)::bigint AS outage_ms, now FROM judged`
+SELECT gap AND $2::boolean AS gap, coalesce(greatest(0, floor(extract(epoch FROM now - beat_at) * 1000)), 0)::bigint AS outage_ms, now
+FROM judged`
 
 	deleteNone = `DELETE FROM meeting_controllers WHERE false`
 
@@ -52,7 +60,9 @@ func (s *Store) Beat(ctx context.Context, b service.Beat) (service.BeatResult, e
 	if s.dialect.oneStatement {
 		return run(ctx, s, "beat", func(ctx context.Context) (service.BeatResult, error) { return s.beatAtOnce(ctx, b) })
 	}
-	return transact(ctx, s, s.checker, "beat", func(ctx context.Context, tx *sqlx.Tx) (service.BeatResult, error) { return s.beatInSteps(ctx, tx, b) })
+	return transact(ctx, s, s.checker, "beat", func(ctx context.Context, tx *sqlx.Tx) (service.BeatResult, error) {
+		return s.beatInSteps(ctx, tx, b)
+	})
 }
 
 func (s *Store) beatAtOnce(ctx context.Context, b service.Beat) (result service.BeatResult, _ error) {
@@ -62,8 +72,9 @@ func (s *Store) beatAtOnce(ctx context.Context, b service.Beat) (result service.
 		Now      dbTime `db:"now"`
 	}
 	r := b.Replica
-	err := s.checker.GetContext(ctx, &found, beatStatement, b.Tolerance.Milliseconds(), b.Vouches, r.ID, r.Version, r.StalenessThreshold.Milliseconds(),
-		r.FastInterval.Milliseconds(), r.ComprehensiveInterval.Milliseconds(), r.MaxConnections, b.First, pq.StringArray(b.Failed))
+	err := s.checker.GetContext(ctx, &found, beatStatement, b.Tolerance.Milliseconds(), b.Vouches,
+		r.ID, r.Version, r.StalenessThreshold.Milliseconds(), r.FastInterval.Milliseconds(), r.ComprehensiveInterval.Milliseconds(),
+		r.MaxConnections, b.First, pq.StringArray(b.Failed))
 	if err != nil {
 		return result, err
 	}
@@ -102,26 +113,29 @@ func (s *Store) beatInSteps(ctx context.Context, tx *sqlx.Tx, b service.Beat) (r
 				result.Outage = max(0, pause)
 			}
 		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO checker_state (id, beat_at, serviceable_since, gap_began_at, swept_at) VALUES (1, ?, ?, ?, 0)
-			ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, serviceable_since = excluded.serviceable_since, gap_began_at = excluded.gap_began_at`,
+		if _, err := tx.ExecContext(ctx, `INSERT INTO checker_state (id, beat_at, serviceable_since, gap_began_at, swept_at)
+			VALUES (1, ?, ?, ?, 0) ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at,
+			serviceable_since = excluded.serviceable_since, gap_began_at = excluded.gap_began_at`,
 			s.dialect.bind(now), s.dialect.bind(state.ServiceableSince.Time), s.bindKnown(state.GapBeganAt)); err != nil {
 			return result, err
 		}
 	}
 
 	r, at := b.Replica, s.dialect.bind(now)
-	if _, err := tx.ExecContext(ctx, `INSERT INTO replicas AS r (replica_id, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms,
-		max_connections, started_at, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+	if _, err := tx.ExecContext(ctx, `INSERT INTO replicas AS r (replica_id, version, staleness_threshold_ms, fast_interval_ms,
+		comprehensive_interval_ms, max_connections, started_at, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (replica_id) DO UPDATE SET version = excluded.version, staleness_threshold_ms = excluded.staleness_threshold_ms,
 		fast_interval_ms = excluded.fast_interval_ms, comprehensive_interval_ms = excluded.comprehensive_interval_ms,
-		max_connections = excluded.max_connections, started_at = CASE WHEN ? THEN excluded.started_at ELSE r.started_at END, seen_at = excluded.seen_at`,
+		max_connections = excluded.max_connections, seen_at = excluded.seen_at,
+		started_at = CASE WHEN ? THEN excluded.started_at ELSE r.started_at END`,
 		r.ID, r.Version, r.StalenessThreshold.Milliseconds(), r.FastInterval.Milliseconds(), r.ComprehensiveInterval.Milliseconds(),
 		r.MaxConnections, at, at, b.First); err != nil {
 		return result, err
 	}
 
 	for _, id := range b.Failed {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO heartbeat_failures (controller_id, failed_at) SELECT controller_id, ? FROM meeting_controllers WHERE controller_id = ?
+		if _, err := tx.ExecContext(ctx, `INSERT INTO heartbeat_failures (controller_id, failed_at)
+			SELECT controller_id, ? FROM meeting_controllers WHERE controller_id = ?
 			ON CONFLICT (controller_id) DO UPDATE SET failed_at = excluded.failed_at`, at, id); err != nil {
 			return result, err
 		}
@@ -152,8 +166,9 @@ func (s *Store) Replicas(ctx context.Context) ([]service.Replica, error) {
 			SeenAt          dbTime `db:"seen_at"`
 			Now             dbTime `db:"now"`
 		}
-		if err := s.read.SelectContext(ctx, &found, `SELECT replica_id, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms, max_connections,
-			started_at, seen_at, `+s.dialect.now+` AS now FROM replicas ORDER BY replica_id`); err != nil {
+		if err := s.read.SelectContext(ctx, &found, `SELECT replica_id, version, staleness_threshold_ms, fast_interval_ms,
+			comprehensive_interval_ms, max_connections, started_at, seen_at, `+s.dialect.now+` AS now
+			FROM replicas ORDER BY replica_id`); err != nil {
 			return nil, err
 		}
 

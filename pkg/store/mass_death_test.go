@@ -23,11 +23,15 @@ func TestSweep_MassDeath(t *testing.T) {
 		silent := s.ago(t, time.Hour)
 		const atOnce = 5000
 		for first := 1; first <= *silentControllers; first += atOnce {
+			last := min(first+atOnce-1, *silentControllers)
 			s.exec(t, `WITH RECURSIVE numbers (n) AS (SELECT CAST(? AS integer) UNION ALL SELECT n + 1 FROM numbers WHERE n < CAST(? AS integer))
-				INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants, health_status, reported_status, last_heartbeat_at)
-				SELECT 'mc-' || n, 'eu', 'http://mc', 'http://mc', 10, 100, 'healthy', 'healthy', ? FROM numbers`, first, min(first+atOnce-1, *silentControllers), silent)
+				INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants,
+					health_status, reported_status, last_heartbeat_at)
+				SELECT 'mc-' || n, 'eu', 'http://mc', 'http://mc', 10, 100, 'healthy', 'healthy', ? FROM numbers`, first, last, silent)
 		}
-		policy := service.SweepPolicy{Threshold: 30 * time.Second, FastInterval: 10 * time.Second, Interval: 5 * time.Second, Tolerance: time.Minute, Actor: "gc"}
+		policy := service.SweepPolicy{
+			Threshold: 30 * time.Second, FastInterval: 10 * time.Second, Interval: 5 * time.Second, Tolerance: time.Minute, Actor: "gc",
+		}
 		f.Checker(t, 0, time.Hour, time.Hour)
 
 		ctx, stop := context.WithCancel(t.Context())
@@ -72,7 +76,8 @@ func TestSweep_MassDeath(t *testing.T) {
 			t.Errorf("the marks took %v, want at most %v", took, limit)
 		}
 		var recorded int
-		if err := s.read.GetContext(t.Context(), &recorded, `SELECT count(*) FROM controller_transitions WHERE cause = 'stale'`); err != nil || recorded != marked {
+		err := s.read.GetContext(t.Context(), &recorded, `SELECT count(*) FROM controller_transitions WHERE cause = 'stale'`)
+		if err != nil || recorded != marked {
 			t.Errorf("recorded = %d, %v, want %d", recorded, err, marked)
 		}
 	})

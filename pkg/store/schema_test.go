@@ -12,7 +12,7 @@ import (
 )
 
 // applyFutureMigration has the database say that a newer release was here.
-func (s *Store) applyFutureMigration(t *testing.T, version int64, minBinary int64) {
+func (s *Store) applyFutureMigration(t *testing.T, version, minBinary int64) {
 	t.Helper()
 	s.exec(t, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (?, true)`, version)
 	s.exec(t, `UPDATE schema_compatibility SET min_binary_schema = ?`, minBinary)

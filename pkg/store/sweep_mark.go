@@ -15,29 +15,33 @@ import (
 func durationSQL(ms string) string {
 	seconds := "(((" + ms + ") + 500) / 1000)"
 	part := func(format string) string { return strings.ReplaceAll(format, "$", seconds) }
-	return "CASE WHEN " + ms + " < 1000 THEN " + ms + " || 'ms' " + part(`WHEN $ < 60 THEN $ || 's' WHEN $ < 3600 THEN ($ / 60) || 'm' || ($ % 60) || 's'
+	return "CASE WHEN " + ms + " < 1000 THEN " + ms + " || 'ms' " + part(`WHEN $ < 60 THEN $ || 's'
+		WHEN $ < 3600 THEN ($ / 60) || 'm' || ($ % 60) || 's'
 		ELSE ($ / 3600) || 'h' || ($ % 3600 / 60) || 'm' || ($ % 60) || 's' END`)
 }
 
 // staleReasonSQL is the evidence over a row of what is known of a silence. A silence that began before a gap, or in a future
 // that the clock was set back from, was measured only since heartbeats could be committed again.
-var staleReasonSQL = `CASE WHEN crosses_gap THEN 'no heartbeat for at least ' || ` + durationSQL("silence_ms") + ` || ' since heartbeats could be committed again'
+var staleReasonSQL = `CASE
+	WHEN crosses_gap THEN 'no heartbeat for at least ' || ` + durationSQL("silence_ms") + ` || ' since heartbeats could be committed again'
 	ELSE 'no heartbeat for ' || ` + durationSQL("silence_ms") + ` END || ' (threshold ' || ` + durationSQL("threshold_ms") + ` || ')'`
 
 // markStatement marks and records in one statement. A chunk whose look at the beat ($1, the time; $2, since when heartbeats
 // can be committed) is older than the tolerance, or no longer true, marks nothing: the replica was paused, or the clock set.
 var markStatement = `WITH silent AS MATERIALIZED (
-	SELECT m.controller_id, m.region, m.health_status AS from_status, m.reported_status, m.operator_draining, m.last_heartbeat_at, t.threshold_ms
+	SELECT m.controller_id, m.region, m.health_status AS from_status, m.reported_status, m.operator_draining, m.last_heartbeat_at, threshold_ms
 	FROM meeting_controllers AS m, LATERAL (
 		SELECT CASE WHEN m.told_fast_interval_ms > $4::bigint THEN greatest(m.told_threshold_ms, $3::bigint) ELSE $3::bigint END AS threshold_ms
-	) AS t
+	) AS told, LATERAL (SELECT threshold_ms * interval '1 millisecond' AS threshold) AS t
 	WHERE NOT m.stale
-		AND (m.last_heartbeat_at < $1::timestamptz - $3::bigint * interval '1 millisecond' OR m.last_heartbeat_at > $1::timestamptz + $3::bigint * interval '1 millisecond')
-		AND (m.last_heartbeat_at < $1::timestamptz - t.threshold_ms * interval '1 millisecond' OR m.last_heartbeat_at > $1::timestamptz + t.threshold_ms * interval '1 millisecond')
-		AND $2::timestamptz <= $1::timestamptz - t.threshold_ms * interval '1 millisecond'
+		AND NOT m.last_heartbeat_at BETWEEN $1::timestamptz - $3::bigint * interval '1 millisecond'
+			AND $1::timestamptz + $3::bigint * interval '1 millisecond'
+		AND NOT m.last_heartbeat_at BETWEEN $1::timestamptz - threshold AND $1::timestamptz + threshold
+		AND $2::timestamptz <= $1::timestamptz - threshold
 		AND NOT EXISTS (SELECT FROM heartbeat_failures AS h WHERE h.controller_id = m.controller_id
-			AND h.failed_at BETWEEN $1::timestamptz - t.threshold_ms * interval '1 millisecond' AND $1::timestamptz + $5::bigint * interval '1 millisecond')
-		AND (SELECT serviceable_since = $2::timestamptz AND abs(extract(epoch FROM clock_timestamp() - $1::timestamptz)) * 1000 <= $5::bigint FROM checker_state WHERE id = 1)
+			AND h.failed_at BETWEEN $1::timestamptz - threshold AND $1::timestamptz + $5::bigint * interval '1 millisecond')
+		AND (SELECT serviceable_since = $2::timestamptz
+			AND abs(extract(epoch FROM clock_timestamp() - $1::timestamptz)) * 1000 <= $5::bigint FROM checker_state WHERE id = 1)
 	LIMIT $6::int FOR UPDATE OF m SKIP LOCKED
 ), marked AS (
 	UPDATE meeting_controllers AS m SET stale = true, health_status = ` + healthSQL + `, updated_at = clock_timestamp()
@@ -48,14 +52,17 @@ var markStatement = `WITH silent AS MATERIALIZED (
 			THEN $2::timestamptz ELSE f.last_heartbeat_at END) * 1000)::bigint AS silence_ms
 )
 INSERT INTO controller_transitions (controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
-SELECT controller_id, region, $1::timestamptz, from_status, to_status, 'stale', $7::text, ` + staleReasonSQL + ` || coalesce('; ' || words, ''), silence_ms, reported_status
+SELECT controller_id, region, $1::timestamptz, from_status, to_status, 'stale', $7::text,
+	` + staleReasonSQL + ` || coalesce('; ' || words, ''),
+	silence_ms, reported_status
 FROM marked LEFT JOIN unnest($8::varchar[], $9::text[]) AS refusal (refused_id, words) ON refused_id = controller_id ORDER BY controller_id
 RETURNING id, controller_id, region, from_status, to_status, reported_status, reason, silence_ms`
 
 func (s *Store) markAtOnce(ctx context.Context, tx *sqlx.Tx, state sweepState, policy service.SweepPolicy, rows *[]marked) error {
 	refused, words := refusals(policy)
-	return tx.SelectContext(ctx, rows, markStatement, state.now, state.ServiceableSince.Time, state.threshold.Milliseconds(), state.fast.Milliseconds(),
-		policy.Tolerance.Milliseconds(), sweepAtOnce, policy.Actor, pq.StringArray(refused), pq.StringArray(words))
+	return tx.SelectContext(ctx, rows, markStatement, state.now, state.ServiceableSince.Time,
+		state.threshold.Milliseconds(), state.fast.Milliseconds(), policy.Tolerance.Milliseconds(), sweepAtOnce, policy.Actor,
+		pq.StringArray(refused), pq.StringArray(words))
 }
 
 // refusals returns what is to be added to the reasons of marks, by the controllers' ids.
@@ -70,8 +77,10 @@ func refusals(policy service.SweepPolicy) (ids, words []string) {
 }
 
 // recordSilent writes the history of what is about to be marked, in a transaction that keeps every other writer out.
-var recordSilent = `INSERT INTO controller_transitions (controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
-SELECT controller_id, region, ?1, health_status, CASE WHEN operator_draining OR reported_status = 'draining' THEN 'draining' ELSE 'unhealthy' END,
+var recordSilent = `INSERT INTO controller_transitions
+	(controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
+SELECT controller_id, region, ?1, health_status,
+	CASE WHEN operator_draining OR reported_status = 'draining' THEN 'draining' ELSE 'unhealthy' END,
 	'stale', ?7, ` + staleReasonSQL + ` || coalesce('; ' || json_extract(?8, '$."' || controller_id || '"'), ''), silence_ms, reported_status
 FROM (
 	SELECT *, ?1 - CASE WHEN crosses_gap THEN ?2 ELSE last_heartbeat_at END AS silence_ms
@@ -82,7 +91,8 @@ FROM (
 		FROM meeting_controllers WHERE NOT stale AND (last_heartbeat_at < ?1 - ?3 OR last_heartbeat_at > ?1 + ?3)
 	) AS m
 	WHERE (last_heartbeat_at < ?1 - threshold_ms OR last_heartbeat_at > ?1 + threshold_ms) AND ?2 <= ?1 - threshold_ms
-		AND NOT EXISTS (SELECT 1 FROM heartbeat_failures AS h WHERE h.controller_id = m.controller_id AND h.failed_at BETWEEN ?1 - threshold_ms AND ?1 + ?5)
+		AND NOT EXISTS (SELECT 1 FROM heartbeat_failures AS h WHERE h.controller_id = m.controller_id
+			AND h.failed_at BETWEEN ?1 - threshold_ms AND ?1 + ?5)
 	LIMIT ?6
 ) ORDER BY controller_id
 RETURNING id, controller_id, region, from_status, to_status, reported_status, reason, silence_ms`

@@ -8,7 +8,12 @@ import (
 )
 
 var settings = service.Replica{
-	ID: "gc-1", Version: "v1", StalenessThreshold: 30 * time.Second, FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second, MaxConnections: 20,
+	ID:                    "gc-1",
+	Version:               "v1",
+	StalenessThreshold:    30 * time.Second,
+	FastInterval:          10 * time.Second,
+	ComprehensiveInterval: 30 * time.Second,
+	MaxConnections:        20,
 }
 
 func replicaBeat(r service.Replica) service.Beat {

@@ -10,7 +10,12 @@ import (
 
 // lax are settings with other intervals than those of the suite's policy.
 var lax = service.Replica{
-	ID: "gc-lax", Version: "v2", StalenessThreshold: 2 * time.Minute, FastInterval: 40 * time.Second, ComprehensiveInterval: 2 * time.Minute, MaxConnections: 20,
+	ID:                    "gc-lax",
+	Version:               "v2",
+	StalenessThreshold:    2 * time.Minute,
+	FastInterval:          40 * time.Second,
+	ComprehensiveInterval: 2 * time.Minute,
+	MaxConnections:        20,
 }
 
 // mustSweep sweeps once more, with a beat and without an outage, and returns what it marked and why.
@@ -27,7 +32,9 @@ func mustSweep(t *testing.T, f Fixture) map[string]string {
 func testSweepNeedsAFreshBeat(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
 	f.Silence(t, "mc", hour)
-	for name, beat := range map[string]time.Duration{"old": policy.Tolerance + time.Second, "of the future": -policy.Tolerance - 5*time.Second} {
+	for name, beat := range map[string]time.Duration{
+		"old": policy.Tolerance + time.Second, "of the future": -policy.Tolerance - 5*time.Second,
+	} {
 		f.Checker(t, beat, hour, hour)
 		got, err := f.Store.Sweep(t.Context(), policy)
 		if err != nil || got.Swept || !got.Hold || len(got.Transitions) != 0 || got.NextIn <= 0 {
@@ -138,7 +145,9 @@ func testToldPolicy(t *testing.T, f Fixture) {
 
 // testEvidence: what is shown of a silence is measured, and never a difference across an outage or a step of the clock.
 func testEvidence(t *testing.T, f Fixture) {
-	for id, by := range map[string]time.Duration{"before": 2 * hour, "future": -2 * hour, "after": 45 * time.Second, "long": 59*time.Minute + 59*time.Second} {
+	for id, by := range map[string]time.Duration{
+		"before": 2 * hour, "future": -2 * hour, "after": 45 * time.Second, "long": 59*time.Minute + 59*time.Second,
+	} {
 		mustRegister(t, f.Store, id)
 		f.Silence(t, id, by)
 	}
