@@ -12,7 +12,8 @@ import (
 // way: the statement's snapshot is older than the deletion, the generation must not be.
 func TestGeneration_RegistrationThatWaitedForADeletion(t *testing.T) {
 	t.Parallel()
-	s := open(t, testpg.URL(t))
+	url := testpg.URL(t)
+	s, others := open(t, url), unmigrated(t, Config{URL: url})
 	register := func() error {
 		_, err := s.Register(t.Context(), service.Registration{ControllerID: "mc", Region: "eu", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}, "")
 		return err
@@ -22,7 +23,7 @@ func TestGeneration_RegistrationThatWaitedForADeletion(t *testing.T) {
 	}
 	s.exec(t, `UPDATE meeting_controllers SET generation = 6`)
 
-	deletion, err := s.write.BeginTxx(t.Context(), nil)
+	deletion, err := others.write.BeginTxx(t.Context(), nil)
 	if err != nil {
 		t.Fatalf("begin: %v", err)
 	}
@@ -32,7 +33,7 @@ func TestGeneration_RegistrationThatWaitedForADeletion(t *testing.T) {
 	registered := make(chan error, 1)
 	go func() { registered <- register() }()
 	for waiting, deadline := false, time.Now().Add(4*time.Second); !waiting && time.Now().Before(deadline); {
-		if err := s.read.GetContext(t.Context(), &waiting, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database())`); err != nil {
+		if err := others.read.GetContext(t.Context(), &waiting, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database())`); err != nil {
 			t.Fatalf("look for the registration: %v", err)
 		}
 	}

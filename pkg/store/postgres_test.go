@@ -324,11 +324,12 @@ func TestPostgresOutages(t *testing.T) {
 // TestPostgresHistoryIsFollowedWithoutGaps has a change committed while one with a lower id is still under way.
 func TestPostgresHistoryIsFollowedWithoutGaps(t *testing.T) {
 	t.Parallel()
-	s := open(t, testpg.URL(t))
+	url := testpg.URL(t)
+	s, others := open(t, url), unmigrated(t, Config{URL: url})
 	const insert = `INSERT INTO controller_transitions (controller_id, region, at, to_status, cause, actor, reason, silence_ms, reported_status)
 		VALUES ($1, 'eu', clock_timestamp() - $2 * interval '1 second', 'pending', 'register', '', '', 0, 'pending')`
 	under := func(id string, age int) *sqlx.Tx {
-		tx, err := s.write.BeginTxx(t.Context(), nil)
+		tx, err := others.write.BeginTxx(t.Context(), nil)
 		if err == nil {
 			_, err = tx.ExecContext(t.Context(), insert, id, age)
 		}

@@ -105,7 +105,12 @@ func (s *Store) recordQueries(t *testing.T, a *asked) {
 	if s.dialect.name == "sqlite" {
 		db.SetMaxOpenConns(1)
 	}
-	t.Cleanup(func() { _ = db.Close() })
+	replaced := append(s.pools(), db)
+	t.Cleanup(func() {
+		for _, pool := range replaced {
+			_ = pool.Close()
+		}
+	})
 	s.read, s.write, s.watch, s.checker = db, db, db, db
 }
 
