@@ -172,10 +172,10 @@ func TestValidationOfOrders(t *testing.T) {
 			_, err := svc.FastHeartbeat(ctx, FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}, Incarnation: strings.Repeat("a", 65)})
 			return err
 		},
-		"after must be a whole number, 0 or more, or a cursor that was given out":                func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{After: -1}); return err },
-		"page_size must be between 1 and 1000":      func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{PageSize: 1001}); return err },
-		"region contains invalid characters":        func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{Region: "a b"}); return err },
-		"controller_id contains invalid characters": func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{ControllerID: "a b"}); return err },
+		"after must be a whole number, 0 or more, or a cursor that was given out": func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{After: -1}); return err },
+		"page_size must be between 1 and 1000":                                    func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{PageSize: 1001}); return err },
+		"region contains invalid characters":                                      func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{Region: "a b"}); return err },
+		"controller_id contains invalid characters":                               func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{ControllerID: "a b"}); return err },
 	} {
 		var invalid *InvalidError
 		if err := call(); !errors.As(err, &invalid) || invalid.Message != want {

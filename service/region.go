@@ -19,7 +19,9 @@ type Region struct {
 	Region string
 	AsOf   time.Time // when the store showed it, by its own clock; zero in a plan
 	// Controllers are how many there are in each state; states without one may be left out.
-	Controllers  map[HealthStatus]int64
+	Controllers map[HealthStatus]int64
+	// Stale is how many of them are stale, whatever their state.
+	Stale        int64
 	Meetings     RegionCapacity
 	Participants RegionCapacity
 }

@@ -37,6 +37,7 @@ var troubles = []action{
 	{2, (*World).stopAll},
 	{4, (*World).breakStore},
 	{4, (*World).cutReplica},
+	{2, (*World).stallCheckers},
 	{3, (*World).spoilWrites},
 	{4, (*World).lockRows},
 	{2, (*World).setClock},

@@ -32,6 +32,19 @@ func (w *World) startReplica(i int) error {
 	return w.replicas[i].start()
 }
 
+// stallCheckers keeps the checkers of all replicas from running for a while; each sweeps before it beats again.
+func (w *World) stallCheckers() error {
+	until := w.now + w.lasting()
+	for _, r := range w.replicas {
+		if r.up && r.nextSweep != 0 {
+			r.nextBeat, r.nextSweep = max(r.nextBeat, until+1), max(r.nextSweep, until)
+		}
+	}
+	w.promises.disturbed = w.now
+	w.note("the checkers stall for %d ms", until-w.now)
+	return nil
+}
+
 // spoilWrites makes the store read-only for a while.
 func (w *World) spoilWrites() error {
 	if !w.readOnly {

@@ -105,6 +105,9 @@ func (w *World) pass(r *replica) error {
 		w.policy.inUse(r, w.clock(), w.now)
 		return w.judgeLostTick(r)
 	}
+	if !w.policy.isFresh(w.clock()) {
+		w.promises.disturbed = w.now
+	}
 	w.note("%s sweeps: swept %v, hold %v", r.id, r.tick.Swept, r.tick.Hold)
 	w.policy.inUse(r, w.clock(), w.now)
 	return w.judgeTick(r)

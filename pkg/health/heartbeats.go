@@ -63,15 +63,23 @@ func (h *Heartbeats) HeartbeatCommitted(controllerID string) {
 	h.forgetLocked(controllerID)
 }
 
-// HeartbeatFailed notes that a controller's heartbeat could not be stored for a reason of ours.
-func (h *Heartbeats) HeartbeatFailed(controllerID string) {
+// HeartbeatFailed notes that an authenticated controller's heartbeat could not be stored for a reason of ours.
+func (h *Heartbeats) HeartbeatFailed(controllerID string) { h.add(controllerID, true) }
+
+// HeartbeatUnjudged notes that a heartbeat was turned away because its caller could not be authenticated for a reason of ours.
+// It counts, but excuses no controller: anybody can name one.
+func (h *Heartbeats) HeartbeatUnjudged(controllerID string) { h.add(controllerID, false) }
+
+func (h *Heartbeats) add(controllerID string, isExcused bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if _, isKnown := h.failed[controllerID]; !isKnown && len(h.failed) >= maxFailing {
 		return
 	}
 	h.failed[controllerID] = h.now()
-	h.unrecorded[controllerID] = struct{}{}
+	if isExcused {
+		h.unrecorded[controllerID] = struct{}{}
+	}
 	h.failing.Store(int64(len(h.failed)))
 }
 

@@ -81,8 +81,8 @@ func New(version string, threshold, interval time.Duration) *Metrics {
 			counter.WithLabelValues(result)
 		}
 	}
-	for _, from := range []service.HealthStatus{service.HealthPending, service.HealthHealthy, service.HealthDegraded} {
-		m.transitions.WithLabelValues(string(from), string(service.HealthUnhealthy), string(service.CauseStale))
+	for from, to := range stalenessFrom() {
+		m.transitions.WithLabelValues(string(from), string(to), string(service.CauseStale))
 	}
 	promise := prometheus.NewGauge(prometheus.GaugeOpts{Name: "gc_detection_promise_seconds", Help: "Within what time a controller that has fallen silent has to be found: the threshold and one interval of the checker."})
 	promise.Set((threshold + interval).Seconds())
@@ -250,6 +250,7 @@ func (f *fleet) ask() ([]service.Region, error) {
 func (f *fleet) Describe(descriptions chan<- *prometheus.Desc) {
 	descriptions <- f.controllers
 	descriptions <- f.meetings
+	descriptions <- staleControllers
 }
 
 // Collect implements [prometheus.Collector]. While the store does not answer the fleet is left out: a zero would say
@@ -264,6 +265,7 @@ func (f *fleet) Collect(metrics chan<- prometheus.Metric) {
 		regions[r.Region] = r
 	}
 	for name, r := range regions {
+		collectStale(metrics, name, r)
 		for _, state := range service.HealthStatuses() {
 			metrics <- prometheus.MustNewConstMetric(f.controllers, prometheus.GaugeValue, float64(r.Controllers[state]), name, string(state))
 		}

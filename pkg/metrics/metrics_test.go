@@ -36,7 +36,7 @@ func TestWhatIsToldIsShown(t *testing.T) {
 func testWhatIsToldIsShown(t *testing.T) {
 	m := New("1.2.3", 30*time.Second, 5*time.Second)
 	store := &fakeRegions{rows: []service.Region{{
-		Region: "eu", Controllers: map[service.HealthStatus]int64{service.HealthHealthy: 2},
+		Region: "eu", Controllers: map[service.HealthStatus]int64{service.HealthHealthy: 2}, Stale: 4,
 		Meetings: service.RegionCapacity{Max: 18, Current: 2, Largest: 9, Limits: 20, Load: 3},
 	}}}
 	m.Fleet(store, "us")
@@ -65,6 +65,9 @@ func testWhatIsToldIsShown(t *testing.T) {
 		`gc_registered_controllers{region="eu",status="healthy"} 2`,
 		`gc_registered_controllers{region="eu",status="draining"} 0`,
 		`gc_registered_controllers{region="us",status="healthy"} 0`,
+		`gc_stale_controllers{region="eu"} 4`,
+		`gc_stale_controllers{region="us"} 0`,
+		`gc_health_transitions_total{cause="stale",from="draining",to="draining"} 0`,
 		`gc_capacity_meetings{kind="max",region="eu"} 20`,
 		`gc_capacity_meetings{kind="current",region="eu"} 3`,
 		`gc_capacity_meetings{kind="serving",region="eu"} 18`,

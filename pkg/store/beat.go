@@ -16,9 +16,7 @@ const (
 	// beatStatement is one statement, so that a replica that is paused in the middle holds no lock. "old" locks the row first
 	// and shows it as it is then; the clock is read after that. The deletion that deletes nothing takes the lock on the table
 	// that heartbeats take: a table or a server that refuses heartbeats refuses the beat.
-	beatStatement = `WITH writable AS (
-	DELETE FROM meeting_controllers WHERE false
-), old AS MATERIALIZED (
+	beatStatement = `WITH writable AS (` + deleteNone + `), old AS MATERIALIZED (
 	SELECT beat_at, serviceable_since, gap_began_at FROM checker_state WHERE id = 1 FOR UPDATE
 ), fact AS MATERIALIZED (
 	SELECT clock_timestamp() AS now, old.beat_at, old.serviceable_since, old.gap_began_at FROM (VALUES (1)) AS one LEFT JOIN old ON true
@@ -42,6 +40,8 @@ const (
 	ON CONFLICT (controller_id) DO UPDATE SET failed_at = excluded.failed_at
 )
 SELECT gap AND $2::boolean AS gap, coalesce(greatest(0, floor(extract(epoch FROM now - beat_at) * 1000)), 0)::bigint AS outage_ms, now FROM judged`
+
+	deleteNone = `DELETE FROM meeting_controllers WHERE false`
 
 	// replicasKeptFor is how long a replica that is gone is shown.
 	replicasKeptFor = 24 * time.Hour
@@ -78,6 +78,9 @@ func (s *Store) beatAtOnce(ctx context.Context, b service.Beat) (result service.
 
 // beatInSteps does the same within a transaction that keeps every other writer out.
 func (s *Store) beatInSteps(ctx context.Context, tx *sqlx.Tx, b service.Beat) (result service.BeatResult, _ error) {
+	if _, err := tx.ExecContext(ctx, deleteNone); err != nil {
+		return result, err
+	}
 	state, err := s.checkerState(ctx, tx)
 	isFirst := errors.Is(err, sql.ErrNoRows)
 	if err != nil && !isFirst {

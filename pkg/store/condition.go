@@ -23,7 +23,10 @@ func withCondition(reported, translated error) error {
 // them. It is empty where the error is not the database's.
 func conditionName(err error) string {
 	var server *pq.Error
-	if errors.As(err, &server) {
+	switch {
+	case errors.Is(err, errReadOnlyServer):
+		return "read_only_sql_transaction"
+	case errors.As(err, &server):
 		return server.Code.Name()
 	}
 

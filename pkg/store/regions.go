@@ -17,6 +17,7 @@ type regionRow struct {
 	Degraded            int64  `db:"degraded"`
 	Unhealthy           int64  `db:"unhealthy"`
 	Draining            int64  `db:"draining"`
+	Stale               int64  `db:"stale_controllers"`
 	MeetingsMax         int64  `db:"meetings_max"`
 	MeetingsCurrent     int64  `db:"meetings_current"`
 	MeetingsLargest     int64  `db:"meetings_largest"`
@@ -37,7 +38,7 @@ type regionRow struct {
 const regionSums = `SELECT region,
 	count(*) FILTER (WHERE health_status = 'pending') AS pending, count(*) FILTER (WHERE health_status = 'healthy') AS healthy,
 	count(*) FILTER (WHERE health_status = 'degraded') AS degraded, count(*) FILTER (WHERE health_status = 'unhealthy') AS unhealthy,
-	count(*) FILTER (WHERE health_status = 'draining') AS draining,
+	count(*) FILTER (WHERE health_status = 'draining') AS draining, count(*) FILTER (WHERE stale) AS stale_controllers,
 	CAST(coalesce(sum(max_meetings) FILTER (WHERE health_status IN ('healthy', 'degraded')), 0) AS bigint) AS meetings_max,
 	CAST(coalesce(sum(current_meetings) FILTER (WHERE NOT stale), 0) AS bigint) AS meetings_current,
 	coalesce(max(max_meetings) FILTER (WHERE health_status IN ('healthy', 'degraded')), 0) AS meetings_largest,
@@ -54,6 +55,7 @@ func (r regionRow) region() service.Region {
 			service.HealthPending: r.Pending, service.HealthHealthy: r.Healthy, service.HealthDegraded: r.Degraded,
 			service.HealthUnhealthy: r.Unhealthy, service.HealthDraining: r.Draining,
 		},
+		Stale: r.Stale,
 		Meetings: service.RegionCapacity{
 			Max: r.MeetingsMax, Current: r.MeetingsCurrent, Largest: r.MeetingsLargest, Limits: r.MeetingsLimits, Load: r.MeetingsLoad,
 		},

@@ -192,6 +192,7 @@ func (s sweepState) counts(seenAt time.Time, threshold time.Duration) bool {
 
 // marked is a line that a sweep added to the history.
 type marked struct {
+	ID           int64  `db:"id"`
 	ControllerID string `db:"controller_id"`
 	Region       string `db:"region"`
 	From         string `db:"from_status"`

@@ -50,7 +50,7 @@ var markStatement = `WITH silent AS MATERIALIZED (
 INSERT INTO controller_transitions (controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
 SELECT controller_id, region, $1::timestamptz, from_status, to_status, 'stale', $7::text, ` + staleReasonSQL + ` || coalesce('; ' || words, ''), silence_ms, reported_status
 FROM marked LEFT JOIN unnest($8::varchar[], $9::text[]) AS refusal (refused_id, words) ON refused_id = controller_id ORDER BY controller_id
-RETURNING controller_id, region, from_status, to_status, reported_status, reason, silence_ms`
+RETURNING id, controller_id, region, from_status, to_status, reported_status, reason, silence_ms`
 
 func (s *Store) markAtOnce(ctx context.Context, tx *sqlx.Tx, state sweepState, policy service.SweepPolicy, rows *[]marked) error {
 	refused, words := refusals(policy)
@@ -88,10 +88,6 @@ FROM (
 RETURNING id, controller_id, region, from_status, to_status, reported_status, reason, silence_ms`
 
 func (s *Store) markInSteps(ctx context.Context, tx *sqlx.Tx, state sweepState, policy service.SweepPolicy, rows *[]marked) error {
-	var recorded []struct {
-		ID int64 `db:"id"`
-		marked
-	}
 	ids, words := refusals(policy)
 	byID := make(map[string]string, len(ids))
 	for i, id := range ids {
@@ -103,15 +99,14 @@ func (s *Store) markInSteps(ctx context.Context, tx *sqlx.Tx, state sweepState, 
 	}
 
 	now := s.dialect.bind(state.now)
-	if err := tx.SelectContext(ctx, &recorded, recordSilent, now, s.dialect.bind(state.ServiceableSince.Time), state.threshold.Milliseconds(),
-		state.fast.Milliseconds(), policy.Tolerance.Milliseconds(), sweepAtOnce, policy.Actor, string(refused)); err != nil || len(recorded) == 0 {
+	if err := tx.SelectContext(ctx, rows, recordSilent, now, s.dialect.bind(state.ServiceableSince.Time), state.threshold.Milliseconds(),
+		state.fast.Milliseconds(), policy.Tolerance.Milliseconds(), sweepAtOnce, policy.Actor, string(refused)); err != nil || len(*rows) == 0 {
 		return err
 	}
 
-	first := recorded[0].ID
-	for _, r := range recorded {
+	first := (*rows)[0].ID
+	for _, r := range *rows {
 		first = min(first, r.ID)
-		*rows = append(*rows, r.marked)
 	}
 
 	_, err = tx.ExecContext(ctx, `UPDATE meeting_controllers SET stale = true, updated_at = ?,

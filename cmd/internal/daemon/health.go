@@ -85,24 +85,31 @@ func (s *Server) check(ctx context.Context) error {
 // readinessInterval is how often the metrics and gRPC's health service are brought up to date.
 const readinessInterval = 100 * time.Millisecond
 
-// showReadiness shows in the metrics and by gRPC's health service what /ready answers.
+// showReadiness publishes until ctx ends.
 func (s *Server) showReadiness(ctx context.Context) error {
 	ticker := time.NewTicker(readinessInterval)
 	defer ticker.Stop()
 	for {
-		s.metrics.Looked(s.serviceable.State(), health.StateOK)
-		status := healthgrpc.HealthCheckResponse_NOT_SERVING
-		if s.serviceable.Serviceable() {
-			status = healthgrpc.HealthCheckResponse_SERVING
-		}
-		for _, name := range append(grpctransport.ServiceNames(), "") {
-			s.grpcHealth.SetServingStatus(name, status)
-		}
-
+		s.publishReadiness()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
 		}
 	}
+}
+
+// publishReadiness brings the metrics and gRPC's health service up to date, and returns what /ready answers.
+func (s *Server) publishReadiness() map[string]string {
+	state, status := s.serviceable.State(), healthgrpc.HealthCheckResponse_SERVING
+	for _, condition := range state {
+		if condition != health.StateOK {
+			status = healthgrpc.HealthCheckResponse_NOT_SERVING
+		}
+	}
+	s.metrics.Looked(state, health.StateOK)
+	for _, name := range append(grpctransport.ServiceNames(), "") {
+		s.grpcHealth.SetServingStatus(name, status)
+	}
+	return state
 }

@@ -162,7 +162,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 			endpoints.LimitAddresses(addresses, verifier, s.metrics.Limited),
 			endpoints.Authenticate(verifier, endpoints.AuthPolicy{
 				MCScopes: cfg.MCScopes, SubjectIsController: cfg.SubjectIsController,
-				Unjudged: s.heartbeats.HeartbeatFailed, Refused: s.judging.refused,
+				Unjudged: s.heartbeats.HeartbeatUnjudged, Refused: s.judging.refused,
 			}),
 			endpoints.Admitted(s.traces.Authenticated()),
 			endpoints.Gate(s.isMigrated),
@@ -187,7 +187,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	s.httpServer = &http.Server{
 		Handler: httptransport.NewHandler(operation, httptransport.Config{
 			Logger: logger, OnPanic: func() { s.metrics.Panicked("http") }, Metrics: s.metrics.Handler(), Trace: s.traces.Route,
-			Ready:    func(context.Context) map[string]string { return s.serviceable.State() },
+			Ready:    func(context.Context) map[string]string { return s.publishReadiness() },
 			Draining: s.draining, Authenticator: verifier, Controllers: s.controllers, SDNeedsToken: cfg.SDNeedsToken,
 			Unknown: func(address, what string) { s.judging.unknown("http", address, what) },
 		}),

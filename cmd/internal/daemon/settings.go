@@ -21,6 +21,7 @@ import (
 
 	"github.com/peterbourgon/ff/v3"
 
+	"darktower.example/global-controller/pkg/health"
 	"darktower.example/global-controller/pkg/store"
 	"darktower.example/global-controller/service"
 )
@@ -90,8 +91,8 @@ func settings() []setting {
 		{name: "JWT_CLOCK_SKEW_SECONDS", value: "300", allowed: "a whole number from 1 to 600", help: "how far in the future a token may say it was issued", read: seconds(func(c *Config) *time.Duration { return &c.ClockSkew }, 1, 600)},
 		{name: "GC_MC_SCOPES", value: "mc:register service.write.gc", allowed: "scopes separated by spaces", help: "a meeting controller's token needs one of these", read: readScopes},
 		{name: "GC_SUBJECT_IS_CONTROLLER", value: "false", allowed: "true or false", help: "a token speaks only for the controller that its subject names", boolean: true, read: truth(func(c *Config) *bool { return &c.SubjectIsController })},
-		{name: "MC_STALENESS_THRESHOLD_SECONDS", value: "30", allowed: "a whole number from 1 to 86400, and more than twice the fast interval unless forced", help: "how long a controller may be silent", read: seconds(func(c *Config) *time.Duration { return &c.StalenessThreshold }, 1, 86400)},
-		{name: "GC_FORCE_STALENESS_THRESHOLD", value: "false", allowed: "true or false", help: "accept a threshold that two lost heartbeats exceed", boolean: true, read: truth(func(c *Config) *bool { return &c.ForceThreshold })},
+		{name: "MC_STALENESS_THRESHOLD_SECONDS", value: "30", allowed: "a whole number from 1 to 86400, and more than twice the fast interval and 2.5 s unless forced", help: "how long a controller may be silent", read: seconds(func(c *Config) *time.Duration { return &c.StalenessThreshold }, 1, 86400)},
+		{name: "GC_FORCE_STALENESS_THRESHOLD", value: "false", allowed: "true or false", help: "accept a threshold that two lost heartbeats and an unnoticed outage exceed", boolean: true, read: truth(func(c *Config) *bool { return &c.ForceThreshold })},
 		{name: "FAST_HEARTBEAT_INTERVAL_MS", value: "10000", allowed: "a whole number from 1 to 3600000", help: "how often controllers are told to report their load", read: milliseconds(func(c *Config) *time.Duration { return &c.FastInterval })},
 		{name: "COMPREHENSIVE_HEARTBEAT_INTERVAL_MS", value: "30000", allowed: "a whole number from 1 to 3600000", help: "how often controllers are told to report CPU and memory as well", read: milliseconds(func(c *Config) *time.Duration { return &c.ComprehensiveInterval })},
 		{name: "RATE_LIMIT_RPM", value: "600", allowed: "a whole number from 1 to 1000000000", help: "calls a minute for each caller; heartbeats and registrations of registered controllers are not counted", read: readRateLimit},
@@ -293,9 +294,11 @@ func (c *Config) finish() error {
 	if c.DatabaseURL == "" {
 		c.DatabaseURL = "sqlite:" + filepath.Join(c.DataDir, "global-controller.db")
 	}
-	if !c.ForceThreshold && c.StalenessThreshold <= 2*c.FastInterval {
-		return fmt.Errorf("MC_STALENESS_THRESHOLD_SECONDS is %g: it must be more than twice FAST_HEARTBEAT_INTERVAL_MS (%d ms), or GC_FORCE_STALENESS_THRESHOLD must be true",
-			c.StalenessThreshold.Seconds(), c.FastInterval.Milliseconds())
+	// An outage as long as the tolerance goes unnoticed. It can begin just before a heartbeat and end just after one.
+	if least := 2*c.FastInterval + health.Tolerance; !c.ForceThreshold && c.StalenessThreshold <= least {
+		return fmt.Errorf(
+			"MC_STALENESS_THRESHOLD_SECONDS is %g: it must be more than %g, which is twice FAST_HEARTBEAT_INTERVAL_MS (%d ms) and %g s that an unnoticed outage may last, or GC_FORCE_STALENESS_THRESHOLD must be true",
+			c.StalenessThreshold.Seconds(), least.Seconds(), c.FastInterval.Milliseconds(), health.Tolerance.Seconds())
 	}
 	if c.RetireAfter > 0 && c.RetireAfter < 2*c.StalenessThreshold {
 		return fmt.Errorf("GC_RETIRE_AFTER_SECONDS is %g: it must be 0 for never, or at least twice MC_STALENESS_THRESHOLD_SECONDS (%g)",

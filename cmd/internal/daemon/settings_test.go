@@ -92,6 +92,7 @@ func TestAWrongSettingIsNamedWithWhatIsAllowed(t *testing.T) {
 		{"JWT_CLOCK_SKEW_SECONDS", "1.5", "whole number"},
 		{"MC_STALENESS_THRESHOLD_SECONDS", "0", "twice the fast interval"},
 		{"MC_STALENESS_THRESHOLD_SECONDS", "20", "twice FAST_HEARTBEAT_INTERVAL_MS"},
+		{"MC_STALENESS_THRESHOLD_SECONDS", "22", "more than 22.5"},
 		{"FAST_HEARTBEAT_INTERVAL_MS", "0", "1 to"},
 		{"COMPREHENSIVE_HEARTBEAT_INTERVAL_MS", "-1", "1 to"},
 		{"RATE_LIMIT_RPM", "0", "1 to"},

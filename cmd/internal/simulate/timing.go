@@ -3,6 +3,8 @@ package simulate
 import (
 	"fmt"
 	"time"
+
+	"darktower.example/global-controller/pkg/health"
 )
 
 // checkInterval is how often a Global Controller looks for controllers that fell silent. It has no setting.
@@ -34,9 +36,12 @@ func (t *Timing) Complete(fast time.Duration) {
 		t.Comprehensive = 3 * t.Fast
 	}
 	if t.Threshold == 0 {
-		t.Threshold = 3 * t.Fast
+		t.Threshold = max(3*t.Fast, t.least().Truncate(time.Second)+time.Second)
 	}
 }
+
+// least is what a threshold has to exceed: two intervals, and an outage of the service that goes unnoticed.
+func (t Timing) least() time.Duration { return 2*t.Fast + health.Tolerance }
 
 // String names all three.
 func (t Timing) String() string {

@@ -45,6 +45,7 @@ func testRegions(t *testing.T, f Fixture) {
 		{
 			Region:       "eu",
 			Controllers:  counts(1, 1, 1, 1, 1),
+			Stale:        1,
 			Meetings:     service.RegionCapacity{Max: 20, Current: 9, Largest: 10, Limits: 50, Load: 12},
 			Participants: service.RegionCapacity{Max: 200, Current: 12, Largest: 100, Limits: 500, Load: 16},
 		},
