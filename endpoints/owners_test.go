@@ -78,8 +78,8 @@ func TestLimitCallers_LostTable(t *testing.T) {
 				t.Fatalf("heartbeat of %s = %v", id, err)
 			}
 		}
-		if len(told) > returningAtOnce {
-			t.Fatalf("%d controllers register at once, want at most %d", len(told), returningAtOnce)
+		if len(told) > returningAtMost {
+			t.Fatalf("%d controllers register at once, want at most %d", len(told), returningAtMost)
 		}
 		for _, id := range told {
 			if err := register(id); err != nil {
@@ -187,10 +187,43 @@ func TestLimitCallers_Superseded(t *testing.T) {
 func TestLimitCallers_FleetBesideAStranger(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 60)
 	beat := LimitCallers(limiter, fakeDirectory{}, func(string) {})(Operation{"FastHeartbeat", ScopeMC})(answer(service.ErrNotRegistered))
-	for range 10 * returningAtOnce {
+	for range 10 * returningAtMost {
 		_, _ = beat(callerContext(t, "stranger"), heartbeatOf("nobody"))
 	}
 	if _, err := beat(callerContext(t, "fleet"), heartbeatOf("mc")); !errors.Is(err, service.ErrNotRegistered) {
 		t.Errorf("heartbeat of another subject = %v, want ErrNotRegistered", err)
+	}
+}
+
+func TestReturning_FollowsTheStore(t *testing.T) {
+	now := time.Unix(1000, 0)
+	r := newReturning(func() time.Time { return now })
+	told := func() (n int) {
+		for r.take() {
+			n++
+		}
+		return n
+	}
+	if got := told(); got != returningAtFirst {
+		t.Errorf("told at first = %d, want %d", got, returningAtFirst)
+	}
+	for range 100 {
+		r.registered(time.Millisecond, false)
+	}
+	if got := told(); got != 200 {
+		t.Errorf("told after 100 quick registrations = %d, want their places and as many more", got)
+	}
+	r.registered(0, true)
+	r.registered(slowRegistration+1, false)
+	if got := told(); got != 0 {
+		t.Errorf("told after registrations that failed = %d, want none of %d places", got, r.most)
+	}
+	now = now.Add(10 * time.Second)
+	if got := told(); got != 0 {
+		t.Errorf("told 10 s later = %d, want none: they may still register", got)
+	}
+	now = now.Add(time.Second)
+	if got := told(); got != 150 {
+		t.Errorf("told 11 s later = %d, want a quarter of 600", got)
 	}
 }

@@ -146,8 +146,9 @@ func (l *callerLimits) limitRegistrations(next endpoint.Endpoint) endpoint.Endpo
 			}
 		}
 
+		began := l.now()
 		response, err := next(ctx, request)
-		l.returning.registered()
+		l.returning.registered(l.now().Sub(began), errors.Is(err, service.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded))
 		if registered, ok := response.(service.Registered); ok && err == nil && registered.Created {
 			l.take(registrations, subject)
 			l.owners.add(subject)

@@ -5,26 +5,34 @@ import (
 	"time"
 )
 
+// How many controllers may be told at the same time that they are not registered: each of them then registers, once,
+// within 10 s. It begins with what a slow store takes within its bound, grows with every registration that is quick, and
+// halves with every one that is slow or fails.
 const (
-	// returningAtOnce is how many controllers may be told at the same time that they are not registered: each of them then
-	// registers, once, within 10 s, and a store takes so many registrations in a fraction of that.
-	returningAtOnce = 2500
-	// returningPerSecond frees the places of those that do not register at all.
-	returningPerSecond = float64(returningAtOnce) / 10
+	returningAtFirst = 500
+	returningAtLeast = 100
+	returningAtMost  = 2500
+	// A registration is quick, or slow, measured by the bound of a store's operation (5 s).
+	quickRegistration = time.Second
+	slowRegistration  = 4 * time.Second
+	// returningSeconds is how long a controller that was told has to register.
+	returningSeconds = 10
 )
 
-// returning paces how many controllers learn that they are not registered. Its places follow the store's real speed: one
-// is taken by each such answer, and becomes free when a registration has ended.
+// returning paces how many controllers learn that they are not registered, at the speed of the store. A place is taken by
+// each such answer and becomes free when a registration has ended, or when the controller has had its time.
 type returning struct {
 	now func() time.Time
 
 	mu   sync.Mutex
-	free float64
-	at   time.Time
+	most int
+	// told are the places by the second in which they were taken, the latest first.
+	told   [returningSeconds + 1]int
+	second int64
 }
 
 func newReturning(now func() time.Time) *returning {
-	return &returning{now: now, free: returningAtOnce, at: now()}
+	return &returning{now: now, most: returningAtFirst, second: now().Unix()}
 }
 
 // take reports whether there was a place.
@@ -32,22 +40,39 @@ func (r *returning) take() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 
-	now := r.now()
-	if passed := now.Sub(r.at).Seconds(); passed > 0 {
-		r.free = min(returningAtOnce, r.free+passed*returningPerSecond)
+	now := r.now().Unix()
+	if passed := min(max(0, now-r.second), int64(len(r.told))); passed > 0 {
+		copy(r.told[passed:], r.told[:])
+		clear(r.told[:passed])
 	}
-	r.at = now
+	r.second = now
 
-	if r.free < 1 {
+	taken := 0
+	for _, n := range r.told {
+		taken += n
+	}
+	if taken >= r.most {
 		return false
 	}
-	r.free--
+	r.told[0]++
 	return true
 }
 
 // registered frees the place of a controller whose registration has ended.
-func (r *returning) registered() {
+func (r *returning) registered(took time.Duration, failed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.free = min(returningAtOnce, r.free+1)
+
+	for i := len(r.told) - 1; i >= 0; i-- {
+		if r.told[i] > 0 {
+			r.told[i]--
+			break
+		}
+	}
+	switch {
+	case failed || took > slowRegistration:
+		r.most = max(returningAtLeast, r.most/2)
+	case took < quickRegistration:
+		r.most = min(returningAtMost, r.most+1)
+	}
 }

@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
@@ -30,23 +32,34 @@ func TestLimits_FleetLosesItsTable(t *testing.T) {
 			interval = 10 * time.Second
 		}
 		w := newWorld(t, databaseURL, func(c *Config) { c.RateLimitPerMinute, c.LogLevel = 60, "error" }).ready()
-		mcs := pb.NewGlobalControllerServiceClient(w.conn)
+		// A connection has room for 1,000 calls, and a controller has one of its own.
+		mcs := make([]pb.GlobalControllerServiceClient, 1+*lostFleet/100)
+		for i := range mcs {
+			conn, err := grpc.NewClient(w.server.GRPCAddress(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+			if err != nil {
+				t.Fatalf("connect: %v", err)
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			mcs[i] = pb.NewGlobalControllerServiceClient(conn)
+		}
 		authorized := metadata.AppendToOutgoingContext(t.Context(), "authorization", *w.mc())
-		register := func(id string) error {
+		register := func(n int) error {
 			ctx, cancel := context.WithTimeout(authorized, 10*time.Second)
 			defer cancel()
-			_, err := mcs.RegisterMC(ctx, &pb.RegisterMCRequest{Id: id, Region: "eu", GrpcEndpoint: "http://mc.example", MaxMeetings: 1, MaxParticipants: 1})
+			_, err := mcs[n%len(mcs)].RegisterMC(ctx, &pb.RegisterMCRequest{
+				Id: fmt.Sprintf("mc-%d", n), Region: "eu", GrpcEndpoint: "http://mc.example", MaxMeetings: 1, MaxParticipants: 1,
+			})
 			return err
 		}
 
 		began := time.Now()
 		var all sync.WaitGroup
-		slots := make(chan struct{}, 500)
+		slots := make(chan struct{}, 50)
 		for n := range *lostFleet {
 			slots <- struct{}{}
 			all.Go(func() {
 				defer func() { <-slots }()
-				if err := register(fmt.Sprintf("mc-%d", n)); err != nil {
+				if err := register(n); err != nil {
 					t.Errorf("first registration of mc-%d = %v", n, err)
 				}
 			})
@@ -66,10 +79,12 @@ func TestLimits_FleetLosesItsTable(t *testing.T) {
 				}
 				for time.Since(began) < bound+interval {
 					ctx, cancel := context.WithTimeout(authorized, 10*time.Second)
-					_, err := mcs.FastHeartbeat(ctx, &pb.FastHeartbeatRequest{ControllerId: id, Capacity: &pb.ControllerCapacity{}, Health: pb.HealthStatus_HEALTH_STATUS_HEALTHY})
+					_, err := mcs[n%len(mcs)].FastHeartbeat(ctx, &pb.FastHeartbeatRequest{
+						ControllerId: id, Capacity: &pb.ControllerCapacity{}, Health: pb.HealthStatus_HEALTH_STATUS_HEALTHY,
+					})
 					cancel()
 					if status.Code(err) == codes.NotFound {
-						if err := register(id); err != nil {
+						if err := register(n); err != nil {
 							t.Errorf("%s was told to register and could not: %v", id, err)
 							return
 						}
