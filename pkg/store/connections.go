@@ -104,7 +104,8 @@ func (s *Store) ShareConnections(ctx context.Context, replicaID string) error {
 		if found.Limit.Int64 == int64(limit) && found.Pooler.Bool == pooler {
 			return none, nil
 		}
-		_, err = s.write.ExecContext(ctx, `UPDATE replicas SET connection_limit = $2, pooler = $3 WHERE replica_id = $1`, replicaID, limit, pooler)
+		_, err = s.write.ExecContext(ctx, `UPDATE replicas SET connection_limit = $2, pooler = $3 WHERE replica_id = $1`,
+			replicaID, limit, pooler)
 		return none, err
 	})
 	return err
