@@ -53,7 +53,8 @@ func newTestEndpoints(policy AuthPolicy, observed *[]string) Endpoints {
 		*observed = append(*observed, transport+" "+operation+" "+code(err))
 	}
 	policy.MCScopes = []string{"mc:register", "service.write.gc"}
-	return New(fakeService{}, Chain(Observe(observe), Log(LogConfig{Logger: log.NewNopLogger(), Verbose: true, Code: code, TraceID: untraced}), Authenticate(callers, policy), Deadline(time.Second)))
+	logging := LogConfig{Logger: log.NewNopLogger(), Verbose: true, Code: code, TraceID: untraced}
+	return New(fakeService{}, Chain(Observe(observe), Log(logging), Authenticate(callers, policy), Deadline(time.Second)))
 }
 
 func untraced(context.Context) string { return "" }

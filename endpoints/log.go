@@ -69,7 +69,8 @@ func (cfg LogConfig) write(ctx context.Context, op Operation, request any, err e
 
 	if !cfg.Verbose && cfg.Sampler != nil {
 		kind := call.Transport + " " + op.Name + " " + name
-		if !cfg.Sampler.Admit(leveled, "calls", kind, allowance, "msg", "more calls", "endpoint", op.Name, "transport", call.Transport, "code", name) {
+		summary := []any{"msg", "more calls", "endpoint", op.Name, "transport", call.Transport, "code", name}
+		if !cfg.Sampler.Admit(leveled, "calls", kind, allowance, summary...) {
 			return
 		}
 	}

@@ -25,7 +25,8 @@ func TestTheDoctor_FindsDroppedKeys(t *testing.T) {
 		})
 		ctx := metadata.AppendToOutgoingContext(context.Background(), "authorization", "Bearer "+old)
 		for _, id := range []string{"mc-1", "mc-2"} {
-			_, err := pb.NewGlobalControllerServiceClient(w.conn).FastHeartbeat(ctx, &pb.FastHeartbeatRequest{ControllerId: id, Capacity: &pb.ControllerCapacity{}})
+			beat := &pb.FastHeartbeatRequest{ControllerId: id, Capacity: &pb.ControllerCapacity{}}
+			_, err := pb.NewGlobalControllerServiceClient(w.conn).FastHeartbeat(ctx, beat)
 			if status.Code(err) != codes.Unauthenticated {
 				t.Errorf("a heartbeat by the dropped key = %v, want Unauthenticated", err)
 			}

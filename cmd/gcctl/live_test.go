@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"darktower.example/global-controller/cmd/internal/operate"
+	"darktower.example/global-controller/internal/testpg"
 )
 
 // change is a line of --watch -o json.
@@ -105,6 +106,29 @@ func TestFollowingGoesOnAfterARestart(t *testing.T) {
 		w.until("it is told", func() bool { return strings.Contains(r.errs.String(), "nothing was left out") })
 		if code := r.interrupt(); code != 130 || strings.Count(r.out.String(), "\n") != 3 {
 			t.Errorf("history --follow = %d, want 130 and each change once\n%s", code, r.out)
+		}
+	})
+}
+
+func TestHistoryFollow_RestoredBackup(t *testing.T) {
+	onBothStores(t, func(t *testing.T, w *world) {
+		w.threeEach()
+		w.stop()
+		restore := testpg.Backup(t, w.cfg.DatabaseURL)
+		w.run()
+		r := w.start("history", "--follow")
+		w.want(0, "drain", "mc-eu-1", "--yes", "--force", "--reason", "lost")
+		w.until("what is lost later", func() bool { return strings.Contains(r.out.String(), "lost") })
+
+		w.stop()
+		restore()
+		w.run()
+		for _, id := range []string{"mc-us-1", "mc-us-2", "mc-us-3"} {
+			w.want(0, "drain", id, "--yes", "--force", "--reason", "new")
+		}
+		w.until("what is new", func() bool { return strings.Count(r.out.String(), "new") >= 3 })
+		if code := r.interrupt(); code != 130 || strings.Count(r.errs.String(), "the history was replaced") != 1 {
+			t.Errorf("history --follow = %d, want 130, and one line that says that the history was replaced\n%s", code, r.errs)
 		}
 	})
 }

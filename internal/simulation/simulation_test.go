@@ -1,8 +1,13 @@
 package simulation
 
 import (
+	"context"
+	"database/sql"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -25,13 +30,44 @@ const patience = 10 * time.Minute
 // overSQLite is a world over a database file of its own.
 func overSQLite(t *testing.T, seed uint64) Config {
 	t.Helper()
-	url := "sqlite:" + filepath.Join(t.TempDir(), "gc.db")
+	path := filepath.Join(t.TempDir(), "gc.db")
+	url := "sqlite:" + path
 	if err := store.Migrate(t.Context(), url, log.NewNopLogger()); err != nil {
 		t.Fatalf("Migrate() = %v", err)
 	}
-	return Config{Seed: seed, Steps: *steps, Open: func(clock func() time.Time, s settings) (Store, error) {
-		return store.New(store.Config{URL: url, Timeout: patience, Clock: clock, FastInterval: s.Fast, StalenessThreshold: s.Threshold})
-	}}
+	return Config{
+		Seed: seed, Steps: *steps, Open: func(clock func() time.Time, s settings) (Store, error) {
+			return store.New(store.Config{URL: url, Timeout: patience, Clock: clock, FastInterval: s.Fast, StalenessThreshold: s.Threshold})
+		},
+		Backup: func() (Backup, error) { return copyFile(path) },
+	}
+}
+
+// fileBackup is a copy of a database file.
+type fileBackup struct{ path string }
+
+func copyFile(path string) (_ Backup, err error) {
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	b := fileBackup{path + ".backup"}
+	_, err = db.ExecContext(context.Background(), "VACUUM INTO ?", b.path)
+	return b, err
+}
+
+func (b fileBackup) Restore(clock func() time.Time) (Store, error) {
+	return store.New(store.Config{URL: "sqlite:" + b.path, Timeout: patience, Clock: clock})
+}
+
+func (b fileBackup) Drop() error {
+	for _, beside := range []string{"-wal", "-shm"} {
+		if err := os.Remove(b.path + beside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return os.Remove(b.path)
 }
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -26,6 +26,8 @@ type Config struct {
 	// Hold has the next write that reads the database's clock wait. Reached is closed when one does, and open lets it go
 	// on. nil where the database asks the clock that it was opened with, which the world can hold up itself.
 	Hold func() (reached <-chan struct{}, open func() error, err error)
+	// Backup copies the store; nil where that is not done.
+	Backup func() (Backup, error)
 }
 
 const (
@@ -82,11 +84,12 @@ type World struct {
 	gate     atomic.Pointer[gate]
 	observed sync.Mutex
 	trace    trace
+	restores *restores
 }
 
 // Run lives through one history. It returns a [*Failure] when a promise was broken, and the hash of all that happened.
 func Run(cfg Config) (hash uint64, err error) {
-	w := &World{cfg: cfg, dice: rand.New(rand.NewPCG(cfg.Seed, 0)), now: epoch} //nolint:gosec // It has to be foreseeable.
+	w := &World{cfg: cfg, dice: rand.New(rand.NewPCG(cfg.Seed, 0)), now: epoch, restores: newRestores(cfg.Seed)} //nolint:gosec // It has to be foreseeable.
 	defer func() { err = errors.Join(err, w.close()) }()
 	step := 0
 	failed := func(err error) error {
@@ -193,9 +196,11 @@ func (w *World) step(n int) error {
 		}
 	}
 	if n%fleetEvery == 0 {
-		return w.checkFleet()
+		if err := w.checkFleet(); err != nil {
+			return err
+		}
 	}
-	return nil
+	return w.checkRestores(n)
 }
 
 // next finds what is due next.

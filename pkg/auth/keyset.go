@@ -181,7 +181,8 @@ func (k *KeySet) Key(ctx context.Context, kid string) (ed25519.PublicKey, error)
 }
 
 // Expects tells, without waiting, whether a token with that key id could be verified. An unknown id has the keys fetched
-// all the same, at most once a second, so that a rotation takes effect soon. Without any key, or when the last fetch failed, nothing can be said.
+// all the same, at most once a second, so that a rotation takes effect soon. Without any key, or when the last fetch
+// failed, nothing can be said.
 func (k *KeySet) Expects(kid string) bool {
 	keys := *k.keys.Load()
 	if _, ok := keys[kid]; ok || len(keys) == 0 {
@@ -217,7 +218,8 @@ func (k *KeySet) fetch(ctx context.Context) (map[string]ed25519.PublicKey, error
 	return parseKeys(document)
 }
 
-// parseKeys reads a JWKS document, of which at least one key has to be usable. A key that is not an Ed25519 signing key is passed over; of two keys with one id
+// parseKeys reads a JWKS document, of which at least one key has to be usable. A key that is not an Ed25519 signing key is
+// passed over; of two keys with one id
 // that differ neither counts, for nobody can say which is meant.
 func parseKeys(document []byte) (map[string]ed25519.PublicKey, error) {
 	var set struct {

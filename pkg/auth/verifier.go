@@ -5,10 +5,8 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
-	stdjson "encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -211,7 +209,8 @@ func (v *Verifier) explain(token, kid string, keyErr error) error {
 	if key := v.keys.dropped.find(kid); key != nil {
 		parsed := &claims{}
 		parser := jwt.NewParser(jwt.WithValidMethods([]string{"EdDSA"}), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation())
-		if _, err := parser.ParseWithClaims(token, parsed, func(*jwt.Token) (any, error) { return key, nil }); err == nil && v.judge(parsed) == nil {
+		_, err := parser.ParseWithClaims(token, parsed, func(*jwt.Token) (any, error) { return key, nil })
+		if err == nil && v.judge(parsed) == nil {
 			return &service.RefusedError{Reason: service.RefusedKeyDropped, Err: service.ErrUnauthenticated}
 		}
 	}
@@ -278,71 +277,4 @@ func isBase64URL(token string) bool {
 
 func strictBase64(s string) ([]byte, error) {
 	return jwt.NewParser(jwt.WithStrictDecoding()).DecodeSegment(s)
-}
-
-// claims are the claims that count. Times are JSON integers: nothing else is a time that the AC issues.
-type claims struct {
-	jwt.MapClaims `json:"-"`
-	Subject       string   `json:"sub"`
-	Expires       *int64   `json:"exp"`
-	IssuedAt      *int64   `json:"iat"`
-	NotBefore     *int64   `json:"nbf"`
-	Audience      audience `json:"aud"`
-	Scope         string   `json:"scope"`
-	Scopes        []string `json:"scopes"`
-	ServiceType   *string  `json:"service_type"` // null is none, as some libraries write it
-}
-
-// UnmarshalJSON is what the token library calls; the strict decoder does the work.
-func (c *claims) UnmarshalJSON(data []byte) error {
-	type plain claims
-	return json.Unmarshal(data, (*plain)(c))
-}
-
-type audience []string
-
-// UnmarshalJSON reads one string or an array of them.
-func (a *audience) UnmarshalJSON(data []byte) error {
-	var one string
-	if stdjson.Unmarshal(data, &one) == nil {
-		*a = audience{one}
-		return nil
-	}
-	var many []string
-	if err := stdjson.Unmarshal(data, &many); err != nil {
-		return errors.New("aud is neither a string nor strings")
-	}
-	*a = many
-	return nil
-}
-
-// check refuses claims that do not fit. What only the time decides comes last, as a [service.RefusedError].
-func (c *claims) check(now time.Time, skew time.Duration, wanted string) error {
-	reason := ""
-	switch {
-	case c.Subject == "" || c.Expires == nil || c.IssuedAt == nil:
-		return refuse("a required claim is missing")
-	case wanted != "" && !slices.Contains(c.Audience, wanted):
-		return refuse("meant for another audience")
-	case now.Unix() >= saturatingAdd(*c.Expires, int64(expiryLeeway.Seconds())):
-		reason = service.RefusedExpired
-	case *c.IssuedAt > now.Unix()+int64(skew.Seconds()):
-		reason = service.RefusedFuture
-	case c.NotBefore != nil && *c.NotBefore > now.Unix()+int64(skew.Seconds()):
-		reason = service.RefusedNotYetValid
-	default:
-		return nil
-	}
-	return &service.RefusedError{Reason: reason, Err: service.ErrUnauthenticated}
-}
-
-func saturatingAdd(a, b int64) int64 {
-	if sum := a + b; sum >= a {
-		return sum
-	}
-	return a
-}
-
-func (c *claims) caller() service.Caller {
-	return service.Caller{Subject: c.Subject, Scopes: append(strings.Fields(c.Scope), c.Scopes...), ServiceType: c.ServiceType}
 }

@@ -118,14 +118,17 @@ func (g *Guard) Judge() Verdict {
 	began := v.Wrong && !g.wasWrong
 	switch {
 	case began:
-		_ = level.Error(g.logger).Log("msg", "the clock of this host is wrong: tokens cannot be judged until it is set", "reference", v.Reference, "ahead", v.Offset,
-			"limit", Limit)
+		_ = level.Error(g.logger).Log(
+			"msg", "the clock of this host is wrong: tokens cannot be judged until it is set", "reference", v.Reference, "ahead", v.Offset, "limit", Limit,
+		)
 	case !v.Wrong && g.wasWrong:
 		_ = level.Info(g.logger).Log("msg", "the clock of this host is right again")
 	}
 	switch {
 	case v.StoreWrong && !g.storeWrong:
-		_ = level.Warn(g.logger).Log("msg", "the clock of the store is wrong: the auth controller's confirms this host's", "ahead", v.Offset, "limit", Limit)
+		_ = level.Warn(g.logger).Log(
+			"msg", "the clock of the store is wrong: the auth controller's confirms this host's", "ahead", v.Offset, "limit", Limit,
+		)
 	case !v.StoreWrong && g.storeWrong:
 		_ = level.Info(g.logger).Log("msg", "the clock of the store agrees again")
 	}

@@ -30,8 +30,9 @@ func (m *Metrics) Judging(offsets func() map[string]time.Duration, droppedKeyCal
 	m.registry.MustRegister(j.unknown, j.handshakes,
 		&clocks{
 			offsets: offsets,
-			desc: prometheus.NewDesc("gc_clock_offset_seconds", "By how much this host's clock is ahead of a reference clock whose reading is fresh.",
-				[]string{"reference"}, nil),
+			desc: prometheus.NewDesc(
+				"gc_clock_offset_seconds", "By how much this host's clock is ahead of a reference clock whose reading is fresh.", []string{"reference"}, nil,
+			),
 		},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "gc_dropped_key_callers",

@@ -30,6 +30,10 @@ func conditionName(err error) string {
 		return server.Code.Name()
 	}
 
+	if errors.Is(err, errReadOnlyServer) {
+		return "read_only_sql_transaction"
+	}
+
 	var lite *sqlite.Error
 	if !errors.As(err, &lite) {
 		return ""

@@ -42,7 +42,7 @@ func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 	const replicas = 10
 	var stores []*Store
 	for i := range replicas {
-		s := unmigrated(t, Config{URL: cluster.URL()})
+		s := unmigrated(t, Config{URL: cluster.URL(), MaxConns: DefaultConnections})
 		s.exec(t, `INSERT INTO replicas VALUES (?, '', 1, 1, 1, 1, now(), now())`, fmt.Sprint("gc-", i))
 		stores = append(stores, s)
 	}
@@ -134,5 +134,23 @@ func TestListReplicas_Pooler(t *testing.T) {
 	got, err := s.ListReplicas(t.Context())
 	if err != nil || len(got.Replicas) != 1 || !got.Replicas[0].Pooler || got.Replicas[0].ConnectionLimit != DefaultConnections {
 		t.Errorf("ListReplicas() = %+v, %v, want a pooler", got, err)
+	}
+}
+
+func TestConnections_EndWithAge(t *testing.T) {
+	ends := map[time.Time]bool{}
+	now := time.Now()
+	for range 20 {
+		end := connectionEnd(now)
+		if life := end.Sub(now); life < connectionLife || life > connectionLife*3/2 {
+			t.Errorf("a connection lives %v, want %v to half as long again", life, connectionLife)
+		}
+		ends[end] = true
+	}
+	if len(ends) < 10 {
+		t.Errorf("20 connections end at %d different times, want them apart", len(ends))
+	}
+	if (&session{cluster: &cluster{}, until: now.Add(-time.Second)}).IsValid() {
+		t.Error("a connection beyond its age is used again")
 	}
 }

@@ -2,14 +2,14 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -76,7 +76,7 @@ type setting struct{ name, value string }
 type connector struct {
 	cluster *cluster
 	// direct gives the settings as parameters of the start; pooled leaves out what poolers refuse. One for each server.
-	direct, pooled []*pq.Connector
+	direct, pooled []pq.Config
 	// settings are set in each transaction where a pooler is between; autocommit is false where statements outside of a
 	// transaction get none, as some of a migration must not be part of one.
 	settings   []setting
@@ -85,7 +85,12 @@ type connector struct {
 	writable bool
 }
 
-const isolationSetting = "default_transaction_isolation"
+const (
+	isolationSetting = "default_transaction_isolation"
+	// markSetting is set to another value at the start of each connection. Where it is not found afterwards, a pooler is
+	// between, whichever settings it ignores or passes on.
+	markSetting = "gc.connection"
+)
 
 func (c *cluster) connector(settings []setting, autocommit bool) (*connector, error) {
 	made := &connector{cluster: c, autocommit: autocommit, writable: !c.address.isSet("target_session_attrs")}
@@ -115,16 +120,7 @@ func (c *cluster) connector(settings []setting, autocommit bool) (*connector, er
 		for _, s := range made.settings {
 			direct.Runtime[s.name] = s.value
 		}
-		for _, one := range []struct {
-			cfg pq.Config
-			to  *[]*pq.Connector
-		}{{direct, &made.direct}, {pooled, &made.pooled}} {
-			connector, err := pq.NewConnectorConfig(one.cfg)
-			if err != nil {
-				return nil, fmt.Errorf("connect to the database: %w", err)
-			}
-			*one.to = append(*one.to, connector)
-		}
+		made.direct, made.pooled = append(made.direct, direct), append(made.pooled, pooled)
 	}
 	return made, nil
 }
@@ -164,73 +160,6 @@ func (c *cluster) pool(settings []setting, size int) (*sqlx.DB, error) {
 // Driver implements [driver.Connector].
 func (c *connector) Driver() driver.Driver { return &pq.Driver{} }
 
-// attempt is how the connection to one server ended.
-type attempt struct {
-	server int
-	conn   driver.Conn
-	err    error
-}
-
-// Connect implements [driver.Connector].
-func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	if len(c.direct) == 1 {
-		conn, err := c.connectTo(ctx, 0)
-		if err != nil {
-			return nil, &connectError{err}
-		}
-		return conn, nil
-	}
-
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // It ends the attempts that are still under way.
-	order := c.cluster.order(len(c.direct))
-	attempts := make(chan attempt, len(order))
-	tried := 0
-	try := func() {
-		server := order[tried]
-		tried++
-		go func() {
-			conn, err := c.connectTo(ctx, server)
-			attempts <- attempt{server: server, conn: conn, err: err}
-		}()
-	}
-	try()
-	patience := time.NewTicker(nextServerAfter)
-	defer patience.Stop()
-
-	var errs []error
-	for ended := 0; ended < len(order); {
-		select {
-		case a := <-attempts:
-			if a.err == nil {
-				c.cluster.preferred.Store(int32(a.server)) //nolint:gosec // There are few servers.
-				go closeOthers(attempts, tried-ended-1)
-				return a.conn, nil
-			}
-			ended++
-			errs = append(errs, a.err)
-			if tried < len(order) {
-				try()
-				patience.Reset(nextServerAfter)
-			}
-		case <-patience.C:
-			if tried < len(order) {
-				try()
-			}
-		}
-	}
-	return nil, &connectError{errors.Join(errs...)}
-}
-
-// closeOthers closes the connections that were not needed.
-func closeOthers(attempts <-chan attempt, left int) {
-	for range left {
-		if a := <-attempts; a.err == nil {
-			_ = a.conn.Close()
-		}
-	}
-}
-
 // connectTo makes a connection to one server and looks at it, within ctx.
 func (c *connector) connectTo(ctx context.Context, server int) (driver.Conn, error) {
 	if c.cluster.pooler.Load() {
@@ -253,17 +182,25 @@ func refusesParameters(err error) bool {
 	return errors.As(err, &server) && server.Code == "08P01" && strings.Contains(server.Message, "startup parameter")
 }
 
-func (c *connector) open(ctx context.Context, made *pq.Connector, pooled bool) (driver.Conn, error) {
+func (c *connector) open(ctx context.Context, cfg pq.Config, pooled bool) (driver.Conn, error) {
+	mark := ""
+	if !pooled {
+		mark, cfg = rand.Text(), cfg.Clone()
+		cfg.Runtime[markSetting] = mark
+	}
+	made, err := pq.NewConnectorConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
 	handshake := &handshake{ctx: ctx}
-	own := *made
-	own.Dialer(dialer{limit: c.cluster.timeout + readGrace, handshake: handshake})
-	conn, err := own.Connect(ctx)
+	made.Dialer(dialer{limit: c.cluster.timeout + readGrace, handshake: handshake})
+	conn, err := made.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s, err := newSession(conn, c.cluster)
 	if err == nil {
-		err = c.inspect(ctx, s, pooled)
+		err = c.inspect(ctx, s, mark)
 	}
 	if !handshake.end() {
 		err = errors.Join(ctx.Err(), err)
@@ -277,16 +214,11 @@ func (c *connector) open(ctx context.Context, made *pq.Connector, pooled bool) (
 	return s, nil
 }
 
-// inspect asks a new connection, in one round trip, whether it accepts writes, and whether it has got its settings.
-func (c *connector) inspect(ctx context.Context, s *session, pooled bool) error {
-	wanted := "0"
-	for _, own := range c.settings {
-		if own.name == "lock_timeout" {
-			wanted = own.value
-		}
-	}
+// inspect asks a new connection, in one round trip, whether it accepts writes, and whether it leads to a session of its
+// own: one that has the mark of its start. Empty: that is not asked.
+func (c *connector) inspect(ctx context.Context, s *session, mark string) error {
 	rows, err := s.inner.QueryContext(ctx, `SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean,
-		current_setting('lock_timeout')::interval = (`+pq.QuoteLiteral(milliseconds(wanted))+`)::interval`, nil)
+		coalesce(current_setting('`+markSetting+`', true), '') = '`+mark+`'`, nil)
 	if err != nil {
 		return err
 	}
@@ -295,8 +227,8 @@ func (c *connector) inspect(ctx context.Context, s *session, pooled bool) error 
 	if err = errors.Join(err, rows.Close()); err != nil {
 		return err
 	}
-	switch readOnly, hasSettings := values[0] == true, values[1] == true; {
-	case !pooled && !hasSettings:
+	switch readOnly, isMarked := values[0] == true, values[1] == true; {
+	case mark != "" && !isMarked:
 		return errPooler
 	case c.writable && readOnly:
 		return errReadOnlyServer
@@ -304,48 +236,7 @@ func (c *connector) inspect(ctx context.Context, s *session, pooled bool) error 
 	return nil
 }
 
-// milliseconds adds the unit that the server assumes for a bare number.
-func milliseconds(value string) string {
-	if strings.Trim(value, "0123456789") == "" {
-		return value + " ms"
-	}
-	return value
-}
-
-// handshake bounds the making of a connection by its context, to which the driver does not look.
-type handshake struct {
-	ctx   context.Context //nolint:containedctx // The driver hands none on.
-	mu    sync.Mutex
-	ended bool
-	stops []func() bool
-}
-
-// watch closes a connection when the context ends before the handshake has.
-func (h *handshake) watch(conn *impatientConn) {
-	if h == nil {
-		return
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !h.ended {
-		h.stops = append(h.stops, context.AfterFunc(h.ctx, func() { _ = conn.Close() }))
-	}
-}
-
-// end reports whether the connections of the handshake are as they were: false when its context has closed one.
-func (h *handshake) end() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.ended = true
-	for _, stop := range h.stops {
-		if !stop() {
-			return false
-		}
-	}
-	return true
-}
-
 // connectionEnd is when a connection made now is not used any more.
 func connectionEnd(now time.Time) time.Time {
-	return now.Add(connectionLife + rand.N(connectionLife/2)) //nolint:gosec // It only spreads the ends.
+	return now.Add(connectionLife + mathrand.N(connectionLife/2)) //nolint:gosec // It only spreads the ends.
 }

@@ -40,7 +40,8 @@ func translatePostgres(err error) error {
 		return fmt.Errorf("%s: %w", postgresAnswer(server), errRejected)
 	}
 	switch server.Code {
-	case "55P03", "40001", "40P01", "25006", "25P03": // lock, serialization, deadlock, read-only, idle timeout
+	case "55P03", "40001", "40P01", "25006", "25P03", // lock, serialization, deadlock, read-only, idle timeout
+		"0A000", "55000": // what a standby answers to a transaction that writes and to a lock
 		return unavailable(postgresAnswer(server))
 	}
 	return errors.New(postgresAnswer(server))

@@ -23,7 +23,7 @@ import (
 func TestPostgresErrors(t *testing.T) {
 	for code, want := range map[string]bool{
 		"08006": true, "08001": true, "53300": true, "53100": true, "57014": true, "57P01": true, "57P02": true, "57P03": true, "58030": true,
-		"55P03": true, "40001": true, "40P01": true, "25006": true, "25P03": true,
+		"55P03": true, "0A000": true, "55000": true, "40001": true, "40P01": true, "25006": true, "25P03": true,
 		"42P01": false, "23505": false, "22001": false, "25P02": false, "28P01": false, "XX000": false,
 	} {
 		err := translatePostgres(fmt.Errorf("wrapped: %w", &pq.Error{Code: pqerror.Code(code), Message: "secret", Detail: "secret"}))

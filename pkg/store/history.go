@@ -66,14 +66,26 @@ func (s *Store) Transitions(ctx context.Context, filter service.TransitionFilter
 	})
 }
 
-// transitionsQuery selects by a range of ids, in whose order one of the indexes is, and by what else the filter says. IS
-// TRUE keeps the databases from reading by time instead, and sorting what may be millions of changes.
+// transitionsQuery selects by a range of one index, in whose order the changes are returned, and by what else the filter
+// says. Pairs are compared so that no other index has that order: one by ids alone would be read through all that others
+// did since a controller last changed. IS TRUE keeps the databases from reading by time instead, and sorting what may be
+// millions of changes.
 func transitionsQuery(filter service.TransitionFilter, first, last int64, bind func(time.Time) any) (query string, values []any) {
-	query, values = selectTransitions+` WHERE id >= ? AND id <= ?`, []any{first, last}
-	if filter.ControllerID != "" {
-		query, values = query+` AND controller_id = ?`, append(values, filter.ControllerID)
+	columns := ""
+	switch {
+	case filter.ControllerID != "":
+		columns, values = "controller_id", []any{filter.ControllerID, first, filter.ControllerID, last}
+	case filter.Region != "":
+		columns, values = "region", []any{filter.Region, first, filter.Region, last}
 	}
-	if filter.Region != "" {
+	query, order, newestFirst := selectTransitions+` WHERE id >= ? AND id <= ?`, ` ORDER BY id LIMIT ?`, ` ORDER BY id DESC LIMIT ?`
+	if columns == "" {
+		values = []any{first, last}
+	} else {
+		query = selectTransitions + ` WHERE (` + columns + `, id) >= (?, ?) AND (` + columns + `, id) <= (?, ?)`
+		order, newestFirst = ` ORDER BY `+columns+`, id LIMIT ?`, ` ORDER BY `+columns+` DESC, id DESC LIMIT ?`
+	}
+	if filter.ControllerID != "" && filter.Region != "" {
 		query, values = query+` AND region = ?`, append(values, filter.Region)
 	}
 	if !filter.Since.IsZero() {
@@ -82,9 +94,8 @@ func transitionsQuery(filter service.TransitionFilter, first, last int64, bind f
 	if !filter.Until.IsZero() {
 		query, values = query+` AND (at < ?) IS TRUE`, append(values, bind(filter.Until))
 	}
-	order := ` ORDER BY id LIMIT ?`
 	if filter.NewestFirst {
-		order = ` ORDER BY id DESC LIMIT ?`
+		order = newestFirst
 	}
 	return query + order, append(values, filter.Limit)
 }
@@ -98,13 +109,13 @@ func (s *Store) checkCursor(ctx context.Context, filter service.TransitionFilter
 		return service.ErrGone
 	}
 	if filter.Fingerprint != "" {
-		at, err := s.transitionBy(ctx, ` WHERE id = ?`, filter.After)
+		at, err := s.transitionBy(ctx, withID, filter.After)
 		if err == nil && at.transition().Fingerprint() != filter.Fingerprint {
 			err = service.ErrGone
 		}
 		return err
 	}
-	oldest, err := s.transitionBy(ctx, ` ORDER BY id LIMIT 1`)
+	oldest, err := s.transitionBy(ctx, oldestFirst)
 	if err == nil && filter.After < oldest.ID-1 {
 		err = service.ErrGone
 	}
@@ -119,14 +130,14 @@ func (s *Store) idsBetween(ctx context.Context, filter service.TransitionFilter,
 		last = min(last, filter.Before-1)
 	}
 	if !filter.Since.IsZero() {
-		before, err := s.transitionBy(ctx, ` WHERE at < ? ORDER BY at DESC LIMIT 1`, s.dialect.bind(filter.Since.Add(-clockStep)))
+		before, err := s.transitionBy(ctx, lastBefore, s.dialect.bind(filter.Since.Add(-clockStep)))
 		if err != nil {
 			return 0, 0, err
 		}
 		first = max(first, before.ID+1)
 	}
 	if !filter.Until.IsZero() {
-		behind, err := s.transitionBy(ctx, ` WHERE at >= ? ORDER BY at LIMIT 1`, s.dialect.bind(filter.Until.Add(clockStep)))
+		behind, err := s.transitionBy(ctx, firstSince, s.dialect.bind(filter.Until.Add(clockStep)))
 		if err != nil {
 			return 0, 0, err
 		}

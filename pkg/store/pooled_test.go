@@ -20,7 +20,7 @@ import (
 var poolers = []struct{ name, mode, line string }{
 	{"transaction", "transaction", ""},
 	{"transaction, parameters ignored", "transaction", "ignore_startup_parameters = statement_timeout,lock_timeout,idle_in_transaction_session_timeout," +
-		"default_transaction_isolation,enable_hashjoin,enable_mergejoin,enable_seqscan,enable_bitmapscan,jit,plan_cache_mode,extra_float_digits"},
+		"gc.connection,default_transaction_isolation,enable_hashjoin,enable_mergejoin,enable_seqscan,enable_bitmapscan,jit,plan_cache_mode,extra_float_digits"},
 	{"session", "session", ""},
 }
 
@@ -28,19 +28,10 @@ var poolers = []struct{ name, mode, line string }{
 // server than the store has to it.
 func TestPostgresPooler_Conformance(t *testing.T) {
 	t.Parallel()
-	for _, tc := range poolers {
-		t.Run(tc.name, func(t *testing.T) {
-			t.Parallel()
-			size := 3
-			if tc.mode == "session" {
-				size = 40
-			}
-			pooler := testpg.NewPooler(t, os.Getenv("TEST_DATABASE_URL"), tc.mode, size, tc.line)
-			storetest.Run(t, func(t *testing.T) storetest.Fixture {
-				return fixture(t, replaceHost(t, testpg.URL(t), pooler.Address()))
-			})
-		})
-	}
+	pooler := testpg.NewPooler(t, os.Getenv("TEST_DATABASE_URL"), "transaction", 3)
+	storetest.Run(t, func(t *testing.T) storetest.Fixture {
+		return fixture(t, replaceHost(t, testpg.URL(t), pooler.Address()))
+	})
 }
 
 // TestPostgresPooler_ManyReplicas has several stores beat and register at once over few connections to the server.

@@ -82,7 +82,7 @@ func (s *session) usable() bool {
 
 // IsValid implements [driver.Validator]: it is asked when the connection is given back.
 func (s *session) IsValid() bool {
-	return s.usable() && s.inner.IsValid() && time.Now().Before(s.until)
+	return s.usable() && time.Now().Before(s.until) && s.inner.IsValid()
 }
 
 // ResetSession implements [driver.SessionResetter]: it is asked before the connection is used again.

@@ -48,7 +48,7 @@ type end struct {
 // history afterwards, up to that one, is complete.
 func (s *Store) historyEnd(ctx context.Context) (none end, _ error) {
 	for pause := time.Millisecond; ; pause *= 2 {
-		newest, err := s.transitionBy(ctx, ` ORDER BY id DESC LIMIT 1`)
+		newest, err := s.transitionBy(ctx, newestFirst)
 		if err != nil || newest.ID == 0 || s.dialect.writers == "" {
 			return end{newest.ID, newest}, err
 		}
@@ -62,7 +62,7 @@ func (s *Store) historyEnd(ctx context.Context) (none end, _ error) {
 					return none, err
 				}
 			}
-			found, err := s.transitionBy(ctx, ` WHERE id = ?`, through)
+			found, err := s.transitionBy(ctx, withID, through)
 			return end{newest.ID, found}, err
 		}
 		select {
@@ -142,7 +142,7 @@ func (s *Store) firstRun(ctx context.Context, newest int64) (int64, error) {
 }
 
 func (s *Store) idsFrom(ctx context.Context, id int64, limit int) (ids []int64, _ error) {
-	err := s.read.SelectContext(ctx, &ids, s.read.Rebind(`SELECT id FROM controller_transitions WHERE id >= ? ORDER BY id LIMIT ?`), id, limit+1)
+	err := s.read.SelectContext(ctx, &ids, s.read.Rebind(selectIDs), id, limit+1)
 	return ids, err
 }
 
@@ -156,6 +156,17 @@ func endOfRun(ids []int64) (last int64) {
 	}
 	return last
 }
+
+// The clauses by which one change of the history is found.
+const (
+	newestFirst = ` ORDER BY id DESC LIMIT 1`
+	oldestFirst = ` ORDER BY id LIMIT 1`
+	withID      = ` WHERE id = ?`
+	lastBefore  = ` WHERE at < ? ORDER BY at DESC LIMIT 1`
+	firstSince  = ` WHERE at >= ? ORDER BY at LIMIT 1`
+
+	selectIDs = `SELECT id FROM controller_transitions WHERE id >= ? ORDER BY id LIMIT ?`
+)
 
 // transitionBy returns one change of the history; its ID is 0 when there is none.
 func (s *Store) transitionBy(ctx context.Context, clause string, values ...any) (found transitionRow, _ error) {

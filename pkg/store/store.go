@@ -29,7 +29,7 @@ type Config struct {
 	// is given unless the URL sets one. 0 stands for 5 s.
 	Timeout time.Duration
 	// OnQuery is told of every operation: register, heartbeat, conflict, drain, undrain, deregister, known, owned, controller,
-	// controllers, transitions, regions, retain, beat, replicas, tick, changes, announce, schema or ping; status is ok or error
+	// controllers, transitions, regions, retain, beat, replicas, tick, changes, announce, share, schema or ping; status is ok or error
 	// (an answer such as that there is no such controller is ok). It must not block. It may be nil.
 	OnQuery func(operation, status string, took time.Duration)
 	// OnBatch is told of each commit of heartbeats: how many they were and how long it took. It may be nil.

@@ -45,6 +45,9 @@ func unmigrated(t *testing.T, cfg Config) *Store {
 		t.Fatalf("New() = %v", err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
+	if cfg.MaxConns == 0 {
+		s.limitConnections(DefaultConnections) // As it is for a replica that has the database to itself.
+	}
 	return s
 }
 

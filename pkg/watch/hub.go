@@ -88,6 +88,9 @@ func (h *Hub) Run(ctx context.Context) error {
 			return nil
 		case <-h.wake:
 		}
+		if ctx.Err() != nil {
+			return nil // Readers that are still there have woken it.
+		}
 		if h.idle(0) {
 			continue // Whoever came has left.
 		}

@@ -250,6 +250,7 @@ func TestAnOutageOfTheStore(t *testing.T) {
 		b.source.record(3, "mc", "")
 		b.source.fail(nil)
 		wantTold(t, f.next(), told{3, 2, "mc", ""}, told{3, 3, "mc", ""})
+		synctest.Wait()
 		if b.lines.n != 2 {
 			t.Errorf("%d lines were logged, want one for the outage and one for its end", b.lines.n)
 		}

@@ -11,9 +11,9 @@ import (
 const (
 	// turnLimit is how long a reader keeps its turn while it sends. One that takes longer waits for its peer, not for us.
 	turnLimit = 2 * time.Millisecond
-	// bulkShare bounds the part of the time in which bulk is sent: as many times as long as it took passes from the begin of
-	// one turn to the next.
-	bulkShare = 2
+	// replayShare and bulkShare bound the part of the time in which what is not live is sent: as many times as long as it took
+	// passes from the begin of one turn to the next.
+	replayShare, bulkShare = 2, 4
 )
 
 // turnClass orders what readers send: lower ones go first.
@@ -32,7 +32,7 @@ type turns struct {
 	mu      sync.Mutex
 	free    int
 	waiting [turnClasses]list.List // of *turn
-	bulk    time.Time              // when bulk may be sent again
+	after   time.Time              // when what is not live may be sent again
 	timer   *time.Timer
 }
 
@@ -42,8 +42,8 @@ func newTurns() *turns { return &turns{free: max(1, runtime.GOMAXPROCS(0)/2)} }
 func (t *turns) grantLocked() {
 	for class := range turnClasses {
 		for t.free > 0 && t.waiting[class].Len() > 0 {
-			if class == bulkTurn {
-				if left := time.Until(t.bulk); left > 0 {
+			if class != liveTurn {
+				if left := time.Until(t.after); left > 0 {
 					t.grantIn(left)
 					return
 				}
@@ -141,7 +141,7 @@ func (t *turn) ask(class turnClass) bool {
 	case class == bulkTurn && t.missed:
 		t.away, t.missed = false, false
 		t.places[class] = queue.PushFront(t)
-	case t.of.free > 0 && queue.Len() == 0 && (class != bulkTurn || !time.Now().Before(t.of.bulk)):
+	case t.of.free > 0 && queue.Len() == 0 && (class == liveTurn || !time.Now().Before(t.of.after)):
 		t.of.free--
 		t.begin(class)
 		return false
@@ -175,8 +175,12 @@ func (t *turn) endLocked() {
 	t.held = false
 	t.late.Stop()
 	t.of.free++
-	if t.class == bulkTurn {
-		t.of.bulk = time.Now().Add((bulkShare - 1) * time.Since(t.began))
+	switch took := time.Since(t.began); t.class {
+	case replayTurn:
+		t.of.after = time.Now().Add((replayShare - 1) * took)
+	case bulkTurn:
+		t.of.after = time.Now().Add((bulkShare - 1) * took)
+	case liveTurn, turnClasses:
 	}
 	t.of.grantLocked()
 }

@@ -111,26 +111,33 @@ func (j *judging) run(ctx context.Context) error {
 // reportDroppedKey writes how many controllers use tokens whose key is no longer published.
 func (j *judging) reportDroppedKey() {
 	if callers := j.refusals.Controllers(service.RefusedKeyDropped, logPeriod); callers > 0 {
-		_ = level.Warn(j.logger).Log("msg", "controllers are refused because the key of their tokens is no longer published; they renew by time only",
-			"controllers", callers, "within", logPeriod)
+		_ = level.Warn(j.logger).Log(
+			"msg", "controllers are refused because the key of their tokens is no longer published; they renew by time only",
+			"controllers", callers, "within", logPeriod,
+		)
 	}
 }
 
 // unknown counts a call to what is not served; what names it.
 func (j *judging) unknown(transport, address, what string) {
 	j.metrics.Unknown(transport)
-	line := []any{"transport", transport, "peer", address, "what", bounded(what)}
-	if j.calls.Admit(level.Info(j.logger), "unknown", transport+" "+address, 1, append([]any{"msg", "more calls to what is not served"}, line...)...) {
-		_ = level.Info(j.logger).Log(append([]any{"msg", "call to what is not served"}, line...)...)
-	}
+	j.writePeer("unknown", "call to what is not served", "more calls to what is not served", transport, address, "what", bounded(what))
 }
 
 // handshakeFailed counts a connection whose TLS handshake failed.
 func (j *judging) handshakeFailed(transport, address, cause string) {
 	j.metrics.HandshakeFailed(transport)
-	line := []any{"transport", transport, "peer", address, "err", bounded(cause)}
-	if j.calls.Admit(level.Info(j.logger), "handshake", transport+" "+address, 1, append([]any{"msg", "more TLS handshakes failed"}, line...)...) {
-		_ = level.Info(j.logger).Log(append([]any{"msg", "TLS handshake failed"}, line...)...)
+	j.writePeer("handshake", "TLS handshake failed", "more TLS handshakes failed", transport, address, "err", bounded(cause))
+}
+
+// writePeer writes the first event of a group that a peer causes in a period; the others are counted.
+func (j *judging) writePeer(group, first, more, transport, address string, detail ...any) {
+	logger := level.Info(j.logger)
+	line := func(msg string) []any {
+		return append([]any{"msg", msg, "transport", transport, "peer", address}, detail...)
+	}
+	if j.calls.Admit(logger, group, transport+" "+address, 1, line(more)...) {
+		_ = logger.Log(line(first)...)
 	}
 }
 
@@ -165,8 +172,10 @@ func (j *judging) Changed(t service.Transition) {
 	if !j.events.Admit(logger, "controllers", msg, eventLines, "msg", msg, "more", true) {
 		return
 	}
-	_ = logger.Log("msg", msg, "controller_id", t.ControllerID, "region", t.Region, "from", t.From, "to", t.To, "actor", t.Actor, "reason", t.Reason,
-		"silence", t.Silence)
+	_ = logger.Log(
+		"msg", msg, "controller_id", t.ControllerID, "region", t.Region, "from", t.From, "to", t.To,
+		"actor", t.Actor, "reason", t.Reason, "silence", t.Silence,
+	)
 }
 
 // clockedStore reads the store's clock with each beat.

@@ -133,9 +133,15 @@ func TestClock_StepKillsNobody(t *testing.T) {
 			if got.status != http.StatusServiceUnavailable || !strings.HasSuffix(body.Checks["clock"], "clock") {
 				t.Errorf("%v: /ready = %d %s, want 503 and the clock", step, got.status, got.body)
 			}
-			offset, _ := w.metric(`gc_clock_offset_seconds{reference="auth_controller"}`)
-			if (time.Duration(offset*float64(time.Second)) - step).Abs() > 2*time.Second {
-				t.Errorf("gc_clock_offset_seconds = %v, want about %v", offset, step.Seconds())
+			references := []string{"auth_controller"}
+			if strings.HasPrefix(databaseURL, "postgres") {
+				references = append(references, "store")
+			}
+			for _, reference := range references {
+				offset, known := w.metric(`gc_clock_offset_seconds{reference="` + reference + `"}`)
+				if !known || (time.Duration(offset*float64(time.Second))-step).Abs() > 2*time.Second {
+					t.Errorf("gc_clock_offset_seconds of %s = %v, %v, want about %v", reference, offset, known, step.Seconds())
+				}
 			}
 
 			time.Sleep(w.cfg.StalenessThreshold + 2*time.Second)
@@ -417,5 +423,25 @@ func TestTLSHandshakes_FailuresAreCounted(t *testing.T) {
 	})
 	if strings.Contains(w.log.String(), "http: TLS handshake error") {
 		t.Errorf("each failed handshake has a line still:\n%s", w.log)
+	}
+}
+
+func TestTLSHandshakes_OnPortsWithoutTLSAreCounted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sqliteURL(t), func(c *Config) { c.LogLevel = "info" }).ready()
+	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true} //nolint:gosec // Nothing is sent.
+	for transport, address := range map[string]string{"grpc": w.server.GRPCAddress(), "http": w.server.HTTPAddress()} {
+		dialer := tls.Dialer{Config: config}
+		if conn, err := dialer.DialContext(t.Context(), "tcp", address); err == nil {
+			_ = conn.Close()
+			t.Fatal("a port without TLS speaks TLS")
+		}
+		w.until("counted", func() bool {
+			n, _ := w.metric(`gc_tls_handshake_failures_total{transport="` + transport + `"}`)
+			return n == 1
+		})
+		if want := `msg="TLS handshake failed" transport=` + transport + ` peer=127.0.0.1 err="the caller speaks TLS, and this port does not"`; !strings.Contains(w.log.String(), want) {
+			t.Errorf("the log lacks %s:\n%s", want, w.log)
+		}
 	}
 }

@@ -132,6 +132,8 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	}
 	if tlsConfig != nil {
 		s.httpListener = tls.NewListener(s.httpListener, tlsConfig)
+	} else {
+		s.httpListener = s.judging.plainListener(s.httpListener)
 	}
 	s.judging.keys.FetchThrough(s.traces.Outgoing("fetch keys"))
 	verifier := s.judging.verifier
@@ -201,7 +203,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 
 func loadTLS(cfg Config, j *judging) ([]grpc.ServerOption, *tls.Config, error) {
 	if cfg.TLSCertFile == "" {
-		return nil, nil, nil
+		return []grpc.ServerOption{grpc.Creds(j.plainCredentials())}, nil, nil
 	}
 	certificate, err := tls.LoadX509KeyPair(cfg.TLSCertFile, cfg.TLSKeyFile)
 	if err != nil {

@@ -26,14 +26,17 @@ func (d *doctor) checkJudging(body []byte) {
 	wrong := false
 	if callers, _ := series(body, "gc_dropped_key_callers", ""); callers > 0 {
 		wrong = true
-		d.found("dropped keys", bad, "publish the key again until its tokens have run out; controllers renew them by time only, for up to an hour",
-			"%s refused within the last 5 minutes: the key of their tokens is no longer published", counted(int64(callers), "controller was", "controllers were"))
+		d.found("dropped keys", bad,
+			"publish the key again until its tokens have run out; controllers renew them by time only, for up to an hour",
+			"%s refused within the last 5 minutes: the key of their tokens is no longer published",
+			counted(int64(callers), "controller was", "controllers were"))
 	}
 	for _, reference := range []struct{ label, words string }{{"auth_controller", "the auth controller's"}, {"store", "the store's"}} {
 		seconds, ok := series(body, "gc_clock_offset_seconds", fmt.Sprintf("{reference=%q}", reference.label))
 		if offset := time.Duration(seconds * float64(time.Second)); ok && offset.Abs() > tokenLeeway {
 			wrong = true
-			d.found("clock there", bad, "have both machines set their clocks by NTP; while its own clock is the wrong one, the Global Controller judges no tokens and is not ready",
+			d.found("clock there", bad,
+				"have both machines set their clocks by NTP; while its own clock is wrong, the Global Controller judges no tokens and is not ready",
 				"the Global Controller's clock is %s %s", aheadOrBehind(offset), reference.words)
 		}
 	}
@@ -41,7 +44,8 @@ func (d *doctor) checkJudging(body []byte) {
 		label := fmt.Sprintf("{transport=%q}", transport)
 		if n, _ := series(body, "gc_tls_handshake_failures_total", label); n > 0 {
 			wrong = true
-			d.found("callers", warning, "the log of the Global Controller names the peers (TLS handshake failed): do they trust its certificate, and do they speak TLS?",
+			d.found("callers", warning,
+				"the log of the Global Controller names the peers (TLS handshake failed): do they trust its certificate, and do they speak TLS?",
 				"%s over %s failed since its start", counted(int64(n), "TLS handshake", "TLS handshakes"), transport)
 		}
 	}

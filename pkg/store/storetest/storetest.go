@@ -128,6 +128,8 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"NothingIsHeldBackAfterPruning", testPruningHoldsNothingBack},
 		{"TheLongSilentAreRetired", testRetirement},
 		{"OneReplicaRemovesAtATime", testOneKeeper},
+		{"SweepMentionsRefusals", testSweepMentionsRefusals},
+		{"BeatShowsTheClock", testBeatShowsTheClock},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
