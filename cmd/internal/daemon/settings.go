@@ -298,7 +298,8 @@ func (c *Config) finish() error {
 	if least := 2*c.FastInterval + health.Tolerance; !c.ForceThreshold && c.StalenessThreshold <= least {
 		return fmt.Errorf(
 			"MC_STALENESS_THRESHOLD_SECONDS is %g: it must be more than %g, which is twice FAST_HEARTBEAT_INTERVAL_MS (%d ms) and %g s that an unnoticed outage may last, or GC_FORCE_STALENESS_THRESHOLD must be true",
-			c.StalenessThreshold.Seconds(), least.Seconds(), c.FastInterval.Milliseconds(), health.Tolerance.Seconds())
+			c.StalenessThreshold.Seconds(), least.Seconds(), c.FastInterval.Milliseconds(), health.Tolerance.Seconds(),
+		)
 	}
 	if c.RetireAfter > 0 && c.RetireAfter < 2*c.StalenessThreshold {
 		return fmt.Errorf("GC_RETIRE_AFTER_SECONDS is %g: it must be 0 for never, or at least twice MC_STALENESS_THRESHOLD_SECONDS (%g)",
