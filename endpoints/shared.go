@@ -121,7 +121,8 @@ func (p *peers) noteHeartbeat(id string, connection uint64) (shared bool) {
 	now, s := p.now(), p.speakersOf(id)
 	if connection == s.last {
 		// It spoke before another one registered the id with another endpoint, and goes on.
-		shared = s.lastAt.Before(s.movedAt) && connection != s.movedBy && now.Sub(s.movedAt) > startTime && !p.isProxy(connection) && !p.isProxy(s.movedBy)
+		shared = s.lastAt.Before(s.movedAt) && connection != s.movedBy && now.Sub(s.movedAt) > startTime &&
+			!p.isProxy(connection) && !p.isProxy(s.movedBy)
 		s.lastAt = now
 		return shared
 	}

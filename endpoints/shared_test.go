@@ -37,7 +37,9 @@ func newReporting(t *testing.T) *reporting {
 }
 
 func (r *reporting) beats(id string, port int) {
-	r.beat(Request[service.ComprehensiveHeartbeat]{Value: service.ComprehensiveHeartbeat{FastHeartbeat: service.FastHeartbeat{ControllerID: id}}}, port, "grpc")
+	r.beat(Request[service.ComprehensiveHeartbeat]{
+		Value: service.ComprehensiveHeartbeat{FastHeartbeat: service.FastHeartbeat{ControllerID: id}},
+	}, port, "grpc")
 }
 
 // registers has the process at the port register with an endpoint of its own.
@@ -183,7 +185,9 @@ func TestFindSharedIDs_OneProcess(t *testing.T) {
 func BenchmarkFindSharedIDs(b *testing.B) {
 	p := newPeers(30*time.Second, time.Now)
 	call := &Call{Transport: "grpc", Connection: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 7}}
-	var request any = Request[service.ComprehensiveHeartbeat]{Value: service.ComprehensiveHeartbeat{FastHeartbeat: service.FastHeartbeat{ControllerID: "mc-1"}}}
+	var request any = Request[service.ComprehensiveHeartbeat]{
+		Value: service.ComprehensiveHeartbeat{FastHeartbeat: service.FastHeartbeat{ControllerID: "mc-1"}},
+	}
 	b.ReportAllocs()
 	for b.Loop() {
 		p.note(call, request)

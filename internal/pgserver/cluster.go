@@ -38,7 +38,7 @@ type Cluster struct {
 	stdin   io.Closer // ends the watcher
 }
 
-// New starts a server with further arguments, such as "-c max_connections=100", which is stopped and removed by [Cluster.Close], or when this process ends without it.
+// New starts a server with further arguments, such as "-c max_connections=100". It is stopped and removed by [Cluster.Close], or when this process ends without it.
 func New(args ...string) (*Cluster, error) {
 	bin, err := findBin()
 	if err != nil {
@@ -158,7 +158,8 @@ func (c *Cluster) start() error {
 	if err != nil {
 		return fmt.Errorf("address: %w", err)
 	}
-	server := c.command("postgres", append([]string{"-D", c.data(), "-h", host, "-p", port, "-k", c.dir, "-c", "max_connections=200"}, c.args...)...)
+	args := []string{"-D", c.data(), "-h", host, "-p", port, "-k", c.dir, "-c", "max_connections=200"}
+	server := c.command("postgres", append(args, c.args...)...)
 	server.Stdout, server.Stderr = logged, logged
 	if err := server.Start(); err != nil {
 		return fmt.Errorf("start PostgreSQL: %w", err)

@@ -80,7 +80,7 @@ max_client_conn = 1000
 	p.process = exec.CommandContext(context.Background(), program, path) //nolint:gosec // A program that is installed.
 	p.process.Dir = dir
 	p.process.SysProcAttr = &syscall.SysProcAttr{Credential: as, Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	logged, err := os.Create(filepath.Join(dir, "log")) //nolint:gosec // In the folder that was made above.
+	logged, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open log: %w", err), p.Close())
 	}

@@ -34,7 +34,8 @@ func (c *Cluster) follow(primary string) error {
 	if err != nil {
 		return fmt.Errorf("address: %w", err)
 	}
-	backup := c.command("pg_basebackup", "-h", host, "-p", port, "-U", "postgres", "-D", c.data(), "-R", "-X", "stream", "-c", "fast", "--no-sync")
+	backup := c.command("pg_basebackup", "-h", host, "-p", port, "-U", "postgres", "-D", c.data(),
+		"-R", "-X", "stream", "-c", "fast", "--no-sync")
 	if out, err := backup.CombinedOutput(); err != nil {
 		return fmt.Errorf("pg_basebackup: %w\n%s", err, out)
 	}

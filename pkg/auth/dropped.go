@@ -3,6 +3,7 @@ package auth
 import (
 	"crypto/ed25519"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -17,15 +18,16 @@ const (
 	unjudgedMemory = 15 * time.Second
 )
 
-// droppedKeys are keys that were published and are no longer. No token is accepted by them: they only explain why one is
-// refused.
+// droppedKeys are keys that were published and are no longer, the oldest first. No token is accepted by them: they only explain
+// why one is refused.
 type droppedKeys struct {
 	mu   sync.Mutex
-	keys map[string]droppedKey
+	keys []droppedKey
 	now  func() time.Time
 }
 
 type droppedKey struct {
+	kid   string
 	key   ed25519.PublicKey
 	until time.Time
 }
@@ -36,27 +38,30 @@ func (d *droppedKeys) replace(before, after map[string]ed25519.PublicKey) {
 	defer d.mu.Unlock()
 
 	now := d.now()
-	for kid, key := range d.keys {
-		if current, ok := after[kid]; ok && current.Equal(key.key) || now.After(key.until) {
-			delete(d.keys, kid)
-		}
+	isPublished := func(kid string, key ed25519.PublicKey) bool {
+		current, ok := after[kid]
+		return ok && current.Equal(key)
 	}
+	d.keys = slices.DeleteFunc(d.keys, func(k droppedKey) bool { return isPublished(k.kid, k.key) || now.After(k.until) })
 	for kid, key := range before {
-		if current, ok := after[kid]; (!ok || !current.Equal(key)) && len(d.keys) < maxDropped {
-			d.keys[kid] = droppedKey{key: key, until: now.Add(droppedFor)}
+		if !isPublished(kid, key) {
+			d.keys = append(d.keys, droppedKey{kid: kid, key: key, until: now.Add(droppedFor)})
 		}
 	}
+	d.keys = slices.Delete(d.keys, 0, max(0, len(d.keys)-maxDropped))
 }
 
-// find returns the dropped key of that id, nil when there is none.
-func (d *droppedKeys) find(kid string) ed25519.PublicKey {
+// find returns the dropped keys of that id: an id may have stood for several keys one after the other.
+func (d *droppedKeys) find(kid string) (keys []ed25519.PublicKey) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 
-	if found, ok := d.keys[kid]; ok && !d.now().After(found.until) {
-		return found.key
+	for _, k := range d.keys {
+		if k.kid == kid && !d.now().After(k.until) {
+			keys = append(keys, k.key)
+		}
 	}
-	return nil
+	return keys
 }
 
 // unjudgedTokens remembers when the last token came whose key is unknown while the keys cannot be fetched.

@@ -70,7 +70,7 @@ func NewKeySet(url string, logger log.Logger, onRefresh func(result string)) *Ke
 		},
 		refetch:  rate.NewLimiter(rate.Every(minRefetch), 1),
 		onDate:   func(time.Time, time.Duration) {},
-		dropped:  droppedKeys{keys: make(map[string]droppedKey), now: time.Now},
+		dropped:  droppedKeys{now: time.Now},
 		unjudged: unjudgedTokens{now: func() time.Duration { return time.Since(began) }, memory: unjudgedMemory},
 	}
 	k.keys.Store(&map[string]ed25519.PublicKey{})

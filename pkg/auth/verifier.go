@@ -206,7 +206,7 @@ func (v *Verifier) verify(ctx context.Context, token string) (verified, error) {
 // explain returns why a token is refused that no published key verifies. One that a key verifies which was published until
 // lately is its owner's: its refusal names what happened.
 func (v *Verifier) explain(token, kid string, keyErr error) error {
-	if key := v.keys.dropped.find(kid); key != nil {
+	for _, key := range v.keys.dropped.find(kid) {
 		parsed := &claims{}
 		parser := jwt.NewParser(jwt.WithValidMethods([]string{"EdDSA"}), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation())
 		_, err := parser.ParseWithClaims(token, parsed, func(*jwt.Token) (any, error) { return key, nil })

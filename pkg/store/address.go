@@ -63,7 +63,8 @@ func parsePostgres(address string) (postgresAddress, error) {
 		ports = strings.Split(query.Get("port"), ",")
 	}
 	if len(ports) > 1 && len(ports) != len(names) {
-		return postgresAddress{}, fmt.Errorf("the address of the database has %d hosts and %d ports: write one port, or one for each host", len(names), len(ports))
+		return postgresAddress{}, fmt.Errorf("the address of the database has %d hosts and %d ports: write one port, or one for each host",
+			len(names), len(ports))
 	}
 	for i, name := range names {
 		server, err := parseServer(name, !query.Has("host"))

@@ -9,8 +9,10 @@ import (
 )
 
 const (
-	// MinConnections and MaxConnections bound [Config.MaxConns].
-	MinConnections, MaxConnections = 8, 1000
+	// MinConnections is the least that [Config.MaxConns] may be.
+	MinConnections = 8
+	// MaxConnections is the most that [Config.MaxConns] may be.
+	MaxConnections = 1000
 	// DefaultConnections is how many a store opens at most where it is told nothing.
 	DefaultConnections = 20
 	// sharedConnections is what each replica may open however many there are. Ten of them fit into a PostgreSQL as it
@@ -102,7 +104,8 @@ func (s *Store) ShareConnections(ctx context.Context, replicaID string) error {
 		if found.Limit.Int64 == int64(limit) && found.Pooler.Bool == pooler {
 			return none, nil
 		}
-		_, err = s.write.ExecContext(ctx, `UPDATE replicas SET connection_limit = $2, pooler = $3 WHERE replica_id = $1`, replicaID, limit, pooler)
+		_, err = s.write.ExecContext(ctx, `UPDATE replicas SET connection_limit = $2, pooler = $3 WHERE replica_id = $1`,
+			replicaID, limit, pooler)
 		return none, err
 	})
 	return err

@@ -47,7 +47,13 @@ func newSession(conn driver.Conn, c *cluster) (*session, error) {
 	if !ok {
 		return nil, fmt.Errorf("the driver's connection is a %T", conn)
 	}
-	return &session{NamedValueChecker: inner, inner: inner, cluster: c, made: int64(time.Since(c.began)), until: connectionEnd(time.Now())}, nil
+	return &session{
+		NamedValueChecker: inner,
+		inner:             inner,
+		cluster:           c,
+		made:              int64(time.Since(c.began)),
+		until:             connectionEnd(time.Now()),
+	}, nil
 }
 
 // note looks for errors after which a connection is of no use, and returns err.

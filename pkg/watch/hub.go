@@ -195,32 +195,6 @@ func (h *Hub) forget() {
 	}
 }
 
-// inbox has what was announced and was not attended to yet. Its lock is held for a moment at a time, and by nobody who
-// waits for anything: who announces a change is on the way of a heartbeat.
-type inbox struct {
-	mu        sync.Mutex
-	announced service.Announcement
-}
-
-func (i *inbox) add(a service.Announcement) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	switch {
-	case a.Everything || len(i.announced.ControllerIDs)+len(a.ControllerIDs) > namedAtMost:
-		i.announced = service.Announcement{Everything: true}
-	case !i.announced.Everything:
-		i.announced.ControllerIDs = append(i.announced.ControllerIDs, a.ControllerIDs...)
-	}
-}
-
-func (i *inbox) take() service.Announcement {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	taken := i.announced
-	i.announced = service.Announcement{}
-	return taken
-}
-
 // hear takes an announcement.
 func (h *Hub) hear(a service.Announcement) {
 	if a.Reconnected {

@@ -165,7 +165,8 @@ func (l *eventLog) since(id int64) (number uint64, ok bool) {
 	if l.startAsOf.After(from) {
 		return 0, false
 	}
-	return l.live + uint64(sort.Search(reached, func(i int) bool { return !events[i].AsOf.Before(from) })), true
+	at := sort.Search(reached, func(i int) bool { return !events[i].AsOf.Before(from) })
+	return l.live + uint64(at), true //nolint:gosec // An index is not negative.
 }
 
 // after returns the number of the first event with a change of the history above the id, and how many changes there are
@@ -182,5 +183,5 @@ func (l *eventLog) after(id int64) (number, changes uint64) {
 			changes--
 		}
 	}
-	return l.first + uint64(at), changes
+	return l.first + uint64(at), changes //nolint:gosec // An index is not negative.
 }

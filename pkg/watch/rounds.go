@@ -104,7 +104,7 @@ func (r *rounds) load(ctx context.Context, now time.Time) error {
 
 	r.st = newState(seen, from, page, controllers)
 	r.beside.start(now, ends.AsOf)
-	r.hub.publish(r.st.view(nil), true)
+	r.hub.publish(r.st.view(), true)
 	return nil
 }
 
@@ -120,7 +120,7 @@ func (r *rounds) advance(ctx context.Context, named []string, beside *besideRead
 	began := time.Now()
 	page, more, err := r.history(ctx)
 	if err != nil {
-		r.hub.publish(st.view(nil), news)
+		r.hub.publish(st.view(), news)
 		return err
 	}
 	if !st.goesOn(&page) {
@@ -138,7 +138,7 @@ func (r *rounds) advance(ctx context.Context, named []string, beside *besideRead
 	named = slices.Compact(named)
 	found, err := source.ControllersByID(ctx, named)
 	if err != nil {
-		r.hub.publish(st.view(nil), news)
+		r.hub.publish(st.view(), news)
 		return err
 	}
 	byID := make(map[string]*service.Controller, len(found))
@@ -152,7 +152,7 @@ func (r *rounds) advance(ctx context.Context, named []string, beside *besideRead
 
 	d := st.noteHistory(page, named, byID)
 	news = st.take(d) || news
-	r.hub.publish(st.view(nil), news)
+	r.hub.publish(st.view(), news)
 	for _, c := range d.changes {
 		if c.Transition != nil {
 			// Both times are the store's; what has passed since is ours.

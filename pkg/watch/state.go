@@ -25,7 +25,14 @@ type state struct {
 // newState begins with a fleet, which is in the order of its ids, and the history that was read before it, from the change
 // after the id from on.
 func newState(seen cursor, from int64, page service.ChangePage, controllers []service.Controller) *state {
-	st := &state{epoch: &epoch{}, seen: seen, prints: newPrints(page.Transitions), oldest: page.Oldest, asOf: page.AsOf, deadlines: make(map[string]time.Time)}
+	st := &state{
+		epoch:     &epoch{},
+		seen:      seen,
+		prints:    newPrints(page.Transitions),
+		oldest:    page.Oldest,
+		asOf:      page.AsOf,
+		deadlines: make(map[string]time.Time),
+	}
 	all := make([]*service.Controller, len(controllers))
 	for i := range controllers {
 		all[i] = &controllers[i]
@@ -40,10 +47,10 @@ func newState(seen cursor, from int64, page service.ChangePage, controllers []se
 }
 
 // view returns what is known now.
-func (st *state) view(news chan struct{}) *view {
+func (st *state) view() *view {
 	return &view{
 		epoch: st.epoch, asOf: st.asOf, watermark: st.seen.watermark, prints: st.prints, highest: st.seen.highest, oldest: st.oldest,
-		fleet: st.fleet, log: st.log, loads: st.loads, news: news,
+		fleet: st.fleet, log: st.log, loads: st.loads,
 	}
 }
 
@@ -79,7 +86,8 @@ func (st *state) noteHistory(page service.ChangePage, named []string, byID map[s
 		}
 		st.prints.add(*t)
 		told[t.ControllerID] = true
-		d.changes = append(d.changes, change{service.WatchChange{ControllerID: t.ControllerID, Controller: byID[t.ControllerID], Transition: t}, st.regionOf(t.ControllerID)})
+		made := service.WatchChange{ControllerID: t.ControllerID, Controller: byID[t.ControllerID], Transition: t}
+		d.changes = append(d.changes, change{made, st.regionOf(t.ControllerID)})
 	}
 	st.seen.settle(time.Now())
 	d.id = st.seen.watermark

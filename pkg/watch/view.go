@@ -23,7 +23,7 @@ const (
 // epoch is a time in which everything that changed was seen. Positions of one mean nothing in another.
 type epoch struct{ _ byte }
 
-// view is what is known of the fleet at one time. It never changes, so whoever reads it needs no lock and holds up nobody.
+// view is what is known of the fleet at one time. It never changes, so a reader of it needs no lock and holds up nothing.
 type view struct {
 	epoch *epoch // nil when nothing is known
 	asOf  time.Time

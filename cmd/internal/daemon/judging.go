@@ -152,7 +152,7 @@ func bounded(text string) string {
 
 // Changed writes what happened to a controller to the log.
 func (j *judging) Changed(t service.Transition) {
-	msg := ""
+	var msg string
 	switch {
 	case t.Cause == service.CauseRegister:
 		msg = "controller registered"

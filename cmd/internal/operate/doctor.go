@@ -56,8 +56,8 @@ func (t *tool) doctorCommand() *cobra.Command {
 		Use: "doctor", Short: "find out what is wrong, and what to do about it", Args: arguments(0, 0, "no arguments"),
 		Long: `doctor looks at everything between you and a fleet that works, in this order: the configuration, the address, TLS, the
 Global Controller's health, its store and its keys, the auth controller, the token and whether the Global Controller
-takes it, the clocks, the versions, the health checker, and the fleet. For what is not as it should be it says what to
-do. Nothing is changed.
+takes it, the clocks, the versions, the callers that are kept out, the health checker, and the fleet. For what is not as
+it should be it says what to do. Nothing is changed.
 
 It exits with 0 when nothing failed, and 1 when something did. A warning is no failure.`,
 		Example: `  gcctl doctor

@@ -45,7 +45,8 @@ func (d *doctor) checkReplicaSettings(replicas []*pb.Replica) {
 		d.found("replicas", warning, "finish the rollout", "they run different versions: %s", versions)
 	}
 	if len(settings.names) > 1 {
-		d.found("replicas", warning, "give all of them the same settings; until then the laxest count", "they have different settings: %s", settings)
+		d.found("replicas", warning, "give all of them the same settings; until then the laxest count",
+			"they have different settings: %s", settings)
 	}
 	if len(versions.names) == 1 && len(settings.names) == 1 {
 		d.found("replicas", fine, "", "%s of one version, with the same settings", counted(int64(len(replicas)), "replica", "replicas"))
@@ -70,7 +71,8 @@ func (d *doctor) checkConnections(got *pb.ListReplicasResponse) {
 			"a connection pooler is between the store and %s; settings travel with each statement, and watches poll", some(pooled))
 	case most > 0 && sum > most:
 		d.found("connections", warning, "raise max_connections of PostgreSQL, lower GC_DB_MAX_CONNECTIONS, or run fewer replicas",
-			"%s may open %d connections together, and PostgreSQL takes %d from users that are no superusers", counted(int64(len(got.GetReplicas())), "replica", "replicas"), sum, most)
+			"%s may open %d connections together, and PostgreSQL takes %d from users that are no superusers",
+			counted(int64(len(got.GetReplicas())), "replica", "replicas"), sum, most)
 	case most > 0 && sum > 0:
 		d.found("connections", fine, "", "the replicas may open %d connections together, of %d that PostgreSQL takes", sum, most)
 	}

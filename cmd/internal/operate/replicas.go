@@ -52,14 +52,17 @@ func (t *tool) replicas(ctx context.Context, output string) error {
 		if r.GetPooler() {
 			pooler = "yes"
 		}
-		table.add(cells(r.GetReplicaId(), r.GetVersion(), age(now.Sub(r.GetStartedAt().AsTime()))+" ago", age(now.Sub(r.GetSeenAt().AsTime()))+" ago",
-			ofMilliseconds(r.GetStalenessThresholdMs()), ofMilliseconds(r.GetFastHeartbeatIntervalMs())+"/"+ofMilliseconds(r.GetComprehensiveHeartbeatIntervalMs()),
-			fmt.Sprint(r.GetConnectionLimit()), pooler)...)
+		started, seen := now.Sub(r.GetStartedAt().AsTime()), now.Sub(r.GetSeenAt().AsTime())
+		heartbeats := ofMilliseconds(r.GetFastHeartbeatIntervalMs()) + "/" + ofMilliseconds(r.GetComprehensiveHeartbeatIntervalMs())
+		table.add(cells(r.GetReplicaId(), r.GetVersion(), age(started)+" ago", age(seen)+" ago",
+			ofMilliseconds(r.GetStalenessThresholdMs()), heartbeats, fmt.Sprint(r.GetConnectionLimit()), pooler)...)
 	}
 	return table.write(t.Out, t.paint())
 }
 
-func ofMilliseconds(ms uint64) string { return (time.Duration(ms) * time.Millisecond).String() } //nolint:gosec // A setting of at most a day.
+func ofMilliseconds(ms uint64) string {
+	return (time.Duration(ms) * time.Millisecond).String() //nolint:gosec // A setting of at most a day.
+}
 
 type replicaBody struct {
 	ReplicaID                        string    `json:"replica_id"`

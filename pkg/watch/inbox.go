@@ -1,0 +1,33 @@
+package watch
+
+import (
+	"sync"
+
+	"darktower.example/global-controller/service"
+)
+
+// inbox has what was announced since the last round. Its lock is held to append or to take, and while nothing is waited
+// for: an announcement is on the way of a heartbeat.
+type inbox struct {
+	mu        sync.Mutex
+	announced service.Announcement
+}
+
+func (i *inbox) add(a service.Announcement) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	switch {
+	case a.Everything || len(i.announced.ControllerIDs)+len(a.ControllerIDs) > namedAtMost:
+		i.announced = service.Announcement{Everything: true}
+	case !i.announced.Everything:
+		i.announced.ControllerIDs = append(i.announced.ControllerIDs, a.ControllerIDs...)
+	}
+}
+
+func (i *inbox) take() service.Announcement {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	taken := i.announced
+	i.announced = service.Announcement{}
+	return taken
+}
