@@ -148,7 +148,7 @@ func TestOneControllerIsShown(t *testing.T) {
 		full := controllerOf("mc-eu-2", "eu", 100)
 		w.beat(full)
 		got = w.want(0, "fleet", "show", "mc-eu-2").out
-		contains(t, "fleet show", got, "no: an operator is draining it", "    it holds as many meetings as it may", "dev-admin", "new kernel", "in 25m", "no: 100 meetings left", "generation     1")
+		contains(t, "fleet show", got, "no: an operator is draining it", "    it holds as many meetings as it may", "dev-admin", "new kernel", "in 25m", "no: 100 meetings and 500 participants left", "generation     1")
 		contains(t, "fleet show of nobody", w.want(3, "fleet", "show", "mc-eu-9").err, "there is no controller mc-eu-9", "gcctl fleet ls")
 		w.want(2, "fleet", "show")
 		w.want(2, "fleet", "show", "mc-eu-1", "mc-eu-2")
