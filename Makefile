@@ -77,6 +77,9 @@ fuzz: ## run each fuzz target for FUZZTIME
 compose-check: ## check docker-compose.yml and what it mounts, without an engine
 	cd tools/composecheck && go run . ../../docker-compose.yml
 
+openapi-check: ## check that the OpenAPI document is valid
+	cd tools/openapicheck && go run .
+
 BENCHFLAGS ?=
 bench: build ## compare the heartbeat path with bare gRPC and etcd, and write docs/bench; BENCHFLAGS=--help lists the flags
 	@command -v etcd >/dev/null || { echo "No etcd found: installing Debian's package etcd-server"; apt-get update -q && apt-get install -y -q --no-install-recommends etcd-server; }
@@ -104,7 +107,7 @@ browser: build ## test the web page in a real Chromium, over SQLite and PostgreS
 clean: ## remove what was built, and the demo's data
 	rm -rf bin data
 
-.PHONY: browser help demo test cover build generate generate-check proto-lint proto-breaking lint fmt fmt-check tidy-check fuzz compose-check bench simulate smoke prom-check measure test-race check clean tools-cc simulation
+.PHONY: browser help demo test cover build generate generate-check proto-lint proto-breaking lint fmt fmt-check tidy-check fuzz compose-check openapi-check bench simulate smoke prom-check measure test-race check clean tools-cc simulation
 
 # The race detector needs a C compiler.
 tools-cc:

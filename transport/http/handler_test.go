@@ -14,8 +14,6 @@ import (
 
 	"github.com/go-kit/kit/endpoint"
 	"github.com/go-kit/log"
-	"github.com/pb33f/libopenapi"
-	validator "github.com/pb33f/libopenapi-validator"
 
 	"darktower.example/global-controller/endpoints"
 	"darktower.example/global-controller/service"
@@ -236,21 +234,9 @@ func TestACallIsBoundedFromItsStart(t *testing.T) {
 	}
 }
 
-func TestOpenAPIDocumentIsValidAndWhole(t *testing.T) {
+// TestOpenAPIDocumentIsWhole holds that no operation is missing; make openapi-check holds that the document is valid.
+func TestOpenAPIDocumentIsWhole(t *testing.T) {
 	w := call(newTestHandler(&fakeService{}, nil), "GET", "/openapi.json", "")
-	document, err := libopenapi.NewDocument(w.Body.Bytes())
-	if err != nil {
-		t.Fatalf("read the document: %v", err)
-	}
-	check, errs := validator.NewValidator(document)
-	if len(errs) > 0 {
-		t.Fatalf("build the document: %v", errs)
-	}
-	if ok, failures := check.ValidateDocument(); !ok {
-		for _, failure := range failures {
-			t.Errorf("the document is not OpenAPI 3.1: %s: %s %v", failure.Message, failure.Reason, failure.SchemaValidationErrors)
-		}
-	}
 	grpcOnly := map[string]string{"NotifyMeetingEnded": "the contract gives it no route", "StreamHeartbeats": "HTTP has no such streams"}
 	for _, op := range endpoints.Operations() {
 		if named := bytes.Contains(w.Body.Bytes(), []byte(`"operationId":"`+op.Name+`"`)); named == (grpcOnly[op.Name] != "") {
