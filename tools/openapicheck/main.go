@@ -16,6 +16,7 @@ import (
 	validator "github.com/pb33f/libopenapi-validator"
 
 	"darktower.example/global-controller/endpoints"
+	"darktower.example/global-controller/service"
 	httptransport "darktower.example/global-controller/transport/http"
 )
 
@@ -53,7 +54,7 @@ func check() error {
 // readDocument asks a handler without a service, which the document does not need.
 func readDocument() ([]byte, error) {
 	unwrapped := func(endpoints.Operation) endpoint.Middleware { return func(next endpoint.Endpoint) endpoint.Endpoint { return next } }
-	handler := httptransport.NewHandler(endpoints.New(nil, unwrapped), httptransport.Config{
+	handler := httptransport.NewHandler(endpoints.New(struct{ service.Service }{}, unwrapped), httptransport.Config{
 		Logger: log.NewNopLogger(), OnPanic: func() {}, Metrics: http.NotFoundHandler(),
 		Ready: func(context.Context) map[string]string { return nil }, Draining: context.Background(),
 	})
