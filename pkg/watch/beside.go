@@ -183,7 +183,11 @@ func (b *beside) compare(st *state, read *besideRead) (d *delivery, named []stri
 	for i := range read.rows {
 		c := &read.rows[i]
 		there[c.ControllerID] = true
-		if !b.overtaken[c.ControllerID] {
+		switch {
+		case b.overtaken[c.ControllerID]:
+		case st.hasNewHealth(c.ControllerID, c):
+			named = append(named, c.ControllerID)
+		default:
 			st.compare(d, c.ControllerID, c)
 		}
 	}
@@ -193,8 +197,8 @@ func (b *beside) compare(st *state, read *besideRead) (d *delivery, named []stri
 	}
 	st.fleet.between(read.after, to, func(c *service.Controller) {
 		if !there[c.ControllerID] && !b.overtaken[c.ControllerID] {
-			st.compare(d, c.ControllerID, nil) // Somebody deleted the row by hand.
+			named = append(named, c.ControllerID)
 		}
 	})
-	return d, nil
+	return d, named
 }

@@ -117,6 +117,10 @@ func (r *rounds) advance(ctx context.Context, named []string, beside *besideRead
 		news, named = st.take(d), append(named, unknown...)
 	}
 
+	for id := range st.early {
+		named = append(named, id)
+	}
+
 	began := time.Now()
 	page, more, err := r.history(ctx)
 	if err != nil {
@@ -152,6 +156,9 @@ func (r *rounds) advance(ctx context.Context, named []string, beside *besideRead
 
 	d := st.noteHistory(page, named, byID)
 	news = st.take(d) || news
+	if len(st.early) > 0 {
+		r.hub.wakeUp()
+	}
 	r.hub.publish(st.view(), news)
 	for _, c := range d.changes {
 		if c.Transition != nil {

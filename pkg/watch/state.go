@@ -20,6 +20,8 @@ type state struct {
 	log       eventLog
 	loads     uint64
 	deadlines map[string]time.Time // of drains that are not over
+	// early are controllers whose public state was read before the change that is in the history. The next round reads both.
+	early map[string]bool
 }
 
 // newState begins with a fleet, which is in the order of its ids, and the history that was read before it, from the change
@@ -92,13 +94,18 @@ func (st *state) noteHistory(page service.ChangePage, named []string, byID map[s
 	st.seen.settle(time.Now())
 	d.id = st.seen.watermark
 
+	early := make(map[string]bool)
 	for _, id := range named {
-		if told[id] {
+		switch {
+		case told[id]:
 			st.set(d, id, byID[id], false)
-		} else {
+		case st.hasNewHealth(id, byID[id]) && !st.early[id]:
+			early[id] = true
+		default:
 			st.compare(d, id, byID[id])
 		}
 	}
+	st.early = early
 	for id, deadline := range st.deadlines {
 		if page.AsOf.Before(deadline) {
 			continue
@@ -110,6 +117,16 @@ func (st *state) noteHistory(page service.ChangePage, named []string, byID map[s
 		}
 	}
 	return d
+}
+
+// hasNewHealth reports whether the public state of a controller, nil for one that is not there, is another than is known: a
+// change that the history has as well, unless it was made by hand.
+func (st *state) hasNewHealth(id string, c *service.Controller) bool {
+	old := st.fleet.find(id)
+	if old == nil || c == nil {
+		return old != c
+	}
+	return old.Health != c.Health
 }
 
 // find returns a controller as a delivery leaves it.

@@ -53,7 +53,9 @@ func check() error {
 
 // readDocument asks a handler without a service, which the document does not need.
 func readDocument() ([]byte, error) {
-	unwrapped := func(endpoints.Operation) endpoint.Middleware { return func(next endpoint.Endpoint) endpoint.Endpoint { return next } }
+	unwrapped := func(endpoints.Operation) endpoint.Middleware {
+		return func(next endpoint.Endpoint) endpoint.Endpoint { return next }
+	}
 	handler := httptransport.NewHandler(endpoints.New(struct{ service.Service }{}, unwrapped), httptransport.Config{
 		Logger: log.NewNopLogger(), OnPanic: func() {}, Metrics: http.NotFoundHandler(),
 		Ready: func(context.Context) map[string]string { return nil }, Draining: context.Background(),
