@@ -61,7 +61,8 @@ type OwnerLimitError struct{ Owned, Limit int }
 func (e *OwnerLimitError) Unwrap() error { return ErrRateLimited }
 
 func (e *OwnerLimitError) Error() string {
-	return fmt.Sprintf("Controller limit reached: this client owns %d controllers, at most %d are allowed (GC_MAX_CONTROLLERS_PER_SUBJECT)", e.Owned, e.Limit)
+	return fmt.Sprintf("Controller limit reached: this client owns %d controllers, at most %d are allowed (GC_MAX_CONTROLLERS_PER_SUBJECT)",
+		e.Owned, e.Limit)
 }
 
 // InvalidError is a refusal of a caller's input. Its message is public and names the field.

@@ -29,7 +29,8 @@ type Store interface {
 	Undrain(ctx context.Context, order UndrainOrder, actor string) (OperatorResult, error)
 	// Deregister removes a controller; its history stays. One that leaves by itself (byItself) while an operator drains it
 	// stays in the store, reporting that it drains with no load: the operator's intent may be forgotten by the operator
-	// only. [ErrForbidden] when it is by itself and no incarnation is registered, [ErrSuperseded] when the deregistration names an incarnation that is not the one registered, [ErrConflict] as for Drain.
+	// only. [ErrForbidden] when it is by itself and no incarnation is registered, [ErrSuperseded] when the deregistration names
+	// an incarnation that is not the one registered, [ErrConflict] as for Drain.
 	Deregister(ctx context.Context, d Deregistration, actor string, byItself bool) (*Transition, error)
 	// Regions adds up the fleet by region, in the order of their names.
 	Regions(ctx context.Context) ([]Region, error)

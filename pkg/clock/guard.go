@@ -119,7 +119,10 @@ func (g *Guard) Judge() Verdict {
 	switch {
 	case began:
 		_ = level.Error(g.logger).Log(
-			"msg", "the clock of this host is wrong: tokens cannot be judged until it is set", "reference", v.Reference, "ahead", v.Offset, "limit", Limit,
+			"msg", "the clock of this host is wrong: tokens cannot be judged until it is set",
+			"reference", v.Reference,
+			"ahead", v.Offset,
+			"limit", Limit,
 		)
 	case !v.Wrong && g.wasWrong:
 		_ = level.Info(g.logger).Log("msg", "the clock of this host is right again")

@@ -145,10 +145,12 @@ func (c *Checker) Beat(ctx context.Context) {
 	switch {
 	case !result.Gap:
 	case result.Outage == 0:
-		_ = level.Info(c.cfg.Logger).Log("msg", "no beat before this one; no controller is called stale until a full threshold has passed")
+		_ = level.Info(c.cfg.Logger).Log("msg", "no beat before this one; staleness marking suspended for one threshold")
 	default:
 		_ = level.Warn(c.cfg.Logger).Log(
-			"msg", "heartbeats could not be committed for a while; no controller is called stale until a full threshold has passed", "outage", result.Outage)
+			"msg", "gap in heartbeat commits; staleness marking suspended for one threshold",
+			"outage", result.Outage,
+		)
 	}
 }
 

@@ -31,7 +31,10 @@ func (m *Metrics) Judging(offsets func() map[string]time.Duration, droppedKeyCal
 		&clocks{
 			offsets: offsets,
 			desc: prometheus.NewDesc(
-				"gc_clock_offset_seconds", "By how much this host's clock is ahead of a reference clock whose reading is fresh.", []string{"reference"}, nil,
+				"gc_clock_offset_seconds",
+				"By how much this host's clock is ahead of a reference clock that was read recently.",
+				[]string{"reference"},
+				nil,
 			),
 		},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{

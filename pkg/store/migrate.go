@@ -77,7 +77,7 @@ func MigrateDown(ctx context.Context, url string, options DownOptions, logger lo
 		case err != nil:
 			return err
 		case state.IsNewer():
-			return fmt.Errorf("%w: the database has schema version %d and this binary knows those up to %d: use the release that made it",
+			return fmt.Errorf("%w: the database has schema version %d and this binary has those up to %d: use the release that made it",
 				ErrUnknownMigration, state.Version, state.BinaryVersion)
 		}
 		if !options.WhileReplicasRun {
@@ -96,7 +96,7 @@ func MigrateDown(ctx context.Context, url string, options DownOptions, logger lo
 	})
 }
 
-// MigrationStatus lists the migrations in their order, those that only a newer release knows included, and compares the
+// MigrationStatus lists the migrations in their order, including those that only a newer release has, and compares the
 // schema with this binary.
 func MigrationStatus(ctx context.Context, url string) (states []MigrationState, schemaState SchemaState, err error) {
 	err = migrating(ctx, url, func(m schema) error {
@@ -108,9 +108,13 @@ func MigrationStatus(ctx context.Context, url string) (states []MigrationState, 
 		if err != nil {
 			return err
 		}
-		for _, known := range found {
-			states = append(states, MigrationState{Version: known.Source.Version, Name: filepath.Base(known.Source.Path), AppliedAt: known.AppliedAt})
-			delete(applied, known.Source.Version)
+		for _, bundled := range found {
+			states = append(states, MigrationState{
+				Version:   bundled.Source.Version,
+				Name:      filepath.Base(bundled.Source.Path),
+				AppliedAt: bundled.AppliedAt,
+			})
+			delete(applied, bundled.Source.Version)
 		}
 		for version, at := range applied {
 			states = append(states, MigrationState{Version: version, AppliedAt: at, IsUnknown: true})

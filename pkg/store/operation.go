@@ -153,7 +153,8 @@ func (s *Store) now(ctx context.Context, tx *sqlx.Tx) (time.Time, error) {
 const (
 	pingPostgres = `WITH beat AS (UPDATE meeting_controllers SET updated_at = updated_at WHERE false RETURNING 1),
 	history AS (INSERT INTO controller_transitions (controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
-		SELECT controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status FROM controller_transitions WHERE false RETURNING 1)
+		SELECT controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status
+		FROM controller_transitions WHERE false RETURNING 1)
 SELECT count(*) FROM beat, history`
 	pingSQLite = `UPDATE meeting_controllers SET updated_at = updated_at WHERE false`
 )

@@ -181,7 +181,9 @@ func readNames(ctx context.Context, db querier, query string) (names []string, e
 	return names, rows.Err()
 }
 
-// isSchemaRefusal tells what the state of the schema forbids, whose text is for the operator, from errors of the database.
+// isSchemaRefusal reports whether the state of the schema forbids the operation. The text of such an error is written for the
+// operator; that of a database error is not.
 func isSchemaRefusal(err error) bool {
-	return slices.ContainsFunc([]error{ErrIncompatibleSchema, ErrSchemaInUse, ErrUnknownMigration}, func(refusal error) bool { return errors.Is(err, refusal) })
+	refusals := []error{ErrIncompatibleSchema, ErrSchemaInUse, ErrUnknownMigration}
+	return slices.ContainsFunc(refusals, func(refusal error) bool { return errors.Is(err, refusal) })
 }

@@ -23,7 +23,8 @@ type Config struct {
 	// URL is "postgres://…", "postgresql://…" or "sqlite:PATH".
 	URL string
 	// MaxConns is how many connections to PostgreSQL there are at most, [MinConnections] at the least; 0 stands for
-	// [DefaultConnections]. There are no more than 9 until [Store.ShareConnections] has found room for them. SQLite has one that writes and four that read.
+	// [DefaultConnections]. There are no more than 9 until [Store.ShareConnections] has found room for them. SQLite has
+	// one that writes and four that read.
 	MaxConns int
 	// Timeout bounds each operation, the wait for a connection included, and is the statement timeout that PostgreSQL
 	// is given unless the URL sets one. 0 stands for 5 s.

@@ -25,7 +25,8 @@ type SizeRow struct {
 }
 
 func (r SizeRow) String() string {
-	return fmt.Sprintf("%-8s %-34s %-34s n %5d  p50 %9.2f  p99 %9.2f  worst %9.2f ms  %s", r.Store, r.What, r.Detail, r.N, r.P50, r.P99, r.Worst, r.Note)
+	return fmt.Sprintf("%-8s %-34s %-34s n %5d  p50 %9.2f  p99 %9.2f  worst %9.2f ms  %s",
+		r.Store, r.What, r.Detail, r.N, r.P50, r.P99, r.Worst, r.Note)
 }
 
 // sizeOptions say how large the fleet, its history and its audience are.
@@ -150,8 +151,9 @@ func (d *daemon) waitReady(ctx context.Context) error {
 
 func sizeTable(rows []SizeRow, o sizeOptions) string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "# At size\n\n%d controllers, %d changes of history, %d subscribers; `make bench BENCHFLAGS='--only size'` on two cores, with PostgreSQL and the\n"+
-		"load on the same machine. Times in milliseconds.\n\n| store | what | with | n | p50 | p99 | worst | note |\n|---|---|---|--:|--:|--:|--:|---|\n",
+	fmt.Fprintf(&out, "# At size\n\n%d controllers, %d changes of history, %d subscribers; `make bench BENCHFLAGS='--only size'` "+
+		"on two cores, with PostgreSQL and the\nload on the same machine. Times in milliseconds.\n\n"+
+		"| store | what | with | n | p50 | p99 | worst | note |\n|---|---|---|--:|--:|--:|--:|---|\n",
 		o.controllers, o.history, o.subscribers)
 	for _, r := range rows {
 		fmt.Fprintf(&out, "| %s | %s | %s | %d | %.2f | %.2f | %.2f | %s |\n", r.Store, r.What, r.Detail, r.N, r.P50, r.P99, r.Worst, r.Note)

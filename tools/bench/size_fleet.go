@@ -47,8 +47,12 @@ func (s *sized) measureDeath() error {
 		}
 		if marked >= s.controllers {
 			s.report(SizeRow{
-				What: "death of the whole fleet", Detail: fmt.Sprintf("%d controllers, threshold 8 s", s.controllers), N: marked,
-				Worst: float64(since.Milliseconds()), Note: fmt.Sprintf("first marked after %s, last after %s; promised 13 s", first.Round(10*time.Millisecond), since.Round(10*time.Millisecond)),
+				What:   "death of the whole fleet",
+				Detail: fmt.Sprintf("%d controllers, threshold 8 s", s.controllers),
+				N:      marked,
+				Worst:  float64(since.Milliseconds()),
+				Note: fmt.Sprintf("first marked after %s, last after %s; promised 13 s",
+					first.Round(10*time.Millisecond), since.Round(10*time.Millisecond)),
 			})
 			return nil
 		}
@@ -101,8 +105,11 @@ func (s *sized) measureLoss() error {
 		return err
 	}
 	s.report(SizeRow{
-		What: "registration after a loss", Detail: fmt.Sprintf("%d controllers, one subject", s.lost), N: there, Worst: float64(took.Milliseconds()),
-		Note: fmt.Sprintf("%d registered at the first try, %d refused", there, refused.Load()),
+		What:   "registration after a loss",
+		Detail: fmt.Sprintf("%d controllers, one subject", s.lost),
+		N:      there,
+		Worst:  float64(took.Milliseconds()),
+		Note:   fmt.Sprintf("%d registered at the first try, %d refused", there, refused.Load()),
 	})
 	return nil
 }

@@ -59,7 +59,8 @@ func (s *sized) measureResumes() error {
 
 	time.Sleep(resumeFor)
 	row = timesRow(SizeRow{What: "heartbeats beside", Detail: fmt.Sprintf("%d subscribers that do not read", s.subscribers)}, beats.take())
-	row.Note = fmt.Sprintf("server grew by %.0f KiB a subscriber, the fleet in memory included", float64(resident(d.cmd.Process.Pid)-before)/1024/float64(s.subscribers))
+	grewKiB := float64(resident(d.cmd.Process.Pid)-before) / 1024
+	row.Note = fmt.Sprintf("server grew by %.0f KiB a subscriber, the fleet in memory included", grewKiB/float64(s.subscribers))
 	s.report(row)
 	return nil
 }

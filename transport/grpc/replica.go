@@ -10,7 +10,8 @@ import (
 )
 
 func (s *fleetServer) ListReplicas(ctx context.Context, in *pb.ListReplicasRequest) (*pb.ListReplicasResponse, error) {
-	return unary(ctx, s.endpoints.ListReplicas, in, func(*pb.ListReplicasRequest) service.ReplicaQuery { return service.ReplicaQuery{} }, replicasToProto)
+	toQuery := func(*pb.ListReplicasRequest) service.ReplicaQuery { return service.ReplicaQuery{} }
+	return unary(ctx, s.endpoints.ListReplicas, in, toQuery, replicasToProto)
 }
 
 func replicasToProto(l service.ReplicaList) *pb.ListReplicasResponse {

@@ -106,7 +106,12 @@ func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) 
 	server.RegisterService(described(darktowerv1.GlobalControllerService_ServiceDesc), mc)
 	server.RegisterService(described(darktower.GlobalControllerService_ServiceDesc), mc)
 	server.RegisterService(described(globalcontrollerv1.FleetService_ServiceDesc), &fleetServer{endpoints: e, cfg: cfg, sendBound: sendBound})
-	globalcontrollerv1.RegisterHeartbeatServiceServer(server, &heartbeatServer{endpoints: e, cfg: cfg, sendBound: sendBound, workerIdle: cmp.Or(cfg.workerIdle, workerIdle)})
+	globalcontrollerv1.RegisterHeartbeatServiceServer(server, &heartbeatServer{
+		endpoints:  e,
+		cfg:        cfg,
+		sendBound:  sendBound,
+		workerIdle: cmp.Or(cfg.workerIdle, workerIdle),
+	})
 	if cfg.Health != nil {
 		healthgrpc.RegisterHealthServer(server, cfg.Health)
 	}

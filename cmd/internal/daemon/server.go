@@ -170,7 +170,12 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 			endpoints.Deadline(callBound),
 			endpoints.FindSharedIDs(cfg.ComprehensiveInterval, time.Now, s.reportShared()),
 		)
-		svc       = service.New(summary.Store{Store: fleet, Summary: sums}, service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval}, observer{s.heartbeats, s.metrics, s.judging}, s.watches)
+		svc = service.New(
+			summary.Store{Store: fleet, Summary: sums},
+			service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval},
+			observer{s.heartbeats, s.metrics, s.judging},
+			s.watches,
+		)
 		operation = endpoints.New(svc, middleware)
 	)
 	s.serviceable = s.newServiceability()
@@ -349,7 +354,11 @@ func (s *Server) retain(ctx context.Context) error {
 	return retention.Run(ctx, retention.Config{
 		Store: s.store,
 		Policy: service.RetentionPolicy{
-			History: s.cfg.HistoryRetention, Stale: s.cfg.RetireAfter, Threshold: s.cfg.StalenessThreshold, Tolerance: health.Tolerance, Actor: s.cfg.ID,
+			History:   s.cfg.HistoryRetention,
+			Stale:     s.cfg.RetireAfter,
+			Threshold: s.cfg.StalenessThreshold,
+			Tolerance: health.Tolerance,
+			Actor:     s.cfg.ID,
 		},
 		Interval:    s.cfg.retentionInterval,
 		Serviceable: s.serviceable.Serviceable,

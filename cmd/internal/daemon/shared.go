@@ -21,8 +21,11 @@ func (s *Server) reportShared() func(controllerID string) {
 		s.store.RecordConflict(controllerID)
 		found.Add(1)
 		lines.Do(func() {
-			_ = level.Warn(s.logger).Log("msg", "two processes use one controller id and name no incarnation: stop one of them, then restart the other",
-				"controller_id", controllerID, "heartbeats", found.Swap(0))
+			_ = level.Warn(s.logger).Log(
+				"msg", "two processes use one controller id and name no incarnation: stop one of them, then restart the other",
+				"controller_id", controllerID,
+				"heartbeats", found.Swap(0),
+			)
 		})
 	}
 }

@@ -32,7 +32,8 @@ that is not. It asks nothing, as it takes nothing away.`,
 		},
 	}
 	c.Flags().StringVar(&reason, "reason", "", "`WHY`, for those who look at it later")
-	c.Flags().Uint64Var(&generation, "expected-generation", 0, "only if nobody has decided about it since: the generation `N` that fleet show tells")
+	c.Flags().Uint64Var(&generation, "expected-generation", 0,
+		"only if the controller has not changed since: the generation `N` that fleet show prints")
 	c.Flags().BoolP("yes", "y", false, "changes nothing: undrain never asks; a script may give it to all commands")
 	for _, name := range []string{"reason", "expected-generation"} {
 		_ = c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
@@ -82,7 +83,8 @@ In a terminal it asks before it does anything; elsewhere, as in a script, it nee
 	}
 	c.Flags().StringVar(&o.reason, "reason", "", "`WHY`, for those who look at it later")
 	c.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	c.Flags().Uint64Var(&generation, "expected-generation", 0, "only if nobody has decided about it since: the generation `N` that fleet show tells")
+	c.Flags().Uint64Var(&generation, "expected-generation", 0,
+		"only if the controller has not changed since: the generation `N` that fleet show prints")
 	for _, name := range []string{"reason", "expected-generation"} {
 		_ = c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
 	}
@@ -121,7 +123,8 @@ func (t *tool) deregister(ctx context.Context, ids []string, o deregisterOptions
 		return notDone(ctx)
 	}
 	for _, id := range ids {
-		if _, err := change(ctx, s, id, &pb.DeregisterRequest{ControllerId: id, Reason: o.reason, ExpectedGeneration: o.generation}, s.fleet.Deregister); err != nil {
+		in := &pb.DeregisterRequest{ControllerId: id, Reason: o.reason, ExpectedGeneration: o.generation}
+		if _, err := change(ctx, s, id, in, s.fleet.Deregister); err != nil {
 			return err
 		}
 		t.print("%s is out of the fleet", clean(id))

@@ -126,7 +126,9 @@ func (t *tool) history(ctx context.Context, o historyOptions) error {
 
 // newest reads the newest changes, at most so many, and returns them with the oldest first. more reports whether there are
 // older ones, and what comes later follows the cursor.
-func (s *session) newest(ctx context.Context, in *pb.ListTransitionsRequest, limit int) (found []*pb.Transition, more bool, cursor string, err error) {
+func (s *session) newest(
+	ctx context.Context, in *pb.ListTransitionsRequest, limit int,
+) (found []*pb.Transition, more bool, cursor string, err error) {
 	in.NewestFirst = true
 	for range maxPages {
 		in.PageSize = uint32(min(most, limit-len(found)+1)) //nolint:gosec // At most 1000.
@@ -221,7 +223,8 @@ func (t *tool) follow(ctx context.Context, s *session, o historyOptions, found [
 
 // beginAnew returns the newest changes of a history that does not go on from the cursor.
 func (t *tool) beginAnew(ctx context.Context, s *session, o historyOptions) (*pb.ListTransitionsResponse, error) {
-	t.warn("the history was replaced, as by a restored backup, or what came next is kept no longer; the newest changes follow, also those shown before")
+	t.warn("the history was replaced, as by a restored backup, or the next changes have been pruned; " +
+		"the newest changes follow, including those already shown")
 	found, _, cursor, err := s.newest(ctx, &pb.ListTransitionsRequest{ControllerId: o.id, Region: o.region}, o.limit)
 	return &pb.ListTransitionsResponse{Transitions: found, NextCursor: cursor}, err
 }

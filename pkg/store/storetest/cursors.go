@@ -97,7 +97,11 @@ func testCursorsAfterPruning(t *testing.T, f Fixture) {
 	quiet := mustList(t, f.Store, service.TransitionFilter{ControllerID: "quiet"})
 	mustChangeOften(t, f, "mc", 3)
 	all := mustList(t, f.Store, service.TransitionFilter{}).Transitions
-	followed := mustList(t, f.Store, service.TransitionFilter{ControllerID: "quiet", After: quiet.Through.ID, Fingerprint: quiet.Through.Fingerprint})
+	followed := mustList(t, f.Store, service.TransitionFilter{
+		ControllerID: "quiet",
+		After:        quiet.Through.ID,
+		Fingerprint:  quiet.Through.Fingerprint,
+	})
 	if followed.Through != all[7].Cursor() || len(followed.Transitions) != 0 {
 		t.Errorf("following one controller leads to %+v, want the newest of all", followed)
 	}
@@ -160,7 +164,8 @@ func testHistoryByTimeWithSetClock(t *testing.T, f Fixture) {
 		if diff := cmp.Diff(since, mustList(t, f.Store, service.TransitionFilter{Since: at.At}).Transitions); diff != "" {
 			t.Errorf("since %v (-want +got):\n%s", at.At, diff)
 		}
-		if got := mustList(t, f.Store, service.TransitionFilter{Until: at.At}).Transitions; len(got) != len(until) || len(until) > 0 && !cmp.Equal(got, until) {
+		got := mustList(t, f.Store, service.TransitionFilter{Until: at.At}).Transitions
+		if len(got) != len(until) || len(until) > 0 && !cmp.Equal(got, until) {
 			t.Errorf("until %v (-want +got):\n%s", at.At, cmp.Diff(until, got))
 		}
 	}
