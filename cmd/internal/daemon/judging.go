@@ -82,7 +82,7 @@ func (j *judging) keysState() string {
 	case !j.keys.Ready():
 		return "none"
 	case !j.keys.Judging():
-		return "cannot be fetched, and callers use a key that is not known"
+		return "cannot be fetched, and callers use an unknown key"
 	}
 	return health.StateOK
 }

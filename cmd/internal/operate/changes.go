@@ -31,7 +31,7 @@ that is not. It asks nothing, as it takes nothing away.`,
 			return t.undrain(c.Context(), ids, reason, expected)
 		},
 	}
-	c.Flags().StringVar(&reason, "reason", "", "`WHY`, for those who look at it later")
+	c.Flags().StringVar(&reason, "reason", "", "`WHY`, recorded in the history")
 	c.Flags().Uint64Var(&generation, "expected-generation", 0,
 		"only if the controller has not changed since: the generation `N` that fleet show prints")
 	c.Flags().BoolP("yes", "y", false, "changes nothing: undrain never asks; a script may give it to all commands")
@@ -81,7 +81,7 @@ In a terminal it asks before it does anything; elsewhere, as in a script, it nee
 			return t.deregister(c.Context(), ids, o)
 		},
 	}
-	c.Flags().StringVar(&o.reason, "reason", "", "`WHY`, for those who look at it later")
+	c.Flags().StringVar(&o.reason, "reason", "", "`WHY`, recorded in the history")
 	c.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	c.Flags().Uint64Var(&generation, "expected-generation", 0,
 		"only if the controller has not changed since: the generation `N` that fleet show prints")

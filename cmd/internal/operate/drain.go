@@ -58,7 +58,7 @@ ends no meeting. An interrupt ends the waiting, not the drain.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&o.reason, "reason", "", "`WHY`, for those who look at it later")
+	f.StringVar(&o.reason, "reason", "", "`WHY`, recorded in the history")
 	f.StringVar(&o.deadline, "deadline", "", "`WHEN` it is to be over, whatever is left: a duration such as 30m, or a time such as 2031-01-02T15:04:05Z")
 	f.BoolVar(&o.dryRun, "dry-run", false, "only show what would happen")
 	f.BoolVar(&o.force, "force", false, "drain even if that is not safe")

@@ -85,7 +85,7 @@ func (w *waiting) look(ctx context.Context, s *session, id string) (over bool, e
 	c := got.GetController()
 	switch {
 	case !c.GetOperatorDraining():
-		w.fail(ExitRefused, "the drain of %s was ended by somebody before it was over; gcctl history %s tells who", id, id)
+		w.fail(ExitRefused, "the drain of %s was ended before it was complete: see gcctl history %s for the actor", id, id)
 		return true, nil
 	case c.GetDrained() && reportedSinceDrain(c):
 		w.say(id, "%s is drained", id)
