@@ -27,7 +27,7 @@ const (
 	failedAuthentications use = iota
 	// spareVerifications are made for an address that has used up its failed authentications.
 	spareVerifications
-	// registrations are the controllers that a subject creates. Registrations of known controllers are not charged.
+	// registrations are the controllers that a subject creates. Registrations of registered controllers are not charged.
 	registrations
 	// strangers are a subject's heartbeats for nobody, each of which leads to a registration.
 	strangers
@@ -98,8 +98,8 @@ func (l *Limiter) full(u use) *rate.Limiter {
 	case registrations:
 		return rate.NewLimiter(perSecond, l.creations())
 	case strangers:
-		// A controller that learns that it is not registered has up to 10 s to register, and then those of 10 s may come at
-		// once: so many fewer, a sixth of a minute's, are told.
+		// A controller that gets NOT_FOUND may register up to 10 s later, so the registrations of 10 s can arrive together.
+		// Allow one sixth fewer NOT_FOUND answers than registrations.
 		return rate.NewLimiter(perSecond, max(1, l.creations()-l.perMinute/6))
 	default:
 		return rate.NewLimiter(perSecond, l.perMinute)

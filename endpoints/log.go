@@ -16,7 +16,7 @@ type Sampler interface {
 }
 
 const (
-	// refusedLines is how many refusals of one kind are written in a period. Anybody may cause them.
+	// refusedLines is how many refusals of one kind are logged in a period. Any client can cause them.
 	refusedLines = 1
 	// otherLines is the same for every other end of a call.
 	otherLines = 5

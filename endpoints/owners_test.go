@@ -197,7 +197,7 @@ func TestLimitCallers_FleetBesideAStranger(t *testing.T) {
 
 func TestReturning_FollowsTheStore(t *testing.T) {
 	now := time.Unix(1000, 0)
-	r := newReturning(func() time.Time { return now })
+	r := newReturningLimit(func() time.Time { return now })
 	told := func() (n int) {
 		for r.take() {
 			n++

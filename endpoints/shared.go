@@ -22,8 +22,8 @@ const (
 	startTime = 2 * time.Second
 )
 
-// FindSharedIDs reports controllers' ids under which two processes report that name no incarnation: the store cannot tell
-// them apart, and keeps the endpoint of the last one that registered even after it died. It compares the connections of
+// FindSharedIDs calls onShared for each controller id that two processes without an incarnation use. The store cannot
+// distinguish them, and keeps the endpoint of the last one that registered even after that process stopped. It compares the connections of
 // comprehensive heartbeats and registrations over gRPC, the rare calls, so that fast heartbeats cost nothing. Each replica
 // sees its own connections only.
 //
@@ -68,16 +68,16 @@ type speakers struct {
 	returns          int // How often in a row the one before came back.
 
 	endpoint uint64 // Of the last registration; 0: unknown.
-	// movedAt is when it became another one, and movedBy the connection that said so.
+	// movedAt is when it became another one, and movedBy the connection of that registration.
 	movedAt time.Time
 	movedBy uint64
 }
 
 func newPeers(interval time.Duration, now func() time.Time) *peers {
 	// They fail for a size of 0 only.
-	known, _ := lru.New[string, *speakers](rememberedIDs)
+	held, _ := lru.New[string, *speakers](rememberedIDs)
 	spoken, _ := lru.New[uint64, uint64](rememberedIDs)
-	return &peers{interval: interval, now: now, seed: maphash.MakeSeed(), speakers: known, spoken: spoken}
+	return &peers{interval: interval, now: now, seed: maphash.MakeSeed(), speakers: held, spoken: spoken}
 }
 
 // note notes a call that succeeded and reports whether it shows that two processes use the controller's id.
@@ -107,11 +107,11 @@ func (p *peers) noteRegistration(id, endpoint string, connection uint64) {
 
 	p.noteSpeaker(connection, id)
 	s := p.speakersOf(id)
-	said := maphash.String(p.seed, endpoint) | 1 // Never 0.
-	if s.endpoint != 0 && s.endpoint != said {
+	hash := maphash.String(p.seed, endpoint) | 1 // Never 0.
+	if s.endpoint != 0 && s.endpoint != hash {
 		s.movedAt, s.movedBy = p.now(), connection
 	}
-	s.endpoint = said
+	s.endpoint = hash
 }
 
 func (p *peers) noteHeartbeat(id string, connection uint64) (shared bool) {
@@ -153,7 +153,7 @@ func (p *peers) speakersOf(id string) *speakers {
 // noteSpeaker remembers which controller a connection speaks for.
 func (p *peers) noteSpeaker(connection uint64, id string) {
 	speaksFor := maphash.String(p.seed, id) | 1 // Never 0.
-	if known, ok := p.spoken.Get(connection); ok && known != speaksFor {
+	if earlier, ok := p.spoken.Get(connection); ok && earlier != speaksFor {
 		speaksFor = 0
 	}
 	p.spoken.Add(connection, speaksFor)

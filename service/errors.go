@@ -27,7 +27,7 @@ var (
 	// ErrConflict means that somebody else has decided about the controller since the caller looked.
 	ErrConflict = errors.New("generation has changed")
 	// ErrGone means that the history does not go on from the cursor: it belongs to another history, such as one that a
-	// restored backup took the place of, or what came behind it is kept no longer.
+	// restored backup replaced, or changes after it were pruned.
 	ErrGone = errors.New("cursor does not belong to the history")
 	// ErrUnsafe means that the controller's region could not bear a drain. See [UnsafeError].
 	ErrUnsafe = errors.New("the drain is not safe")

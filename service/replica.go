@@ -21,7 +21,7 @@ type ReplicaStatus struct {
 	StalenessThreshold    time.Duration
 	FastInterval          time.Duration
 	ComprehensiveInterval time.Duration
-	// ConnectionLimit is how many connections to the database it opens at most; 0 when it is not known.
+	// ConnectionLimit is the limit of its connections to the database; 0 if unknown.
 	ConnectionLimit int
 	// Pooler is true when a connection pooler is between the replica and the database.
 	Pooler    bool

@@ -49,7 +49,7 @@ type Observer interface {
 	Changed(t Transition)
 	// HeartbeatCommitted reports that a controller's heartbeat was stored.
 	HeartbeatCommitted(controllerID string)
-	// HeartbeatFailed reports that a controller's heartbeat could not be stored for a reason of ours.
+	// HeartbeatFailed reports that a controller's heartbeat could not be stored for a server-side reason.
 	HeartbeatFailed(controllerID string)
 	// Superseded reports that a process called which another has taken the place of: two go by one id.
 	Superseded()
@@ -130,8 +130,8 @@ func (c *controllers) ComprehensiveHeartbeat(ctx context.Context, h Comprehensiv
 const enoughTime = time.Second
 
 func (c *controllers) heartbeat(ctx context.Context, h FastHeartbeat, usage *Usage) (Acknowledged, error) {
-	// Whatever keeps a heartbeat out of the store is a failure of ours, a panic included. A controller that is not there says
-	// nothing about the store, and neither does a caller that allows too little time.
+	// A heartbeat that is not stored counts as a server-side failure, a panic included. Neither a controller that is not
+	// registered nor a caller with too short a deadline counts.
 	failed, began := true, time.Now()
 	defer func() {
 		if failed {

@@ -18,7 +18,7 @@ type Store interface {
 	// Heartbeat stores what a controller reports and clears its staleness. An incarnation that is not the one registered
 	// gets [ErrSuperseded], and nothing is changed. Where a side does not name its incarnation there is nothing to compare.
 	Heartbeat(ctx context.Context, h HeartbeatWrite) (HeartbeatResult, error)
-	// RecordConflict counts a call of a process whose id another process goes by. It returns at once: counts are written
+	// RecordConflict counts a call of a process whose id another process uses. It returns at once: counts are written
 	// together, at most once a second.
 	RecordConflict(controllerID string)
 	// Drain sets the operator's intent. [ErrConflict] when the generation is not the expected one, [UnsafeError] when the
@@ -92,7 +92,7 @@ type TransitionFilter struct {
 	ControllerID string
 	Region       string
 	After        int64
-	Fingerprint  string    // that of the change After; empty: not known
+	Fingerprint  string    // that of the change After; empty if unknown
 	Before       int64     // 0: all
 	Since, Until time.Time // zero: all
 	NewestFirst  bool

@@ -111,7 +111,7 @@ func (p *Pooler) Close() error {
 	var errs []error
 	if p.process != nil {
 		errs = append(errs, p.process.Process.Kill())
-		_ = p.process.Wait() // It says how the pooler ended, which is known.
+		_ = p.process.Wait() // The error is that of the signal.
 	}
 	return errors.Join(append(errs, os.RemoveAll(p.dir))...)
 }

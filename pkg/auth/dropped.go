@@ -101,8 +101,8 @@ func (k *KeySet) Judging() bool { return k.Ready() && !k.unjudged.areThere() }
 // Begin starts a fetch unless one is under way or one began within the last second. It does not wait.
 func (k *KeySet) Begin() { k.begin(k.refetch.Allow) }
 
-// OnDate has read told what the auth controller's clock shows, with each document. It is called before the first fetch, and
-// read must not block.
+// OnDate sets the function that is called with the auth controller's clock for each fetched document. Call it before the first
+// fetch; read must not block.
 func (k *KeySet) OnDate(read func(date time.Time, uncertainty time.Duration)) { k.onDate = read }
 
 // readDate reads when an answer was made, which is cut to the second; a cache on the way says how long ago that was.

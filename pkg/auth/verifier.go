@@ -22,7 +22,7 @@ const (
 	maxTokenBytes = 8192
 	expiryLeeway  = 60 * time.Second
 	cachedTokens  = 65536
-	// maxRemembered is how long a token is remembered at most before it is verified anew.
+	// maxRemembered is how long a token is cached at most before it is verified again.
 	maxRemembered = 24 * time.Hour
 )
 

@@ -105,7 +105,7 @@ type outcome struct {
 	peer bool
 	// stale tells that a stream was used that may have been dead before.
 	stale bool
-	// ended tells that it was the stream that ended, and not one heartbeat that was refused.
+	// ended is true if the stream ended, false if one heartbeat was refused.
 	ended bool
 }
 

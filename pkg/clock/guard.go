@@ -146,13 +146,13 @@ func (g *Guard) Judge() Verdict {
 func (g *Guard) judge() Verdict {
 	now, mono := g.wall(), g.monotonic()
 	v := Verdict{Now: now, Corrected: now}
-	known, contradicting := 0, make(map[string]time.Duration, 2)
+	fresh, contradicting := 0, make(map[string]time.Duration, 2)
 	for reference, r := range g.readings {
 		age := mono - r.taken
 		if age > maxAge {
 			continue
 		}
-		known++
+		fresh++
 		if offset := now.Sub(r.at.Add(age)); offset.Abs()-r.uncertainty > Limit {
 			contradicting[reference] = offset
 		}
@@ -161,7 +161,7 @@ func (g *Guard) judge() Verdict {
 		return v
 	}
 
-	v.Wrong = len(contradicting) == known
+	v.Wrong = len(contradicting) == fresh
 	_, v.Doubtful = contradicting[AuthController]
 	v.StoreWrong = !v.Wrong && !v.Doubtful
 	// The auth controller's comes first: its clock is the one in the tokens.

@@ -39,8 +39,8 @@ type Config struct {
 	Replica service.Replica
 	Policy  service.SweepPolicy
 	// Vouches reports whether this replica accepts the heartbeats that it should accept, as far as a beat does not prove it.
-	// While it does not, its beats do not vouch and it does not sweep: what follows in the store is an outage of our own
-	// unless another replica vouches.
+	// While it returns false, the beats do not vouch and no sweep runs. Unless another replica vouches, that is an outage of
+	// the Global Controller.
 	Vouches    func() bool
 	Heartbeats *Heartbeats
 	// Observe receives the result of each pass of the sweep.
@@ -155,7 +155,8 @@ func (c *Checker) Beat(ctx context.Context) {
 }
 
 // Sweep marks the controllers that are silent, if a sweep is due, chunk by chunk until none is left. It does nothing while
-// this replica does not vouch. It returns how long from now the next sweep is due, where that is known.
+// this replica does not vouch. It returns how long from now the next sweep is due, and whether
+// that is known.
 func (c *Checker) Sweep(ctx context.Context) (next time.Duration, isKnown bool) {
 	for c.vouched.Load() {
 		result, err := c.sweepChunk(ctx)
@@ -219,7 +220,7 @@ func (o *outcome) failed(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.reason = "down"
-	// The condition's name is shown; the text of an error is not, which anybody may read here.
+	// /ready is public: it shows the condition's name and not the error's text.
 	var condition *service.ConditionError
 	if errors.As(err, &condition) {
 		o.reason = condition.Name

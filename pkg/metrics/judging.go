@@ -13,7 +13,7 @@ type Judging struct {
 }
 
 // Judging adds the metrics of what keeps callers out. offsets returns by how many seconds this host's clock is ahead of each
-// reference clock that is known, and droppedKeyCallers how many controllers use tokens whose key is no longer published.
+// known reference clock, and droppedKeyCallers how many controllers use tokens whose key is no longer published.
 func (m *Metrics) Judging(offsets func() map[string]time.Duration, droppedKeyCallers func() int) *Judging {
 	j := &Judging{
 		unknown: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -59,7 +59,7 @@ type clocks struct {
 // Describe implements [prometheus.Collector].
 func (c *clocks) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- c.desc }
 
-// Collect implements [prometheus.Collector]. A clock that is not known is left out.
+// Collect implements [prometheus.Collector]. An unknown clock is left out.
 func (c *clocks) Collect(metrics chan<- prometheus.Metric) {
 	for reference, offset := range c.offsets() {
 		metrics <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, offset.Seconds(), reference)

@@ -43,7 +43,7 @@ func parsePostgres(address string) (postgresAddress, error) {
 	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
 		user, hosts = authority[:i+1], authority[i+1:]
 	}
-	// The parser of URLs knows only one host.
+	// net/url parses one host only.
 	u, err := url.Parse(scheme + "://" + user + tail)
 	if err != nil {
 		return postgresAddress{}, errors.New("the address of the database is not a URL")

@@ -27,7 +27,7 @@ const (
 	connectionLife = 15 * time.Minute
 )
 
-// errReadOnlyServer is the answer of a standby, or of a server that was told to refuse writes.
+// errReadOnlyServer is returned for a standby, or for a server that is configured to refuse writes.
 var errReadOnlyServer = errors.New("server is read-only")
 
 // cluster is the servers of a database's address, and what the pools of one store have found out about them.
@@ -151,7 +151,7 @@ func (c *cluster) pool(settings []setting, size int) (*sqlx.DB, error) {
 	}
 	db := sqlx.NewDb(sql.OpenDB(made), "postgres")
 	db.SetMaxOpenConns(size)
-	// As many idle as open: a fleet beats all the time, and dialling anew costs more than a heartbeat.
+	// As many idle as open: heartbeats arrive all the time, and a new connection costs more than a heartbeat.
 	db.SetMaxIdleConns(size)
 	db.SetConnMaxIdleTime(5 * time.Minute)
 	return db, nil

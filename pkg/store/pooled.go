@@ -160,7 +160,7 @@ func execution(name string, args []driver.NamedValue) (string, error) {
 	return b.String(), nil
 }
 
-// inlined puts values into a statement of ours, in the place of $1, $2, and so on, behind settings.
+// inlined returns a statement of this package with its values in place of $1, $2, and so on, preceded by settings.
 func inlined(settings, query string, args []driver.NamedValue) (string, error) {
 	var b strings.Builder
 	b.Grow(len(settings) + len(query) + 32*len(args))

@@ -15,12 +15,12 @@ import (
 
 const registerReason = "registered"
 
-// told is how often controllers that register are told to send heartbeats, and how long they may then be silent.
-type told struct{ fastMS, thresholdMS sql.NullInt64 }
+// givenPolicy is the heartbeat interval that registering controllers are given, and their staleness threshold.
+type givenPolicy struct{ fastMS, thresholdMS sql.NullInt64 }
 
-func toldBy(cfg Config) told {
+func givenPolicyOf(cfg Config) givenPolicy {
 	orNull := func(d time.Duration) sql.NullInt64 { return sql.NullInt64{Int64: d.Milliseconds(), Valid: d > 0} }
-	return told{orNull(cfg.FastInterval), orNull(cfg.StalenessThreshold)}
+	return givenPolicy{orNull(cfg.FastInterval), orNull(cfg.StalenessThreshold)}
 }
 
 // registerAttempts bounds how often a registration starts over because another of the same controller came between.
@@ -71,7 +71,7 @@ func (s *Store) Register(ctx context.Context, r service.Registration, actor stri
 // connection: planning it takes longer than all the rest.
 func (s *Store) registerOnce(ctx context.Context, r service.Registration, actor string) (found []registered, err error) {
 	rows, err := s.register.query(ctx, s.write, r.ControllerID, r.Region, r.GRPCEndpoint, webTransport(r),
-		r.MaxMeetings, r.MaxParticipants, storable(actor), registerReason, r.Incarnation, ownerOf(actor), s.told.fastMS, s.told.thresholdMS)
+		r.MaxMeetings, r.MaxParticipants, storable(actor), registerReason, r.Incarnation, ownerOf(actor), s.given.fastMS, s.given.thresholdMS)
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +206,7 @@ func (s *Store) registerInSteps(ctx context.Context, tx *sqlx.Tx, r service.Regi
 		r.ControllerID, r.Region, r.GRPCEndpoint, r.GRPCEndpoint, webTransport(r),
 		r.MaxMeetings, r.MaxParticipants, string(facts.Health()), string(facts.Reported),
 		sql.NullString{String: r.Incarnation, Valid: r.Incarnation != ""}, old.supersededBy(r.Incarnation), ownerOf(actor),
-		s.told.fastMS, s.told.thresholdMS, at, at, at); err != nil {
+		s.given.fastMS, s.given.thresholdMS, at, at, at); err != nil {
 		return none, err
 	}
 	made := change{ControllerID: r.ControllerID, To: string(facts.Health()), At: dbTime{now}}

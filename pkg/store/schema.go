@@ -23,7 +23,8 @@ var ErrIncompatibleSchema = errors.New("incompatible schema")
 // ErrSchemaInUse is returned, wrapped, when the schema cannot be taken back because replicas use the database.
 var ErrSchemaInUse = errors.New("the database is in use")
 
-// ErrUnknownMigration is returned, wrapped, when the schema cannot be taken back because only a newer release knows how.
+// ErrUnknownMigration is returned, wrapped, when the schema cannot be migrated down because only a newer release has the
+// migration.
 var ErrUnknownMigration = errors.New("unknown migration")
 
 // inUseFor is how long after its last beat a replica counts as running: several beats, and the longest tick.
@@ -69,7 +70,7 @@ var BinarySchemaVersion = sync.OnceValue(func() (newest int64) {
 
 // Schema compares the database's schema with this binary. That they are incompatible is no error of this call.
 func (s *Store) Schema(ctx context.Context) (SchemaState, error) {
-	// The pool of the checker has room while callers crowd the others; over SQLite it is the one that writes.
+	// The checker's pool has a free connection when a burst of calls uses the others; over SQLite it is the one that writes.
 	db := s.checker
 	if s.dialect.name == "sqlite" {
 		db = s.read
@@ -131,7 +132,7 @@ func readApplied(ctx context.Context, db querier, dialect string) (map[int64]tim
 }
 
 func tableExists(ctx context.Context, db querier, dialect, table string) (exists bool, err error) {
-	// The names are ours. Without parameters a query is one message, which a pooler cannot take apart.
+	// table is a constant of this package. Without parameters a query is one message, which a pooler cannot split.
 	query := `SELECT to_regclass('` + table + `') IS NOT NULL`
 	if dialect == "sqlite" {
 		query = `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '` + table + `')`

@@ -26,7 +26,7 @@ type driverConn interface {
 }
 
 // session is a connection that ends itself: when it leads to a server that is read-only or does not answer, and when
-// it is old. Where a pooler is between, it relies on nothing that it told the server before.
+// it is old. Where a pooler is between, it relies on no settings of an earlier statement.
 type session struct {
 	driver.NamedValueChecker
 	inner   driverConn
@@ -35,7 +35,7 @@ type session struct {
 	until   time.Time
 	broken  bool
 	// perTransaction and perStatement are where a pooler is between: what sets the settings within a transaction, and
-	// before a statement outside of one. Both are empty on a connection of our own.
+	// before a statement outside of one. Both are empty on a direct connection.
 	pooled, inTransaction        bool
 	perTransaction, perStatement string
 }

@@ -29,7 +29,7 @@ type Config struct {
 	// Timeout bounds each operation, the wait for a connection included, and is the statement timeout that PostgreSQL
 	// is given unless the URL sets one. 0 stands for 5 s.
 	Timeout time.Duration
-	// OnQuery is told of every operation: register, heartbeat, conflict, drain, undrain, deregister, known, owned, controller,
+	// OnQuery is called for every operation: register, heartbeat, conflict, drain, undrain, deregister, known, owned, controller,
 	// controllers, transitions, regions, retain, beat, replicas, tick, changes, announce, share, schema or ping; status is ok or error
 	// (an answer such as that there is no such controller is ok). It must not block. It may be nil.
 	OnQuery func(operation, status string, took time.Duration)
@@ -78,8 +78,8 @@ type Store struct {
 	// heartbeat is PostgreSQL's only.
 	heartbeat heartbeatPath
 	batched   func(heartbeats int, took time.Duration)
-	// told is kept with the controllers that register.
-	told    told
+	// given is stored with the controllers that register.
+	given   givenPolicy
 	settled settled
 	// unbatched is for comparisons.
 	unbatched bool
@@ -142,7 +142,7 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = defaultTimeout
 	}
-	s := &Store{url: cfg.URL, timeout: cfg.Timeout, onQuery: cfg.OnQuery, told: toldBy(cfg), batched: cfg.OnBatch, unbatched: cfg.Unbatched}
+	s := &Store{url: cfg.URL, timeout: cfg.Timeout, onQuery: cfg.OnQuery, given: givenPolicyOf(cfg), batched: cfg.OnBatch, unbatched: cfg.Unbatched}
 	s.batches = newBatches(s)
 	s.announcements = newAnnouncements()
 	s.registrations = &gatherer[registering, service.RegisterResult]{work: s.registerTogether, most: registerAtOnce}

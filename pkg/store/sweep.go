@@ -109,7 +109,7 @@ func (s *Store) sweep(ctx context.Context, tx *sqlx.Tx, policy service.SweepPoli
 		result.NextIn = due
 		return result, nil
 	case isOther, !state.isFresh(state.now, policy.Tolerance):
-		// Another replica is sweeping and may yet fail, or the next beat tells.
+		// Another replica is sweeping and may fail, or the next beat decides.
 		result.NextIn = sweepEarly
 		return result, nil
 	}

@@ -20,14 +20,15 @@ func durationSQL(ms string) string {
 		ELSE ($ / 3600) || 'h' || ($ % 3600 / 60) || 'm' || ($ % 60) || 's' END`)
 }
 
-// staleReasonSQL is the evidence over a row of what is known of a silence. A silence that began before a gap, or in a future
-// that the clock was set back from, was measured only since heartbeats could be committed again.
+// staleReasonSQL describes the silence of a row. A silence that began before a gap, or before the clock was set back, is
+// measured from when heartbeats could be committed again.
 var staleReasonSQL = `CASE
 	WHEN crosses_gap THEN 'no heartbeat for at least ' || ` + durationSQL("silence_ms") + ` || ' since heartbeats could be committed again'
 	ELSE 'no heartbeat for ' || ` + durationSQL("silence_ms") + ` END || ' (threshold ' || ` + durationSQL("threshold_ms") + ` || ')'`
 
-// markStatement marks and records in one statement. A chunk whose look at the beat ($1, the time; $2, since when heartbeats
-// can be committed) is older than the tolerance, or no longer true, marks nothing: the replica was paused, or the clock set.
+// markStatement marks and records in one statement. $1 is the time at which the chunk read the beat, and $2 since when
+// heartbeats can be committed. If the reading is older than the tolerance or has changed, the replica was paused or the clock
+// was set, and the statement marks nothing.
 var markStatement = `WITH silent AS MATERIALIZED (
 	SELECT m.controller_id, m.region, m.health_status AS from_status, m.reported_status, m.operator_draining, m.last_heartbeat_at, threshold_ms
 	FROM meeting_controllers AS m, LATERAL (

@@ -34,7 +34,7 @@ type sizeOptions struct {
 	controllers, history, small, subscribers, lost int
 }
 
-// sized is a Global Controller over a database of a known size.
+// sized is a Global Controller over a database of a given size.
 type sized struct {
 	*bench
 	sizeOptions
@@ -83,7 +83,7 @@ func (s *sized) run(name string) (err error) {
 		{"seed the long history", func() error { return s.store.seed(s.ctx, 0, s.history-s.small) }},
 		{"read with a long history", func() error { return s.measureReads(s.history) }},
 		{"resume subscribers", s.measureResumes},
-		{"mark a fleet that died", s.measureDeath},
+		{"mark a fleet that stopped", s.measureDeath},
 		{"register a fleet that was lost", s.measureLoss},
 	}
 	for _, step := range steps {

@@ -75,7 +75,7 @@ type Config struct {
 	SDNeedsToken bool
 	// Draining is done when the server is about to stop; nil for never.
 	Draining context.Context //nolint:containedctx // It is no call's context but the server's own life.
-	// Unknown counts a request to a path that is not served; nil for nobody. It must not block.
+	// Unknown counts a request to a path that is not served. It may be nil and must not block.
 	Unknown func(address, what string)
 	// Authenticator tells whether the token of a watch has run out; nil for nobody.
 	Authenticator endpoints.Authenticator

@@ -36,7 +36,7 @@ const (
 	droppedKeyWindow = 5 * time.Minute
 )
 
-// judging is what lets this server judge its callers, and what it knows about those that are kept out.
+// judging holds what authentication needs, and the records of refused callers.
 type judging struct {
 	logger   log.Logger
 	keys     *auth.KeySet
@@ -235,10 +235,10 @@ func hostOf(address string) string {
 	return address
 }
 
-// handshakePrefix begins what net/http writes about a handshake that failed. It offers no other way to learn of one.
+// handshakePrefix starts the line that net/http logs for a failed handshake. net/http reports one in no other way.
 const handshakePrefix = "http: TLS handshake error from "
 
-// httpErrors takes what net/http writes to its log. Anybody can cause it, so it is bounded.
+// httpErrors receives the error log of net/http. Any client can cause its lines, so their number is limited.
 type httpErrors struct{ judging *judging }
 
 // Write implements [io.Writer].

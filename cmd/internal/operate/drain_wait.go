@@ -98,13 +98,13 @@ func (w *waiting) look(ctx context.Context, s *session, id string) (over bool, e
 	return false, nil
 }
 
-// reportedSinceDrain reports whether what is known of a controller is younger than its drain. An older report says nothing
-// of a meeting that was placed between it and the drain.
+// reportedSinceDrain reports whether the controller's last report is newer than its drain. An older report does not include a
+// meeting that was placed between the report and the drain.
 func reportedSinceDrain(c *pb.Controller) bool {
 	return !c.GetLastHeartbeatAt().AsTime().Before(c.GetDrain().GetSince().AsTime())
 }
 
-// left is what runs on a draining controller, and how far that is known.
+// left describes what runs on a draining controller, and the age of that report.
 func left(c *pb.Controller) string {
 	text := running(c)
 	if !reportedSinceDrain(c) {

@@ -182,8 +182,8 @@ func timeOrDuration(flag, text string) (time.Time, time.Duration, error) {
 	return time.Time{}, d, nil
 }
 
-// follow shows what there is, then what comes. It asks for what follows the cursor of the last answer, which leaves
-// nothing out. Where the history was replaced meanwhile, it says so and begins anew.
+// follow prints the found transitions, then new ones. Each request continues after the cursor of the last response, so none is
+// missed. If the history was replaced, it prints a warning and starts again with the newest transitions.
 func (t *tool) follow(ctx context.Context, s *session, o historyOptions, found []*pb.Transition, cursor string) error {
 	if cursor == "" {
 		return failed(ExitFailure, "the Global Controller is older than this gcctl and gives out no cursors: history --follow needs them")
