@@ -66,6 +66,7 @@ func (c *claims) check(now time.Time, skew time.Duration, wanted string) error {
 	default:
 		return nil
 	}
+
 	return &service.RefusedError{Reason: reason, Err: service.ErrUnauthenticated}
 }
 

@@ -98,9 +98,11 @@ func (c *Checker) repeatBeats(ctx context.Context) {
 func (c *Checker) repeatSweeps(ctx context.Context) {
 	ticker := time.NewTicker(BeatInterval)
 	defer ticker.Stop()
+
 	// The sweep has a time of its own, so that it is not late by up to one beat.
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+
 	for {
 		select {
 		case <-ctx.Done():

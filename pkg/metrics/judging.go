@@ -23,10 +23,12 @@ func (m *Metrics) Judging(offsets func() map[string]time.Duration, droppedKeyCal
 			Name: "gc_tls_handshake_failures_total", Help: "Connections whose TLS handshake failed.",
 		}, []string{"transport"}),
 	}
+
 	for _, transport := range []string{"grpc", "http"} {
 		j.unknown.WithLabelValues(transport)
 		j.handshakes.WithLabelValues(transport)
 	}
+
 	m.registry.MustRegister(j.unknown, j.handshakes,
 		&clocks{
 			offsets: offsets,
@@ -42,6 +44,7 @@ func (m *Metrics) Judging(offsets func() map[string]time.Duration, droppedKeyCal
 			Help: "Controllers that were refused within the last 5 minutes because the key of their tokens is no longer published.",
 		}, func() float64 { return float64(droppedKeyCallers()) }),
 	)
+
 	return j
 }
 

@@ -148,6 +148,7 @@ func (a postgresAddress) source(servers []postgresServer, extra map[string]strin
 			}
 		}
 	}
+
 	if len(servers) > 0 {
 		hosts, ports := make([]string, len(servers)), make([]string, len(servers))
 		for i, server := range servers {
@@ -156,6 +157,7 @@ func (a postgresAddress) source(servers []postgresServer, extra map[string]strin
 		query.Set("host", strings.Join(hosts, ","))
 		query.Set("port", strings.Join(ports, ","))
 	}
+
 	u := *a.url
 	u.RawQuery = query.Encode()
 	return u.String()

@@ -78,6 +78,7 @@ func (s *Store) ShareConnections(ctx context.Context, replicaID string) error {
 	if s.servers == nil {
 		return nil
 	}
+
 	_, err := run(ctx, s, "share", func(ctx context.Context) (none struct{}, _ error) {
 		var found struct {
 			Allowed  int           `db:"allowed"`
@@ -108,5 +109,6 @@ func (s *Store) ShareConnections(ctx context.Context, replicaID string) error {
 			replicaID, limit, pooler)
 		return none, err
 	})
+
 	return err
 }

@@ -101,6 +101,7 @@ func (c *cluster) connector(settings []setting, autocommit bool) (*connector, er
 		}
 		made.settings = append(made.settings, s)
 	}
+
 	for _, source := range c.address.sources(nil) {
 		cfg, err := c.parse(source)
 		if err != nil {
@@ -122,6 +123,7 @@ func (c *cluster) connector(settings []setting, autocommit bool) (*connector, er
 		}
 		made.direct, made.pooled = append(made.direct, direct), append(made.pooled, pooled)
 	}
+
 	return made, nil
 }
 
@@ -188,16 +190,19 @@ func (c *connector) open(ctx context.Context, cfg pq.Config, pooled bool) (drive
 		mark, cfg = rand.Text(), cfg.Clone()
 		cfg.Runtime[markSetting] = mark
 	}
+
 	made, err := pq.NewConnectorConfig(cfg)
 	if err != nil {
 		return nil, err
 	}
+
 	handshake := &handshake{ctx: ctx}
 	made.Dialer(dialer{limit: c.cluster.timeout + readGrace, handshake: handshake})
 	conn, err := made.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
+
 	s, err := newSession(conn, c.cluster)
 	if err == nil {
 		err = c.inspect(ctx, s, mark)
@@ -211,6 +216,7 @@ func (c *connector) open(ctx context.Context, cfg pq.Config, pooled bool) (drive
 	if pooled {
 		s.useTransactionSettings(c.settings, c.autocommit)
 	}
+
 	return s, nil
 }
 
@@ -222,17 +228,20 @@ func (c *connector) inspect(ctx context.Context, s *session, mark string) error 
 	if err != nil {
 		return err
 	}
+
 	values := make([]driver.Value, 2)
 	err = rows.Next(values)
 	if err = errors.Join(err, rows.Close()); err != nil {
 		return err
 	}
+
 	switch readOnly, isMarked := values[0] == true, values[1] == true; {
 	case mark != "" && !isMarked:
 		return errPooler
 	case c.writable && readOnly:
 		return errReadOnlyServer
 	}
+
 	return nil
 }
 

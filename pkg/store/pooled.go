@@ -105,10 +105,12 @@ func (p *pooledStatement) run(args []driver.NamedValue, send func(text string) e
 	if !p.session.inTransaction {
 		settings = p.session.perStatement
 	}
+
 	execute, err := execution(p.name, args)
 	if err != nil {
 		return err
 	}
+
 	before := ""
 	for range pooledStatementAttempts {
 		err = send(settings + before + execute)
@@ -129,6 +131,7 @@ func (p *pooledStatement) run(args []driver.NamedValue, send func(text string) e
 		}
 		break
 	}
+
 	return p.session.note(err)
 }
 
@@ -141,6 +144,7 @@ func execution(name string, args []driver.NamedValue) (string, error) {
 			size += 24
 		}
 	}
+
 	var b strings.Builder
 	b.Grow(size)
 	b.WriteString("EXECUTE " + name)
@@ -154,9 +158,11 @@ func execution(name string, args []driver.NamedValue) (string, error) {
 			return "", err
 		}
 	}
+
 	if len(args) > 0 {
 		b.WriteByte(')')
 	}
+
 	return b.String(), nil
 }
 
@@ -187,6 +193,7 @@ func inlined(settings, query string, args []driver.NamedValue) (string, error) {
 		}
 		i = end - 1
 	}
+
 	return b.String(), nil
 }
 
@@ -209,5 +216,6 @@ func writeLiteral(b *strings.Builder, value driver.Value) error {
 	default:
 		return fmt.Errorf("a %T cannot be written into a statement", value)
 	}
+
 	return nil
 }

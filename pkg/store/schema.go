@@ -92,17 +92,21 @@ func readSchema(ctx context.Context, db querier, dialect string) (SchemaState, e
 	if err != nil {
 		return state, err
 	}
+
 	for version := range applied {
 		state.Version = max(state.Version, version)
 	}
+
 	exists, err := tableExists(ctx, db, dialect, "schema_compatibility")
 	if err != nil || !exists {
 		return state, err
 	}
+
 	err = db.QueryRowContext(ctx, `SELECT min_binary_schema FROM schema_compatibility WHERE id = 1`).Scan(&state.MinBinaryVersion)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = nil
 	}
+
 	return state, err
 }
 
@@ -112,11 +116,13 @@ func readApplied(ctx context.Context, db querier, dialect string) (map[int64]tim
 	if err != nil || !exists {
 		return nil, err
 	}
+
 	rows, err := db.QueryContext(ctx, `SELECT version_id, tstamp FROM goose_db_version WHERE is_applied AND version_id > 0`)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
+
 	applied := make(map[int64]time.Time)
 	for rows.Next() {
 		var (
@@ -128,6 +134,7 @@ func readApplied(ctx context.Context, db querier, dialect string) (map[int64]tim
 		}
 		applied[version] = at
 	}
+
 	return applied, rows.Err()
 }
 
@@ -148,6 +155,7 @@ func listRunningReplicas(ctx context.Context, db querier, dialect string) (names
 		"postgres": `clock_timestamp() - make_interval(secs => ` + strconv.Itoa(int(inUseFor.Seconds())) + `)`,
 		"sqlite":   `CAST(unixepoch('subsec') * 1000 AS INTEGER) - ` + strconv.FormatInt(inUseFor.Milliseconds(), 10),
 	}[dialect]
+
 	for _, source := range []struct{ table, query string }{
 		{"replicas", `SELECT replica_id FROM replicas WHERE seen_at > ` + recent + ` ORDER BY replica_id`},
 		{"checker_state", `SELECT 'a replica' FROM checker_state WHERE beat_at > ` + recent},
@@ -163,6 +171,7 @@ func listRunningReplicas(ctx context.Context, db querier, dialect string) (names
 			return names, err
 		}
 	}
+
 	return nil, nil
 }
 

@@ -61,10 +61,12 @@ func (s *session) note(err error) error {
 	if err == nil {
 		return nil
 	}
+
 	var (
 		server  *pq.Error
 		network net.Error
 	)
+
 	switch {
 	case errors.As(err, &server):
 		// A standby refuses the statement, the transaction or the lock.
@@ -78,6 +80,7 @@ func (s *session) note(err error) error {
 		s.broken = true
 		s.cluster.distrust()
 	}
+
 	return err
 }
 

@@ -24,6 +24,7 @@ func (r *reader) takeLoads(v *view, now time.Time) service.WatchEvent {
 	if r.pass.to == 0 {
 		r.pass.to = v.loads
 	}
+
 	key := partKey{view: v, region: r.query.Region, kind: loadsPart, number: r.loads, after: r.pass.after, isIncomplete: r.fill.isActive}
 	p := r.hub.parts.get(key, now, func() (p part) {
 		if p.event, p.after = v.loadsAfter(r.query.Region, r.loads, r.pass.after); key.isIncomplete {
@@ -31,12 +32,14 @@ func (r *reader) takeLoads(v *view, now time.Time) service.WatchEvent {
 		}
 		return p
 	})
+
 	if r.pass.after = p.after; p.after == "" {
 		r.loads, r.pass = r.pass.to, loadsPass{}
 	}
 	if !key.isIncomplete {
 		r.at = v.cursor()
 	}
+
 	return p.event
 }
 
@@ -47,11 +50,13 @@ func (r *reader) takeFill(v *view, now time.Time) service.WatchEvent {
 		r.fill, r.at = fill{}, v.cursor()
 		return service.WatchEvent{}
 	}
+
 	// A chunk is the same in every view that has it, but for the last, which brings the id to go on from.
 	key := partKey{kind: fillPart, chunk: chunk}
 	if last {
 		key.view = v
 	}
+
 	p := r.hub.parts.get(key, now, func() (p part) {
 		if p.event.AsOf = v.asOf; last {
 			setCursor(&p.event, v.cursor())
@@ -61,8 +66,10 @@ func (r *reader) takeFill(v *view, now time.Time) service.WatchEvent {
 		}
 		return p
 	})
+
 	if r.fill.after = chunk.controllers[len(chunk.controllers)-1].ControllerID; last {
 		r.fill, r.at = fill{}, v.cursor()
 	}
+
 	return p.event
 }

@@ -131,6 +131,7 @@ func (t *turn) take(ctx context.Context, class turnClass, news <-chan struct{}) 
 func (t *turn) ask(class turnClass) bool {
 	t.turns.mu.Lock()
 	defer t.turns.mu.Unlock()
+
 	queue := &t.turns.waiting[class]
 	switch {
 	case t.wasSlow:
@@ -148,6 +149,7 @@ func (t *turn) ask(class turnClass) bool {
 	default:
 		t.places[class] = queue.PushBack(t)
 	}
+
 	t.turns.grantLocked()
 	return true
 }

@@ -125,6 +125,7 @@ func (v *view) replay(region string, from uint64, skipThrough int64) (e service.
 			}
 		}
 	}
+
 	return e, next
 }
 
@@ -147,5 +148,6 @@ func (v *view) loadsAfter(region string, since uint64, after string) (e service.
 			e.Loads = append(e.Loads, loadOf(c))
 		}
 	}
+
 	return e, ""
 }

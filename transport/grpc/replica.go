@@ -24,6 +24,7 @@ func replicasToProto(l service.ReplicaList) *pb.ListReplicasResponse {
 			AsOf:           timestamppb.New(l.Store.AsOf),
 		},
 	}
+
 	for _, r := range l.Replicas {
 		out.Replicas = append(out.Replicas, &pb.Replica{
 			ReplicaId:                        r.ID,
@@ -37,5 +38,6 @@ func replicasToProto(l service.ReplicaList) *pb.ListReplicasResponse {
 			Pooler:                           r.Pooler,
 		})
 	}
+
 	return out
 }

@@ -56,6 +56,7 @@ func migrate(ctx context.Context, cfg Config, order migrateOrder, out io.Writer,
 		}
 		return store.MigrateDown(ctx, cfg.DatabaseURL, store.DownOptions{Version: version, WhileReplicasRun: order.whileReplicasRun}, logger)
 	}
+
 	return errors.New("usage: global-controller migrate up | status | down VERSION --yes [--while-replicas-run]")
 }
 

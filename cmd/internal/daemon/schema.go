@@ -19,6 +19,7 @@ const stateIncompatible = "incompatible schema"
 func (s *Server) watchSchema(ctx context.Context) error {
 	ticker := time.NewTicker(schemaInterval)
 	defer ticker.Stop()
+
 	for {
 		select {
 		case <-ctx.Done():

@@ -31,6 +31,7 @@ func (d *doctor) checkJudging(body []byte) {
 			"%s refused within the last 5 minutes: the key of their tokens is no longer published",
 			counted(int64(callers), "controller was", "controllers were"))
 	}
+
 	for _, reference := range []struct{ label, words string }{{"auth_controller", "the auth controller's"}, {"store", "the store's"}} {
 		seconds, ok := series(body, "gc_clock_offset_seconds", fmt.Sprintf("{reference=%q}", reference.label))
 		if offset := time.Duration(seconds * float64(time.Second)); ok && offset.Abs() > tokenLeeway {
@@ -40,6 +41,7 @@ func (d *doctor) checkJudging(body []byte) {
 				"the Global Controller's clock is %s %s", aheadOrBehind(offset), reference.words)
 		}
 	}
+
 	for _, transport := range []string{"grpc", "http"} {
 		label := fmt.Sprintf("{transport=%q}", transport)
 		if n, _ := series(body, "gc_tls_handshake_failures_total", label); n > 0 {
@@ -49,6 +51,7 @@ func (d *doctor) checkJudging(body []byte) {
 				"%s over %s failed since its start", counted(int64(n), "TLS handshake", "TLS handshakes"), transport)
 		}
 	}
+
 	if n, _ := series(body, "gc_unknown_calls_total", `{transport="grpc"}`); n > 0 {
 		wrong = true
 		d.found("callers", warning, "the log of the Global Controller names the peers and what they call (call to what is not served)",

@@ -19,6 +19,7 @@ func (d *doctor) checkReplicas(ctx context.Context) {
 		d.found("replicas", bad, "the log of the Global Controller says more", "%s", withoutAdvice(err))
 		return
 	}
+
 	store := got.GetStore()
 	if store.GetWritable() {
 		d.found("database", fine, "", "%s accepts writes; its schema is at migration %d", store.GetKind(), store.GetSchemaVersion())
@@ -26,6 +27,7 @@ func (d *doctor) checkReplicas(ctx context.Context) {
 		d.found("database", bad, "see the log of the Global Controller; a standby, a full disk or a lock on its tables are the usual causes",
 			"%s does not accept writes: no heartbeat can be stored", store.GetKind())
 	}
+
 	d.checkReplicaSettings(got.GetReplicas())
 	d.checkConnections(got)
 }
@@ -35,12 +37,14 @@ func (d *doctor) checkReplicaSettings(replicas []*pb.Replica) {
 	if len(replicas) == 0 {
 		return // Why the one that answers has not recorded itself, its readiness says.
 	}
+
 	versions, settings := newGroups(), newGroups()
 	for _, r := range replicas {
 		versions.add(r.GetVersion(), r.GetReplicaId())
 		settings.add(fmt.Sprintf("threshold %d ms, heartbeats %d ms and %d ms",
 			r.GetStalenessThresholdMs(), r.GetFastHeartbeatIntervalMs(), r.GetComprehensiveHeartbeatIntervalMs()), r.GetReplicaId())
 	}
+
 	if len(versions.names) > 1 {
 		d.found("replicas", warning, "finish the rollout", "they run different versions: %s", versions)
 	}
@@ -64,6 +68,7 @@ func (d *doctor) checkConnections(got *pb.ListReplicasResponse) {
 		}
 		sum += r.GetConnectionLimit()
 	}
+
 	most := got.GetStore().GetMaxConnections()
 	switch {
 	case len(pooled) > 0:

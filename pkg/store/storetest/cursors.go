@@ -102,9 +102,11 @@ func testCursorsAfterPruning(t *testing.T, f Fixture) {
 		After:        quiet.Through.ID,
 		Fingerprint:  quiet.Through.Fingerprint,
 	})
+
 	if followed.Through != all[7].Cursor() || len(followed.Transitions) != 0 {
 		t.Errorf("following one controller leads to %+v, want the newest of all", followed)
 	}
+
 	f.Age(t, all[7].ID, 2*hour)
 	mustRetain(t, f.Store, service.RetentionPolicy{History: hour})
 	wantGone(t, f.Store, "a change that was pruned", after(all[3].Cursor()))
@@ -134,6 +136,7 @@ func testHistoryAfterClockWasSetBack(t *testing.T, f Fixture) {
 			t.Errorf("shown (-want +got):\n%s", diff)
 		}
 	}
+
 	mustChangeOften(t, f, "mc", 1)
 	if got := idsOf(t, f.Store); len(got) != 6 {
 		t.Errorf("shown = %v, want what is new as well", got)
@@ -151,6 +154,7 @@ func testHistoryByTimeWithSetClock(t *testing.T, f Fixture) {
 		}
 		f.Age(t, all[i].ID, by)
 	}
+
 	all = mustList(t, f.Store, service.TransitionFilter{}).Transitions
 	for _, at := range all {
 		var since, until []service.Transition
