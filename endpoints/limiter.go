@@ -96,15 +96,15 @@ func (l *Limiter) full(u use) *rate.Limiter {
 	case spareVerifications:
 		return rate.NewLimiter(addressVerifications, addressVerifications)
 	case registrations:
-		return rate.NewLimiter(perSecond, l.creations())
+		return rate.NewLimiter(perSecond, l.creationLimit())
 	case strangers:
 		// A controller that gets NOT_FOUND may register up to 10 s later, so the registrations of 10 s can arrive together.
 		// Allow one sixth fewer NOT_FOUND answers than registrations.
-		return rate.NewLimiter(perSecond, max(1, l.creations()-l.perMinute/6))
+		return rate.NewLimiter(perSecond, max(1, l.creationLimit()-l.perMinute/6))
 	default:
 		return rate.NewLimiter(perSecond, l.perMinute)
 	}
 }
 
-// creations is how many controllers a subject may create at once.
-func (l *Limiter) creations() int { return max(l.perMinute, l.perSubject) }
+// creationLimit returns how many controllers a subject may create at once.
+func (l *Limiter) creationLimit() int { return max(l.perMinute, l.perSubject) }

@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	// countFor is how long a count of a subject's controllers is used before the next registration reads it again.
-	countFor = time.Second
-	// countBound bounds one count, which leaves a registration that waits for it most of its time.
-	countBound = 2 * time.Second
+	// countLifetime is how long a count of a subject's controllers is used before the next registration reads it again.
+	countLifetime = time.Second
+	// countTimeout limits one count, so that a registration that waits for it keeps most of its own time.
+	countTimeout = 2 * time.Second
 )
 
 // owners counts how many controllers each subject owns. The count is read from the store at most once a second for each
@@ -42,9 +42,9 @@ func newOwners(most int, count func(context.Context, string) (int, error), now f
 	return &owners{most: most, count: count, now: now, held: held}
 }
 
-// check returns [service.OwnerLimitError] if the subject owns as many controllers as it may. It waits for the first count
+// checkLimit returns [service.OwnerLimitError] if the subject owns as many controllers as it may. It waits for the first count
 // of a subject; a later count runs in the background. A count that fails refuses nothing.
-func (o *owners) check(ctx context.Context, subject string) error {
+func (o *owners) checkLimit(ctx context.Context, subject string) error {
 	if o.most == 0 {
 		return nil
 	}
@@ -76,9 +76,9 @@ func (o *owners) current(subject string) (count int, reading <-chan struct{}) {
 		one = &ownerCount{}
 		o.held.Add(subject, one)
 	}
-	if age := o.now().Sub(one.at); one.reading == nil && (age >= countFor || age < 0) {
+	if age := o.now().Sub(one.at); one.reading == nil && (age >= countLifetime || age < 0) {
 		one.reading = make(chan struct{})
-		go o.read(subject, one)
+		go o.readCount(subject, one)
 	}
 	if one.at.IsZero() {
 		return -1, one.reading
@@ -86,12 +86,12 @@ func (o *owners) current(subject string) (count int, reading <-chan struct{}) {
 	return one.counted + one.created, nil
 }
 
-func (o *owners) read(subject string, one *ownerCount) {
+func (o *owners) readCount(subject string, one *ownerCount) {
 	o.mu.Lock()
 	before := one.created
 	o.mu.Unlock()
 
-	ctx, cancel := context.WithTimeout(context.Background(), countBound)
+	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
 	defer cancel()
 	counted, err := o.count(ctx, subject)
 

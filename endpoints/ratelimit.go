@@ -135,7 +135,7 @@ func (l *callerLimits) limitRegistrations(next endpoint.Endpoint) endpoint.Endpo
 		}
 
 		if id := controllerID(request); validID(id) {
-			if refusal := l.mayCreate(ctx, subject); refusal != nil {
+			if refusal := l.checkCreation(ctx, subject); refusal != nil {
 				isRegistered, err := l.directory.Known(ctx, id)
 				if err != nil {
 					return nil, fmt.Errorf("look up controller %s: %w", id, err)
@@ -148,7 +148,7 @@ func (l *callerLimits) limitRegistrations(next endpoint.Endpoint) endpoint.Endpo
 
 		began := l.now()
 		response, err := next(ctx, request)
-		l.returning.registered(l.now().Sub(began), errors.Is(err, service.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded))
+		l.returning.release(l.now().Sub(began), errors.Is(err, service.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded))
 		if registered, ok := response.(service.Registered); ok && err == nil && registered.Created {
 			l.take(registrations, subject)
 			l.owners.add(subject)
@@ -160,9 +160,9 @@ func (l *callerLimits) limitRegistrations(next endpoint.Endpoint) endpoint.Endpo
 	}
 }
 
-// mayCreate returns why the subject may not create a controller now, nil when it may.
-func (l *callerLimits) mayCreate(ctx context.Context, subject string) error {
-	if err := l.owners.check(ctx, subject); err != nil {
+// checkCreation returns the error for a subject that may not create a controller now, nil if it may.
+func (l *callerLimits) checkCreation(ctx context.Context, subject string) error {
+	if err := l.owners.checkLimit(ctx, subject); err != nil {
 		return err
 	}
 	if l.exhausted(registrations, subject) {
@@ -183,7 +183,7 @@ func (l *callerLimits) limitHeartbeats(next endpoint.Endpoint) endpoint.Endpoint
 		subject := service.CallerFrom(ctx).Subject
 		switch {
 		case errors.Is(err, service.ErrNotRegistered):
-			if refusal := l.mayReturn(ctx, subject); refusal != nil {
+			if refusal := l.checkNotRegistered(ctx, subject); refusal != nil {
 				return nil, refusal
 			}
 		case errors.Is(err, service.ErrForbidden), errors.Is(err, service.ErrSuperseded):
@@ -195,11 +195,11 @@ func (l *callerLimits) limitHeartbeats(next endpoint.Endpoint) endpoint.Endpoint
 	}
 }
 
-// mayReturn returns why a controller may not learn now that it is not registered, nil when it may. It tries to register
-// once, so it learns that only while its registration would be made and the store could take it. Any other answer has it
-// wait for its next heartbeat.
-func (l *callerLimits) mayReturn(ctx context.Context, subject string) error {
-	if err := l.mayCreate(ctx, subject); err != nil {
+// checkNotRegistered returns the error that replaces NOT_FOUND, nil if NOT_FOUND may be returned. A controller registers once
+// after NOT_FOUND, so it gets that answer only while its registration would be accepted and the store has room for it. After
+// any other error it waits for its next heartbeat.
+func (l *callerLimits) checkNotRegistered(ctx context.Context, subject string) error {
+	if err := l.checkCreation(ctx, subject); err != nil {
 		return err
 	}
 	// Only a subject that has an allowance left takes a place, and only one that gets a place is charged.

@@ -58,8 +58,8 @@ func (r *returningLimit) take() bool {
 	return true
 }
 
-// registered frees the place of a controller whose registration has ended.
-func (r *returningLimit) registered(took time.Duration, failed bool) {
+// release frees the place of a controller whose registration has ended.
+func (r *returningLimit) release(took time.Duration, failed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 

@@ -125,9 +125,9 @@ func (c *controllers) ComprehensiveHeartbeat(ctx context.Context, h Comprehensiv
 	return c.heartbeat(ctx, h.FastHeartbeat, &Usage{CPUPercent: h.CPUUsagePercent, MemoryPercent: h.MemoryUsagePercent})
 }
 
-// enoughTime is how long a heartbeat waits for the store before it counts as failed that its caller gave up, or that the
-// bound of the call ran out: a store that works takes milliseconds.
-const enoughTime = time.Second
+// minFailureWait is how long a heartbeat must have waited for the store before a timeout or a cancelled call counts as a
+// server-side failure. A working store takes milliseconds.
+const minFailureWait = time.Second
 
 func (c *controllers) heartbeat(ctx context.Context, h FastHeartbeat, usage *Usage) (Acknowledged, error) {
 	// A heartbeat that is not stored counts as a server-side failure, a panic included. Neither a controller that is not
@@ -149,7 +149,7 @@ func (c *controllers) heartbeat(ctx context.Context, h FastHeartbeat, usage *Usa
 	})
 	failed = err != nil && !errors.Is(err, ErrNotRegistered) && !errors.Is(err, ErrSuperseded)
 	if failed && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
-		failed = time.Since(began) >= enoughTime
+		failed = time.Since(began) >= minFailureWait
 	}
 	if err != nil {
 		return Acknowledged{}, fmt.Errorf("store heartbeat of controller %s: %w", h.ControllerID, c.explained(h.ControllerID, err))

@@ -84,7 +84,7 @@ func (u *unjudgedTokens) forget() {
 	u.last = 0
 }
 
-func (u *unjudgedTokens) areThere() bool {
+func (u *unjudgedTokens) hasRecent() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.last > 0 && u.now()-u.last <= u.memory
@@ -96,7 +96,7 @@ func (k *KeySet) RememberUnjudged(memory time.Duration) { k.unjudged.memory = me
 
 // Judging reports whether tokens can be judged: a usable key is held, and no token came lately whose key is unknown while the
 // keys cannot be fetched.
-func (k *KeySet) Judging() bool { return k.Ready() && !k.unjudged.areThere() }
+func (k *KeySet) Judging() bool { return k.Ready() && !k.unjudged.hasRecent() }
 
 // Begin starts a fetch unless one is under way or one began within the last second. It does not wait.
 func (k *KeySet) Begin() { k.begin(k.refetch.Allow) }

@@ -134,14 +134,14 @@ func (c *Checker) Beat(ctx context.Context) {
 		c.cfg.Heartbeats.returnFailed(beat.Failed)
 		c.vouched.Store(false)
 		if ctx.Err() == nil {
-			c.store.failed(err)
+			c.store.setFailed(err)
 			c.cfg.Observe(service.SweepResult{}, err)
 			_ = level.Error(c.cfg.Logger).Log("msg", "check failed", "err", err)
 		}
 		return
 	}
 
-	c.store.committed()
+	c.store.setCommitted()
 	c.beaten.Store(true)
 	c.vouched.Store(beat.Vouches)
 	switch {
@@ -212,13 +212,13 @@ type outcome struct {
 	reason      string
 }
 
-func (o *outcome) committed() {
+func (o *outcome) setCommitted() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.committedAt, o.reason = o.now(), ""
 }
 
-func (o *outcome) failed(err error) {
+func (o *outcome) setFailed(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.reason = "down"

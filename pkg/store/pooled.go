@@ -46,13 +46,13 @@ type pooledTransaction struct {
 // Commit implements [driver.Tx].
 func (t *pooledTransaction) Commit() error {
 	t.session.inTransaction = false
-	return t.session.note(t.Tx.Commit())
+	return t.session.noteError(t.Tx.Commit())
 }
 
 // Rollback implements [driver.Tx].
 func (t *pooledTransaction) Rollback() error {
 	t.session.inTransaction = false
-	return t.session.note(t.Tx.Rollback())
+	return t.session.noteError(t.Tx.Rollback())
 }
 
 // pooledStatement is a statement that each connection to the server prepares when it is first used there. Its name is
@@ -106,7 +106,7 @@ func (p *pooledStatement) run(args []driver.NamedValue, send func(text string) e
 		settings = p.session.perStatement
 	}
 
-	execute, err := execution(p.name, args)
+	execute, err := executeText(p.name, args)
 	if err != nil {
 		return err
 	}
@@ -132,10 +132,10 @@ func (p *pooledStatement) run(args []driver.NamedValue, send func(text string) e
 		break
 	}
 
-	return p.session.note(err)
+	return p.session.noteError(err)
 }
 
-func execution(name string, args []driver.NamedValue) (string, error) {
+func executeText(name string, args []driver.NamedValue) (string, error) {
 	size := len(name) + 16
 	for _, a := range args {
 		if text, ok := a.Value.(string); ok {
@@ -166,8 +166,8 @@ func execution(name string, args []driver.NamedValue) (string, error) {
 	return b.String(), nil
 }
 
-// inlined returns a statement of this package with its values in place of $1, $2, and so on, preceded by settings.
-func inlined(settings, query string, args []driver.NamedValue) (string, error) {
+// inlineValues returns a statement of this package with its values in place of $1, $2, and so on, preceded by settings.
+func inlineValues(settings, query string, args []driver.NamedValue) (string, error) {
 	var b strings.Builder
 	b.Grow(len(settings) + len(query) + 32*len(args))
 	b.WriteString(settings)

@@ -10,12 +10,12 @@ import (
 )
 
 const (
-	// runAtMost is how many ids are looked through for one that is missing before the writers are asked instead.
-	runAtMost = 10_000
-	// writersAtMost is how many changes are made, at the most, while one transaction that writes the history is open.
-	writersAtMost = 100_000
-	// longestWait bounds how long a read waits for the transactions that could still commit a missing change.
-	longestWait = 100 * time.Millisecond
+	// maxScannedIDs is how many ids are scanned for a missing one; above it the open writers are listed instead.
+	maxScannedIDs = 10_000
+	// maxWriterIDs is how many ids are given out at the most while one transaction that writes the history is open.
+	maxWriterIDs = 100_000
+	// maxWriterWait limits how long a read waits for the transactions that could still commit a missing change.
+	maxWriterWait = 100 * time.Millisecond
 	// writerTimeout is how long, by the monotonic clock, the history waits for a transaction. Those of the Global Controller are
 	// shorter: the statement timeout limits them.
 	writerTimeout = 30 * time.Second
@@ -26,9 +26,9 @@ const (
 const writersSQL = `SELECT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted
 	AND relation = 'controller_transitions'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
 
-// settled is how far the history is complete: ids are given out before their transactions commit, so a number
+// historyWatermark is how far the history is complete: ids are given out before their transactions commit, so a number
 // that is missing may yet appear. It goes by numbers and by transactions, not by times: the database's clock may be set.
-type settled struct {
+type historyWatermark struct {
 	mu sync.Mutex
 	// through: no change with an id up to this one can appear any more; 0 if unknown.
 	through int64
@@ -56,7 +56,7 @@ func (s *Store) historyEnd(ctx context.Context) (none end, _ error) {
 		if err != nil || through == newest.ID {
 			return end{newest.ID, newest}, err
 		}
-		if pause > longestWait/2 {
+		if pause > maxWriterWait/2 {
 			if through == 0 {
 				if through, err = s.firstRun(ctx, newest.ID); err != nil {
 					return none, err
@@ -75,21 +75,21 @@ func (s *Store) historyEnd(ctx context.Context) (none end, _ error) {
 
 // settle moves through as far as it can be, at the most to the newest change, and returns it.
 func (s *Store) settle(ctx context.Context, newest int64) (int64, error) {
-	start := s.settled.startOfScan(newest)
+	start := s.watermark.startOfScan(newest)
 	if start == newest {
 		return newest, nil
 	}
 
 	through := start
 	if start > 0 {
-		ids, err := s.idsFrom(ctx, start, runAtMost)
+		ids, err := s.idsFrom(ctx, start, maxScannedIDs)
 		if err != nil {
 			return 0, err
 		}
 		if through = endOfRun(ids); len(ids) == 0 || ids[0] != start {
 			through = 0 // It was removed by hand, or belongs to another history.
 		}
-		if s.settled.move(start, through); through >= newest {
+		if s.watermark.move(start, through); through >= newest {
 			return newest, nil
 		}
 	}
@@ -98,21 +98,21 @@ func (s *Store) settle(ctx context.Context, newest int64) (int64, error) {
 	if err := s.read.SelectContext(ctx, &writers, s.dialect.writers); err != nil {
 		return 0, err
 	}
-	return s.settled.await(through, newest, writers), nil
+	return s.watermark.await(through, newest, writers), nil
 }
 
 // startOfScan returns through if the ids between it and the newest change can be scanned, and 0 if there are too many.
-func (s *settled) startOfScan(newest int64) int64 {
+func (s *historyWatermark) startOfScan(newest int64) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.through > newest || newest-s.through > runAtMost {
+	if s.through > newest || newest-s.through > maxScannedIDs {
 		s.through = 0
 	}
 	return s.through
 }
 
 // move sets through, unless another reader has moved it.
-func (s *settled) move(from, to int64) {
+func (s *historyWatermark) move(from, to int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.through == from {
@@ -122,7 +122,7 @@ func (s *settled) move(from, to int64) {
 
 // await takes the open transactions, and the newest change from before they were listed. It returns how far the history is
 // settled.
-func (s *settled) await(through, newest int64, writers []string) int64 {
+func (s *historyWatermark) await(through, newest int64, writers []string) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ceiling <= through || s.ceiling > newest {
@@ -139,7 +139,7 @@ func (s *settled) await(through, newest int64, writers []string) int64 {
 // firstRun returns up to which change nothing is missing, where a transaction has been open since this process first
 // looked. What is missing for longer than any transaction lives never comes.
 func (s *Store) firstRun(ctx context.Context, newest int64) (int64, error) {
-	ids, err := s.idsFrom(ctx, newest-writersAtMost, writersAtMost)
+	ids, err := s.idsFrom(ctx, newest-maxWriterIDs, maxWriterIDs)
 	return endOfRun(ids), err
 }
 

@@ -70,7 +70,7 @@ type Store struct {
 	onQuery func(operation, status string, took time.Duration)
 	batches *batches
 	// conflicts are those that are not written yet.
-	conflicts conflicts
+	conflicts conflictCounts
 	// register is PostgreSQL's only.
 	register prepared
 	// registrations is for a database with one writer.
@@ -79,8 +79,8 @@ type Store struct {
 	heartbeat heartbeatPath
 	batched   func(heartbeats int, took time.Duration)
 	// given is stored with the controllers that register.
-	given   givenPolicy
-	settled settled
+	given     givenPolicy
+	watermark historyWatermark
 	// unbatched is for comparisons.
 	unbatched bool
 }

@@ -71,15 +71,15 @@ func (t *Tracing) Authenticated() func(ctx context.Context) {
 	}
 }
 
-// onlyWanted passes on the spans that end but for those that were forced.
-type onlyWanted struct {
+// unforcedSpans passes on ended spans, except those that only an unauthenticated caller forced.
+type unforcedSpans struct {
 	sdktrace.SpanProcessor
 	forced *forcedSpans
 	ratio  sdktrace.Sampler
 }
 
 // OnEnd implements [sdktrace.SpanProcessor].
-func (p onlyWanted) OnEnd(s sdktrace.ReadOnlySpan) {
+func (p unforcedSpans) OnEnd(s sdktrace.ReadOnlySpan) {
 	if p.forced.remove(s.SpanContext().SpanID()) {
 		parameters := sdktrace.SamplingParameters{TraceID: s.SpanContext().TraceID()}
 		if p.ratio.ShouldSample(parameters).Decision == sdktrace.Drop {

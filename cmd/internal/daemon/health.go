@@ -25,7 +25,7 @@ func (s *Server) newServiceability() *health.Serviceability {
 
 func (s *Server) newChecker() *health.Checker {
 	return health.NewChecker(health.Config{
-		Store: s.clocked(),
+		Store: s.newClockedStore(),
 		Replica: service.Replica{
 			ID:                    s.cfg.ID,
 			Version:               Version,

@@ -55,7 +55,7 @@ type Server struct {
 	cfg          Config
 	logger       log.Logger
 	store        *store.Store
-	judging      *judging
+	judging      *authState
 	metrics      *metrics.Metrics
 	watches      *watch.Hub
 	traces       *tracing.Tracing // nil unless they are switched on
@@ -78,7 +78,7 @@ type Server struct {
 type observer struct {
 	*health.Heartbeats
 	*metrics.Metrics
-	judging *judging
+	judging *authState
 }
 
 // Changed implements [service.Observer].
@@ -101,7 +101,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 			made.Close()
 		}
 	}()
-	if s.judging, err = newJudging(cfg, logger, s.metrics); err != nil {
+	if s.judging, err = newAuthState(cfg, logger, s.metrics); err != nil {
 		return nil, err
 	}
 	transportOptions, tlsConfig, err := loadTLS(cfg, s.judging)
@@ -206,7 +206,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	return s, nil
 }
 
-func loadTLS(cfg Config, j *judging) ([]grpc.ServerOption, *tls.Config, error) {
+func loadTLS(cfg Config, j *authState) ([]grpc.ServerOption, *tls.Config, error) {
 	if cfg.TLSCertFile == "" {
 		return []grpc.ServerOption{grpc.Creds(j.plainCredentials())}, nil, nil
 	}

@@ -62,10 +62,10 @@ func (c plainCredentials) Clone() credentials.TransportCredentials {
 	return plainCredentials{c.TransportCredentials.Clone(), c.report}
 }
 
-func (j *judging) plainCredentials() credentials.TransportCredentials {
+func (j *authState) plainCredentials() credentials.TransportCredentials {
 	return plainCredentials{insecure.NewCredentials(), func(address, cause string) { j.handshakeFailed("grpc", address, cause) }}
 }
 
-func (j *judging) plainListener(listener net.Listener) net.Listener {
+func (j *authState) plainListener(listener net.Listener) net.Listener {
 	return sniffedListener{listener, func(address, cause string) { j.handshakeFailed("http", address, cause) }}
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// series finds the value of one series in the text of /metrics.
-func series(body []byte, name, labels string) (value float64, ok bool) {
+// metricValue returns the value of one series in the text of /metrics.
+func metricValue(body []byte, name, labels string) (value float64, ok bool) {
 	found := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name+labels) + ` (\S+)$`).FindSubmatch(body)
 	if found == nil {
 		return 0, false
@@ -24,7 +24,7 @@ const tokenLeeway = time.Minute
 // them, and callers that do not get as far as a call.
 func (d *doctor) checkJudging(body []byte) {
 	wrong := false
-	if callers, _ := series(body, "gc_dropped_key_callers", ""); callers > 0 {
+	if callers, _ := metricValue(body, "gc_dropped_key_callers", ""); callers > 0 {
 		wrong = true
 		d.found("dropped keys", bad,
 			"publish the key again until its tokens have run out; controllers renew them by time only, for up to an hour",
@@ -33,7 +33,7 @@ func (d *doctor) checkJudging(body []byte) {
 	}
 
 	for _, reference := range []struct{ label, words string }{{"auth_controller", "the auth controller's"}, {"store", "the store's"}} {
-		seconds, ok := series(body, "gc_clock_offset_seconds", fmt.Sprintf("{reference=%q}", reference.label))
+		seconds, ok := metricValue(body, "gc_clock_offset_seconds", fmt.Sprintf("{reference=%q}", reference.label))
 		if offset := time.Duration(seconds * float64(time.Second)); ok && offset.Abs() > tokenLeeway {
 			wrong = true
 			d.found("clock there", bad,
@@ -44,7 +44,7 @@ func (d *doctor) checkJudging(body []byte) {
 
 	for _, transport := range []string{"grpc", "http"} {
 		label := fmt.Sprintf("{transport=%q}", transport)
-		if n, _ := series(body, "gc_tls_handshake_failures_total", label); n > 0 {
+		if n, _ := metricValue(body, "gc_tls_handshake_failures_total", label); n > 0 {
 			wrong = true
 			d.found("callers", warning,
 				"the log of the Global Controller names the peers (TLS handshake failed): do they trust its certificate, and do they speak TLS?",
@@ -52,7 +52,7 @@ func (d *doctor) checkJudging(body []byte) {
 		}
 	}
 
-	if n, _ := series(body, "gc_unknown_calls_total", `{transport="grpc"}`); n > 0 {
+	if n, _ := metricValue(body, "gc_unknown_calls_total", `{transport="grpc"}`); n > 0 {
 		wrong = true
 		d.found("callers", warning, "the log of the Global Controller names the peers and what they call (call to what is not served)",
 			"%s over gRPC to services that it does not have, since its start", counted(int64(n), "call", "calls"))

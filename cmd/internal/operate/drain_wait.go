@@ -91,10 +91,10 @@ func (w *waiting) look(ctx context.Context, s *session, id string) (over bool, e
 		w.say(id, "%s is drained", id)
 		return true, nil
 	case c.GetDrain().GetDeadlinePassed():
-		w.fail(ExitNotDrained, "%s is not drained: the deadline is over; left: %s", id, left(c))
+		w.fail(ExitNotDrained, "%s is not drained: the deadline is over; left: %s", id, describeRemaining(c))
 		return true, nil
 	}
-	w.progress(id, fmt.Sprintf("%s: left: %s", id, left(c)), c)
+	w.progress(id, fmt.Sprintf("%s: left: %s", id, describeRemaining(c)), c)
 	return false, nil
 }
 
@@ -104,8 +104,8 @@ func reportedSinceDrain(c *pb.Controller) bool {
 	return !c.GetLastHeartbeatAt().AsTime().Before(c.GetDrain().GetSince().AsTime())
 }
 
-// left describes what runs on a draining controller, and the age of that report.
-func left(c *pb.Controller) string {
+// describeRemaining describes what runs on a draining controller, and the age of that report.
+func describeRemaining(c *pb.Controller) string {
 	text := running(c)
 	if !reportedSinceDrain(c) {
 		text += " by its last report from before the drain"
