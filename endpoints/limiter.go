@@ -36,7 +36,7 @@ const (
 )
 
 // Limiter gives each caller an allowance for each use; it fills at perMinute and holds as many calls. The allowance for
-// registrations holds as many as a subject may own controllers, so that a fleet that lost its table comes back at once.
+// registrations holds as many as a subject may own controllers, so that a fleet that lost its table can register again at once.
 type Limiter struct {
 	perMinute  int
 	perSubject int // 0: unlimited

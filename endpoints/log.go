@@ -22,7 +22,7 @@ const (
 	otherLines = 5
 )
 
-// LogConfig says how calls are logged.
+// LogConfig is the configuration of the log of calls.
 type LogConfig struct {
 	Logger log.Logger
 	// Verbose has every call written. Otherwise nothing is put together for what succeeded: heartbeats are too many for lines

@@ -88,7 +88,7 @@ func Authenticate(authenticator Authenticator, policy AuthPolicy) Middleware {
 	}
 }
 
-// pass lets a call of an authenticated caller go on, or has it refused.
+// pass continues the call of an authenticated caller, or refuses it.
 func (p AuthPolicy) pass(ctx context.Context, caller service.Caller, op Operation, request any, next endpoint.Endpoint) (any, error) {
 	if !p.allows(caller, op.Scope) {
 		return refuse(ctx, next, request, service.ErrForbidden)
@@ -100,7 +100,7 @@ func (p AuthPolicy) pass(ctx context.Context, caller service.Caller, op Operatio
 	return next(ctx, request)
 }
 
-// report passes on what an authentication that failed says about a controller.
+// report reports a failed authentication with the controller that it concerns.
 func (p AuthPolicy) report(op Operation, request any, err error) {
 	id := loggedID(request)
 	if p.Unjudged != nil && id != "" && isHeartbeat(op) && errors.Is(err, service.ErrUnavailable) {

@@ -29,7 +29,7 @@ const (
 //
 // Two connections belong to two processes if they take turns and each of them brings a heartbeat in every interval. So does
 // a connection that goes on after another one registered the id with another endpoint. A connection that speaks for several
-// controllers is that of a proxy, and says nothing about processes.
+// controllers belongs to a proxy, and is not evidence.
 func FindSharedIDs(interval time.Duration, now func() time.Time, onShared func(controllerID string)) Middleware {
 	peers := newConnectionTracker(interval, now)
 	return func(op Operation) endpoint.Middleware {

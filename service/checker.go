@@ -68,7 +68,7 @@ func (e *ConditionError) Error() string { return e.Err.Error() }
 // Unwrap returns the error.
 func (e *ConditionError) Unwrap() error { return e.Err }
 
-// SweepPolicy is what a sweep of the health checker goes by, together with what the storage holds of other replicas.
+// SweepPolicy has the settings of a sweep of the health checker. The storage has those of other replicas.
 type SweepPolicy struct {
 	// Threshold is how long a controller may be silent, by the settings of this replica. The longest threshold of the replicas
 	// in use counts.
@@ -106,6 +106,6 @@ type SweepResult struct {
 type Sweeper interface {
 	// Sweep marks the controllers that have been silent for longer than their threshold, if a sweep is due and heartbeats can
 	// be committed: the last beat is fresh, and no outage is being waited out. It marks a bounded number in one transaction,
-	// which looks at the beat again. It passes over controllers whose heartbeats a replica could not store lately.
+	// which checks the beat again. It skips controllers whose heartbeats a replica recently failed to store.
 	Sweep(ctx context.Context, policy SweepPolicy) (SweepResult, error)
 }

@@ -14,7 +14,7 @@ type ReplicaList struct {
 	Store    StoreStatus
 }
 
-// ReplicaStatus is what a Global Controller says of itself in the store.
+// ReplicaStatus is what a Global Controller records about itself in the store.
 type ReplicaStatus struct {
 	ID                    string
 	Version               string

@@ -34,7 +34,7 @@ type Store interface {
 	Deregister(ctx context.Context, d Deregistration, actor string, byItself bool) (*Transition, error)
 	// Regions adds up the fleet by region, in the order of their names.
 	Regions(ctx context.Context) ([]Region, error)
-	// ListReplicas lists the replicas that beat lately, in the order of their ids, and what the store is like.
+	// ListReplicas lists the replicas that beat recently, in the order of their ids, and the state of the store.
 	ListReplicas(ctx context.Context) (ReplicaList, error)
 	// Transitions returns at most limit changes of public state, the oldest first unless filter says otherwise. A reader that
 	// goes on after the last one misses none: a change is held back while one with a lower id may yet be committed.

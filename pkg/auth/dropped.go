@@ -94,7 +94,7 @@ func (u *unjudgedTokens) hasRecent() bool {
 // caller's calls. It is called before the first fetch.
 func (k *KeySet) RememberUnjudged(memory time.Duration) { k.unjudged.memory = memory }
 
-// Judging reports whether tokens can be judged: a usable key is held, and no token came lately whose key is unknown while the
+// Judging reports whether tokens can be judged: a usable key is held, and no recent token has an unknown key while the
 // keys cannot be fetched.
 func (k *KeySet) Judging() bool { return k.Ready() && !k.unjudged.hasRecent() }
 
@@ -105,7 +105,7 @@ func (k *KeySet) Begin() { k.begin(k.refetch.Allow) }
 // fetch; read must not block.
 func (k *KeySet) OnDate(read func(date time.Time, uncertainty time.Duration)) { k.onDate = read }
 
-// readDate reads when an answer was made, which is cut to the second; a cache on the way says how long ago that was.
+// readDate reads the time of a response, in whole seconds, and its age if a cache has added one.
 func (k *KeySet) readDate(header http.Header, took time.Duration) {
 	date, err := http.ParseTime(header.Get("Date"))
 	if err != nil {

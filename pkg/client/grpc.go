@@ -146,7 +146,7 @@ func (t *grpcTransport) once(ctx context.Context, make attempt) (a answer, end o
 		l.markAnswered()
 		t.failures = failureRun{}
 		return a, end, false
-	case ctx.Err() != nil: // The caller gave up, which says nothing of the Global Controller.
+	case ctx.Err() != nil: // The caller gave up; that is no evidence about the Global Controller.
 		return a, end, false
 	}
 	return a, end, t.judge(ctx, l, end, began)

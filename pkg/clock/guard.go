@@ -53,7 +53,7 @@ type reading struct {
 type Verdict struct {
 	// Wrong is true when every reference contradicts the wall clock.
 	Wrong bool
-	// Doubtful is true when the auth controller's clock contradicts it, whatever the store's says.
+	// Doubtful is true if the auth controller's clock contradicts it, regardless of the store's clock.
 	Doubtful bool
 	// StoreWrong is true when the store's clock contradicts the wall clock and the auth controller's confirms it.
 	StoreWrong bool
@@ -189,7 +189,7 @@ func (g *Guard) Suspect(refused bool, byReference func(now time.Time) (refused b
 	return true
 }
 
-// Problem says what keeps the clock from judging tokens, empty when nothing does.
+// Problem returns why tokens cannot be judged by this clock, empty if they can.
 func (g *Guard) Problem() string {
 	v := g.Judge()
 

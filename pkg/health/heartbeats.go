@@ -89,7 +89,7 @@ func (h *Heartbeats) forgetLocked(controllerID string) {
 	h.failing.Store(int64(len(h.failed)))
 }
 
-// Judge compares what failed with what was committed lately. The checker calls it before each beat.
+// Judge compares the failed heartbeats with those that were committed recently. The checker calls it before each beat.
 func (h *Heartbeats) Judge() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -140,7 +140,7 @@ func (h *Heartbeats) takeFailed() (ids []string) {
 	return ids
 }
 
-// returnFailed takes back what could not be written, unless a later heartbeat was stored meanwhile.
+// returnFailed restores ids that could not be written, except those of which a later heartbeat was stored.
 func (h *Heartbeats) returnFailed(ids []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -6,13 +6,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Judging are the metrics of what keeps callers out.
+// Judging has the metrics of refused callers.
 type Judging struct {
 	unknown    *prometheus.CounterVec
 	handshakes *prometheus.CounterVec
 }
 
-// Judging adds the metrics of what keeps callers out. offsets returns by how many seconds this host's clock is ahead of each
+// Judging registers the metrics of refused callers. offsets returns by how many seconds this host's clock is ahead of each
 // known reference clock, and droppedKeyCallers how many controllers use tokens whose key is no longer published.
 func (m *Metrics) Judging(offsets func() map[string]time.Duration, droppedKeyCallers func() int) *Judging {
 	j := &Judging{

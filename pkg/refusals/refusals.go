@@ -1,4 +1,4 @@
-// Package refusals remembers which controllers were refused lately, so that their silence can be explained.
+// Package refusals records which controllers were refused recently, to explain why they are stale.
 package refusals
 
 import (

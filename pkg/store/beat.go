@@ -51,7 +51,7 @@ FROM judged`
 
 	deleteNone = `DELETE FROM meeting_controllers WHERE false`
 
-	// replicasKeptFor is how long a replica that is gone is shown.
+	// replicasKeptFor is how long a stopped replica is listed.
 	replicasKeptFor = 24 * time.Hour
 )
 

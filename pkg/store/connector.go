@@ -52,7 +52,7 @@ func newCluster(address string, timeout time.Duration) (*cluster, error) {
 	return &cluster{address: parsed, timeout: timeout, began: time.Now()}, nil
 }
 
-// distrust has every connection made until now closed when it is free.
+// distrust closes every connection made until now once it is free.
 func (c *cluster) distrust() { c.distrusted.Store(int64(time.Since(c.began))) }
 
 // order lists the servers, the preferred one first.
@@ -81,7 +81,7 @@ type connector struct {
 	// transaction get none, as some of a migration must not be part of one.
 	settings   []setting
 	autocommit bool
-	// writable is false where the address says itself which servers it wants.
+	// writable is false if the address selects the servers itself.
 	writable bool
 }
 
@@ -132,7 +132,7 @@ func isPoolerParameter(name string) bool {
 	return slices.Contains([]string{"timezone", "client_encoding", "datestyle", "application_name"}, strings.ToLower(name))
 }
 
-// parse has the driver read an address.
+// parse parses an address with the driver.
 func (c *cluster) parse(source string) (pq.Config, error) {
 	cfg, err := pq.NewConfig(source)
 	if err == nil {
@@ -162,7 +162,7 @@ func (c *cluster) pool(settings []setting, size int) (*sqlx.DB, error) {
 // Driver implements [driver.Connector].
 func (c *connector) Driver() driver.Driver { return &pq.Driver{} }
 
-// connectTo makes a connection to one server and looks at it, within ctx.
+// connectTo makes a connection to one server and checks it, within ctx.
 func (c *connector) connectTo(ctx context.Context, server int) (driver.Conn, error) {
 	if c.cluster.pooler.Load() {
 		return c.open(ctx, c.pooled[server], true)
@@ -175,7 +175,7 @@ func (c *connector) connectTo(ctx context.Context, server int) (driver.Conn, err
 	return conn, err
 }
 
-// errPooler says that the parameters of the start did not reach the server.
+// errPooler means that the start-up parameters did not reach the server.
 var errPooler = errors.New("start-up parameters were ignored")
 
 // refusesParameters recognizes what PgBouncer answers to a parameter that it cannot pass on.

@@ -39,7 +39,7 @@ type MigrationState struct {
 	IsUnknown bool
 }
 
-// DownOptions says how far the schema is taken back.
+// DownOptions has the target version of a migration down.
 type DownOptions struct {
 	// Version is the last migration that stays; 0 leaves nothing.
 	Version int64
@@ -59,7 +59,7 @@ func Migrate(ctx context.Context, url string, logger log.Logger) error {
 			return err
 		}
 		if state.IsNewer() {
-			_ = level.Warn(logger).Log("msg", "the database's schema is newer than this binary; it says that this binary may use it",
+			_ = level.Warn(logger).Log("msg", "the database's schema is newer than this binary, which may still use it",
 				"schema_version", state.Version, "binary_schema_version", state.BinaryVersion, "min_binary_schema", state.MinBinaryVersion)
 		}
 		done, err := m.provider.Up(ctx)
@@ -68,7 +68,7 @@ func Migrate(ctx context.Context, url string, logger log.Logger) error {
 	})
 }
 
-// MigrateDown takes the schema back, and the data with it. It returns [ErrSchemaInUse] (wrapped) while replicas use the
+// MigrateDown migrates the schema down and removes its data. It returns [ErrSchemaInUse] (wrapped) while replicas use the
 // database, unless that is allowed, and [ErrUnknownMigration] if only a newer release can do it.
 func MigrateDown(ctx context.Context, url string, options DownOptions, logger log.Logger) error {
 	return migrating(ctx, url, func(m schema) error {
@@ -142,8 +142,8 @@ type schema struct {
 	dialect  string
 }
 
-// migrating lets work at the schema over connections of its own, which are not bounded as those for heartbeats are: an
-// index may take minutes to build.
+// migrating calls work with connections of its own, without the timeouts of those for heartbeats: an index may take minutes to
+// build.
 func migrating(ctx context.Context, url string, work func(schema) error) error {
 	name, kind, db, lockFile, err := openSchema(url)
 	if err != nil {
@@ -266,7 +266,7 @@ func openSchema(url string) (name string, kind goose.Dialect, db *sql.DB, lockFi
 	if err != nil {
 		return "", "", nil, "", err
 	}
-	// Without settings for statements outside of a transaction: an index that is built beside heartbeats cannot be in one.
+	// Without settings for statements outside of a transaction: CREATE INDEX CONCURRENTLY cannot run in one.
 	connector, err := servers.connector([]setting{{"lock_timeout", "4000"}, {isolationSetting, "read committed"}}, false)
 	if err != nil {
 		return "", "", nil, "", err

@@ -116,7 +116,7 @@ func (p *pooledStatement) run(args []driver.NamedValue, send func(text string) e
 		err = send(settings + before + execute)
 		var server *pq.Error
 		if !errors.As(err, &server) || p.session.inTransaction {
-			break // A transaction that has failed cannot be gone on with.
+			break // A failed transaction cannot continue.
 		}
 		switch server.Code {
 		case "26000": // There is none of that name.

@@ -81,7 +81,7 @@ func (s *Store) Regions(ctx context.Context) ([]service.Region, error) {
 	})
 }
 
-// planColumns are what a plan needs beside the sums. The ? is the controller that it is about.
+// planColumns are the columns of a plan in addition to the sums. The ? is the id of its controller.
 const planColumns = `,
 	coalesce(max(max_meetings) FILTER (WHERE health_status IN ('healthy', 'degraded') AND controller_id <> ?), 0)
 		AS meetings_largest_left,

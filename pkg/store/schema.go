@@ -17,7 +17,7 @@ import (
 	"darktower.example/global-controller/migrations"
 )
 
-// ErrIncompatibleSchema is returned, wrapped, when the database says that its schema is not for this binary.
+// ErrIncompatibleSchema is returned, wrapped, when the database records that this binary may not use its schema.
 var ErrIncompatibleSchema = errors.New("incompatible schema")
 
 // ErrSchemaInUse is returned, wrapped, when the schema cannot be taken back because replicas use the database.
@@ -36,7 +36,7 @@ type SchemaState struct {
 	Version int64
 	// BinaryVersion is the newest migration that this binary has.
 	BinaryVersion int64
-	// MinBinaryVersion is what the database says BinaryVersion must be at least; 0: it does not say.
+	// MinBinaryVersion is the least BinaryVersion that the database permits; 0 if it has no limit.
 	MinBinaryVersion int64
 }
 
@@ -46,7 +46,7 @@ func (s SchemaState) IsNewer() bool { return s.Version > s.BinaryVersion }
 // IsCompatible reports whether this binary may use the schema.
 func (s SchemaState) IsCompatible() bool { return s.MinBinaryVersion <= s.BinaryVersion }
 
-// Err is nil if this binary may use the schema; otherwise it wraps [ErrIncompatibleSchema] and says what to do.
+// Err is nil if this binary may use the schema; otherwise it wraps [ErrIncompatibleSchema] with advice.
 func (s SchemaState) Err() error {
 	if s.IsCompatible() {
 		return nil
@@ -148,7 +148,7 @@ func tableExists(ctx context.Context, db querier, dialect, table string) (exists
 	return exists, err
 }
 
-// listRunningReplicas names the replicas that beat lately, by the database's clock. One that is too old to have a name in
+// listRunningReplicas returns the ids of the replicas that beat recently, by the database's clock. One that is too old to have a name in
 // the database is called "a replica".
 func listRunningReplicas(ctx context.Context, db querier, dialect string) (names []string, err error) {
 	recent := map[string]string{

@@ -27,7 +27,7 @@ const writersSQL = `SELECT virtualtransaction FROM pg_locks WHERE locktype = 're
 	AND relation = 'controller_transitions'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
 
 // historyWatermark is how far the history is complete: ids are given out before their transactions commit, so a number
-// that is missing may yet appear. It goes by numbers and by transactions, not by times: the database's clock may be set.
+// that is missing may yet appear. It uses ids and transactions, not times: the database's clock may be set.
 type historyWatermark struct {
 	mu sync.Mutex
 	// through: no change with an id up to this one can appear any more; 0 if unknown.
@@ -137,7 +137,7 @@ func (s *historyWatermark) await(through, newest int64, writers []string) int64 
 }
 
 // firstRun returns up to which change nothing is missing, where a transaction has been open since this process first
-// looked. What is missing for longer than any transaction lives never comes.
+// looked. An id that is missing for longer than any transaction lasts never appears.
 func (s *Store) firstRun(ctx context.Context, newest int64) (int64, error) {
 	ids, err := s.idsFrom(ctx, newest-maxWriterIDs, maxWriterIDs)
 	return endOfRun(ids), err

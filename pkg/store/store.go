@@ -37,7 +37,7 @@ type Config struct {
 	OnBatch func(heartbeats int, took time.Duration)
 	// Unbatched gives each heartbeat a statement and a commit of its own. It is there to be compared with.
 	Unbatched bool
-	// FastInterval and StalenessThreshold are what this replica goes by; they are kept with the controllers that register.
+	// FastInterval and StalenessThreshold are the settings of this replica; they are stored with the controllers that register.
 	// 0: they are not kept.
 	FastInterval       time.Duration
 	StalenessThreshold time.Duration
@@ -142,7 +142,14 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = defaultTimeout
 	}
-	s := &Store{url: cfg.URL, timeout: cfg.Timeout, onQuery: cfg.OnQuery, given: givenPolicyOf(cfg), batched: cfg.OnBatch, unbatched: cfg.Unbatched}
+	s := &Store{
+		url:       cfg.URL,
+		timeout:   cfg.Timeout,
+		onQuery:   cfg.OnQuery,
+		given:     givenPolicyOf(cfg),
+		batched:   cfg.OnBatch,
+		unbatched: cfg.Unbatched,
+	}
 	s.batches = newBatches(s)
 	s.announcements = newAnnouncements()
 	s.registrations = &gatherer[registering, service.RegisterResult]{work: s.registerTogether, most: registerAtOnce}
@@ -190,7 +197,7 @@ func (s *Store) pools() (pools []*sqlx.DB) {
 // Close closes every connection. What is called afterwards returns [service.ErrUnavailable].
 func (s *Store) Close() error {
 	s.registrations.settle(s.timeout)
-	// What cannot be written now is lost: conflicts are for people to look at.
+	// Counts that cannot be written now are lost: they are informational.
 	_ = s.WriteConflicts(context.Background())
 	var errs []error
 	for _, db := range s.pools() {

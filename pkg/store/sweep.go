@@ -47,7 +47,7 @@ func (c checkerState) isHeld(now time.Time, threshold time.Duration) bool {
 	return now.Sub(c.ServiceableSince.Time) < threshold
 }
 
-// sweepState is what a sweep goes by.
+// sweepState is the state on which a sweep decides.
 type sweepState struct {
 	checkerState
 	sweptAt   time.Time
@@ -182,7 +182,7 @@ func (s *Store) sweepState(ctx context.Context, tx *sqlx.Tx, policy service.Swee
 }
 
 // isInUse reports whether the settings of a replica that was last seen at a time are still in use: a controller that it
-// acknowledged last may go by them for one threshold of serviceable time.
+// acknowledged last may use them for one threshold of serviceable time.
 func (s sweepState) isInUse(seenAt time.Time, threshold time.Duration) bool {
 	if s.now.Sub(seenAt) <= threshold {
 		return true

@@ -182,7 +182,7 @@ func (h *Hub) idle(long time.Duration) bool {
 	return h.readers == 0 && time.Since(h.idleSince) >= long
 }
 
-// forget lets go of the fleet.
+// forget drops the fleet.
 func (h *Hub) forget() {
 	h.publish(&view{asOf: h.view.Load().asOf}, true)
 	h.inbox.take()

@@ -73,7 +73,7 @@ func (e *event) in(region string) (service.WatchEvent, bool) {
 	return seen, true
 }
 
-// changeIn is a change as a watch of one region shows it: a controller that has gone to another region has left.
+// changeIn returns a change as a watch of one region shows it: a controller that moved to another region is removed.
 func changeIn(region string, c change) (service.WatchChange, bool) {
 	switch {
 	case c.Controller != nil && c.Controller.Region == region:

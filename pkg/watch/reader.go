@@ -67,7 +67,7 @@ func (r *reader) start(ctx context.Context) error {
 	}
 	switch {
 	case v.epoch == nil:
-		return stopping() // There was no reader for a while, and the fleet was let go just now.
+		return stopping() // There was no reader for keptFor, and the fleet was dropped just now.
 	case after != nil:
 		r.at = service.Cursor{ID: *after, Fingerprint: r.query.Fingerprint}
 		r.resume(v)

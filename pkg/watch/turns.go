@@ -116,7 +116,7 @@ func (t *turn) take(ctx context.Context, class turnClass, news <-chan struct{}) 
 	defer t.turns.mu.Unlock()
 	select {
 	case <-t.granted:
-		return true // It came meanwhile.
+		return true // It was granted in the meantime.
 	default:
 	}
 	if class == bulkTurn {

@@ -104,7 +104,7 @@ func (v *view) replay(region string, from uint64, skipThrough int64) (e service.
 	for next = from; next < v.log.end(); next++ {
 		of := v.log.at(next)
 		if next > from && of.before/partSize != block {
-			break // Readers that began elsewhere share what comes from here.
+			break // Readers that began at another event share the part from here on.
 		}
 		for i, c := range of.Changes {
 			switch {

@@ -113,7 +113,7 @@ func (s *sized) measureRead(what string, history int, ask func() (int, []byte, e
 	return nil
 }
 
-// timesRow fills in what the times come to.
+// timesRow fills in the percentiles of the times.
 func timesRow(row SizeRow, times []time.Duration) SizeRow {
 	slices.Sort(times)
 	at := func(q float64) float64 {

@@ -22,7 +22,7 @@ const (
 	subscribersPerConnection = 50
 )
 
-// measureResumes has many subscribers come back at once, a few thousand changes behind, read one message each and no more.
+// measureResumes resumes many subscribers at once, a few thousand changes behind. Each reads one message only.
 func (s *sized) measureResumes() error {
 	if s.subscribers == 0 {
 		return nil

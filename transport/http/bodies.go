@@ -165,7 +165,7 @@ func decodeFast(r *http.Request) (service.FastHeartbeat, error) {
 }
 
 // requireHealth refuses a heartbeat without a state: JSON, unlike protobuf, distinguishes an omitted state from pending.
-// What is wrong with the other fields comes first, as in the contract's table.
+// Errors of the other fields come first, as in the contract's table.
 func requireHealth(reported health, validate func() error) error {
 	if reported != "" {
 		return nil

@@ -21,7 +21,7 @@ type route struct {
 	summary         string
 	handler         http.Handler
 	// query lists the optional parameters; request and response are values of the bodies' types, nil for none. A request that
-	// may come without its body is an optionalBody.
+	// may omit its body is an optionalBody.
 	query             []string
 	request, response any
 }

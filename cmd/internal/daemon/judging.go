@@ -25,11 +25,11 @@ import (
 )
 
 const (
-	// callMargin is how much later than its interval a heartbeat may come.
+	// callMargin is how much later than its interval a heartbeat may arrive.
 	callMargin = 5 * time.Second
 	// logPeriod is how often refusals that are only counted are written to the log.
 	logPeriod = time.Minute
-	// eventPeriod and eventLines bound the lines about controllers that come, recover and are drained.
+	// eventPeriod and eventLines limit the log lines about controllers that register, recover and are drained.
 	eventPeriod = time.Second
 	eventLines  = 5
 	// droppedKeyWindow is how long a controller counts that was refused because its key is no longer published.

@@ -11,7 +11,7 @@ import (
 // while this one runs.
 const schemaInterval = 5 * time.Second
 
-// stateIncompatible is what /ready says of a store whose schema is not for this binary.
+// stateIncompatible is the state in /ready if this binary may not use the schema of the store.
 const stateIncompatible = "incompatible schema"
 
 // watchSchema keeps s.incompatible until ctx ends. A store that does not answer changes nothing: that is not the schema's

@@ -20,7 +20,7 @@ func metricValue(body []byte, name, labels string) (value float64, ok bool) {
 // tokenLeeway is by how much the Global Controller's clock may differ from a reference before it judges no tokens.
 const tokenLeeway = time.Minute
 
-// checkJudging looks at what keeps callers out: keys that are no longer published, clocks as the Global Controller compares
+// checkJudging checks the causes of refused callers: keys that are no longer published, clocks as the Global Controller compares
 // them, and callers that do not get as far as a call.
 func (d *doctor) checkJudging(body []byte) {
 	wrong := false

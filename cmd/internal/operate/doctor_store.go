@@ -8,7 +8,7 @@ import (
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// checkReplicas looks at the Global Controllers over one store, and at the store.
+// checkReplicas checks the Global Controllers over one store, and the store.
 func (d *doctor) checkReplicas(ctx context.Context) {
 	got, err := read(ctx, d.session, "", &pb.ListReplicasRequest{}, d.session.fleet.ListReplicas)
 	switch {
@@ -35,7 +35,7 @@ func (d *doctor) checkReplicas(ctx context.Context) {
 // checkReplicaSettings compares the replicas with each other.
 func (d *doctor) checkReplicaSettings(replicas []*pb.Replica) {
 	if len(replicas) == 0 {
-		return // Why the one that answers has not recorded itself, its readiness says.
+		return // The readiness check reports why the replica has not recorded itself.
 	}
 
 	versions, settings := newGroups(), newGroups()

@@ -64,7 +64,8 @@ ends no meeting. An interrupt ends the waiting, not the drain.`,
 	f.BoolVar(&o.force, "force", false, "drain even if that is not safe")
 	f.BoolVar(&o.wait, "wait", false, "stay until it is drained: neither meetings nor participants are left")
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	f.Uint64Var(&generation, "expected-generation", 0, "drain only if the controller has not changed since: the generation `N` that fleet show prints")
+	f.Uint64Var(&generation, "expected-generation", 0,
+		"drain only if the controller has not changed since: the generation `N` that fleet show prints")
 	outputFlag(c, &o.output, "json", "yaml")
 	for _, name := range []string{"reason", "deadline", "expected-generation"} {
 		_ = c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)

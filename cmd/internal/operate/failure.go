@@ -71,7 +71,7 @@ func failed(code int, format string, values ...any) error {
 	return &Failure{Code: code, Message: fmt.Sprintf(format, values...)}
 }
 
-// unknownCall is what an error says of a call that the other side does not have.
+// unknownCall is the error text for a call that the server does not have.
 const unknownCall = "does not know this call"
 
 // goneError means that the history does not go on from a cursor.

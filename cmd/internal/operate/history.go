@@ -125,7 +125,7 @@ func (t *tool) history(ctx context.Context, o historyOptions) error {
 }
 
 // readNewest reads the newest transitions, at most limit, and returns them with the oldest first. more reports whether there are
-// older ones, and what comes later follows the cursor.
+// older ones; later ones follow the cursor.
 func (s *session) readNewest(
 	ctx context.Context, in *pb.ListTransitionsRequest, limit int,
 ) (found []*pb.Transition, more bool, cursor string, err error) {
