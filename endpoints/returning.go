@@ -9,7 +9,7 @@ import (
 // within 10 s. It begins with what a slow store takes within its bound, grows with every registration that is quick, and
 // halves with every one that is slow or fails.
 const (
-	returningAtFirst = 500
+	returningAtFirst = 200
 	returningAtLeast = 100
 	returningAtMost  = 2500
 	// A registration is quick, or slow, measured by the bound of a store's operation (5 s).

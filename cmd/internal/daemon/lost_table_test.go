@@ -54,7 +54,7 @@ func TestLimits_FleetLosesItsTable(t *testing.T) {
 
 		began := time.Now()
 		var all sync.WaitGroup
-		slots := make(chan struct{}, 50)
+		slots := make(chan struct{}, 20)
 		for n := range *lostFleet {
 			slots <- struct{}{}
 			all.Go(func() {
