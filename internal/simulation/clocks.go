@@ -18,7 +18,7 @@ const (
 	readingMs = int64(5 * time.Minute / time.Millisecond)
 	datesMs   = int64(time.Minute / time.Millisecond)
 	// datesLost is with one in how many steps of a clock the auth controller goes down.
-	datesLost = 6
+	datesLost = 4
 	// callMargin is how much later than its interval a heartbeat may come.
 	callMargin = 5 * time.Second
 )
@@ -37,12 +37,12 @@ func newClocks(seed uint64) *clocks {
 	return &clocks{dice: rand.New(rand.NewPCG(seed, 2))} //nolint:gosec // It has to be foreseeable.
 }
 
-// offset is by how much a clock is set wrong, in milliseconds: hours or minutes ahead, minutes behind, within the leeway, or
-// about as much as the leeway.
-func (c *clocks) offset() int64 {
+// offset is by how much a clock is set wrong, in milliseconds: hours or minutes ahead, minutes behind, within the leeway, about
+// as much as the leeway, or about as much as the store's, which is ahead by skew.
+func (c *clocks) offset(skew int64) int64 {
 	const secondMs, minuteMs, hourMs = 1000, 60_000, 3_600_000
 	sign := int64(1 - 2*c.dice.IntN(2))
-	switch c.dice.IntN(5) {
+	switch c.dice.IntN(6) {
 	case 0:
 		return hourMs + c.dice.Int64N(5*hourMs)
 	case 1:
@@ -51,6 +51,8 @@ func (c *clocks) offset() int64 {
 		return -2*minuteMs - c.dice.Int64N(28*minuteMs)
 	case 3:
 		return sign * (1 + c.dice.Int64N(limitMs-secondMs))
+	case 4:
+		return skew + sign*c.dice.Int64N(5*secondMs)
 	default:
 		return sign * (limitMs - secondMs + c.dice.Int64N(4*secondMs))
 	}
@@ -192,7 +194,7 @@ func (w *World) advanceClocks() {
 // controller goes down: the replicas then go by what they read of its clock before, and later by the store's alone.
 func (w *World) stepClocks() {
 	c := w.clocks
-	offset, only := c.offset(), c.dice.IntN(replicas+1)
+	offset, only := c.offset(w.skew), c.dice.IntN(replicas+1)
 	for i, r := range w.replicas {
 		if only < replicas && i != only || r.wall.offset != 0 {
 			continue
@@ -203,7 +205,7 @@ func (w *World) stepClocks() {
 	c.nextStep = w.now + 1 + c.dice.Int64N(10*w.threshold)
 
 	if w.now >= c.datesFrom && c.dice.IntN(datesLost) == 0 {
-		c.datesFrom = w.now + c.dice.Int64N(2*readingMs)
+		c.datesFrom = w.now + readingMs/2 + c.dice.Int64N(2*readingMs)
 		w.note("the auth controller is down for %d ms", c.datesFrom-w.now)
 	}
 }

@@ -162,8 +162,8 @@ func (w *World) acknowledged(r *replica, c *controller, got service.Acknowledged
 
 func answerOf(err error) string {
 	for _, known := range []error{
-		service.ErrNotRegistered, service.ErrSuperseded, service.ErrUnavailable, service.ErrConflict, service.ErrForbidden, service.ErrUnsafe,
-		service.ErrUnauthenticated,
+		service.ErrNotRegistered, service.ErrSuperseded, service.ErrUnavailable, service.ErrConflict, service.ErrForbidden,
+		service.ErrUnsafe, service.ErrUnauthenticated,
 	} {
 		if errors.Is(err, known) {
 			return known.Error()

@@ -101,7 +101,10 @@ func (p *promises) unsafe(c *controller, now int64) string {
 func (w *World) overdue(c *controller) bool {
 	p, clock, limit := &w.promises, w.clock(), w.policy.limit(c)
 	// The beats have a break when checkers stall, and a sweep that comes before the next beat marks no controller.
-	if p.steadySince == never || w.now-p.lastTick > steadyMs || !w.policy.isSilent(c, clock) || w.now-w.policy.changedAt <= intervalMs+toleranceMs {
+	if p.steadySince == never || w.now-p.lastTick > steadyMs {
+		return false
+	}
+	if !w.policy.isSilent(c, clock) || w.now-w.policy.changedAt <= intervalMs+toleranceMs {
 		return false
 	}
 	bound := limit + intervalMs

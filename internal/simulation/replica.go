@@ -31,8 +31,8 @@ type settings struct {
 // interval is that of the daemon's sweeps.
 const interval = 5 * time.Second
 
-// replica is one Global Controller: the real authentication, service and checker over a store that has outages. It observes them both,
-// as the daemon does.
+// replica is one Global Controller: the real middleware, service and checker over a store that has outages. It observes them
+// all, as the daemon does.
 type replica struct {
 	*health.Heartbeats
 	world *World
@@ -83,9 +83,11 @@ func (r *replica) start() (err error) {
 		health.Condition{Name: "clock", State: r.wall.state},
 	)
 	r.checker = health.NewChecker(health.Config{
-		Store:      faulty,
-		Replica:    service.Replica{ID: r.id, StalenessThreshold: r.Threshold, FastInterval: r.Fast, ComprehensiveInterval: r.Comprehensive},
-		Policy:     service.SweepPolicy{Threshold: r.Threshold, FastInterval: r.Fast, Interval: interval, Tolerance: health.Tolerance, Actor: r.id},
+		Store:   faulty,
+		Replica: service.Replica{ID: r.id, StalenessThreshold: r.Threshold, FastInterval: r.Fast, ComprehensiveInterval: r.Comprehensive},
+		Policy: service.SweepPolicy{
+			Threshold: r.Threshold, FastInterval: r.Fast, Interval: interval, Tolerance: health.Tolerance, Actor: r.id,
+		},
 		Vouches:    r.serviceable.Vouches,
 		Heartbeats: r.Heartbeats,
 		Observe:    func(result service.SweepResult, err error) { r.ticked, r.tick, r.tickErr = true, result, err },

@@ -41,7 +41,8 @@ func (w *World) beatReplica(r *replica) error {
 	r.checker.Beat(context.Background())
 	isLost := r.ticked // An error was observed.
 	if !isLost && r.beat.Vouches != vouches {
-		return fmt.Errorf("%s vouches: %v, want %v: its clock is %d ms ahead, %+v", r.id, r.beat.Vouches, vouches, r.wall.offset, *r.vouching)
+		return fmt.Errorf("%s vouches: %v, want %v: its clock is %d ms ahead, %+v",
+			r.id, r.beat.Vouches, vouches, r.wall.offset, *r.vouching)
 	}
 	for _, id := range r.beat.Failed {
 		if !r.vouching.unrecorded[id] {

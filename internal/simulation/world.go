@@ -89,7 +89,13 @@ type World struct {
 
 // Run lives through one history. It returns a [*Failure] when a promise was broken, and the hash of all that happened.
 func Run(cfg Config) (hash uint64, err error) {
-	w := &World{cfg: cfg, dice: rand.New(rand.NewPCG(cfg.Seed, 0)), now: epoch, restores: newRestores(cfg.Seed), clocks: newClocks(cfg.Seed)} //nolint:gosec // It has to be foreseeable.
+	w := &World{
+		cfg:      cfg,
+		dice:     rand.New(rand.NewPCG(cfg.Seed, 0)), //nolint:gosec // It has to be foreseeable.
+		now:      epoch,
+		restores: newRestores(cfg.Seed),
+		clocks:   newClocks(cfg.Seed),
+	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	step := 0
 	failed := func(err error) error {
