@@ -9,7 +9,7 @@ import (
 // with what a slow store can register within its timeout, grows with every quick registration, and is halved by every slow or
 // failed one.
 const (
-	returningAtFirst = 500
+	returningAtFirst = 200
 	returningAtLeast = 100
 	returningAtMost  = 2500
 	// A registration is quick, or slow, measured by the bound of a store's operation (5 s).

@@ -213,7 +213,7 @@ func (w *World) orderDrain() error {
 	if wantErr == nil && !order.Force && w.missed(c) {
 		want, wantErr = c.record, service.ErrUnsafe
 	}
-	got, err := r.service.Drain(asOperator, order)
+	got, err := r.calls.Drain.Call(w.authorize(r, asOperator), order, nil)
 	w.note("the operator drains %s by %s: %s", c.id, r.id, answerOf(err))
 	return w.decided(attempt{c, r, want, wantErr, service.CauseOperator, "operator", false}, got.Controller, err)
 }
@@ -251,7 +251,7 @@ func (w *World) orderUndrain() error {
 	}
 	order := service.UndrainOrder{ControllerID: c.id, Reason: "over", ExpectedGeneration: w.expectation(c)}
 	want, wantErr := c.undrained(order)
-	got, err := r.service.Undrain(asOperator, order)
+	got, err := r.calls.Undrain.Call(w.authorize(r, asOperator), order, nil)
 	w.note("the operator undrains %s by %s: %s", c.id, r.id, answerOf(err))
 	return w.decided(attempt{c, r, want, wantErr, service.CauseOperator, "operator", false}, got, err)
 }
@@ -274,7 +274,7 @@ func (w *World) orderDeregistration() error {
 		order.Incarnation = p.incarnation
 	}
 	want, wantErr := c.deregistered(order, false)
-	_, err := r.service.Deregister(asOperator, order)
+	_, err := r.calls.Deregister.Call(w.authorize(r, asOperator), order, nil)
 	w.note("the operator deregisters %s (%q) by %s: %s", c.id, order.Incarnation, r.id, answerOf(err))
 	return w.settle(attempt{c, r, want, wantErr, service.CauseOperator, "operator", false}, err)
 }
@@ -287,7 +287,7 @@ func (w *World) leave() error {
 	}
 	c, order := p.controller, service.Deregistration{ControllerID: p.controller.id, Incarnation: p.incarnation}
 	want, wantErr := c.deregistered(order, true)
-	_, err := r.service.Deregister(asController, order)
+	_, err := r.calls.Deregister.Call(w.authorize(r, asController), order, nil)
 	w.note("%s leaves (process %d) by %s: %s", c.id, p.serial, r.id, answerOf(err))
 	if err == nil {
 		p.next = 0

@@ -24,6 +24,12 @@ type attempt struct {
 // settle compares what a call answered, and what is to be seen afterwards, with what the contract says. After an answer
 // that says nothing, either may be the case, and what is seen tells which.
 func (w *World) settle(a attempt, err error) error {
+	if broken := w.checkToken(a, err); broken != nil {
+		return broken
+	}
+	if a.replica.refusal != nil {
+		return w.settleRefusal(a, err)
+	}
 	c, before := a.controller, a.controller.record
 	allowed := []record{a.want}
 	switch {

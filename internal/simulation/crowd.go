@@ -53,7 +53,7 @@ type member struct {
 // writes, whose order does not depend on chance: they are in the queue one by one before the first is let go.
 func (w *World) crowd() error {
 	r := w.anyReplica()
-	if r == nil || r.cut || w.down || w.readOnly || w.anyLocked() || len(w.processes) == 0 {
+	if r == nil || r.cut || w.down || w.readOnly || w.anyLocked() || !r.wall.isTrusted(w.now) || len(w.processes) == 0 {
 		return nil
 	}
 	members := make([]*member, 0, 8)
@@ -114,7 +114,7 @@ func (w *World) gather(r *replica, members []*member) error {
 	}
 	var all sync.WaitGroup
 	for i, m := range members {
-		ctx := &waits{Context: asController, begun: make(chan struct{})}
+		ctx := &waits{Context: w.authorize(r, asController), begun: make(chan struct{})}
 		done := make(chan struct{})
 		all.Go(func() {
 			defer close(done)

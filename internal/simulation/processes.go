@@ -101,7 +101,7 @@ func (w *World) register(p *process) (broken, answer error) {
 		Incarnation: p.incarnation,
 	}
 	want, wantErr := c.registered(registration, w.clock())
-	got, err := r.service.RegisterMC(asController, registration)
+	got, err := r.calls.RegisterMC.Call(w.authorize(r, asController), registration, nil)
 	w.note("%s registers process %d (%q) with %s: %s", c.id, p.serial, p.incarnation, r.id, answerOf(err))
 	if err == nil && (got.Intent != want.drain.intent() || got.FastInterval != r.Fast || got.ComprehensiveInterval != r.Comprehensive) {
 		return fmt.Errorf("registration of %s was answered %+v, want %+v", c.id, got, want.drain.intent()), err
@@ -132,7 +132,7 @@ func (w *World) beat(p *process) (broken, answer error) {
 func (w *World) send(r *replica, p *process, beat service.ComprehensiveHeartbeat, comprehensive bool) (broken, answer error) {
 	c := p.controller
 	want, wantErr := c.beaten(beat, comprehensive, w.clock())
-	got, err := call(asController, r, beat, comprehensive)
+	got, err := call(w.authorize(r, asController), r, beat, comprehensive)
 	w.note("%s beats (process %d, %s) for %s: %s", c.id, p.serial, beat.Health, r.id, answerOf(err))
 	if err == nil {
 		if broken := w.acknowledged(r, c, got, want); broken != nil {
@@ -144,9 +144,9 @@ func (w *World) send(r *replica, p *process, beat service.ComprehensiveHeartbeat
 
 func call(ctx context.Context, r *replica, beat service.ComprehensiveHeartbeat, comprehensive bool) (service.Acknowledged, error) {
 	if comprehensive {
-		return r.service.ComprehensiveHeartbeat(ctx, beat)
+		return r.calls.ComprehensiveHeartbeat.Call(ctx, beat, nil)
 	}
-	return r.service.FastHeartbeat(ctx, beat.FastHeartbeat)
+	return r.calls.FastHeartbeat.Call(ctx, beat.FastHeartbeat, nil)
 }
 
 // acknowledged: an acknowledgement carries the store's time and the operator's order.
@@ -161,7 +161,10 @@ func (w *World) acknowledged(r *replica, c *controller, got service.Acknowledged
 }
 
 func answerOf(err error) string {
-	for _, known := range []error{service.ErrNotRegistered, service.ErrSuperseded, service.ErrUnavailable, service.ErrConflict, service.ErrForbidden, service.ErrUnsafe} {
+	for _, known := range []error{
+		service.ErrNotRegistered, service.ErrSuperseded, service.ErrUnavailable, service.ErrConflict, service.ErrForbidden,
+		service.ErrUnsafe, service.ErrUnauthenticated,
+	} {
 		if errors.Is(err, known) {
 			return known.Error()
 		}

@@ -100,7 +100,11 @@ func (p *promises) unsafe(c *controller, now int64) string {
 // overdue reports whether a controller should have been called stale by now.
 func (w *World) overdue(c *controller) bool {
 	p, clock, limit := &w.promises, w.clock(), w.policy.limit(c)
-	if p.steadySince == never || !w.policy.isSilent(c, clock) || w.now-w.policy.changedAt <= intervalMs+toleranceMs {
+	// The beats have a break when checkers stall, and a sweep that comes before the next beat marks no controller.
+	if p.steadySince == never || w.now-p.lastTick > steadyMs {
+		return false
+	}
+	if !w.policy.isSilent(c, clock) || w.now-w.policy.changedAt <= intervalMs+toleranceMs {
 		return false
 	}
 	bound := limit + intervalMs

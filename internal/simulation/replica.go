@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-kit/log"
 
+	"darktower.example/global-controller/endpoints"
 	"darktower.example/global-controller/pkg/health"
 	"darktower.example/global-controller/service"
 )
@@ -30,19 +31,21 @@ type settings struct {
 // interval is that of the daemon's sweeps.
 const interval = 5 * time.Second
 
-// replica is one Global Controller: the real service and checker over a store that has outages. It observes them both,
-// as the daemon does.
+// replica is one Global Controller: the real middleware, service and checker over a store that has outages. It observes them
+// all, as the daemon does.
 type replica struct {
 	*health.Heartbeats
-	world   *World
-	id      string
-	up      bool
-	cut     bool // It does not reach the store.
-	store   Store
-	service service.Service
+	world *World
+	id    string
+	up    bool
+	cut   bool // It does not reach the store.
+	store Store
+	calls endpoints.Endpoints
 	settings
-	checker  *health.Checker
-	vouching *vouching
+	checker     *health.Checker
+	serviceable *health.Serviceability
+	vouching    *vouching
+	wall        wallClock
 	// seenAt is its last committed beat, by the world's time; vouched is whether it vouched and was acknowledged.
 	seenAt  int64
 	vouched bool
@@ -56,6 +59,9 @@ type replica struct {
 	tick               service.SweepResult
 	tickErr            error
 	faults             int
+	// token is the current call's, and refusal what it has to be answered for its token's sake; nil when it is accepted.
+	token   token
+	refusal error
 	// When the checker's timers fire, by the world's time; 0 for never.
 	nextBeat, nextSweep, nextRemoval int64
 }
@@ -67,12 +73,22 @@ func (r *replica) start() (err error) {
 	}
 	faulty := faultyStore{Store: r.store, replica: r}
 	r.up, r.Heartbeats, r.vouching = true, health.NewHeartbeats(r.Fast, r.world.time), newVouching(r.Fast)
-	r.service = service.New(faulty, r.Intervals, r, nil)
+	r.startClock()
+	r.calls = endpoints.New(service.New(faulty, r.Intervals, r, nil), endpoints.Authenticate(r, endpoints.AuthPolicy{
+		MCScopes: []string{scopeController}, Unjudged: r.HeartbeatUnjudged,
+	}))
+	r.serviceable = health.NewServiceability(
+		health.Condition{Name: health.ConditionStore, State: func() string { return r.checker.StoreState() }},
+		health.Condition{Name: health.ConditionHeartbeats, State: r.State},
+		health.Condition{Name: "clock", State: r.wall.state},
+	)
 	r.checker = health.NewChecker(health.Config{
-		Store:      faulty,
-		Replica:    service.Replica{ID: r.id, StalenessThreshold: r.Threshold, FastInterval: r.Fast, ComprehensiveInterval: r.Comprehensive},
-		Policy:     service.SweepPolicy{Threshold: r.Threshold, FastInterval: r.Fast, Interval: interval, Tolerance: health.Tolerance, Actor: r.id},
-		Vouches:    func() bool { return r.State() == health.StateOK },
+		Store:   faulty,
+		Replica: service.Replica{ID: r.id, StalenessThreshold: r.Threshold, FastInterval: r.Fast, ComprehensiveInterval: r.Comprehensive},
+		Policy: service.SweepPolicy{
+			Threshold: r.Threshold, FastInterval: r.Fast, Interval: interval, Tolerance: health.Tolerance, Actor: r.id,
+		},
+		Vouches:    r.serviceable.Vouches,
 		Heartbeats: r.Heartbeats,
 		Observe:    func(result service.SweepResult, err error) { r.ticked, r.tick, r.tickErr = true, result, err },
 		Logger:     log.NewNopLogger(),
@@ -91,6 +107,7 @@ func (r *replica) stop() error {
 // begin forgets what the call before made known.
 func (r *replica) begin() {
 	r.changes, r.ticked, r.tickErr, r.beaten, r.registered, r.faults = r.changes[:0], false, nil, false, false, 0
+	r.token, r.refusal = token{}, nil
 }
 
 // Changed implements [service.Observer].
@@ -164,11 +181,15 @@ func (f faultyStore) Deregister(ctx context.Context, d service.Deregistration, a
 // Beat notes what was asked, and whether it was committed, also where nobody is told.
 func (f faultyStore) Beat(ctx context.Context, b service.Beat) (service.BeatResult, error) {
 	f.replica.beat = b
-	return faulty(f, func() (service.BeatResult, error) {
+	result, err := faulty(f, func() (service.BeatResult, error) {
 		result, err := f.Store.Beat(ctx, b)
 		f.replica.beaten, f.replica.beatGap = err == nil, result.Gap
 		return result, err
 	})
+	if err == nil {
+		f.replica.readStore(result.At)
+	}
+	return result, err
 }
 
 func (f faultyStore) Sweep(ctx context.Context, policy service.SweepPolicy) (service.SweepResult, error) {

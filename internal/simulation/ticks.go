@@ -34,14 +34,15 @@ func (w *World) sweepOf(r *replica) error {
 	return w.pass(r)
 }
 
-// beatReplica lets a checker beat, and judges it: a replica vouches if and only if the fleet's heartbeats say so.
+// beatReplica lets a checker beat, and judges it: a replica vouches if and only if the fleet's heartbeats and its clock say so.
 func (w *World) beatReplica(r *replica) error {
 	r.begin()
-	vouches := r.vouching.judge(w.now)
+	vouches := r.vouching.judge(w.now) && r.wall.vouches(w.now)
 	r.checker.Beat(context.Background())
 	isLost := r.ticked // An error was observed.
 	if !isLost && r.beat.Vouches != vouches {
-		return fmt.Errorf("%s vouches: %v, want %v: %+v", r.id, r.beat.Vouches, vouches, *r.vouching)
+		return fmt.Errorf("%s vouches: %v, want %v: its clock is %d ms ahead, %+v",
+			r.id, r.beat.Vouches, vouches, r.wall.offset, *r.vouching)
 	}
 	for _, id := range r.beat.Failed {
 		if !r.vouching.unrecorded[id] {

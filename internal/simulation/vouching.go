@@ -28,6 +28,9 @@ func (v *vouching) committed(id string) {
 
 func (v *vouching) failedFor(id string, now int64) { v.failed[id], v.unrecorded[id] = now, true }
 
+// unjudgedFor is a heartbeat whose token could not be judged: it counts, and excuses no controller.
+func (v *vouching) unjudgedFor(id string, now int64) { v.failed[id] = now }
+
 // judge reports whether the replica may vouch: no more controllers failed last than heartbeats were stored in the window.
 func (v *vouching) judge(now int64) bool {
 	v.judged = append(v.judged, judgement{now, v.commits})

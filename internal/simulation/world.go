@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -85,11 +84,18 @@ type World struct {
 	observed sync.Mutex
 	trace    trace
 	restores *restores
+	clocks   *clocks
 }
 
 // Run lives through one history. It returns a [*Failure] when a promise was broken, and the hash of all that happened.
 func Run(cfg Config) (hash uint64, err error) {
-	w := &World{cfg: cfg, dice: rand.New(rand.NewPCG(cfg.Seed, 0)), now: epoch, restores: newRestores(cfg.Seed)} //nolint:gosec // It has to be foreseeable.
+	w := &World{
+		cfg:      cfg,
+		dice:     rand.New(rand.NewPCG(cfg.Seed, 0)), //nolint:gosec // It has to be foreseeable.
+		now:      epoch,
+		restores: newRestores(cfg.Seed),
+		clocks:   newClocks(cfg.Seed),
+	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	step := 0
 	failed := func(err error) error {
@@ -130,6 +136,7 @@ func (w *World) begin() (err error) {
 		w.fleet = append(w.fleet, &controller{id: fmt.Sprintf("mc-%02d", i), floor: &w.floor})
 	}
 	w.nextAction, w.nextWeather = w.now, w.now+1
+	w.clocks.nextStep = w.now + 1 + w.clocks.dice.Int64N(10*w.threshold)
 	return nil
 }
 
@@ -186,6 +193,7 @@ func (w *World) step(n int) error {
 			return err
 		}
 	}
+	w.advanceClocks()
 	if err := e.do(); err != nil {
 		return err
 	}
@@ -227,9 +235,12 @@ func (w *World) next() event {
 	return e
 }
 
-// serviceable tells whether somebody could commit a heartbeat now.
+// serviceable reports whether a replica could judge and commit a heartbeat now.
 func (w *World) serviceable() bool {
-	return !w.down && !w.readOnly && slices.ContainsFunc(w.replicas, func(r *replica) bool { return r.up && !r.cut })
+	return !w.down && !w.readOnly && slices.ContainsFunc(w.replicas, func(r *replica) bool {
+		isWrong, _ := r.wall.compare(w.now)
+		return r.up && !r.cut && !isWrong
+	})
 }
 
 // rarely is one time in so many, and rarer while the weather is good.
@@ -265,13 +276,3 @@ func (f *Failure) Error() string {
 }
 
 func (f *Failure) Unwrap() error { return f.Err }
-
-// caller is a context that carries who calls.
-func caller(subject string, operator bool) context.Context {
-	return service.WithCaller(context.Background(), service.Caller{Subject: subject, Operator: operator})
-}
-
-var (
-	asController = caller("client", false)
-	asOperator   = caller("operator", true)
-)

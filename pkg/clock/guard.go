@@ -82,6 +82,10 @@ func New(wall func() time.Time, memory time.Duration, logger log.Logger) *Guard 
 // soon: a machine that was suspended has an old reading, not a wrong clock. It must not block.
 func (g *Guard) OnContradiction(recheck func()) { g.recheck = recheck }
 
+// MeasureBy replaces the clock by which readings age: monotonic returns the time since any moment that stays the same. It is
+// to be set before the guard is used.
+func (g *Guard) MeasureBy(monotonic func() time.Duration) { g.monotonic = monotonic }
+
 // Now is the wall clock's time.
 func (g *Guard) Now() time.Time { return g.wall() }
 

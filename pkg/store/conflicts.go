@@ -15,7 +15,7 @@ const (
 	// are counted by the metrics only.
 	maxConflicting = 16384
 	// conflictsAtOnce bounds a statement, so that no row stays locked for long.
-	conflictsAtOnce = 500
+	conflictsAtOnce = 200
 	// conflictsAnnounced bounds how many controllers one write announces: with more, each watch would read the whole fleet.
 	conflictsAnnounced = 128
 )

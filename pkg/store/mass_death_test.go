@@ -57,6 +57,8 @@ func TestSweep_MassDeath(t *testing.T) {
 			one := time.Now()
 			result, err := s.Sweep(t.Context(), policy)
 			if err != nil || !result.Swept {
+				stop()
+				all.Wait()
 				t.Fatalf("Sweep() = %+v, %v", result, err)
 			}
 			longest, marked, more = max(longest, time.Since(one)), marked+len(result.Transitions), result.More

@@ -69,6 +69,8 @@ type Store struct {
 	timeout time.Duration
 	onQuery func(operation, status string, took time.Duration)
 	batches *batches
+	// sweepChunk is how many controllers a chunk of a sweep marks at most.
+	sweepChunk atomic.Int64
 	// conflicts are those that are not written yet.
 	conflicts conflictCounts
 	// register is PostgreSQL's only.
@@ -151,6 +153,7 @@ func New(cfg Config) (*Store, error) {
 		unbatched: cfg.Unbatched,
 	}
 	s.batches = newBatches(s)
+	s.sweepChunk.Store(firstChunk)
 	s.announcements = newAnnouncements()
 	s.registrations = &gatherer[registering, service.RegisterResult]{work: s.registerTogether, most: registerAtOnce}
 	if s.batched == nil {

@@ -17,9 +17,13 @@ const (
 	// sweepEarly makes a sweep due a little before its interval is over: the sweep itself takes time, and the promise is
 	// the threshold and one interval.
 	sweepEarly = 250 * time.Millisecond
-	// sweepAtOnce bounds a chunk of a sweep, so that it stays far below the store's bound and those that come back meanwhile
-	// wait only a little for the rows.
-	sweepAtOnce = 5000
+	// How many controllers a chunk of a sweep marks: as many as the store marks in a small part of its bound, so that the end of
+	// a whole region cannot outlast it, be undone and tried again for ever, and controllers that come back meanwhile wait only a
+	// little for the rows.
+	firstChunk, smallestChunk, largestChunk = 1000, 50, 5000
+	// A chunk that takes less than a twentieth of the store's bound is followed by one twice as large; one that takes more
+	// than a quarter, or fails, by half as many.
+	quickChunk, slowChunk = 20, 4
 	// failuresKeptFor is longer than any threshold.
 	failuresKeptFor = 25 * time.Hour
 )
@@ -54,6 +58,7 @@ type sweepState struct {
 	now       time.Time
 	threshold time.Duration
 	fast      time.Duration
+	chunk     int // how many controllers are marked at most
 }
 
 // due is how long from now the next sweep is, 0 or less when it is due. A sweep in the future was before the clock was
@@ -75,13 +80,26 @@ func (s sweepState) due(interval time.Duration) time.Duration {
 
 // Sweep implements [service.Sweeper].
 func (s *Store) Sweep(ctx context.Context, policy service.SweepPolicy) (service.SweepResult, error) {
+	began := time.Now()
 	result, err := transact(ctx, s, s.checker, "tick", func(ctx context.Context, tx *sqlx.Tx) (service.SweepResult, error) {
 		return s.sweep(ctx, tx, policy)
 	})
+	s.adaptChunk(time.Since(began), result.More, err != nil)
 	if len(result.Transitions) > 0 {
 		s.announcements.changed()
 	}
 	return result, err
+}
+
+// adaptChunk changes how many controllers the next chunk of a sweep marks, after one that took so long.
+func (s *Store) adaptChunk(took time.Duration, isFull, isFailed bool) {
+	chunk := s.sweepChunk.Load()
+	switch {
+	case isFailed, took > s.timeout/slowChunk:
+		s.sweepChunk.Store(max(smallestChunk, chunk/2))
+	case isFull && took < s.timeout/quickChunk:
+		s.sweepChunk.Store(min(largestChunk, 2*chunk))
+	}
 }
 
 func (s *Store) sweep(ctx context.Context, tx *sqlx.Tx, policy service.SweepPolicy) (none service.SweepResult, _ error) {
@@ -100,7 +118,7 @@ func (s *Store) sweep(ctx context.Context, tx *sqlx.Tx, policy service.SweepPoli
 	if err != nil {
 		return none, err
 	}
-	state.sweptAt = swept.Time
+	state.sweptAt, state.chunk = swept.Time, int(s.sweepChunk.Load())
 
 	result := service.SweepResult{Hold: !state.isFresh(state.now, policy.Tolerance) || state.isHeld(state.now, state.threshold)}
 	due := state.due(policy.Interval)
@@ -119,7 +137,7 @@ func (s *Store) sweep(ctx context.Context, tx *sqlx.Tx, policy service.SweepPoli
 		if result.Transitions, err = s.markStale(ctx, tx, state, policy); err != nil {
 			return none, err
 		}
-		if result.More = len(result.Transitions) >= sweepAtOnce; result.More {
+		if result.More = len(result.Transitions) >= state.chunk; result.More {
 			return result, nil
 		}
 	}
@@ -202,7 +220,7 @@ type markedRow struct {
 	SilenceMS    int64  `db:"silence_ms"`
 }
 
-// markStale marks at most [sweepAtOnce] controllers that have been silent for longer than their threshold. A row that is
+// markStale marks at most a chunk of the controllers that have been silent for longer than their threshold. A row that is
 // being written is passed over: that controller is not silent.
 func (s *Store) markStale(ctx context.Context, tx *sqlx.Tx, state sweepState, policy service.SweepPolicy) ([]service.Transition, error) {
 	var rows []markedRow

@@ -62,7 +62,7 @@ RETURNING id, controller_id, region, from_status, to_status, reported_status, re
 func (s *Store) markStalePostgres(ctx context.Context, tx *sqlx.Tx, state sweepState, policy service.SweepPolicy, rows *[]markedRow) error {
 	refused, words := refusals(policy)
 	return tx.SelectContext(ctx, rows, markStaleSQL, state.now, state.ServiceableSince.Time,
-		state.threshold.Milliseconds(), state.fast.Milliseconds(), policy.Tolerance.Milliseconds(), sweepAtOnce, policy.Actor,
+		state.threshold.Milliseconds(), state.fast.Milliseconds(), policy.Tolerance.Milliseconds(), state.chunk, policy.Actor,
 		pq.StringArray(refused), pq.StringArray(words))
 }
 
@@ -112,7 +112,7 @@ func (s *Store) markStaleSQLite(ctx context.Context, tx *sqlx.Tx, state sweepSta
 
 	now := s.dialect.bind(state.now)
 	if err := tx.SelectContext(ctx, rows, recordStaleSQL, now, s.dialect.bind(state.ServiceableSince.Time), state.threshold.Milliseconds(),
-		state.fast.Milliseconds(), policy.Tolerance.Milliseconds(), sweepAtOnce, policy.Actor, string(refused)); err != nil || len(*rows) == 0 {
+		state.fast.Milliseconds(), policy.Tolerance.Milliseconds(), state.chunk, policy.Actor, string(refused)); err != nil || len(*rows) == 0 {
 		return err
 	}
 

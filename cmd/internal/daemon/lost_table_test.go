@@ -20,7 +20,7 @@ import (
 	pb "darktower.example/global-controller/proto/darktower/v1"
 )
 
-var lostFleet = flag.Int("lost-fleet", 300, "how many controllers lose their table; those of 10,000 beat every 10 s")
+var lostFleet = flag.Int("lost-fleet", 120, "how many controllers lose their table; those of 10,000 beat every 10 s")
 
 // TestLimits_FleetLosesItsTable has a fleet of one subject whose table is emptied behave as controllers in the field do: a
 // controller that learns that it is not registered registers once, and is silent for good if that fails.
@@ -54,7 +54,7 @@ func TestLimits_FleetLosesItsTable(t *testing.T) {
 
 		began := time.Now()
 		var all sync.WaitGroup
-		slots := make(chan struct{}, 50)
+		slots := make(chan struct{}, 20)
 		for n := range *lostFleet {
 			slots <- struct{}{}
 			all.Go(func() {
