@@ -229,7 +229,7 @@ func (v *Verifier) judge(c *claims) error {
 		return err
 	}
 	if v.suspect(err != nil, func(now time.Time) bool { return c.check(now, v.skew, v.audience) != nil }) {
-		return fmt.Errorf("the clock is wrong, so the token cannot be judged: %w", service.ErrUnavailable)
+		return fmt.Errorf("the clock is wrong, the token cannot be verified: %w", service.ErrUnavailable)
 	}
 	return err
 }

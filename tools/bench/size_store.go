@@ -105,8 +105,10 @@ func (st sizedStore) seed(ctx context.Context, controllers, changes int) error {
 	if controllers > 0 {
 		name := "'mc-' || " + st.padded("n")
 		if _, err := st.db.ExecContext(ctx, st.db.Rebind(`INSERT INTO meeting_controllers (
-			controller_id, region, endpoint, grpc_endpoint, max_meetings, current_meetings, max_participants, current_participants, health_status, reported_status)
-			SELECT `+name+`, 'region-' || (n % 10), 'http://mc.example:50052', 'http://mc.example:50052', 100, n % 100, 5000, n % 5000, 'healthy', 'healthy'
+			controller_id, region, endpoint, grpc_endpoint, max_meetings, current_meetings, max_participants, current_participants,
+			health_status, reported_status)
+			SELECT `+name+`, 'region-' || (n % 10), 'http://mc.example:50052', 'http://mc.example:50052',
+			100, n % 100, 5000, n % 5000, 'healthy', 'healthy'
 			FROM `+st.series), 0, controllers-1); err != nil {
 			return fmt.Errorf("seed the fleet: %w", err)
 		}

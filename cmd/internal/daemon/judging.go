@@ -112,7 +112,7 @@ func (j *authState) run(ctx context.Context) error {
 func (j *authState) reportDroppedKey() {
 	if callers := j.refusals.Controllers(service.RefusedKeyDropped, logPeriod); callers > 0 {
 		_ = level.Warn(j.logger).Log(
-			"msg", "controllers are refused because the key of their tokens is no longer published; they renew by time only",
+			"msg", "controllers are refused: the key of their tokens is no longer published; they renew tokens on a schedule only",
 			"controllers", callers, "within", logPeriod,
 		)
 	}

@@ -34,7 +34,7 @@ func (s *Server) watchSchema(ctx context.Context) error {
 			continue
 		}
 		if err := state.Err(); err != nil {
-			_ = level.Error(s.logger).Log("msg", "a newer release changed the schema: this replica is not ready any more", "err", err)
+			_ = level.Error(s.logger).Log("msg", "a newer release changed the schema: this replica is no longer ready", "err", err)
 		} else {
 			_ = level.Info(s.logger).Log("msg", "the schema is compatible again", "schema_version", state.Version)
 		}

@@ -13,7 +13,7 @@ func (d *doctor) checkReplicas(ctx context.Context) {
 	got, err := read(ctx, d.session, "", &pb.ListReplicasRequest{}, d.session.fleet.ListReplicas)
 	switch {
 	case err != nil && strings.Contains(err.Error(), unknownCall):
-		d.found("replicas", skipped, "", "this Global Controller is of a version that lists no replicas")
+		d.found("replicas", skipped, "", "this Global Controller is too old to list replicas")
 		return
 	case err != nil:
 		d.found("replicas", bad, "the log of the Global Controller says more", "%s", withoutAdvice(err))
@@ -49,7 +49,7 @@ func (d *doctor) checkReplicaSettings(replicas []*pb.Replica) {
 		d.found("replicas", warning, "finish the rollout", "they run different versions: %s", versions)
 	}
 	if len(settings.names) > 1 {
-		d.found("replicas", warning, "give all of them the same settings; until then the laxest count",
+		d.found("replicas", warning, "give all of them the same settings; until then the longest threshold applies",
 			"they have different settings: %s", settings)
 	}
 	if len(versions.names) == 1 && len(settings.names) == 1 {
@@ -79,7 +79,7 @@ func (d *doctor) checkConnections(got *pb.ListReplicasResponse) {
 			"%s may open %d connections together, and PostgreSQL takes %d from users that are no superusers",
 			counted(int64(len(got.GetReplicas())), "replica", "replicas"), sum, most)
 	case most > 0 && sum > 0:
-		d.found("connections", fine, "", "the replicas may open %d connections together, of %d that PostgreSQL takes", sum, most)
+		d.found("connections", fine, "", "the replicas may open %d connections together, of %d that PostgreSQL accepts", sum, most)
 	}
 }
 
