@@ -99,7 +99,7 @@ func parseServer(text string, withPort bool) (postgresServer, error) {
 	}
 	u, err := url.Parse("postgres://" + text)
 	if err != nil || strings.ContainsAny(u.Port(), ",") {
-		return postgresServer{}, errors.New("the address of the database is not a URL: invalid host")
+		return postgresServer{}, errors.New("the address of the database is not a URL: a host is not understood")
 	}
 	server := postgresServer{host: u.Hostname(), port: u.Port()}
 	if server.host == "" {

@@ -140,9 +140,9 @@ func (c *cluster) parse(source string) (pq.Config, error) {
 	}
 	// The errors of the parser can quote the password, so they are passed on only where they cannot.
 	if password, _ := c.address.url.User.Password(); password != "" || c.address.isSet("password") {
-		return pq.Config{}, errors.New("the address of the database is invalid")
+		return pq.Config{}, errors.New("the address of the database is not understood")
 	}
-	return pq.Config{}, fmt.Errorf("the address of the database is invalid: %w", err)
+	return pq.Config{}, fmt.Errorf("the address of the database is not understood: %w", err)
 }
 
 // pool opens up to size connections, when they are needed.

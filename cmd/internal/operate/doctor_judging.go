@@ -58,6 +58,6 @@ func (d *doctor) checkJudging(body []byte) {
 			"%s over gRPC to services that it does not have, since its start", counted(int64(n), "call", "calls"))
 	}
 	if !wrong {
-		d.found("callers", fine, "", "none is kept out by a dropped key, a clock or TLS")
+		d.found("callers", fine, "", "none is refused because of a dropped key, a clock or TLS")
 	}
 }
