@@ -39,7 +39,7 @@ func TestSchema_IncompatibleWithTheBinary(t *testing.T) {
 			got := w.get("/ready", "")
 			return got.status == http.StatusServiceUnavailable && strings.Contains(got.body, `"incompatible schema"`)
 		})
-		if log := w.log.String(); !strings.Contains(log, "this replica is not ready any more") || !strings.Contains(log, "needs a binary with schema version 999 or newer") {
+		if log := w.log.String(); !strings.Contains(log, "this replica is no longer ready") || !strings.Contains(log, "needs a binary with schema version 999 or newer") {
 			t.Errorf("the log lacks the reason:\n%s", log)
 		}
 
