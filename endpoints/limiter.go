@@ -27,7 +27,7 @@ const (
 	failedAuthentications use = iota
 	// spareVerifications are made for an address that has used up its failed authentications.
 	spareVerifications
-	// registrations are the controllers that a subject creates. Registrations of known controllers are not charged.
+	// registrations are the controllers that a subject creates. Registrations of registered controllers are not charged.
 	registrations
 	// strangers are a subject's heartbeats for nobody, each of which leads to a registration.
 	strangers
@@ -36,7 +36,7 @@ const (
 )
 
 // Limiter gives each caller an allowance for each use; it fills at perMinute and holds as many calls. The allowance for
-// registrations holds as many as a subject may own controllers, so that a fleet that lost its table comes back at once.
+// registrations holds as many as a subject may own controllers, so that a fleet that lost its table can register again at once.
 type Limiter struct {
 	perMinute  int
 	perSubject int // 0: unlimited
@@ -96,15 +96,15 @@ func (l *Limiter) full(u use) *rate.Limiter {
 	case spareVerifications:
 		return rate.NewLimiter(addressVerifications, addressVerifications)
 	case registrations:
-		return rate.NewLimiter(perSecond, l.creations())
+		return rate.NewLimiter(perSecond, l.creationLimit())
 	case strangers:
-		// A controller that learns that it is not registered has up to 10 s to register, and then those of 10 s may come at
-		// once: so many fewer, a sixth of a minute's, are told.
-		return rate.NewLimiter(perSecond, max(1, l.creations()-l.perMinute/6))
+		// A controller that gets NOT_FOUND may register up to 10 s later, so the registrations of 10 s can arrive together.
+		// Allow one sixth fewer NOT_FOUND answers than registrations.
+		return rate.NewLimiter(perSecond, max(1, l.creationLimit()-l.perMinute/6))
 	default:
 		return rate.NewLimiter(perSecond, l.perMinute)
 	}
 }
 
-// creations is how many controllers a subject may create at once.
-func (l *Limiter) creations() int { return max(l.perMinute, l.perSubject) }
+// creationLimit returns how many controllers a subject may create at once.
+func (l *Limiter) creationLimit() int { return max(l.perMinute, l.perSubject) }

@@ -16,13 +16,13 @@ type Sampler interface {
 }
 
 const (
-	// refusedLines is how many refusals of one kind are written in a period. Anybody may cause them.
+	// refusedLines is how many refusals of one kind are logged in a period. Any client can cause them.
 	refusedLines = 1
 	// otherLines is the same for every other end of a call.
 	otherLines = 5
 )
 
-// LogConfig says how calls are logged.
+// LogConfig is the configuration of the log of calls.
 type LogConfig struct {
 	Logger log.Logger
 	// Verbose has every call written. Otherwise nothing is put together for what succeeded: heartbeats are too many for lines

@@ -50,8 +50,8 @@ type Authenticator interface {
 
 // AuthPolicy says what a verified token allows.
 type AuthPolicy struct {
-	// Unjudged is called for each heartbeat whose token could not be judged, which is trouble of our own; controllerID is what
-	// the caller says. nil: not at all.
+	// Unjudged is called for each heartbeat whose token this replica cannot verify at present; controllerID is what the caller
+	// claims. It may be nil.
 	Unjudged func(controllerID string)
 	// Refused is called for each call that was refused although its token's signature is genuine; reason is one of those of
 	// [service.RefusedError]. nil: not at all.
@@ -88,7 +88,7 @@ func Authenticate(authenticator Authenticator, policy AuthPolicy) Middleware {
 	}
 }
 
-// pass lets a call of an authenticated caller go on, or has it refused.
+// pass continues the call of an authenticated caller, or refuses it.
 func (p AuthPolicy) pass(ctx context.Context, caller service.Caller, op Operation, request any, next endpoint.Endpoint) (any, error) {
 	if !p.allows(caller, op.Scope) {
 		return refuse(ctx, next, request, service.ErrForbidden)
@@ -100,7 +100,7 @@ func (p AuthPolicy) pass(ctx context.Context, caller service.Caller, op Operatio
 	return next(ctx, request)
 }
 
-// report passes on what an authentication that failed says about a controller.
+// report reports a failed authentication with the controller that it concerns.
 func (p AuthPolicy) report(op Operation, request any, err error) {
 	id := loggedID(request)
 	if p.Unjudged != nil && id != "" && isHeartbeat(op) && errors.Is(err, service.ErrUnavailable) {
@@ -228,8 +228,8 @@ func Observe(observe func(ctx context.Context, transport, operation string, err 
 	}
 }
 
-// Annotate tells annotate what a call is about before it goes on; controllerID is empty for none. nil is nobody, and
-// costs nothing.
+// Annotate calls annotate with the operation, the transport and the controller of a call before the call continues.
+// controllerID is empty for a call without a controller. With nil it returns a middleware that does nothing.
 func Annotate(annotate func(ctx context.Context, operation, transport, controllerID string)) Middleware {
 	return func(op Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {

@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	// countFor is how long a count of a subject's controllers is used before the next registration has it read again.
-	countFor = time.Second
-	// countBound bounds one count, which leaves a registration that waits for it most of its time.
-	countBound = 2 * time.Second
+	// countLifetime is how long a count of a subject's controllers is used before the next registration reads it again.
+	countLifetime = time.Second
+	// countTimeout limits one count, so that a registration that waits for it keeps most of its own time.
+	countTimeout = 2 * time.Second
 )
 
 // owners counts how many controllers each subject owns. The count is read from the store at most once a second for each
@@ -26,11 +26,11 @@ type owners struct {
 	now   func() time.Time
 
 	mu   sync.Mutex
-	held *lru.Cache[string, *owned]
+	held *lru.Cache[string, *ownerCount]
 }
 
-// owned is what is known of one subject; the lock of owners guards it.
-type owned struct {
+// ownerCount is the count of one subject; the lock of owners guards it.
+type ownerCount struct {
 	counted int
 	created int // By this replica, since the count began.
 	at      time.Time
@@ -38,47 +38,47 @@ type owned struct {
 }
 
 func newOwners(most int, count func(context.Context, string) (int, error), now func() time.Time) *owners {
-	held, _ := lru.New[string, *owned](rememberedAllowances) // It fails for a size of 0 only.
+	held, _ := lru.New[string, *ownerCount](rememberedAllowances) // It fails for a size of 0 only.
 	return &owners{most: most, count: count, now: now, held: held}
 }
 
-// check returns [service.OwnerLimitError] if the subject owns as many controllers as it may. It waits for the first count
+// checkLimit returns [service.OwnerLimitError] if the subject owns as many controllers as it may. It waits for the first count
 // of a subject; a later count runs in the background. A count that fails refuses nothing.
-func (o *owners) check(ctx context.Context, subject string) error {
+func (o *owners) checkLimit(ctx context.Context, subject string) error {
 	if o.most == 0 {
 		return nil
 	}
 
-	known, reading := o.look(subject)
-	if known < 0 {
+	count, reading := o.current(subject)
+	if count < 0 {
 		select {
 		case <-reading:
-			known, _ = o.look(subject)
+			count, _ = o.current(subject)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 
-	if known >= o.most {
-		return &service.OwnerLimitError{Owned: known, Limit: o.most}
+	if count >= o.most {
+		return &service.OwnerLimitError{Owned: count, Limit: o.most}
 	}
 	return nil
 }
 
-// look returns how many controllers the subject owns, and starts a count when the last one is too old. It returns -1 and
-// what the end of the count closes when none has ended yet.
-func (o *owners) look(subject string) (known int, reading <-chan struct{}) {
+// current returns how many controllers the subject owns, and starts a count if the last one is too old. If no count has ended
+// yet, it returns -1 and a channel that is closed when the count ends.
+func (o *owners) current(subject string) (count int, reading <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 
 	one, ok := o.held.Get(subject)
 	if !ok {
-		one = &owned{}
+		one = &ownerCount{}
 		o.held.Add(subject, one)
 	}
-	if age := o.now().Sub(one.at); one.reading == nil && (age >= countFor || age < 0) {
+	if age := o.now().Sub(one.at); one.reading == nil && (age >= countLifetime || age < 0) {
 		one.reading = make(chan struct{})
-		go o.read(subject, one)
+		go o.readCount(subject, one)
 	}
 	if one.at.IsZero() {
 		return -1, one.reading
@@ -86,12 +86,12 @@ func (o *owners) look(subject string) (known int, reading <-chan struct{}) {
 	return one.counted + one.created, nil
 }
 
-func (o *owners) read(subject string, one *owned) {
+func (o *owners) readCount(subject string, one *ownerCount) {
 	o.mu.Lock()
 	before := one.created
 	o.mu.Unlock()
 
-	ctx, cancel := context.WithTimeout(context.Background(), countBound)
+	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
 	defer cancel()
 	counted, err := o.count(ctx, subject)
 

@@ -113,7 +113,7 @@ func TestLimitCallers_OwnerLimit(t *testing.T) {
 	}
 
 	delete(store.known, "mc-1")
-	*now = now.Add(countFor)
+	*now = now.Add(countLifetime)
 	for deadline := time.Now().Add(10 * time.Second); register("mc-3") != nil; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("a place that became free was not found")
@@ -197,7 +197,7 @@ func TestLimitCallers_FleetBesideAStranger(t *testing.T) {
 
 func TestReturning_FollowsTheStore(t *testing.T) {
 	now := time.Unix(1000, 0)
-	r := newReturning(func() time.Time { return now })
+	r := newReturningLimit(func() time.Time { return now })
 	told := func() (n int) {
 		for r.take() {
 			n++
@@ -208,13 +208,13 @@ func TestReturning_FollowsTheStore(t *testing.T) {
 		t.Errorf("told at first = %d, want %d", got, returningAtFirst)
 	}
 	for range 100 {
-		r.registered(time.Millisecond, false)
+		r.release(time.Millisecond, false)
 	}
 	if got := told(); got != 200 {
 		t.Errorf("told after 100 quick registrations = %d, want their places and as many more", got)
 	}
-	r.registered(0, true)
-	r.registered(slowRegistration+1, false)
+	r.release(0, true)
+	r.release(slowRegistration+1, false)
 	if got := told(); got != 0 {
 		t.Errorf("told after registrations that failed = %d, want none of %d places", got, r.most)
 	}

@@ -65,7 +65,7 @@ func addressKey(address string) string {
 	return prefix.String()
 }
 
-// Directory is what the store knows of controllers and those that own them.
+// Directory looks up controllers and their owners in the store.
 type Directory interface {
 	// Known reports whether a controller is registered.
 	Known(ctx context.Context, controllerID string) (bool, error)
@@ -78,20 +78,21 @@ type callerLimits struct {
 	*Limiter
 	directory Directory
 	owners    *owners
-	returning *returning
+	returning *returningLimit
 }
 
-// LimitCallers limits each token subject. Several controllers may share one, and one that is refused its registration
-// falls silent for good. So a registration of a known controller is never refused; a heartbeat is charged afterwards, when
-// it turns out to be for no registered controller, or for another process. A new controller is refused when its subject
-// owns as many as it may, or creates them too fast. Trouble in finding out is [service.ErrUnavailable]. A fleet that leaves
-// together is charged as its heartbeats are.
+// LimitCallers limits each token subject. Several controllers may share one subject, and a controller whose registration is
+// refused sends no more heartbeats. So a registration of a registered controller is never refused. A heartbeat is charged
+// afterwards, if its controller is not registered or another process is. A new controller is refused when its subject
+// owns as many as it may, or creates them too fast. If the lookup fails, the result is
+// [service.ErrUnavailable]. Final heartbeats of a fleet that stops together are charged like other
+// heartbeats.
 func LimitCallers(limiter *Limiter, directory Directory, onLimited func(operation string)) Middleware {
 	limits := &callerLimits{
 		Limiter:   limiter,
 		directory: directory,
 		owners:    newOwners(limiter.perSubject, directory.CountOwned, limiter.now),
-		returning: newReturning(limiter.now),
+		returning: newReturningLimit(limiter.now),
 	}
 	return func(op Operation) endpoint.Middleware {
 		limit := limits.limitCalls
@@ -125,8 +126,7 @@ func (l *callerLimits) limitCalls(next endpoint.Endpoint) endpoint.Endpoint {
 }
 
 // limitRegistrations charges a subject for the controllers that it creates, once they are created. While it may create
-// none, a registration is made only when the controller is known. An id that no controller can have is not looked up but
-// left to validation, which refuses it.
+// none, a registration is made only if the controller is registered. An invalid id is not looked up; validation refuses it.
 func (l *callerLimits) limitRegistrations(next endpoint.Endpoint) endpoint.Endpoint {
 	return func(ctx context.Context, request any) (any, error) {
 		subject := service.CallerFrom(ctx).Subject
@@ -135,12 +135,12 @@ func (l *callerLimits) limitRegistrations(next endpoint.Endpoint) endpoint.Endpo
 		}
 
 		if id := controllerID(request); validID(id) {
-			if refusal := l.mayCreate(ctx, subject); refusal != nil {
-				known, err := l.directory.Known(ctx, id)
+			if refusal := l.checkCreation(ctx, subject); refusal != nil {
+				isRegistered, err := l.directory.Known(ctx, id)
 				if err != nil {
 					return nil, fmt.Errorf("look up controller %s: %w", id, err)
 				}
-				if !known {
+				if !isRegistered {
 					return nil, refusal
 				}
 			}
@@ -148,7 +148,7 @@ func (l *callerLimits) limitRegistrations(next endpoint.Endpoint) endpoint.Endpo
 
 		began := l.now()
 		response, err := next(ctx, request)
-		l.returning.registered(l.now().Sub(began), errors.Is(err, service.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded))
+		l.returning.release(l.now().Sub(began), errors.Is(err, service.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded))
 		if registered, ok := response.(service.Registered); ok && err == nil && registered.Created {
 			l.take(registrations, subject)
 			l.owners.add(subject)
@@ -160,9 +160,9 @@ func (l *callerLimits) limitRegistrations(next endpoint.Endpoint) endpoint.Endpo
 	}
 }
 
-// mayCreate returns why the subject may not create a controller now, nil when it may.
-func (l *callerLimits) mayCreate(ctx context.Context, subject string) error {
-	if err := l.owners.check(ctx, subject); err != nil {
+// checkCreation returns the error for a subject that may not create a controller now, nil if it may.
+func (l *callerLimits) checkCreation(ctx context.Context, subject string) error {
+	if err := l.owners.checkLimit(ctx, subject); err != nil {
 		return err
 	}
 	if l.exhausted(registrations, subject) {
@@ -172,7 +172,7 @@ func (l *callerLimits) mayCreate(ctx context.Context, subject string) error {
 }
 
 // limitHeartbeats charges a subject for a heartbeat that changed nothing, and refuses it when the subject has used up its
-// allowance. Heartbeats of known controllers are free, and so are invalid ones, since refusing them would save nothing.
+// allowance. Heartbeats of registered controllers are free, and so are invalid ones, since refusing them would save nothing.
 func (l *callerLimits) limitHeartbeats(next endpoint.Endpoint) endpoint.Endpoint {
 	return func(ctx context.Context, request any) (any, error) {
 		response, err := next(ctx, request)
@@ -183,7 +183,7 @@ func (l *callerLimits) limitHeartbeats(next endpoint.Endpoint) endpoint.Endpoint
 		subject := service.CallerFrom(ctx).Subject
 		switch {
 		case errors.Is(err, service.ErrNotRegistered):
-			if refusal := l.mayReturn(ctx, subject); refusal != nil {
+			if refusal := l.checkNotRegistered(ctx, subject); refusal != nil {
 				return nil, refusal
 			}
 		case errors.Is(err, service.ErrForbidden), errors.Is(err, service.ErrSuperseded):
@@ -195,11 +195,11 @@ func (l *callerLimits) limitHeartbeats(next endpoint.Endpoint) endpoint.Endpoint
 	}
 }
 
-// mayReturn returns why a controller may not learn now that it is not registered, nil when it may. It tries to register
-// once, so it learns that only while its registration would be made and the store could take it. Any other answer has it
-// wait for its next heartbeat.
-func (l *callerLimits) mayReturn(ctx context.Context, subject string) error {
-	if err := l.mayCreate(ctx, subject); err != nil {
+// checkNotRegistered returns the error that replaces NOT_FOUND, nil if NOT_FOUND may be returned. A controller registers once
+// after NOT_FOUND, so it gets that answer only while its registration would be accepted and the store has room for it. After
+// any other error it waits for its next heartbeat.
+func (l *callerLimits) checkNotRegistered(ctx context.Context, subject string) error {
+	if err := l.checkCreation(ctx, subject); err != nil {
 		return err
 	}
 	// Only a subject that has an allowance left takes a place, and only one that gets a place is charged.

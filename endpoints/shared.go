@@ -22,16 +22,16 @@ const (
 	startTime = 2 * time.Second
 )
 
-// FindSharedIDs reports controllers' ids under which two processes report that name no incarnation: the store cannot tell
-// them apart, and keeps the endpoint of the last one that registered even after it died. It compares the connections of
+// FindSharedIDs calls onShared for each controller id that two processes without an incarnation use. The store cannot
+// distinguish them, and keeps the endpoint of the last one that registered even after that process stopped. It compares the connections of
 // comprehensive heartbeats and registrations over gRPC, the rare calls, so that fast heartbeats cost nothing. Each replica
 // sees its own connections only.
 //
 // Two connections belong to two processes if they take turns and each of them brings a heartbeat in every interval. So does
 // a connection that goes on after another one registered the id with another endpoint. A connection that speaks for several
-// controllers is that of a proxy, and says nothing about processes.
+// controllers belongs to a proxy, and is not evidence.
 func FindSharedIDs(interval time.Duration, now func() time.Time, onShared func(controllerID string)) Middleware {
-	peers := newPeers(interval, now)
+	peers := newConnectionTracker(interval, now)
 	return func(op Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			if op.Name != "RegisterMC" && op.Name != "ComprehensiveHeartbeat" {
@@ -48,40 +48,40 @@ func FindSharedIDs(interval time.Duration, now func() time.Time, onShared func(c
 	}
 }
 
-// peers remembers over which connections controllers report.
-type peers struct {
+// connectionTracker records over which connections controllers report.
+type connectionTracker struct {
 	interval time.Duration
 	now      func() time.Time
 	seed     maphash.Seed
 
 	mu sync.Mutex
-	// speakers are the two connections that a controller used last.
-	speakers *lru.Cache[string, *speakers]
-	// spoken is which controller a connection speaks for, 0 for several; both as hashes.
-	spoken *lru.Cache[uint64, uint64]
+	// pairs has the two connections that each controller used last.
+	pairs *lru.Cache[string, *connectionPair]
+	// controllerByConnection has the controller of each connection, 0 for several; both as hashes.
+	controllerByConnection *lru.Cache[uint64, uint64]
 }
 
-// speakers are the connections of one controller.
-type speakers struct {
+// connectionPair has the last two connections of one controller.
+type connectionPair struct {
 	last, before     uint64
 	lastAt, beforeAt time.Time
 	returns          int // How often in a row the one before came back.
 
 	endpoint uint64 // Of the last registration; 0: unknown.
-	// movedAt is when it became another one, and movedBy the connection that said so.
+	// movedAt is when it became another one, and movedBy the connection of that registration.
 	movedAt time.Time
 	movedBy uint64
 }
 
-func newPeers(interval time.Duration, now func() time.Time) *peers {
+func newConnectionTracker(interval time.Duration, now func() time.Time) *connectionTracker {
 	// They fail for a size of 0 only.
-	known, _ := lru.New[string, *speakers](rememberedIDs)
+	held, _ := lru.New[string, *connectionPair](rememberedIDs)
 	spoken, _ := lru.New[uint64, uint64](rememberedIDs)
-	return &peers{interval: interval, now: now, seed: maphash.MakeSeed(), speakers: known, spoken: spoken}
+	return &connectionTracker{interval: interval, now: now, seed: maphash.MakeSeed(), pairs: held, controllerByConnection: spoken}
 }
 
-// note notes a call that succeeded and reports whether it shows that two processes use the controller's id.
-func (p *peers) note(call *Call, request any) bool {
+// note records a call that succeeded and reports whether it shows that two processes use the controller's id.
+func (p *connectionTracker) note(call *Call, request any) bool {
 	address, ok := call.Connection.(*net.TCPAddr)
 	if !ok || call.Transport != "grpc" {
 		return false
@@ -101,24 +101,24 @@ func (p *peers) note(call *Call, request any) bool {
 	return false
 }
 
-func (p *peers) noteRegistration(id, endpoint string, connection uint64) {
+func (p *connectionTracker) noteRegistration(id, endpoint string, connection uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
-	p.noteSpeaker(connection, id)
-	s := p.speakersOf(id)
-	said := maphash.String(p.seed, endpoint) | 1 // Never 0.
-	if s.endpoint != 0 && s.endpoint != said {
+	p.noteController(connection, id)
+	s := p.pairOf(id)
+	hash := maphash.String(p.seed, endpoint) | 1 // Never 0.
+	if s.endpoint != 0 && s.endpoint != hash {
 		s.movedAt, s.movedBy = p.now(), connection
 	}
-	s.endpoint = said
+	s.endpoint = hash
 }
 
-func (p *peers) noteHeartbeat(id string, connection uint64) (shared bool) {
+func (p *connectionTracker) noteHeartbeat(id string, connection uint64) (shared bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
-	now, s := p.now(), p.speakersOf(id)
+	now, s := p.now(), p.pairOf(id)
 	if connection == s.last {
 		// It spoke before another one registered the id with another endpoint, and goes on.
 		shared = s.lastAt.Before(s.movedAt) && connection != s.movedBy && now.Sub(s.movedAt) > startTime &&
@@ -133,7 +133,7 @@ func (p *peers) noteHeartbeat(id string, connection uint64) (shared bool) {
 		shared = shared && !p.isProxy(s.last) && !p.isProxy(connection)
 	} else {
 		s.returns = 0
-		p.noteSpeaker(connection, id)
+		p.noteController(connection, id)
 	}
 	s.before, s.beforeAt = s.last, s.lastAt
 	s.last, s.lastAt = connection, now
@@ -141,25 +141,25 @@ func (p *peers) noteHeartbeat(id string, connection uint64) (shared bool) {
 	return shared
 }
 
-func (p *peers) speakersOf(id string) *speakers {
-	s, ok := p.speakers.Get(id)
+func (p *connectionTracker) pairOf(id string) *connectionPair {
+	s, ok := p.pairs.Get(id)
 	if !ok {
-		s = &speakers{}
-		p.speakers.Add(id, s)
+		s = &connectionPair{}
+		p.pairs.Add(id, s)
 	}
 	return s
 }
 
-// noteSpeaker remembers which controller a connection speaks for.
-func (p *peers) noteSpeaker(connection uint64, id string) {
-	speaksFor := maphash.String(p.seed, id) | 1 // Never 0.
-	if known, ok := p.spoken.Get(connection); ok && known != speaksFor {
-		speaksFor = 0
+// noteController records the controller of a connection.
+func (p *connectionTracker) noteController(connection uint64, id string) {
+	hash := maphash.String(p.seed, id) | 1 // Never 0.
+	if earlier, ok := p.controllerByConnection.Get(connection); ok && earlier != hash {
+		hash = 0
 	}
-	p.spoken.Add(connection, speaksFor)
+	p.controllerByConnection.Add(connection, hash)
 }
 
-func (p *peers) isProxy(connection uint64) bool {
-	speaksFor, ok := p.spoken.Get(connection)
+func (p *connectionTracker) isProxy(connection uint64) bool {
+	speaksFor, ok := p.controllerByConnection.Get(connection)
 	return !ok || speaksFor == 0
 }

@@ -183,7 +183,7 @@ func TestFindSharedIDs_OneProcess(t *testing.T) {
 }
 
 func BenchmarkFindSharedIDs(b *testing.B) {
-	p := newPeers(30*time.Second, time.Now)
+	p := newConnectionTracker(30*time.Second, time.Now)
 	call := &Call{Transport: "grpc", Connection: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 7}}
 	var request any = Request[service.ComprehensiveHeartbeat]{
 		Value: service.ComprehensiveHeartbeat{FastHeartbeat: service.FastHeartbeat{ControllerID: "mc-1"}},

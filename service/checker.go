@@ -55,7 +55,7 @@ type Beater interface {
 	Replicas(ctx context.Context) ([]Replica, error)
 }
 
-// ConditionError is an error of the storage whose condition has a name that may be shown to anybody.
+// ConditionError is an error of the storage whose condition has a name that may be public.
 type ConditionError struct {
 	// Name is one word, such as disk_full, read_only_sql_transaction or undefined_table.
 	Name string
@@ -68,13 +68,13 @@ func (e *ConditionError) Error() string { return e.Err.Error() }
 // Unwrap returns the error.
 func (e *ConditionError) Unwrap() error { return e.Err }
 
-// SweepPolicy is what a sweep of the health checker goes by, together with what the storage holds of other replicas.
+// SweepPolicy has the settings of a sweep of the health checker. The storage has those of other replicas.
 type SweepPolicy struct {
 	// Threshold is how long a controller may be silent, by the settings of this replica. The longest threshold of the replicas
 	// in use counts.
 	Threshold time.Duration
-	// FastInterval is how often this replica has controllers send a heartbeat. A controller that was told a longer interval
-	// than any replica in use has now is judged by the threshold that came with it.
+	// FastInterval is the interval that this replica gives to controllers. A controller that was given a longer interval than
+	// any replica in use has now keeps the threshold that came with it.
 	FastInterval time.Duration
 	// Interval is how far apart sweeps are, across all replicas.
 	Interval time.Duration
@@ -91,7 +91,7 @@ type SweepPolicy struct {
 type SweepResult struct {
 	// Swept is false when no sweep was due, or another replica is sweeping.
 	Swept bool
-	// Hold is true while an outage of our own lasts or is waited out, and no controller is called stale.
+	// Hold is true during an outage of the Global Controller and for one threshold after it: no controller is marked stale.
 	Hold bool
 	// More is true when more controllers are silent than one chunk marks.
 	More bool
@@ -106,6 +106,6 @@ type SweepResult struct {
 type Sweeper interface {
 	// Sweep marks the controllers that have been silent for longer than their threshold, if a sweep is due and heartbeats can
 	// be committed: the last beat is fresh, and no outage is being waited out. It marks a bounded number in one transaction,
-	// which looks at the beat again. It passes over controllers whose heartbeats a replica could not store lately.
+	// which checks the beat again. It skips controllers whose heartbeats a replica recently failed to store.
 	Sweep(ctx context.Context, policy SweepPolicy) (SweepResult, error)
 }

@@ -53,6 +53,7 @@ func (t Transition) Fingerprint() string {
 	if t.ID == 0 {
 		return ""
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d\x00%s\x00%s\x00%d\x00%s\x00%s\x00%s", t.ID, t.ControllerID, t.Region, t.At.UnixMicro(), t.From, t.To, t.Cause))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d\x00%s\x00%s\x00%d\x00%s\x00%s\x00%s",
+		t.ID, t.ControllerID, t.Region, t.At.UnixMicro(), t.From, t.To, t.Cause))
 	return hex.EncodeToString(sum[:fingerprintBytes])
 }

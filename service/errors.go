@@ -27,7 +27,7 @@ var (
 	// ErrConflict means that somebody else has decided about the controller since the caller looked.
 	ErrConflict = errors.New("generation has changed")
 	// ErrGone means that the history does not go on from the cursor: it belongs to another history, such as one that a
-	// restored backup took the place of, or what came behind it is kept no longer.
+	// restored backup replaced, or changes after it were pruned.
 	ErrGone = errors.New("cursor does not belong to the history")
 	// ErrUnsafe means that the controller's region could not bear a drain. See [UnsafeError].
 	ErrUnsafe = errors.New("the drain is not safe")
@@ -61,7 +61,8 @@ type OwnerLimitError struct{ Owned, Limit int }
 func (e *OwnerLimitError) Unwrap() error { return ErrRateLimited }
 
 func (e *OwnerLimitError) Error() string {
-	return fmt.Sprintf("Controller limit reached: this client owns %d controllers, at most %d are allowed (GC_MAX_CONTROLLERS_PER_SUBJECT)", e.Owned, e.Limit)
+	return fmt.Sprintf("Controller limit reached: this client owns %d controllers, at most %d are allowed (GC_MAX_CONTROLLERS_PER_SUBJECT)",
+		e.Owned, e.Limit)
 }
 
 // InvalidError is a refusal of a caller's input. Its message is public and names the field.

@@ -56,8 +56,15 @@ func (c *controllers) ListTransitions(ctx context.Context, q TransitionQuery) (T
 		size = DefaultPageSize
 	}
 	list, err := c.store.Transitions(ctx, TransitionFilter{
-		ControllerID: q.ControllerID, Region: q.Region, After: q.After, Fingerprint: q.Fingerprint, Before: q.Before, Since: q.Since, Until: q.Until, NewestFirst: q.NewestFirst,
-		Limit: int(size),
+		ControllerID: q.ControllerID,
+		Region:       q.Region,
+		After:        q.After,
+		Fingerprint:  q.Fingerprint,
+		Before:       q.Before,
+		Since:        q.Since,
+		Until:        q.Until,
+		NewestFirst:  q.NewestFirst,
+		Limit:        int(size),
 	})
 	if err != nil {
 		return TransitionPage{}, fmt.Errorf("list transitions: %w", err)

@@ -1,6 +1,6 @@
 package service
 
-// Why a caller is refused although its token's signature proved who issued the token.
+// Reasons for which a caller is refused although its token's signature is valid.
 const (
 	RefusedKeyDropped  = "key no longer published"
 	RefusedExpired     = "token expired"
@@ -12,8 +12,7 @@ const (
 	RefusedSuperseded  = "another process is registered"
 )
 
-// RefusedError is the refusal of a caller whose token's signature is genuine, so that it was issued to a client of ours. Reason
-// is one of the constants above.
+// RefusedError is the refusal of a caller whose token has a valid signature. Reason is one of the constants above.
 type RefusedError struct {
 	Reason string
 	Err    error

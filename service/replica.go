@@ -14,14 +14,14 @@ type ReplicaList struct {
 	Store    StoreStatus
 }
 
-// ReplicaStatus is what a Global Controller says of itself in the store.
+// ReplicaStatus is what a Global Controller records about itself in the store.
 type ReplicaStatus struct {
 	ID                    string
 	Version               string
 	StalenessThreshold    time.Duration
 	FastInterval          time.Duration
 	ComprehensiveInterval time.Duration
-	// ConnectionLimit is how many connections to the database it opens at most; 0 when it is not known.
+	// ConnectionLimit is the limit of its connections to the database; 0 if unknown.
 	ConnectionLimit int
 	// Pooler is true when a connection pooler is between the replica and the database.
 	Pooler    bool

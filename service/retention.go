@@ -12,8 +12,8 @@ type RetentionPolicy struct {
 	// Stale is how long a controller may be silent until it is retired; 0: for ever. One that an operator drains is not
 	// retired: the operator's intent may be forgotten by the operator only.
 	Stale time.Duration
-	// Threshold and Tolerance are the health checker's: while an outage of our own lasts or is waited out no controller is
-	// retired.
+	// Threshold and Tolerance are the health checker's: during an outage of the Global Controller, and for one threshold after
+	// it, no controller is retired.
 	Threshold time.Duration
 	Tolerance time.Duration
 	// Actor is recorded as the one who retired a controller: the id of this Global Controller.

@@ -49,7 +49,7 @@ type Observer interface {
 	Changed(t Transition)
 	// HeartbeatCommitted reports that a controller's heartbeat was stored.
 	HeartbeatCommitted(controllerID string)
-	// HeartbeatFailed reports that a controller's heartbeat could not be stored for a reason of ours.
+	// HeartbeatFailed reports that a controller's heartbeat could not be stored for a server-side reason.
 	HeartbeatFailed(controllerID string)
 	// Superseded reports that a process called which another has taken the place of: two go by one id.
 	Superseded()
@@ -125,13 +125,13 @@ func (c *controllers) ComprehensiveHeartbeat(ctx context.Context, h Comprehensiv
 	return c.heartbeat(ctx, h.FastHeartbeat, &Usage{CPUPercent: h.CPUUsagePercent, MemoryPercent: h.MemoryUsagePercent})
 }
 
-// enoughTime is how long a heartbeat waits for the store before it counts as failed that its caller gave up, or that the
-// bound of the call ran out: a store that works takes milliseconds.
-const enoughTime = time.Second
+// minFailureWait is how long a heartbeat must have waited for the store before a timeout or a cancelled call counts as a
+// server-side failure. A working store takes milliseconds.
+const minFailureWait = time.Second
 
 func (c *controllers) heartbeat(ctx context.Context, h FastHeartbeat, usage *Usage) (Acknowledged, error) {
-	// Whatever keeps a heartbeat out of the store is a failure of ours, a panic included. A controller that is not there says
-	// nothing about the store, and neither does a caller that allows too little time.
+	// A heartbeat that is not stored counts as a server-side failure, a panic included. Neither a controller that is not
+	// registered nor a caller with too short a deadline counts.
 	failed, began := true, time.Now()
 	defer func() {
 		if failed {
@@ -149,7 +149,7 @@ func (c *controllers) heartbeat(ctx context.Context, h FastHeartbeat, usage *Usa
 	})
 	failed = err != nil && !errors.Is(err, ErrNotRegistered) && !errors.Is(err, ErrSuperseded)
 	if failed && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
-		failed = time.Since(began) >= enoughTime
+		failed = time.Since(began) >= minFailureWait
 	}
 	if err != nil {
 		return Acknowledged{}, fmt.Errorf("store heartbeat of controller %s: %w", h.ControllerID, c.explained(h.ControllerID, err))

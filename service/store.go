@@ -18,7 +18,7 @@ type Store interface {
 	// Heartbeat stores what a controller reports and clears its staleness. An incarnation that is not the one registered
 	// gets [ErrSuperseded], and nothing is changed. Where a side does not name its incarnation there is nothing to compare.
 	Heartbeat(ctx context.Context, h HeartbeatWrite) (HeartbeatResult, error)
-	// RecordConflict counts a call of a process whose id another process goes by. It returns at once: counts are written
+	// RecordConflict counts a call of a process whose id another process uses. It returns at once: counts are written
 	// together, at most once a second.
 	RecordConflict(controllerID string)
 	// Drain sets the operator's intent. [ErrConflict] when the generation is not the expected one, [UnsafeError] when the
@@ -29,11 +29,12 @@ type Store interface {
 	Undrain(ctx context.Context, order UndrainOrder, actor string) (OperatorResult, error)
 	// Deregister removes a controller; its history stays. One that leaves by itself (byItself) while an operator drains it
 	// stays in the store, reporting that it drains with no load: the operator's intent may be forgotten by the operator
-	// only. [ErrForbidden] when it is by itself and no incarnation is registered, [ErrSuperseded] when the deregistration names an incarnation that is not the one registered, [ErrConflict] as for Drain.
+	// only. [ErrForbidden] when it is by itself and no incarnation is registered, [ErrSuperseded] when the deregistration names
+	// an incarnation that is not the one registered, [ErrConflict] as for Drain.
 	Deregister(ctx context.Context, d Deregistration, actor string, byItself bool) (*Transition, error)
 	// Regions adds up the fleet by region, in the order of their names.
 	Regions(ctx context.Context) ([]Region, error)
-	// ListReplicas lists the replicas that beat lately, in the order of their ids, and what the store is like.
+	// ListReplicas lists the replicas that beat recently, in the order of their ids, and the state of the store.
 	ListReplicas(ctx context.Context) (ReplicaList, error)
 	// Transitions returns at most limit changes of public state, the oldest first unless filter says otherwise. A reader that
 	// goes on after the last one misses none: a change is held back while one with a lower id may yet be committed.
@@ -91,7 +92,7 @@ type TransitionFilter struct {
 	ControllerID string
 	Region       string
 	After        int64
-	Fingerprint  string    // that of the change After; empty: not known
+	Fingerprint  string    // that of the change After; empty if unknown
 	Before       int64     // 0: all
 	Since, Until time.Time // zero: all
 	NewestFirst  bool

@@ -44,7 +44,7 @@ type WatchEvent struct {
 	// ID is where to go on from, 0 in the midst of a snapshot. What came with this id may come again after that, and
 	// never fails to.
 	ID int64
-	// Fingerprint makes the ID a cursor; empty where it is not known.
+	// Fingerprint makes the ID a cursor; empty if unknown.
 	Fingerprint string
 	// AsOf is when the store showed this, by its own clock.
 	AsOf     time.Time

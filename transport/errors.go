@@ -36,7 +36,12 @@ func table() []row {
 		{service.ErrNotRegistered, Status{codes.NotFound, http.StatusNotFound, "NOT_FOUND", "Controller not registered", 0}},
 		{service.ErrSuperseded, Status{codes.FailedPrecondition, http.StatusConflict, "CONFLICT", "Another incarnation of this controller is registered", 0}},
 		{service.ErrConflict, Status{codes.Aborted, http.StatusConflict, "CONFLICT", "The controller is not of the expected generation any more", 0}},
-		{service.ErrGone, Status{codes.OutOfRange, http.StatusGone, "NOT_FOUND", "The history does not go on from there: it was replaced, or what followed is no longer kept; begin again without after", 0}},
+		{service.ErrGone, Status{
+			GRPC:    codes.OutOfRange,
+			HTTP:    http.StatusGone,
+			Name:    "NOT_FOUND",
+			Message: "The history does not go on from there: it was replaced, or what followed is no longer kept; begin again without after",
+		}},
 		{service.ErrUnauthenticated, Status{codes.Unauthenticated, http.StatusUnauthorized, "INVALID_TOKEN", "Invalid token", 0}},
 		{service.ErrForbidden, Status{codes.PermissionDenied, http.StatusForbidden, "FORBIDDEN", "Access denied", 0}},
 		{service.ErrRateLimited, Status{codes.ResourceExhausted, http.StatusTooManyRequests, "RATE_LIMIT_EXCEEDED", "Rate limit exceeded", 0}},

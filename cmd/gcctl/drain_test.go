@@ -167,7 +167,7 @@ func TestADrainIsWaitedFor(t *testing.T) {
 		r = w.start("drain", "mc-us-2", "--yes", "--force", "--wait")
 		w.until("progress", func() bool { return strings.Contains(r.errs.String(), "mc-us-2: left") })
 		w.want(0, "undrain", "mc-us-2")
-		if code := r.end(); code != 4 || !strings.Contains(r.errs.String(), "ended by somebody") {
+		if code := r.end(); code != 4 || !strings.Contains(r.errs.String(), "ended before it was complete") {
 			t.Errorf("drain --wait, undrained = %d\n%s%s", code, r.out, r.errs)
 		}
 	})

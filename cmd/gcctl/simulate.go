@@ -61,8 +61,10 @@ func simulateCommand(stdout, stderr io.Writer) flagCommand {
 	flags.StringVar(&o.Database, "database", "", "postgres://… of a server on which databases may be made; unless set, --store postgres starts a throw-away one")
 	flags.IntVar(&o.Parallel, "parallel", 1, "how many scenarios at once, each in a world of its own")
 	flags.DurationVar(&o.Timing.Fast, "fast", 0, "the interval of fast heartbeats (default 2s; 10s with --real-time or --address, where it must be that Global Controller's)")
-	flags.DurationVar(&o.Timing.Comprehensive, "comprehensive", 0, "the interval of comprehensive heartbeats (default 3 × --fast, or what the service needs if that is more)")
-	flags.DurationVar(&o.Timing.Threshold, "threshold", 0, "how long a controller may be silent (default 3 × --fast, or what the service needs if that is more)")
+	flags.DurationVar(&o.Timing.Comprehensive, "comprehensive", 0,
+		"the interval of comprehensive heartbeats (default 3 × --fast, or what the service needs if that is more)")
+	flags.DurationVar(&o.Timing.Threshold, "threshold", 0,
+		"how long a controller may be silent (default 3 × --fast, or what the service needs if that is more)")
 	flags.BoolVar(&o.realTime, "real-time", false, "the intervals of production: 10s, 30s, 30s")
 	flags.DurationVar(&o.Duration, "duration", 0, "how long the fleet is watched before anything happens (default, and at least, 4 × --fast)")
 	flags.DurationVar(&o.Ramp, "ramp", 0, "over what time the fleet starts (default 2 ms for each, and no less than --fast)")

@@ -38,7 +38,8 @@ type Cluster struct {
 	stdin   io.Closer // ends the watcher
 }
 
-// New starts a server with further arguments, such as "-c max_connections=100". It is stopped and removed by [Cluster.Close], or when this process ends without it.
+// New starts a server with further arguments, such as "-c max_connections=100". It is stopped and removed by
+// [Cluster.Close], or when this process ends without it.
 func New(args ...string) (*Cluster, error) {
 	bin, err := findBin()
 	if err != nil {

@@ -32,27 +32,33 @@ func NewPooler(admin, mode string, size int, lines ...string) (*Pooler, error) {
 			return nil, errors.New("no pgbouncer found: install Debian's package of that name")
 		}
 	}
+
 	u, err := url.Parse(admin)
 	if err != nil {
 		return nil, errors.New("the address of the database is not a URL")
 	}
+
 	as, err := credential()
 	if err != nil {
 		return nil, err
 	}
+
 	addresses, err := freeport.Find(1)
 	if err != nil {
 		return nil, err
 	}
+
 	dir, err := os.MkdirTemp("", "testpg")
 	if err != nil {
 		return nil, fmt.Errorf("make folder: %w", err)
 	}
+
 	p := &Pooler{dir: dir, address: addresses[0]}
 	host, port, err := net.SplitHostPort(p.address)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("address: %w", err), p.Close())
 	}
+
 	config := fmt.Sprintf(`[databases]
 * = host=%s port=%s
 [pgbouncer]
@@ -66,6 +72,7 @@ default_pool_size = %d
 max_client_conn = 1000
 %s
 `, u.Hostname(), u.Port(), host, port, mode, size, strings.Join(lines, "\n"))
+
 	// "any" has every client be the user of the database's own line.
 	config = strings.Replace(config, "port="+u.Port(), "port="+u.Port()+" user="+u.User.Username(), 1)
 	path := filepath.Join(dir, "pgbouncer.ini")
@@ -77,6 +84,7 @@ max_client_conn = 1000
 			return nil, errors.Join(fmt.Errorf("hand folder over: %w", err), p.Close())
 		}
 	}
+
 	p.process = exec.CommandContext(context.Background(), program, path) //nolint:gosec // A program that is installed.
 	p.process.Dir = dir
 	p.process.SysProcAttr = &syscall.SysProcAttr{Credential: as, Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -85,11 +93,13 @@ max_client_conn = 1000
 		return nil, errors.Join(fmt.Errorf("open log: %w", err), p.Close())
 	}
 	defer func() { _ = logged.Close() }()
+
 	p.process.Stdout, p.process.Stderr = logged, logged
 	if err := p.process.Start(); err != nil {
 		p.process = nil
 		return nil, errors.Join(fmt.Errorf("start PgBouncer: %w", err), p.Close())
 	}
+
 	var dialer net.Dialer
 	for deadline := time.Now().Add(startTimeout); ; time.Sleep(20 * time.Millisecond) {
 		conn, err := dialer.DialContext(context.Background(), "tcp", p.address)
@@ -111,7 +121,7 @@ func (p *Pooler) Close() error {
 	var errs []error
 	if p.process != nil {
 		errs = append(errs, p.process.Process.Kill())
-		_ = p.process.Wait() // It says how the pooler ended, which is known.
+		_ = p.process.Wait() // The error is that of the signal.
 	}
 	return errors.Join(append(errs, os.RemoveAll(p.dir))...)
 }

@@ -30,23 +30,28 @@ func (c *Cluster) follow(primary string) error {
 	if err := c.handOver(); err != nil {
 		return err
 	}
+
 	host, port, err := net.SplitHostPort(primary)
 	if err != nil {
 		return fmt.Errorf("address: %w", err)
 	}
+
 	backup := c.command("pg_basebackup", "-h", host, "-p", port, "-U", "postgres", "-D", c.data(),
 		"-R", "-X", "stream", "-c", "fast", "--no-sync")
 	if out, err := backup.CombinedOutput(); err != nil {
 		return fmt.Errorf("pg_basebackup: %w\n%s", err, out)
 	}
+
 	addresses, err := freeport.Find(1)
 	if err != nil {
 		return err
 	}
+
 	c.address = addresses[0]
 	if err := c.watch(); err != nil {
 		return err
 	}
+
 	return c.start()
 }
 

@@ -49,7 +49,7 @@ func (a *audience) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// check refuses claims that do not fit. What only the time decides comes last, as a [service.RefusedError].
+// check refuses invalid claims. It checks the times last, and refuses those with a [service.RefusedError].
 func (c *claims) check(now time.Time, skew time.Duration, wanted string) error {
 	var reason string
 	switch {
@@ -66,6 +66,7 @@ func (c *claims) check(now time.Time, skew time.Duration, wanted string) error {
 	default:
 		return nil
 	}
+
 	return &service.RefusedError{Reason: reason, Err: service.ErrUnauthenticated}
 }
 

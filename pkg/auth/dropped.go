@@ -84,7 +84,7 @@ func (u *unjudgedTokens) forget() {
 	u.last = 0
 }
 
-func (u *unjudgedTokens) areThere() bool {
+func (u *unjudgedTokens) hasRecent() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.last > 0 && u.now()-u.last <= u.memory
@@ -94,18 +94,18 @@ func (u *unjudgedTokens) areThere() bool {
 // caller's calls. It is called before the first fetch.
 func (k *KeySet) RememberUnjudged(memory time.Duration) { k.unjudged.memory = memory }
 
-// Judging reports whether tokens can be judged: a usable key is held, and no token came lately whose key is unknown while the
+// Judging reports whether tokens can be judged: a usable key is held, and no recent token has an unknown key while the
 // keys cannot be fetched.
-func (k *KeySet) Judging() bool { return k.Ready() && !k.unjudged.areThere() }
+func (k *KeySet) Judging() bool { return k.Ready() && !k.unjudged.hasRecent() }
 
 // Begin starts a fetch unless one is under way or one began within the last second. It does not wait.
 func (k *KeySet) Begin() { k.begin(k.refetch.Allow) }
 
-// OnDate has read told what the auth controller's clock shows, with each document. It is called before the first fetch, and
-// read must not block.
+// OnDate sets the function that is called with the auth controller's clock for each fetched document. Call it before the first
+// fetch; read must not block.
 func (k *KeySet) OnDate(read func(date time.Time, uncertainty time.Duration)) { k.onDate = read }
 
-// readDate reads when an answer was made, which is cut to the second; a cache on the way says how long ago that was.
+// readDate reads the time of a response, in whole seconds, and its age if a cache has added one.
 func (k *KeySet) readDate(header http.Header, took time.Duration) {
 	date, err := http.ParseTime(header.Get("Date"))
 	if err != nil {

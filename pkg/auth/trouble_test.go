@@ -60,16 +60,16 @@ func TestVerifier_UnknownKeyWhileKeysCannotBeFetched(t *testing.T) {
 func TestKeySet_UnjudgedTokensAreForgotten(t *testing.T) {
 	var now time.Duration
 	u := unjudgedTokens{now: func() time.Duration { return now }, memory: 15 * time.Second}
-	if u.areThere() {
+	if u.hasRecent() {
 		t.Error("areThere() = true before the first")
 	}
 	u.note()
 	now = 15 * time.Second
-	if !u.areThere() {
+	if !u.hasRecent() {
 		t.Error("areThere() = false before the next call of the same caller is due")
 	}
 	now += time.Second
-	if u.areThere() {
+	if u.hasRecent() {
 		t.Error("areThere() = true long after the last")
 	}
 }

@@ -22,7 +22,7 @@ const (
 	maxTokenBytes = 8192
 	expiryLeeway  = 60 * time.Second
 	cachedTokens  = 65536
-	// maxRemembered is how long a token is remembered at most before it is verified anew.
+	// maxRemembered is how long a token is cached at most before it is verified again.
 	maxRemembered = 24 * time.Hour
 )
 
@@ -229,7 +229,7 @@ func (v *Verifier) judge(c *claims) error {
 		return err
 	}
 	if v.suspect(err != nil, func(now time.Time) bool { return c.check(now, v.skew, v.audience) != nil }) {
-		return fmt.Errorf("the clock is wrong, so the token cannot be judged: %w", service.ErrUnavailable)
+		return fmt.Errorf("the clock is wrong, the token cannot be verified: %w", service.ErrUnavailable)
 	}
 	return err
 }

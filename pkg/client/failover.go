@@ -60,7 +60,7 @@ func (t *grpcTransport) judge(ctx context.Context, l *link, end outcome, began t
 		return end.stale && !t.troubled
 	}
 	// Each of the other addresses is tried once without a wait, so that the client is acknowledged again before it counts as
-	// stale. When all of them fail, only the backoff says when to call; it is short after an attempt that took its whole time.
+	// stale. When all of them fail, only the backoff determines the next call; it is short after an attempt that took its whole time.
 	return t.move(l, end) && t.connection.several() && run.moves < len(t.connection.addresses) && end.err.code != codes.DeadlineExceeded
 }
 

@@ -105,7 +105,7 @@ type outcome struct {
 	peer bool
 	// stale tells that a stream was used that may have been dead before.
 	stale bool
-	// ended tells that it was the stream that ended, and not one heartbeat that was refused.
+	// ended is true if the stream ended, false if one heartbeat was refused.
 	ended bool
 }
 
@@ -146,7 +146,7 @@ func (t *grpcTransport) once(ctx context.Context, make attempt) (a answer, end o
 		l.markAnswered()
 		t.failures = failureRun{}
 		return a, end, false
-	case ctx.Err() != nil: // The caller gave up, which says nothing of the Global Controller.
+	case ctx.Err() != nil: // The caller gave up; that is no evidence about the Global Controller.
 		return a, end, false
 	}
 	return a, end, t.judge(ctx, l, end, began)

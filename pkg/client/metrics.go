@@ -42,7 +42,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "mc_client_registrations_total", Help: "Registrations that were accepted.",
 		}),
 		failovers: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "mc_client_failovers_total", Help: "Connections that were replaced by a fresh one, and clients that went on to the next address.",
+			Name: "mc_client_failovers_total", Help: "Replaced connections, and switches to the next address.",
 		}),
 		streams: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mc_client_streams_opened_total", Help: "Heartbeat streams that were opened.",

@@ -53,7 +53,7 @@ type reading struct {
 type Verdict struct {
 	// Wrong is true when every reference contradicts the wall clock.
 	Wrong bool
-	// Doubtful is true when the auth controller's clock contradicts it, whatever the store's says.
+	// Doubtful is true if the auth controller's clock contradicts it, regardless of the store's clock.
 	Doubtful bool
 	// StoreWrong is true when the store's clock contradicts the wall clock and the auth controller's confirms it.
 	StoreWrong bool
@@ -123,7 +123,10 @@ func (g *Guard) Judge() Verdict {
 	switch {
 	case began:
 		_ = level.Error(g.logger).Log(
-			"msg", "the clock of this host is wrong: tokens cannot be judged until it is set", "reference", v.Reference, "ahead", v.Offset, "limit", Limit,
+			"msg", "the clock of this host is wrong: tokens cannot be judged until it is set",
+			"reference", v.Reference,
+			"ahead", v.Offset,
+			"limit", Limit,
 		)
 	case !v.Wrong && g.wasWrong:
 		_ = level.Info(g.logger).Log("msg", "the clock of this host is right again")
@@ -147,13 +150,13 @@ func (g *Guard) Judge() Verdict {
 func (g *Guard) judge() Verdict {
 	now, mono := g.wall(), g.monotonic()
 	v := Verdict{Now: now, Corrected: now}
-	known, contradicting := 0, make(map[string]time.Duration, 2)
+	fresh, contradicting := 0, make(map[string]time.Duration, 2)
 	for reference, r := range g.readings {
 		age := mono - r.taken
 		if age > maxAge {
 			continue
 		}
-		known++
+		fresh++
 		if offset := now.Sub(r.at.Add(age)); offset.Abs()-r.uncertainty > Limit {
 			contradicting[reference] = offset
 		}
@@ -162,7 +165,7 @@ func (g *Guard) judge() Verdict {
 		return v
 	}
 
-	v.Wrong = len(contradicting) == known
+	v.Wrong = len(contradicting) == fresh
 	_, v.Doubtful = contradicting[AuthController]
 	v.StoreWrong = !v.Wrong && !v.Doubtful
 	// The auth controller's comes first: its clock is the one in the tokens.
@@ -190,7 +193,7 @@ func (g *Guard) Suspect(refused bool, byReference func(now time.Time) (refused b
 	return true
 }
 
-// Problem says what keeps the clock from judging tokens, empty when nothing does.
+// Problem returns why tokens cannot be judged by this clock, empty if they can.
 func (g *Guard) Problem() string {
 	v := g.Judge()
 

@@ -39,8 +39,8 @@ type Config struct {
 	Replica service.Replica
 	Policy  service.SweepPolicy
 	// Vouches reports whether this replica accepts the heartbeats that it should accept, as far as a beat does not prove it.
-	// While it does not, its beats do not vouch and it does not sweep: what follows in the store is an outage of our own
-	// unless another replica vouches.
+	// While it returns false, the beats do not vouch and no sweep runs. Unless another replica vouches, that is an outage of
+	// the Global Controller.
 	Vouches    func() bool
 	Heartbeats *Heartbeats
 	// Observe receives the result of each pass of the sweep.
@@ -98,9 +98,11 @@ func (c *Checker) repeatBeats(ctx context.Context) {
 func (c *Checker) repeatSweeps(ctx context.Context) {
 	ticker := time.NewTicker(BeatInterval)
 	defer ticker.Stop()
+
 	// The sweep has a time of its own, so that it is not late by up to one beat.
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+
 	for {
 		select {
 		case <-ctx.Done():
@@ -132,28 +134,31 @@ func (c *Checker) Beat(ctx context.Context) {
 		c.cfg.Heartbeats.returnFailed(beat.Failed)
 		c.vouched.Store(false)
 		if ctx.Err() == nil {
-			c.store.failed(err)
+			c.store.setFailed(err)
 			c.cfg.Observe(service.SweepResult{}, err)
 			_ = level.Error(c.cfg.Logger).Log("msg", "check failed", "err", err)
 		}
 		return
 	}
 
-	c.store.committed()
+	c.store.setCommitted()
 	c.beaten.Store(true)
 	c.vouched.Store(beat.Vouches)
 	switch {
 	case !result.Gap:
 	case result.Outage == 0:
-		_ = level.Info(c.cfg.Logger).Log("msg", "no beat before this one; no controller is called stale until a full threshold has passed")
+		_ = level.Info(c.cfg.Logger).Log("msg", "no beat before this one; staleness marking suspended for one threshold")
 	default:
 		_ = level.Warn(c.cfg.Logger).Log(
-			"msg", "heartbeats could not be committed for a while; no controller is called stale until a full threshold has passed", "outage", result.Outage)
+			"msg", "gap in heartbeat commits; staleness marking suspended for one threshold",
+			"outage", result.Outage,
+		)
 	}
 }
 
 // Sweep marks the controllers that are silent, if a sweep is due, chunk by chunk until none is left. It does nothing while
-// this replica does not vouch. It returns how long from now the next sweep is due, where that is known.
+// this replica does not vouch. It returns how long from now the next sweep is due, and whether
+// that is known.
 func (c *Checker) Sweep(ctx context.Context) (next time.Duration, isKnown bool) {
 	for c.vouched.Load() {
 		result, err := c.sweepChunk(ctx)
@@ -207,17 +212,17 @@ type outcome struct {
 	reason      string
 }
 
-func (o *outcome) committed() {
+func (o *outcome) setCommitted() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.committedAt, o.reason = o.now(), ""
 }
 
-func (o *outcome) failed(err error) {
+func (o *outcome) setFailed(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.reason = "down"
-	// The condition's name is shown; the text of an error is not, which anybody may read here.
+	// /ready is public: it shows the condition's name and not the error's text.
 	var condition *service.ConditionError
 	if errors.As(err, &condition) {
 		o.reason = condition.Name

@@ -63,11 +63,11 @@ func (h *Heartbeats) HeartbeatCommitted(controllerID string) {
 	h.forgetLocked(controllerID)
 }
 
-// HeartbeatFailed notes that an authenticated controller's heartbeat could not be stored for a reason of ours.
+// HeartbeatFailed records that an authenticated controller's heartbeat could not be stored for a server-side reason.
 func (h *Heartbeats) HeartbeatFailed(controllerID string) { h.add(controllerID, true) }
 
-// HeartbeatUnjudged notes that a heartbeat was turned away because its caller could not be authenticated for a reason of ours.
-// It counts, but excuses no controller: anybody can name one.
+// HeartbeatUnjudged records a heartbeat that was refused because this replica cannot verify its token for a server-side
+// reason. It counts as failed, but excuses no controller, because the id is not authenticated.
 func (h *Heartbeats) HeartbeatUnjudged(controllerID string) { h.add(controllerID, false) }
 
 func (h *Heartbeats) add(controllerID string, isExcused bool) {
@@ -89,7 +89,7 @@ func (h *Heartbeats) forgetLocked(controllerID string) {
 	h.failing.Store(int64(len(h.failed)))
 }
 
-// Judge compares what failed with what was committed lately. The checker calls it before each beat.
+// Judge compares the failed heartbeats with those that were committed recently. The checker calls it before each beat.
 func (h *Heartbeats) Judge() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -140,7 +140,7 @@ func (h *Heartbeats) takeFailed() (ids []string) {
 	return ids
 }
 
-// returnFailed takes back what could not be written, unless a later heartbeat was stored meanwhile.
+// returnFailed restores ids that could not be written, except those of which a later heartbeat was stored.
 func (h *Heartbeats) returnFailed(ids []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

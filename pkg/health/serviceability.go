@@ -7,7 +7,7 @@ const StateOK = "ok"
 type Condition struct {
 	// Name is the condition's key in the answer of /ready.
 	Name string
-	// State returns [StateOK] or a short reason. It is called often and by anybody, so it must not block.
+	// State returns [StateOK] or a short reason. It is called for each request of /ready, so it must not block.
 	State func() string
 }
 

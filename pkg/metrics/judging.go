@@ -6,14 +6,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Judging are the metrics of what keeps callers out.
+// Judging has the metrics of refused callers.
 type Judging struct {
 	unknown    *prometheus.CounterVec
 	handshakes *prometheus.CounterVec
 }
 
-// Judging adds the metrics of what keeps callers out. offsets returns by how many seconds this host's clock is ahead of each
-// reference clock that is known, and droppedKeyCallers how many controllers use tokens whose key is no longer published.
+// Judging registers the metrics of refused callers. offsets returns by how many seconds this host's clock is ahead of each
+// known reference clock, and droppedKeyCallers how many controllers use tokens whose key is no longer published.
 func (m *Metrics) Judging(offsets func() map[string]time.Duration, droppedKeyCallers func() int) *Judging {
 	j := &Judging{
 		unknown: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -23,15 +23,20 @@ func (m *Metrics) Judging(offsets func() map[string]time.Duration, droppedKeyCal
 			Name: "gc_tls_handshake_failures_total", Help: "Connections whose TLS handshake failed.",
 		}, []string{"transport"}),
 	}
+
 	for _, transport := range []string{"grpc", "http"} {
 		j.unknown.WithLabelValues(transport)
 		j.handshakes.WithLabelValues(transport)
 	}
+
 	m.registry.MustRegister(j.unknown, j.handshakes,
 		&clocks{
 			offsets: offsets,
 			desc: prometheus.NewDesc(
-				"gc_clock_offset_seconds", "By how much this host's clock is ahead of a reference clock whose reading is fresh.", []string{"reference"}, nil,
+				"gc_clock_offset_seconds",
+				"By how much this host's clock is ahead of a reference clock that was read recently.",
+				[]string{"reference"},
+				nil,
 			),
 		},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -39,6 +44,7 @@ func (m *Metrics) Judging(offsets func() map[string]time.Duration, droppedKeyCal
 			Help: "Controllers that were refused within the last 5 minutes because the key of their tokens is no longer published.",
 		}, func() float64 { return float64(droppedKeyCallers()) }),
 	)
+
 	return j
 }
 
@@ -56,7 +62,7 @@ type clocks struct {
 // Describe implements [prometheus.Collector].
 func (c *clocks) Describe(descriptions chan<- *prometheus.Desc) { descriptions <- c.desc }
 
-// Collect implements [prometheus.Collector]. A clock that is not known is left out.
+// Collect implements [prometheus.Collector]. An unknown clock is left out.
 func (c *clocks) Collect(metrics chan<- prometheus.Metric) {
 	for reference, offset := range c.offsets() {
 		metrics <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, offset.Seconds(), reference)

@@ -1,4 +1,4 @@
-// Package refusals remembers which controllers were refused lately, so that their silence can be explained.
+// Package refusals records which controllers were refused recently, to explain why they are stale.
 package refusals
 
 import (
@@ -12,7 +12,7 @@ import (
 const (
 	// maxControllers bounds the memory. The controller whose last refusal is the oldest is forgotten first.
 	maxControllers = 8192
-	// maxTimes is how many refusals of a controller are told apart.
+	// maxTimes is how many refusals of a controller are kept separately.
 	maxTimes = 16
 )
 

@@ -43,7 +43,7 @@ func parsePostgres(address string) (postgresAddress, error) {
 	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
 		user, hosts = authority[:i+1], authority[i+1:]
 	}
-	// The parser of URLs knows only one host.
+	// net/url parses one host only.
 	u, err := url.Parse(scheme + "://" + user + tail)
 	if err != nil {
 		return postgresAddress{}, errors.New("the address of the database is not a URL")
@@ -148,6 +148,7 @@ func (a postgresAddress) source(servers []postgresServer, extra map[string]strin
 			}
 		}
 	}
+
 	if len(servers) > 0 {
 		hosts, ports := make([]string, len(servers)), make([]string, len(servers))
 		for i, server := range servers {
@@ -156,6 +157,7 @@ func (a postgresAddress) source(servers []postgresServer, extra map[string]strin
 		query.Set("host", strings.Join(hosts, ","))
 		query.Set("port", strings.Join(ports, ","))
 	}
+
 	u := *a.url
 	u.RawQuery = query.Encode()
 	return u.String()

@@ -51,21 +51,21 @@ FROM judged`
 
 	deleteNone = `DELETE FROM meeting_controllers WHERE false`
 
-	// replicasKeptFor is how long a replica that is gone is shown.
+	// replicasKeptFor is how long a stopped replica is listed.
 	replicasKeptFor = 24 * time.Hour
 )
 
 // Beat implements [service.Beater].
 func (s *Store) Beat(ctx context.Context, b service.Beat) (service.BeatResult, error) {
 	if s.dialect.oneStatement {
-		return run(ctx, s, "beat", func(ctx context.Context) (service.BeatResult, error) { return s.beatAtOnce(ctx, b) })
+		return run(ctx, s, "beat", func(ctx context.Context) (service.BeatResult, error) { return s.beatPostgres(ctx, b) })
 	}
 	return transact(ctx, s, s.checker, "beat", func(ctx context.Context, tx *sqlx.Tx) (service.BeatResult, error) {
-		return s.beatInSteps(ctx, tx, b)
+		return s.beatSQLite(ctx, tx, b)
 	})
 }
 
-func (s *Store) beatAtOnce(ctx context.Context, b service.Beat) (result service.BeatResult, _ error) {
+func (s *Store) beatPostgres(ctx context.Context, b service.Beat) (result service.BeatResult, _ error) {
 	var found struct {
 		Gap      bool   `db:"gap"`
 		OutageMS int64  `db:"outage_ms"`
@@ -87,8 +87,8 @@ func (s *Store) beatAtOnce(ctx context.Context, b service.Beat) (result service.
 	return result, nil
 }
 
-// beatInSteps does the same within a transaction that keeps every other writer out.
-func (s *Store) beatInSteps(ctx context.Context, tx *sqlx.Tx, b service.Beat) (result service.BeatResult, _ error) {
+// beatSQLite does the same within a transaction that excludes every other writer.
+func (s *Store) beatSQLite(ctx context.Context, tx *sqlx.Tx, b service.Beat) (result service.BeatResult, _ error) {
 	if _, err := tx.ExecContext(ctx, deleteNone); err != nil {
 		return result, err
 	}
@@ -116,7 +116,7 @@ func (s *Store) beatInSteps(ctx context.Context, tx *sqlx.Tx, b service.Beat) (r
 		if _, err := tx.ExecContext(ctx, `INSERT INTO checker_state (id, beat_at, serviceable_since, gap_began_at, swept_at)
 			VALUES (1, ?, ?, ?, 0) ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at,
 			serviceable_since = excluded.serviceable_since, gap_began_at = excluded.gap_began_at`,
-			s.dialect.bind(now), s.dialect.bind(state.ServiceableSince.Time), s.bindKnown(state.GapBeganAt)); err != nil {
+			s.dialect.bind(now), s.dialect.bind(state.ServiceableSince.Time), s.bindZeroAsNull(state.GapBeganAt)); err != nil {
 			return result, err
 		}
 	}
@@ -144,8 +144,8 @@ func (s *Store) beatInSteps(ctx context.Context, tx *sqlx.Tx, b service.Beat) (r
 	return result, nil
 }
 
-// bindKnown binds a time that may be the zero time, which stands for one before any.
-func (s *Store) bindKnown(t dbTime) any {
+// bindZeroAsNull binds a time that may be the zero time, which stands for one before any.
+func (s *Store) bindZeroAsNull(t dbTime) any {
 	if t.IsZero() {
 		return s.dialect.bind(time.Unix(0, 0))
 	}

@@ -20,14 +20,14 @@ const (
 	conflictsAnnounced = 128
 )
 
-// conflicts counts the calls of other processes under a controller's id until they are written.
-type conflicts struct {
+// conflictCounts counts the calls of other processes under a controller's id until they are written.
+type conflictCounts struct {
 	mu     sync.Mutex
 	counts map[string]int64
 }
 
 // add counts n calls.
-func (c *conflicts) add(id string, n int64) {
+func (c *conflictCounts) add(id string, n int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.counts == nil {
@@ -39,7 +39,7 @@ func (c *conflicts) add(id string, n int64) {
 }
 
 // take returns what was counted, and starts over.
-func (c *conflicts) take() map[string]int64 {
+func (c *conflictCounts) take() map[string]int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	counts := c.counts

@@ -13,7 +13,7 @@ const (
 	MinConnections = 8
 	// MaxConnections is the most that [Config.MaxConns] may be.
 	MaxConnections = 1000
-	// DefaultConnections is how many a store opens at most where it is told nothing.
+	// DefaultConnections is the default of [Config.MaxConns].
 	DefaultConnections = 20
 	// sharedConnections is what each replica may open however many there are. Ten of them fit into a PostgreSQL as it
 	// comes, which takes 100 connections and keeps 3 of them for its superuser.
@@ -24,8 +24,8 @@ const (
 	ampleConnections = 16
 )
 
-// connections is how the connections to PostgreSQL are divided. Those for heartbeats, for the health checker and for
-// watches are kept for them, so that none of them waits behind a crowd of other calls.
+// connections is how the connections to PostgreSQL are divided. Heartbeats, the health checker and watches have reserved
+// connections, so that none of them waits behind a burst of other calls.
 type connections struct {
 	// heartbeats are one that commits batches, and those that wait for locked rows.
 	heartbeats int
@@ -78,6 +78,7 @@ func (s *Store) ShareConnections(ctx context.Context, replicaID string) error {
 	if s.servers == nil {
 		return nil
 	}
+
 	_, err := run(ctx, s, "share", func(ctx context.Context) (none struct{}, _ error) {
 		var found struct {
 			Allowed  int           `db:"allowed"`
@@ -108,5 +109,6 @@ func (s *Store) ShareConnections(ctx context.Context, replicaID string) error {
 			replicaID, limit, pooler)
 		return none, err
 	})
+
 	return err
 }

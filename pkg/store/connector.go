@@ -27,7 +27,7 @@ const (
 	connectionLife = 15 * time.Minute
 )
 
-// errReadOnlyServer is the answer of a standby, or of a server that was told to refuse writes.
+// errReadOnlyServer is returned for a standby, or for a server that is configured to refuse writes.
 var errReadOnlyServer = errors.New("server is read-only")
 
 // cluster is the servers of a database's address, and what the pools of one store have found out about them.
@@ -52,7 +52,7 @@ func newCluster(address string, timeout time.Duration) (*cluster, error) {
 	return &cluster{address: parsed, timeout: timeout, began: time.Now()}, nil
 }
 
-// distrust has every connection made until now closed when it is free.
+// distrust closes every connection made until now once it is free.
 func (c *cluster) distrust() { c.distrusted.Store(int64(time.Since(c.began))) }
 
 // order lists the servers, the preferred one first.
@@ -81,7 +81,7 @@ type connector struct {
 	// transaction get none, as some of a migration must not be part of one.
 	settings   []setting
 	autocommit bool
-	// writable is false where the address says itself which servers it wants.
+	// writable is false if the address selects the servers itself.
 	writable bool
 }
 
@@ -101,6 +101,7 @@ func (c *cluster) connector(settings []setting, autocommit bool) (*connector, er
 		}
 		made.settings = append(made.settings, s)
 	}
+
 	for _, source := range c.address.sources(nil) {
 		cfg, err := c.parse(source)
 		if err != nil {
@@ -122,6 +123,7 @@ func (c *cluster) connector(settings []setting, autocommit bool) (*connector, er
 		}
 		made.direct, made.pooled = append(made.direct, direct), append(made.pooled, pooled)
 	}
+
 	return made, nil
 }
 
@@ -130,7 +132,7 @@ func isPoolerParameter(name string) bool {
 	return slices.Contains([]string{"timezone", "client_encoding", "datestyle", "application_name"}, strings.ToLower(name))
 }
 
-// parse has the driver read an address.
+// parse parses an address with the driver.
 func (c *cluster) parse(source string) (pq.Config, error) {
 	cfg, err := pq.NewConfig(source)
 	if err == nil {
@@ -151,7 +153,7 @@ func (c *cluster) pool(settings []setting, size int) (*sqlx.DB, error) {
 	}
 	db := sqlx.NewDb(sql.OpenDB(made), "postgres")
 	db.SetMaxOpenConns(size)
-	// As many idle as open: a fleet beats all the time, and dialling anew costs more than a heartbeat.
+	// As many idle as open: heartbeats arrive all the time, and a new connection costs more than a heartbeat.
 	db.SetMaxIdleConns(size)
 	db.SetConnMaxIdleTime(5 * time.Minute)
 	return db, nil
@@ -160,7 +162,7 @@ func (c *cluster) pool(settings []setting, size int) (*sqlx.DB, error) {
 // Driver implements [driver.Connector].
 func (c *connector) Driver() driver.Driver { return &pq.Driver{} }
 
-// connectTo makes a connection to one server and looks at it, within ctx.
+// connectTo makes a connection to one server and checks it, within ctx.
 func (c *connector) connectTo(ctx context.Context, server int) (driver.Conn, error) {
 	if c.cluster.pooler.Load() {
 		return c.open(ctx, c.pooled[server], true)
@@ -173,7 +175,7 @@ func (c *connector) connectTo(ctx context.Context, server int) (driver.Conn, err
 	return conn, err
 }
 
-// errPooler says that the parameters of the start did not reach the server.
+// errPooler means that the start-up parameters did not reach the server.
 var errPooler = errors.New("start-up parameters were ignored")
 
 // refusesParameters recognizes what PgBouncer answers to a parameter that it cannot pass on.
@@ -188,16 +190,19 @@ func (c *connector) open(ctx context.Context, cfg pq.Config, pooled bool) (drive
 		mark, cfg = rand.Text(), cfg.Clone()
 		cfg.Runtime[markSetting] = mark
 	}
+
 	made, err := pq.NewConnectorConfig(cfg)
 	if err != nil {
 		return nil, err
 	}
+
 	handshake := &handshake{ctx: ctx}
 	made.Dialer(dialer{limit: c.cluster.timeout + readGrace, handshake: handshake})
 	conn, err := made.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
+
 	s, err := newSession(conn, c.cluster)
 	if err == nil {
 		err = c.inspect(ctx, s, mark)
@@ -211,6 +216,7 @@ func (c *connector) open(ctx context.Context, cfg pq.Config, pooled bool) (drive
 	if pooled {
 		s.useTransactionSettings(c.settings, c.autocommit)
 	}
+
 	return s, nil
 }
 
@@ -222,17 +228,20 @@ func (c *connector) inspect(ctx context.Context, s *session, mark string) error 
 	if err != nil {
 		return err
 	}
+
 	values := make([]driver.Value, 2)
 	err = rows.Next(values)
 	if err = errors.Join(err, rows.Close()); err != nil {
 		return err
 	}
+
 	switch readOnly, isMarked := values[0] == true, values[1] == true; {
 	case mark != "" && !isMarked:
 		return errPooler
 	case c.writable && readOnly:
 		return errReadOnlyServer
 	}
+
 	return nil
 }
 

@@ -21,7 +21,7 @@ var errRejected = errors.New("values refused")
 
 func unavailable(what string) error { return fmt.Errorf("%s: %w", what, service.ErrUnavailable) }
 
-// translatePostgres goes by SQLSTATE.
+// translatePostgres translates by SQLSTATE.
 func translatePostgres(err error) error {
 	var (
 		server  *pq.Error

@@ -172,8 +172,8 @@ func storable(s string) string {
 // hearInSteps does the same within a transaction of a database that is part of this process, where no round trip is to
 // be saved. Nobody else writes meanwhile.
 func (s *Store) hearInSteps(ctx context.Context, tx *sqlx.Tx, beats []service.HeartbeatWrite) (_ []heard, err error) {
-	find, err := tx.PreparexContext(ctx, `SELECT region, health_status, stale, operator_draining, drain_until, drain_reason, incarnation, last_heartbeat_at
-		FROM meeting_controllers WHERE controller_id = ?`)
+	find, err := tx.PreparexContext(ctx, `SELECT region, health_status, stale, operator_draining, drain_until, drain_reason, incarnation,
+		last_heartbeat_at FROM meeting_controllers WHERE controller_id = ?`)
 	if err != nil {
 		return nil, err
 	}
@@ -192,8 +192,10 @@ func (s *Store) hearInSteps(ctx context.Context, tx *sqlx.Tx, beats []service.He
 	results, changes := make([]heard, len(beats)), []*service.Transition(nil)
 	for i, h := range beats {
 		old := row{ControllerID: h.ControllerID}
-		err := find.QueryRowContext(ctx, h.ControllerID).Scan(&old.Region, &old.Health, &old.Stale, &old.OperatorDraining, &old.DrainUntil, &old.DrainReason, &old.Incarnation,
-			&old.LastHeartbeatAt)
+		err := find.QueryRowContext(ctx, h.ControllerID).Scan(
+			&old.Region, &old.Health, &old.Stale, &old.OperatorDraining, &old.DrainUntil, &old.DrainReason, &old.Incarnation,
+			&old.LastHeartbeatAt,
+		)
 		if errors.Is(err, sql.ErrNoRows) {
 			continue
 		}

@@ -115,10 +115,12 @@ func (s *Store) checkCursor(ctx context.Context, filter service.TransitionFilter
 		}
 		return err
 	}
+
 	oldest, err := s.transitionBy(ctx, oldestFirst)
 	if err == nil && filter.After < oldest.ID-1 {
 		err = service.ErrGone
 	}
+
 	return err
 }
 
@@ -145,5 +147,6 @@ func (s *Store) idsBetween(ctx context.Context, filter service.TransitionFilter,
 			last = min(last, behind.ID)
 		}
 	}
+
 	return first, last, nil
 }

@@ -39,7 +39,7 @@ type MigrationState struct {
 	IsUnknown bool
 }
 
-// DownOptions says how far the schema is taken back.
+// DownOptions has the target version of a migration down.
 type DownOptions struct {
 	// Version is the last migration that stays; 0 leaves nothing.
 	Version int64
@@ -59,7 +59,7 @@ func Migrate(ctx context.Context, url string, logger log.Logger) error {
 			return err
 		}
 		if state.IsNewer() {
-			_ = level.Warn(logger).Log("msg", "the database's schema is newer than this binary; it says that this binary may use it",
+			_ = level.Warn(logger).Log("msg", "the database's schema is newer than this binary, which may still use it",
 				"schema_version", state.Version, "binary_schema_version", state.BinaryVersion, "min_binary_schema", state.MinBinaryVersion)
 		}
 		done, err := m.provider.Up(ctx)
@@ -68,7 +68,7 @@ func Migrate(ctx context.Context, url string, logger log.Logger) error {
 	})
 }
 
-// MigrateDown takes the schema back, and the data with it. It returns [ErrSchemaInUse] (wrapped) while replicas use the
+// MigrateDown migrates the schema down and removes its data. It returns [ErrSchemaInUse] (wrapped) while replicas use the
 // database, unless that is allowed, and [ErrUnknownMigration] if only a newer release can do it.
 func MigrateDown(ctx context.Context, url string, options DownOptions, logger log.Logger) error {
 	return migrating(ctx, url, func(m schema) error {
@@ -77,7 +77,7 @@ func MigrateDown(ctx context.Context, url string, options DownOptions, logger lo
 		case err != nil:
 			return err
 		case state.IsNewer():
-			return fmt.Errorf("%w: the database has schema version %d and this binary knows those up to %d: use the release that made it",
+			return fmt.Errorf("%w: the database has schema version %d and this binary has those up to %d: use the release that made it",
 				ErrUnknownMigration, state.Version, state.BinaryVersion)
 		}
 		if !options.WhileReplicasRun {
@@ -86,7 +86,7 @@ func MigrateDown(ctx context.Context, url string, options DownOptions, logger lo
 			case err != nil:
 				return err
 			case len(running) > 0:
-				return fmt.Errorf("%w: %s beat within the last %v: stop every replica first, or say --while-replicas-run; their calls will fail",
+				return fmt.Errorf("%w: %s beat within the last %v: stop every replica first, or pass --while-replicas-run: their calls will fail",
 					ErrSchemaInUse, strings.Join(running, ", "), inUseFor)
 			}
 		}
@@ -96,7 +96,7 @@ func MigrateDown(ctx context.Context, url string, options DownOptions, logger lo
 	})
 }
 
-// MigrationStatus lists the migrations in their order, those that only a newer release knows included, and compares the
+// MigrationStatus lists the migrations in their order, including those that only a newer release has, and compares the
 // schema with this binary.
 func MigrationStatus(ctx context.Context, url string) (states []MigrationState, schemaState SchemaState, err error) {
 	err = migrating(ctx, url, func(m schema) error {
@@ -108,9 +108,13 @@ func MigrationStatus(ctx context.Context, url string) (states []MigrationState, 
 		if err != nil {
 			return err
 		}
-		for _, known := range found {
-			states = append(states, MigrationState{Version: known.Source.Version, Name: filepath.Base(known.Source.Path), AppliedAt: known.AppliedAt})
-			delete(applied, known.Source.Version)
+		for _, bundled := range found {
+			states = append(states, MigrationState{
+				Version:   bundled.Source.Version,
+				Name:      filepath.Base(bundled.Source.Path),
+				AppliedAt: bundled.AppliedAt,
+			})
+			delete(applied, bundled.Source.Version)
 		}
 		for version, at := range applied {
 			states = append(states, MigrationState{Version: version, AppliedAt: at, IsUnknown: true})
@@ -138,8 +142,8 @@ type schema struct {
 	dialect  string
 }
 
-// migrating lets work at the schema over connections of its own, which are not bounded as those for heartbeats are: an
-// index may take minutes to build.
+// migrating calls work with connections of its own, without the timeouts of those for heartbeats: an index may take minutes to
+// build.
 func migrating(ctx context.Context, url string, work func(schema) error) error {
 	name, kind, db, lockFile, err := openSchema(url)
 	if err != nil {
@@ -262,7 +266,7 @@ func openSchema(url string) (name string, kind goose.Dialect, db *sql.DB, lockFi
 	if err != nil {
 		return "", "", nil, "", err
 	}
-	// Without settings for statements outside of a transaction: an index that is built beside heartbeats cannot be in one.
+	// Without settings for statements outside of a transaction: CREATE INDEX CONCURRENTLY cannot run in one.
 	connector, err := servers.connector([]setting{{"lock_timeout", "4000"}, {isolationSetting, "read committed"}}, false)
 	if err != nil {
 		return "", "", nil, "", err

@@ -149,11 +149,13 @@ func (s *Store) now(ctx context.Context, tx *sqlx.Tx) (time.Time, error) {
 }
 
 // pingPostgres and pingSQLite write nothing, and fail where a heartbeat would: without the tables, on a server that is
-// read-only, or behind a lock that keeps heartbeats out.
+// read-only, or behind a lock that blocks heartbeats.
 const (
 	pingPostgres = `WITH beat AS (UPDATE meeting_controllers SET updated_at = updated_at WHERE false RETURNING 1),
-	history AS (INSERT INTO controller_transitions (controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
-		SELECT controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status FROM controller_transitions WHERE false RETURNING 1)
+	history AS (INSERT INTO controller_transitions (
+		controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
+		SELECT controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status
+		FROM controller_transitions WHERE false RETURNING 1)
 SELECT count(*) FROM beat, history`
 	pingSQLite = `UPDATE meeting_controllers SET updated_at = updated_at WHERE false`
 )

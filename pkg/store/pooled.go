@@ -46,13 +46,13 @@ type pooledTransaction struct {
 // Commit implements [driver.Tx].
 func (t *pooledTransaction) Commit() error {
 	t.session.inTransaction = false
-	return t.session.note(t.Tx.Commit())
+	return t.session.noteError(t.Tx.Commit())
 }
 
 // Rollback implements [driver.Tx].
 func (t *pooledTransaction) Rollback() error {
 	t.session.inTransaction = false
-	return t.session.note(t.Tx.Rollback())
+	return t.session.noteError(t.Tx.Rollback())
 }
 
 // pooledStatement is a statement that each connection to the server prepares when it is first used there. Its name is
@@ -105,16 +105,18 @@ func (p *pooledStatement) run(args []driver.NamedValue, send func(text string) e
 	if !p.session.inTransaction {
 		settings = p.session.perStatement
 	}
-	execute, err := execution(p.name, args)
+
+	execute, err := executeText(p.name, args)
 	if err != nil {
 		return err
 	}
+
 	before := ""
 	for range pooledStatementAttempts {
 		err = send(settings + before + execute)
 		var server *pq.Error
 		if !errors.As(err, &server) || p.session.inTransaction {
-			break // A transaction that has failed cannot be gone on with.
+			break // A failed transaction cannot continue.
 		}
 		switch server.Code {
 		case "26000": // There is none of that name.
@@ -129,10 +131,11 @@ func (p *pooledStatement) run(args []driver.NamedValue, send func(text string) e
 		}
 		break
 	}
-	return p.session.note(err)
+
+	return p.session.noteError(err)
 }
 
-func execution(name string, args []driver.NamedValue) (string, error) {
+func executeText(name string, args []driver.NamedValue) (string, error) {
 	size := len(name) + 16
 	for _, a := range args {
 		if text, ok := a.Value.(string); ok {
@@ -141,6 +144,7 @@ func execution(name string, args []driver.NamedValue) (string, error) {
 			size += 24
 		}
 	}
+
 	var b strings.Builder
 	b.Grow(size)
 	b.WriteString("EXECUTE " + name)
@@ -154,14 +158,16 @@ func execution(name string, args []driver.NamedValue) (string, error) {
 			return "", err
 		}
 	}
+
 	if len(args) > 0 {
 		b.WriteByte(')')
 	}
+
 	return b.String(), nil
 }
 
-// inlined puts values into a statement of ours, in the place of $1, $2, and so on, behind settings.
-func inlined(settings, query string, args []driver.NamedValue) (string, error) {
+// inlineValues returns a statement of this package with its values in place of $1, $2, and so on, preceded by settings.
+func inlineValues(settings, query string, args []driver.NamedValue) (string, error) {
 	var b strings.Builder
 	b.Grow(len(settings) + len(query) + 32*len(args))
 	b.WriteString(settings)
@@ -187,6 +193,7 @@ func inlined(settings, query string, args []driver.NamedValue) (string, error) {
 		}
 		i = end - 1
 	}
+
 	return b.String(), nil
 }
 
@@ -209,5 +216,6 @@ func writeLiteral(b *strings.Builder, value driver.Value) error {
 	default:
 		return fmt.Errorf("a %T cannot be written into a statement", value)
 	}
+
 	return nil
 }

@@ -161,13 +161,13 @@ func TestInlined(t *testing.T) {
 		{"SELECT $1, $2, $3", values(0.1, true, at), "SELECT '0.1', 'true', '2026-01-02 03:04:05.000006Z'"},
 		{"SELECT $11$1", values("a", "", "", "", "", "", "", "", "", "", "k"), "SELECT  'k' 'a'"},
 	} {
-		got, err := inlined("", tc.query, tc.values)
+		got, err := inlineValues("", tc.query, tc.values)
 		if err != nil || got != tc.want {
 			t.Errorf("inlined(%q) = %q, %v, want %q", tc.query, got, err, tc.want)
 		}
 	}
 	for query, with := range map[string][]driver.NamedValue{"SELECT $2": values("a"), "SELECT $1": values([]byte("a"))} {
-		if got, err := inlined("", query, with); err == nil {
+		if got, err := inlineValues("", query, with); err == nil {
 			t.Errorf("inlined(%q, %v) = %q, want an error", query, with, got)
 		}
 	}

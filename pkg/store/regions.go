@@ -69,7 +69,8 @@ func (r regionRow) region() service.Region {
 func (s *Store) Regions(ctx context.Context) ([]service.Region, error) {
 	return run(ctx, s, "regions", func(ctx context.Context) ([]service.Region, error) {
 		var found []regionRow
-		if err := s.read.SelectContext(ctx, &found, regionSums+`, `+s.dialect.statementNow+` AS as_of FROM meeting_controllers GROUP BY region ORDER BY region`); err != nil {
+		query := regionSums + `, ` + s.dialect.statementNow + ` AS as_of FROM meeting_controllers GROUP BY region ORDER BY region`
+		if err := s.read.SelectContext(ctx, &found, query); err != nil {
 			return nil, err
 		}
 		regions := make([]service.Region, 0, len(found))
@@ -80,9 +81,12 @@ func (s *Store) Regions(ctx context.Context) ([]service.Region, error) {
 	})
 }
 
-// planColumns are what a plan needs beside the sums. The ? is the controller that it is about.
-const planColumns = `, coalesce(max(max_meetings) FILTER (WHERE health_status IN ('healthy', 'degraded') AND controller_id <> ?), 0) AS meetings_largest_left,
-	coalesce(max(max_participants) FILTER (WHERE health_status IN ('healthy', 'degraded') AND controller_id <> ?), 0) AS participants_largest_left `
+// planColumns are the columns of a plan in addition to the sums. The ? is the id of its controller.
+const planColumns = `,
+	coalesce(max(max_meetings) FILTER (WHERE health_status IN ('healthy', 'degraded') AND controller_id <> ?), 0)
+		AS meetings_largest_left,
+	coalesce(max(max_participants) FILTER (WHERE health_status IN ('healthy', 'degraded') AND controller_id <> ?), 0)
+		AS participants_largest_left `
 
 // planDrain looks at the region of a controller that is locked, with it and without. Two drains in one region, each of
 // which is safe by itself, must not both go by what was there before: the second waits for the first. Those of the ids
@@ -94,8 +98,9 @@ func (s *Store) planDrain(ctx context.Context, tx *sqlx.Tx, c service.Controller
 		}
 	}
 	drained := append(slices.Clone(assumed), "") // No controller goes by an empty id.
-	query, values, err := sqlx.In(regionSums+planColumns+`FROM (SELECT controller_id, region, stale, max_meetings, current_meetings, max_participants,
-		current_participants, CASE WHEN controller_id IN (?) THEN 'draining' ELSE health_status END AS health_status
+	query, values, err := sqlx.In(regionSums+planColumns+`
+		FROM (SELECT controller_id, region, stale, max_meetings, current_meetings, max_participants, current_participants,
+		CASE WHEN controller_id IN (?) THEN 'draining' ELSE health_status END AS health_status
 		FROM meeting_controllers WHERE region = ?) AS f GROUP BY region`, c.ControllerID, c.ControllerID, drained, c.Region)
 	if err != nil {
 		return service.DrainPlan{}, err

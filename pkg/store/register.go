@@ -15,12 +15,12 @@ import (
 
 const registerReason = "registered"
 
-// told is how often controllers that register are told to send heartbeats, and how long they may then be silent.
-type told struct{ fastMS, thresholdMS sql.NullInt64 }
+// givenPolicy is the heartbeat interval that registering controllers are given, and their staleness threshold.
+type givenPolicy struct{ fastMS, thresholdMS sql.NullInt64 }
 
-func toldBy(cfg Config) told {
+func givenPolicyOf(cfg Config) givenPolicy {
 	orNull := func(d time.Duration) sql.NullInt64 { return sql.NullInt64{Int64: d.Milliseconds(), Valid: d > 0} }
-	return told{orNull(cfg.FastInterval), orNull(cfg.StalenessThreshold)}
+	return givenPolicy{orNull(cfg.FastInterval), orNull(cfg.StalenessThreshold)}
 }
 
 // registerAttempts bounds how often a registration starts over because another of the same controller came between.
@@ -71,7 +71,7 @@ func (s *Store) Register(ctx context.Context, r service.Registration, actor stri
 // connection: planning it takes longer than all the rest.
 func (s *Store) registerOnce(ctx context.Context, r service.Registration, actor string) (found []registered, err error) {
 	rows, err := s.register.query(ctx, s.write, r.ControllerID, r.Region, r.GRPCEndpoint, webTransport(r),
-		r.MaxMeetings, r.MaxParticipants, storable(actor), registerReason, r.Incarnation, ownerOf(actor), s.told.fastMS, s.told.thresholdMS)
+		r.MaxMeetings, r.MaxParticipants, storable(actor), registerReason, r.Incarnation, ownerOf(actor), s.given.fastMS, s.given.thresholdMS)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +144,8 @@ const registerStatement = `WITH old AS MATERIALIZED (
 	FROM (VALUES (1)) AS one LEFT JOIN old ON true
 ), registered AS (
 	INSERT INTO meeting_controllers AS m (controller_id, region, endpoint, grpc_endpoint, webtransport_endpoint, max_meetings, max_participants,
-		health_status, reported_status, stale, incarnation, superseded, owner, told_fast_interval_ms, told_threshold_ms, last_heartbeat_at, created_at, updated_at)
+		health_status, reported_status, stale, incarnation, superseded, owner, told_fast_interval_ms, told_threshold_ms,
+		last_heartbeat_at, created_at, updated_at)
 	SELECT $1::varchar, $2::varchar, $3::varchar, $3::varchar, $4::varchar, $5::int, $6::int, ` + healthSQL + `, f.reported_status, f.stale,
 		nullif($9::varchar, ''), f.superseded, $10::varchar, $11::bigint, $12::bigint, f.now, f.now, f.now
 	FROM fact AS f WHERE NOT f.refused
@@ -163,7 +164,8 @@ const registerStatement = `WITH old AS MATERIALIZED (
 	FROM registered AS r LEFT JOIN old ON true WHERE r.health_status IS DISTINCT FROM old.health_status OR old.stale
 )
 SELECT r.controller_id, r.region, old.health_status AS from_status, r.health_status AS to_status, r.reported_status,
-	r.last_heartbeat_at AS at, old.last_heartbeat_at AS before, r.operator_draining, r.drain_until, r.drain_reason, false AS superseded, coalesce(old.stale, false) AS ends_staleness
+	r.last_heartbeat_at AS at, old.last_heartbeat_at AS before, r.operator_draining, r.drain_until, r.drain_reason, false AS superseded,
+	coalesce(old.stale, false) AS ends_staleness
 FROM registered AS r LEFT JOIN old ON true
 UNION ALL
 SELECT $1::varchar, '', NULL, '', '', now, NULL, false, NULL, NULL, true, false FROM fact WHERE refused`
@@ -203,7 +205,8 @@ func (s *Store) registerInSteps(ctx context.Context, tx *sqlx.Tx, r service.Regi
 		last_heartbeat_at = excluded.last_heartbeat_at`),
 		r.ControllerID, r.Region, r.GRPCEndpoint, r.GRPCEndpoint, webTransport(r),
 		r.MaxMeetings, r.MaxParticipants, string(facts.Health()), string(facts.Reported),
-		sql.NullString{String: r.Incarnation, Valid: r.Incarnation != ""}, old.supersededBy(r.Incarnation), ownerOf(actor), s.told.fastMS, s.told.thresholdMS, at, at, at); err != nil {
+		sql.NullString{String: r.Incarnation, Valid: r.Incarnation != ""}, old.supersededBy(r.Incarnation), ownerOf(actor),
+		s.given.fastMS, s.given.thresholdMS, at, at, at); err != nil {
 		return none, err
 	}
 	made := change{ControllerID: r.ControllerID, To: string(facts.Health()), At: dbTime{now}}

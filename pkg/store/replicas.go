@@ -20,6 +20,7 @@ func (s *Store) ListReplicas(ctx context.Context) (service.ReplicaList, error) {
 	if s.servers != nil {
 		allowed = allowedConnectionsSQL
 	}
+
 	list, err := run(ctx, s, "replicas", func(ctx context.Context) (list service.ReplicaList, err error) {
 		var store struct {
 			AsOf    dbTime `db:"as_of"`
@@ -63,8 +64,10 @@ func (s *Store) ListReplicas(ctx context.Context) (service.ReplicaList, error) {
 		}
 		return list, nil
 	})
+
 	if err == nil {
 		list.Store.Writable = s.Ping(ctx) == nil
 	}
+
 	return list, err
 }

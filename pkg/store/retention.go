@@ -69,8 +69,8 @@ func (s *Store) prune(ctx context.Context, tx *sqlx.Tx, now time.Time, policy se
 	return done.RowsAffected()
 }
 
-// retire removes controllers that have been silent for long, as long as heartbeats can be committed and no outage of our own
-// is waited out.
+// retire removes controllers that have been silent for long, as long as heartbeats can be committed and the threshold after
+// the last outage of the Global Controller has passed.
 func (s *Store) retire(ctx context.Context, tx *sqlx.Tx, now time.Time, policy service.RetentionPolicy) (retired []service.Transition, _ error) {
 	state, err := s.sweepState(ctx, tx, service.SweepPolicy{Threshold: policy.Threshold})
 	if err != nil || !state.isFresh(now, policy.Tolerance) || state.isHeld(now, state.threshold) {

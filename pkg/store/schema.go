@@ -17,13 +17,14 @@ import (
 	"darktower.example/global-controller/migrations"
 )
 
-// ErrIncompatibleSchema is returned, wrapped, when the database says that its schema is not for this binary.
+// ErrIncompatibleSchema is returned, wrapped, when the database records that this binary may not use its schema.
 var ErrIncompatibleSchema = errors.New("incompatible schema")
 
 // ErrSchemaInUse is returned, wrapped, when the schema cannot be taken back because replicas use the database.
 var ErrSchemaInUse = errors.New("the database is in use")
 
-// ErrUnknownMigration is returned, wrapped, when the schema cannot be taken back because only a newer release knows how.
+// ErrUnknownMigration is returned, wrapped, when the schema cannot be migrated down because only a newer release has the
+// migration.
 var ErrUnknownMigration = errors.New("unknown migration")
 
 // inUseFor is how long after its last beat a replica counts as running: several beats, and the longest tick.
@@ -35,7 +36,7 @@ type SchemaState struct {
 	Version int64
 	// BinaryVersion is the newest migration that this binary has.
 	BinaryVersion int64
-	// MinBinaryVersion is what the database says BinaryVersion must be at least; 0: it does not say.
+	// MinBinaryVersion is the least BinaryVersion that the database permits; 0 if it has no limit.
 	MinBinaryVersion int64
 }
 
@@ -45,7 +46,7 @@ func (s SchemaState) IsNewer() bool { return s.Version > s.BinaryVersion }
 // IsCompatible reports whether this binary may use the schema.
 func (s SchemaState) IsCompatible() bool { return s.MinBinaryVersion <= s.BinaryVersion }
 
-// Err is nil if this binary may use the schema; otherwise it wraps [ErrIncompatibleSchema] and says what to do.
+// Err is nil if this binary may use the schema; otherwise it wraps [ErrIncompatibleSchema] with advice.
 func (s SchemaState) Err() error {
 	if s.IsCompatible() {
 		return nil
@@ -69,7 +70,7 @@ var BinarySchemaVersion = sync.OnceValue(func() (newest int64) {
 
 // Schema compares the database's schema with this binary. That they are incompatible is no error of this call.
 func (s *Store) Schema(ctx context.Context) (SchemaState, error) {
-	// The pool of the checker has room while callers crowd the others; over SQLite it is the one that writes.
+	// The checker's pool has a free connection when a burst of calls uses the others; over SQLite it is the one that writes.
 	db := s.checker
 	if s.dialect.name == "sqlite" {
 		db = s.read
@@ -91,17 +92,21 @@ func readSchema(ctx context.Context, db querier, dialect string) (SchemaState, e
 	if err != nil {
 		return state, err
 	}
+
 	for version := range applied {
 		state.Version = max(state.Version, version)
 	}
+
 	exists, err := tableExists(ctx, db, dialect, "schema_compatibility")
 	if err != nil || !exists {
 		return state, err
 	}
+
 	err = db.QueryRowContext(ctx, `SELECT min_binary_schema FROM schema_compatibility WHERE id = 1`).Scan(&state.MinBinaryVersion)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = nil
 	}
+
 	return state, err
 }
 
@@ -111,11 +116,13 @@ func readApplied(ctx context.Context, db querier, dialect string) (map[int64]tim
 	if err != nil || !exists {
 		return nil, err
 	}
+
 	rows, err := db.QueryContext(ctx, `SELECT version_id, tstamp FROM goose_db_version WHERE is_applied AND version_id > 0`)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
+
 	applied := make(map[int64]time.Time)
 	for rows.Next() {
 		var (
@@ -127,11 +134,12 @@ func readApplied(ctx context.Context, db querier, dialect string) (map[int64]tim
 		}
 		applied[version] = at
 	}
+
 	return applied, rows.Err()
 }
 
 func tableExists(ctx context.Context, db querier, dialect, table string) (exists bool, err error) {
-	// The names are ours. Without parameters a query is one message, which a pooler cannot take apart.
+	// table is a constant of this package. Without parameters a query is one message, which a pooler cannot split.
 	query := `SELECT to_regclass('` + table + `') IS NOT NULL`
 	if dialect == "sqlite" {
 		query = `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '` + table + `')`
@@ -140,13 +148,14 @@ func tableExists(ctx context.Context, db querier, dialect, table string) (exists
 	return exists, err
 }
 
-// listRunningReplicas names the replicas that beat lately, by the database's clock. One that is too old to have a name in
+// listRunningReplicas returns the ids of the replicas that beat recently, by the database's clock. One that is too old to have a name in
 // the database is called "a replica".
 func listRunningReplicas(ctx context.Context, db querier, dialect string) (names []string, err error) {
 	recent := map[string]string{
 		"postgres": `clock_timestamp() - make_interval(secs => ` + strconv.Itoa(int(inUseFor.Seconds())) + `)`,
 		"sqlite":   `CAST(unixepoch('subsec') * 1000 AS INTEGER) - ` + strconv.FormatInt(inUseFor.Milliseconds(), 10),
 	}[dialect]
+
 	for _, source := range []struct{ table, query string }{
 		{"replicas", `SELECT replica_id FROM replicas WHERE seen_at > ` + recent + ` ORDER BY replica_id`},
 		{"checker_state", `SELECT 'a replica' FROM checker_state WHERE beat_at > ` + recent},
@@ -162,6 +171,7 @@ func listRunningReplicas(ctx context.Context, db querier, dialect string) (names
 			return names, err
 		}
 	}
+
 	return nil, nil
 }
 
@@ -181,7 +191,9 @@ func readNames(ctx context.Context, db querier, query string) (names []string, e
 	return names, rows.Err()
 }
 
-// isSchemaRefusal tells what the state of the schema forbids, whose text is for the operator, from errors of the database.
+// isSchemaRefusal reports whether the state of the schema forbids the operation. The text of such an error is written for the
+// operator; that of a database error is not.
 func isSchemaRefusal(err error) bool {
-	return slices.ContainsFunc([]error{ErrIncompatibleSchema, ErrSchemaInUse, ErrUnknownMigration}, func(refusal error) bool { return errors.Is(err, refusal) })
+	refusals := []error{ErrIncompatibleSchema, ErrSchemaInUse, ErrUnknownMigration}
+	return slices.ContainsFunc(refusals, func(refusal error) bool { return errors.Is(err, refusal) })
 }

@@ -26,7 +26,7 @@ type driverConn interface {
 }
 
 // session is a connection that ends itself: when it leads to a server that is read-only or does not answer, and when
-// it is old. Where a pooler is between, it relies on nothing that it told the server before.
+// it is old. Where a pooler is between, it relies on no settings of an earlier statement.
 type session struct {
 	driver.NamedValueChecker
 	inner   driverConn
@@ -35,7 +35,7 @@ type session struct {
 	until   time.Time
 	broken  bool
 	// perTransaction and perStatement are where a pooler is between: what sets the settings within a transaction, and
-	// before a statement outside of one. Both are empty on a connection of our own.
+	// before a statement outside of one. Both are empty on a direct connection.
 	pooled, inTransaction        bool
 	perTransaction, perStatement string
 }
@@ -56,15 +56,17 @@ func newSession(conn driver.Conn, c *cluster) (*session, error) {
 	}, nil
 }
 
-// note looks for errors after which a connection is of no use, and returns err.
-func (s *session) note(err error) error {
+// noteError checks for errors after which the connection is unusable, and returns err.
+func (s *session) noteError(err error) error {
 	if err == nil {
 		return nil
 	}
+
 	var (
 		server  *pq.Error
 		network net.Error
 	)
+
 	switch {
 	case errors.As(err, &server):
 		// A standby refuses the statement, the transaction or the lock.
@@ -78,22 +80,23 @@ func (s *session) note(err error) error {
 		s.broken = true
 		s.cluster.distrust()
 	}
+
 	return err
 }
 
-// usable reports whether the connection may serve another operation.
-func (s *session) usable() bool {
+// isUsable reports whether the connection may serve another operation.
+func (s *session) isUsable() bool {
 	return !s.broken && s.made >= s.cluster.distrusted.Load()
 }
 
 // IsValid implements [driver.Validator]: it is asked when the connection is given back.
 func (s *session) IsValid() bool {
-	return s.usable() && time.Now().Before(s.until) && s.inner.IsValid()
+	return s.isUsable() && time.Now().Before(s.until) && s.inner.IsValid()
 }
 
 // ResetSession implements [driver.SessionResetter]: it is asked before the connection is used again.
 func (s *session) ResetSession(ctx context.Context) error {
-	if !s.usable() {
+	if !s.isUsable() {
 		return driver.ErrBadConn
 	}
 	s.inTransaction = false
@@ -104,34 +107,34 @@ func (s *session) ResetSession(ctx context.Context) error {
 func (s *session) Close() error { return s.inner.Close() }
 
 // Ping implements [driver.Pinger].
-func (s *session) Ping(ctx context.Context) error { return s.note(s.inner.Ping(ctx)) }
+func (s *session) Ping(ctx context.Context) error { return s.noteError(s.inner.Ping(ctx)) }
 
 // QueryContext implements [driver.QueryerContext].
 func (s *session) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	if s.perStatement == "" || s.inTransaction {
 		rows, err := s.inner.QueryContext(ctx, query, args)
-		return rows, s.note(err)
+		return rows, s.noteError(err)
 	}
-	text, err := inlined(s.perStatement, query, args)
+	text, err := inlineValues(s.perStatement, query, args)
 	if err != nil {
 		return nil, err
 	}
 	rows, err := s.inner.QueryContext(ctx, text, nil)
-	return rows, s.note(err)
+	return rows, s.noteError(err)
 }
 
 // ExecContext implements [driver.ExecerContext].
 func (s *session) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	if s.perStatement == "" || s.inTransaction {
 		result, err := s.inner.ExecContext(ctx, query, args)
-		return result, s.note(err)
+		return result, s.noteError(err)
 	}
-	text, err := inlined(s.perStatement, query, args)
+	text, err := inlineValues(s.perStatement, query, args)
 	if err != nil {
 		return nil, err
 	}
 	result, err := s.inner.ExecContext(ctx, text, nil)
-	return result, s.note(err)
+	return result, s.noteError(err)
 }
 
 // Prepare implements [driver.Conn].
@@ -146,7 +149,7 @@ func (s *session) PrepareContext(ctx context.Context, query string) (driver.Stmt
 	}
 	inner, err := s.inner.PrepareContext(ctx, query)
 	if err != nil {
-		return nil, s.note(err)
+		return nil, s.noteError(err)
 	}
 	both, ok := inner.(driverStmt)
 	if !ok {
@@ -167,10 +170,10 @@ func (s *session) BeginTx(ctx context.Context, options driver.TxOptions) (driver
 	}
 	tx, err := s.inner.BeginTx(ctx, options)
 	if err != nil || s.perTransaction == "" {
-		return tx, s.note(err)
+		return tx, s.noteError(err)
 	}
 	if _, err := s.inner.ExecContext(ctx, s.perTransaction, nil); err != nil {
-		return nil, errors.Join(s.note(err), tx.Rollback())
+		return nil, errors.Join(s.noteError(err), tx.Rollback())
 	}
 	s.inTransaction = true
 	return &pooledTransaction{Tx: tx, session: s}, nil
@@ -192,11 +195,11 @@ type statement struct {
 // QueryContext implements [driver.StmtQueryContext].
 func (s *statement) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
 	rows, err := s.driverStmt.QueryContext(ctx, args)
-	return rows, s.session.note(err)
+	return rows, s.session.noteError(err)
 }
 
 // ExecContext implements [driver.StmtExecContext].
 func (s *statement) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
 	result, err := s.driverStmt.ExecContext(ctx, args)
-	return result, s.session.note(err)
+	return result, s.session.noteError(err)
 }

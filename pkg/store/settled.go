@@ -10,15 +10,15 @@ import (
 )
 
 const (
-	// runAtMost is how many ids are looked through for one that is missing before the writers are asked instead.
-	runAtMost = 10_000
-	// writersAtMost is how many changes are made, at the most, while one transaction that writes the history is open.
-	writersAtMost = 100_000
-	// longestWait bounds how long a read waits for the transactions that could still commit a missing change.
-	longestWait = 100 * time.Millisecond
-	// neverComes is after how long, by the clock of this process that is never set, a transaction that holds up the history
-	// is not one of ours: those are bounded by the statement timeout.
-	neverComes = 30 * time.Second
+	// maxScannedIDs is how many ids are scanned for a missing one; above it the open writers are listed instead.
+	maxScannedIDs = 10_000
+	// maxWriterIDs is how many ids are given out at the most while one transaction that writes the history is open.
+	maxWriterIDs = 100_000
+	// maxWriterWait limits how long a read waits for the transactions that could still commit a missing change.
+	maxWriterWait = 100 * time.Millisecond
+	// writerTimeout is how long, by the monotonic clock, the history waits for a transaction. Those of the Global Controller are
+	// shorter: the statement timeout limits them.
+	writerTimeout = 30 * time.Second
 )
 
 // writersSQL lists the transactions that may have been given an id of the history and are not over. Each has locked the
@@ -26,11 +26,11 @@ const (
 const writersSQL = `SELECT virtualtransaction FROM pg_locks WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted
 	AND relation = 'controller_transitions'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
 
-// settled is how far the history is known to be complete: ids are given out before their transactions commit, so a number
-// that is missing may yet appear. It goes by numbers and by transactions, not by times: the database's clock may be set.
-type settled struct {
+// historyWatermark is how far the history is complete: ids are given out before their transactions commit, so a number
+// that is missing may yet appear. It uses ids and transactions, not times: the database's clock may be set.
+type historyWatermark struct {
 	mu sync.Mutex
-	// through: no change with an id up to this one can appear any more; 0 when not known.
+	// through: no change with an id up to this one can appear any more; 0 if unknown.
 	through int64
 	// ceiling becomes through once all of writers are over, which were open when it was the newest; 0 when nothing is awaited.
 	ceiling int64
@@ -56,7 +56,7 @@ func (s *Store) historyEnd(ctx context.Context) (none end, _ error) {
 		if err != nil || through == newest.ID {
 			return end{newest.ID, newest}, err
 		}
-		if pause > longestWait/2 {
+		if pause > maxWriterWait/2 {
 			if through == 0 {
 				if through, err = s.firstRun(ctx, newest.ID); err != nil {
 					return none, err
@@ -75,42 +75,44 @@ func (s *Store) historyEnd(ctx context.Context) (none end, _ error) {
 
 // settle moves through as far as it can be, at the most to the newest change, and returns it.
 func (s *Store) settle(ctx context.Context, newest int64) (int64, error) {
-	known := s.settled.known(newest)
-	if known == newest {
+	start := s.watermark.startOfScan(newest)
+	if start == newest {
 		return newest, nil
 	}
-	through := known
-	if known > 0 {
-		ids, err := s.idsFrom(ctx, known, runAtMost)
+
+	through := start
+	if start > 0 {
+		ids, err := s.idsFrom(ctx, start, maxScannedIDs)
 		if err != nil {
 			return 0, err
 		}
-		if through = endOfRun(ids); len(ids) == 0 || ids[0] != known {
+		if through = endOfRun(ids); len(ids) == 0 || ids[0] != start {
 			through = 0 // It was removed by hand, or belongs to another history.
 		}
-		if s.settled.move(known, through); through >= newest {
+		if s.watermark.move(start, through); through >= newest {
 			return newest, nil
 		}
 	}
+
 	var writers []string
 	if err := s.read.SelectContext(ctx, &writers, s.dialect.writers); err != nil {
 		return 0, err
 	}
-	return s.settled.await(through, newest, writers), nil
+	return s.watermark.await(through, newest, writers), nil
 }
 
-// known returns through where that is near enough to the newest change for the ids between to be looked through.
-func (s *settled) known(newest int64) int64 {
+// startOfScan returns through if the ids between it and the newest change can be scanned, and 0 if there are too many.
+func (s *historyWatermark) startOfScan(newest int64) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.through > newest || newest-s.through > runAtMost {
+	if s.through > newest || newest-s.through > maxScannedIDs {
 		s.through = 0
 	}
 	return s.through
 }
 
 // move sets through, unless another reader has moved it.
-func (s *settled) move(from, to int64) {
+func (s *historyWatermark) move(from, to int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.through == from {
@@ -118,16 +120,16 @@ func (s *settled) move(from, to int64) {
 	}
 }
 
-// await is told of the transactions that are open, and of the newest change before they were listed. It returns how far
-// the history is settled.
-func (s *settled) await(through, newest int64, writers []string) int64 {
+// await takes the open transactions, and the newest change from before they were listed. It returns how far the history is
+// settled.
+func (s *historyWatermark) await(through, newest int64, writers []string) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ceiling <= through || s.ceiling > newest {
 		s.ceiling, s.writers, s.since = newest, writers, time.Now()
 	}
 	s.writers = slices.DeleteFunc(slices.Clone(s.writers), func(w string) bool { return !slices.Contains(writers, w) })
-	if len(s.writers) == 0 || time.Since(s.since) > neverComes {
+	if len(s.writers) == 0 || time.Since(s.since) > writerTimeout {
 		through, s.ceiling = s.ceiling, 0
 		s.through = max(s.through, through)
 	}
@@ -135,9 +137,9 @@ func (s *settled) await(through, newest int64, writers []string) int64 {
 }
 
 // firstRun returns up to which change nothing is missing, where a transaction has been open since this process first
-// looked. What is missing for longer than any transaction lives never comes.
+// looked. An id that is missing for longer than any transaction lasts never appears.
 func (s *Store) firstRun(ctx context.Context, newest int64) (int64, error) {
-	ids, err := s.idsFrom(ctx, newest-writersAtMost, writersAtMost)
+	ids, err := s.idsFrom(ctx, newest-maxWriterIDs, maxWriterIDs)
 	return endOfRun(ids), err
 }
 

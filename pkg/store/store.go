@@ -23,12 +23,13 @@ type Config struct {
 	// URL is "postgres://…", "postgresql://…" or "sqlite:PATH".
 	URL string
 	// MaxConns is how many connections to PostgreSQL there are at most, [MinConnections] at the least; 0 stands for
-	// [DefaultConnections]. There are no more than 9 until [Store.ShareConnections] has found room for them. SQLite has one that writes and four that read.
+	// [DefaultConnections]. There are no more than 9 until [Store.ShareConnections] has found room for them. SQLite has
+	// one that writes and four that read.
 	MaxConns int
 	// Timeout bounds each operation, the wait for a connection included, and is the statement timeout that PostgreSQL
 	// is given unless the URL sets one. 0 stands for 5 s.
 	Timeout time.Duration
-	// OnQuery is told of every operation: register, heartbeat, conflict, drain, undrain, deregister, known, owned, controller,
+	// OnQuery is called for every operation: register, heartbeat, conflict, drain, undrain, deregister, known, owned, controller,
 	// controllers, transitions, regions, retain, beat, replicas, tick, changes, announce, share, schema or ping; status is ok or error
 	// (an answer such as that there is no such controller is ok). It must not block. It may be nil.
 	OnQuery func(operation, status string, took time.Duration)
@@ -36,7 +37,7 @@ type Config struct {
 	OnBatch func(heartbeats int, took time.Duration)
 	// Unbatched gives each heartbeat a statement and a commit of its own. It is there to be compared with.
 	Unbatched bool
-	// FastInterval and StalenessThreshold are what this replica goes by; they are kept with the controllers that register.
+	// FastInterval and StalenessThreshold are the settings of this replica; they are stored with the controllers that register.
 	// 0: they are not kept.
 	FastInterval       time.Duration
 	StalenessThreshold time.Duration
@@ -71,7 +72,7 @@ type Store struct {
 	// sweepChunk is how many controllers a chunk of a sweep marks at most.
 	sweepChunk atomic.Int64
 	// conflicts are those that are not written yet.
-	conflicts conflicts
+	conflicts conflictCounts
 	// register is PostgreSQL's only.
 	register prepared
 	// registrations is for a database with one writer.
@@ -79,9 +80,9 @@ type Store struct {
 	// heartbeat is PostgreSQL's only.
 	heartbeat heartbeatPath
 	batched   func(heartbeats int, took time.Duration)
-	// told is kept with the controllers that register.
-	told    told
-	settled settled
+	// given is stored with the controllers that register.
+	given     givenPolicy
+	watermark historyWatermark
 	// unbatched is for comparisons.
 	unbatched bool
 }
@@ -143,7 +144,14 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = defaultTimeout
 	}
-	s := &Store{url: cfg.URL, timeout: cfg.Timeout, onQuery: cfg.OnQuery, told: toldBy(cfg), batched: cfg.OnBatch, unbatched: cfg.Unbatched}
+	s := &Store{
+		url:       cfg.URL,
+		timeout:   cfg.Timeout,
+		onQuery:   cfg.OnQuery,
+		given:     givenPolicyOf(cfg),
+		batched:   cfg.OnBatch,
+		unbatched: cfg.Unbatched,
+	}
 	s.batches = newBatches(s)
 	s.sweepChunk.Store(firstChunk)
 	s.announcements = newAnnouncements()
@@ -192,7 +200,7 @@ func (s *Store) pools() (pools []*sqlx.DB) {
 // Close closes every connection. What is called afterwards returns [service.ErrUnavailable].
 func (s *Store) Close() error {
 	s.registrations.settle(s.timeout)
-	// What cannot be written now is lost: conflicts are for people to look at.
+	// Counts that cannot be written now are lost: they are informational.
 	_ = s.WriteConflicts(context.Background())
 	var errs []error
 	for _, db := range s.pools() {

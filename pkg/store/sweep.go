@@ -51,7 +51,7 @@ func (c checkerState) isHeld(now time.Time, threshold time.Duration) bool {
 	return now.Sub(c.ServiceableSince.Time) < threshold
 }
 
-// sweepState is what a sweep goes by.
+// sweepState is the state on which a sweep decides.
 type sweepState struct {
 	checkerState
 	sweptAt   time.Time
@@ -127,7 +127,7 @@ func (s *Store) sweep(ctx context.Context, tx *sqlx.Tx, policy service.SweepPoli
 		result.NextIn = due
 		return result, nil
 	case isOther, !state.isFresh(state.now, policy.Tolerance):
-		// Another replica is sweeping and may yet fail, or the next beat tells.
+		// Another replica is sweeping and may fail, or the next beat decides.
 		result.NextIn = sweepEarly
 		return result, nil
 	}
@@ -191,7 +191,7 @@ func (s *Store) sweepState(ctx context.Context, tx *sqlx.Tx, policy service.Swee
 	state.threshold, state.fast = policy.Threshold, policy.FastInterval
 	for _, r := range replicas {
 		threshold, fast := time.Duration(r.ThresholdMS)*time.Millisecond, time.Duration(r.FastMS)*time.Millisecond
-		if state.counts(r.SeenAt.Time, threshold) {
+		if state.isInUse(r.SeenAt.Time, threshold) {
 			state.threshold, state.fast = max(state.threshold, threshold), max(state.fast, fast)
 		}
 	}
@@ -199,17 +199,17 @@ func (s *Store) sweepState(ctx context.Context, tx *sqlx.Tx, policy service.Swee
 	return state, nil
 }
 
-// counts reports whether the settings of a replica that was last seen at a time are still in use: a controller that it
-// acknowledged last may go by them for one threshold of serviceable time.
-func (s sweepState) counts(seenAt time.Time, threshold time.Duration) bool {
+// isInUse reports whether the settings of a replica that was last seen at a time are still in use: a controller that it
+// acknowledged last may use them for one threshold of serviceable time.
+func (s sweepState) isInUse(seenAt time.Time, threshold time.Duration) bool {
 	if s.now.Sub(seenAt) <= threshold {
 		return true
 	}
 	return s.now.Sub(s.ServiceableSince.Time) <= threshold && s.GapBeganAt.Sub(seenAt) <= threshold
 }
 
-// marked is a line that a sweep added to the history.
-type marked struct {
+// markedRow is a transition that a sweep recorded.
+type markedRow struct {
 	ID           int64  `db:"id"`
 	ControllerID string `db:"controller_id"`
 	Region       string `db:"region"`
@@ -223,18 +223,18 @@ type marked struct {
 // markStale marks at most a chunk of the controllers that have been silent for longer than their threshold. A row that is
 // being written is passed over: that controller is not silent.
 func (s *Store) markStale(ctx context.Context, tx *sqlx.Tx, state sweepState, policy service.SweepPolicy) ([]service.Transition, error) {
-	var rows []marked
+	var rows []markedRow
 	var err error
 	if s.dialect.oneStatement {
-		err = s.markAtOnce(ctx, tx, state, policy, &rows)
+		err = s.markStalePostgres(ctx, tx, state, policy, &rows)
 	} else {
-		err = s.markInSteps(ctx, tx, state, policy, &rows)
+		err = s.markStaleSQLite(ctx, tx, state, policy, &rows)
 	}
 	if err != nil {
 		return nil, err
 	}
 
-	slices.SortFunc(rows, func(a, b marked) int { return cmp.Compare(a.ControllerID, b.ControllerID) })
+	slices.SortFunc(rows, func(a, b markedRow) int { return cmp.Compare(a.ControllerID, b.ControllerID) })
 	transitions := make([]service.Transition, 0, len(rows))
 	for _, r := range rows {
 		transitions = append(transitions, service.Transition{

@@ -20,15 +20,16 @@ func durationSQL(ms string) string {
 		ELSE ($ / 3600) || 'h' || ($ % 3600 / 60) || 'm' || ($ % 60) || 's' END`)
 }
 
-// staleReasonSQL is the evidence over a row of what is known of a silence. A silence that began before a gap, or in a future
-// that the clock was set back from, was measured only since heartbeats could be committed again.
+// staleReasonSQL describes the silence of a row. A silence that began before a gap, or before the clock was set back, is
+// measured from when heartbeats could be committed again.
 var staleReasonSQL = `CASE
 	WHEN crosses_gap THEN 'no heartbeat for at least ' || ` + durationSQL("silence_ms") + ` || ' since heartbeats could be committed again'
 	ELSE 'no heartbeat for ' || ` + durationSQL("silence_ms") + ` END || ' (threshold ' || ` + durationSQL("threshold_ms") + ` || ')'`
 
-// markStatement marks and records in one statement. A chunk whose look at the beat ($1, the time; $2, since when heartbeats
-// can be committed) is older than the tolerance, or no longer true, marks nothing: the replica was paused, or the clock set.
-var markStatement = `WITH silent AS MATERIALIZED (
+// markStaleSQL marks and records in one statement. $1 is the time at which the chunk read the beat, and $2 since when
+// heartbeats can be committed. If the reading is older than the tolerance or has changed, the replica was paused or the clock
+// was set, and the statement marks nothing.
+var markStaleSQL = `WITH silent AS MATERIALIZED (
 	SELECT m.controller_id, m.region, m.health_status AS from_status, m.reported_status, m.operator_draining, m.last_heartbeat_at, threshold_ms
 	FROM meeting_controllers AS m, LATERAL (
 		SELECT CASE WHEN m.told_fast_interval_ms > $4::bigint THEN greatest(m.told_threshold_ms, $3::bigint) ELSE $3::bigint END AS threshold_ms
@@ -58,9 +59,9 @@ SELECT controller_id, region, $1::timestamptz, from_status, to_status, 'stale', 
 FROM marked LEFT JOIN unnest($8::varchar[], $9::text[]) AS refusal (refused_id, words) ON refused_id = controller_id ORDER BY controller_id
 RETURNING id, controller_id, region, from_status, to_status, reported_status, reason, silence_ms`
 
-func (s *Store) markAtOnce(ctx context.Context, tx *sqlx.Tx, state sweepState, policy service.SweepPolicy, rows *[]marked) error {
+func (s *Store) markStalePostgres(ctx context.Context, tx *sqlx.Tx, state sweepState, policy service.SweepPolicy, rows *[]markedRow) error {
 	refused, words := refusals(policy)
-	return tx.SelectContext(ctx, rows, markStatement, state.now, state.ServiceableSince.Time,
+	return tx.SelectContext(ctx, rows, markStaleSQL, state.now, state.ServiceableSince.Time,
 		state.threshold.Milliseconds(), state.fast.Milliseconds(), policy.Tolerance.Milliseconds(), state.chunk, policy.Actor,
 		pq.StringArray(refused), pq.StringArray(words))
 }
@@ -76,8 +77,9 @@ func refusals(policy service.SweepPolicy) (ids, words []string) {
 	return ids, words
 }
 
-// recordSilent writes the history of what is about to be marked, in a transaction that keeps every other writer out.
-var recordSilent = `INSERT INTO controller_transitions
+// recordStaleSQL records the transitions of the controllers that the next statement marks, in a transaction that excludes every
+// other writer.
+var recordStaleSQL = `INSERT INTO controller_transitions
 	(controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
 SELECT controller_id, region, ?1, health_status,
 	CASE WHEN operator_draining OR reported_status = 'draining' THEN 'draining' ELSE 'unhealthy' END,
@@ -97,7 +99,7 @@ FROM (
 ) ORDER BY controller_id
 RETURNING id, controller_id, region, from_status, to_status, reported_status, reason, silence_ms`
 
-func (s *Store) markInSteps(ctx context.Context, tx *sqlx.Tx, state sweepState, policy service.SweepPolicy, rows *[]marked) error {
+func (s *Store) markStaleSQLite(ctx context.Context, tx *sqlx.Tx, state sweepState, policy service.SweepPolicy, rows *[]markedRow) error {
 	ids, words := refusals(policy)
 	byID := make(map[string]string, len(ids))
 	for i, id := range ids {
@@ -109,7 +111,7 @@ func (s *Store) markInSteps(ctx context.Context, tx *sqlx.Tx, state sweepState, 
 	}
 
 	now := s.dialect.bind(state.now)
-	if err := tx.SelectContext(ctx, rows, recordSilent, now, s.dialect.bind(state.ServiceableSince.Time), state.threshold.Milliseconds(),
+	if err := tx.SelectContext(ctx, rows, recordStaleSQL, now, s.dialect.bind(state.ServiceableSince.Time), state.threshold.Milliseconds(),
 		state.fast.Milliseconds(), policy.Tolerance.Milliseconds(), state.chunk, policy.Actor, string(refused)); err != nil || len(*rows) == 0 {
 		return err
 	}

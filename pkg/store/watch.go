@@ -71,12 +71,13 @@ func (s *Store) ControllersByID(ctx context.Context, ids []string) ([]service.Co
 }
 
 // updatedColumns are what [service.ControllerUpdate] has.
-const updatedColumns = `SELECT controller_id, current_meetings, current_participants, cpu_usage_percent, memory_usage_percent, last_heartbeat_at, updated_at,
-	max_meetings, max_participants, reported_status, stale, operator_draining, health_status, generation, coalesce(conflicts, 0)
+const updatedColumns = `SELECT controller_id, current_meetings, current_participants, cpu_usage_percent, memory_usage_percent,
+	last_heartbeat_at, updated_at, max_meetings, max_participants, reported_status, stale, operator_draining,
+	health_status, generation, coalesce(conflicts, 0)
 	FROM meeting_controllers LEFT JOIN controller_conflicts USING (controller_id) WHERE updated_at >= ?`
 
 // ControllersUpdated implements [service.ChangeSource]. It reads the whole table: an index on the time would make every
-// heartbeat dearer than this is. A large fleet's rows are many, so no more of them is read than is compared, and into the
+// heartbeat more expensive than this read. A large fleet's rows are many, so no more of them is read than is compared, and into the
 // result at once.
 func (s *Store) ControllersUpdated(ctx context.Context, since time.Time) ([]service.ControllerUpdate, error) {
 	return run(ctx, s, "controllers", func(ctx context.Context) (found []service.ControllerUpdate, err error) {
@@ -96,8 +97,11 @@ func (s *Store) ControllersUpdated(ctx context.Context, since time.Time) ([]serv
 				heartbeatAt, updated dbTime
 				reported, health     string
 			)
-			if err := rows.Scan(&u.ControllerID, &u.CurrentMeetings, &u.CurrentParticipants, &u.CPUUsagePercent, &u.MemoryUsagePercent, &heartbeatAt, &updated,
-				&u.MaxMeetings, &u.MaxParticipants, &reported, &u.Facts.Stale, &u.Facts.OperatorDraining, &health, &u.Generation, &u.IncarnationConflicts); err != nil {
+			if err := rows.Scan(
+				&u.ControllerID, &u.CurrentMeetings, &u.CurrentParticipants, &u.CPUUsagePercent, &u.MemoryUsagePercent,
+				&heartbeatAt, &updated, &u.MaxMeetings, &u.MaxParticipants, &reported, &u.Facts.Stale, &u.Facts.OperatorDraining,
+				&health, &u.Generation, &u.IncarnationConflicts,
+			); err != nil {
 				return nil, err
 			}
 			u.LastHeartbeatAt, u.UpdatedAt = heartbeatAt.Time, updated.Time

@@ -12,7 +12,7 @@ import (
 	"github.com/go-kit/log"
 )
 
-// maxKinds bounds how many kinds of a group are told apart within a period. The others share one.
+// maxKinds limits how many kinds of a group are counted separately within a period. The others share one.
 const maxKinds = 128
 
 // Log counts events. Its methods may be called at the same time.
@@ -23,7 +23,7 @@ type Log struct {
 	groups map[string]map[string]*kind
 }
 
-// kind is what is known of one kind of event in this period.
+// kind counts the events of one kind in this period.
 type kind struct {
 	logger  log.Logger
 	summary []any

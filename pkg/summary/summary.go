@@ -1,5 +1,5 @@
-// Package summary shares the sums of the fleet among all that ask for them: adding up a large fleet takes the store a while,
-// and anybody may scrape metrics or list regions as often as they like.
+// Package summary shares one reading of the fleet's sums among all callers: adding up a large fleet is expensive, and clients
+// may scrape metrics or list regions at any rate.
 package summary
 
 import (

@@ -8,9 +8,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// forcedSpans are the spans under way whose caller asked for them to be recorded and has not been authenticated. Anybody can
-// send such a header, so what becomes of a span is decided at its end: without a token it is sent only where the ratio of
-// traces that begin here would have it sent.
+// forcedSpans are the spans under way whose caller asked for them to be recorded and has not been authenticated. Any client
+// can send such a header, so whether a span is sent is decided at its end: without a valid token, the sampling ratio of local
+// traces decides.
 type forcedSpans struct {
 	mu    sync.Mutex
 	spans map[trace.SpanID]struct{}
@@ -71,15 +71,15 @@ func (t *Tracing) Authenticated() func(ctx context.Context) {
 	}
 }
 
-// onlyWanted passes on the spans that end but for those that were forced.
-type onlyWanted struct {
+// unforcedSpans passes on ended spans, except those that only an unauthenticated caller forced.
+type unforcedSpans struct {
 	sdktrace.SpanProcessor
 	forced *forcedSpans
 	ratio  sdktrace.Sampler
 }
 
 // OnEnd implements [sdktrace.SpanProcessor].
-func (p onlyWanted) OnEnd(s sdktrace.ReadOnlySpan) {
+func (p unforcedSpans) OnEnd(s sdktrace.ReadOnlySpan) {
 	if p.forced.remove(s.SpanContext().SpanID()) {
 		parameters := sdktrace.SamplingParameters{TraceID: s.SpanContext().TraceID()}
 		if p.ratio.ShouldSample(parameters).Decision == sdktrace.Drop {

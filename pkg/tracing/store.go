@@ -86,7 +86,9 @@ func (s tracedStore) ListReplicas(ctx context.Context) (service.ReplicaList, err
 
 // Transitions implements [service.Store].
 func (s tracedStore) Transitions(ctx context.Context, filter service.TransitionFilter) (service.TransitionList, error) {
-	return operation(ctx, s, "transitions", func(ctx context.Context) (service.TransitionList, error) { return s.Store.Transitions(ctx, filter) })
+	return operation(ctx, s, "transitions", func(ctx context.Context) (service.TransitionList, error) {
+		return s.Store.Transitions(ctx, filter)
+	})
 }
 
 // Known implements [service.Store].

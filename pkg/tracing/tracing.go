@@ -82,7 +82,7 @@ func New(cfg Config) (*Tracing, error) {
 	)
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithSampler(sdktrace.ParentBased(ratio)),
-		sdktrace.WithSpanProcessor(onlyWanted{batches, forced, ratio}),
+		sdktrace.WithSpanProcessor(unforcedSpans{batches, forced, ratio}),
 		sdktrace.WithoutPanicRecording(), // What was panicked with may be anything.
 		sdktrace.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", "global-controller"), attribute.String("service.version", cfg.Version),

@@ -50,8 +50,8 @@ func samePercent(a, b *float64) bool {
 	return *a == *b
 }
 
-// onlyLoadChanged reports whether an update of a controller can tell no more than its load. What it does not show changes
-// when the controller registers, which leaves it pending, and by hand, which is found when the whole fleet is read again.
+// onlyLoadChanged reports whether an update of a controller changes only its load. Fields that an update does not have change
+// when the controller registers, which leaves it pending, and by hand, which the re-read of the fleet finds.
 func onlyLoadChanged(c *service.Controller, u *service.ControllerUpdate) bool {
 	registered := (u.Health == service.HealthPending || u.Facts.Reported == service.HealthPending) && !c.UpdatedAt.Equal(u.UpdatedAt)
 	return !registered && c.Health == u.Health && c.Facts == u.Facts && c.Generation == u.Generation &&

@@ -18,12 +18,12 @@ type fleet struct {
 // chunk is a run of a fleet's controllers, 1 to [partSize] of them.
 type chunk struct {
 	controllers []*service.Controller
-	// loaded has, for each, the number of the reading that last changed its load; newest is the highest of them.
-	loaded []uint64
-	newest uint64
+	// loadNumbers has, for each controller, the number of the reading that last changed its load; newest is the highest.
+	loadNumbers []uint64
+	newest      uint64
 }
 
-// edit is what becomes of one controller.
+// edit is a change to one controller of a fleet.
 type edit struct {
 	id         string
 	controller *service.Controller // nil: it is removed
@@ -35,7 +35,7 @@ func newFleet(controllers []*service.Controller) fleet {
 	f := fleet{size: len(controllers)}
 
 	for some := range slices.Chunk(controllers, partSize) {
-		f.chunks = append(f.chunks, &chunk{controllers: slices.Clone(some), loaded: make([]uint64, len(some))})
+		f.chunks = append(f.chunks, &chunk{controllers: slices.Clone(some), loadNumbers: make([]uint64, len(some))})
 	}
 	return f
 }
@@ -102,17 +102,17 @@ func (f fleet) with(edits []edit, number uint64) fleet {
 func (c *chunk) with(edits []edit, number uint64) (chunks []*chunk) {
 	merged := &chunk{
 		controllers: make([]*service.Controller, 0, len(c.controllers)+len(edits)),
-		loaded:      make([]uint64, 0, len(c.controllers)+len(edits)),
+		loadNumbers: make([]uint64, 0, len(c.controllers)+len(edits)),
 	}
 	at := 0
 	for _, e := range edits {
 		for at < len(c.controllers) && c.controllers[at].ControllerID < e.id {
-			merged.add(c.controllers[at], c.loaded[at])
+			merged.add(c.controllers[at], c.loadNumbers[at])
 			at++
 		}
 		loaded := uint64(0)
 		if at < len(c.controllers) && c.controllers[at].ControllerID == e.id {
-			loaded = c.loaded[at]
+			loaded = c.loadNumbers[at]
 			at++
 		}
 		if e.loaded {
@@ -123,7 +123,7 @@ func (c *chunk) with(edits []edit, number uint64) (chunks []*chunk) {
 		}
 	}
 	for ; at < len(c.controllers); at++ {
-		merged.add(c.controllers[at], c.loaded[at])
+		merged.add(c.controllers[at], c.loadNumbers[at])
 	}
 
 	// Even parts, so that the next one to be added does not split them again.
@@ -135,7 +135,7 @@ func (c *chunk) with(edits []edit, number uint64) (chunks []*chunk) {
 	for i := range parts {
 		part := &chunk{}
 		for at := i * total / parts; at < (i+1)*total/parts; at++ {
-			part.add(merged.controllers[at], merged.loaded[at])
+			part.add(merged.controllers[at], merged.loadNumbers[at])
 		}
 		chunks = append(chunks, part)
 	}
@@ -144,7 +144,7 @@ func (c *chunk) with(edits []edit, number uint64) (chunks []*chunk) {
 
 func (c *chunk) add(controller *service.Controller, loaded uint64) {
 	c.controllers = append(c.controllers, controller)
-	c.loaded = append(c.loaded, loaded)
+	c.loadNumbers = append(c.loadNumbers, loaded)
 	c.newest = max(c.newest, loaded)
 }
 

@@ -42,8 +42,8 @@ func TestFleet(t *testing.T) {
 			t.Fatalf("step %d changed the fleet before it", step)
 		}
 		for _, c := range f.chunks {
-			if len(c.controllers) == 0 || len(c.controllers) > partSize || len(c.loaded) != len(c.controllers) || c.newest != slices.Max(c.loaded) {
-				t.Fatalf("a chunk has %d controllers and %d numbers", len(c.controllers), len(c.loaded))
+			if len(c.controllers) == 0 || len(c.controllers) > partSize || len(c.loadNumbers) != len(c.controllers) || c.newest != slices.Max(c.loadNumbers) {
+				t.Fatalf("a chunk has %d controllers and %d numbers", len(c.controllers), len(c.loadNumbers))
 			}
 		}
 	}

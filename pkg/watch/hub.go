@@ -58,7 +58,7 @@ type Hub struct {
 	stopped chan struct{} // Closed when nothing is served any more.
 	inbox   inbox
 	view    atomic.Pointer[view] // Never nil. Only the goroutine of Run stores another.
-	shared  shared
+	shared  sharedView
 	parts   parts
 	turns   *turns
 
@@ -113,11 +113,11 @@ func stopping() error { return fmt.Errorf("the server is stopping: %w", service.
 func (h *Hub) serve(ctx context.Context) {
 	serving, end := context.WithCancel(ctx)
 	r := newRounds(h)
-	var beside sync.WaitGroup
-	beside.Go(func() { h.cfg.Source.Listen(serving, h.hear) })
+	var tasks sync.WaitGroup
+	tasks.Go(func() { h.cfg.Source.Listen(serving, h.hear) })
 	defer h.forget()
 	defer r.wait()
-	defer beside.Wait()
+	defer tasks.Wait()
 	defer end()
 
 	timer := time.NewTimer(0)
@@ -182,11 +182,11 @@ func (h *Hub) idle(long time.Duration) bool {
 	return h.readers == 0 && time.Since(h.idleSince) >= long
 }
 
-// forget lets go of the fleet.
+// forget drops the fleet.
 func (h *Hub) forget() {
 	h.publish(&view{asOf: h.view.Load().asOf}, true)
 	h.inbox.take()
-	h.shared.forget(time.Now().Add(sharedInUseFor))
+	h.shared.forget(time.Now().Add(shareTimeInUse))
 	h.parts.clear()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -261,7 +261,7 @@ func (h *Hub) await(ctx context.Context) error {
 	}
 }
 
-// takeWaiting returns who waits for the store to be read.
+// takeWaiting returns the channels of the calls that wait for a reading of the store.
 func (h *Hub) takeWaiting() []chan error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -6,8 +6,8 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// inbox has what was announced since the last round. Its lock is held to append or to take, and while nothing is waited
-// for: an announcement is on the way of a heartbeat.
+// inbox has the announcements since the last round. Its lock is held to append or to take only, because an announcement is on
+// the path of a heartbeat.
 type inbox struct {
 	mu        sync.Mutex
 	announced service.Announcement

@@ -18,30 +18,30 @@ const (
 	resumeSlack = 10 * time.Second
 )
 
-// event is what readers are told at one time. All share it, and those of one region share what they see of it.
+// event is what readers are sent at one time. All readers share it, and those of one region share its part for that region.
 type event struct {
 	service.WatchEvent
 	// regions are those that the controllers were in before.
 	regions []string
-	// before is how many changes came before it; reach the highest id of a change that came up to it.
-	before uint64
-	reach  int64
+	// before is how many changes came before it; highestID is the highest id of a change up to and including it.
+	before    uint64
+	highestID int64
 	// loads is the number of the last reading that changed loads before it.
 	loads uint64
 
-	mu       sync.Mutex
-	filtered map[string]service.WatchEvent
-	midst    service.WatchEvent
+	mu        sync.Mutex
+	filtered  map[string]service.WatchEvent
+	noIDEvent service.WatchEvent
 }
 
-// withoutID returns the event for readers that cannot go on from its id yet.
+// withoutID returns the event for readers that cannot resume from its id yet.
 func (e *event) withoutID() service.WatchEvent {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.midst.Changes == nil {
-		e.midst = service.WatchEvent{AsOf: e.AsOf, Changes: e.Changes}.Shared()
+	if e.noIDEvent.Changes == nil {
+		e.noIDEvent = service.WatchEvent{AsOf: e.AsOf, Changes: e.Changes}.Shared()
 	}
-	return e.midst
+	return e.noIDEvent
 }
 
 // in returns what concerns a region, and whether anything does.
@@ -73,7 +73,7 @@ func (e *event) in(region string) (service.WatchEvent, bool) {
 	return seen, true
 }
 
-// changeIn is a change as a watch of one region shows it: a controller that has gone to another region has left.
+// changeIn returns a change as a watch of one region shows it: a controller that moved to another region is removed.
 func changeIn(region string, c change) (service.WatchChange, bool) {
 	switch {
 	case c.Controller != nil && c.Controller.Region == region:
@@ -95,8 +95,8 @@ type eventLog struct {
 	total   uint64 // how many changes there have been
 	// from is the id above which every change of the history is in the log that has appeared.
 	from int64
-	// Events from the number live on were seen happening, with what the history does not tell. Those before are history
-	// that was read. startID and startAsOf are of the time before the first live event that is kept.
+	// Events from the number live on were observed as they happened, with changes that the history does not record. Earlier
+	// events were read from the history. startID and startAsOf are of the time before the first live event that is kept.
 	live      uint64
 	startID   int64
 	startAsOf time.Time
@@ -111,14 +111,14 @@ func (l *eventLog) at(number uint64) *event { return l.events[number-l.first] }
 func (l *eventLog) append(e *event) {
 	reach := l.from
 	if n := len(l.events); n > 0 {
-		reach = l.events[n-1].reach
+		reach = l.events[n-1].highestID
 	}
 	for _, c := range e.Changes {
 		if c.Transition != nil {
 			reach = max(reach, c.Transition.ID)
 		}
 	}
-	e.WatchEvent, e.before, e.reach = e.Shared(), l.total, reach
+	e.WatchEvent, e.before, e.highestID = e.Shared(), l.total, reach
 	l.events = append(l.events, e)
 	l.entries += len(e.Changes)
 	l.total += uint64(len(e.Changes))
@@ -127,7 +127,7 @@ func (l *eventLog) append(e *event) {
 	for ; l.entries > keptEntries && n < len(l.events)-1; n++ {
 		dropped := l.events[n]
 		l.entries -= len(dropped.Changes)
-		l.from = dropped.reach
+		l.from = dropped.highestID
 		if l.first+uint64(n) >= l.live {
 			l.startID, l.startAsOf = dropped.ID, dropped.AsOf
 		}
@@ -148,8 +148,8 @@ func (l *eventLog) appendHistory(transitions []service.Transition) {
 	}
 }
 
-// since returns the number of the first event that a reader may have missed which has seen everything up to the change
-// with the id, and whether all that it missed is there, with what the history does not tell.
+// since returns the number of the first event that a reader which has seen everything up to id may have missed. ok reports
+// whether the log still has all of them, with the changes that the history does not record.
 func (l *eventLog) since(id int64) (number uint64, ok bool) {
 	if id <= l.startID {
 		return 0, false
@@ -172,7 +172,7 @@ func (l *eventLog) since(id int64) (number uint64, ok bool) {
 // after returns the number of the first event with a change of the history above the id, and how many changes there are
 // from that change on.
 func (l *eventLog) after(id int64) (number, changes uint64) {
-	at := sort.Search(len(l.events), func(i int) bool { return l.events[i].reach > id })
+	at := sort.Search(len(l.events), func(i int) bool { return l.events[i].highestID > id })
 	if at == len(l.events) {
 		return l.end(), 0
 	}

@@ -20,7 +20,7 @@ type reader struct {
 	query  service.WatchQuery
 	closed bool
 
-	of    *epoch         // What next and loads count in.
+	epoch *epoch         // What next and loads count in.
 	next  uint64         // the event of the log to go on with
 	loads uint64         // the reading of loads up to which it was sent all
 	at    service.Cursor // that of the last event
@@ -33,13 +33,13 @@ type reader struct {
 	fill  fill
 }
 
-// wholeView is where a reader is in a view that it is sent: first what changed, from the event replay on, then the fleet.
+// wholeView is the position of a reader in a view: first the changes, from the event replay on, then the fleet.
 type wholeView struct {
-	view   *view // nil when all of it was sent
-	replay uint64
-	known  int64  // the id up to which the history is known already
-	reason string // of a snapshot; empty: there is none
-	part   int
+	view        *view // nil when all of it was sent
+	replay      uint64
+	skipThrough int64  // changes up to this id were sent already
+	reason      string // of a snapshot; empty: there is none
+	part        int
 }
 
 // Watch implements [service.Watcher].
@@ -67,7 +67,7 @@ func (r *reader) start(ctx context.Context) error {
 	}
 	switch {
 	case v.epoch == nil:
-		return stopping() // There was no reader for a while, and the fleet was let go just now.
+		return stopping() // There was no reader for keptFor, and the fleet was dropped just now.
 	case after != nil:
 		r.at = service.Cursor{ID: *after, Fingerprint: r.query.Fingerprint}
 		r.resume(v)
@@ -77,10 +77,10 @@ func (r *reader) start(ctx context.Context) error {
 	return nil
 }
 
-// begin has the reader start over.
+// begin restarts the reader with a snapshot.
 func (r *reader) begin(v *view, reason string) {
 	next, id := r.next, r.at.ID
-	if r.of != v.epoch {
+	if r.epoch != v.epoch {
 		next = 0
 	}
 	if reason == service.SnapshotGone {
@@ -92,10 +92,10 @@ func (r *reader) begin(v *view, reason string) {
 	r.whole.reason = reason
 }
 
-// read has the reader sent a view, and then what the log has behind it.
+// read sets the position to the begin of a view. The events of the log after the view follow.
 func (r *reader) read(v *view) {
 	v.readers.Add(1)
-	r.of, r.next, r.loads, r.pass, r.fill = v.epoch, v.log.end(), v.loads, loadsPass{}, fill{}
+	r.epoch, r.next, r.loads, r.pass, r.fill = v.epoch, v.log.end(), v.loads, loadsPass{}, fill{}
 	r.whole = wholeView{view: v, replay: v.log.end()}
 }
 
@@ -116,7 +116,7 @@ func (r *reader) Next(ctx context.Context) (none service.WatchEvent, _ error) {
 		default:
 		}
 
-		// What was taken before has been sent.
+		// The event that was taken before has been sent.
 		r.turn.end()
 		v := r.hub.view.Load()
 		if class, ready := r.class(v, time.Now()); ready && !r.turn.take(ctx, class, v.news) {
@@ -126,6 +126,7 @@ func (r *reader) Next(ctx context.Context) (none service.WatchEvent, _ error) {
 		if news == nil {
 			return e, nil
 		}
+
 		r.turn.end()
 		timer := time.NewTimer(time.Until(until))
 		select {
@@ -138,19 +139,19 @@ func (r *reader) Next(ctx context.Context) (none service.WatchEvent, _ error) {
 	}
 }
 
-// class returns of what class the next event is, and whether there is one.
+// class returns the class of the next event, and whether there is one.
 func (r *reader) class(v *view, now time.Time) (turnClass, bool) {
 	switch w := r.whole; {
 	case w.view != nil && w.replay < w.view.log.end():
 		return replayTurn, true
 	case w.view != nil:
 		return bulkTurn, true
-	case !now.Before(r.beat) || r.of != v.epoch || r.next != v.log.end():
+	case !now.Before(r.beat) || r.epoch != v.epoch || r.next != v.log.end():
 		return liveTurn, true
 	case r.query.Loads && r.loads < v.loads:
 		return replayTurn, true
 	default:
-		return bulkTurn, r.fill.going
+		return bulkTurn, r.fill.isActive
 	}
 }
 
@@ -168,12 +169,12 @@ func (r *reader) take(now time.Time) (e service.WatchEvent, news <-chan struct{}
 		switch {
 		case !now.Before(r.beat):
 			r.beat = now.Add(beatEvery)
-			mark(&e, r.at)
+			setCursor(&e, r.at)
 			e.AsOf = v.asOf
 			return e, nil, until
 		case v.epoch == nil:
 			return e, v.news, r.beat
-		case r.of != v.epoch:
+		case r.epoch != v.epoch:
 			r.begin(v, service.SnapshotGone)
 		case r.next < v.log.first: // What it should read next is no longer kept.
 			if again := r.began.Add(lagPause); now.Before(again) {
@@ -195,7 +196,7 @@ func (r *reader) take(now time.Time) (e service.WatchEvent, news <-chan struct{}
 			if e := r.takeLoads(v, now); len(e.Loads) > 0 {
 				return e, nil, until
 			}
-		case r.fill.going:
+		case r.fill.isActive:
 			if e := r.takeFill(v, now); len(e.Changes) > 0 {
 				return e, nil, until
 			}
@@ -205,16 +206,16 @@ func (r *reader) take(now time.Time) (e service.WatchEvent, news <-chan struct{}
 	}
 }
 
-// takeEvent returns what the reader sees of an event, and whether that is anything.
+// takeEvent returns the part of an event for the reader, and whether it has anything.
 func (r *reader) takeEvent(found *event) (service.WatchEvent, bool) {
-	if r.fill.going {
+	if r.fill.isActive {
 		return found.withoutID(), true // All regions are sent.
 	}
 	r.at = found.Cursor()
 	return found.in(r.query.Region)
 }
 
-// takeWhole returns the next part of the view that the reader is sent, and whether that has anything.
+// takeWhole returns the next part of the view, and whether the part has anything.
 func (r *reader) takeWhole(now time.Time) (service.WatchEvent, bool) {
 	w := &r.whole
 	if w.replay == w.view.log.end() {
@@ -222,7 +223,7 @@ func (r *reader) takeWhole(now time.Time) (service.WatchEvent, bool) {
 			r.endRead()
 			return service.WatchEvent{}, false
 		}
-		key := partKey{of: w.view, region: r.query.Region, reason: w.reason, number: uint64(w.part)} //nolint:gosec // A count is not negative.
+		key := partKey{view: w.view, region: r.query.Region, reason: w.reason, number: uint64(w.part)} //nolint:gosec // A count is not negative.
 		p := r.hub.parts.get(key, now, func() (p part) {
 			p.event, p.last = w.view.part(r.query.Region, w.reason, w.part)
 			return p
@@ -234,18 +235,18 @@ func (r *reader) takeWhole(now time.Time) (service.WatchEvent, bool) {
 		return p.event, true
 	}
 
-	key := partKey{of: w.view, region: r.query.Region, kind: replayPart, number: w.replay, midst: r.fill.going}
+	key := partKey{view: w.view, region: r.query.Region, kind: replayPart, number: w.replay, isIncomplete: r.fill.isActive}
 	if w.replay < w.view.log.live {
-		key.known = w.known
+		key.skipThrough = w.skipThrough
 	}
 	p := r.hub.parts.get(key, now, func() (p part) {
-		p.event, p.next = w.view.replay(r.query.Region, w.replay, key.known)
-		if p.last = p.next == w.view.log.end() && !key.midst; p.last {
-			mark(&p.event, w.view.cursor())
+		p.event, p.next = w.view.replay(r.query.Region, w.replay, key.skipThrough)
+		if p.last = p.next == w.view.log.end() && !key.isIncomplete; p.last {
+			setCursor(&p.event, w.view.cursor())
 		}
 		return p
 	})
-	w.replay, w.known = p.next, 0
+	w.replay, w.skipThrough = p.next, 0
 	if p.last {
 		r.at = w.view.cursor()
 	}

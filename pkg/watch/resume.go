@@ -2,14 +2,13 @@ package watch
 
 import "darktower.example/global-controller/service"
 
-// replayAtMost is how many changes a resumed watch is sent. A reader that missed more begins anew.
+// replayAtMost is how many changes a resumed watch is sent. A reader that missed more is sent a snapshot.
 const replayAtMost = 5000
 
-// resume has the reader go on after the id that it knows, by what the hub has in memory: however many readers resume, the
-// store is not asked.
+// resume continues the reader after its cursor, from what the hub has in memory. It does not read the store.
 func (r *reader) resume(latest *view) {
 	after := r.at.ID
-	if !latest.prints.isOf(r.at) {
+	if !latest.fingerprints.hasCursor(r.at) {
 		r.begin(latest, service.SnapshotGone)
 		return
 	}
@@ -24,11 +23,11 @@ func (r *reader) resume(latest *view) {
 	}
 
 	number, changes := v.log.after(after)
-	// The history does not tell where controllers went that are in another region now.
+	// The history does not record to which region a controller has moved.
 	if r.query.Region != "" || after > v.highest || after < v.log.from || changes > replayAtMost || v.oldest > 0 && after < v.oldest-1 {
 		r.begin(latest, service.SnapshotGone)
 		return
 	}
 	r.read(v)
-	r.whole.replay, r.whole.known, r.fill.going = number, after, true
+	r.whole.replay, r.whole.skipThrough, r.fill.isActive = number, after, true
 }

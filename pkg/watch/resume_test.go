@@ -47,7 +47,7 @@ func TestAWatchGoesOnWhereItEnded(t *testing.T) {
 		// From the history: the hub has not been there since, so everything may have changed.
 		b.source.change(3, controller("a", "eu", service.HealthHealthy))
 		keeper.next()
-		time.Sleep(2 * sharedFor)
+		time.Sleep(2 * shareTime)
 		f := b.after(2)
 		changes, last := f.all()
 		if want := []told{{0, 3, "a", service.HealthHealthy}, {3, 0, "a", service.HealthHealthy}, {3, 0, "b", service.HealthPending}}; !slices.Equal(changes, want) || last != 3 {

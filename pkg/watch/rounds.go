@@ -21,24 +21,24 @@ const (
 	namedAtMost = 1000
 )
 
-// rounds are the readings of the store, one after the other. Only what is slow is read beside them.
+// rounds reads the store, one round after the other. Slow reads run in the background.
 type rounds struct {
-	hub    *Hub
-	st     *state    // nil when nothing is known
-	read   time.Time // when the last round began, by our clock
-	err    error     // how the last one ended
-	beside *beside
+	hub        *Hub
+	st         *state    // nil before the first load
+	read       time.Time // when the last round began, by our clock
+	err        error     // how the last one ended
+	background *backgroundReader
 }
 
-func newRounds(h *Hub) *rounds { return &rounds{hub: h, beside: newBeside(h)} }
+func newRounds(h *Hub) *rounds { return &rounds{hub: h, background: newBackgroundReader(h)} }
 
-// wait waits until nothing is read any more.
-func (r *rounds) wait() { r.beside.running.Wait() }
+// wait waits for the background read to end.
+func (r *rounds) wait() { r.background.running.Wait() }
 
-// due is when the store is to be looked at though nothing was announced.
+// due returns when the next round is due without an announcement.
 func (r *rounds) due() time.Time {
 	due := r.read.Add(r.hub.interval())
-	if next := r.beside.due(); r.st != nil && next.Before(due) {
+	if next := r.background.nextAt(); r.st != nil && next.Before(due) {
 		return next
 	}
 	return due
@@ -49,11 +49,11 @@ func (r *rounds) next(ctx context.Context, now time.Time) {
 	h := r.hub
 	waiting, announced := h.takeWaiting(), h.inbox.take()
 	r.read = now
-	trouble := r.trouble()
+	trouble := r.readError()
 	if r.st == nil {
 		r.err = r.load(ctx, now)
 	} else {
-		r.err = r.advance(ctx, announced.ControllerIDs, r.takeBeside(now))
+		r.err = r.advance(ctx, announced.ControllerIDs, r.takeBackgroundRead(now))
 	}
 
 	switch {
@@ -61,32 +61,33 @@ func (r *rounds) next(ctx context.Context, now time.Time) {
 		r.err = stopping()
 	case r.err != nil:
 		h.inbox.add(announced) // For the next.
-		r.beside.rereadSoon()
-		h.report(trouble, r.trouble())
+		r.background.rereadSoon()
+		h.report(trouble, r.readError())
 	default:
-		h.report(trouble, r.trouble())
+		h.report(trouble, r.readError())
 		if r.st != nil {
-			r.beside.begin(ctx, now, r.st, announced.Everything)
+			r.background.startRead(ctx, now, r.st, announced.Everything)
 		}
 	}
 	h.answer(waiting, r.err)
 }
 
-// trouble is why the store could not be read lately.
-func (r *rounds) trouble() error {
+// readError returns the error of the last round or background read.
+func (r *rounds) readError() error {
 	if r.err != nil {
 		return r.err
 	}
-	return r.beside.err
+	return r.background.err
 }
 
-// load reads everything, when nothing is known.
+// load reads the fleet and the end of the history, before the first round.
 func (r *rounds) load(ctx context.Context, now time.Time) error {
 	source := r.hub.cfg.Source
 	ends, err := source.Changes(ctx, math.MaxInt64, nil, 1)
 	if err != nil {
 		return err
 	}
+
 	from := max(0, ends.Newest-lookBack)
 	seen := cursor{watermark: from, highest: from}
 	page, err := source.Changes(ctx, from, nil, lookBack)
@@ -97,27 +98,28 @@ func (r *rounds) load(ctx context.Context, now time.Time) error {
 		seen.add(t, now.Add(-max(0, page.AsOf.Sub(t.At))))
 	}
 	seen.settle(now)
+
 	controllers, err := r.readFleet(ctx)
 	if err != nil {
 		return err
 	}
 
 	r.st = newState(seen, from, page, controllers)
-	r.beside.start(now, ends.AsOf)
+	r.background.schedule(now, ends.AsOf)
 	r.hub.publish(r.st.view(), true)
 	return nil
 }
 
-// advance reads what is new since the last round, and takes what was read beside it; nil stands for nothing.
-func (r *rounds) advance(ctx context.Context, named []string, beside *besideRead) error {
+// advance reads what is new since the last round, and takes the result of a background read; nil if there is none.
+func (r *rounds) advance(ctx context.Context, named []string, read *backgroundRead) error {
 	st, source := r.st, r.hub.cfg.Source
 	news := false
-	if beside != nil {
-		d, unknown := r.beside.compare(st, beside)
+	if read != nil {
+		d, unknown := r.background.compare(st, read)
 		news, named = st.take(d), append(named, unknown...)
 	}
 
-	for id := range st.early {
+	for id := range st.pendingTransitions {
 		named = append(named, id)
 	}
 
@@ -127,8 +129,8 @@ func (r *rounds) advance(ctx context.Context, named []string, beside *besideRead
 		r.hub.publish(st.view(), news)
 		return err
 	}
-	if !st.goesOn(&page) {
-		// Another history: everything begins anew.
+	if !st.continuesHistory(&page) {
+		// It is another history: load everything again.
 		r.st = nil
 		r.hub.publish(&view{asOf: st.asOf}, true)
 		r.hub.wakeUp()
@@ -149,14 +151,15 @@ func (r *rounds) advance(ctx context.Context, named []string, beside *besideRead
 	for i := range found {
 		byID[found[i].ControllerID] = &found[i]
 	}
-	r.beside.overtake(named)
+
+	r.background.markReadByName(named)
 	if more {
 		r.hub.wakeUp()
 	}
 
 	d := st.noteHistory(page, named, byID)
 	news = st.take(d) || news
-	if len(st.early) > 0 {
+	if len(st.pendingTransitions) > 0 {
 		r.hub.wakeUp()
 	}
 	r.hub.publish(st.view(), news)
@@ -169,11 +172,11 @@ func (r *rounds) advance(ctx context.Context, named []string, beside *besideRead
 	return nil
 }
 
-// takeBeside returns what was read beside the rounds, nil when there is nothing.
-func (r *rounds) takeBeside(now time.Time) *besideRead {
+// takeBackgroundRead returns the result of a background read, nil if there is none.
+func (r *rounds) takeBackgroundRead(now time.Time) *backgroundRead {
 	select {
-	case read := <-r.beside.done:
-		if read = r.beside.end(read, now); read != nil && read.of != r.st.epoch {
+	case read := <-r.background.done:
+		if read = r.background.finish(read, now); read != nil && read.epoch != r.st.epoch {
 			return nil // It is of another history.
 		}
 		return read

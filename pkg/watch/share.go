@@ -14,17 +14,17 @@ const (
 	keptPartsFor = 2 * time.Second
 )
 
-// partKey names what several readers may need of a view.
+// partKey identifies a part of a view that several readers may need.
 type partKey struct {
-	of     *view
-	region string
-	kind   partKind
-	reason string // of a snapshot
-	number uint64 // of a part, an event or a reading of loads
-	known  int64  // where a replay begins amid an event
-	after  string // the id after which loads begin
-	chunk  *chunk
-	midst  bool // More is to come before there is an id to go on from.
+	view         *view
+	region       string
+	kind         partKind
+	reason       string // of a snapshot
+	number       uint64 // of a part, an event or a reading of loads
+	skipThrough  int64  // a replay leaves out changes of the history up to this id
+	after        string // the id after which loads begin
+	chunk        *chunk
+	isIncomplete bool // More follows before there is an id to resume from.
 }
 
 type partKind byte
@@ -36,7 +36,7 @@ const (
 	fillPart
 )
 
-// part is what a key names, and where a reader goes on after it.
+// part is the part of a key, and the position of a reader after it.
 type part struct {
 	event service.WatchEvent
 	last  bool
@@ -44,14 +44,14 @@ type part struct {
 	after string
 }
 
-// parts keeps what readers needed lately. What has not been needed since the last but one turn is let go.
+// parts caches the parts that readers needed lately. A part that was not needed since the last turn but one is dropped.
 type parts struct {
 	mu              sync.Mutex
 	recent, earlier map[partKey]part
 	turned          time.Time
 }
 
-// get returns what the key names, from what is kept or made anew.
+// get returns the part of a key from the cache, or makes it.
 func (p *parts) get(key partKey, now time.Time, make func() part) part {
 	p.mu.Lock()
 	found, ok := p.recent[key]
@@ -81,7 +81,7 @@ func (p *parts) clear() {
 	p.recent, p.earlier = nil, nil
 }
 
-// turn lets go of what was not needed for a while.
+// turn drops parts that were not needed for a while.
 func (p *parts) turn(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -94,8 +94,8 @@ func (p *parts) turnLocked(now time.Time) {
 	}
 }
 
-// shared is the view that readers begin with.
-type shared struct {
+// sharedView is the view that readers begin with.
+type sharedView struct {
 	mu     sync.Mutex
 	view   *view
 	chosen time.Time
@@ -103,11 +103,11 @@ type shared struct {
 
 // choose returns a view to begin with that shows at least what comes before the event and up to the change. It is v, or
 // one that is a little older and that other readers have begun with.
-func (s *shared) choose(v *view, now time.Time, next uint64, id int64) *view {
+func (s *sharedView) choose(v *view, now time.Time, next uint64, id int64) *view {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old := s.view; old != nil && old.epoch == v.epoch && old.log.end() >= max(next, v.log.first) && old.highest >= id {
-		if age := now.Sub(s.chosen); age < sharedFor || age < sharedInUseFor && old.readers.Load() > 0 {
+		if age := now.Sub(s.chosen); age < shareTime || age < shareTimeInUse && old.readers.Load() > 0 {
 			return old
 		}
 	}
@@ -115,11 +115,11 @@ func (s *shared) choose(v *view, now time.Time, next uint64, id int64) *view {
 	return v
 }
 
-// forget lets go of the view, unless readers may begin with it.
-func (s *shared) forget(now time.Time) {
+// forget drops the view, unless readers may begin with it.
+func (s *sharedView) forget(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.view != nil && now.Sub(s.chosen) >= sharedInUseFor {
+	if s.view != nil && now.Sub(s.chosen) >= shareTimeInUse {
 		s.view = nil
 	}
 }

@@ -8,32 +8,32 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// state is what is known of the fleet, and what readers are sent. Only the goroutine of [Hub.Run] has it; readers see the
-// views that it publishes.
+// state is the fleet as last read, and the log of what readers are sent. Only the goroutine of [Hub.Run] uses it; readers use
+// the views that it publishes.
 type state struct {
-	epoch     *epoch
-	seen      cursor
-	prints    *prints
-	oldest    int64
-	asOf      time.Time
-	fleet     fleet
-	log       eventLog
-	loads     uint64
-	deadlines map[string]time.Time // of drains that are not over
-	// early are controllers whose public state was read before the change that is in the history. The next round reads both.
-	early map[string]bool
+	epoch        *epoch
+	seen         cursor
+	fingerprints *fingerprints
+	oldest       int64
+	asOf         time.Time
+	fleet        fleet
+	log          eventLog
+	loads        uint64
+	deadlines    map[string]time.Time // of drains that are not over
+	// pendingTransitions has controllers whose new public state was read before its transition. The next round reads both.
+	pendingTransitions map[string]bool
 }
 
 // newState begins with a fleet, which is in the order of its ids, and the history that was read before it, from the change
 // after the id from on.
 func newState(seen cursor, from int64, page service.ChangePage, controllers []service.Controller) *state {
 	st := &state{
-		epoch:     &epoch{},
-		seen:      seen,
-		prints:    newPrints(page.Transitions),
-		oldest:    page.Oldest,
-		asOf:      page.AsOf,
-		deadlines: make(map[string]time.Time),
+		epoch:        &epoch{},
+		seen:         seen,
+		fingerprints: newFingerprints(page.Transitions),
+		oldest:       page.Oldest,
+		asOf:         page.AsOf,
+		deadlines:    make(map[string]time.Time),
 	}
 	all := make([]*service.Controller, len(controllers))
 	for i := range controllers {
@@ -48,10 +48,10 @@ func newState(seen cursor, from int64, page service.ChangePage, controllers []se
 	return st
 }
 
-// view returns what is known now.
+// view returns the view of the present state.
 func (st *state) view() *view {
 	return &view{
-		epoch: st.epoch, asOf: st.asOf, watermark: st.seen.watermark, prints: st.prints, highest: st.seen.highest, oldest: st.oldest,
+		epoch: st.epoch, asOf: st.asOf, watermark: st.seen.watermark, fingerprints: st.fingerprints, highest: st.seen.highest, oldest: st.oldest,
 		fleet: st.fleet, log: st.log, loads: st.loads,
 	}
 }
@@ -62,7 +62,7 @@ type change struct {
 	was string
 }
 
-// delivery is what one reading has for the readers.
+// delivery is what one reading adds for the readers.
 type delivery struct {
 	asOf    time.Time
 	id      int64 // What to go on from when all of it was received.
@@ -76,36 +76,38 @@ func (st *state) newDelivery() *delivery {
 	return &delivery{asOf: st.asOf, id: st.seen.watermark, before: st.seen.watermark, edits: make(map[string]edit)}
 }
 
-// noteHistory takes over what the history told, with the controllers that it is about, and others that were named.
+// noteHistory applies a page of the history, its controllers, and the other controllers that were named.
 func (st *state) noteHistory(page service.ChangePage, named []string, byID map[string]*service.Controller) *delivery {
 	d := st.newDelivery()
 	d.asOf, st.oldest = page.AsOf, page.Oldest
-	told := make(map[string]bool, len(named))
+
+	hasTransition := make(map[string]bool, len(named))
 	for i := range page.Transitions {
 		t := &page.Transitions[i]
 		if !st.seen.add(*t, time.Now()) {
 			continue
 		}
-		st.prints.add(*t)
-		told[t.ControllerID] = true
+		st.fingerprints.add(*t)
+		hasTransition[t.ControllerID] = true
 		made := service.WatchChange{ControllerID: t.ControllerID, Controller: byID[t.ControllerID], Transition: t}
 		d.changes = append(d.changes, change{made, st.regionOf(t.ControllerID)})
 	}
 	st.seen.settle(time.Now())
 	d.id = st.seen.watermark
 
-	early := make(map[string]bool)
+	pending := make(map[string]bool)
 	for _, id := range named {
 		switch {
-		case told[id]:
+		case hasTransition[id]:
 			st.set(d, id, byID[id], false)
-		case st.hasNewHealth(id, byID[id]) && !st.early[id]:
-			early[id] = true
+		case st.hasNewHealth(id, byID[id]) && !st.pendingTransitions[id]:
+			pending[id] = true
 		default:
 			st.compare(d, id, byID[id])
 		}
 	}
-	st.early = early
+	st.pendingTransitions = pending
+
 	for id, deadline := range st.deadlines {
 		if page.AsOf.Before(deadline) {
 			continue
@@ -119,8 +121,8 @@ func (st *state) noteHistory(page service.ChangePage, named []string, byID map[s
 	return d
 }
 
-// hasNewHealth reports whether the public state of a controller, nil for one that is not there, is another than is known: a
-// change that the history has as well, unless it was made by hand.
+// hasNewHealth reports whether the public state of a controller differs from the state; nil stands for one that does not exist.
+// The history has a transition for such a change, unless it was made by hand.
 func (st *state) hasNewHealth(id string, c *service.Controller) bool {
 	old := st.fleet.find(id)
 	if old == nil || c == nil {
@@ -149,7 +151,7 @@ func (st *state) set(d *delivery, id string, c *service.Controller, loaded bool)
 	st.noteDeadline(id, c)
 }
 
-// noteDeadline keeps an eye on a drain that is to be over at a time.
+// noteDeadline keeps the deadline of a drain, to report when it has passed.
 func (st *state) noteDeadline(id string, c *service.Controller) {
 	if c != nil && c.Drain != nil && !c.Drain.Deadline.IsZero() && !c.DeadlinePassed() {
 		st.deadlines[id] = c.Drain.Deadline
@@ -158,7 +160,7 @@ func (st *state) noteDeadline(id string, c *service.Controller) {
 	}
 }
 
-// compare takes over a controller of which the history tells nothing new; nil when there is none.
+// compare applies a controller without a new transition; nil if it does not exist.
 func (st *state) compare(d *delivery, id string, c *service.Controller) {
 	old := st.find(d, id)
 	loaded := false
@@ -188,9 +190,9 @@ func (st *state) take(d *delivery) bool {
 		some := left[:min(partSize, len(left))]
 		left = left[len(some):]
 		e := &event{loads: st.loads, WatchEvent: service.WatchEvent{AsOf: d.asOf, Changes: make([]service.WatchChange, 0, len(some))}}
-		mark(&e.WatchEvent, st.prints.cursor(d.before))
+		setCursor(&e.WatchEvent, st.fingerprints.cursor(d.before))
 		if len(left) == 0 {
-			mark(&e.WatchEvent, st.prints.cursor(d.id))
+			setCursor(&e.WatchEvent, st.fingerprints.cursor(d.id))
 		}
 		for _, c := range some {
 			e.Changes, e.regions = append(e.Changes, c.WatchChange), append(e.regions, c.was)
@@ -203,6 +205,7 @@ func (st *state) take(d *delivery) bool {
 		edits = append(edits, e)
 	}
 	slices.SortFunc(edits, func(a, b edit) int { return strings.Compare(a.id, b.id) })
+
 	if d.loads {
 		st.loads++
 	}

@@ -20,12 +20,12 @@ func TestState_HealthBeforeItsChange(t *testing.T) {
 
 	t.Run("the history follows", func(t *testing.T) {
 		st := begin()
-		if d := st.noteHistory(service.ChangePage{AsOf: now}, []string{id}, drained); len(d.changes) > 0 || !st.early[id] {
-			t.Errorf("changes before the history has it = %+v, early = %v, want none, and the controller to be read again", d.changes, st.early)
+		if d := st.noteHistory(service.ChangePage{AsOf: now}, []string{id}, drained); len(d.changes) > 0 || !st.pendingTransitions[id] {
+			t.Errorf("changes before the history has it = %+v, early = %v, want none, and the controller to be read again", d.changes, st.pendingTransitions)
 		}
 		d := st.noteHistory(service.ChangePage{AsOf: now, Transitions: []service.Transition{drain}}, []string{id}, drained)
-		if len(d.changes) != 1 || d.changes[0].Transition == nil || len(st.early) > 0 {
-			t.Errorf("changes with the history = %+v, early = %v, want one with its transition", d.changes, st.early)
+		if len(d.changes) != 1 || d.changes[0].Transition == nil || len(st.pendingTransitions) > 0 {
+			t.Errorf("changes with the history = %+v, early = %v, want one with its transition", d.changes, st.pendingTransitions)
 		}
 	})
 

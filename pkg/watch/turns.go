@@ -9,10 +9,10 @@ import (
 )
 
 const (
-	// turnLimit is how long a reader keeps its turn while it sends. One that takes longer waits for its peer, not for us.
+	// turnLimit is how long a reader keeps its turn while it sends. One that takes longer waits for its client.
 	turnLimit = 2 * time.Millisecond
-	// replayShare and bulkShare bound the part of the time in which what is not live is sent: as many times as long as it took
-	// passes from the begin of one turn to the next.
+	// replayShare and bulkShare limit the load of turns that are not live: the time from one start to the next is at least that
+	// multiple of what the turn took.
 	replayShare, bulkShare = 2, 4
 )
 
@@ -26,13 +26,13 @@ const (
 	turnClasses
 )
 
-// turns has readers send one after the other. A thousand that are woken by one change, or that resume at once, would
-// otherwise all be ready to run at once, and a heartbeat would wait behind them for a processor.
+// turns limits how many readers send at the same time. Without it, a thousand readers that one change wakes, or that resume
+// together, would all be ready to run, and a heartbeat would wait behind them for a processor.
 type turns struct {
 	mu      sync.Mutex
 	free    int
 	waiting [turnClasses]list.List // of *turn
-	after   time.Time              // when what is not live may be sent again
+	after   time.Time              // when turns that are not live may begin again
 	timer   *time.Timer
 }
 
@@ -50,8 +50,8 @@ func (t *turns) grantLocked() {
 			}
 			first := t.waiting[class].Remove(t.waiting[class].Front()).(*turn) //nolint:forcetypeassert // The only type in it.
 			first.places[class] = nil
-			if class == bulkTurn && first.away {
-				first.missed = true
+			if class == bulkTurn && first.isAway {
+				first.hasMissedTurn = true
 				continue
 			}
 			t.free--
@@ -73,34 +73,34 @@ func (t *turns) grantIn(left time.Duration) {
 	})
 }
 
-// turn is that of one reader, from when it is let take an event until it has sent it. The lock of the turns guards it.
+// turn is the turn of one reader, from when it may take an event until it has sent it. The lock of turns guards it.
 type turn struct {
-	of      *turns
-	granted chan struct{} // has room for one
-	held    bool
-	class   turnClass
-	began   time.Time
-	late    *time.Timer
-	// slow is set when the last one lasted too long. The next is not waited for: it costs no processor while its peer is
-	// waited for, and would hold up others.
-	slow   bool
-	places [turnClasses]*list.Element // where it waits
-	// away says that it waits for bulk and sends something else meanwhile; missed that its turn came then.
-	away, missed bool
+	turns      *turns
+	granted    chan struct{} // has room for one
+	isHeld     bool
+	class      turnClass
+	began      time.Time
+	limitTimer *time.Timer
+	// wasSlow is set when the last turn exceeded turnLimit. The next turn is not waited for: a reader that waits for its client
+	// uses no processor, and would delay others.
+	wasSlow bool
+	places  [turnClasses]*list.Element // where it waits
+	// isAway is true while the reader waits for a bulk turn and sends something else; hasMissedTurn if its turn came then.
+	isAway, hasMissedTurn bool
 }
 
-func newTurn(of *turns) *turn { return &turn{of: of, granted: make(chan struct{}, 1)} }
+func newTurn(of *turns) *turn { return &turn{turns: of, granted: make(chan struct{}, 1)} }
 
 func (t *turn) begin(class turnClass) {
-	t.held, t.class, t.began = true, class, time.Now()
-	if t.late == nil {
-		t.late = time.AfterFunc(turnLimit, t.endLate)
+	t.isHeld, t.class, t.began = true, class, time.Now()
+	if t.limitTimer == nil {
+		t.limitTimer = time.AfterFunc(turnLimit, t.endAtLimit)
 	} else {
-		t.late.Reset(turnLimit)
+		t.limitTimer.Reset(turnLimit)
 	}
 }
 
-// take waits for the reader's turn, and reports whether it came before ctx ended or something newer was there to be sent.
+// take waits for the reader's turn, and reports whether it came before ctx ended or news was closed.
 func (t *turn) take(ctx context.Context, class turnClass, news <-chan struct{}) bool {
 	if !t.ask(class) {
 		return true
@@ -112,83 +112,85 @@ func (t *turn) take(ctx context.Context, class turnClass, news <-chan struct{}) 
 	case <-news:
 	}
 
-	t.of.mu.Lock()
-	defer t.of.mu.Unlock()
+	t.turns.mu.Lock()
+	defer t.turns.mu.Unlock()
 	select {
 	case <-t.granted:
-		return true // It came meanwhile.
+		return true // It was granted in the meantime.
 	default:
 	}
 	if class == bulkTurn {
-		t.away = true // It keeps its place.
+		t.isAway = true // It keeps its place.
 	} else {
 		t.leavePlace(class)
 	}
 	return false
 }
 
-// ask asks for a turn, and reports whether it has to be waited for.
+// ask requests a turn, and reports whether the reader has to wait for it.
 func (t *turn) ask(class turnClass) bool {
-	t.of.mu.Lock()
-	defer t.of.mu.Unlock()
-	queue := &t.of.waiting[class]
+	t.turns.mu.Lock()
+	defer t.turns.mu.Unlock()
+
+	queue := &t.turns.waiting[class]
 	switch {
-	case t.slow:
-		t.slow = false
+	case t.wasSlow:
+		t.wasSlow = false
 		return false
 	case class == bulkTurn && t.places[class] != nil:
-		t.away = false
-	case class == bulkTurn && t.missed:
-		t.away, t.missed = false, false
+		t.isAway = false
+	case class == bulkTurn && t.hasMissedTurn:
+		t.isAway, t.hasMissedTurn = false, false
 		t.places[class] = queue.PushFront(t)
-	case t.of.free > 0 && queue.Len() == 0 && (class == liveTurn || !time.Now().Before(t.of.after)):
-		t.of.free--
+	case t.turns.free > 0 && queue.Len() == 0 && (class == liveTurn || !time.Now().Before(t.turns.after)):
+		t.turns.free--
 		t.begin(class)
 		return false
 	default:
 		t.places[class] = queue.PushBack(t)
 	}
-	t.of.grantLocked()
+
+	t.turns.grantLocked()
 	return true
 }
 
 // end gives the turn back, if the reader has it.
 func (t *turn) end() {
-	t.of.mu.Lock()
-	defer t.of.mu.Unlock()
+	t.turns.mu.Lock()
+	defer t.turns.mu.Unlock()
 	t.endLocked()
 }
 
-func (t *turn) endLate() {
-	t.of.mu.Lock()
-	defer t.of.mu.Unlock()
-	if t.held && time.Since(t.began) >= turnLimit {
-		t.slow = true
+func (t *turn) endAtLimit() {
+	t.turns.mu.Lock()
+	defer t.turns.mu.Unlock()
+	if t.isHeld && time.Since(t.began) >= turnLimit {
+		t.wasSlow = true
 		t.endLocked()
 	}
 }
 
 func (t *turn) endLocked() {
-	if !t.held {
+	if !t.isHeld {
 		return
 	}
-	t.held = false
-	t.late.Stop()
-	t.of.free++
+	t.isHeld = false
+	t.limitTimer.Stop()
+	t.turns.free++
 	switch took := time.Since(t.began); t.class {
 	case replayTurn:
-		t.of.after = time.Now().Add((replayShare - 1) * took)
+		t.turns.after = time.Now().Add((replayShare - 1) * took)
 	case bulkTurn:
-		t.of.after = time.Now().Add((bulkShare - 1) * took)
+		t.turns.after = time.Now().Add((bulkShare - 1) * took)
 	case liveTurn, turnClasses:
 	}
-	t.of.grantLocked()
+	t.turns.grantLocked()
 }
 
-// leave gives up the turn and every place.
+// leave gives up the turn and every place in the queues.
 func (t *turn) leave() {
-	t.of.mu.Lock()
-	defer t.of.mu.Unlock()
+	t.turns.mu.Lock()
+	defer t.turns.mu.Unlock()
 	for class := range turnClasses {
 		t.leavePlace(class)
 	}
@@ -197,7 +199,7 @@ func (t *turn) leave() {
 
 func (t *turn) leavePlace(class turnClass) {
 	if place := t.places[class]; place != nil {
-		t.of.waiting[class].Remove(place)
+		t.turns.waiting[class].Remove(place)
 		t.places[class] = nil
 	}
 }

@@ -15,22 +15,22 @@ const (
 	// historySize is how many changes of the history that was read share an event. A reader that resumes amid them has the
 	// rest of one to itself.
 	historySize = 25
-	// sharedFor is how long a view is what readers begin with. What changed since comes after it. While others still read
-	// it, it is for longer: its parts are encoded already.
-	sharedFor, sharedInUseFor = time.Second, 10 * time.Second
+	// shareTime is how long readers begin with the same view; later changes follow it. shareTimeInUse applies while other
+	// readers still read the view, because its parts are encoded already.
+	shareTime, shareTimeInUse = time.Second, 10 * time.Second
 )
 
-// epoch is a time in which everything that changed was seen. Positions of one mean nothing in another.
+// epoch is a period without a missed change. Positions of one epoch are invalid in another.
 type epoch struct{ _ byte }
 
-// view is what is known of the fleet at one time. It never changes, so a reader of it needs no lock and holds up nothing.
+// view is the fleet at one time. It never changes, so a reader of it needs no lock and delays nothing.
 type view struct {
-	epoch *epoch // nil when nothing is known
+	epoch *epoch // nil before the fleet was read
 	asOf  time.Time
-	// watermark is the id to go on from after this; highest the highest id of a change that it shows; oldest the lowest in
-	// the history.
+	// watermark is the id to resume from after this view; highest is the highest id of a change in it; oldest is the lowest id
+	// in the history.
 	watermark, highest, oldest int64
-	prints                     *prints
+	fingerprints               *fingerprints
 	fleet                      fleet
 	log                        eventLog
 	// loads is the number of the last reading that changed loads.
@@ -46,7 +46,7 @@ type view struct {
 }
 
 // cursor is where to go on from after the view.
-func (v *view) cursor() service.Cursor { return v.prints.cursor(v.watermark) }
+func (v *view) cursor() service.Cursor { return v.fingerprints.cursor(v.watermark) }
 
 // in returns the controllers of a region, which readers share.
 func (v *view) in(region string) []*service.Controller {
@@ -90,31 +90,31 @@ func (v *view) part(region, reason string, number int) (e service.WatchEvent, la
 
 	e = service.WatchEvent{AsOf: v.asOf, Snapshot: &service.WatchSnapshot{Begin: number == 0, End: last, Reason: reason, Controllers: some}}
 	if last {
-		mark(&e, v.cursor())
+		setCursor(&e, v.cursor())
 	}
 	return e, last
 }
 
-// replay returns what changed from an event of the log on, each controller as the view shows it, and the number of the
-// event to go on with. Changes of the history up to the id known are left out of the first event.
-func (v *view) replay(region string, from uint64, known int64) (e service.WatchEvent, next uint64) {
+// replay returns the changes from an event of the log on, each with the controller as in the view, and the number of the next
+// event. Changes of the history up to the id skipThrough are left out of the first event.
+func (v *view) replay(region string, from uint64, skipThrough int64) (e service.WatchEvent, next uint64) {
 	e.AsOf = v.asOf
 	block := v.log.at(from).before / partSize
-	untold := make(map[string]bool) // Controllers of which a change came with nothing of the history.
+	withoutTransition := make(map[string]bool) // controllers that had a change without a transition
 	for next = from; next < v.log.end(); next++ {
 		of := v.log.at(next)
 		if next > from && of.before/partSize != block {
-			break // Readers that began elsewhere share what comes from here.
+			break // Readers that began at another event share the part from here on.
 		}
 		for i, c := range of.Changes {
 			switch {
-			case c.Transition == nil && untold[c.ControllerID]:
+			case c.Transition == nil && withoutTransition[c.ControllerID]:
 				if region == "" || of.regions[i] != region {
 					continue
 				}
 			case c.Transition == nil:
-				untold[c.ControllerID] = true
-			case next == from && c.Transition.ID <= known && next < v.log.live:
+				withoutTransition[c.ControllerID] = true
+			case next == from && c.Transition.ID <= skipThrough && next < v.log.live:
 				continue
 			}
 			c.Controller = v.fleet.find(c.ControllerID)
@@ -125,6 +125,7 @@ func (v *view) replay(region string, from uint64, known int64) (e service.WatchE
 			}
 		}
 	}
+
 	return e, next
 }
 
@@ -132,13 +133,13 @@ func (v *view) replay(region string, from uint64, known int64) (e service.WatchE
 // that was looked at: empty when all were.
 func (v *view) loadsAfter(region string, since uint64, after string) (e service.WatchEvent, last string) {
 	e = service.WatchEvent{AsOf: v.asOf}
-	mark(&e, v.cursor())
+	setCursor(&e, v.cursor())
 	for i, chunk := range v.fleet.chunks {
 		if chunk.newest <= since || i+1 < len(v.fleet.chunks) && v.fleet.chunks[i+1].controllers[0].ControllerID <= after {
 			continue
 		}
 		for at, c := range chunk.controllers {
-			if chunk.loaded[at] <= since || c.ControllerID <= after || region != "" && c.Region != region {
+			if chunk.loadNumbers[at] <= since || c.ControllerID <= after || region != "" && c.Region != region {
 				continue
 			}
 			if len(e.Loads) == partSize {
@@ -147,5 +148,6 @@ func (v *view) loadsAfter(region string, since uint64, after string) (e service.
 			e.Loads = append(e.Loads, loadOf(c))
 		}
 	}
+
 	return e, ""
 }

@@ -40,7 +40,8 @@ func main() {
 	var o options
 	flag.StringVar(&o.daemon, "daemon", "bin/global-controller", "the daemon to measure")
 	flag.StringVar(&o.out, "out", "docs/bench", "the folder that results are written to; empty: none")
-	flag.StringVar(&o.only, "only", "closed,paced,growth", "which parts to run; size, at 100,000 controllers and 10 million changes, runs alone")
+	flag.StringVar(&o.only, "only", "closed,paced,growth",
+		"which parts to run; size, at 100,000 controllers and 10 million changes, runs alone")
 	flag.StringVar(&o.ways, "ways", "echo,unary,stream,unbatched,etcd", "which servers to measure")
 	flag.StringVar(&o.loads, "loads", "64x64,64x512,1000x1000", "connections x callers of the closed loops")
 	flag.IntVar(&o.runs, "runs", 3, "how often each load is measured; the median counts")

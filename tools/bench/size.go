@@ -25,7 +25,8 @@ type SizeRow struct {
 }
 
 func (r SizeRow) String() string {
-	return fmt.Sprintf("%-8s %-34s %-34s n %5d  p50 %9.2f  p99 %9.2f  worst %9.2f ms  %s", r.Store, r.What, r.Detail, r.N, r.P50, r.P99, r.Worst, r.Note)
+	return fmt.Sprintf("%-8s %-34s %-34s n %5d  p50 %9.2f  p99 %9.2f  worst %9.2f ms  %s",
+		r.Store, r.What, r.Detail, r.N, r.P50, r.P99, r.Worst, r.Note)
 }
 
 // sizeOptions say how large the fleet, its history and its audience are.
@@ -33,7 +34,7 @@ type sizeOptions struct {
 	controllers, history, small, subscribers, lost int
 }
 
-// sized is a Global Controller over a database of a known size.
+// sized is a Global Controller over a database of a given size.
 type sized struct {
 	*bench
 	sizeOptions
@@ -82,7 +83,7 @@ func (s *sized) run(name string) (err error) {
 		{"seed the long history", func() error { return s.store.seed(s.ctx, 0, s.history-s.small) }},
 		{"read with a long history", func() error { return s.measureReads(s.history) }},
 		{"resume subscribers", s.measureResumes},
-		{"mark a fleet that died", s.measureDeath},
+		{"mark a fleet that stopped", s.measureDeath},
 		{"register a fleet that was lost", s.measureLoss},
 	}
 	for _, step := range steps {
@@ -150,8 +151,9 @@ func (d *daemon) waitReady(ctx context.Context) error {
 
 func sizeTable(rows []SizeRow, o sizeOptions) string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "# At size\n\n%d controllers, %d changes of history, %d subscribers; `make bench BENCHFLAGS='--only size'` on two cores, with PostgreSQL and the\n"+
-		"load on the same machine. Times in milliseconds.\n\n| store | what | with | n | p50 | p99 | worst | note |\n|---|---|---|--:|--:|--:|--:|---|\n",
+	fmt.Fprintf(&out, "# At size\n\n%d controllers, %d changes of history, %d subscribers; `make bench BENCHFLAGS='--only size'` "+
+		"on two cores, with PostgreSQL and the\nload on the same machine. Times in milliseconds.\n\n"+
+		"| store | what | with | n | p50 | p99 | worst | note |\n|---|---|---|--:|--:|--:|--:|---|\n",
 		o.controllers, o.history, o.subscribers)
 	for _, r := range rows {
 		fmt.Fprintf(&out, "| %s | %s | %s | %d | %.2f | %.2f | %.2f | %s |\n", r.Store, r.What, r.Detail, r.N, r.P50, r.P99, r.Worst, r.Note)

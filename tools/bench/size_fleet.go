@@ -13,10 +13,10 @@ import (
 	pb "darktower.example/global-controller/proto/darktower/v1"
 )
 
-// deathThreshold is the staleness threshold while a fleet dies, the shortest that is allowed for beats 2 s apart.
+// deathThreshold is the staleness threshold in measureDeath, the shortest that is allowed for heartbeats 2 s apart.
 const deathThreshold = 8 * time.Second
 
-// measureDeath has every controller fall silent at once, and reports how long after threshold and interval the last of
+// measureDeath stops every controller at once, and reports how long after threshold and interval the last of
 // them was marked.
 func (s *sized) measureDeath() error {
 	d, err := s.startDaemon("MC_STALENESS_THRESHOLD_SECONDS=8", "FAST_HEARTBEAT_INTERVAL_MS=2000", "COMPREHENSIVE_HEARTBEAT_INTERVAL_MS=6000")
@@ -47,8 +47,12 @@ func (s *sized) measureDeath() error {
 		}
 		if marked >= s.controllers {
 			s.report(SizeRow{
-				What: "death of the whole fleet", Detail: fmt.Sprintf("%d controllers, threshold 8 s", s.controllers), N: marked,
-				Worst: float64(since.Milliseconds()), Note: fmt.Sprintf("first marked after %s, last after %s; promised 13 s", first.Round(10*time.Millisecond), since.Round(10*time.Millisecond)),
+				What:   "death of the whole fleet",
+				Detail: fmt.Sprintf("%d controllers, threshold 8 s", s.controllers),
+				N:      marked,
+				Worst:  float64(since.Milliseconds()),
+				Note: fmt.Sprintf("first marked after %s, last after %s; promised 13 s",
+					first.Round(10*time.Millisecond), since.Round(10*time.Millisecond)),
 			})
 			return nil
 		}
@@ -59,7 +63,7 @@ func (s *sized) measureDeath() error {
 	}
 }
 
-// measureLoss empties the fleet's table and has its controllers do what those in the field do: beat, be told NOT_FOUND,
+// measureLoss empties the fleet's table and makes its controllers behave as in the field: send a heartbeat, get NOT_FOUND,
 // register once. All share one subject, and nothing is exempt from the limits that are the default.
 func (s *sized) measureLoss() error {
 	d, err := s.startDaemon()
@@ -101,13 +105,16 @@ func (s *sized) measureLoss() error {
 		return err
 	}
 	s.report(SizeRow{
-		What: "registration after a loss", Detail: fmt.Sprintf("%d controllers, one subject", s.lost), N: there, Worst: float64(took.Milliseconds()),
-		Note: fmt.Sprintf("%d registered at the first try, %d refused", there, refused.Load()),
+		What:   "registration after a loss",
+		Detail: fmt.Sprintf("%d controllers, one subject", s.lost),
+		N:      there,
+		Worst:  float64(took.Milliseconds()),
+		Note:   fmt.Sprintf("%d registered at the first try, %d refused", there, refused.Load()),
 	})
 	return nil
 }
 
-// returnOnce reports whether a controller that is not known was registered by its only try.
+// returnOnce reports whether an unregistered controller was registered at its only attempt.
 func returnOnce(ctx context.Context, client pb.GlobalControllerServiceClient, i int) (bool, error) {
 	_, err := client.FastHeartbeat(ctx, fastBeat(i))
 	if status.Code(err) != codes.NotFound {

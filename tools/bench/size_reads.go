@@ -96,6 +96,7 @@ func (s *sized) measureRead(what string, history int, ask func() (int, []byte, e
 		times  []time.Duration
 		failed string
 	)
+
 	for range readsEach {
 		began := time.Now()
 		status, body, err := ask()
@@ -107,11 +108,12 @@ func (s *sized) measureRead(what string, history int, ask func() (int, []byte, e
 			failed = fmt.Sprintf("answered %d %s", status, bytes.TrimSpace(body[:min(len(body), 120)]))
 		}
 	}
+
 	s.report(timesRow(SizeRow{What: what, Detail: fmt.Sprintf("%d changes", history), Note: failed}, times))
 	return nil
 }
 
-// timesRow fills in what the times come to.
+// timesRow fills in the percentiles of the times.
 func timesRow(row SizeRow, times []time.Duration) SizeRow {
 	slices.Sort(times)
 	at := func(q float64) float64 {

@@ -104,9 +104,11 @@ func (s *sized) createSQLite() (sizedStore, error) {
 func (st sizedStore) seed(ctx context.Context, controllers, changes int) error {
 	if controllers > 0 {
 		name := "'mc-' || " + st.padded("n")
-		if _, err := st.db.ExecContext(ctx, st.db.Rebind(`INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, max_meetings,
-			current_meetings, max_participants, current_participants, health_status, reported_status)
-			SELECT `+name+`, 'region-' || (n % 10), 'http://mc.example:50052', 'http://mc.example:50052', 100, n % 100, 5000, n % 5000, 'healthy', 'healthy'
+		if _, err := st.db.ExecContext(ctx, st.db.Rebind(`INSERT INTO meeting_controllers (
+			controller_id, region, endpoint, grpc_endpoint, max_meetings, current_meetings, max_participants, current_participants,
+			health_status, reported_status)
+			SELECT `+name+`, 'region-' || (n % 10), 'http://mc.example:50052', 'http://mc.example:50052',
+			100, n % 100, 5000, n % 5000, 'healthy', 'healthy'
 			FROM `+st.series), 0, controllers-1); err != nil {
 			return fmt.Errorf("seed the fleet: %w", err)
 		}
@@ -114,8 +116,8 @@ func (st sizedStore) seed(ctx context.Context, controllers, changes int) error {
 
 	for from := 1; from <= changes; from += seedAtOnce {
 		to := min(changes, from+seedAtOnce-1)
-		if _, err := st.db.ExecContext(ctx, st.db.Rebind(fmt.Sprintf(`INSERT INTO controller_transitions (controller_id, region, at, from_status, to_status, cause,
-			actor, reason, silence_ms, reported_status)
+		if _, err := st.db.ExecContext(ctx, st.db.Rebind(fmt.Sprintf(`INSERT INTO controller_transitions (
+			controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
 			SELECT 'mc-' || %s, 'region-' || (n %% 10), %s, CASE WHEN n %% 2 = 0 THEN 'healthy' ELSE 'degraded' END,
 				CASE WHEN n %% 2 = 0 THEN 'degraded' ELSE 'healthy' END, 'heartbeat', 'bench', 'reported degraded', 10000, 'degraded'
 			FROM %s`, st.padded("n % 100000"), fmt.Sprintf(st.ago, fmt.Sprintf("60 + %d - n", changes)), st.series)), from, to); err != nil {

@@ -22,7 +22,7 @@ const (
 	subscribersPerConnection = 50
 )
 
-// measureResumes has many subscribers come back at once, a few thousand changes behind, read one message each and no more.
+// measureResumes resumes many subscribers at once, a few thousand changes behind. Each reads one message only.
 func (s *sized) measureResumes() error {
 	if s.subscribers == 0 {
 		return nil
@@ -59,7 +59,8 @@ func (s *sized) measureResumes() error {
 
 	time.Sleep(resumeFor)
 	row = timesRow(SizeRow{What: "heartbeats beside", Detail: fmt.Sprintf("%d subscribers that do not read", s.subscribers)}, beats.take())
-	row.Note = fmt.Sprintf("server grew by %.0f KiB a subscriber, the fleet in memory included", float64(resident(d.cmd.Process.Pid)-before)/1024/float64(s.subscribers))
+	grewKiB := float64(resident(d.cmd.Process.Pid)-before) / 1024
+	row.Note = fmt.Sprintf("server grew by %.0f KiB a subscriber, the fleet in memory included", grewKiB/float64(s.subscribers))
 	s.report(row)
 	return nil
 }

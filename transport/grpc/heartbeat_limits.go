@@ -44,7 +44,8 @@ func (l *streamLimits) open(subject, connection string, perSubject int) (release
 	}
 	if perSubject > 0 && l.ofSubject[subject] >= perSubject {
 		return nil, status.Errorf(codes.ResourceExhausted,
-			"Too many heartbeat streams of this client, at most %d are allowed (GC_MAX_CONTROLLERS_PER_SUBJECT): send heartbeats as calls", perSubject)
+			"Too many heartbeat streams of this client, at most %d are allowed (GC_MAX_CONTROLLERS_PER_SUBJECT): send heartbeats as calls",
+			perSubject)
 	}
 
 	l.ofConnection[connection]++

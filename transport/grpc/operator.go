@@ -40,8 +40,15 @@ func (s *fleetServer) ListTransitions(ctx context.Context, in *pb.ListTransition
 	return unary(ctx, s.endpoints.ListTransitions, in, func(in *pb.ListTransitionsRequest) service.TransitionQuery {
 		after := cursorFromProto(in.Cursor, in.GetAfter())
 		return service.TransitionQuery{
-			ControllerID: in.GetControllerId(), Region: in.GetRegion(), After: after.ID, Fingerprint: after.Fingerprint, Before: clampInt64(in.GetBefore()),
-			Since: timeFromProto(in.GetSince()), Until: timeFromProto(in.GetUntil()), NewestFirst: in.GetNewestFirst(), PageSize: int64(in.GetPageSize()),
+			ControllerID: in.GetControllerId(),
+			Region:       in.GetRegion(),
+			After:        after.ID,
+			Fingerprint:  after.Fingerprint,
+			Before:       clampInt64(in.GetBefore()),
+			Since:        timeFromProto(in.GetSince()),
+			Until:        timeFromProto(in.GetUntil()),
+			NewestFirst:  in.GetNewestFirst(),
+			PageSize:     int64(in.GetPageSize()),
 		}
 	}, transitionPageToProto)
 }

@@ -10,7 +10,8 @@ import (
 )
 
 func (s *fleetServer) ListReplicas(ctx context.Context, in *pb.ListReplicasRequest) (*pb.ListReplicasResponse, error) {
-	return unary(ctx, s.endpoints.ListReplicas, in, func(*pb.ListReplicasRequest) service.ReplicaQuery { return service.ReplicaQuery{} }, replicasToProto)
+	toQuery := func(*pb.ListReplicasRequest) service.ReplicaQuery { return service.ReplicaQuery{} }
+	return unary(ctx, s.endpoints.ListReplicas, in, toQuery, replicasToProto)
 }
 
 func replicasToProto(l service.ReplicaList) *pb.ListReplicasResponse {
@@ -23,6 +24,7 @@ func replicasToProto(l service.ReplicaList) *pb.ListReplicasResponse {
 			AsOf:           timestamppb.New(l.Store.AsOf),
 		},
 	}
+
 	for _, r := range l.Replicas {
 		out.Replicas = append(out.Replicas, &pb.Replica{
 			ReplicaId:                        r.ID,
@@ -36,5 +38,6 @@ func replicasToProto(l service.ReplicaList) *pb.ListReplicasResponse {
 			Pooler:                           r.Pooler,
 		})
 	}
+
 	return out
 }

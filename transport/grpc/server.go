@@ -60,7 +60,7 @@ type Config struct {
 	// CallBound is how long a call may take, what its caller still has to send included, and how long after its arrival a
 	// heartbeat of a stream is still stored. 0 for no bound.
 	CallBound time.Duration
-	// Unknown counts a call to a service or method that is not served; nil for nobody. It must not block.
+	// Unknown counts a call to a service or method that is not served. It may be nil and must not block.
 	Unknown func(address, method string)
 	// StreamsPerSubject is how many streams of heartbeats a token subject may have open at once; 0 is unlimited.
 	StreamsPerSubject int
@@ -106,7 +106,12 @@ func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) 
 	server.RegisterService(described(darktowerv1.GlobalControllerService_ServiceDesc), mc)
 	server.RegisterService(described(darktower.GlobalControllerService_ServiceDesc), mc)
 	server.RegisterService(described(globalcontrollerv1.FleetService_ServiceDesc), &fleetServer{endpoints: e, cfg: cfg, sendBound: sendBound})
-	globalcontrollerv1.RegisterHeartbeatServiceServer(server, &heartbeatServer{endpoints: e, cfg: cfg, sendBound: sendBound, workerIdle: cmp.Or(cfg.workerIdle, workerIdle)})
+	globalcontrollerv1.RegisterHeartbeatServiceServer(server, &heartbeatServer{
+		endpoints:  e,
+		cfg:        cfg,
+		sendBound:  sendBound,
+		workerIdle: cmp.Or(cfg.workerIdle, workerIdle),
+	})
 	if cfg.Health != nil {
 		healthgrpc.RegisterHealthServer(server, cfg.Health)
 	}
@@ -176,7 +181,7 @@ func newCall(ctx context.Context, transportName string) *endpoints.Call {
 	return call
 }
 
-// connectionOf names the connection that a call came over, empty when that is not known.
+// connectionOf returns the address of the connection of a call, empty if unknown.
 func connectionOf(ctx context.Context) string {
 	if p, ok := peer.FromContext(ctx); ok {
 		return p.Addr.String()

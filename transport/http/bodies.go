@@ -164,8 +164,8 @@ func decodeFast(r *http.Request) (service.FastHeartbeat, error) {
 	return h, requireHealth(b.Health, h.Validate)
 }
 
-// requireHealth refuses a heartbeat without a state: JSON, unlike protobuf, tells a state that is left out from pending.
-// What is wrong with the other fields comes first, as in the contract's table.
+// requireHealth refuses a heartbeat without a state: JSON, unlike protobuf, distinguishes an omitted state from pending.
+// Errors of the other fields come first, as in the contract's table.
 func requireHealth(reported health, validate func() error) error {
 	if reported != "" {
 		return nil

@@ -12,7 +12,7 @@ import (
 
 type object = map[string]any
 
-// optionalBody is the body of a request that may come without it.
+// optionalBody is the body of a request that may omit it.
 type optionalBody struct{ body any }
 
 var pathParameter = regexp.MustCompile(`\{(\w+)\}`)

@@ -198,7 +198,12 @@ func naturalNumber(values url.Values, name string) (int64, error) {
 func encodeDeregistered(service.Deregistered) any { return deregisteredBody{true} }
 
 func encodeTransitions(p service.TransitionPage) any {
-	body := transitionsBody{Transitions: make([]transitionBody, 0, len(p.Transitions)), NextAfter: p.NextAfter, NextBefore: p.NextBefore, NextCursor: p.Next.String()}
+	body := transitionsBody{
+		Transitions: make([]transitionBody, 0, len(p.Transitions)),
+		NextAfter:   p.NextAfter,
+		NextBefore:  p.NextBefore,
+		NextCursor:  p.Next.String(),
+	}
 	for _, t := range p.Transitions {
 		body.Transitions = append(body.Transitions, transitionToBody(t))
 	}

@@ -48,6 +48,7 @@ func encodeReplicas(l service.ReplicaList) any {
 			AsOf:           l.Store.AsOf.UTC(),
 		},
 	}
+
 	for _, r := range l.Replicas {
 		body.Replicas = append(body.Replicas, replicaBody{
 			ReplicaID:                        r.ID,
@@ -61,5 +62,6 @@ func encodeReplicas(l service.ReplicaList) any {
 			Pooler:                           r.Pooler,
 		})
 	}
+
 	return body
 }

@@ -21,7 +21,7 @@ type route struct {
 	summary         string
 	handler         http.Handler
 	// query lists the optional parameters; request and response are values of the bodies' types, nil for none. A request that
-	// may come without its body is an optionalBody.
+	// may omit its body is an optionalBody.
 	query             []string
 	request, response any
 }
@@ -35,12 +35,27 @@ func apiRoutes(e endpoints.Endpoints) []route {
 		{http.MethodGet, one, "GetController", "One controller, with why it is or is not placeable", handle(e.GetController, decodeControllerQuery, encodeController), nil, nil, controllerBody{}},
 		{http.MethodGet, "/api/v1/controllers", "ListControllers", "A page of the fleet", handle(e.ListControllers, decodeListQuery, encodePage), []string{"region", "health", "page_size", "page_token"}, nil, controllersBody{}},
 		{http.MethodDelete, one, "Deregister", "Take a controller out of the fleet", handle(e.Deregister, decodeDeregistration, encodeDeregistered), []string{"reason", "expected_generation"}, nil, deregisteredBody{}},
-		{http.MethodPost, one + "/drain", "Drain", "Have a controller take no new meetings", handle(e.Drain, decodeDrain, encodeDrained), nil, optionalBody{drainOrderBody{}}, drainedBody{}},
+		{
+			method:    http.MethodPost,
+			pattern:   one + "/drain",
+			operation: "Drain",
+			summary:   "Have a controller take no new meetings",
+			handler:   handle(e.Drain, decodeDrain, encodeDrained),
+			request:   optionalBody{drainOrderBody{}},
+			response:  drainedBody{},
+		},
 		{http.MethodDelete, one + "/drain", "Undrain", "End a drain", handle(e.Undrain, decodeUndrain, encodeController), []string{"reason", "expected_generation"}, nil, controllerBody{}},
 		{http.MethodGet, "/api/v1/transitions", "ListTransitions", "Changes of public state, the oldest first", handle(e.ListTransitions, decodeTransitionQuery, encodeTransitions), transitionsQuery, nil, transitionsBody{}},
 		{http.MethodGet, one + "/transitions", "ListTransitions", "One controller's changes of public state", handle(e.ListTransitions, decodeTransitionQueryOfOne, encodeTransitions), transitionsQueryOfOne, nil, transitionsBody{}},
 		{http.MethodGet, "/api/v1/regions", "ListRegions", "Every region: controllers by state, capacity, load, and what is left if the largest one fails", handle(e.ListRegions, decodeRegionQuery, encodeRegions), nil, nil, regionsBody{}},
-		{http.MethodGet, "/api/v1/replicas", "ListReplicas", "The replicas over this store, with their settings and connections, and the store", handle(e.ListReplicas, decodeReplicaQuery, encodeReplicas), nil, nil, replicasBody{}},
+		{
+			method:    http.MethodGet,
+			pattern:   "/api/v1/replicas",
+			operation: "ListReplicas",
+			summary:   "The replicas over this store, with their settings and connections, and the store",
+			handler:   handle(e.ListReplicas, decodeReplicaQuery, encodeReplicas),
+			response:  replicasBody{},
+		},
 	}
 }
 
@@ -60,7 +75,7 @@ type Config struct {
 	SDNeedsToken bool
 	// Draining is done when the server is about to stop; nil for never.
 	Draining context.Context //nolint:containedctx // It is no call's context but the server's own life.
-	// Unknown counts a request to a path that is not served; nil for nobody. It must not block.
+	// Unknown counts a request to a path that is not served. It may be nil and must not block.
 	Unknown func(address, what string)
 	// Authenticator tells whether the token of a watch has run out; nil for nobody.
 	Authenticator endpoints.Authenticator

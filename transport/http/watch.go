@@ -27,8 +27,9 @@ const (
 
 const watchDescription = "Server-sent events. `snapshot` has a part of the fleet: with `begin` everything known before is void, with `end` it is complete. " +
 	"`changes` has what changed, `loads` (when asked for) loads, `beat` nothing but the time, every 5 s; `error` comes last, when the watch is over. " +
-	"The `data` of each has those members that its name stands for. The last `id` is what to give as `after`, or as the header Last-Event-ID, which counts " +
-	"for more, to go on; where it does not belong to this history, the whole fleet follows with the reason `gone`."
+	"The `data` of each has those members that its name stands for. The last `id` is what to give as `after`, " +
+	"or as the header Last-Event-ID, which counts for more, to go on; " +
+	"where it does not belong to this history, the whole fleet follows with the reason `gone`."
 
 type snapshotBody struct {
 	AsOf        time.Time        `json:"as_of"`

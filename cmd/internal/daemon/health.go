@@ -25,14 +25,22 @@ func (s *Server) newServiceability() *health.Serviceability {
 
 func (s *Server) newChecker() *health.Checker {
 	return health.NewChecker(health.Config{
-		Store: s.clocked(),
+		Store: s.newClockedStore(),
 		Replica: service.Replica{
-			ID: s.cfg.ID, Version: Version, StalenessThreshold: s.cfg.StalenessThreshold, FastInterval: s.cfg.FastInterval, ComprehensiveInterval: s.cfg.ComprehensiveInterval,
-			MaxConnections: s.store.PoolStats().MaxOpenConnections,
+			ID:                    s.cfg.ID,
+			Version:               Version,
+			StalenessThreshold:    s.cfg.StalenessThreshold,
+			FastInterval:          s.cfg.FastInterval,
+			ComprehensiveInterval: s.cfg.ComprehensiveInterval,
+			MaxConnections:        s.store.PoolStats().MaxOpenConnections,
 		},
 		Policy: service.SweepPolicy{
-			Threshold: s.cfg.StalenessThreshold, FastInterval: s.cfg.FastInterval, Interval: checkInterval, Tolerance: health.Tolerance, Actor: s.cfg.ID,
-			Refusals: s.judging.refusals.ExplainAll,
+			Threshold:    s.cfg.StalenessThreshold,
+			FastInterval: s.cfg.FastInterval,
+			Interval:     checkInterval,
+			Tolerance:    health.Tolerance,
+			Actor:        s.cfg.ID,
+			Refusals:     s.judging.refusals.ExplainAll,
 		},
 		Vouches:    s.serviceable.Vouches,
 		Heartbeats: s.heartbeats,

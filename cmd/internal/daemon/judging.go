@@ -25,19 +25,19 @@ import (
 )
 
 const (
-	// callMargin is how much later than its interval a heartbeat may come.
+	// callMargin is how much later than its interval a heartbeat may arrive.
 	callMargin = 5 * time.Second
 	// logPeriod is how often refusals that are only counted are written to the log.
 	logPeriod = time.Minute
-	// eventPeriod and eventLines bound the lines about controllers that come, recover and are drained.
+	// eventPeriod and eventLines limit the log lines about controllers that register, recover and are drained.
 	eventPeriod = time.Second
 	eventLines  = 5
 	// droppedKeyWindow is how long a controller counts that was refused because its key is no longer published.
 	droppedKeyWindow = 5 * time.Minute
 )
 
-// judging is what lets this server judge its callers, and what it knows about those that are kept out.
-type judging struct {
+// authState holds what authentication needs, and the records of refused callers.
+type authState struct {
 	logger   log.Logger
 	keys     *auth.KeySet
 	clock    *clock.Guard
@@ -48,12 +48,12 @@ type judging struct {
 	metrics       *metrics.Judging
 }
 
-func newJudging(cfg Config, logger log.Logger, m *metrics.Metrics) (*judging, error) {
+func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics) (*authState, error) {
 	wall, memory := time.Now, cfg.FastInterval+callMargin
 	if cfg.wallClock != nil {
 		wall = cfg.wallClock
 	}
-	j := &judging{
+	j := &authState{
 		logger: logger,
 		keys:   auth.NewKeySet(cfg.JWKSURL, logger, m.Refreshed),
 		clock:  clock.New(wall, memory, logger),
@@ -77,17 +77,17 @@ func newJudging(cfg Config, logger log.Logger, m *metrics.Metrics) (*judging, er
 	return j, nil
 }
 
-func (j *judging) keysState() string {
+func (j *authState) keysState() string {
 	switch {
 	case !j.keys.Ready():
 		return "none"
 	case !j.keys.Judging():
-		return "cannot be fetched, and callers use a key that is not known"
+		return "cannot be fetched, and callers use an unknown key"
 	}
 	return health.StateOK
 }
 
-func (j *judging) clockState() string {
+func (j *authState) clockState() string {
 	if problem := j.clock.Problem(); problem != "" {
 		return problem
 	}
@@ -95,10 +95,10 @@ func (j *judging) clockState() string {
 }
 
 // refused records that a controller was refused.
-func (j *judging) refused(controllerID, reason string) { j.refusals.Add(controllerID, reason) }
+func (j *authState) refused(controllerID, reason string) { j.refusals.Add(controllerID, reason) }
 
 // run writes what was counted until ctx ends.
-func (j *judging) run(ctx context.Context) error {
+func (j *authState) run(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -109,29 +109,29 @@ func (j *judging) run(ctx context.Context) error {
 }
 
 // reportDroppedKey writes how many controllers use tokens whose key is no longer published.
-func (j *judging) reportDroppedKey() {
+func (j *authState) reportDroppedKey() {
 	if callers := j.refusals.Controllers(service.RefusedKeyDropped, logPeriod); callers > 0 {
 		_ = level.Warn(j.logger).Log(
-			"msg", "controllers are refused because the key of their tokens is no longer published; they renew by time only",
+			"msg", "controllers are refused: the key of their tokens is no longer published; they renew tokens on a schedule only",
 			"controllers", callers, "within", logPeriod,
 		)
 	}
 }
 
 // unknown counts a call to what is not served; what names it.
-func (j *judging) unknown(transport, address, what string) {
+func (j *authState) unknown(transport, address, what string) {
 	j.metrics.Unknown(transport)
-	j.writePeer("unknown", "call to what is not served", "more calls to what is not served", transport, address, "what", bounded(what))
+	j.logPeer("unknown", "call to what is not served", "more calls to what is not served", transport, address, "what", truncate(what))
 }
 
 // handshakeFailed counts a connection whose TLS handshake failed.
-func (j *judging) handshakeFailed(transport, address, cause string) {
+func (j *authState) handshakeFailed(transport, address, cause string) {
 	j.metrics.HandshakeFailed(transport)
-	j.writePeer("handshake", "TLS handshake failed", "more TLS handshakes failed", transport, address, "err", bounded(cause))
+	j.logPeer("handshake", "TLS handshake failed", "more TLS handshakes failed", transport, address, "err", truncate(cause))
 }
 
-// writePeer writes the first event of a group that a peer causes in a period; the others are counted.
-func (j *judging) writePeer(group, first, more, transport, address string, detail ...any) {
+// logPeer logs the first event of a group that a peer causes in a period; the others are counted.
+func (j *authState) logPeer(group, first, more, transport, address string, detail ...any) {
 	logger := level.Info(j.logger)
 	line := func(msg string) []any {
 		return append([]any{"msg", msg, "transport", transport, "peer", address}, detail...)
@@ -141,8 +141,8 @@ func (j *judging) writePeer(group, first, more, transport, address string, detai
 	}
 }
 
-// bounded cuts a text of a caller's to what a line of the log can bear.
-func bounded(text string) string {
+// truncate limits a text of a caller to the size of a log line.
+func truncate(text string) string {
 	const most = 128
 	if len(text) > most {
 		text = text[:most] + "…"
@@ -151,7 +151,7 @@ func bounded(text string) string {
 }
 
 // Changed writes what happened to a controller to the log.
-func (j *judging) Changed(t service.Transition) {
+func (j *authState) Changed(t service.Transition) {
 	var msg string
 	switch {
 	case t.Cause == service.CauseRegister:
@@ -184,8 +184,8 @@ type clockedStore struct {
 	read func(at time.Time, uncertainty time.Duration)
 }
 
-// clocked returns the store, with its clock read where that is another machine's. SQLite's clock is this host's.
-func (s *Server) clocked() clockedStore {
+// newClockedStore returns the store, whose clock is read if it is another machine's. SQLite uses this host's clock.
+func (s *Server) newClockedStore() clockedStore {
 	read := func(at time.Time, uncertainty time.Duration) { s.judging.clock.Read(clock.Store, at, uncertainty) }
 	if !strings.HasPrefix(s.cfg.DatabaseURL, "postgres") {
 		read = func(time.Time, time.Duration) {}
@@ -224,7 +224,7 @@ func (c countedCredentials) Clone() credentials.TransportCredentials {
 }
 
 // tlsCredentials returns credentials for gRPC whose failed handshakes are counted.
-func (j *judging) tlsCredentials(config *tls.Config) credentials.TransportCredentials {
+func (j *authState) tlsCredentials(config *tls.Config) credentials.TransportCredentials {
 	return countedCredentials{credentials.NewTLS(config), func(address, cause string) { j.handshakeFailed("grpc", address, cause) }}
 }
 
@@ -235,11 +235,11 @@ func hostOf(address string) string {
 	return address
 }
 
-// handshakePrefix begins what net/http writes about a handshake that failed. It offers no other way to learn of one.
+// handshakePrefix starts the line that net/http logs for a failed handshake. net/http reports one in no other way.
 const handshakePrefix = "http: TLS handshake error from "
 
-// httpErrors takes what net/http writes to its log. Anybody can cause it, so it is bounded.
-type httpErrors struct{ judging *judging }
+// httpErrors receives the error log of net/http. Any client can cause its lines, so their number is limited.
+type httpErrors struct{ judging *authState }
 
 // Write implements [io.Writer].
 func (w httpErrors) Write(line []byte) (int, error) {
@@ -254,9 +254,9 @@ func (w httpErrors) Write(line []byte) (int, error) {
 
 	logger := level.Warn(w.judging.logger)
 	if w.judging.calls.Admit(logger, "http server", "", eventLines, "msg", "http server: more errors") {
-		_ = logger.Log("msg", "http server", "err", bounded(text))
+		_ = logger.Log("msg", "http server", "err", truncate(text))
 	}
 	return len(line), nil
 }
 
-func (j *judging) httpErrorLog() *stdlog.Logger { return stdlog.New(httpErrors{j}, "", 0) }
+func (j *authState) httpErrorLog() *stdlog.Logger { return stdlog.New(httpErrors{j}, "", 0) }

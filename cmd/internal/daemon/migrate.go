@@ -49,10 +49,14 @@ func migrate(ctx context.Context, cfg Config, order migrateOrder, out io.Writer,
 			return fmt.Errorf("%q is not a version: it is a whole number from 0", words[1])
 		}
 		if !order.yes {
-			return fmt.Errorf("migrate down %d removes the tables and columns of every later migration, with their data: back the database up, then add --yes", version)
+			return fmt.Errorf(
+				"migrate down %d removes the tables and columns of every later migration, with their data: back the database up, then add --yes",
+				version,
+			)
 		}
 		return store.MigrateDown(ctx, cfg.DatabaseURL, store.DownOptions{Version: version, WhileReplicasRun: order.whileReplicasRun}, logger)
 	}
+
 	return errors.New("usage: global-controller migrate up | status | down VERSION --yes [--while-replicas-run]")
 }
 

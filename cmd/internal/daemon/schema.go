@@ -11,7 +11,7 @@ import (
 // while this one runs.
 const schemaInterval = 5 * time.Second
 
-// stateIncompatible is what /ready says of a store whose schema is not for this binary.
+// stateIncompatible is the state in /ready if this binary may not use the schema of the store.
 const stateIncompatible = "incompatible schema"
 
 // watchSchema keeps s.incompatible until ctx ends. A store that does not answer changes nothing: that is not the schema's
@@ -19,6 +19,7 @@ const stateIncompatible = "incompatible schema"
 func (s *Server) watchSchema(ctx context.Context) error {
 	ticker := time.NewTicker(schemaInterval)
 	defer ticker.Stop()
+
 	for {
 		select {
 		case <-ctx.Done():
@@ -33,7 +34,7 @@ func (s *Server) watchSchema(ctx context.Context) error {
 			continue
 		}
 		if err := state.Err(); err != nil {
-			_ = level.Error(s.logger).Log("msg", "a newer release changed the schema: this replica is not ready any more", "err", err)
+			_ = level.Error(s.logger).Log("msg", "a newer release changed the schema: this replica is no longer ready", "err", err)
 		} else {
 			_ = level.Info(s.logger).Log("msg", "the schema is compatible again", "schema_version", state.Version)
 		}

@@ -39,7 +39,7 @@ func TestSchema_IncompatibleWithTheBinary(t *testing.T) {
 			got := w.get("/ready", "")
 			return got.status == http.StatusServiceUnavailable && strings.Contains(got.body, `"incompatible schema"`)
 		})
-		if log := w.log.String(); !strings.Contains(log, "this replica is not ready any more") || !strings.Contains(log, "needs a binary with schema version 999 or newer") {
+		if log := w.log.String(); !strings.Contains(log, "this replica is no longer ready") || !strings.Contains(log, "needs a binary with schema version 999 or newer") {
 			t.Errorf("the log lacks the reason:\n%s", log)
 		}
 
@@ -78,7 +78,7 @@ func TestSchema_IncompatibleWithTheBinary(t *testing.T) {
 
 		// Without the unknown one it can be taken back, if no replica runs.
 		execute(t, databaseURL, `DELETE FROM goose_db_version WHERE version_id = 1000`)
-		if code, out := run("migrate", "down", "0", "--yes"); code != 1 || !strings.Contains(out, "stop every replica first, or say --while-replicas-run") {
+		if code, out := run("migrate", "down", "0", "--yes"); code != 1 || !strings.Contains(out, "stop every replica first, or pass --while-replicas-run") {
 			t.Errorf("migrate down while a replica runs = %d:\n%s\nwant it refused", code, out)
 		}
 	})

@@ -55,7 +55,7 @@ type Server struct {
 	cfg          Config
 	logger       log.Logger
 	store        *store.Store
-	judging      *judging
+	judging      *authState
 	metrics      *metrics.Metrics
 	watches      *watch.Hub
 	traces       *tracing.Tracing // nil unless they are switched on
@@ -78,7 +78,7 @@ type Server struct {
 type observer struct {
 	*health.Heartbeats
 	*metrics.Metrics
-	judging *judging
+	judging *authState
 }
 
 // Changed implements [service.Observer].
@@ -101,7 +101,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 			made.Close()
 		}
 	}()
-	if s.judging, err = newJudging(cfg, logger, s.metrics); err != nil {
+	if s.judging, err = newAuthState(cfg, logger, s.metrics); err != nil {
 		return nil, err
 	}
 	transportOptions, tlsConfig, err := loadTLS(cfg, s.judging)
@@ -170,7 +170,12 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 			endpoints.Deadline(callBound),
 			endpoints.FindSharedIDs(cfg.ComprehensiveInterval, time.Now, s.reportShared()),
 		)
-		svc       = service.New(summary.Store{Store: fleet, Summary: sums}, service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval}, observer{s.heartbeats, s.metrics, s.judging}, s.watches)
+		svc = service.New(
+			summary.Store{Store: fleet, Summary: sums},
+			service.Intervals{Fast: cfg.FastInterval, Comprehensive: cfg.ComprehensiveInterval},
+			observer{s.heartbeats, s.metrics, s.judging},
+			s.watches,
+		)
 		operation = endpoints.New(svc, middleware)
 	)
 	s.serviceable = s.newServiceability()
@@ -201,7 +206,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	return s, nil
 }
 
-func loadTLS(cfg Config, j *judging) ([]grpc.ServerOption, *tls.Config, error) {
+func loadTLS(cfg Config, j *authState) ([]grpc.ServerOption, *tls.Config, error) {
 	if cfg.TLSCertFile == "" {
 		return []grpc.ServerOption{grpc.Creds(j.plainCredentials())}, nil, nil
 	}
@@ -349,7 +354,11 @@ func (s *Server) retain(ctx context.Context) error {
 	return retention.Run(ctx, retention.Config{
 		Store: s.store,
 		Policy: service.RetentionPolicy{
-			History: s.cfg.HistoryRetention, Stale: s.cfg.RetireAfter, Threshold: s.cfg.StalenessThreshold, Tolerance: health.Tolerance, Actor: s.cfg.ID,
+			History:   s.cfg.HistoryRetention,
+			Stale:     s.cfg.RetireAfter,
+			Threshold: s.cfg.StalenessThreshold,
+			Tolerance: health.Tolerance,
+			Actor:     s.cfg.ID,
 		},
 		Interval:    s.cfg.retentionInterval,
 		Serviceable: s.serviceable.Serviceable,

@@ -80,7 +80,14 @@ var errNotAllowed = errors.New("not allowed")
 func settings() []setting {
 	return []setting{
 		{name: "DATABASE_URL", allowed: "postgres://… or sqlite:PATH", help: "where the fleet is kept; unless set, an SQLite file in the data folder", secret: true, read: readDatabase},
-		{name: "GC_DB_MAX_CONNECTIONS", value: strconv.Itoa(store.DefaultConnections), allowed: fmt.Sprintf("a whole number from %d to %d", store.MinConnections, store.MaxConnections), help: "connections to PostgreSQL at most; while other replicas use the same database, a replica opens only its share of what the server allows, and 9 or this number in any case", read: readMaxConnections},
+		{
+			name:    "GC_DB_MAX_CONNECTIONS",
+			value:   strconv.Itoa(store.DefaultConnections),
+			allowed: fmt.Sprintf("a whole number from %d to %d", store.MinConnections, store.MaxConnections),
+			help: "connections to PostgreSQL at most; while other replicas use the same database, " +
+				"a replica opens only its share of what the server allows, and 9 or this number in any case",
+			read: readMaxConnections,
+		},
 		{name: "GC_DATA_DIR", value: "data", allowed: "a folder", help: "the data folder, made when it is missing", read: text(func(c *Config) *string { return &c.DataDir }, notEmpty)},
 		{name: "BIND_ADDRESS", value: "127.0.0.1:8081", allowed: "HOST:PORT", help: "where HTTP listens", read: text(func(c *Config) *string { return &c.BindAddress }, isAddress)},
 		{name: "GC_GRPC_BIND_ADDRESS", value: "127.0.0.1:50051", allowed: "HOST:PORT", help: "where gRPC listens", read: text(func(c *Config) *string { return &c.GRPCBindAddress }, isAddress)},
@@ -91,12 +98,38 @@ func settings() []setting {
 		{name: "JWT_CLOCK_SKEW_SECONDS", value: "300", allowed: "a whole number from 1 to 600", help: "how far in the future a token may say it was issued", read: seconds(func(c *Config) *time.Duration { return &c.ClockSkew }, 1, 600)},
 		{name: "GC_MC_SCOPES", value: "mc:register service.write.gc", allowed: "scopes separated by spaces", help: "a meeting controller's token needs one of these", read: readScopes},
 		{name: "GC_SUBJECT_IS_CONTROLLER", value: "false", allowed: "true or false", help: "a token speaks only for the controller that its subject names", boolean: true, read: truth(func(c *Config) *bool { return &c.SubjectIsController })},
-		{name: "MC_STALENESS_THRESHOLD_SECONDS", value: "30", allowed: "a whole number from 1 to 86400, and more than twice the fast interval and 2.5 s unless forced", help: "how long a controller may be silent", read: seconds(func(c *Config) *time.Duration { return &c.StalenessThreshold }, 1, 86400)},
-		{name: "GC_FORCE_STALENESS_THRESHOLD", value: "false", allowed: "true or false", help: "accept a threshold that two lost heartbeats and an unnoticed outage exceed", boolean: true, read: truth(func(c *Config) *bool { return &c.ForceThreshold })},
+		{
+			name:    "MC_STALENESS_THRESHOLD_SECONDS",
+			value:   "30",
+			allowed: "a whole number from 1 to 86400, and more than twice the fast interval and 2.5 s unless forced",
+			help:    "how long a controller may be silent",
+			read:    seconds(func(c *Config) *time.Duration { return &c.StalenessThreshold }, 1, 86400),
+		},
+		{
+			name:    "GC_FORCE_STALENESS_THRESHOLD",
+			value:   "false",
+			allowed: "true or false",
+			help:    "accept a threshold that two lost heartbeats and an unnoticed outage exceed",
+			boolean: true,
+			read:    truth(func(c *Config) *bool { return &c.ForceThreshold }),
+		},
 		{name: "FAST_HEARTBEAT_INTERVAL_MS", value: "10000", allowed: "a whole number from 1 to 3600000", help: "how often controllers are told to report their load", read: milliseconds(func(c *Config) *time.Duration { return &c.FastInterval })},
 		{name: "COMPREHENSIVE_HEARTBEAT_INTERVAL_MS", value: "30000", allowed: "a whole number from 1 to 3600000", help: "how often controllers are told to report CPU and memory as well", read: milliseconds(func(c *Config) *time.Duration { return &c.ComprehensiveInterval })},
-		{name: "RATE_LIMIT_RPM", value: "600", allowed: "a whole number from 1 to 1000000000", help: "calls a minute for each caller; heartbeats and registrations of registered controllers are not counted", read: readRateLimit},
-		{name: "GC_MAX_CONTROLLERS_PER_SUBJECT", value: "20000", allowed: "a whole number from 1 to 1000000000", help: "how many controllers one token subject may own: those that it registered last. It may create so many at once, and then RATE_LIMIT_RPM a minute", read: readControllersPerSubject},
+		{
+			name:    "RATE_LIMIT_RPM",
+			value:   "600",
+			allowed: "a whole number from 1 to 1000000000",
+			help:    "calls a minute for each caller; heartbeats and registrations of registered controllers are not counted",
+			read:    readRateLimit,
+		},
+		{
+			name:    "GC_MAX_CONTROLLERS_PER_SUBJECT",
+			value:   "20000",
+			allowed: "a whole number from 1 to 1000000000",
+			help: "how many controllers one token subject may own: those that it registered last. " +
+				"It may create so many at once, and then RATE_LIMIT_RPM a minute",
+			read: readControllersPerSubject,
+		},
 		{name: "GC_HISTORY_RETENTION_DAYS", value: "30", allowed: "a whole number from 0 to 36500; 0 is for ever", help: "how long changes of controllers' states are kept", read: days(func(c *Config) *time.Duration { return &c.HistoryRetention })},
 		{name: "GC_RETIRE_AFTER_SECONDS", value: "0", allowed: "0 for never, or a whole number up to 315360000 that is at least twice MC_STALENESS_THRESHOLD_SECONDS", help: "how long a controller may be silent until it is taken out of the fleet; those that an operator drains stay", read: seconds(func(c *Config) *time.Duration { return &c.RetireAfter }, 0, 315_360_000)},
 		{name: "GC_DRAIN_SECONDS", value: "30", allowed: "a whole number from 0 to 3600", help: "how long a stopping server finishes its calls", read: seconds(func(c *Config) *time.Duration { return &c.Drain }, 0, 3600)},
@@ -297,7 +330,8 @@ func (c *Config) finish() error {
 	// An outage as long as the tolerance goes unnoticed. It can begin just before a heartbeat and end just after one.
 	if least := 2*c.FastInterval + health.Tolerance; !c.ForceThreshold && c.StalenessThreshold <= least {
 		return fmt.Errorf(
-			"MC_STALENESS_THRESHOLD_SECONDS is %g: it must be more than %g, which is twice FAST_HEARTBEAT_INTERVAL_MS (%d ms) and %g s that an unnoticed outage may last, or GC_FORCE_STALENESS_THRESHOLD must be true",
+			"MC_STALENESS_THRESHOLD_SECONDS is %g: it must be more than %g, which is twice FAST_HEARTBEAT_INTERVAL_MS (%d ms) "+
+				"and %g s that an unnoticed outage may last, or GC_FORCE_STALENESS_THRESHOLD must be true",
 			c.StalenessThreshold.Seconds(), least.Seconds(), c.FastInterval.Milliseconds(), health.Tolerance.Seconds(),
 		)
 	}

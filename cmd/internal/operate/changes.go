@@ -31,8 +31,9 @@ that is not. It asks nothing, as it takes nothing away.`,
 			return t.undrain(c.Context(), ids, reason, expected)
 		},
 	}
-	c.Flags().StringVar(&reason, "reason", "", "`WHY`, for those who look at it later")
-	c.Flags().Uint64Var(&generation, "expected-generation", 0, "only if nobody has decided about it since: the generation `N` that fleet show tells")
+	c.Flags().StringVar(&reason, "reason", "", "`WHY`, recorded in the history")
+	c.Flags().Uint64Var(&generation, "expected-generation", 0,
+		"only if the controller has not changed since: the generation `N` that fleet show prints")
 	c.Flags().BoolP("yes", "y", false, "changes nothing: undrain never asks; a script may give it to all commands")
 	for _, name := range []string{"reason", "expected-generation"} {
 		_ = c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
@@ -80,9 +81,10 @@ In a terminal it asks before it does anything; elsewhere, as in a script, it nee
 			return t.deregister(c.Context(), ids, o)
 		},
 	}
-	c.Flags().StringVar(&o.reason, "reason", "", "`WHY`, for those who look at it later")
+	c.Flags().StringVar(&o.reason, "reason", "", "`WHY`, recorded in the history")
 	c.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	c.Flags().Uint64Var(&generation, "expected-generation", 0, "only if nobody has decided about it since: the generation `N` that fleet show tells")
+	c.Flags().Uint64Var(&generation, "expected-generation", 0,
+		"only if the controller has not changed since: the generation `N` that fleet show prints")
 	for _, name := range []string{"reason", "expected-generation"} {
 		_ = c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
 	}
@@ -121,7 +123,8 @@ func (t *tool) deregister(ctx context.Context, ids []string, o deregisterOptions
 		return notDone(ctx)
 	}
 	for _, id := range ids {
-		if _, err := change(ctx, s, id, &pb.DeregisterRequest{ControllerId: id, Reason: o.reason, ExpectedGeneration: o.generation}, s.fleet.Deregister); err != nil {
+		in := &pb.DeregisterRequest{ControllerId: id, Reason: o.reason, ExpectedGeneration: o.generation}
+		if _, err := change(ctx, s, id, in, s.fleet.Deregister); err != nil {
 			return err
 		}
 		t.print("%s is out of the fleet", clean(id))

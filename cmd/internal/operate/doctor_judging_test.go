@@ -11,10 +11,10 @@ func TestDoctor_Judging(t *testing.T) {
 		body string
 		want []string
 	}{
-		"nothing": {"gc_dropped_key_callers 0\n", []string{"ok callers: none is kept out by a dropped key, a clock or TLS"}},
+		"nothing": {"gc_dropped_key_callers 0\n", []string{"ok callers: none is refused because of a dropped key, a clock or TLS"}},
 		"small differences": {
 			"gc_clock_offset_seconds{reference=\"store\"} -0.02\ngc_clock_offset_seconds{reference=\"auth_controller\"} 0.4\n",
-			[]string{"ok callers: none is kept out by a dropped key, a clock or TLS"},
+			[]string{"ok callers: none is refused because of a dropped key, a clock or TLS"},
 		},
 		"a dropped key": {
 			"gc_dropped_key_callers 17\n",

@@ -1,11 +1,12 @@
 package operate
 
-// stateAdvice says what to do about a state of /ready that says more than the name of its check.
+// stateAdvice has the advice for states of /ready that are more specific than the name of their check.
 var stateAdvice = map[string]string{
-	"incompatible schema": "a newer release changed the schema: replace this Global Controller by the newer release; global-controller migrate status shows the versions",
+	"incompatible schema": "a newer release changed the schema: replace this Global Controller by the newer release; " +
+		"global-controller migrate status shows the versions",
 }
 
-// adviceForState says what to do about a check of /ready that is in the state.
+// adviceForState returns the advice for a check of /ready in a state.
 func adviceForState(name, state string) string {
 	return first(stateAdvice[state], readyAdvice[name])
 }

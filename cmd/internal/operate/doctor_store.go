@@ -8,17 +8,18 @@ import (
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// checkReplicas looks at the Global Controllers over one store, and at the store.
+// checkReplicas checks the Global Controllers over one store, and the store.
 func (d *doctor) checkReplicas(ctx context.Context) {
 	got, err := read(ctx, d.session, "", &pb.ListReplicasRequest{}, d.session.fleet.ListReplicas)
 	switch {
 	case err != nil && strings.Contains(err.Error(), unknownCall):
-		d.found("replicas", skipped, "", "this Global Controller is of a version that lists no replicas")
+		d.found("replicas", skipped, "", "this Global Controller is too old to list replicas")
 		return
 	case err != nil:
 		d.found("replicas", bad, "the log of the Global Controller says more", "%s", withoutAdvice(err))
 		return
 	}
+
 	store := got.GetStore()
 	if store.GetWritable() {
 		d.found("database", fine, "", "%s accepts writes; its schema is at migration %d", store.GetKind(), store.GetSchemaVersion())
@@ -26,6 +27,7 @@ func (d *doctor) checkReplicas(ctx context.Context) {
 		d.found("database", bad, "see the log of the Global Controller; a standby, a full disk or a lock on its tables are the usual causes",
 			"%s does not accept writes: no heartbeat can be stored", store.GetKind())
 	}
+
 	d.checkReplicaSettings(got.GetReplicas())
 	d.checkConnections(got)
 }
@@ -33,19 +35,21 @@ func (d *doctor) checkReplicas(ctx context.Context) {
 // checkReplicaSettings compares the replicas with each other.
 func (d *doctor) checkReplicaSettings(replicas []*pb.Replica) {
 	if len(replicas) == 0 {
-		return // Why the one that answers has not recorded itself, its readiness says.
+		return // The readiness check reports why the replica has not recorded itself.
 	}
+
 	versions, settings := newGroups(), newGroups()
 	for _, r := range replicas {
 		versions.add(r.GetVersion(), r.GetReplicaId())
 		settings.add(fmt.Sprintf("threshold %d ms, heartbeats %d ms and %d ms",
 			r.GetStalenessThresholdMs(), r.GetFastHeartbeatIntervalMs(), r.GetComprehensiveHeartbeatIntervalMs()), r.GetReplicaId())
 	}
+
 	if len(versions.names) > 1 {
 		d.found("replicas", warning, "finish the rollout", "they run different versions: %s", versions)
 	}
 	if len(settings.names) > 1 {
-		d.found("replicas", warning, "give all of them the same settings; until then the laxest count",
+		d.found("replicas", warning, "give all of them the same settings; until then the longest threshold applies",
 			"they have different settings: %s", settings)
 	}
 	if len(versions.names) == 1 && len(settings.names) == 1 {
@@ -64,6 +68,7 @@ func (d *doctor) checkConnections(got *pb.ListReplicasResponse) {
 		}
 		sum += r.GetConnectionLimit()
 	}
+
 	most := got.GetStore().GetMaxConnections()
 	switch {
 	case len(pooled) > 0:
@@ -74,7 +79,7 @@ func (d *doctor) checkConnections(got *pb.ListReplicasResponse) {
 			"%s may open %d connections together, and PostgreSQL takes %d from users that are no superusers",
 			counted(int64(len(got.GetReplicas())), "replica", "replicas"), sum, most)
 	case most > 0 && sum > 0:
-		d.found("connections", fine, "", "the replicas may open %d connections together, of %d that PostgreSQL takes", sum, most)
+		d.found("connections", fine, "", "the replicas may open %d connections together, of %d that PostgreSQL accepts", sum, most)
 	}
 }
 

@@ -58,13 +58,14 @@ ends no meeting. An interrupt ends the waiting, not the drain.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&o.reason, "reason", "", "`WHY`, for those who look at it later")
+	f.StringVar(&o.reason, "reason", "", "`WHY`, recorded in the history")
 	f.StringVar(&o.deadline, "deadline", "", "`WHEN` it is to be over, whatever is left: a duration such as 30m, or a time such as 2031-01-02T15:04:05Z")
 	f.BoolVar(&o.dryRun, "dry-run", false, "only show what would happen")
 	f.BoolVar(&o.force, "force", false, "drain even if that is not safe")
 	f.BoolVar(&o.wait, "wait", false, "stay until it is drained: neither meetings nor participants are left")
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	f.Uint64Var(&generation, "expected-generation", 0, "drain only if nobody has decided about it since: the generation `N` that fleet show tells")
+	f.Uint64Var(&generation, "expected-generation", 0,
+		"drain only if the controller has not changed since: the generation `N` that fleet show prints")
 	outputFlag(c, &o.output, "json", "yaml")
 	for _, name := range []string{"reason", "deadline", "expected-generation"} {
 		_ = c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)

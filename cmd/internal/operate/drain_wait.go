@@ -85,27 +85,27 @@ func (w *waiting) look(ctx context.Context, s *session, id string) (over bool, e
 	c := got.GetController()
 	switch {
 	case !c.GetOperatorDraining():
-		w.fail(ExitRefused, "the drain of %s was ended by somebody before it was over; gcctl history %s tells who", id, id)
+		w.fail(ExitRefused, "the drain of %s was ended before it was complete: see gcctl history %s for the actor", id, id)
 		return true, nil
 	case c.GetDrained() && reportedSinceDrain(c):
 		w.say(id, "%s is drained", id)
 		return true, nil
 	case c.GetDrain().GetDeadlinePassed():
-		w.fail(ExitNotDrained, "%s is not drained: the deadline is over; left: %s", id, left(c))
+		w.fail(ExitNotDrained, "%s is not drained: the deadline is over; left: %s", id, describeRemaining(c))
 		return true, nil
 	}
-	w.progress(id, fmt.Sprintf("%s: left: %s", id, left(c)), c)
+	w.progress(id, fmt.Sprintf("%s: left: %s", id, describeRemaining(c)), c)
 	return false, nil
 }
 
-// reportedSinceDrain reports whether what is known of a controller is younger than its drain. An older report says nothing
-// of a meeting that was placed between it and the drain.
+// reportedSinceDrain reports whether the controller's last report is newer than its drain. An older report does not include a
+// meeting that was placed between the report and the drain.
 func reportedSinceDrain(c *pb.Controller) bool {
 	return !c.GetLastHeartbeatAt().AsTime().Before(c.GetDrain().GetSince().AsTime())
 }
 
-// left is what runs on a draining controller, and how far that is known.
-func left(c *pb.Controller) string {
+// describeRemaining describes what runs on a draining controller, and the age of that report.
+func describeRemaining(c *pb.Controller) string {
 	text := running(c)
 	if !reportedSinceDrain(c) {
 		text += " by its last report from before the drain"

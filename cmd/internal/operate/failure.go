@@ -71,7 +71,7 @@ func failed(code int, format string, values ...any) error {
 	return &Failure{Code: code, Message: fmt.Sprintf(format, values...)}
 }
 
-// unknownCall is what an error says of a call that the other side does not have.
+// unknownCall is the error text for a call that the server does not have.
 const unknownCall = "does not know this call"
 
 // goneError means that the history does not go on from a cursor.
@@ -127,7 +127,8 @@ func (c call) explain(ctx context.Context, err error) error {
 	case codes.ResourceExhausted:
 		return failed(ExitUnavailable, "too many calls (%s); try again in a while", message)
 	case codes.Unimplemented:
-		return failed(ExitFailure, "the Global Controller at %s %s: it is older than this gcctl, or something else answers there", c.address, unknownCall)
+		return failed(ExitFailure,
+			"the Global Controller at %s %s: it is older than this gcctl, or something else answers there", c.address, unknownCall)
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
 		return &Failure{ExitUnavailable, c.silent(s.Code(), message) + c.doubt(message), adviceFor(c.dev)}
 	}

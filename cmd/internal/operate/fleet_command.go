@@ -75,7 +75,7 @@ func (t *tool) list(ctx context.Context, o listOptions) error {
 	}
 	defer s.close()
 	if o.watch {
-		return t.whileRead(ctx, func(ctx context.Context) error { return t.watchFleet(ctx, s, o) })
+		return t.runUntilReaderGone(ctx, func(ctx context.Context) error { return t.watchFleet(ctx, s, o) })
 	}
 	found, err := s.controllers(ctx, o.region, o.health())
 	if err != nil {

@@ -100,7 +100,7 @@ func (t *tool) history(ctx context.Context, o historyOptions) error {
 	if in.Until, err = s.moment(ctx, "--until", o.until); err != nil {
 		return err
 	}
-	found, more, cursor, err := s.newest(ctx, in, o.limit)
+	found, more, cursor, err := s.readNewest(ctx, in, o.limit)
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (t *tool) history(ctx context.Context, o historyOptions) error {
 		return writeAs(t.Out, o.output, bodies)
 	}
 	if o.follow {
-		return t.whileRead(ctx, func(ctx context.Context) error { return t.follow(ctx, s, o, found, cursor) })
+		return t.runUntilReaderGone(ctx, func(ctx context.Context) error { return t.follow(ctx, s, o, found, cursor) })
 	}
 	if len(found) == 0 {
 		t.note("nothing has happened that fits")
@@ -124,9 +124,11 @@ func (t *tool) history(ctx context.Context, o historyOptions) error {
 	return historyTable(found, true).write(t.Out, t.paint())
 }
 
-// newest reads the newest changes, at most so many, and returns them with the oldest first. more reports whether there are
-// older ones, and what comes later follows the cursor.
-func (s *session) newest(ctx context.Context, in *pb.ListTransitionsRequest, limit int) (found []*pb.Transition, more bool, cursor string, err error) {
+// readNewest reads the newest transitions, at most limit, and returns them with the oldest first. more reports whether there are
+// older ones; later ones follow the cursor.
+func (s *session) readNewest(
+	ctx context.Context, in *pb.ListTransitionsRequest, limit int,
+) (found []*pb.Transition, more bool, cursor string, err error) {
 	in.NewestFirst = true
 	for range maxPages {
 		in.PageSize = uint32(min(most, limit-len(found)+1)) //nolint:gosec // At most 1000.
@@ -180,8 +182,8 @@ func timeOrDuration(flag, text string) (time.Time, time.Duration, error) {
 	return time.Time{}, d, nil
 }
 
-// follow shows what there is, then what comes. It asks for what follows the cursor of the last answer, which leaves
-// nothing out. Where the history was replaced meanwhile, it says so and begins anew.
+// follow prints the found transitions, then new ones. Each request continues after the cursor of the last response, so none is
+// missed. If the history was replaced, it prints a warning and starts again with the newest transitions.
 func (t *tool) follow(ctx context.Context, s *session, o historyOptions, found []*pb.Transition, cursor string) error {
 	if cursor == "" {
 		return failed(ExitFailure, "the Global Controller is older than this gcctl and gives out no cursors: history --follow needs them")
@@ -198,7 +200,7 @@ func (t *tool) follow(ctx context.Context, s *session, o historyOptions, found [
 		in := &pb.ListTransitionsRequest{ControllerId: o.id, Region: o.region, PageSize: most, Cursor: &cursor}
 		page, err := read(ctx, s, o.id, in, s.fleet.ListTransitions)
 		if gone := (*goneError)(nil); errors.As(err, &gone) {
-			page, err = t.beginAnew(ctx, s, o)
+			page, err = t.restartHistory(ctx, s, o)
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -219,10 +221,11 @@ func (t *tool) follow(ctx context.Context, s *session, o historyOptions, found [
 	}
 }
 
-// beginAnew returns the newest changes of a history that does not go on from the cursor.
-func (t *tool) beginAnew(ctx context.Context, s *session, o historyOptions) (*pb.ListTransitionsResponse, error) {
-	t.warn("the history was replaced, as by a restored backup, or what came next is kept no longer; the newest changes follow, also those shown before")
-	found, _, cursor, err := s.newest(ctx, &pb.ListTransitionsRequest{ControllerId: o.id, Region: o.region}, o.limit)
+// restartHistory returns the newest transitions of a history to which the cursor does not belong.
+func (t *tool) restartHistory(ctx context.Context, s *session, o historyOptions) (*pb.ListTransitionsResponse, error) {
+	t.warn("the history was replaced, as by a restored backup, or the next changes have been pruned; " +
+		"the newest changes follow, including those already shown")
+	found, _, cursor, err := s.readNewest(ctx, &pb.ListTransitionsRequest{ControllerId: o.id, Region: o.region}, o.limit)
 	return &pb.ListTransitionsResponse{Transitions: found, NextCursor: cursor}, err
 }
 

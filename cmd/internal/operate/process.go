@@ -23,7 +23,7 @@ type Process struct {
 	InTerminal, OutTerminal, ErrTerminal bool
 	// Size is how many columns and lines Out has.
 	Size func() (width, height int)
-	// ReaderGone reports whether nothing reads Out any more; nil: it cannot be known.
+	// ReaderGone reports whether the reader of Out has closed it; nil if that cannot be detected.
 	ReaderGone func() bool
 	// Version is that of this program.
 	Version string

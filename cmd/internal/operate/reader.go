@@ -17,8 +17,8 @@ var ErrReaderGone = errors.New("nothing reads the output any more")
 // ExitReaderGone is the exit code then: what a shell makes of SIGPIPE, which ends those that write.
 const ExitReaderGone = 128 + int(syscall.SIGPIPE)
 
-// readerPause is how often a command that waits for news looks whether its reader is still there.
-const readerPause = 250 * time.Millisecond
+// readerCheckInterval is how often a waiting command checks whether its reader has closed the output.
+const readerCheckInterval = 250 * time.Millisecond
 
 // readerGoneFrom returns a function that reports whether the other end of a pipe or a socket was closed; nil if out is
 // something else, or a file, whose reader is no matter.
@@ -34,15 +34,15 @@ func readerGoneFrom(out any) func() bool {
 	}
 }
 
-// whileRead does work that may write nothing for long. It ends when the reader is gone: a write would notice that, but there
-// may be none.
-func (t *tool) whileRead(ctx context.Context, work func(context.Context) error) error {
+// runUntilReaderGone runs work, and cancels it when the reader of the output has closed it. A write would detect that, but work
+// may write nothing for a long time.
+func (t *tool) runUntilReaderGone(ctx context.Context, work func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var looking sync.WaitGroup
 	if t.ReaderGone != nil {
 		looking.Go(func() {
 			for !t.ReaderGone() {
-				if !sleep(ctx, readerPause) {
+				if !sleep(ctx, readerCheckInterval) {
 					return
 				}
 			}

@@ -26,7 +26,7 @@ func TestWhileRead_EndsWhenTheReaderIsGone(t *testing.T) {
 	tool.Out, tool.ReaderGone = writer, readerGoneFrom(writer)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- tool.whileRead(context.Background(), func(ctx context.Context) error {
+		ended <- tool.runUntilReaderGone(context.Background(), func(ctx context.Context) error {
 			return tool.watchFleet(ctx, b.session, listOptions{sort: "id"})
 		})
 	}()
@@ -36,7 +36,7 @@ func TestWhileRead_EndsWhenTheReaderIsGone(t *testing.T) {
 	select {
 	case err := <-ended:
 		t.Fatalf("it ended while it was read: %v", err)
-	case <-time.After(2 * readerPause):
+	case <-time.After(2 * readerCheckInterval):
 	}
 	_ = reader.Close()
 	select {
@@ -52,7 +52,7 @@ func TestWhileRead_EndsWhenTheReaderIsGone(t *testing.T) {
 func TestWhileRead_KeepsErrorsOfTheWork(t *testing.T) {
 	t.Parallel()
 	tool := &tool{Process: Process{ReaderGone: func() bool { return false }}}
-	if err := tool.whileRead(t.Context(), func(context.Context) error { return ErrInterrupted }); !errors.Is(err, ErrInterrupted) {
+	if err := tool.runUntilReaderGone(t.Context(), func(context.Context) error { return ErrInterrupted }); !errors.Is(err, ErrInterrupted) {
 		t.Errorf("whileRead() = %v, want the error of the work", err)
 	}
 	file, err := os.Create(t.TempDir() + "/out")

@@ -29,11 +29,13 @@ func (t *tool) replicas(ctx context.Context, output string) error {
 	if err := form(output, "json", "yaml"); err != nil {
 		return err
 	}
+
 	s, err := t.open(false)
 	if err != nil {
 		return err
 	}
 	defer s.close()
+
 	got, err := read(ctx, s, "", &pb.ListReplicasRequest{}, s.fleet.ListReplicas)
 	if err != nil {
 		return err
@@ -45,6 +47,7 @@ func (t *tool) replicas(ctx context.Context, output string) error {
 		t.note("no replica has recorded itself in the store within the last minute")
 		return nil
 	}
+
 	table := newTable([]int{4, 5, 6}, "REPLICA", "VERSION", "STARTED", "SEEN", "THRESHOLD", "HEARTBEATS", "CONNECTIONS", "POOLER")
 	now := got.GetStore().GetAsOf().AsTime()
 	for _, r := range got.GetReplicas() {
@@ -57,6 +60,7 @@ func (t *tool) replicas(ctx context.Context, output string) error {
 		table.add(cells(r.GetReplicaId(), r.GetVersion(), age(started)+" ago", age(seen)+" ago",
 			ofMilliseconds(r.GetStalenessThresholdMs()), heartbeats, fmt.Sprint(r.GetConnectionLimit()), pooler)...)
 	}
+
 	return table.write(t.Out, t.paint())
 }
 
@@ -101,6 +105,7 @@ func replicasToBody(got *pb.ListReplicasResponse) replicasBody {
 			AsOf:           store.GetAsOf().AsTime(),
 		},
 	}
+
 	for _, r := range got.GetReplicas() {
 		body.Replicas = append(body.Replicas, replicaBody{
 			ReplicaID:                        r.GetReplicaId(),
@@ -114,5 +119,6 @@ func replicasToBody(got *pb.ListReplicasResponse) replicasBody {
 			Pooler:                           r.GetPooler(),
 		})
 	}
+
 	return body
 }

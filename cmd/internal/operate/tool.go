@@ -32,7 +32,15 @@ func Groups() []*cobra.Group {
 // Commands returns the commands of an operator.
 func Commands(p Process) []*cobra.Command {
 	t := &tool{Process: p}
-	commands := []*cobra.Command{t.fleetCommand(), t.drainCommand(), t.undrainCommand(), t.deregisterCommand(), t.historyCommand(), t.regionsCommand(), t.replicasCommand()}
+	commands := []*cobra.Command{
+		t.fleetCommand(),
+		t.drainCommand(),
+		t.undrainCommand(),
+		t.deregisterCommand(),
+		t.historyCommand(),
+		t.regionsCommand(),
+		t.replicasCommand(),
+	}
 	connect := []*cobra.Command{t.doctorCommand(), t.contextCommand(), t.tokenCommand()}
 	for _, c := range commands {
 		c.GroupID = "operate"

@@ -72,8 +72,9 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("--duration is %v: at least 4 × --fast, %v", o.Duration, o.Timing.steady())
 	case o.Timing.Fast < 100*time.Millisecond || o.Timing.Comprehensive < o.Timing.Fast:
 		return fmt.Errorf("--fast is %v and --comprehensive %v: allowed is 100ms or more, the second no less than the first", o.Timing.Fast, o.Timing.Comprehensive)
-	case o.Timing.Threshold%time.Second != 0 || o.Timing.Threshold <= o.Timing.least():
-		return fmt.Errorf("--threshold is %v: allowed are whole seconds, more than twice --fast and 2.5s (%v)", o.Timing.Threshold, o.Timing.least())
+	case o.Timing.Threshold%time.Second != 0 || o.Timing.Threshold <= o.Timing.minThreshold():
+		return fmt.Errorf("--threshold is %v: allowed are whole seconds, more than twice --fast and 2.5s (%v)",
+			o.Timing.Threshold, o.Timing.minThreshold())
 	}
 	return nil
 }

@@ -36,12 +36,12 @@ func (t *Timing) Complete(fast time.Duration) {
 		t.Comprehensive = 3 * t.Fast
 	}
 	if t.Threshold == 0 {
-		t.Threshold = max(3*t.Fast, t.least().Truncate(time.Second)+time.Second)
+		t.Threshold = max(3*t.Fast, t.minThreshold().Truncate(time.Second)+time.Second)
 	}
 }
 
-// least is what a threshold has to exceed: two intervals, and an outage of the service that goes unnoticed.
-func (t Timing) least() time.Duration { return 2*t.Fast + health.Tolerance }
+// minThreshold returns the value that a threshold must exceed: two intervals and the longest outage that goes unnoticed.
+func (t Timing) minThreshold() time.Duration { return 2*t.Fast + health.Tolerance }
 
 // String names all three.
 func (t Timing) String() string {

@@ -39,6 +39,7 @@ func testBeats(t *testing.T, f Fixture) {
 	if got := mustBeatReplica(t, f.Store, replicaBeat(settings)); got.Gap {
 		t.Errorf("second Beat() = %+v, want no gap", got)
 	}
+
 	f.Checker(t, time.Minute, hour, 0)
 	silent := replicaBeat(settings)
 	silent.Vouches = false
@@ -48,6 +49,7 @@ func testBeats(t *testing.T, f Fixture) {
 	if got := mustBeatReplica(t, f.Store, replicaBeat(settings)); !got.Gap || got.Outage < time.Minute || got.Outage > 2*time.Minute {
 		t.Errorf("Beat() after a minute = %+v, want a gap of a minute", got)
 	}
+
 	f.Checker(t, -time.Minute, hour, 0)
 	if got := mustBeatReplica(t, f.Store, replicaBeat(settings)); !got.Gap || got.Outage != 0 {
 		t.Errorf("Beat() after the clock was set back = %+v, want a gap of unknown length", got)
@@ -65,6 +67,7 @@ func testReplicas(t *testing.T, f Fixture) {
 	if err != nil || len(before) != 2 {
 		t.Fatalf("Replicas() = %+v, %v, want two", before, err)
 	}
+
 	changed := settings
 	changed.StalenessThreshold = time.Minute
 	mustBeatReplica(t, f.Replica(t), replicaBeat(changed))
@@ -72,11 +75,13 @@ func testReplicas(t *testing.T, f Fixture) {
 	if err != nil || len(after) != 2 {
 		t.Fatalf("Replicas() = %+v, %v, want two", after, err)
 	}
+
 	changed.StartedAt, changed.SeenAt = before[1].StartedAt, after[1].SeenAt
 	second.StartedAt, second.SeenAt = before[0].StartedAt, before[0].SeenAt
 	if after[0] != second || after[1] != changed || after[1].SeenAt.Before(before[1].SeenAt) || after[1].StartedAt.IsZero() {
 		t.Errorf("Replicas() = %+v, want %+v and %+v", after, second, changed)
 	}
+
 	first.Replica = changed
 	mustBeatReplica(t, f.Store, first)
 	again, err := f.Store.Replicas(t.Context())

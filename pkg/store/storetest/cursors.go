@@ -97,10 +97,16 @@ func testCursorsAfterPruning(t *testing.T, f Fixture) {
 	quiet := mustList(t, f.Store, service.TransitionFilter{ControllerID: "quiet"})
 	mustChangeOften(t, f, "mc", 3)
 	all := mustList(t, f.Store, service.TransitionFilter{}).Transitions
-	followed := mustList(t, f.Store, service.TransitionFilter{ControllerID: "quiet", After: quiet.Through.ID, Fingerprint: quiet.Through.Fingerprint})
+	followed := mustList(t, f.Store, service.TransitionFilter{
+		ControllerID: "quiet",
+		After:        quiet.Through.ID,
+		Fingerprint:  quiet.Through.Fingerprint,
+	})
+
 	if followed.Through != all[7].Cursor() || len(followed.Transitions) != 0 {
 		t.Errorf("following one controller leads to %+v, want the newest of all", followed)
 	}
+
 	f.Age(t, all[7].ID, 2*hour)
 	mustRetain(t, f.Store, service.RetentionPolicy{History: hour})
 	wantGone(t, f.Store, "a change that was pruned", after(all[3].Cursor()))
@@ -130,6 +136,7 @@ func testHistoryAfterClockWasSetBack(t *testing.T, f Fixture) {
 			t.Errorf("shown (-want +got):\n%s", diff)
 		}
 	}
+
 	mustChangeOften(t, f, "mc", 1)
 	if got := idsOf(t, f.Store); len(got) != 6 {
 		t.Errorf("shown = %v, want what is new as well", got)
@@ -147,6 +154,7 @@ func testHistoryByTimeWithSetClock(t *testing.T, f Fixture) {
 		}
 		f.Age(t, all[i].ID, by)
 	}
+
 	all = mustList(t, f.Store, service.TransitionFilter{}).Transitions
 	for _, at := range all {
 		var since, until []service.Transition
@@ -160,7 +168,8 @@ func testHistoryByTimeWithSetClock(t *testing.T, f Fixture) {
 		if diff := cmp.Diff(since, mustList(t, f.Store, service.TransitionFilter{Since: at.At}).Transitions); diff != "" {
 			t.Errorf("since %v (-want +got):\n%s", at.At, diff)
 		}
-		if got := mustList(t, f.Store, service.TransitionFilter{Until: at.At}).Transitions; len(got) != len(until) || len(until) > 0 && !cmp.Equal(got, until) {
+		got := mustList(t, f.Store, service.TransitionFilter{Until: at.At}).Transitions
+		if len(got) != len(until) || len(until) > 0 && !cmp.Equal(got, until) {
 			t.Errorf("until %v (-want +got):\n%s", at.At, cmp.Diff(until, got))
 		}
 	}

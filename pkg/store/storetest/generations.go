@@ -62,7 +62,13 @@ func mustRetireSilent(t *testing.T, f Fixture, id string) {
 	f.Checker(t, 0, hour, hour)
 	f.Silence(t, id, 2*hour)
 	mustTick(t, f.Store, policy)
-	if got := mustRetain(t, f.Store, service.RetentionPolicy{Stale: hour, Threshold: policy.Threshold, Tolerance: policy.Tolerance, Actor: "gc"}); len(got.Retired) != 1 {
+	got := mustRetain(t, f.Store, service.RetentionPolicy{
+		Stale:     hour,
+		Threshold: policy.Threshold,
+		Tolerance: policy.Tolerance,
+		Actor:     "gc",
+	})
+	if len(got.Retired) != 1 {
 		t.Fatalf("Retain() = %+v, want one retired", got)
 	}
 }

@@ -138,11 +138,12 @@ func testDeregister(t *testing.T, f Fixture) {
 	mustServeBeside(t, f.Store)
 	// A controller in the field registers without an incarnation, so that a made-up one shows nothing.
 	mustRegister(t, f.Store, "mc-plain")
-	if change, err := f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc-plain", Incarnation: "made-up"}, "client", true); !errors.Is(err, service.ErrForbidden) || change != nil {
+	plain := service.Deregistration{ControllerID: "mc-plain", Incarnation: "made-up"}
+	if change, err := f.Store.Deregister(t.Context(), plain, "client", true); !errors.Is(err, service.ErrForbidden) || change != nil {
 		t.Errorf("Deregister(without an incarnation, by itself) = %+v, %v, want ErrForbidden", change, err)
 	}
 	mustGet(t, f.Store, "mc-plain")
-	if _, err := f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc-plain", Incarnation: "made-up"}, "operator", false); err != nil {
+	if _, err := f.Store.Deregister(t.Context(), plain, "operator", false); err != nil {
 		t.Errorf("Deregister(without an incarnation, by an operator) = %v, want nil", err)
 	}
 	// What an operator drains does not slip out of the drain by leaving and coming back.
@@ -194,7 +195,8 @@ func testHistoryPages(t *testing.T, f Fixture) {
 	if err != nil || len(of.Transitions) != 4 {
 		t.Errorf("Transitions(b) = %d, %v, want 4", len(of.Transitions), err)
 	}
-	if none, err := f.Store.Transitions(t.Context(), service.TransitionFilter{Region: "us", Limit: 10}); err != nil || len(none.Transitions) != 0 {
+	none, err := f.Store.Transitions(t.Context(), service.TransitionFilter{Region: "us", Limit: 10})
+	if err != nil || len(none.Transitions) != 0 {
 		t.Errorf("Transitions(us) = %d, %v, want none", len(none.Transitions), err)
 	}
 }

@@ -49,12 +49,14 @@ func testExcused(t *testing.T, f Fixture) {
 		mustRegister(t, f.Store, id)
 		f.Silence(t, id, 40*time.Second)
 	}
+
 	beat := replicaBeat(settings)
 	beat.Failed = []string{"failing", "unknown"}
 	mustBeatReplica(t, f.Store, beat)
 	if got := mustSweep(t, f); len(got) != 1 || got["silent"] == "" {
 		t.Errorf("marked = %v, want the silent one and not the one whose heartbeat failed", got)
 	}
+
 	for _, by := range []time.Duration{policy.Threshold + time.Second, -hour} {
 		f.FailedHeartbeat(t, "failing", by)
 		if got := mustSweep(t, f); len(got) != 1 || got["failing"] == "" {
@@ -73,14 +75,17 @@ func testLaxestPolicy(t *testing.T, f Fixture) {
 	if got := mustSweep(t, f); len(got) != 0 {
 		t.Errorf("marked while a replica allows 2m = %v, want none", got)
 	}
+
 	f.Seen(t, lax.ID, lax.StalenessThreshold-10*time.Second)
 	if got := mustSweep(t, f); len(got) != 0 {
 		t.Errorf("marked a while after that replica = %v, want none", got)
 	}
+
 	f.Silence(t, "mc", lax.StalenessThreshold+10*time.Second)
 	if got := mustSweep(t, f); !strings.HasSuffix(got["mc"], "(threshold 2m0s)") {
 		t.Errorf("marked = %v, want the controller, by the threshold of 2m", got)
 	}
+
 	mustBeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
 	f.Silence(t, "mc", 40*time.Second)
 	f.Seen(t, lax.ID, lax.StalenessThreshold+10*time.Second)
@@ -100,10 +105,12 @@ func testLaxestPolicyAfterOutage(t *testing.T, f Fixture) {
 	if got := mustTick(t, f.Store, policy); !got.Gap {
 		t.Fatalf("tick after an outage = %+v, want a gap", got)
 	}
+
 	f.ServiceableFor(t, 40*time.Second)
 	if got := mustTick(t, f.Store, policy); !got.Hold || len(got.Transitions) != 0 {
 		t.Errorf("tick 40 s after an outage = %+v, want a hold: the replica before it allowed 2m", got)
 	}
+
 	f.ServiceableFor(t, lax.StalenessThreshold+time.Second)
 	if got := mustTick(t, f.Store, policy); got.Hold || len(got.Transitions) != 1 {
 		t.Errorf("tick 2m after an outage = %+v, want one change", got)
@@ -120,21 +127,25 @@ func testToldPolicy(t *testing.T, f Fixture) {
 		mustBeat(t, f.Store, heartbeat(id, service.HealthHealthy))
 		f.Silence(t, id, 40*time.Second)
 	}
+
 	strict := policy
 	strict.FastInterval = 10 * time.Second
 	f.Checker(t, 0, hour, hour)
 	if got := mustTick(t, f.Store, strict).Transitions; len(got) != 2 || got[0].ControllerID != "other" || got[1].ControllerID != "same" {
 		t.Errorf("marked = %+v, want those that were told no longer interval", got)
 	}
+
 	f.Checker(t, 0, time.Minute, hour)
 	f.Silence(t, "told", 3*time.Minute)
 	if got := mustTick(t, f.Store, strict).Transitions; len(got) != 0 {
 		t.Errorf("marked a minute after an outage = %+v, want none before its threshold has passed", got)
 	}
+
 	f.Checker(t, 0, hour, hour)
 	if got := mustTick(t, f.Store, strict).Transitions; len(got) != 1 || !strings.HasSuffix(got[0].Reason, "(threshold 2m0s)") {
 		t.Errorf("marked after 3m = %+v, want the controller by the threshold that it was told", got)
 	}
+
 	mustRegister(t, f.ReplicaWith(t, strict.FastInterval, strict.Threshold), "told")
 	f.Silence(t, "told", 40*time.Second)
 	f.Checker(t, 0, hour, hour)
@@ -151,6 +162,7 @@ func testEvidence(t *testing.T, f Fixture) {
 		mustRegister(t, f.Store, id)
 		f.Silence(t, id, by)
 	}
+
 	f.Checker(t, 0, time.Hour, hour)
 	since := " since heartbeats could be committed again (threshold 30s)"
 	for _, change := range mustTick(t, f.Store, policy).Transitions {
@@ -166,6 +178,7 @@ func testEvidence(t *testing.T, f Fixture) {
 			t.Errorf("%s: silence = %v, want what was measured", change.ControllerID, change.Silence)
 		}
 	}
+
 	if n := len(f.History(t)); n != 8 {
 		t.Errorf("history = %d changes, want 8", n)
 	}
@@ -179,9 +192,11 @@ func testStalenessWhileDraining(t *testing.T, f Fixture) {
 		f.Drain(t, id)
 		f.Silence(t, id, hour)
 	}
+
 	if got := mustSweep(t, f); len(got) != 2 {
 		t.Fatalf("marked = %v, want both", got)
 	}
+
 	beaten := mustBeat(t, f.Store, heartbeat("beats", service.HealthHealthy)).Transition
 	registered := mustRegister(t, f.Store, "registers")
 	for cause, got := range map[service.Cause]*service.Transition{service.CauseHeartbeat: beaten, service.CauseRegister: registered} {
@@ -189,6 +204,7 @@ func testStalenessWhileDraining(t *testing.T, f Fixture) {
 			t.Errorf("%s of a stale controller that drains = %+v, want a change from draining to draining", cause, got)
 		}
 	}
+
 	recorded := len(f.History(t))
 	if got := mustBeat(t, f.Store, heartbeat("beats", service.HealthHealthy)).Transition; got != nil || len(f.History(t)) != recorded {
 		t.Errorf("the next heartbeat = %+v, want no change", got)

@@ -194,7 +194,9 @@ type ticked struct {
 // tick beats and sweeps once, as a replica does that has the settings of the policy.
 func tick(ctx context.Context, s Store, policy service.SweepPolicy) (result ticked, _ error) {
 	beat, err := s.Beat(ctx, service.Beat{
-		Replica: service.Replica{ID: policy.Actor, StalenessThreshold: policy.Threshold, FastInterval: policy.FastInterval}, Vouches: true, Tolerance: policy.Tolerance,
+		Replica:   service.Replica{ID: policy.Actor, StalenessThreshold: policy.Threshold, FastInterval: policy.FastInterval},
+		Vouches:   true,
+		Tolerance: policy.Tolerance,
 	})
 	if err != nil {
 		return result, err

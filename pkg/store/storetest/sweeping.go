@@ -56,7 +56,9 @@ func testSweepMarksTheSilent(t *testing.T, f Fixture) {
 	if diff := cmp.Diff(want, got.Transitions, varying, ignoreReason); diff != "" {
 		t.Fatalf("changes (-want +got):\n%s", diff)
 	}
-	if last := got.Transitions[4]; last.Silence < 31*time.Second || last.Silence > 60*time.Second || last.Reason != "no heartbeat for "+last.Silence.Round(time.Second).String()+" (threshold 30s)" {
+	last := got.Transitions[4]
+	reason := "no heartbeat for " + last.Silence.Round(time.Second).String() + " (threshold 30s)"
+	if last.Silence < 31*time.Second || last.Silence > 60*time.Second || last.Reason != reason {
 		t.Errorf("silence = %v, reason = %q, want at least 31s and the reason to say so", last.Silence, last.Reason)
 	}
 	if n := len(f.History(t)) - recorded; n != 5 {

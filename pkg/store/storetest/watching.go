@@ -101,7 +101,8 @@ func testControllersUpdated(t *testing.T, f Fixture) {
 	want := service.ControllerUpdate{
 		ControllerID: "mc", CurrentMeetings: c.CurrentMeetings, CurrentParticipants: c.CurrentParticipants,
 		CPUUsagePercent: c.CPUUsagePercent, MemoryUsagePercent: c.MemoryUsagePercent, LastHeartbeatAt: c.LastHeartbeatAt, UpdatedAt: c.UpdatedAt,
-		AsOf: found[0].AsOf, MaxMeetings: c.MaxMeetings, MaxParticipants: c.MaxParticipants, Facts: c.Facts, Health: c.Health, Generation: c.Generation,
+		AsOf: found[0].AsOf, MaxMeetings: c.MaxMeetings, MaxParticipants: c.MaxParticipants,
+		Facts: c.Facts, Health: c.Health, Generation: c.Generation,
 	}
 	if diff := cmp.Diff(want, found[0]); diff != "" || found[0].AsOf.Before(c.UpdatedAt) {
 		t.Errorf("ControllersUpdated() (-want +got), as of %v:\n%s", found[0].AsOf, diff)

@@ -117,15 +117,15 @@ type Controller struct {
 	Placement          *Placement             `protobuf:"bytes,18,opt,name=placement,proto3" json:"placement,omitempty"`
 	// Set while an operator is draining the controller.
 	Drain *Drain `protobuf:"bytes,19,opt,name=drain,proto3" json:"drain,omitempty"`
-	// Counts what operators have decided about the controller. It never repeats, also after the controller left and came back.
+	// Incremented by each operator action on the controller. It never repeats, even after the controller left and came back.
 	Generation uint64 `protobuf:"varint,20,opt,name=generation,proto3" json:"generation,omitempty"`
 	// The process that is registered; empty when it gave none.
 	Incarnation string `protobuf:"bytes,21,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	// How often another process called under this id: one that was replaced, or one of two that name no incarnation.
+	// Calls of another process with this id: of a replaced one, or of one of two that name no incarnation.
 	IncarnationConflicts uint64 `protobuf:"varint,22,opt,name=incarnation_conflicts,json=incarnationConflicts,proto3" json:"incarnation_conflicts,omitempty"`
 	// When it last did; unset: never.
 	LastIncarnationConflictAt *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=last_incarnation_conflict_at,json=lastIncarnationConflictAt,proto3" json:"last_incarnation_conflict_at,omitempty"`
-	// Draining, and neither meetings nor participants are left. A deadline that has passed is told apart: Drain.deadline_passed.
+	// Draining, with no meetings and no participants left. A passed deadline is reported separately: Drain.deadline_passed.
 	Drained bool `protobuf:"varint,24,opt,name=drained,proto3" json:"drained,omitempty"`
 	// When the store showed all this, by its own clock.
 	AsOf          *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
@@ -347,7 +347,7 @@ type Drain struct {
 	Reason   string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The subject of the operator's token.
 	By string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
-	// The deadline has passed, whatever is left; it does not mean that the controller is drained.
+	// The deadline has passed. It does not mean that the controller is drained.
 	DeadlinePassed bool `protobuf:"varint,5,opt,name=deadline_passed,json=deadlinePassed,proto3" json:"deadline_passed,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -1156,8 +1156,8 @@ type ListRegionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In the order of their names.
 	Regions []*Region `protobuf:"bytes,1,rep,name=regions,proto3" json:"regions,omitempty"`
-	// When the store showed them, by its own clock. Callers share what was read: at most 10 seconds ago, and the sooner the
-	// less it costs. Unset without a region.
+	// When the sums were read, by the store's clock. Callers share one reading, which is at most 10 seconds old. Unset if there
+	// is no region.
 	AsOf          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1245,9 +1245,9 @@ func (*ListReplicasRequest) Descriptor() ([]byte, []int) {
 
 type ListReplicasResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Those that were seen within the last minute, in the order of their ids.
+	// Replicas that were seen within the last minute, in the order of their ids.
 	Replicas []*Replica `protobuf:"bytes,1,rep,name=replicas,proto3" json:"replicas,omitempty"`
-	// The store as the replica that answers finds it.
+	// The store, as seen by the replica that answers.
 	Store         *Store `protobuf:"bytes,2,opt,name=store,proto3" json:"store,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1308,7 +1308,7 @@ type Replica struct {
 	StalenessThresholdMs             uint64                 `protobuf:"varint,5,opt,name=staleness_threshold_ms,json=stalenessThresholdMs,proto3" json:"staleness_threshold_ms,omitempty"`
 	FastHeartbeatIntervalMs          uint64                 `protobuf:"varint,6,opt,name=fast_heartbeat_interval_ms,json=fastHeartbeatIntervalMs,proto3" json:"fast_heartbeat_interval_ms,omitempty"`
 	ComprehensiveHeartbeatIntervalMs uint64                 `protobuf:"varint,7,opt,name=comprehensive_heartbeat_interval_ms,json=comprehensiveHeartbeatIntervalMs,proto3" json:"comprehensive_heartbeat_interval_ms,omitempty"`
-	// How many connections to the database it opens at most; 0: not known.
+	// Limit of its connections to the database; 0 if unknown.
 	ConnectionLimit uint32 `protobuf:"varint,8,opt,name=connection_limit,json=connectionLimit,proto3" json:"connection_limit,omitempty"`
 	// A connection pooler is between the replica and the database.
 	Pooler        bool `protobuf:"varint,9,opt,name=pooler,proto3" json:"pooler,omitempty"`
@@ -1414,7 +1414,7 @@ type Store struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// postgres or sqlite.
 	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
-	// How many connections the database takes from users that are no superusers; 0 for sqlite, which counts none.
+	// Connections that the database accepts from users without superuser rights; 0 for sqlite.
 	MaxConnections uint32 `protobuf:"varint,2,opt,name=max_connections,json=maxConnections,proto3" json:"max_connections,omitempty"`
 	// A heartbeat could be stored now.
 	Writable bool `protobuf:"varint,3,opt,name=writable,proto3" json:"writable,omitempty"`
@@ -1722,8 +1722,8 @@ type ListTransitionsRequest struct {
 	Before uint64 `protobuf:"varint,7,opt,name=before,proto3" json:"before,omitempty"`
 	// The newest first.
 	NewestFirst bool `protobuf:"varint,8,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
-	// A cursor, in the place of after: next_cursor of another answer, or the cursor of a watch. One that does not belong to
-	// this history, or behind which something is no longer kept, is refused with OUT_OF_RANGE.
+	// Cursor, used instead of after: next_cursor of another response, or the cursor of a watch. A cursor of another history, or
+	// one after which changes were pruned, fails with OUT_OF_RANGE.
 	Cursor        *string `protobuf:"bytes,9,opt,name=cursor,proto3,oneof" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1829,7 +1829,7 @@ type ListTransitionsResponse struct {
 	NextAfter uint64 `protobuf:"varint,2,opt,name=next_after,json=nextAfter,proto3" json:"next_after,omitempty"`
 	// With newest_first: what to give as before to go on; 0 on the last page.
 	NextBefore uint64 `protobuf:"varint,3,opt,name=next_before,json=nextBefore,proto3" json:"next_before,omitempty"`
-	// What to give as cursor to go on. With newest_first: to learn of what comes later.
+	// The cursor of the next request. With newest_first it leads to later transitions.
 	NextCursor    string `protobuf:"bytes,4,opt,name=next_cursor,json=nextCursor,proto3" json:"next_cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2034,8 +2034,8 @@ type WatchRequest struct {
 	After *uint64 `protobuf:"varint,2,opt,name=after,proto3,oneof" json:"after,omitempty"`
 	// Send changes of load as well.
 	Loads bool `protobuf:"varint,3,opt,name=loads,proto3" json:"loads,omitempty"`
-	// The cursor of the last response that had one, in the place of after. One that does not belong to this history is
-	// answered with the whole fleet and the reason "gone".
+	// Cursor of the last response that had one, used instead of after. If it does not belong to this history, the server sends
+	// the whole fleet with the reason "gone".
 	Cursor        *string `protobuf:"bytes,4,opt,name=cursor,proto3,oneof" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2112,7 +2112,7 @@ type WatchResponse struct {
 	//	*WatchResponse_Loads
 	//	*WatchResponse_Beat
 	Event isWatchResponse_Event `protobuf_oneof:"event"`
-	// The id with a fingerprint of the history, to be given as cursor of the next request. Unset where id is.
+	// The id with a fingerprint of the history: the cursor of the next request. Unset if id is unset.
 	Cursor        string `protobuf:"bytes,7,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

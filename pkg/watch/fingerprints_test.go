@@ -95,12 +95,12 @@ func TestCursor_ClockThatWasSetBack(t *testing.T) {
 }
 
 func TestPrints_OnlyTheLastAreKept(t *testing.T) {
-	p := newPrints(nil)
-	for id := int64(1); id <= keptPrints+10; id++ {
+	p := newFingerprints(nil)
+	for id := int64(1); id <= keptFingerprints+10; id++ {
 		p.add(service.Transition{ID: id})
 		p.add(service.Transition{ID: id})
 	}
-	if p.cursor(10).Fingerprint != "" || p.cursor(11).Fingerprint == "" || len(p.byID) != keptPrints {
-		t.Errorf("%d are kept, want the last %d", len(p.byID), keptPrints)
+	if p.cursor(10).Fingerprint != "" || p.cursor(11).Fingerprint == "" || len(p.byID) != keptFingerprints {
+		t.Errorf("%d are kept, want the last %d", len(p.byID), keptFingerprints)
 	}
 }

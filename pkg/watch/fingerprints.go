@@ -1,0 +1,80 @@
+package watch
+
+import (
+	"slices"
+	"sync"
+
+	"darktower.example/global-controller/service"
+)
+
+// keptFingerprints is how many fingerprints are kept: more than the log has changes, so that every cursor that a reader can
+// resume from is distinguished from a change of another history with the same id.
+const keptFingerprints = keptEntries + 2*lookBack
+
+// fingerprints has the fingerprints of the last changes of one history. It is safe for concurrent use.
+type fingerprints struct {
+	mu   sync.Mutex
+	byID map[int64]string
+	// order has the ids in the order of arrival. Once it is full it is a ring that starts at next.
+	order []int64
+	next  int
+}
+
+func newFingerprints(transitions []service.Transition) *fingerprints {
+	p := &fingerprints{byID: make(map[int64]string, len(transitions))}
+	for _, t := range transitions {
+		p.add(t)
+	}
+	return p
+}
+
+func (p *fingerprints) add(t service.Transition) {
+	fingerprint := t.Fingerprint()
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, ok := p.byID[t.ID]; ok {
+		return
+	}
+	p.byID[t.ID] = fingerprint
+	if len(p.order) < keptFingerprints {
+		p.order = append(p.order, t.ID)
+		return
+	}
+	delete(p.byID, p.order[p.next])
+	p.order[p.next] = t.ID
+	p.next = (p.next + 1) % keptFingerprints
+}
+
+// cursor returns the cursor after the change with the id; without a fingerprint if that is unknown.
+func (p *fingerprints) cursor(id int64) service.Cursor {
+	if p == nil {
+		return service.Cursor{ID: id}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return service.Cursor{ID: id, Fingerprint: p.byID[id]}
+}
+
+// hasCursor reports whether a cursor belongs to this history. An id without a fingerprint always does.
+func (p *fingerprints) hasCursor(c service.Cursor) bool {
+	return c.Fingerprint == "" || p.cursor(c.ID) == c
+}
+
+// setCursor sets the cursor from which a reader resumes after an event.
+func setCursor(e *service.WatchEvent, c service.Cursor) { e.ID, e.Fingerprint = c.ID, c.Fingerprint }
+
+// continuesHistory reports whether the page continues the history of the state: the newest change that was seen is in the page
+// and has the same fingerprint. The page includes that change for this check only; continuesHistory removes it.
+func (st *state) continuesHistory(page *service.ChangePage) bool {
+	newest := st.fingerprints.cursor(st.seen.highest)
+	if newest.Fingerprint == "" {
+		return page.Newest >= newest.ID
+	}
+	at := slices.IndexFunc(page.Transitions, func(t service.Transition) bool { return t.ID == newest.ID })
+	if at < 0 || page.Transitions[at].Cursor() != newest {
+		return false
+	}
+	page.Transitions = slices.Delete(page.Transitions, at, at+1)
+	return true
+}
