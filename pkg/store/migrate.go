@@ -86,7 +86,7 @@ func MigrateDown(ctx context.Context, url string, options DownOptions, logger lo
 			case err != nil:
 				return err
 			case len(running) > 0:
-				return fmt.Errorf("%w: %s beat within the last %v: stop every replica first, or pass --while-replicas-run: their calls will fail",
+				return fmt.Errorf("%w: %s beat within the last %v: stop every replica and wait that long, or pass --while-replicas-run: their calls will fail",
 					ErrSchemaInUse, strings.Join(running, ", "), inUseFor)
 			}
 		}

@@ -199,7 +199,9 @@ func (t *tool) follow(ctx context.Context, s *session, o historyOptions, found [
 
 		in := &pb.ListTransitionsRequest{ControllerId: o.id, Region: o.region, PageSize: most, Cursor: &cursor}
 		page, err := read(ctx, s, o.id, in, s.fleet.ListTransitions)
-		if gone := (*goneError)(nil); errors.As(err, &gone) {
+		gone := (*goneError)(nil)
+		isReplaced := errors.As(err, &gone)
+		if isReplaced {
 			page, err = t.restartHistory(ctx, s, o)
 		}
 		switch {
@@ -215,7 +217,9 @@ func (t *tool) follow(ctx context.Context, s *session, o historyOptions, found [
 			continue
 		case isSilent:
 			isSilent = false
-			t.note("the Global Controller answers again; nothing was left out")
+			if !isReplaced {
+				t.note("the Global Controller answers again; nothing was left out")
+			}
 		}
 		found, cursor = page.GetTransitions(), page.GetNextCursor()
 	}

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
+	"darktower.example/global-controller/service"
 )
 
 // What can happen in a view of the fleet.
@@ -77,6 +78,10 @@ func (v *view) snapshot(part *pb.Snapshot) (events []event) {
 			events = append(events, event{kind: eventPresent, id: c.GetControllerId(), after: c})
 		}
 		return events
+	}
+	if v.reason == service.SnapshotGone {
+		// The history may be another one, whose ids begin anew.
+		clear(v.told)
 	}
 	events = append(events, event{kind: eventResync, reason: v.reason})
 	for id, c := range v.fleet {

@@ -48,8 +48,15 @@ export class Timeline {
     this.#aborted = true;
   }
 
-  // apply adds what the watch tells.
+  // apply adds the changes that the watch brings. After a snapshot the history may be another one: it is read again.
   apply(news) {
+    if (news.whole) {
+      this.list.replaceChildren();
+      this.#seen.clear();
+      this.#before = this.#newest = 0;
+      this.load();
+      return;
+    }
     for (const t of news.transitions) if (t.controller_id === this.id && t.id > this.#newest) this.#add(t, "prepend");
   }
 
