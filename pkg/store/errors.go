@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 
 	"github.com/lib/pq"
 	"modernc.org/sqlite"
@@ -88,7 +89,25 @@ func translateConnection(err error) error {
 		return unavailable("the database is read-only, as a standby is (read_only_sql_transaction)")
 	case errors.As(err, &dialled), errors.As(err, &network), errors.Is(err, driver.ErrBadConn), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, sql.ErrConnDone), err.Error() == errClosed:
-		return unavailable("no connection to the database")
+		return unavailable("no connection to the database" + connectionCause(err))
 	}
 	return err
+}
+
+// connectionCause says why there is no connection, without the address, which may be secret; empty where that is not known.
+func connectionCause(err error) string {
+	var (
+		name    *net.DNSError
+		network net.Error
+	)
+	switch {
+	case errors.As(err, &name):
+		return ": the host name is not known"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return ": connection refused"
+	case errors.As(err, &network) && network.Timeout():
+		return ": no answer in time"
+	default:
+		return ""
+	}
 }

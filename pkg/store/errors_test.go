@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -146,5 +147,21 @@ func TestErrors_OfAFullSQLite(t *testing.T) {
 	}
 	if !errors.Is(err, service.ErrUnavailable) || !strings.Contains(err.Error(), "disk_full (SQLITE_FULL)") {
 		t.Errorf("Register(disk full) = %v, want disk_full", err)
+	}
+}
+
+func TestErrors_ConnectionCause(t *testing.T) {
+	for _, tc := range []struct {
+		cause error
+		want  string
+	}{
+		{&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}, "no connection to the database: connection refused: unavailable"},
+		{&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "secret.example"}}, "no connection to the database: the host name is not known: unavailable"},
+		{&net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}, "no connection to the database: no answer in time: unavailable"},
+		{io.ErrUnexpectedEOF, "no connection to the database: unavailable"},
+	} {
+		if got := translatePostgres(&connectError{tc.cause}); got.Error() != tc.want || !errors.Is(got, service.ErrUnavailable) {
+			t.Errorf("translatePostgres(%v) = %q, want %q", tc.cause, got, tc.want)
+		}
 	}
 }
