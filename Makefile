@@ -36,7 +36,7 @@ SEEDS ?= 200
 STEPS ?= 10000
 simulation: ## live through SEEDS random histories of STEPS steps, from SEED on; docs/simulation.md
 	GOGC=400 internal/testpg/with-postgres.sh go test ./internal/simulation -run TestSimulation -count=1 -timeout=2h \
-	  -simulation.seed=$(SEED) -simulation.seeds=$(SEEDS) -simulation.steps=$(STEPS) -simulation.server-steps=3000
+	  -simulation.seed=$(SEED) -simulation.seeds=$(SEEDS) -simulation.steps=$(STEPS) -simulation.server-seeds=4 -simulation.server-steps=3000
 
 cover: ## print the tests' coverage by package
 	internal/testpg/with-postgres.sh go test -cover -parallel 6 -skip '$(MEASURED)' ./...

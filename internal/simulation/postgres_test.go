@@ -17,8 +17,8 @@ import (
 
 // A server over a network of sorts takes ten times as long as a file, so there are fewer.
 var (
-	serverSeeds = flag.Uint64("simulation.server-seeds", 4, "how many seeds over PostgreSQL")
-	serverSteps = flag.Int("simulation.server-steps", 1000, "how many steps of each seed over PostgreSQL")
+	serverSeeds = flag.Uint64("simulation.server-seeds", 2, "how many seeds over PostgreSQL")
+	serverSteps = flag.Int("simulation.server-steps", 700, "how many steps of each seed over PostgreSQL")
 )
 
 // virtualClock is a function in a schema that comes before PostgreSQL's own, where every statement, default and trigger

@@ -20,8 +20,8 @@ import (
 
 var (
 	firstSeed = flag.Uint64("simulation.seed", 1, "the first seed")
-	seeds     = flag.Uint64("simulation.seeds", 4, "how many seeds")
-	steps     = flag.Int("simulation.steps", 1000, "how many steps of each seed")
+	seeds     = flag.Uint64("simulation.seeds", 3, "how many seeds")
+	steps     = flag.Int("simulation.steps", 700, "how many steps of each seed")
 )
 
 // patience is longer than any stall of the machine: a bound that fires by the machine's clock would not be foreseeable.
