@@ -12,7 +12,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-var silentControllers = flag.Int("store.silent", 12_000, "how many controllers fall silent at once in TestSweep_MassDeath")
+var silentControllers = flag.Int("store.silent", 2_500, "how many controllers fall silent at once in TestSweep_MassDeath")
 
 // TestSweep_MassDeath marks a whole fleet that falls silent at once, while some of it comes back.
 func TestSweep_MassDeath(t *testing.T) {

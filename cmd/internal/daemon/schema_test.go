@@ -78,7 +78,7 @@ func TestSchema_IncompatibleWithTheBinary(t *testing.T) {
 
 		// Without the unknown one it can be taken back, if no replica runs.
 		execute(t, databaseURL, `DELETE FROM goose_db_version WHERE version_id = 1000`)
-		if code, out := run("migrate", "down", "0", "--yes"); code != 1 || !strings.Contains(out, "stop every replica first, or pass --while-replicas-run") {
+		if code, out := run("migrate", "down", "0", "--yes"); code != 1 || !strings.Contains(out, "stop every replica and wait that long, or pass --while-replicas-run") {
 			t.Errorf("migrate down while a replica runs = %d:\n%s\nwant it refused", code, out)
 		}
 	})
