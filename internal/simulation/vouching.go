@@ -1,6 +1,9 @@
 package simulation
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // vouching is what an observer makes of a replica's heartbeats: whether it may vouch for the service, and which controllers
 // its next beat excuses. Times are the world's.
@@ -64,6 +67,10 @@ func newPolicy() policy { return policy{rows: map[string]settingsRow{}, excused:
 
 // beat is a committed beat of a replica.
 func (p *policy) beat(r *replica, vouches bool, clock int64) (gap bool) {
+	// A replica that starts again with a shorter threshold keeps the longer one for the controllers that it acknowledged before.
+	if former, ok := p.rows[r.id]; ok && former.threshold > r.Threshold.Milliseconds() {
+		p.rows[fmt.Sprint(r.id, "/", former.threshold)] = former
+	}
 	p.rows[r.id] = settingsRow{r.Threshold.Milliseconds(), r.Fast.Milliseconds(), clock}
 	if !vouches {
 		return false

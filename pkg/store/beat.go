@@ -57,12 +57,35 @@ FROM judged`
 
 // Beat implements [service.Beater].
 func (s *Store) Beat(ctx context.Context, b service.Beat) (service.BeatResult, error) {
+	if b.First {
+		if err := s.keepFormerSettings(ctx, b.Replica); err != nil {
+			return service.BeatResult{}, err
+		}
+	}
 	if s.dialect.oneStatement {
 		return run(ctx, s, "beat", func(ctx context.Context) (service.BeatResult, error) { return s.beatPostgres(ctx, b) })
 	}
 	return transact(ctx, s, s.checker, "beat", func(ctx context.Context, tx *sqlx.Tx) (service.BeatResult, error) {
 		return s.beatSQLite(ctx, tx, b)
 	})
+}
+
+// isRunning selects the replicas themselves: a row that keeps former settings has a slash in its id, as no id of a replica has.
+const isRunning = `replica_id NOT LIKE '%/%'`
+
+// keepFormerSettings keeps the settings of a replica that starts again with a shorter threshold: a controller that it
+// acknowledged before may use the longer one until it is over.
+func (s *Store) keepFormerSettings(ctx context.Context, r service.Replica) error {
+	_, err := run(ctx, s, "beat", func(ctx context.Context) (none struct{}, _ error) {
+		_, err := s.checker.ExecContext(ctx, s.checker.Rebind(`INSERT INTO replicas AS r (replica_id, version, staleness_threshold_ms, fast_interval_ms,
+			comprehensive_interval_ms, max_connections, started_at, seen_at)
+			SELECT substr(replica_id, 1, 230) || '/' || staleness_threshold_ms, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms, 0,
+				started_at, seen_at
+			FROM replicas WHERE replica_id = ? AND staleness_threshold_ms > ?
+			ON CONFLICT (replica_id) DO UPDATE SET fast_interval_ms = excluded.fast_interval_ms, seen_at = excluded.seen_at`), r.ID, r.StalenessThreshold.Milliseconds())
+		return none, err
+	})
+	return err
 }
 
 func (s *Store) beatPostgres(ctx context.Context, b service.Beat) (result service.BeatResult, _ error) {
@@ -168,7 +191,7 @@ func (s *Store) Replicas(ctx context.Context) ([]service.Replica, error) {
 		}
 		if err := s.read.SelectContext(ctx, &found, `SELECT replica_id, version, staleness_threshold_ms, fast_interval_ms,
 			comprehensive_interval_ms, max_connections, started_at, seen_at, `+s.dialect.now+` AS now
-			FROM replicas ORDER BY replica_id`); err != nil {
+			FROM replicas WHERE `+isRunning+` ORDER BY replica_id`); err != nil {
 			return nil, err
 		}
 

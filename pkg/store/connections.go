@@ -87,7 +87,7 @@ func (s *Store) ShareConnections(ctx context.Context, replicaID string) error {
 			Pooler   sql.NullBool  `db:"pooler"`
 		}
 		err := s.read.GetContext(ctx, &found, `SELECT `+allowedConnectionsSQL+` AS allowed, own.connection_limit, own.pooler,
-			(SELECT count(*) FROM replicas WHERE seen_at > clock_timestamp() - interval '15 seconds') AS replicas
+			(SELECT count(*) FROM replicas WHERE seen_at > clock_timestamp() - interval '15 seconds' AND `+isRunning+`) AS replicas
 			FROM (VALUES ($1::varchar)) AS asked (id) LEFT JOIN replicas AS own ON own.replica_id = asked.id`, replicaID)
 		var server *pq.Error
 		switch {

@@ -44,7 +44,7 @@ func (s *Store) ListReplicas(ctx context.Context) (service.ReplicaList, error) {
 		}
 		if err := s.read.SelectContext(ctx, &found, s.read.Rebind(`SELECT replica_id, version, staleness_threshold_ms, fast_interval_ms,
 			comprehensive_interval_ms, connection_limit, pooler, started_at, seen_at
-			FROM replicas WHERE seen_at > ? ORDER BY replica_id`), s.dialect.bind(store.AsOf.Add(-replicaSeenWithin))); err != nil {
+			FROM replicas WHERE seen_at > ? AND `+isRunning+` ORDER BY replica_id`), s.dialect.bind(store.AsOf.Add(-replicaSeenWithin))); err != nil {
 			return list, err
 		}
 		list.Store = service.StoreStatus{Kind: s.dialect.name, MaxConnections: store.Allowed, SchemaVersion: store.Version, AsOf: store.AsOf.Time}

@@ -157,7 +157,7 @@ func listRunningReplicas(ctx context.Context, db querier, dialect string) (names
 	}[dialect]
 
 	for _, source := range []struct{ table, query string }{
-		{"replicas", `SELECT replica_id FROM replicas WHERE seen_at > ` + recent + ` ORDER BY replica_id`},
+		{"replicas", `SELECT replica_id FROM replicas WHERE seen_at > ` + recent + ` AND ` + isRunning + ` ORDER BY replica_id`},
 		{"checker_state", `SELECT 'a replica' FROM checker_state WHERE beat_at > ` + recent},
 	} {
 		exists, err := tableExists(ctx, db, dialect, source.table)
