@@ -94,6 +94,27 @@ func testLaxestPolicy(t *testing.T, f Fixture) {
 	}
 }
 
+// testLaxestPolicyAfterRestart has a replica start again, under its id, with a shorter threshold: a controller that it
+// acknowledged before may use the longer one.
+func testLaxestPolicyAfterRestart(t *testing.T, f Fixture) {
+	mustRegister(t, f.Store, "mc")
+	f.Silence(t, "mc", 40*time.Second)
+	before := replicaBeat(lax)
+	before.First = true
+	mustBeatReplica(t, f.Store, before)
+
+	after := before
+	after.Replica.StalenessThreshold = 30 * time.Second
+	mustBeatReplica(t, f.Store, after)
+	if got := mustSweep(t, f); len(got) != 0 {
+		t.Errorf("marked after the restart = %v, want none: the replica allowed 2m until then", got)
+	}
+	replicas, err := f.Store.Replicas(t.Context())
+	if err != nil || len(replicas) != 2 || replicas[1].ID != lax.ID || replicas[1].StalenessThreshold != 30*time.Second {
+		t.Errorf("Replicas() = %+v, %v, want the one that sweeps and this one, with its settings of now", replicas, err)
+	}
+}
+
 // testLaxestPolicyAfterOutage: an outage uses up none of the time for which a replica's threshold counts.
 func testLaxestPolicyAfterOutage(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")

@@ -90,6 +90,7 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"SweepNeedsAFreshBeat", testSweepNeedsAFreshBeat},
 		{"FailedHeartbeatsExcuse", testExcused},
 		{"LaxestPolicyCounts", testLaxestPolicy},
+		{"LaxestPolicyCountsAfterARestart", testLaxestPolicyAfterRestart},
 		{"LaxestPolicyCountsAfterAnOutage", testLaxestPolicyAfterOutage},
 		{"ToldPolicyCounts", testToldPolicy},
 		{"EvidenceIsMeasured", testEvidence},
