@@ -88,7 +88,7 @@ func (p *promises) unsafe(c *controller, now int64) string {
 	threshold := max(p.threshold, c.toldThreshold)
 	switch {
 	case now-c.heardAt < threshold-p.hurried(c.heardAt):
-		return "it was heard within the threshold that it was told"
+		return "its last heartbeat is within the threshold that it was given"
 	case c.ackedBy != 0 && now-c.ackedBy < c.ackedThreshold-p.hurried(c.ackedBy):
 		return "it was acknowledged within the threshold of the replica that did"
 	case now-p.outageEnded < threshold-p.hurried(p.outageEnded):

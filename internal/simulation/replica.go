@@ -178,7 +178,7 @@ func (f faultyStore) Deregister(ctx context.Context, d service.Deregistration, a
 	return faulty(f, func() (*service.Transition, error) { return f.Store.Deregister(ctx, d, actor, byItself) })
 }
 
-// Beat notes what was asked, and whether it was committed, also where nobody is told.
+// Beat notes what was asked, and whether it was committed, also while no observer is set.
 func (f faultyStore) Beat(ctx context.Context, b service.Beat) (service.BeatResult, error) {
 	f.replica.beat = b
 	result, err := faulty(f, func() (service.BeatResult, error) {

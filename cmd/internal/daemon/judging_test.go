@@ -160,7 +160,7 @@ func TestClock_StepKillsNobody(t *testing.T) {
 		w.until("ready again", func() bool { return w.get("/ready", "").status == http.StatusOK })
 		living.seen()
 		if unhealthy := w.watchFor(w.cfg.StalenessThreshold + 6*time.Second); len(unhealthy) > 0 {
-			t.Errorf("unhealthy after the steps: %v, want nobody", unhealthy)
+			t.Errorf("unhealthy after the steps: %v, want none", unhealthy)
 		}
 		for got, n := range living.seen() {
 			if got != (outcome{}) {
