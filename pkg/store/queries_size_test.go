@@ -206,9 +206,9 @@ func (s *Store) listQueries(t *testing.T) {
 		"retain: 1,000 changes": func(ctx context.Context) error {
 			return second(s.Retain(ctx, service.RetentionPolicy{History: time.Duration(rows*9/10) * time.Second}))
 		},
-		"beat":                func(ctx context.Context) error { return second(s.Beat(ctx, beat)) },
+		"beat":              func(ctx context.Context) error { return second(s.Beat(ctx, beat)) },
 		"sweep: marks none": func(ctx context.Context) error { return second(s.Sweep(ctx, policy)) },
-		"replicas":            func(ctx context.Context) error { return second(s.ListReplicas(ctx)) },
+		"replicas":          func(ctx context.Context) error { return second(s.ListReplicas(ctx)) },
 		"conflicts": func(ctx context.Context) error {
 			s.RecordConflict("mc-9")
 			return s.WriteConflicts(ctx)
