@@ -161,12 +161,16 @@ type ChangePage struct {
 	Transitions    []Transition
 }
 
-// Announcement says that something was committed: changes of public state, and whatever else it names.
+// Announcement says that something was committed: changes of public state, and whatever else it names. One with Polled set
+// says only that something may have been.
 type Announcement struct {
 	// ControllerIDs names controllers that changed in a way that the history does not tell.
 	ControllerIDs []string
 	// Everything is set when more may have changed than is named.
 	Everything bool
-	// Reconnected is set, with Everything, when announcements were not heard for a while.
+	// Reconnected is set, with Everything, when announcements were not received for a while.
 	Reconnected bool
+	// Polled is set when no commit is known of: it is time to look at the history. Stores without notifications send it at
+	// intervals.
+	Polled bool
 }

@@ -138,7 +138,7 @@ func (s *Store) pollChanges(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			s.announcements.tell(service.Announcement{})
+			s.announcements.tell(service.Announcement{Polled: true})
 		}
 	}
 }

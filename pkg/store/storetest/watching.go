@@ -112,14 +112,19 @@ func testControllersUpdated(t *testing.T, f Fixture) {
 	}
 }
 
-// listen collects what a store announces until the test ends.
+// listen collects the commits that a store announces until the test ends. An announcement of everything follows a new
+// connection, and a polled one follows the clock: neither is of a commit.
 func listen(t *testing.T, s Store) <-chan service.Announcement {
 	heard := make(chan service.Announcement, 1000)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		s.Listen(ctx, func(a service.Announcement) { heard <- a })
+		s.Listen(ctx, func(a service.Announcement) {
+			if !a.Polled && !a.Everything {
+				heard <- a
+			}
+		})
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -135,7 +140,7 @@ func wantHeard(t *testing.T, heard <-chan service.Announcement, what, id string)
 	for {
 		select {
 		case a := <-heard:
-			if a.Everything || id == "" || slices.Contains(a.ControllerIDs, id) {
+			if id == "" || slices.Contains(a.ControllerIDs, id) {
 				return
 			}
 		case <-late:
