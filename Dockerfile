@@ -5,7 +5,7 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=dev
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X darktower.example/global-controller/cmd/internal/daemon.Version=${VERSION}" \
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X darktower.example/global-controller/internal/daemon.Version=${VERSION}" \
     -o /out/ ./cmd/global-controller && mkdir -p /out/data
 
 FROM scratch

@@ -6,7 +6,7 @@ GOLANGCI := go tool -modfile=tools/golangci-lint/go.mod golangci-lint
 GOFUMPT  := go tool -modfile=tools/gofumpt/go.mod gofumpt
 BUF      := go tool -modfile=$(CURDIR)/tools/buf/go.mod buf
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS  := -s -w -X darktower.example/global-controller/cmd/internal/daemon.Version=$(VERSION)
+LDFLAGS  := -s -w -X darktower.example/global-controller/internal/daemon.Version=$(VERSION)
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -29,14 +29,14 @@ test-race: tools-cc ## run every test as test does, with the race detector; CI r
 # What is measured has the machine for itself, and no race detector.
 MEASURED := ^(TestAChangeReachesAWatcherInTime|TestStart_ReadyInTime)$$
 measure: ## measure how soon a watcher of 5,000 controllers sees a change, and how soon a start is ready
-	internal/testpg/with-postgres.sh go test -count=1 -p 1 -v ./cmd/internal/daemon -run '$(MEASURED)'
+	internal/testpg/with-postgres.sh go test -count=1 -p 1 -v ./internal/daemon -run '$(MEASURED)'
 
 SEED  ?= 1
 SEEDS ?= 200
 STEPS ?= 10000
-simulation: ## live through SEEDS random histories of STEPS steps, from SEED on; docs/simulation.md
-	GOGC=400 internal/testpg/with-postgres.sh go test ./internal/simulation -run TestSimulation -count=1 -timeout=2h \
-	  -simulation.seed=$(SEED) -simulation.seeds=$(SEEDS) -simulation.steps=$(STEPS) -simulation.server-seeds=4 -simulation.server-steps=3000
+model-test: ## run SEEDS randomized histories of STEPS steps each, starting with seed SEED; docs/model-test.md
+	GOGC=400 internal/testpg/with-postgres.sh go test ./internal/modeltest -run TestModel -count=1 -timeout=2h \
+	  -modeltest.seed=$(SEED) -modeltest.seeds=$(SEEDS) -modeltest.steps=$(STEPS) -modeltest.server-seeds=4 -modeltest.server-steps=3000
 
 cover: ## print the tests' coverage by package
 	internal/testpg/with-postgres.sh go test -cover -parallel 6 -skip '$(MEASURED)' ./...
@@ -87,9 +87,9 @@ bench: build ## compare the heartbeat path with bare gRPC and etcd, and write do
 	internal/testpg/with-postgres.sh bin/bench $(BENCHFLAGS)
 
 SCENARIOS ?= all --mcs 200 --parallel 7
-simulate: ## play every scenario of gcctl simulate with 200 controllers, over SQLite and PostgreSQL; SCENARIOS='herd --mcs 5000' plays others
+simulate: ## run every scenario of gcctl simulate with 200 controllers, over SQLite and PostgreSQL; SCENARIOS='herd --mcs 5000' runs others
 	@go build -ldflags '$(LDFLAGS)' -o bin/gcctl ./cmd/gcctl
-	internal/testpg/with-postgres.sh tools/simulate/run.sh $(SCENARIOS)
+	internal/testpg/with-postgres.sh tools/fleetsim/run.sh $(SCENARIOS)
 
 smoke: build ## run the demo, kill a controller, and hold that both are seen in time
 	tools/smoke/run.sh
@@ -107,7 +107,7 @@ browser: build ## test the web page in a real Chromium, over SQLite and PostgreS
 clean: ## remove what was built, and the demo's data
 	rm -rf bin data
 
-.PHONY: browser help demo test cover build generate generate-check proto-lint proto-breaking lint fmt fmt-check tidy-check fuzz compose-check openapi-check bench simulate smoke prom-check measure test-race check clean tools-cc simulation
+.PHONY: browser help demo test cover build generate generate-check proto-lint proto-breaking lint fmt fmt-check tidy-check fuzz compose-check openapi-check bench simulate smoke prom-check measure test-race check clean tools-cc model-test
 
 # The race detector needs a C compiler.
 tools-cc:

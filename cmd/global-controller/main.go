@@ -7,7 +7,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"darktower.example/global-controller/cmd/internal/daemon"
+	"darktower.example/global-controller/internal/daemon"
 )
 
 func main() {
