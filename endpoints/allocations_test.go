@@ -16,22 +16,22 @@ type oneStore struct{ service.Store }
 func (oneStore) Heartbeat(context.Context, service.HeartbeatWrite) (service.HeartbeatResult, error) {
 	return service.HeartbeatResult{At: time.Unix(7, 0)}, nil
 }
-func (oneStore) Known(context.Context, string) (bool, error) { return true, nil }
+func (oneStore) IsRegistered(context.Context, string) (bool, error) { return true, nil }
 
 type anyone struct{}
 
 func (anyone) Authenticate(context.Context, []string) (service.Caller, error) {
 	return service.Caller{Subject: "client", Scopes: []string{"mc:register"}}, nil
 }
-func (anyone) Recognized([]string) bool { return true }
-func (anyone) Plausible([]string) bool  { return true }
+func (anyone) IsCached([]string) bool     { return true }
+func (anyone) IsWellFormed([]string) bool { return true }
 
 type nobody struct{}
 
-func (nobody) Changed(service.Transition) {}
-func (nobody) HeartbeatCommitted(string)  {}
-func (nobody) HeartbeatFailed(string)     {}
-func (nobody) Superseded()                {}
+func (nobody) ObserveTransition(service.Transition) {}
+func (nobody) ObserveCommit(string)                 {}
+func (nobody) ObserveFailure(string)                {}
+func (nobody) ObserveSuperseded()                   {}
 
 // heartbeatPath is a heartbeat's way from its decoded request to its answer, without a transport and a database.
 func heartbeatPath(t testing.TB) (context.Context, Endpoint[service.FastHeartbeat, service.Acknowledged]) {
@@ -47,10 +47,10 @@ func heartbeatPath(t testing.TB) (context.Context, Endpoint[service.FastHeartbea
 	e := New(service.New(oneStore{}, service.Intervals{}, nobody{}, nil), Chain(
 		Observe(func(context.Context, string, string, error, time.Duration) {}),
 		Log(LogConfig{Logger: log.NewNopLogger(), Code: func(error) string { return "" }, TraceID: untraced}),
-		Annotate(nil),
+		AnnotateSpan(nil),
 		LimitAddresses(limiter(), anyone{}, ignore),
 		Authenticate(anyone{}, AuthPolicy{MCScopes: []string{"mc:register"}}),
-		Gate(func() bool { return true }),
+		RequireReady(func() bool { return true }),
 		LimitCallers(limiter(), oneStore{}, ignore),
 		Deadline(time.Second),
 	))

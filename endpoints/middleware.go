@@ -228,9 +228,9 @@ func Observe(observe func(ctx context.Context, transport, operation string, err 
 	}
 }
 
-// Annotate calls annotate with the operation, the transport and the controller of a call before the call continues.
+// AnnotateSpan calls annotate with the operation, the transport and the controller of a call before the call continues.
 // controllerID is empty for a call without a controller. With nil it returns a middleware that does nothing.
-func Annotate(annotate func(ctx context.Context, operation, transport, controllerID string)) Middleware {
+func AnnotateSpan(annotate func(ctx context.Context, operation, transport, controllerID string)) Middleware {
 	return func(op Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			if annotate == nil {
@@ -244,9 +244,9 @@ func Annotate(annotate func(ctx context.Context, operation, transport, controlle
 	}
 }
 
-// Admitted has admitted called when the caller of a call has been authenticated, whether or not the call is allowed. nil costs
+// AfterAuthentication has admitted called when the caller of a call has been authenticated, whether or not the call is allowed. nil costs
 // nothing.
-func Admitted(admitted func(ctx context.Context)) Middleware {
+func AfterAuthentication(admitted func(ctx context.Context)) Middleware {
 	return func(Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			if admitted == nil {
@@ -260,8 +260,8 @@ func Admitted(admitted func(ctx context.Context)) Middleware {
 	}
 }
 
-// Gate answers [service.ErrUnavailable] while open says no.
-func Gate(open func() bool) Middleware {
+// RequireReady answers [service.ErrUnavailable] while open says no.
+func RequireReady(open func() bool) Middleware {
 	return func(Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			return func(ctx context.Context, request any) (any, error) {

@@ -18,7 +18,9 @@ type fleetStore struct {
 	err    error
 }
 
-func (f *fleetStore) Known(_ context.Context, id string) (bool, error) { return f.known[id], nil }
+func (f *fleetStore) IsRegistered(_ context.Context, id string) (bool, error) {
+	return f.known[id], nil
+}
 
 func (f *fleetStore) CountOwned(context.Context, string) (int, error) {
 	f.counts.Add(1)

@@ -12,12 +12,12 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// Recognizer tells cheaply, at the cost of no signature and without waiting, what is known of an authorization header.
-type Recognizer interface {
-	// Recognized tells whether it was verified before and still counts.
-	Recognized(authorization []string) bool
-	// Plausible tells whether it is worth a signature: false means that it would be refused whatever that said.
-	Plausible(authorization []string) bool
+// TokenPrechecker tells cheaply, at the cost of no signature and without waiting, what is known of an authorization header.
+type TokenPrechecker interface {
+	// IsCached tells whether it was verified before and still counts.
+	IsCached(authorization []string) bool
+	// IsWellFormed tells whether it is worth a signature: false means that it would be refused whatever that said.
+	IsWellFormed(authorization []string) bool
 }
 
 // LimitAddresses sheds calls without a valid token, by address, before their signature is looked at. An address is
@@ -25,15 +25,15 @@ type Recognizer interface {
 // address with an attacker keep their heartbeats. Their new tokens are verified as long as there is some time left
 // for it, which garbage and other addresses cannot use up; after that the answer is [service.ErrUnavailable], never a
 // refusal that blames the caller.
-func LimitAddresses(limiter *Limiter, recognizer Recognizer, onLimited func(operation string)) Middleware {
+func LimitAddresses(limiter *Limiter, recognizer TokenPrechecker, onLimited func(operation string)) Middleware {
 	all := rate.NewLimiter(allVerifications, allVerifications)
 	return func(op Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			return func(ctx context.Context, request any) (any, error) {
 				call := CallFrom(ctx)
 				address := addressKey(call.Address)
-				if limiter.exhausted(failedAuthentications, address) && !recognizer.Recognized(call.Authorization) {
-					if !recognizer.Plausible(call.Authorization) {
+				if limiter.exhausted(failedAuthentications, address) && !recognizer.IsCached(call.Authorization) {
+					if !recognizer.IsWellFormed(call.Authorization) {
 						onLimited(op.Name)
 						return nil, service.ErrRateLimited
 					}
@@ -65,10 +65,10 @@ func addressKey(address string) string {
 	return prefix.String()
 }
 
-// Directory looks up controllers and their owners in the store.
-type Directory interface {
-	// Known reports whether a controller is registered.
-	Known(ctx context.Context, controllerID string) (bool, error)
+// RegistrationLookup looks up controllers and their owners in the store.
+type RegistrationLookup interface {
+	// IsRegistered reports whether a controller is registered.
+	IsRegistered(ctx context.Context, controllerID string) (bool, error)
 	// CountOwned returns how many controllers the subject registered last.
 	CountOwned(ctx context.Context, subject string) (int, error)
 }
@@ -76,7 +76,7 @@ type Directory interface {
 // callerLimits are the limits of token subjects.
 type callerLimits struct {
 	*Limiter
-	directory Directory
+	directory RegistrationLookup
 	owners    *owners
 	returning *returningLimit
 }
@@ -87,7 +87,7 @@ type callerLimits struct {
 // owns as many as it may, or creates them too fast. If the lookup fails, the result is
 // [service.ErrUnavailable]. Final heartbeats of a fleet that stops together are charged like other
 // heartbeats.
-func LimitCallers(limiter *Limiter, directory Directory, onLimited func(operation string)) Middleware {
+func LimitCallers(limiter *Limiter, directory RegistrationLookup, onLimited func(operation string)) Middleware {
 	limits := &callerLimits{
 		Limiter:   limiter,
 		directory: directory,
@@ -136,7 +136,7 @@ func (l *callerLimits) limitRegistrations(next endpoint.Endpoint) endpoint.Endpo
 
 		if id := controllerID(request); validID(id) {
 			if refusal := l.checkCreation(ctx, subject); refusal != nil {
-				isRegistered, err := l.directory.Known(ctx, id)
+				isRegistered, err := l.directory.IsRegistered(ctx, id)
 				if err != nil {
 					return nil, fmt.Errorf("look up controller %s: %w", id, err)
 				}

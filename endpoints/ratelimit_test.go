@@ -20,7 +20,7 @@ type fakeDirectory struct {
 	asked *[]string
 }
 
-func (f fakeDirectory) Known(_ context.Context, id string) (bool, error) {
+func (f fakeDirectory) IsRegistered(_ context.Context, id string) (bool, error) {
 	if f.asked != nil {
 		*f.asked = append(*f.asked, id)
 	}
@@ -32,11 +32,11 @@ func (f fakeDirectory) CountOwned(context.Context, string) (int, error) { return
 // fakeRecognizer recognizes its tokens; only "garbage" is not worth a signature.
 type fakeRecognizer map[string]bool
 
-func (f fakeRecognizer) Recognized(authorization []string) bool {
+func (f fakeRecognizer) IsCached(authorization []string) bool {
 	return len(authorization) == 1 && f[authorization[0]]
 }
 
-func (f fakeRecognizer) Plausible(authorization []string) bool {
+func (f fakeRecognizer) IsWellFormed(authorization []string) bool {
 	return len(authorization) == 1 && authorization[0] != "garbage"
 }
 
@@ -190,7 +190,7 @@ func TestAddressKeys(t *testing.T) {
 
 func TestNothingPassesAClosedGate(t *testing.T) {
 	open := false
-	gated := Gate(func() bool { return open })(Operation{})(answer(nil))
+	gated := RequireReady(func() bool { return open })(Operation{})(answer(nil))
 	if _, err := gated(t.Context(), nil); !errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("closed = %v, want ErrUnavailable", err)
 	}

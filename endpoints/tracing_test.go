@@ -32,7 +32,7 @@ func TestTheLineOfACallNamesItsTrace(t *testing.T) {
 
 func TestWhatACallIsAboutIsAnnotated(t *testing.T) {
 	var got []string
-	m := Annotate(func(_ context.Context, operation, transport, controllerID string) {
+	m := AnnotateSpan(func(_ context.Context, operation, transport, controllerID string) {
 		got = append(got, operation+" "+transport+" "+controllerID)
 	})(Operation{Name: "FastHeartbeat"})
 	nothing := func(context.Context, any) (any, error) { return nil, nil }

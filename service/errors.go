@@ -33,9 +33,6 @@ var (
 	ErrUnsafe = errors.New("the drain is not safe")
 )
 
-// attempted wraps an error with what was tried when it came.
-func attempted(what string, err error) error { return fmt.Errorf("%s: %w", what, err) }
-
 // RetryError is an error that goes away by itself, and when it is best tried again: callers who all failed at once
 // are told different times.
 type RetryError struct {

@@ -13,38 +13,38 @@ const (
 	smallHerd = 20
 )
 
-// Pace spreads a fleet that comes all at once: after an outage, or because every connection was cut together. While it
+// LoadSpreader spreads a fleet that comes all at once: after an outage, or because every connection was cut together. While it
 // sees a herd it gives each controller a time of its own for its next heartbeat, so that from the next interval on they
 // come evenly. Its methods are safe for concurrent use.
-type Pace struct {
+type LoadSpreader struct {
 	interval time.Duration
 	now      func() time.Time
 
-	mu    sync.Mutex
-	until time.Time // After an outage until then: whoever is heard is one of a herd.
-	many  time.Time // Too many at once until then.
-	all   crowd     // Registrations and heartbeats.
-	come  crowd     // Registrations alone: of a fleet that stays there are next to none.
+	mu            sync.Mutex
+	recoveryUntil time.Time // After an outage until then: whoever is heard is one of a herd.
+	burstUntil    time.Time // Too many at once until then.
+	total         rateEWMA  // Registrations and heartbeats.
+	registrations rateEWMA  // Registrations alone: of a fleet that stays there are next to none.
 }
 
-// crowd counts by the second, and knows what is usual.
-type crowd struct {
+// rateEWMA counts by the second, and knows what is usual.
+type rateEWMA struct {
 	second time.Time // When the second that is being counted began.
 	count  float64   // Of that second.
 	mean   float64   // Per second, over about an interval.
 }
 
-// NewPace returns a pace for heartbeats that come each interval, by the clock now. Who has only just started expects
+// NewLoadSpreader returns a pace for heartbeats that come each interval, by the clock now. Who has only just started expects
 // nobody, so whatever fleet comes to it is a herd unless it is a small one.
-func NewPace(interval time.Duration, now func() time.Time) *Pace {
-	return &Pace{interval: interval, now: now, all: crowd{second: now()}, come: crowd{second: now()}}
+func NewLoadSpreader(interval time.Duration, now func() time.Time) *LoadSpreader {
+	return &LoadSpreader{interval: interval, now: now, total: rateEWMA{second: now()}, registrations: rateEWMA{second: now()}}
 }
 
-// Heard is told of an acknowledged heartbeat. It returns how long the next one is to wait, 0 for the usual interval.
-func (p *Pace) Heard() time.Duration {
+// DelayAfterHeartbeat is told of an acknowledged heartbeat. It returns how long the next one is to wait, 0 for the usual interval.
+func (p *LoadSpreader) DelayAfterHeartbeat() time.Duration {
 	p.mu.Lock()
 	now := p.countOne()
-	herd := now.Before(p.many) || now.Before(p.until)
+	herd := now.Before(p.burstUntil) || now.Before(p.recoveryUntil)
 	p.mu.Unlock()
 	if !herd {
 		return 0
@@ -52,14 +52,14 @@ func (p *Pace) Heard() time.Duration {
 	return p.spread()
 }
 
-// Registered is told of a registration. It returns how long the first heartbeat is to wait, 0 for not at all.
-func (p *Pace) Registered() time.Duration {
+// DelayAfterRegistration is told of a registration. It returns how long the first heartbeat is to wait, 0 for not at all.
+func (p *LoadSpreader) DelayAfterRegistration() time.Duration {
 	p.mu.Lock()
 	now := p.countOne()
-	if p.come.add(now, p.interval) {
-		p.many = now.Add(time.Second)
+	if p.registrations.add(now, p.interval) {
+		p.burstUntil = now.Add(time.Second)
 	}
-	herd := now.Before(p.many)
+	herd := now.Before(p.burstUntil)
 	p.mu.Unlock()
 	if !herd {
 		return 0
@@ -67,20 +67,20 @@ func (p *Pace) Registered() time.Duration {
 	return max(time.Millisecond, p.between(0, p.interval))
 }
 
-// Failed is told that something could not be stored, and returns how long its caller is to wait. Whoever comes back
+// DelayAfterFailure is told that something could not be stored, and returns how long its caller is to wait. Whoever comes back
 // from an outage is a herd.
-func (p *Pace) Failed() time.Duration {
+func (p *LoadSpreader) DelayAfterFailure() time.Duration {
 	p.mu.Lock()
-	p.until = p.now().Add(p.interval)
+	p.recoveryUntil = p.now().Add(p.interval)
 	p.mu.Unlock()
 	return p.spread()
 }
 
 // spread is as long as the interval on average, and evenly distributed over the length of one: what comes together is
 // then spread over a whole interval. It is at most half the staleness threshold, which allows three intervals.
-func (p *Pace) spread() time.Duration { return p.between(p.interval/2, p.interval*3/2) }
+func (p *LoadSpreader) spread() time.Duration { return p.between(p.interval/2, p.interval*3/2) }
 
-func (p *Pace) between(from, to time.Duration) time.Duration {
+func (p *LoadSpreader) between(from, to time.Duration) time.Duration {
 	if to <= from {
 		return from
 	}
@@ -88,26 +88,26 @@ func (p *Pace) between(from, to time.Duration) time.Duration {
 }
 
 // countOne counts one more, and returns when it came. The lock is held.
-func (p *Pace) countOne() time.Time {
+func (p *LoadSpreader) countOne() time.Time {
 	now := p.now()
-	if p.all.add(now, p.interval) {
-		p.many = now.Add(time.Second)
+	if p.total.add(now, p.interval) {
+		p.burstUntil = now.Add(time.Second)
 	}
 	return now
 }
 
 // add counts one more, and tells whether there are too many in this second.
-func (c *crowd) add(now time.Time, interval time.Duration) bool {
+func (c *rateEWMA) add(now time.Time, interval time.Duration) bool {
 	if elapsed := now.Sub(c.second); elapsed >= time.Second || elapsed < 0 {
-		c.fold(elapsed, interval)
+		c.updateMean(elapsed, interval)
 		c.second, c.count = now, 0
 	}
 	c.count++
 	return c.count > smallHerd && c.count > herdFactor*c.mean
 }
 
-// fold takes what was counted into the mean, which forgets over about an interval.
-func (c *crowd) fold(elapsed, interval time.Duration) {
+// updateMean takes what was counted into the mean, which forgets over about an interval.
+func (c *rateEWMA) updateMean(elapsed, interval time.Duration) {
 	seconds := elapsed.Seconds()
 	if seconds < 1 {
 		return // The clock was set back.

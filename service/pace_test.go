@@ -15,13 +15,13 @@ func newClock() *clock { return &clock{time.Unix(1_800_000_000, 0)} }
 
 func TestPaceLeavesAnEvenFleetAlone(t *testing.T) {
 	c := newClock()
-	p := NewPace(10*time.Second, c.Now)
+	p := NewLoadSpreader(10*time.Second, c.Now)
 	spread := 0
 	const perSecond = 500
 	for second := range 40 {
 		for range perSecond {
 			c.now = c.now.Add(time.Second / perSecond)
-			if p.Heard() != 0 && second >= 20 {
+			if p.DelayAfterHeartbeat() != 0 && second >= 20 {
 				spread++
 			}
 		}
@@ -32,9 +32,9 @@ func TestPaceLeavesAnEvenFleetAlone(t *testing.T) {
 }
 
 func TestPaceLeavesASmallFleetAlone(t *testing.T) {
-	p := NewPace(10*time.Second, newClock().Now)
+	p := NewLoadSpreader(10*time.Second, newClock().Now)
 	for range smallHerd / 2 {
-		if r, h := p.Registered(), p.Heard(); r != 0 || h != 0 {
+		if r, h := p.DelayAfterRegistration(), p.DelayAfterHeartbeat(); r != 0 || h != 0 {
 			t.Errorf("one of a few was told to wait %v and %v, want 0", r, h)
 		}
 	}
@@ -44,7 +44,7 @@ func TestPaceLeavesASmallFleetAlone(t *testing.T) {
 func TestPaceSpreadsAHerd(t *testing.T) {
 	const interval, fleet = 10 * time.Second, 5000
 	c := newClock()
-	p := NewPace(interval, c.Now)
+	p := NewLoadSpreader(interval, c.Now)
 	began := c.now
 	next := make([]time.Time, fleet)
 	for i := range next {
@@ -61,7 +61,7 @@ func TestPaceSpreadsAHerd(t *testing.T) {
 		for _, i := range order {
 			c.now = next[i]
 			perSecond[int(c.now.Sub(began)/time.Second)]++
-			wait := p.Heard()
+			wait := p.DelayAfterHeartbeat()
 			if wait == 0 {
 				wait = interval
 			}
@@ -80,21 +80,21 @@ func TestPaceSpreadsAHerd(t *testing.T) {
 
 func TestPaceAfterAnOutage(t *testing.T) {
 	c := newClock()
-	p := NewPace(10*time.Second, c.Now)
-	if wait := p.Failed(); wait < 5*time.Second || wait > 15*time.Second {
+	p := NewLoadSpreader(10*time.Second, c.Now)
+	if wait := p.DelayAfterFailure(); wait < 5*time.Second || wait > 15*time.Second {
 		t.Errorf("Failed() = %v, want 5 to 15 s", wait)
 	}
 	c.now = c.now.Add(9 * time.Second)
-	if p.Heard() == 0 {
+	if p.DelayAfterHeartbeat() == 0 {
 		t.Errorf("a heartbeat soon after the outage was not told to wait")
 	}
-	if wait := p.Registered(); wait != 0 {
+	if wait := p.DelayAfterRegistration(); wait != 0 {
 		t.Errorf("a registration soon after the outage was told to wait %v, want 0: there are few", wait)
 	}
 	c.now = c.now.Add(2 * time.Second)
-	if wait := p.Heard(); wait != 0 {
+	if wait := p.DelayAfterHeartbeat(); wait != 0 {
 		t.Errorf("a heartbeat an interval after the outage was told to wait %v, want 0", wait)
 	}
 	c.now = c.now.Add(-time.Hour)
-	p.Heard() // A clock that was set back does no harm.
+	p.DelayAfterHeartbeat() // A clock that was set back does no harm.
 }

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -60,7 +61,7 @@ func (r Region) SurvivesLargestLoss() bool {
 func (c *controllers) ListRegions(ctx context.Context, _ RegionQuery) (Regions, error) {
 	found, err := c.store.Regions(ctx)
 	if err != nil {
-		return Regions{}, attempted("list regions", err)
+		return Regions{}, fmt.Errorf("list regions: %w", err)
 	}
 
 	regions := Regions{Regions: found}

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -47,7 +48,7 @@ type StoreStatus struct {
 func (c *controllers) ListReplicas(ctx context.Context, _ ReplicaQuery) (ReplicaList, error) {
 	list, err := c.store.ListReplicas(ctx)
 	if err != nil {
-		return ReplicaList{}, attempted("list replicas", err)
+		return ReplicaList{}, fmt.Errorf("list replicas: %w", err)
 	}
 	return list, nil
 }

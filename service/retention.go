@@ -32,8 +32,8 @@ type RetentionResult struct {
 	More bool
 }
 
-// Keeper is the storage that retention needs.
-type Keeper interface {
-	// Retain removes what is older than the policy keeps, a small batch at a time, in one replica at a time.
-	Retain(ctx context.Context, policy RetentionPolicy) (RetentionResult, error)
+// Pruner is the storage that retention needs.
+type Pruner interface {
+	// Prune removes what is older than the policy keeps, a small batch at a time, in one replica at a time.
+	Prune(ctx context.Context, policy RetentionPolicy) (RetentionResult, error)
 }

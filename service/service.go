@@ -45,14 +45,14 @@ type Service interface {
 // Observer is told what happened. Its methods must not block. It serves the metrics and the health checker, which
 // must not take trouble of our own for the silence of a controller.
 type Observer interface {
-	// Changed reports a committed change of a controller's public state.
-	Changed(t Transition)
-	// HeartbeatCommitted reports that a controller's heartbeat was stored.
-	HeartbeatCommitted(controllerID string)
-	// HeartbeatFailed reports that a controller's heartbeat could not be stored for a server-side reason.
-	HeartbeatFailed(controllerID string)
-	// Superseded reports that a process called which another has taken the place of: two go by one id.
-	Superseded()
+	// ObserveTransition reports a committed change of a controller's public state.
+	ObserveTransition(t Transition)
+	// ObserveCommit reports that a controller's heartbeat was stored.
+	ObserveCommit(controllerID string)
+	// ObserveFailure reports that a controller's heartbeat could not be stored for a server-side reason.
+	ObserveFailure(controllerID string)
+	// ObserveSuperseded reports that a process called which another has taken the place of: two go by one id.
+	ObserveSuperseded()
 }
 
 // Intervals are the heartbeat intervals that controllers are told at registration.
@@ -60,7 +60,7 @@ type Intervals struct{ Fast, Comprehensive time.Duration }
 
 // New returns the one implementation of [Service]. Without a watcher nothing can be watched.
 func New(store Store, intervals Intervals, observer Observer, watcher Watcher) Service {
-	return &controllers{store: store, intervals: intervals, observer: observer, watcher: watcher, pace: NewPace(intervals.Fast, time.Now)}
+	return &controllers{store: store, intervals: intervals, observer: observer, watcher: watcher, spreader: NewLoadSpreader(intervals.Fast, time.Now)}
 }
 
 type controllers struct {
@@ -68,7 +68,7 @@ type controllers struct {
 	intervals Intervals
 	observer  Observer
 	watcher   Watcher // nil: nobody
-	pace      *Pace
+	spreader  *LoadSpreader
 }
 
 type callerKey struct{}
@@ -90,23 +90,23 @@ func (c *controllers) RegisterMC(ctx context.Context, r Registration) (Registere
 	}
 	result, err := c.store.Register(ctx, r, CallerFrom(ctx).Subject)
 	if err != nil {
-		return Registered{}, fmt.Errorf("register controller %s: %w", r.ControllerID, c.explained(r.ControllerID, err))
+		return Registered{}, fmt.Errorf("register controller %s: %w", r.ControllerID, c.handleStoreError(r.ControllerID, err))
 	}
 	c.changed(result.Transition)
 	return Registered{
-		FastInterval: c.intervals.Fast, ComprehensiveInterval: c.intervals.Comprehensive, Intent: result.Intent, RetryAfter: c.pace.Registered(),
+		FastInterval: c.intervals.Fast, ComprehensiveInterval: c.intervals.Comprehensive, Intent: result.Intent, RetryAfter: c.spreader.DelayAfterRegistration(),
 		Created: result.Transition != nil && result.Transition.From == "",
 	}, nil
 }
 
-// explained counts a superseded process, and tells who came in vain when to try again.
-func (c *controllers) explained(controllerID string, err error) error {
+// handleStoreError counts a superseded process, and tells who came in vain when to try again.
+func (c *controllers) handleStoreError(controllerID string, err error) error {
 	switch {
 	case errors.Is(err, ErrSuperseded):
-		c.observer.Superseded()
+		c.observer.ObserveSuperseded()
 		c.store.RecordConflict(controllerID)
 	case errors.Is(err, ErrUnavailable):
-		return &RetryError{After: c.pace.Failed(), Err: err}
+		return &RetryError{After: c.spreader.DelayAfterFailure(), Err: err}
 	}
 	return err
 }
@@ -135,7 +135,7 @@ func (c *controllers) heartbeat(ctx context.Context, h FastHeartbeat, usage *Usa
 	failed, began := true, time.Now()
 	defer func() {
 		if failed {
-			c.observer.HeartbeatFailed(h.ControllerID)
+			c.observer.ObserveFailure(h.ControllerID)
 		}
 	}()
 	result, err := c.store.Heartbeat(ctx, HeartbeatWrite{
@@ -152,11 +152,11 @@ func (c *controllers) heartbeat(ctx context.Context, h FastHeartbeat, usage *Usa
 		failed = time.Since(began) >= minFailureWait
 	}
 	if err != nil {
-		return Acknowledged{}, fmt.Errorf("store heartbeat of controller %s: %w", h.ControllerID, c.explained(h.ControllerID, err))
+		return Acknowledged{}, fmt.Errorf("store heartbeat of controller %s: %w", h.ControllerID, c.handleStoreError(h.ControllerID, err))
 	}
-	c.observer.HeartbeatCommitted(h.ControllerID)
+	c.observer.ObserveCommit(h.ControllerID)
 	c.changed(result.Transition)
-	return Acknowledged{At: result.At, Intent: result.Intent, Intervals: c.intervals, RetryAfter: c.pace.Heard()}, nil
+	return Acknowledged{At: result.At, Intent: result.Intent, Intervals: c.intervals, RetryAfter: c.spreader.DelayAfterHeartbeat()}, nil
 }
 
 // StreamHeartbeats admits everybody who may send heartbeats at all.
@@ -207,7 +207,7 @@ func (c *controllers) ListControllers(ctx context.Context, q ListQuery) (Control
 
 func (c *controllers) changed(t *Transition) {
 	if t != nil {
-		c.observer.Changed(*t)
+		c.observer.ObserveTransition(*t)
 	}
 }
 

@@ -38,10 +38,10 @@ func (f *fakeStore) Controllers(_ context.Context, filter ControllerFilter) ([]C
 
 type countingObserver struct{ changed, committed, failed, superseded int }
 
-func (o *countingObserver) Changed(Transition)        { o.changed++ }
-func (o *countingObserver) HeartbeatCommitted(string) { o.committed++ }
-func (o *countingObserver) HeartbeatFailed(string)    { o.failed++ }
-func (o *countingObserver) Superseded()               { o.superseded++ }
+func (o *countingObserver) ObserveTransition(Transition) { o.changed++ }
+func (o *countingObserver) ObserveCommit(string)         { o.committed++ }
+func (o *countingObserver) ObserveFailure(string)        { o.failed++ }
+func (o *countingObserver) ObserveSuperseded()           { o.superseded++ }
 
 func newTestService(store *fakeStore) (Service, *countingObserver) {
 	observer := &countingObserver{}

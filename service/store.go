@@ -41,8 +41,8 @@ type Store interface {
 	// [ErrGone] when the history does not go on after filter.After: it is beyond the newest change, below the oldest one
 	// that is kept, or, where it has a fingerprint, that of another change.
 	Transitions(ctx context.Context, filter TransitionFilter) (TransitionList, error)
-	// Known tells whether a controller has a row.
-	Known(ctx context.Context, controllerID string) (bool, error)
+	// IsRegistered tells whether a controller has a row.
+	IsRegistered(ctx context.Context, controllerID string) (bool, error)
 	// CountOwned returns how many controllers the token subject registered last.
 	CountOwned(ctx context.Context, subject string) (int, error)
 	// Controller returns one controller or ErrNotRegistered.
@@ -114,8 +114,8 @@ type ControllerFilter struct {
 	Limit   int
 }
 
-// Summarizer is the storage that the fleet's metrics need.
-type Summarizer interface {
+// RegionReader is the storage that the fleet's metrics need.
+type RegionReader interface {
 	// Regions adds up the fleet by region, in the order of their names.
 	Regions(ctx context.Context) ([]Region, error)
 }

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -135,11 +136,11 @@ func (c *controllers) Watch(ctx context.Context, q WatchQuery) (Watch, error) {
 		return nil, err
 	}
 	if c.watcher == nil {
-		return nil, attempted("watch", ErrUnavailable)
+		return nil, fmt.Errorf("watch: %w", ErrUnavailable)
 	}
 	watch, err := c.watcher.Watch(ctx, q)
 	if err != nil {
-		return nil, attempted("watch", err)
+		return nil, fmt.Errorf("watch: %w", err)
 	}
 	return watch, nil
 }

@@ -44,7 +44,7 @@ func (s *Server) newChecker() *health.Checker {
 		},
 		Vouches:    s.serviceable.Vouches,
 		Heartbeats: s.heartbeats,
-		Observe:    s.metrics.Checked,
+		Observe:    s.metrics.ObserveSweep,
 		Logger:     s.logger,
 	})
 }
@@ -115,7 +115,7 @@ func (s *Server) publishReadiness() map[string]string {
 			status = healthgrpc.HealthCheckResponse_NOT_SERVING
 		}
 	}
-	s.metrics.Looked(state, health.StateOK)
+	s.metrics.ObserveReadiness(state, health.StateOK)
 	for _, name := range append(grpctransport.ServiceNames(), "") {
 		s.grpcHealth.SetServingStatus(name, status)
 	}

@@ -45,7 +45,7 @@ type authState struct {
 	refusals *refusals.Memory
 	// calls bounds what is logged about calls, events what is logged about controllers.
 	calls, events *sumlog.Log
-	metrics       *metrics.Judging
+	metrics       *metrics.AuthMetrics
 }
 
 func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics) (*authState, error) {
@@ -55,7 +55,7 @@ func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics) (*authState
 	}
 	j := &authState{
 		logger: logger,
-		keys:   auth.NewKeySet(cfg.JWKSURL, logger, m.Refreshed),
+		keys:   auth.NewKeySet(cfg.JWKSURL, logger, m.ObserveKeyRefresh),
 		clock:  clock.New(wall, memory, logger),
 		calls:  sumlog.New(logPeriod),
 		events: sumlog.New(eventPeriod),
@@ -68,12 +68,12 @@ func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics) (*authState
 	if j.verifier, err = auth.NewVerifier(j.keys, cfg.Audience, cfg.ClockSkew, j.clock.Now); err != nil {
 		return nil, err
 	}
-	j.verifier.OnResult(m.Validated)
+	j.verifier.OnResult(m.ObserveTokenValidation)
 	j.verifier.SuspectClock(j.clock.Suspect)
 	j.keys.RememberUnjudged(memory)
 	j.keys.OnDate(func(date time.Time, uncertainty time.Duration) { j.clock.Read(clock.AuthController, date, uncertainty) })
-	j.clock.OnContradiction(j.keys.Begin)
-	j.metrics = m.Judging(j.clock.Offsets, func() int { return j.refusals.Controllers(service.RefusedKeyDropped, droppedKeyWindow) })
+	j.clock.OnContradiction(j.keys.StartFetch)
+	j.metrics = m.RegisterAuth(j.clock.Offsets, func() int { return j.refusals.Controllers(service.RefusedKeyDropped, droppedKeyWindow) })
 	return j, nil
 }
 
@@ -81,7 +81,7 @@ func (j *authState) keysState() string {
 	switch {
 	case !j.keys.Ready():
 		return "none"
-	case !j.keys.Judging():
+	case !j.keys.CanJudge():
 		return "cannot be fetched, and callers use an unknown key"
 	}
 	return health.StateOK
@@ -120,13 +120,13 @@ func (j *authState) reportDroppedKey() {
 
 // unknown counts a call to what is not served; what names it.
 func (j *authState) unknown(transport, address, what string) {
-	j.metrics.Unknown(transport)
+	j.metrics.IncUnknownCall(transport)
 	j.logPeer("unknown", "call to what is not served", "more calls to what is not served", transport, address, "what", truncate(what))
 }
 
 // handshakeFailed counts a connection whose TLS handshake failed.
 func (j *authState) handshakeFailed(transport, address, cause string) {
-	j.metrics.HandshakeFailed(transport)
+	j.metrics.IncHandshakeFailure(transport)
 	j.logPeer("handshake", "TLS handshake failed", "more TLS handshakes failed", transport, address, "err", truncate(cause))
 }
 
@@ -150,8 +150,8 @@ func truncate(text string) string {
 	return strings.ToValidUTF8(text, "\uFFFD")
 }
 
-// Changed writes what happened to a controller to the log.
-func (j *authState) Changed(t service.Transition) {
+// ObserveTransition writes what happened to a controller to the log.
+func (j *authState) ObserveTransition(t service.Transition) {
 	var msg string
 	switch {
 	case t.Cause == service.CauseRegister:

@@ -81,10 +81,10 @@ type observer struct {
 	judging *authState
 }
 
-// Changed implements [service.Observer].
-func (o observer) Changed(t service.Transition) {
-	o.Metrics.Changed(t)
-	o.judging.Changed(t)
+// ObserveTransition implements [service.Observer].
+func (o observer) ObserveTransition(t service.Transition) {
+	o.Metrics.ObserveTransition(t)
+	o.judging.ObserveTransition(t)
 }
 
 // New opens the store, binds the listeners and puts the parts together. The caller runs or closes the server.
@@ -109,7 +109,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 		return nil, err
 	}
 	if s.store, err = store.New(store.Config{
-		URL: cfg.DatabaseURL, MaxConns: cfg.MaxConnections, OnQuery: s.metrics.Queried, OnBatch: s.metrics.Batched, Unbatched: !cfg.Batching,
+		URL: cfg.DatabaseURL, MaxConns: cfg.MaxConnections, OnQuery: s.metrics.ObserveQuery, OnBatch: s.metrics.ObserveBatch, Unbatched: !cfg.Batching,
 		FastInterval: cfg.FastInterval, StalenessThreshold: cfg.StalenessThreshold,
 	}); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
@@ -145,28 +145,28 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.watches = watch.New(watch.Config{Source: s.store, Observer: s.metrics.Watches(), Logger: logger})
+	s.watches = watch.New(watch.Config{Source: s.store, Observer: s.metrics.RegisterWatches(), Logger: logger})
 	var (
 		fleet = s.traces.Store(s.store)
 		sums  = summary.New(s.store)
 		// Observers come first, so that they see refusals; cheap shedding comes before signatures.
 		middleware = endpoints.Chain(
 			endpoints.Observe(func(ctx context.Context, transportName, operation string, err error, took time.Duration) {
-				s.metrics.Called(transportName, operation, transport.StatusOf(err).GRPC.String(), took, s.traces.Exemplar(ctx))
+				s.metrics.ObserveCall(transportName, operation, transport.StatusOf(err).GRPC.String(), took, s.traces.Exemplar(ctx))
 			}),
 			endpoints.Log(endpoints.LogConfig{
 				Logger: logger, Verbose: cfg.LogLevel == "debug", Sampler: s.judging.calls,
 				Code: func(err error) string { return transport.StatusOf(err).Name }, TraceID: s.traces.TraceID,
 			}),
-			endpoints.Annotate(s.traces.Annotator()),
-			endpoints.LimitAddresses(addresses, verifier, s.metrics.Limited),
+			endpoints.AnnotateSpan(s.traces.Annotator()),
+			endpoints.LimitAddresses(addresses, verifier, s.metrics.IncRateLimited),
 			endpoints.Authenticate(verifier, endpoints.AuthPolicy{
 				MCScopes: cfg.MCScopes, SubjectIsController: cfg.SubjectIsController,
-				Unjudged: s.heartbeats.HeartbeatUnjudged, Refused: s.judging.refused,
+				Unjudged: s.heartbeats.ObserveUnjudged, Refused: s.judging.refused,
 			}),
-			endpoints.Admitted(s.traces.Authenticated()),
-			endpoints.Gate(s.isMigrated),
-			endpoints.LimitCallers(callers, fleet, s.metrics.Limited),
+			endpoints.AfterAuthentication(s.traces.Authenticated()),
+			endpoints.RequireReady(s.isMigrated),
+			endpoints.LimitCallers(callers, fleet, s.metrics.IncRateLimited),
 			endpoints.Deadline(callBound),
 			endpoints.FindSharedIDs(cfg.ComprehensiveInterval, time.Now, s.reportShared()),
 		)
@@ -180,18 +180,18 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	)
 	s.serviceable = s.newServiceability()
 	s.checker = s.newChecker()
-	s.metrics.Fleet(sums, cfg.Region)
-	s.metrics.Pool(s.store.PoolStats)
-	s.metrics.Keys(s.judging.keys.Count)
-	s.metrics.Operations(endpoints.OperationNames())
+	s.metrics.RegisterFleet(sums, cfg.Region)
+	s.metrics.RegisterPool(s.store.PoolStats)
+	s.metrics.RegisterKeyCount(s.judging.keys.Count)
+	s.metrics.InitOperations(endpoints.OperationNames())
 	s.grpcServer = grpctransport.NewServer(operation, grpctransport.Config{
-		Logger: logger, OnPanic: func() { s.metrics.Panicked("grpc") }, Health: s.grpcHealth, Reflection: cfg.GRPCReflection, Draining: s.draining,
+		Logger: logger, OnPanic: func() { s.metrics.IncPanic("grpc") }, Health: s.grpcHealth, Reflection: cfg.GRPCReflection, Draining: s.draining,
 		CallBound: callBound, Authenticator: verifier, StreamsPerSubject: cfg.ControllersPerSubject,
 		Unknown: func(address, method string) { s.judging.unknown("grpc", address, method) },
 	}, append(transportOptions, s.traces.ServerOptions()...)...)
 	s.httpServer = &http.Server{
 		Handler: httptransport.NewHandler(operation, httptransport.Config{
-			Logger: logger, OnPanic: func() { s.metrics.Panicked("http") }, Metrics: s.metrics.Handler(), Trace: s.traces.Route,
+			Logger: logger, OnPanic: func() { s.metrics.IncPanic("http") }, Metrics: s.metrics.Handler(), Trace: s.traces.Route,
 			Ready:    func(context.Context) map[string]string { return s.publishReadiness() },
 			Draining: s.draining, Authenticator: verifier, Controllers: s.controllers, SDNeedsToken: cfg.SDNeedsToken,
 			Unknown: func(address, what string) { s.judging.unknown("http", address, what) },
@@ -362,7 +362,7 @@ func (s *Server) retain(ctx context.Context) error {
 		},
 		Interval:    s.cfg.retentionInterval,
 		Serviceable: s.serviceable.Serviceable,
-		Observe:     s.metrics.Retained,
+		Observe:     s.metrics.ObservePrune,
 		Logger:      s.logger,
 	})
 }

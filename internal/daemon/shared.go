@@ -13,11 +13,11 @@ const sharedLogInterval = time.Minute
 
 // reportShared counts, shows and logs that two processes use a controller's id and name no incarnation.
 func (s *Server) reportShared() func(controllerID string) {
-	counted := s.metrics.Shared()
+	counted := s.metrics.RegisterSharedIDs()
 	lines := rate.Sometimes{First: 1, Interval: sharedLogInterval}
 	var found atomic.Int64
 	return func(controllerID string) {
-		counted.Found()
+		counted.IncHeartbeat()
 		s.store.RecordConflict(controllerID)
 		found.Add(1)
 		lines.Do(func() {

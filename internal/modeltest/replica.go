@@ -17,7 +17,7 @@ type Store interface {
 	service.Store
 	service.Beater
 	service.Sweeper
-	service.Keeper
+	service.Pruner
 	WriteConflicts(ctx context.Context) error
 	Close() error
 }
@@ -75,7 +75,7 @@ func (r *replica) start() (err error) {
 	r.up, r.Heartbeats, r.vouching = true, health.NewHeartbeats(r.Fast, r.world.time), newVouching(r.Fast)
 	r.startClock()
 	r.calls = endpoints.New(service.New(faulty, r.Intervals, r, nil), endpoints.Authenticate(r, endpoints.AuthPolicy{
-		MCScopes: []string{scopeController}, Unjudged: r.HeartbeatUnjudged,
+		MCScopes: []string{scopeController}, Unjudged: r.ObserveUnjudged,
 	}))
 	r.serviceable = health.NewServiceability(
 		health.Condition{Name: health.ConditionStore, State: func() string { return r.checker.StoreState() }},
@@ -110,15 +110,15 @@ func (r *replica) begin() {
 	r.token, r.refusal = token{}, nil
 }
 
-// Changed implements [service.Observer].
-func (r *replica) Changed(t service.Transition) {
+// ObserveTransition implements [service.Observer].
+func (r *replica) ObserveTransition(t service.Transition) {
 	r.world.observed.Lock()
 	defer r.world.observed.Unlock()
 	r.changes = append(r.changes, t)
 }
 
-// Superseded implements [service.Observer].
-func (r *replica) Superseded() {}
+// ObserveSuperseded implements [service.Observer].
+func (r *replica) ObserveSuperseded() {}
 
 // faultyStore fails a call before it reaches the store while there is an outage, and now and then afterwards: then it is
 // committed, and its caller is not told.
@@ -196,6 +196,6 @@ func (f faultyStore) Sweep(ctx context.Context, policy service.SweepPolicy) (ser
 	return faulty(f, func() (service.SweepResult, error) { return f.Store.Sweep(ctx, policy) })
 }
 
-func (f faultyStore) Retain(ctx context.Context, policy service.RetentionPolicy) (service.RetentionResult, error) {
-	return faulty(f, func() (service.RetentionResult, error) { return f.Store.Retain(ctx, policy) })
+func (f faultyStore) Prune(ctx context.Context, policy service.RetentionPolicy) (service.RetentionResult, error) {
+	return faulty(f, func() (service.RetentionResult, error) { return f.Store.Prune(ctx, policy) })
 }

@@ -200,7 +200,7 @@ func (w *World) removalOf(r *replica) error {
 		return nil
 	}
 	limit := retireAfter * w.threshold
-	result, err := faultyStore{r.store, r}.Retain(context.Background(), service.RetentionPolicy{
+	result, err := faultyStore{r.store, r}.Prune(context.Background(), service.RetentionPolicy{
 		Stale: time.Duration(limit) * time.Millisecond, Threshold: r.Threshold, Tolerance: health.Tolerance, Actor: r.id,
 	})
 	w.policy.inUse(r, w.clock(), w.now)

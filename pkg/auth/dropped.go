@@ -94,12 +94,12 @@ func (u *unjudgedTokens) hasRecent() bool {
 // caller's calls. It is called before the first fetch.
 func (k *KeySet) RememberUnjudged(memory time.Duration) { k.unjudged.memory = memory }
 
-// Judging reports whether tokens can be judged: a usable key is held, and no recent token has an unknown key while the
+// CanJudge reports whether tokens can be judged: a usable key is held, and no recent token has an unknown key while the
 // keys cannot be fetched.
-func (k *KeySet) Judging() bool { return k.Ready() && !k.unjudged.hasRecent() }
+func (k *KeySet) CanJudge() bool { return k.Ready() && !k.unjudged.hasRecent() }
 
-// Begin starts a fetch unless one is under way or one began within the last second. It does not wait.
-func (k *KeySet) Begin() { k.begin(k.refetch.Allow) }
+// StartFetch starts a fetch unless one is under way or one began within the last second. It does not wait.
+func (k *KeySet) StartFetch() { k.begin(k.refetch.Allow) }
 
 // OnDate sets the function that is called with the auth controller's clock for each fetched document. Call it before the first
 // fetch; read must not block.

@@ -180,10 +180,10 @@ func (k *KeySet) Key(ctx context.Context, kid string) (ed25519.PublicKey, error)
 	return nil, fmt.Errorf("unknown key id: %w", service.ErrUnauthenticated)
 }
 
-// Expects tells, without waiting, whether a token with that key id could be verified. An unknown id has the keys fetched
+// MayVerify tells, without waiting, whether a token with that key id could be verified. An unknown id has the keys fetched
 // all the same, at most once a second, so that a rotation takes effect soon. Without any key, or when the last fetch
 // failed, nothing can be said.
-func (k *KeySet) Expects(kid string) bool {
+func (k *KeySet) MayVerify(kid string) bool {
 	keys := *k.keys.Load()
 	if _, ok := keys[kid]; ok || len(keys) == 0 {
 		return true

@@ -25,7 +25,7 @@ func TestVerifier_UnknownKeyWhileKeysCannotBeFetched(t *testing.T) {
 	known := []string{"Bearer " + sign(seeded('a'), goodHeader, goodPayload)}
 	unknown := []string{"Bearer " + sign(seeded('b'), otherHeader, goodPayload)}
 
-	if _, err := v.Authenticate(t.Context(), unknown); !errors.Is(err, service.ErrUnauthenticated) || !v.keys.Judging() {
+	if _, err := v.Authenticate(t.Context(), unknown); !errors.Is(err, service.ErrUnauthenticated) || !v.keys.CanJudge() {
 		t.Errorf("Authenticate(unknown key) while the keys can be fetched = %v, want ErrUnauthenticated", err)
 	}
 	ac.answer(http.StatusInternalServerError, "")
@@ -36,7 +36,7 @@ func TestVerifier_UnknownKeyWhileKeysCannotBeFetched(t *testing.T) {
 		"no JSON":     sign(seeded('b'), otherHeader, "{"),
 		"another alg": sign(seeded('b'), `{"alg":"none","kid":"k2"}`, goodPayload),
 	} {
-		if _, err := v.Authenticate(t.Context(), []string{"Bearer " + unfit}); !errors.Is(err, service.ErrUnauthenticated) || !v.keys.Judging() {
+		if _, err := v.Authenticate(t.Context(), []string{"Bearer " + unfit}); !errors.Is(err, service.ErrUnauthenticated) || !v.keys.CanJudge() {
 			t.Errorf("Authenticate(%s) = %v, want ErrUnauthenticated without a trace", name, err)
 		}
 	}
@@ -44,16 +44,16 @@ func TestVerifier_UnknownKeyWhileKeysCannotBeFetched(t *testing.T) {
 	if _, err := v.Authenticate(t.Context(), unknown); !errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("Authenticate(unknown key) while the keys cannot be fetched = %v, want ErrUnavailable", err)
 	}
-	if v.keys.Judging() || !v.Plausible(unknown) {
-		t.Errorf("Judging() = %v, Plausible() = %v, want a token that nobody can judge, and worth a try", v.keys.Judging(), v.Plausible(unknown))
+	if v.keys.CanJudge() || !v.IsWellFormed(unknown) {
+		t.Errorf("Judging() = %v, Plausible() = %v, want a token that nobody can judge, and worth a try", v.keys.CanJudge(), v.IsWellFormed(unknown))
 	}
 	if _, err := v.Authenticate(t.Context(), known); err != nil {
 		t.Errorf("Authenticate(known key) = %v, want the key that is held to serve on", err)
 	}
 
 	ac.answer(http.StatusOK, document(jwk("k1", 'a'), jwk("k2", 'b')))
-	if _, err := v.Authenticate(t.Context(), unknown); err != nil || !v.keys.Judging() {
-		t.Errorf("Authenticate(unknown key) after the next fetch = %v, Judging() = %v, want it let in", err, v.keys.Judging())
+	if _, err := v.Authenticate(t.Context(), unknown); err != nil || !v.keys.CanJudge() {
+		t.Errorf("Authenticate(unknown key) after the next fetch = %v, Judging() = %v, want it let in", err, v.keys.CanJudge())
 	}
 }
 
@@ -173,7 +173,7 @@ func TestVerifier_SteppedClock(t *testing.T) {
 	}
 	began := v.monotonic
 	v.monotonic = func() time.Duration { return began() + 71*time.Second }
-	if v.Recognized(short) {
+	if v.IsCached(short) {
 		t.Error("a remembered token outlives its expiry because the clock was set back")
 	}
 

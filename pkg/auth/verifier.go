@@ -136,8 +136,8 @@ func bearer(authorization []string) (string, error) {
 	return token, nil
 }
 
-// Recognized tells whether the token was verified before and still counts, without verifying anything.
-func (v *Verifier) Recognized(authorization []string) bool {
+// IsCached tells whether the token was verified before and still counts, without verifying anything.
+func (v *Verifier) IsCached(authorization []string) bool {
 	token, err := bearer(authorization)
 	if err != nil {
 		return false
@@ -146,14 +146,14 @@ func (v *Verifier) Recognized(authorization []string) bool {
 	return ok && v.counts(hit)
 }
 
-// Plausible tells whether the token is worth a signature, from its form and its key's id. It waits for nothing.
-func (v *Verifier) Plausible(authorization []string) bool {
+// IsWellFormed tells whether the token is worth a signature, from its form and its key's id. It waits for nothing.
+func (v *Verifier) IsWellFormed(authorization []string) bool {
 	token, err := bearer(authorization)
 	if err != nil {
 		return false
 	}
 	kid, err := checkForm(token)
-	return err == nil && v.keys.Expects(kid)
+	return err == nil && v.keys.MayVerify(kid)
 }
 
 func (v *Verifier) counts(hit verified) bool {

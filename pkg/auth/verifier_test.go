@@ -186,7 +186,7 @@ func TestHeaderForms(t *testing.T) {
 		}
 	}
 	for _, scheme := range []string{"bearer ", "BEARER ", "bEaReR  "} {
-		if _, err := v.Authenticate(t.Context(), []string{scheme + withAudience}); err != nil || !v.Recognized([]string{scheme + withAudience}) {
+		if _, err := v.Authenticate(t.Context(), []string{scheme + withAudience}); err != nil || !v.IsCached([]string{scheme + withAudience}) {
 			t.Errorf("Authenticate(%q) = %v, want the scheme's name taken in any case", scheme, err)
 		}
 	}
@@ -236,17 +236,17 @@ func TestPlausibility(t *testing.T) {
 		"an unknown key":        {[]string{"Bearer " + sign(seeded('b'), `{"alg":"EdDSA","kid":"k2"}`, goodPayload)}, false},
 		"a header of no object": {[]string{"Bearer " + sign(seeded('a'), `7`, goodPayload)}, false},
 	} {
-		if got := v.Plausible(tc.authorization); got != tc.want {
+		if got := v.IsWellFormed(tc.authorization); got != tc.want {
 			t.Errorf("Plausible(%s) = %v, want %v", name, got, tc.want)
 		}
 	}
-	if v.Recognized([]string{"Bearer " + good}) {
+	if v.IsCached([]string{"Bearer " + good}) {
 		t.Error("Plausible() remembers a token that nobody verified")
 	}
 	v.keys.refetch.SetLimit(rate.Inf)
 	ac.answer(http.StatusOK, document(jwk("k1", 'a'), jwk("k2", 'b')))
 	rotated := []string{"Bearer " + sign(seeded('b'), `{"alg":"EdDSA","kid":"k2"}`, goodPayload)}
-	for deadline := time.Now().Add(30 * time.Second); !v.Plausible(rotated); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !v.IsWellFormed(rotated); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("a key that is published now is still not known")
 		}
@@ -257,7 +257,7 @@ func TestWithoutAnyKeyEveryFormIsPlausible(t *testing.T) {
 	now := testNow
 	v, _ := newTestVerifier(t, "", &now)
 	v.keys.keys.Store(&map[string]ed25519.PublicKey{})
-	if !v.Plausible([]string{"Bearer " + sign(seeded('a'), goodHeader, goodPayload)}) {
+	if !v.IsWellFormed([]string{"Bearer " + sign(seeded('a'), goodHeader, goodPayload)}) {
 		t.Error("Plausible() = false, want true: that there is no key is no fault of the token")
 	}
 }
@@ -266,14 +266,14 @@ func TestRememberedTokensEndWithTheirLifeAndTheirKey(t *testing.T) {
 	now := testNow
 	v, ac := newTestVerifier(t, "", &now)
 	header := []string{"Bearer " + sign(seeded('a'), goodHeader, goodPayload)}
-	if v.Recognized(header) || v.Recognized(nil) || v.Recognized([]string{"x"}) {
+	if v.IsCached(header) || v.IsCached(nil) || v.IsCached([]string{"x"}) {
 		t.Error("Recognized() before verification = true, want false")
 	}
-	if _, err := v.Authenticate(t.Context(), header); err != nil || !v.Recognized(header) {
-		t.Fatalf("Authenticate() = %v, Recognized() = %v, want nil and true", err, v.Recognized(header))
+	if _, err := v.Authenticate(t.Context(), header); err != nil || !v.IsCached(header) {
+		t.Fatalf("Authenticate() = %v, Recognized() = %v, want nil and true", err, v.IsCached(header))
 	}
 	now = testNow.Add(2 * time.Hour)
-	if _, err := v.Authenticate(t.Context(), header); err == nil || v.Recognized(header) {
+	if _, err := v.Authenticate(t.Context(), header); err == nil || v.IsCached(header) {
 		t.Error("an expired token is still let in")
 	}
 	now = testNow
@@ -281,7 +281,7 @@ func TestRememberedTokensEndWithTheirLifeAndTheirKey(t *testing.T) {
 	if err := v.keys.Refresh(t.Context()); err != nil {
 		t.Fatalf("Refresh() = %v", err)
 	}
-	if _, err := v.Authenticate(t.Context(), header); err == nil || v.Recognized(header) {
+	if _, err := v.Authenticate(t.Context(), header); err == nil || v.IsCached(header) {
 		t.Error("a token whose key was withdrawn is still let in")
 	}
 }

@@ -23,19 +23,19 @@ const (
 	// EventSuperseded tells that another process has registered under the id; Run ends.
 	EventSuperseded
 	// EventGoodbye is the last event of a shutdown; Err is not nil when nobody heard the goodbye.
-	EventGoodbye
+	EventStopped
 	// EventIntervals tells that the intervals have changed; Intervals has them.
 	EventIntervals
 	// EventNotRegistered follows the first of a run of registrations that failed; Err says why. The client goes on trying.
 	EventNotRegistered
 	// EventLeaving tells that a shutdown has begun; it may wait for meetings. EventGoodbye ends it.
-	EventLeaving
+	EventStopping
 )
 
 var kinds = map[EventKind]string{
 	EventRegistered: "registered", EventLost: "lost", EventRecovered: "recovered", EventDrain: "drain",
-	EventUndrain: "undrain", EventSuperseded: "superseded", EventGoodbye: "goodbye", EventIntervals: "intervals",
-	EventNotRegistered: "not registered", EventLeaving: "leaving",
+	EventUndrain: "undrain", EventSuperseded: "superseded", EventStopped: "goodbye", EventIntervals: "intervals",
+	EventNotRegistered: "not registered", EventStopping: "leaving",
 }
 
 // String implements [fmt.Stringer].

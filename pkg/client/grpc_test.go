@@ -129,7 +129,7 @@ func TestHeartbeatsGoOverTheStream(t *testing.T) {
 	if !last.stream {
 		t.Errorf("goodbye %+v, want it over a stream", last)
 	}
-	r.event(t, EventGoodbye)
+	r.event(t, EventStopped)
 }
 
 func TestWithoutStreamsHeartbeatsAreCalls(t *testing.T) {

@@ -22,7 +22,7 @@ func (s *session) leave(ctx context.Context) error {
 		return nil
 	}
 	_ = level.Info(s.cfg.Logger).Log("msg", "leaving")
-	s.event(Event{Kind: EventLeaving})
+	s.event(Event{Kind: EventStopping})
 	ctx = context.WithoutCancel(ctx)
 	s.draining = true
 	waited, err := s.waitForMeetings(ctx)
@@ -37,7 +37,7 @@ func (s *session) leave(ctx context.Context) error {
 	if err != nil {
 		_ = level.Warn(s.cfg.Logger).Log("msg", "nobody heard the goodbye", "err", err)
 	}
-	s.event(Event{Kind: EventGoodbye, Err: err})
+	s.event(Event{Kind: EventStopped, Err: err})
 	return nil
 }
 

@@ -54,7 +54,7 @@ func TestGoodbye(t *testing.T) {
 				if !slices.Equal(got, c.want) {
 					t.Errorf("calls = %v, want %v", got, c.want)
 				}
-				if last := tr.events[len(tr.events)-1]; last.Kind != EventGoodbye || last.Err != nil {
+				if last := tr.events[len(tr.events)-1]; last.Kind != EventStopped || last.Err != nil {
 					t.Errorf("the last event is %+v, want goodbye", last)
 				}
 			})
@@ -91,7 +91,7 @@ func TestWhoIsNotRegisteredSaysNothing(t *testing.T) {
 				if got := tr.calls.after(began.Add(time.Minute)); len(got) > 0 {
 					t.Errorf("called %v, want nothing", got)
 				}
-				if slices.Contains(tr.kinds(), EventGoodbye) {
+				if slices.Contains(tr.kinds(), EventStopped) {
 					t.Error("said goodbye")
 				}
 			})
@@ -167,14 +167,14 @@ func TestAGoodbyeThatNobodyHears(t *testing.T) {
 		heard      bool
 		deregister bool
 	}{
-		"gone":                         {codes.Unavailable, 0, 2 * farewells, nil, EventGoodbye, false, true},
-		"gone, to a last heartbeat":    {codes.Unavailable, 0, farewells, nil, EventGoodbye, false, false},
-		"hanging":                      {codes.DeadlineExceeded, 10 * time.Second, 1, nil, EventGoodbye, false, false},
-		"forgotten":                    {codes.NotFound, 0, 2, nil, EventGoodbye, true, true},
-		"not offered":                  {codes.Unimplemented, 0, 2, nil, EventGoodbye, false, true},
+		"gone":                         {codes.Unavailable, 0, 2 * farewells, nil, EventStopped, false, true},
+		"gone, to a last heartbeat":    {codes.Unavailable, 0, farewells, nil, EventStopped, false, false},
+		"hanging":                      {codes.DeadlineExceeded, 10 * time.Second, 1, nil, EventStopped, false, false},
+		"forgotten":                    {codes.NotFound, 0, 2, nil, EventStopped, true, true},
+		"not offered":                  {codes.Unimplemented, 0, 2, nil, EventStopped, false, true},
 		"superseded":                   {codes.FailedPrecondition, 0, 1, ErrSuperseded, EventSuperseded, false, true},
 		"superseded, last words":       {codes.FailedPrecondition, 0, 1, ErrSuperseded, EventSuperseded, false, false},
-		"refused for want of a right ": {codes.PermissionDenied, 0, 2, nil, EventGoodbye, false, true},
+		"refused for want of a right ": {codes.PermissionDenied, 0, 2, nil, EventStopped, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

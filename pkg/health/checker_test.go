@@ -197,7 +197,7 @@ func TestChecker_StoreState(t *testing.T) {
 func TestChecker_FailedHeartbeatsAreRecordedByTheNextBeatThatIsCommitted(t *testing.T) {
 	store := &fakeStore{beatErr: errors.New("down")}
 	checker := newTestChecker(store, vouching, func(service.SweepResult, error) {})
-	checker.cfg.Heartbeats.HeartbeatFailed("mc")
+	checker.cfg.Heartbeats.ObserveFailure("mc")
 	checker.Beat(t.Context())
 	store.beatErr = nil
 	checker.Beat(t.Context())

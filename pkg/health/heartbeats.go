@@ -52,8 +52,8 @@ func NewHeartbeats(interval time.Duration, now func() time.Time) *Heartbeats {
 	}
 }
 
-// HeartbeatCommitted notes that a controller's heartbeat was stored.
-func (h *Heartbeats) HeartbeatCommitted(controllerID string) {
+// ObserveCommit notes that a controller's heartbeat was stored.
+func (h *Heartbeats) ObserveCommit(controllerID string) {
 	h.commits.Add(1)
 	if h.failing.Load() == 0 {
 		return
@@ -63,12 +63,12 @@ func (h *Heartbeats) HeartbeatCommitted(controllerID string) {
 	h.forgetLocked(controllerID)
 }
 
-// HeartbeatFailed records that an authenticated controller's heartbeat could not be stored for a server-side reason.
-func (h *Heartbeats) HeartbeatFailed(controllerID string) { h.add(controllerID, true) }
+// ObserveFailure records that an authenticated controller's heartbeat could not be stored for a server-side reason.
+func (h *Heartbeats) ObserveFailure(controllerID string) { h.add(controllerID, true) }
 
-// HeartbeatUnjudged records a heartbeat that was refused because this replica cannot verify its token for a server-side
+// ObserveUnjudged records a heartbeat that was refused because this replica cannot verify its token for a server-side
 // reason. It counts as failed, but excuses no controller, because the id is not authenticated.
-func (h *Heartbeats) HeartbeatUnjudged(controllerID string) { h.add(controllerID, false) }
+func (h *Heartbeats) ObserveUnjudged(controllerID string) { h.add(controllerID, false) }
 
 func (h *Heartbeats) add(controllerID string, isExcused bool) {
 	h.mu.Lock()

@@ -26,9 +26,9 @@ func (f *fleetOf) run(size, seconds int, fails func(controller, second int) bool
 				continue
 			}
 			if id := fmt.Sprint("mc-", c); fails(c, second) {
-				f.HeartbeatFailed(id)
+				f.ObserveFailure(id)
 			} else {
-				f.HeartbeatCommitted(id)
+				f.ObserveCommit(id)
 			}
 		}
 		f.Judge()
@@ -76,7 +76,7 @@ func TestHeartbeats_MostFail(t *testing.T) {
 
 func TestHeartbeats_ACallerThatNeverComesBack(t *testing.T) {
 	f := newFleetOf()
-	f.HeartbeatFailed("mc")
+	f.ObserveFailure("mc")
 	f.Judge()
 	if f.State() != "failing" || len(f.takeFailed()) != 1 {
 		t.Errorf("State() after the only heartbeat failed = %s, want failing, and the failure to be recorded once", f.State())
@@ -88,13 +88,13 @@ func TestHeartbeats_ACallerThatNeverComesBack(t *testing.T) {
 
 func TestHeartbeats_FailuresAreRecordedOnce(t *testing.T) {
 	f := newFleetOf()
-	f.HeartbeatFailed("a")
-	f.HeartbeatFailed("b")
+	f.ObserveFailure("a")
+	f.ObserveFailure("b")
 	taken := f.takeFailed()
 	if len(taken) != 2 || len(f.takeFailed()) != 0 {
 		t.Errorf("takeFailed() = %v and more, want both once", taken)
 	}
-	f.HeartbeatCommitted("a")
+	f.ObserveCommit("a")
 	f.returnFailed(taken)
 	if got := f.takeFailed(); len(got) != 1 || got[0] != "b" {
 		t.Errorf("takeFailed() after a was stored = %v, want b", got)
@@ -104,7 +104,7 @@ func TestHeartbeats_FailuresAreRecordedOnce(t *testing.T) {
 func TestHeartbeats_MemoryIsBounded(t *testing.T) {
 	f := newFleetOf()
 	for i := range maxFailing + 1000 {
-		f.HeartbeatFailed(fmt.Sprint("mc-", i))
+		f.ObserveFailure(fmt.Sprint("mc-", i))
 	}
 	for range 20 {
 		f.Judge()
@@ -120,7 +120,7 @@ func TestHeartbeats_MemoryIsBounded(t *testing.T) {
 
 func TestHeartbeats_CommittingAllocatesNothing(t *testing.T) {
 	f := newFleetOf()
-	if n := testing.AllocsPerRun(100, func() { f.HeartbeatCommitted("mc") }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { f.ObserveCommit("mc") }); n != 0 {
 		t.Errorf("allocations of a commit = %v, want 0", n)
 	}
 }

@@ -17,11 +17,11 @@ type callChildren struct {
 // ownFailures are the codes that are never the caller's fault.
 var ownFailures = []string{"Internal", "Unavailable", "DeadlineExceeded"}
 
-// Called is told of a call that ended. The children of each combination are looked up once: there are few of them, and
+// ObserveCall is told of a call that ended. The children of each combination are looked up once: there are few of them, and
 // looking one up by its labels costs more than counting. The first call of an endpoint makes the counters of our own
 // failures as well, so that the first failure is seen as a rise. traceID names the trace that recorded the call, empty
 // for none; one of each bucket's is shown in OpenMetrics.
-func (m *Metrics) Called(transport, endpoint, code string, took time.Duration, traceID string) {
+func (m *Metrics) ObserveCall(transport, endpoint, code string, took time.Duration, traceID string) {
 	key := callKey{transport, endpoint, code}
 	found, ok := m.resolved.Load(key)
 	if !ok {

@@ -6,16 +6,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Judging has the metrics of refused callers.
-type Judging struct {
+// AuthMetrics has the metrics of refused callers.
+type AuthMetrics struct {
 	unknown    *prometheus.CounterVec
 	handshakes *prometheus.CounterVec
 }
 
-// Judging registers the metrics of refused callers. offsets returns by how many seconds this host's clock is ahead of each
+// RegisterAuth registers the metrics of refused callers. offsets returns by how many seconds this host's clock is ahead of each
 // known reference clock, and droppedKeyCallers how many controllers use tokens whose key is no longer published.
-func (m *Metrics) Judging(offsets func() map[string]time.Duration, droppedKeyCallers func() int) *Judging {
-	j := &Judging{
+func (m *Metrics) RegisterAuth(offsets func() map[string]time.Duration, droppedKeyCallers func() int) *AuthMetrics {
+	j := &AuthMetrics{
 		unknown: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gc_unknown_calls_total", Help: "Calls to services, methods and paths that are not served.",
 		}, []string{"transport"}),
@@ -48,11 +48,13 @@ func (m *Metrics) Judging(offsets func() map[string]time.Duration, droppedKeyCal
 	return j
 }
 
-// Unknown counts a call to a service, method or path that is not served.
-func (j *Judging) Unknown(transport string) { j.unknown.WithLabelValues(transport).Inc() }
+// IncUnknownCall counts a call to a service, method or path that is not served.
+func (j *AuthMetrics) IncUnknownCall(transport string) { j.unknown.WithLabelValues(transport).Inc() }
 
-// HandshakeFailed counts a TLS handshake that failed.
-func (j *Judging) HandshakeFailed(transport string) { j.handshakes.WithLabelValues(transport).Inc() }
+// IncHandshakeFailure counts a TLS handshake that failed.
+func (j *AuthMetrics) IncHandshakeFailure(transport string) {
+	j.handshakes.WithLabelValues(transport).Inc()
+}
 
 type clocks struct {
 	offsets func() map[string]time.Duration

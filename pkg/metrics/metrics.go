@@ -101,8 +101,8 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry, EnableOpenMetrics: true})
 }
 
-// Pool adds the statistics of a database pool.
-func (m *Metrics) Pool(stats func() sql.DBStats) {
+// RegisterPool adds the statistics of a database pool.
+func (m *Metrics) RegisterPool(stats func() sql.DBStats) {
 	gauge := func(name, help string, value func(sql.DBStats) float64) {
 		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return value(stats()) }))
 	}
@@ -116,14 +116,14 @@ func (m *Metrics) Pool(stats func() sql.DBStats) {
 	count("gc_db_pool_wait_seconds_total", "Time that was waited for connections.", func(s sql.DBStats) float64 { return s.WaitDuration.Seconds() })
 }
 
-// Batched is told of a commit of heartbeats.
-func (m *Metrics) Batched(heartbeats int, took time.Duration) {
+// ObserveBatch is told of a commit of heartbeats.
+func (m *Metrics) ObserveBatch(heartbeats int, took time.Duration) {
 	m.commit.Observe(took.Seconds())
 	m.batch.Observe(float64(heartbeats))
 }
 
-// Changed is told of a change of a controller's public state.
-func (m *Metrics) Changed(t service.Transition) {
+// ObserveTransition is told of a change of a controller's public state.
+func (m *Metrics) ObserveTransition(t service.Transition) {
 	m.transitions.WithLabelValues(orNone(t.From), orNone(t.To), string(t.Cause)).Inc()
 	if t.Cause == service.CauseStale {
 		m.detection.Observe(t.Silence.Seconds())
@@ -133,11 +133,11 @@ func (m *Metrics) Changed(t service.Transition) {
 // orNone names the state of a controller that is not there.
 func orNone(h service.HealthStatus) string { return cmp.Or(string(h), "none") }
 
-// Superseded is told of a call of a process that another has taken the place of.
-func (m *Metrics) Superseded() { m.superseded.Inc() }
+// ObserveSuperseded is told of a call of a process that another has taken the place of.
+func (m *Metrics) ObserveSuperseded() { m.superseded.Inc() }
 
-// Checked is told of a tick of the health checker.
-func (m *Metrics) Checked(result service.SweepResult, err error) {
+// ObserveSweep is told of a tick of the health checker.
+func (m *Metrics) ObserveSweep(result service.SweepResult, err error) {
 	switch {
 	case err != nil:
 		m.checkerRuns.WithLabelValues("error").Inc()
@@ -154,44 +154,44 @@ func (m *Metrics) Checked(result service.SweepResult, err error) {
 		m.hold.Set(1)
 	}
 	for _, t := range result.Transitions {
-		m.Changed(t)
+		m.ObserveTransition(t)
 	}
 }
 
-// Retained is told of a pass of the removal of old records.
-func (m *Metrics) Retained(result service.RetentionResult, err error) {
+// ObservePrune is told of a pass of the removal of old records.
+func (m *Metrics) ObservePrune(result service.RetentionResult, err error) {
 	if err != nil {
 		return // The store has counted that.
 	}
 	m.pruned.Add(float64(result.Pruned))
 	for _, t := range result.Retired {
-		m.Changed(t)
+		m.ObserveTransition(t)
 	}
 }
 
-// Validated is told of a token's verification.
-func (m *Metrics) Validated(result string) { m.validations.WithLabelValues(result).Inc() }
+// ObserveTokenValidation is told of a token's verification.
+func (m *Metrics) ObserveTokenValidation(result string) { m.validations.WithLabelValues(result).Inc() }
 
-// Refreshed is told of a fetch of keys.
-func (m *Metrics) Refreshed(result string) { m.refreshes.WithLabelValues(result).Inc() }
+// ObserveKeyRefresh is told of a fetch of keys.
+func (m *Metrics) ObserveKeyRefresh(result string) { m.refreshes.WithLabelValues(result).Inc() }
 
-// Limited is told of a call that was refused for its rate.
-func (m *Metrics) Limited(operation string) { m.limited.WithLabelValues(operation).Inc() }
+// IncRateLimited is told of a call that was refused for its rate.
+func (m *Metrics) IncRateLimited(operation string) { m.limited.WithLabelValues(operation).Inc() }
 
-// Operations names the endpoints, so that those which refuse nobody are shown as 0.
-func (m *Metrics) Operations(names []string) {
+// InitOperations names the endpoints, so that those which refuse nobody are shown as 0.
+func (m *Metrics) InitOperations(names []string) {
 	for _, name := range names {
 		m.limited.WithLabelValues(name)
 	}
 }
 
-// Keys adds how many of the auth controller's keys are held.
-func (m *Metrics) Keys(count func() int) {
+// RegisterKeyCount adds how many of the auth controller's keys are held.
+func (m *Metrics) RegisterKeyCount(count func() int) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gc_jwks_keys", Help: "Usable keys of the auth controller that are held."}, func() float64 { return float64(count()) }))
 }
 
-// Looked is told what a look at everything that the service needs found.
-func (m *Metrics) Looked(state map[string]string, well string) {
+// ObserveReadiness is told what a look at everything that the service needs found.
+func (m *Metrics) ObserveReadiness(state map[string]string, well string) {
 	for check, found := range state {
 		value := 0.0
 		if found == well {
@@ -201,12 +201,12 @@ func (m *Metrics) Looked(state map[string]string, well string) {
 	}
 }
 
-// Panicked is told of a panic that was caught.
-func (m *Metrics) Panicked(transport string) { m.panics.WithLabelValues(transport).Inc() }
+// IncPanic is told of a panic that was caught.
+func (m *Metrics) IncPanic(transport string) { m.panics.WithLabelValues(transport).Inc() }
 
-// Fleet adds gauges of the fleet, read from the store when Prometheus asks. region is this service's own, which is
+// RegisterFleet adds gauges of the fleet, read from the store when Prometheus asks. region is this service's own, which is
 // shown even while it has no controller.
-func (m *Metrics) Fleet(store service.Summarizer, region string) {
+func (m *Metrics) RegisterFleet(store service.RegionReader, region string) {
 	m.registry.MustRegister(&fleet{
 		store: store, region: region,
 		controllers: prometheus.NewDesc("gc_registered_controllers", "Registered controllers.", []string{"region", "status"}, nil),
@@ -223,7 +223,7 @@ const (
 )
 
 type fleet struct {
-	store                 service.Summarizer
+	store                 service.RegionReader
 	region                string
 	controllers, meetings *prometheus.Desc
 

@@ -39,25 +39,25 @@ func testWhatIsToldIsShown(t *testing.T) {
 		Region: "eu", Controllers: map[service.HealthStatus]int64{service.HealthHealthy: 2}, Stale: 4,
 		Meetings: service.RegionCapacity{Max: 18, Current: 2, Largest: 9, Limits: 20, Load: 3},
 	}}}
-	m.Fleet(store, "us")
-	m.Pool(func() sql.DBStats { return sql.DBStats{MaxOpenConnections: 20} })
+	m.RegisterFleet(store, "us")
+	m.RegisterPool(func() sql.DBStats { return sql.DBStats{MaxOpenConnections: 20} })
 	for range 2 {
-		m.Called("grpc", "FastHeartbeat", "OK", time.Millisecond, "")
+		m.ObserveCall("grpc", "FastHeartbeat", "OK", time.Millisecond, "")
 	}
-	m.Queried("heartbeat", "ok", time.Millisecond)
-	m.Batched(7, time.Millisecond)
-	m.Changed(service.Transition{To: service.HealthPending, Cause: service.CauseRegister})
-	m.Checked(service.SweepResult{Hold: true}, nil)
-	m.Checked(service.SweepResult{}, errors.New("down"))
-	m.Checked(service.SweepResult{}, nil)
-	m.Checked(service.SweepResult{Swept: true, Transitions: []service.Transition{{From: service.HealthHealthy, To: service.HealthUnhealthy, Cause: service.CauseStale, Silence: 31 * time.Second}}}, nil)
-	m.Validated("ok")
-	m.Refreshed("error")
-	m.Limited("RegisterMC")
-	m.Panicked("http")
-	m.Operations([]string{"FastHeartbeat", "RegisterMC"})
-	m.Keys(func() int { return 2 })
-	m.Looked(map[string]string{"store": "ok", "keys": "none"}, "ok")
+	m.ObserveQuery("heartbeat", "ok", time.Millisecond)
+	m.ObserveBatch(7, time.Millisecond)
+	m.ObserveTransition(service.Transition{To: service.HealthPending, Cause: service.CauseRegister})
+	m.ObserveSweep(service.SweepResult{Hold: true}, nil)
+	m.ObserveSweep(service.SweepResult{}, errors.New("down"))
+	m.ObserveSweep(service.SweepResult{}, nil)
+	m.ObserveSweep(service.SweepResult{Swept: true, Transitions: []service.Transition{{From: service.HealthHealthy, To: service.HealthUnhealthy, Cause: service.CauseStale, Silence: 31 * time.Second}}}, nil)
+	m.ObserveTokenValidation("ok")
+	m.ObserveKeyRefresh("error")
+	m.IncRateLimited("RegisterMC")
+	m.IncPanic("http")
+	m.InitOperations([]string{"FastHeartbeat", "RegisterMC"})
+	m.RegisterKeyCount(func() int { return 2 })
+	m.ObserveReadiness(map[string]string{"store": "ok", "keys": "none"}, "ok")
 	got := scrape(m)
 	for _, want := range []string{
 		`gc_requests_total{code="OK",endpoint="FastHeartbeat",transport="grpc"} 2`,
@@ -130,8 +130,8 @@ func TestDetectionBucketsAreInOrderAndFineAroundThePromise(t *testing.T) {
 
 func TestARecordedCallIsShownAsAnExemplar(t *testing.T) {
 	m := New("x", 30*time.Second, 5*time.Second)
-	m.Called("grpc", "RegisterMC", "OK", time.Millisecond, "4bf92f3577b34da6a3ce929d0e0e4736")
-	m.Called("http", "RegisterMC", "OK", time.Millisecond, "")
+	m.ObserveCall("grpc", "RegisterMC", "OK", time.Millisecond, "4bf92f3577b34da6a3ce929d0e0e4736")
+	m.ObserveCall("http", "RegisterMC", "OK", time.Millisecond, "")
 	request := httptest.NewRequest("GET", "/metrics", nil)
 	request.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
 	w := httptest.NewRecorder()
@@ -150,7 +150,7 @@ func TestARecordedCallIsShownAsAnExemplar(t *testing.T) {
 
 func TestACallAllocatesLittle(t *testing.T) {
 	m := New("x", 30*time.Second, 5*time.Second)
-	if got := testing.AllocsPerRun(1000, func() { m.Called("grpc", "FastHeartbeat", "OK", time.Millisecond, "") }); got > 1 {
+	if got := testing.AllocsPerRun(1000, func() { m.ObserveCall("grpc", "FastHeartbeat", "OK", time.Millisecond, "") }); got > 1 {
 		t.Errorf("allocations for a call = %v, want at most 1", got)
 	}
 }

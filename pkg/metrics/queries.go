@@ -13,9 +13,9 @@ type queryChildren struct {
 	time  prometheus.Observer
 }
 
-// Queried is told of an operation of the store. The first of its kind makes the counter of failures as well, so that
+// ObserveQuery is told of an operation of the store. The first of its kind makes the counter of failures as well, so that
 // the first failure is seen as a rise.
-func (m *Metrics) Queried(operation, status string, took time.Duration) {
+func (m *Metrics) ObserveQuery(operation, status string, took time.Duration) {
 	key := queryKey{operation, status}
 	found, ok := m.asked.Load(key)
 	if !ok {

@@ -6,17 +6,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Watches are the metrics of watches.
-type Watches struct {
+// WatchMetrics are the metrics of watches.
+type WatchMetrics struct {
 	readers    prometheus.Gauge
 	lagged     prometheus.Counter
 	delivery   prometheus.Histogram
 	reconnects prometheus.Counter
 }
 
-// Watches adds the metrics of watches.
-func (m *Metrics) Watches() *Watches {
-	w := &Watches{
+// RegisterWatches adds the metrics of watches.
+func (m *Metrics) RegisterWatches() *WatchMetrics {
+	w := &WatchMetrics{
 		readers:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "gc_watchers", Help: "Watches that are open."}),
 		lagged:     prometheus.NewCounter(prometheus.CounterOpts{Name: "gc_watch_lagged_total", Help: "Watches that began anew because they were read too slowly."}),
 		delivery:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "gc_watch_delivery_seconds", Help: "Time from a change of public state to its delivery to the watches here.", Buckets: fastBuckets}),
@@ -26,14 +26,14 @@ func (m *Metrics) Watches() *Watches {
 	return w
 }
 
-// Watching is told how many watches there are.
-func (w *Watches) Watching(readers int) { w.readers.Set(float64(readers)) }
+// SetWatches is told how many watches there are.
+func (w *WatchMetrics) SetWatches(readers int) { w.readers.Set(float64(readers)) }
 
-// Lagged is told of a watch that began anew.
-func (w *Watches) Lagged() { w.lagged.Inc() }
+// IncLagged is told of a watch that began anew.
+func (w *WatchMetrics) IncLagged() { w.lagged.Inc() }
 
-// Delivered is told how long after a change it was passed on.
-func (w *Watches) Delivered(took time.Duration) { w.delivery.Observe(took.Seconds()) }
+// ObserveDelivery is told how long after a change it was passed on.
+func (w *WatchMetrics) ObserveDelivery(took time.Duration) { w.delivery.Observe(took.Seconds()) }
 
-// Reconnected is told that the listener has connected again.
-func (w *Watches) Reconnected() { w.reconnects.Inc() }
+// IncReconnected is told that the listener has connected again.
+func (w *WatchMetrics) IncReconnected() { w.reconnects.Inc() }

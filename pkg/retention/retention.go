@@ -23,7 +23,7 @@ const (
 
 // Config is what the removal needs.
 type Config struct {
-	Store  service.Keeper
+	Store  service.Pruner
 	Policy service.RetentionPolicy
 	// Interval is how far apart passes are when there is nothing left to remove; 0 stands for a minute.
 	Interval time.Duration
@@ -58,7 +58,7 @@ func pass(ctx context.Context, cfg Config) time.Duration {
 	}
 	bounded, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
-	result, err := cfg.Store.Retain(bounded, cfg.Policy)
+	result, err := cfg.Store.Prune(bounded, cfg.Policy)
 	if ctx.Err() != nil {
 		return cfg.Interval
 	}

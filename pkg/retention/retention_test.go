@@ -21,7 +21,7 @@ type keeper struct {
 	policy  service.RetentionPolicy
 }
 
-func (k *keeper) Retain(_ context.Context, policy service.RetentionPolicy) (service.RetentionResult, error) {
+func (k *keeper) Prune(_ context.Context, policy service.RetentionPolicy) (service.RetentionResult, error) {
 	k.asked, k.policy = append(k.asked, time.Since(k.began)), policy
 	if len(k.answers) == 0 {
 		return service.RetentionResult{Ran: true}, nil

@@ -8,8 +8,8 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// Known implements [service.Store].
-func (s *Store) Known(ctx context.Context, id string) (bool, error) {
+// IsRegistered implements [service.Store].
+func (s *Store) IsRegistered(ctx context.Context, id string) (bool, error) {
 	return run(ctx, s, "known", func(ctx context.Context) (known bool, err error) {
 		err = s.read.GetContext(ctx, &known, s.read.Rebind(`SELECT EXISTS (SELECT 1 FROM meeting_controllers WHERE controller_id = ?)`), id)
 		return known, err

@@ -129,8 +129,8 @@ func TestErrors_CarryTheConditionsName(t *testing.T) {
 func TestErrors_OfAStoreWithoutTables(t *testing.T) {
 	onBoth(t, func(t *testing.T, url string) {
 		s := unmigrated(t, Config{URL: url})
-		if _, err := s.Known(t.Context(), "mc"); err == nil || !strings.Contains(err.Error(), "undefined_table") {
-			t.Errorf("Known(no tables) = %v, want undefined_table", err)
+		if _, err := s.IsRegistered(t.Context(), "mc"); err == nil || !strings.Contains(err.Error(), "undefined_table") {
+			t.Errorf("IsRegistered(no tables) = %v, want undefined_table", err)
 		}
 		if err := s.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), "undefined_table") {
 			t.Errorf("Ping(no tables) = %v, want undefined_table", err)

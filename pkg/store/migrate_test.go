@@ -69,8 +69,8 @@ func TestTenReplicasMigrateAtOnce(t *testing.T) {
 				if err := s.Migrate(t.Context()); err != nil {
 					t.Errorf("replica %d: Migrate() = %v", i, err)
 				}
-				if _, err := s.Known(t.Context(), "mc"); err != nil {
-					t.Errorf("replica %d: Known() after Migrate() = %v", i, err)
+				if _, err := s.IsRegistered(t.Context(), "mc"); err != nil {
+					t.Errorf("replica %d: IsRegistered() after Migrate() = %v", i, err)
 				}
 			})
 		}

@@ -184,8 +184,8 @@ func TestPostgresAHeldPoolIsUnavailable(t *testing.T) {
 		t.Fatalf("begin: %v", err)
 	}
 	defer func() { _ = tx.Rollback() }()
-	if _, err := s.Known(t.Context(), "mc"); !errors.Is(err, service.ErrUnavailable) {
-		t.Errorf("Known(no connection left) = %v, want ErrUnavailable", err)
+	if _, err := s.IsRegistered(t.Context(), "mc"); !errors.Is(err, service.ErrUnavailable) {
+		t.Errorf("IsRegistered(no connection left) = %v, want ErrUnavailable", err)
 	}
 	// The checker and heartbeats have connections of their own.
 	if err := s.Ping(t.Context()); err != nil {
@@ -280,7 +280,7 @@ func TestPostgresWhoIsNotLetInIsUnavailable(t *testing.T) {
 	address.User = url.User("nobody-of-that-name")
 	s := unmigrated(t, Config{URL: address.String()})
 	_, beat := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc", Reported: service.HealthHealthy})
-	_, known := s.Known(t.Context(), "mc")
+	_, known := s.IsRegistered(t.Context(), "mc")
 	for name, err := range map[string]error{"Heartbeat": beat, "Known": known} {
 		if !errors.Is(err, service.ErrUnavailable) || strings.Contains(err.Error(), "nobody-of-that-name") {
 			t.Errorf("%s(not let in) = %v, want ErrUnavailable and no name", name, err)

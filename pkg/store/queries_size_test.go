@@ -185,7 +185,7 @@ func (s *Store) listQueries(t *testing.T) {
 		"undrain": func(ctx context.Context) error {
 			return second(s.Undrain(ctx, service.UndrainOrder{ControllerID: "mc-8"}, "op"))
 		},
-		"known":      func(ctx context.Context) error { return second(s.Known(ctx, "mc-7")) },
+		"known":      func(ctx context.Context) error { return second(s.IsRegistered(ctx, "mc-7")) },
 		"controller": func(ctx context.Context) error { return second(s.Controller(ctx, "mc-7")) },
 		"controllers, 1,000": func(ctx context.Context) error {
 			return second(s.Controllers(ctx, service.ControllerFilter{AfterID: "mc-5", Limit: 1000}))
@@ -201,10 +201,10 @@ func (s *Store) listQueries(t *testing.T) {
 		"watch: by id, 1,000": func(ctx context.Context) error { return second(s.ControllersByID(ctx, someIDs(1000))) },
 		"watch: updated":      func(ctx context.Context) error { return second(s.ControllersUpdated(ctx, now.Add(time.Hour))) },
 		"retain: nothing to do": func(ctx context.Context) error {
-			return second(s.Retain(ctx, service.RetentionPolicy{History: time.Duration(rows+3600) * time.Second, Stale: 24 * time.Hour, Threshold: time.Hour, Actor: "gc"}))
+			return second(s.Prune(ctx, service.RetentionPolicy{History: time.Duration(rows+3600) * time.Second, Stale: 24 * time.Hour, Threshold: time.Hour, Actor: "gc"}))
 		},
 		"retain: 1,000 changes": func(ctx context.Context) error {
-			return second(s.Retain(ctx, service.RetentionPolicy{History: time.Duration(rows*9/10) * time.Second}))
+			return second(s.Prune(ctx, service.RetentionPolicy{History: time.Duration(rows*9/10) * time.Second}))
 		},
 		"beat":              func(ctx context.Context) error { return second(s.Beat(ctx, beat)) },
 		"sweep: marks none": func(ctx context.Context) error { return second(s.Sweep(ctx, policy)) },

@@ -65,7 +65,7 @@ func (r regionRow) region() service.Region {
 	}
 }
 
-// Regions implements [service.Store] and [service.Summarizer].
+// Regions implements [service.Store] and [service.RegionReader].
 func (s *Store) Regions(ctx context.Context) ([]service.Region, error) {
 	return run(ctx, s, "regions", func(ctx context.Context) ([]service.Region, error) {
 		var found []regionRow

@@ -20,8 +20,8 @@ const (
 	settling = time.Minute
 )
 
-// Retain implements [service.Keeper].
-func (s *Store) Retain(ctx context.Context, policy service.RetentionPolicy) (service.RetentionResult, error) {
+// Prune implements [service.Pruner].
+func (s *Store) Prune(ctx context.Context, policy service.RetentionPolicy) (service.RetentionResult, error) {
 	result, err := transact(ctx, s, s.write, "retain", func(ctx context.Context, tx *sqlx.Tx) (result service.RetentionResult, err error) {
 		if s.dialect.oneKeeper != "" {
 			if err := tx.GetContext(ctx, &result.Ran, s.dialect.oneKeeper); err != nil || !result.Ran {

@@ -58,8 +58,8 @@ func TestSQLiteBusyIsUnavailable(t *testing.T) {
 	if _, err := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc"}); !errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("Heartbeat(another process writes) = %v, want ErrUnavailable", err)
 	}
-	if _, err := s.Known(t.Context(), "mc"); err != nil {
-		t.Errorf("Known(another process writes) = %v, want nil: readers do not wait", err)
+	if _, err := s.IsRegistered(t.Context(), "mc"); err != nil {
+		t.Errorf("IsRegistered(another process writes) = %v, want nil: readers do not wait", err)
 	}
 }
 

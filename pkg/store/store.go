@@ -88,11 +88,11 @@ type Store struct {
 }
 
 var (
-	_ service.Store      = (*Store)(nil)
-	_ service.Beater     = (*Store)(nil)
-	_ service.Sweeper    = (*Store)(nil)
-	_ service.Summarizer = (*Store)(nil)
-	_ service.Keeper     = (*Store)(nil)
+	_ service.Store        = (*Store)(nil)
+	_ service.Beater       = (*Store)(nil)
+	_ service.Sweeper      = (*Store)(nil)
+	_ service.RegionReader = (*Store)(nil)
+	_ service.Pruner       = (*Store)(nil)
 
 	_ service.ChangeSource = (*Store)(nil)
 )

@@ -216,7 +216,7 @@ func TestEveryOperationIsReported(t *testing.T) {
 		run := func() {
 			_, _ = s.Register(t.Context(), service.Registration{ControllerID: "mc", Region: "eu", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}, "")
 			_, _ = s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "x", Reported: service.HealthHealthy})
-			_, _ = s.Known(t.Context(), "mc")
+			_, _ = s.IsRegistered(t.Context(), "mc")
 			_, _ = s.Controller(t.Context(), "x")
 			_, _ = s.Controllers(t.Context(), service.ControllerFilter{Limit: 1})
 			_, _ = s.Beat(t.Context(), service.Beat{Replica: service.Replica{ID: "gc"}})
@@ -255,7 +255,7 @@ func TestEveryOperationIsReported(t *testing.T) {
 func TestNoErrorQuotesSQL(t *testing.T) {
 	onBoth(t, func(t *testing.T, url string) {
 		s := unmigrated(t, Config{URL: url})
-		_, known := s.Known(t.Context(), "mc")
+		_, known := s.IsRegistered(t.Context(), "mc")
 		_, beat := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc", Reported: service.HealthHealthy})
 		_, tick := s.Beat(t.Context(), service.Beat{})
 		_, sweep := s.Sweep(t.Context(), service.SweepPolicy{})

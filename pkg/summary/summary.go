@@ -17,9 +17,9 @@ const (
 	oldest    = 10 * time.Second
 )
 
-// Summary reads the sums of the fleet for all callers in a process. It implements [service.Summarizer].
+// Summary reads the sums of the fleet for all callers in a process. It implements [service.RegionReader].
 type Summary struct {
-	source service.Summarizer
+	source service.RegionReader
 
 	mu      sync.Mutex
 	last    *reading
@@ -35,10 +35,10 @@ type reading struct {
 	err     error
 }
 
-var _ service.Summarizer = (*Summary)(nil)
+var _ service.RegionReader = (*Summary)(nil)
 
 // New returns a summary of what source adds up. Its calls must be bounded.
-func New(source service.Summarizer) *Summary { return &Summary{source: source} }
+func New(source service.RegionReader) *Summary { return &Summary{source: source} }
 
 // Regions returns the sums, which callers share and must not change. They are as old as [service.Region.AsOf] says: at most
 // ten seconds, and 20 times as long as it takes to read them.

@@ -91,9 +91,9 @@ func (s tracedStore) Transitions(ctx context.Context, filter service.TransitionF
 	})
 }
 
-// Known implements [service.Store].
-func (s tracedStore) Known(ctx context.Context, controllerID string) (bool, error) {
-	return operation(ctx, s, "known", func(ctx context.Context) (bool, error) { return s.Store.Known(ctx, controllerID) })
+// IsRegistered implements [service.Store].
+func (s tracedStore) IsRegistered(ctx context.Context, controllerID string) (bool, error) {
+	return operation(ctx, s, "known", func(ctx context.Context) (bool, error) { return s.Store.IsRegistered(ctx, controllerID) })
 }
 
 // CountOwned implements [service.Store].

@@ -45,7 +45,7 @@ type failingStore struct {
 	err error
 }
 
-func (s failingStore) Known(context.Context, string) (bool, error) { return false, s.err }
+func (s failingStore) IsRegistered(context.Context, string) (bool, error) { return false, s.err }
 
 func TestAnAnswerOfTheStoreIsNoError(t *testing.T) {
 	t.Parallel()
@@ -60,8 +60,8 @@ func TestAnAnswerOfTheStoreIsNoError(t *testing.T) {
 	} {
 		traces, recorder := newRecorded(t)
 		ctx, _ := traces.tracer.Start(t.Context(), "call")
-		if _, got := traces.Store(failingStore{err: err}).Known(ctx, "mc"); !errors.Is(got, err) {
-			t.Errorf("Known() = %v, want %v", got, err)
+		if _, got := traces.Store(failingStore{err: err}).IsRegistered(ctx, "mc"); !errors.Is(got, err) {
+			t.Errorf("IsRegistered() = %v, want %v", got, err)
 		}
 		if got := recorder.Ended()[0]; got.Status().Code != want || got.Status().Description != "" || got.Name() != "store known" {
 			t.Errorf("%v: span %s with status %+v, want store known with %v and no text", err, got.Name(), got.Status(), want)

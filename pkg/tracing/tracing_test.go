@@ -177,7 +177,7 @@ func TestWhatAStreamCarriesIsNoPartOfItsSpan(t *testing.T) {
 		if traces.TraceID(ctx) == "" || traces.Exemplar(ctx) != "" || trace.SpanFromContext(ctx).IsRecording() {
 			t.Errorf("trace %q, exemplar %q, want a trace for the log, and nothing that a heartbeat would add to", traces.TraceID(ctx), traces.Exemplar(ctx))
 		}
-		_, _ = traces.Store(someStore{}).Known(context.WithValue(ctx, knownKey{}, true), "mc")
+		_, _ = traces.Store(someStore{}).IsRegistered(context.WithValue(ctx, knownKey{}, true), "mc")
 		return nil
 	})
 	if spans := recorder.Ended(); err != nil || len(spans) != 1 || spans[0].Name() != "s/Stream" {
@@ -187,7 +187,7 @@ func TestWhatAStreamCarriesIsNoPartOfItsSpan(t *testing.T) {
 
 type knownKey struct{}
 
-func (someStore) Known(context.Context, string) (bool, error) { return true, nil }
+func (someStore) IsRegistered(context.Context, string) (bool, error) { return true, nil }
 
 func TestWithoutATraceThereIsNothingToName(t *testing.T) {
 	t.Parallel()

@@ -197,10 +197,10 @@ type counts struct {
 	delivered                    []time.Duration
 }
 
-func (c *counts) Watching(readers int) { c.mu.Lock(); defer c.mu.Unlock(); c.watching = readers }
-func (c *counts) Lagged()              { c.mu.Lock(); defer c.mu.Unlock(); c.lagged++ }
-func (c *counts) Reconnected()         { c.mu.Lock(); defer c.mu.Unlock(); c.reconnects++ }
-func (c *counts) Delivered(took time.Duration) {
+func (c *counts) SetWatches(readers int) { c.mu.Lock(); defer c.mu.Unlock(); c.watching = readers }
+func (c *counts) IncLagged()             { c.mu.Lock(); defer c.mu.Unlock(); c.lagged++ }
+func (c *counts) IncReconnected()        { c.mu.Lock(); defer c.mu.Unlock(); c.reconnects++ }
+func (c *counts) ObserveDelivery(took time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.delivered = append(c.delivered, took)

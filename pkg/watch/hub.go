@@ -31,14 +31,14 @@ const (
 
 // Observer is told what happens to watches. Its methods must not block.
 type Observer interface {
-	// Watching reports how many readers there are.
-	Watching(readers int)
-	// Lagged reports that a reader was too slow and begins anew.
-	Lagged()
-	// Delivered reports how long after a change it was passed to the readers.
-	Delivered(took time.Duration)
-	// Reconnected reports that announcements were not heard for a while.
-	Reconnected()
+	// SetWatches reports how many readers there are.
+	SetWatches(readers int)
+	// IncLagged reports that a reader was too slow and begins anew.
+	IncLagged()
+	// ObserveDelivery reports how long after a change it was passed to the readers.
+	ObserveDelivery(took time.Duration)
+	// IncReconnected reports that announcements were not heard for a while.
+	IncReconnected()
 }
 
 // Config is what a hub works with. Every field is needed.
@@ -198,7 +198,7 @@ func (h *Hub) forget() {
 // hear takes an announcement.
 func (h *Hub) hear(a service.Announcement) {
 	if a.Reconnected {
-		h.cfg.Observer.Reconnected()
+		h.cfg.Observer.IncReconnected()
 	}
 	h.inbox.add(a)
 	h.wakeUp()
@@ -225,7 +225,7 @@ func (h *Hub) join(loads bool) error {
 	if loads {
 		h.withLoads++
 	}
-	h.cfg.Observer.Watching(h.readers)
+	h.cfg.Observer.SetWatches(h.readers)
 	return nil
 }
 
@@ -239,7 +239,7 @@ func (h *Hub) leave(loads bool) {
 	if h.readers == 0 {
 		h.idleSince = time.Now()
 	}
-	h.cfg.Observer.Watching(h.readers)
+	h.cfg.Observer.SetWatches(h.readers)
 }
 
 // await waits until the store has been read anew.

@@ -183,7 +183,7 @@ func (r *reader) take(now time.Time) (e service.WatchEvent, news <-chan struct{}
 				}
 				return e, r.hub.stopped, again // Nothing but time brings something new.
 			}
-			r.hub.cfg.Observer.Lagged()
+			r.hub.cfg.Observer.IncLagged()
 			r.begin(v, service.SnapshotLagged)
 		case r.next < v.log.end():
 			found := v.log.at(r.next)

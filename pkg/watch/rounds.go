@@ -166,7 +166,7 @@ func (r *rounds) advance(ctx context.Context, named []string, read *backgroundRe
 	for _, c := range d.changes {
 		if c.Transition != nil {
 			// Both times are the store's; what has passed since is ours.
-			r.hub.cfg.Observer.Delivered(max(0, page.AsOf.Sub(c.Transition.At)) + time.Since(began))
+			r.hub.cfg.Observer.ObserveDelivery(max(0, page.AsOf.Sub(c.Transition.At)) + time.Since(began))
 		}
 	}
 	return nil

@@ -111,8 +111,8 @@ func testUnknownControllers(t *testing.T, f Fixture) {
 	}
 	mustRegister(t, f.Store, "mc")
 	for id, want := range map[string]bool{"x": false, "mc": true, "MC": false} {
-		if got, err := f.Store.Known(t.Context(), id); err != nil || got != want {
-			t.Errorf("Known(%s) = %v, %v, want %v", id, got, err, want)
+		if got, err := f.Store.IsRegistered(t.Context(), id); err != nil || got != want {
+			t.Errorf("IsRegistered(%s) = %v, %v, want %v", id, got, err, want)
 		}
 	}
 }
@@ -227,7 +227,7 @@ func everything(ctx context.Context, s Store) map[string]error {
 	errs := map[string]error{}
 	_, errs["Register"] = s.Register(ctx, registration("mc"), "client")
 	_, errs["Heartbeat"] = s.Heartbeat(ctx, heartbeat("mc", service.HealthHealthy))
-	_, errs["Known"] = s.Known(ctx, "mc")
+	_, errs["Known"] = s.IsRegistered(ctx, "mc")
 	_, errs["Controller"] = s.Controller(ctx, "mc")
 	_, errs["Controllers"] = s.Controllers(ctx, service.ControllerFilter{Limit: 1})
 	_, errs["Beat"] = s.Beat(ctx, replicaBeat(settings))

@@ -108,7 +108,7 @@ func testCursorsAfterPruning(t *testing.T, f Fixture) {
 	}
 
 	f.Age(t, all[7].ID, 2*hour)
-	mustRetain(t, f.Store, service.RetentionPolicy{History: hour})
+	mustPrune(t, f.Store, service.RetentionPolicy{History: hour})
 	wantGone(t, f.Store, "a change that was pruned", after(all[3].Cursor()))
 	wantGone(t, f.Store, "a number below what is kept", service.TransitionFilter{After: all[3].ID})
 	if got := mustList(t, f.Store, service.TransitionFilter{After: all[6].ID}); len(got.Transitions) != 1 {

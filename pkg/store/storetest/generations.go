@@ -62,13 +62,13 @@ func mustRetireSilent(t *testing.T, f Fixture, id string) {
 	f.Checker(t, 0, hour, hour)
 	f.Silence(t, id, 2*hour)
 	mustTick(t, f.Store, policy)
-	got := mustRetain(t, f.Store, service.RetentionPolicy{
+	got := mustPrune(t, f.Store, service.RetentionPolicy{
 		Stale:     hour,
 		Threshold: policy.Threshold,
 		Tolerance: policy.Tolerance,
 		Actor:     "gc",
 	})
 	if len(got.Retired) != 1 {
-		t.Fatalf("Retain() = %+v, want one retired", got)
+		t.Fatalf("Prune() = %+v, want one retired", got)
 	}
 }

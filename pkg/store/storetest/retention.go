@@ -10,11 +10,11 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-func mustRetain(t *testing.T, s Store, policy service.RetentionPolicy) service.RetentionResult {
+func mustPrune(t *testing.T, s Store, policy service.RetentionPolicy) service.RetentionResult {
 	t.Helper()
-	result, err := s.Retain(t.Context(), policy)
+	result, err := s.Prune(t.Context(), policy)
 	if err != nil || !result.Ran {
-		t.Fatalf("Retain() = %+v, %v", result, err)
+		t.Fatalf("Prune() = %+v, %v", result, err)
 	}
 	return result
 }
@@ -38,12 +38,12 @@ func testPruning(t *testing.T, f Fixture) {
 	}
 	all := idsOf(t, f.Store)
 	f.Age(t, all[3], 2*hour)
-	if got := mustRetain(t, f.Store, service.RetentionPolicy{}); got.Pruned != 0 {
-		t.Errorf("Retain(for ever) = %+v, want nothing removed", got)
+	if got := mustPrune(t, f.Store, service.RetentionPolicy{}); got.Pruned != 0 {
+		t.Errorf("Prune(for ever) = %+v, want nothing removed", got)
 	}
 	// The last of the old ones stays, because the one after it may be so new that its place is looked at.
-	if got := mustRetain(t, f.Store, service.RetentionPolicy{History: hour}); got.Pruned != 3 || got.More {
-		t.Errorf("Retain() = %+v, want 3 removed", got)
+	if got := mustPrune(t, f.Store, service.RetentionPolicy{History: hour}); got.Pruned != 3 || got.More {
+		t.Errorf("Prune() = %+v, want 3 removed", got)
 	}
 	if diff := cmp.Diff(all[3:], idsOf(t, f.Store)); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)
@@ -59,10 +59,10 @@ func testPruningHoldsNothingBack(t *testing.T, f Fixture) {
 	}
 	all := idsOf(t, f.Store)
 	f.Age(t, all[len(all)-1], 2*hour)
-	mustRetain(t, f.Store, service.RetentionPolicy{History: hour})
+	mustPrune(t, f.Store, service.RetentionPolicy{History: hour})
 	mustRegister(t, f.Store, "mc")
 	mustBeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
-	mustRetain(t, f.Store, service.RetentionPolicy{History: hour})
+	mustPrune(t, f.Store, service.RetentionPolicy{History: hour})
 	if got := idsOf(t, f.Store); len(got) != 3 || got[0] != all[len(all)-1] {
 		t.Errorf("seen = %v, want the last old one, %d, and the two new ones", got, all[len(all)-1])
 	}
@@ -83,26 +83,26 @@ func testRetirement(t *testing.T, f Fixture) {
 		t.Fatalf("recent = %+v, want it stale", c)
 	}
 	keep := service.RetentionPolicy{Threshold: policy.Threshold, Tolerance: policy.Tolerance, Actor: "gc-1"}
-	if got := mustRetain(t, f.Store, keep); len(got.Retired) != 0 {
-		t.Errorf("Retain(for ever) = %+v, want nobody retired", got)
+	if got := mustPrune(t, f.Store, keep); len(got.Retired) != 0 {
+		t.Errorf("Prune(for ever) = %+v, want nobody retired", got)
 	}
 	keep.Stale = 2 * hour
 	f.Checker(t, 0, 0, 0)
-	if got := mustRetain(t, f.Store, keep); len(got.Retired) != 0 {
-		t.Errorf("Retain(while an outage is waited out) = %+v, want nobody retired", got)
+	if got := mustPrune(t, f.Store, keep); len(got.Retired) != 0 {
+		t.Errorf("Prune(while an outage is waited out) = %+v, want nobody retired", got)
 	}
 	f.Checker(t, 2*policy.Tolerance, hour, 0)
-	if got := mustRetain(t, f.Store, keep); len(got.Retired) != 0 {
-		t.Errorf("Retain(before the first beat after an outage) = %+v, want nobody retired", got)
+	if got := mustPrune(t, f.Store, keep); len(got.Retired) != 0 {
+		t.Errorf("Prune(before the first beat after an outage) = %+v, want nobody retired", got)
 	}
 	f.Checker(t, 0, hour, 0)
-	got := mustRetain(t, f.Store, keep)
+	got := mustPrune(t, f.Store, keep)
 	want := []service.Transition{{
 		ControllerID: "silent", Region: "eu", From: service.HealthUnhealthy, Cause: service.CauseRetired, Actor: "gc-1",
 		Reason: "silent for longer than 2h0m0s", Reported: service.HealthPending,
 	}}
 	if diff := cmp.Diff(want, got.Retired, varying); diff != "" {
-		t.Errorf("Retain() (-want +got):\n%s", diff)
+		t.Errorf("Prune() (-want +got):\n%s", diff)
 	}
 	if _, err := f.Store.Controller(t.Context(), "silent"); !errors.Is(err, service.ErrNotRegistered) {
 		t.Errorf("Controller(silent) = %v, want ErrNotRegistered", err)
@@ -131,9 +131,9 @@ func testOneKeeper(t *testing.T, f Fixture) {
 	for range 4 {
 		replica := f.Replica(t)
 		done.Go(func() {
-			result, err := replica.Retain(t.Context(), service.RetentionPolicy{History: hour})
+			result, err := replica.Prune(t.Context(), service.RetentionPolicy{History: hour})
 			if err != nil {
-				t.Errorf("Retain() = %v", err)
+				t.Errorf("Prune() = %v", err)
 			}
 			mu.Lock()
 			defer mu.Unlock()

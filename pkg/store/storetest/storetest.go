@@ -17,9 +17,9 @@ type Store interface {
 	service.Store
 	service.Beater
 	service.Sweeper
-	service.Summarizer
+	service.RegionReader
 	service.ChangeSource
-	service.Keeper
+	service.Pruner
 	// WriteConflicts writes the conflicts that were recorded.
 	WriteConflicts(ctx context.Context) error
 }
