@@ -15,7 +15,7 @@ func BenchmarkChoose(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				Choose(Request{Region: "eu"}, candidates, random)
+				Choose(Request{Region: "eu"}, Fleet{"eu": candidates}, random)
 			}
 		})
 	}

@@ -57,11 +57,11 @@ type Candidate struct {
 
 // Used is the controller's load: what it reported and what was assigned since, or everything that is assigned to it,
 // whichever is more. Reports lag, and some controllers report nothing, so neither alone is enough.
-func (c Candidate) Used() Size { return c.Reported.Plus(c.SinceReport).max(c.Assigned) }
+func (c *Candidate) Used() Size { return c.Reported.Plus(c.SinceReport).max(c.Assigned) }
 
 // Load is the used fraction of the controller's limit, of meetings or of participants, whichever is more. It is 0 for an idle
 // controller, 1 for a full one, and more than 1 for one that has more than it accepts. Without a limit there is no room: 1.
-func (c Candidate) Load() float64 {
+func (c *Candidate) Load() float64 {
 	used := c.Used()
 	return max(fraction(used.Meetings, c.Limit.Meetings), fraction(used.Participants, c.Limit.Participants))
 }
@@ -74,6 +74,6 @@ func fraction(used, limit int64) float64 {
 }
 
 // HasRoom reports whether the controller's limit allows a meeting with the given number of participants.
-func (c Candidate) HasRoom(participants int64) bool {
+func (c *Candidate) HasRoom(participants int64) bool {
 	return c.Used().Plus(Size{Meetings: 1, Participants: participants}).fits(c.Limit)
 }

@@ -12,8 +12,8 @@ func (d Decision) Reason() string {
 	}
 
 	text := fmt.Sprintf("least loaded of %d eligible in %s", d.Eligible, d.Region)
-	if d.Eligible > smallFleet {
-		text = fmt.Sprintf("least loaded of %d random of %d eligible in %s", len(d.Compared), d.Eligible, d.Region)
+	if d.Eligible == 0 || d.Eligible > smallFleet {
+		text = fmt.Sprintf("least loaded of %d random eligible in %s", len(d.Compared), d.Region)
 	}
 	text += fmt.Sprintf(": %.0f %%", 100*d.Compared[0].Load)
 	if len(d.Compared) > 1 {

@@ -11,6 +11,15 @@ func healthy(id string) Candidate {
 	return Candidate{ID: id, Region: "eu", State: StateHealthy, Limit: Size{Meetings: 100, Participants: 5000}}
 }
 
+// fleet groups candidates by region.
+func fleet(candidates ...Candidate) Fleet {
+	byRegion := make(Fleet)
+	for _, c := range candidates {
+		byRegion[c.Region] = append(byRegion[c.Region], c)
+	}
+	return byRegion
+}
+
 func seeded(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }
 
 func TestIneligible(t *testing.T) {
@@ -76,7 +85,7 @@ func TestCandidate_Load(t *testing.T) {
 		{"above its limit", Candidate{Limit: Size{10, 1000}, Assigned: Size{12, 0}}, 1.2},
 		{"no limit", Candidate{}, 1},
 	} {
-		if got := tc.c.Load(); got < tc.want-1e-9 || got > tc.want+1e-9 {
+		if got := (&tc.c).Load(); got < tc.want-1e-9 || got > tc.want+1e-9 {
 			t.Errorf("%s: Load() = %v, want %v", tc.name, got, tc.want)
 		}
 	}
@@ -86,7 +95,7 @@ func TestChoose_LeastLoaded(t *testing.T) {
 	t.Parallel()
 	a, b, c := healthy("a"), healthy("b"), healthy("c")
 	a.Assigned.Meetings, b.Assigned.Meetings, c.Assigned.Meetings = 30, 20, 40
-	d := Choose(Request{Region: "eu"}, []Candidate{a, b, c}, seeded(1))
+	d := Choose(Request{Region: "eu"}, fleet(a, b, c), seeded(1))
 	if d.ControllerID != "b" || d.Reason() != "least loaded of 3 eligible in eu: 20 %, next 30 %" {
 		t.Errorf("Choose() = %q %q, want b, the least loaded", d.ControllerID, d.Reason())
 	}
@@ -97,7 +106,7 @@ func TestChoose_TiesAtRandom(t *testing.T) {
 	counts := make(map[string]int)
 	random := seeded(2)
 	for range 3000 {
-		counts[Choose(Request{Region: "eu"}, []Candidate{healthy("a"), healthy("b"), healthy("c")}, random).ControllerID]++
+		counts[Choose(Request{Region: "eu"}, fleet(healthy("a"), healthy("b"), healthy("c")), random).ControllerID]++
 	}
 	for id, n := range counts {
 		if n < 850 || n > 1150 {
@@ -111,13 +120,13 @@ func TestChoose_DegradedOnlyWithoutHealthy(t *testing.T) {
 	full, degraded := healthy("full"), healthy("degraded")
 	full.Assigned.Meetings = 99
 	degraded.State = StateDegraded
-	candidates := []Candidate{full, degraded}
+	candidates := fleet(full, degraded)
 	d := Choose(Request{Region: "eu"}, candidates, seeded(3))
 	if d.ControllerID != "full" || d.Regions[0].Ineligible[ReasonDegraded] != 1 {
 		t.Errorf("Choose() = %q %v, want the healthy one while it has room", d.ControllerID, d.Regions)
 	}
 
-	candidates[0].Assigned.Meetings = 100
+	candidates["eu"][0].Assigned.Meetings = 100
 	if d := Choose(Request{Region: "eu"}, candidates, seeded(3)); d.ControllerID != "degraded" {
 		t.Errorf("Choose() = %q, want the degraded one once the healthy one is full", d.ControllerID)
 	}
@@ -129,13 +138,34 @@ func TestChoose_PreferredLabels(t *testing.T) {
 	preferred.Labels = map[string]string{"zone": "b"}
 	preferred.Assigned.Meetings = 50
 	r := Request{Region: "eu", PreferLabels: map[string]string{"zone": "b"}}
-	if d := Choose(r, []Candidate{plain, preferred}, seeded(4)); d.ControllerID != "preferred" {
+	if d := Choose(r, fleet(plain, preferred), seeded(4)); d.ControllerID != "preferred" {
 		t.Errorf("Choose() = %q, want the preferred one", d.ControllerID)
 	}
 
 	preferred.State = StateDraining
-	if d := Choose(r, []Candidate{plain, preferred}, seeded(4)); d.ControllerID != "plain" {
+	if d := Choose(r, fleet(plain, preferred), seeded(4)); d.ControllerID != "plain" {
 		t.Errorf("Choose() = %q, want another if the preferred one is not eligible", d.ControllerID)
+	}
+}
+
+func TestChoose_LargeRegion(t *testing.T) {
+	t.Parallel()
+	candidates := make([]Candidate, 1000)
+	for i := range candidates {
+		candidates[i] = healthy(fmt.Sprintf("mc-%d", i))
+		candidates[i].Assigned.Meetings = int64(i % 50)
+	}
+	d := Choose(Request{Region: "eu"}, Fleet{"eu": candidates}, seeded(7))
+	if len(d.Compared) != 5 || d.ControllerID != d.Compared[0].ID || d.Compared[0].Load > d.Compared[4].Load {
+		t.Errorf("Choose() = %+v, want the least loaded of five", d)
+	}
+
+	for i := range candidates {
+		candidates[i].State = StateDraining
+	}
+	candidates[777].State = StateDegraded
+	if d := Choose(Request{Region: "eu"}, Fleet{"eu": candidates}, seeded(7)); d.ControllerID != "mc-777" || d.Eligible != 1 {
+		t.Errorf("Choose() = %+v, want the only eligible one", d)
 	}
 }
 
@@ -144,7 +174,7 @@ func TestChoose_Spill(t *testing.T) {
 	full, other := healthy("full"), healthy("other")
 	full.Assigned.Meetings = 100
 	other.Region = "us"
-	d := Choose(Request{Region: "eu", SpillRegions: []string{"ap", "us"}}, []Candidate{full, other}, seeded(5))
+	d := Choose(Request{Region: "eu", SpillRegions: []string{"ap", "us"}}, fleet(full, other), seeded(5))
 	if d.ControllerID != "other" || d.Region != "us" || len(d.Regions) != 3 {
 		t.Errorf("Choose() = %+v, want the one of the second spill region", d)
 	}
@@ -166,7 +196,7 @@ func TestDecision_Refusal(t *testing.T) {
 		candidates = append(candidates, c)
 	}
 	const want = "no eligible controller in eu: 22 registered, 3 draining, 2 unhealthy, 17 full"
-	if got := Choose(Request{Region: "eu"}, candidates, seeded(6)).Reason(); got != want {
+	if got := Choose(Request{Region: "eu"}, fleet(candidates...), seeded(6)).Reason(); got != want {
 		t.Errorf("Reason() = %q, want %q", got, want)
 	}
 }
@@ -205,7 +235,7 @@ func burst(random *rand.Rand, reserve bool) float64 {
 		candidates[i].Reported.Meetings = 20 + int64(random.IntN(21))
 	}
 	for range 200 {
-		id := Choose(Request{Region: "eu"}, candidates, random).ControllerID
+		id := Choose(Request{Region: "eu"}, Fleet{"eu": candidates}, random).ControllerID
 		assigned[id]++
 		for i := range candidates {
 			if reserve && candidates[i].ID == id {

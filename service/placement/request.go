@@ -37,35 +37,65 @@ const (
 	ReasonDegraded Reason = "degraded"
 )
 
-// Reasons lists all reasons in their order.
-func Reasons() []Reason {
-	return []Reason{
-		ReasonDraining, ReasonUnhealthy, ReasonPending, ReasonFull, ReasonCoolDown, ReasonLabels, ReasonExcluded, ReasonEndpoint, ReasonDegraded,
-	}
+var orderedReasons = [...]Reason{
+	ReasonDraining, ReasonUnhealthy, ReasonPending, ReasonFull, ReasonCoolDown, ReasonLabels, ReasonExcluded, ReasonEndpoint, ReasonDegraded,
 }
+
+// Reasons lists all reasons in their order.
+func Reasons() []Reason { return slices.Clone(orderedReasons[:]) }
 
 // Ineligible returns every reason why the controller must not get the meeting; none if it may. The region is not examined, nor
 // whether a healthy controller has room: see [Choose].
 func Ineligible(c Candidate, r Request) []Reason {
 	var reasons []Reason
-	add := func(applies bool, reason Reason) {
-		if applies {
+	for _, reason := range Reasons() {
+		if applies(reason, &c, &r) {
 			reasons = append(reasons, reason)
 		}
 	}
-
-	add(c.State == StateDraining, ReasonDraining)
-	add(c.State == StatePending, ReasonPending)
-	add(!slices.Contains([]State{StateHealthy, StateDegraded, StatePending, StateDraining}, c.State), ReasonUnhealthy)
-	add(!c.HasRoom(r.ExpectedParticipants), ReasonFull)
-	add(c.CoolDown != "", ReasonCoolDown)
-	add(!hasLabels(c, r.RequireLabels), ReasonLabels)
-	add(slices.Contains(r.ExcludeControllers, c.ID), ReasonExcluded)
-	add(c.EndpointError != "", ReasonEndpoint)
 	return reasons
 }
 
-func hasLabels(c Candidate, labels map[string]string) bool {
+// firstReason returns the first reason why a controller is not eligible.
+func firstReason(c *Candidate, r *Request) (reason Reason, isEligible bool) {
+	for _, reason := range orderedReasons {
+		if applies(reason, c, r) {
+			return reason, false
+		}
+	}
+	return "", true
+}
+
+func isEligible(c *Candidate, r *Request) bool {
+	_, isEligible := firstReason(c, r)
+	return isEligible
+}
+
+// applies is the one rule of eligibility.
+func applies(reason Reason, c *Candidate, r *Request) bool {
+	switch reason {
+	case ReasonDraining:
+		return c.State == StateDraining
+	case ReasonUnhealthy:
+		return c.State != StateHealthy && c.State != StateDegraded && c.State != StatePending && c.State != StateDraining
+	case ReasonPending:
+		return c.State == StatePending
+	case ReasonFull:
+		return !c.HasRoom(r.ExpectedParticipants)
+	case ReasonCoolDown:
+		return c.CoolDown != ""
+	case ReasonLabels:
+		return !hasLabels(c, r.RequireLabels)
+	case ReasonExcluded:
+		return slices.Contains(r.ExcludeControllers, c.ID)
+	case ReasonEndpoint:
+		return c.EndpointError != ""
+	default:
+		return false // ReasonDegraded depends on the other controllers.
+	}
+}
+
+func hasLabels(c *Candidate, labels map[string]string) bool {
 	for key, value := range labels {
 		if found, ok := c.Labels[key]; !ok || found != value {
 			return false
