@@ -45,6 +45,7 @@ func (m *monitor) run(ctx context.Context) error {
 	for wait(ctx, pollInterval) {
 		controllers, err := m.list(ctx)
 		isFirst := m.startedAt.IsZero()
+
 		switch {
 		case ctx.Err() != nil:
 		case err != nil && isFirst:

@@ -66,7 +66,7 @@ func readDocument() ([]byte, error) {
 	})
 
 	w := httptest.NewRecorder()
-	handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/openapi.json", http.NoBody))
+	handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/openapi.json", nil))
 	if w.Code != http.StatusOK {
 		return nil, fmt.Errorf("get the document: status %d", w.Code)
 	}
