@@ -31,7 +31,7 @@ func newPostgresStore(serverURL string) (*postgresStore, error) {
 
 func (s *postgresStore) open(serverURL string) error {
 	if serverURL == "" {
-		cluster, err := pgserver.New()
+		cluster, err := pgserver.NewCluster()
 		if err != nil {
 			return fmt.Errorf("start a PostgreSQL server (or use one that runs: --database URL): %w", err)
 		}
