@@ -27,9 +27,9 @@ test-race: tools-cc ## run every test as test does, with the race detector; CI r
 	internal/testpg/with-postgres.sh go test -race -shuffle=on -parallel 6 $(TESTFLAGS) ./...
 
 # What is measured has the machine for itself, and no race detector.
-MEASURED := ^(TestAChangeReachesAWatcherInTime|TestStart_ReadyInTime)$$
+MEASURED := ^(TestWatch_Latency|TestStart_ReadyInTime)$$
 measure: ## measure how soon a watcher of 5,000 controllers sees a change, and how soon a start is ready
-	internal/testpg/with-postgres.sh go test -count=1 -p 1 -v ./internal/daemon -run '$(MEASURED)'
+	internal/testpg/with-postgres.sh go test -count=1 -p 1 -v ./internal/e2e -run '$(MEASURED)'
 
 SEED  ?= 1
 SEEDS ?= 200
