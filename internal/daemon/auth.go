@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"net/http"
 	"time"
 
 	"github.com/go-kit/log"
@@ -33,7 +34,8 @@ type authState struct {
 	calls, events *sumlog.Log
 }
 
-func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics) (*authState, error) {
+// newAuthState makes the parts. transport fetches the keys; nil is the default of net/http.
+func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics, transport http.RoundTripper) (*authState, error) {
 	wall := time.Now
 	if cfg.Testing.WallClock != nil {
 		wall = cfg.Testing.WallClock
@@ -41,24 +43,37 @@ func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics) (*authState
 	memory := cfg.FastInterval + callMargin
 	a := &authState{
 		logger: logger,
-		keys:   auth.NewKeySet(cfg.JWKSURL, logger, m.ObserveKeyRefresh),
 		clock:  clock.New(wall, memory, logger),
 		calls:  sumlog.New(callLogPeriod),
 		events: sumlog.New(eventLogPeriod),
 	}
+	a.keys = auth.NewKeySet(auth.KeySetConfig{
+		URL:       cfg.JWKSURL,
+		Logger:    logger,
+		Transport: transport,
+		OnRefresh: m.ObserveKeyRefresh,
+		OnDate: func(date time.Time, uncertainty time.Duration) {
+			a.clock.Read(clock.AuthController, date, uncertainty)
+		},
+		UnverifiableMemory: memory,
+	})
 
 	var err error
 	if a.refusals, err = refusals.New(); err != nil {
 		return nil, err
 	}
-	if a.verifier, err = auth.NewVerifier(a.keys, cfg.Audience, cfg.ClockSkew, a.clock.Now); err != nil {
+	a.verifier, err = auth.NewVerifier(auth.VerifierConfig{
+		Keys:       a.keys,
+		Audience:   cfg.Audience,
+		ClockSkew:  cfg.ClockSkew,
+		Now:        a.clock.Now,
+		CheckClock: a.clock.Suspect,
+		OnResult:   m.ObserveTokenValidation,
+	})
+	if err != nil {
 		return nil, err
 	}
 
-	a.verifier.OnResult(m.ObserveTokenValidation)
-	a.verifier.SuspectClock(a.clock.Suspect)
-	a.keys.RememberUnjudged(memory)
-	a.keys.OnDate(func(date time.Time, uncertainty time.Duration) { a.clock.Read(clock.AuthController, date, uncertainty) })
 	a.clock.OnContradiction(a.keys.StartFetch)
 	a.metrics = m.RegisterAuth(a.clock.Offsets, func() int { return a.refusals.Controllers(service.RefusedKeyDropped, droppedKeyWindow) })
 	return a, nil
@@ -67,9 +82,9 @@ func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics) (*authState
 // keysState is [health.StateOK] while every token that callers use can be verified or rejected.
 func (a *authState) keysState() string {
 	switch {
-	case !a.keys.Ready():
+	case !a.keys.HasKeys():
 		return "none"
-	case !a.keys.CanJudge():
+	case !a.keys.CanVerify():
 		return "cannot be fetched, and callers use an unknown key"
 	}
 	return health.StateOK

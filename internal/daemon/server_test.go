@@ -106,7 +106,7 @@ func TestServiceability_VouchesNotWithoutKeys(t *testing.T) {
 func TestAuthState_LogDroppedKeys(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	auth, err := newAuthState(newTestConfig(t), log.NewLogfmtLogger(&out), metrics.New("test", 1, 1))
+	auth, err := newAuthState(newTestConfig(t), log.NewLogfmtLogger(&out), metrics.New("test", 1, 1), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,14 +66,14 @@ func New(cfg Config, logger log.Logger) (*Server, error) {
 
 // build builds the parts of the server, each from those before it.
 func (s *Server) build() error {
+	if err := s.openTracing(); err != nil {
+		return err
+	}
 	if err := s.newAuth(); err != nil {
 		return err
 	}
 	security, err := loadTLS(s.cfg, s.auth)
 	if err != nil {
-		return err
-	}
-	if err := s.openTracing(); err != nil {
 		return err
 	}
 	if err := s.openStore(); err != nil {
@@ -88,7 +88,7 @@ func (s *Server) build() error {
 	s.checker = s.newChecker()
 
 	regions := summary.New(s.store)
-	operations, err := s.newOperations(s.traces.Store(s.store), regions)
+	operations, err := s.newOperations(s.traces.WrapStore(s.store), regions)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (s *Server) build() error {
 
 // newAuth makes what verifies tokens. Its keys are fetched by [Server.Run].
 func (s *Server) newAuth() (err error) {
-	s.auth, err = newAuthState(s.cfg, s.logger, s.metrics)
+	s.auth, err = newAuthState(s.cfg, s.logger, s.metrics, s.traces.ClientTransport("fetch keys"))
 	return err
 }
 
@@ -119,7 +119,6 @@ func (s *Server) openTracing() (err error) {
 	}
 
 	s.addCleanup("tracing", func() error { s.traces.Close(); return nil })
-	s.auth.keys.FetchThrough(s.traces.Outgoing("fetch keys"))
 	return nil
 }
 
@@ -212,7 +211,7 @@ func (s *Server) newMiddleware(controllers service.Store) (endpoints.Middleware,
 			Unjudged:            s.heartbeats.ObserveUnjudged,
 			Refused:             s.auth.recordRefusal,
 		}),
-		endpoints.AfterAuthentication(s.traces.Authenticated()),
+		endpoints.AfterAuthentication(s.traces.AuthenticationHook()),
 		endpoints.RequireReady(s.isMigrated),
 		endpoints.LimitCallers(callers, controllers, s.metrics.IncRateLimited),
 		endpoints.Deadline(callTimeout),
@@ -243,7 +242,7 @@ func (s *Server) newHTTP(operations endpoints.Endpoints) *http.Server {
 		Logger:        s.logger,
 		OnPanic:       func() { s.metrics.IncPanic("http") },
 		Metrics:       s.metrics.Handler(),
-		Trace:         s.traces.Route,
+		Trace:         s.traces.WrapRoute,
 		Ready:         func(context.Context) map[string]string { return s.publishReadiness() },
 		Draining:      s.shutdownCtx,
 		Authenticator: s.auth.verifier,
