@@ -160,7 +160,7 @@ func daemonConfig(o Options, acURL string) daemon.Config {
 	cfg.LogLevel = o.LogLevel
 	cfg.JWKSURL = acURL + "/.well-known/jwks.json"
 	cfg.GRPCReflection = true
-	cfg.Drain = 5 * time.Second
+	cfg.ShutdownTimeout = 5 * time.Second
 
 	cfg.DatabaseURL = o.Database
 	if cfg.DatabaseURL == "" {
