@@ -14,7 +14,7 @@ import (
 )
 
 // atOnce does work n times, on some workers.
-func atOnce(b *testing.B, workers, n int, work func(i int) error) {
+func runConcurrently(b *testing.B, workers, n int, work func(i int) error) {
 	b.Helper()
 	var group sync.WaitGroup
 	for worker := range workers {
@@ -49,7 +49,7 @@ func BenchmarkPostgresPooler(b *testing.B) {
 				stores = append(stores, s)
 			}
 			const fleet, perRound = 1000, 20
-			atOnce(b, 20, fleet, func(i int) error {
+			runConcurrently(b, 20, fleet, func(i int) error {
 				_, err := stores[0].Register(b.Context(), registration(fmt.Sprint("mc-", i)), "")
 				return err
 			})
@@ -57,7 +57,7 @@ func BenchmarkPostgresPooler(b *testing.B) {
 			for range b.N {
 				for i, s := range stores {
 					began := time.Now()
-					atOnce(b, workers, perRound*workers, func(n int) error {
+					runConcurrently(b, workers, perRound*workers, func(n int) error {
 						_, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{
 							ControllerID: fmt.Sprint("mc-", n%fleet), CurrentMeetings: 1, Reported: service.HealthHealthy,
 						})
@@ -95,13 +95,13 @@ func BenchmarkPostgresConnections(b *testing.B) {
 	for range b.N {
 		for i, s := range stores {
 			began := time.Now()
-			atOnce(b, 64, 5000, func(n int) error {
+			runConcurrently(b, 64, 5000, func(n int) error {
 				_, err := s.Register(context.Background(), registration(fmt.Sprint("mc-", n)), "")
 				return err
 			})
 			registering[i] += time.Since(began)
 			began = time.Now()
-			atOnce(b, 256, 10000, func(n int) error {
+			runConcurrently(b, 256, 10000, func(n int) error {
 				_, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{ControllerID: fmt.Sprint("mc-", n%1000), Reported: service.HealthHealthy})
 				return err
 			})

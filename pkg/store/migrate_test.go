@@ -13,7 +13,7 @@ import (
 )
 
 func TestMigrateUpDownUp(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	forBothDatabases(t, func(t *testing.T, url string) {
 		var logged strings.Builder
 		logger := log.NewLogfmtLogger(&logged)
 		applied := func() (pending, applied int) {
@@ -50,21 +50,21 @@ func TestMigrateUpDownUp(t *testing.T) {
 		if got := strings.Count(logged.String(), "msg=migrated direction=up version=1 "); got != 2 {
 			t.Errorf("logged %d times that the first migration was applied, want 2:\n%s", got, &logged)
 		}
-		s := unmigrated(t, Config{URL: url})
+		s := openUnmigrated(t, Config{URL: url})
 		// What an older tool inserts: the columns of the contract and no others.
 		s.exec(t, `INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants, health_status)
 			VALUES ('mc', 'eu', 'http://mc', 'http://mc', 1, 1, 'healthy')`)
-		if _, err := s.write.ExecContext(t.Context(), `UPDATE meeting_controllers SET health_status = 'well'`); err == nil {
+		if _, err := s.writeDB.ExecContext(t.Context(), `UPDATE meeting_controllers SET health_status = 'well'`); err == nil {
 			t.Error("an unknown state was stored")
 		}
 	})
 }
 
 func TestTenReplicasMigrateAtOnce(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+	forBothDatabases(t, func(t *testing.T, url string) {
 		var all sync.WaitGroup
 		for i := range 10 {
-			s := unmigrated(t, Config{URL: url})
+			s := openUnmigrated(t, Config{URL: url})
 			all.Go(func() {
 				if err := s.Migrate(t.Context()); err != nil {
 					t.Errorf("replica %d: Migrate() = %v", i, err)
@@ -87,14 +87,14 @@ func TestMigrateErrors(t *testing.T) {
 			t.Errorf("Migrate(%q) = nil, want an error", url)
 		}
 	}
-	onBoth(t, func(t *testing.T, url string) {
+	forBothDatabases(t, func(t *testing.T, url string) {
 		canceled, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := Migrate(canceled, url, log.NewNopLogger()); !errors.Is(err, context.Canceled) {
 			t.Errorf("Migrate(ended context) = %v, want the context's error", err)
 		}
 		// A table that is in the way fails the first migration.
-		s := unmigrated(t, Config{URL: url})
+		s := openUnmigrated(t, Config{URL: url})
 		s.exec(t, `CREATE TABLE meeting_controllers (id int)`)
 		err := Migrate(t.Context(), url, log.NewNopLogger())
 		if err == nil || errors.Is(err, service.ErrUnavailable) || strings.Contains(err.Error(), "CREATE") {

@@ -111,7 +111,7 @@ func (s *Store) recordQueries(t *testing.T, a *asked) {
 			_ = pool.Close()
 		}
 	})
-	s.read, s.write, s.watch, s.checker = db, db, db, db
+	s.readDB, s.writeDB, s.watchDB, s.checkerDB = db, db, db, db
 }
 
 var (
@@ -126,7 +126,7 @@ func (s *Store) plan(t *testing.T, of askedStatement) (reads []string) {
 	if s.dialect.name == "sqlite" {
 		explain = "EXPLAIN QUERY PLAN "
 	}
-	rows, err := s.read.Queryx(explain+of.text, of.values...)
+	rows, err := s.readDB.Queryx(explain+of.text, of.values...)
 	if err != nil {
 		return nil // Such as SET, LOCK and BEGIN.
 	}
@@ -152,63 +152,63 @@ func (s *Store) plan(t *testing.T, of askedStatement) (reads []string) {
 func TestQueries_AtSize(t *testing.T) {
 	for name, url := range map[string]func(*testing.T) string{"sqlite": sqliteURL, "postgres": func(t *testing.T) string { return testpg.URL(t) }} {
 		t.Run(name, func(t *testing.T) {
-			open(t, url(t)).listQueries(t)
+			openMigrated(t, url(t)).listQueries(t)
 		})
 	}
 }
 
 func (s *Store) listQueries(t *testing.T) {
 	series := fmt.Sprintf(`WITH RECURSIVE series (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < %d) `, *fleetSize)
-	patient := unmigrated(t, Config{URL: s.url, Timeout: 10 * time.Minute})
+	patient := openUnmigrated(t, Config{URL: s.url, Timeout: 10 * time.Minute})
 	patient.exec(t, series+`INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants, health_status, reported_status)
 		SELECT 'mc-' || n, 'region-' || n % 20, 'http://mc', 'http://mc', 10, 100, 'healthy', 'healthy' FROM series`)
-	s.historyOfSize(t, *historySize)
+	s.fillHistory(t, *historySize)
 	patient.exec(t, `ANALYZE`)
 	policy := service.SweepPolicy{Threshold: time.Hour, Interval: time.Millisecond, Tolerance: time.Hour, Actor: "gc"}
-	now, rows := s.clock(t), int64(*historySize)
+	now, rows := s.readClock(t), int64(*historySize)
 	beat := service.Beat{Replica: service.Replica{ID: "gc", StalenessThreshold: time.Hour}, Vouches: true, Tolerance: time.Hour}
 	if _, err := s.Beat(t.Context(), beat); err != nil {
 		t.Fatalf("Beat() = %v", err)
 	}
-	s.exec(t, `UPDATE checker_state SET serviceable_since = ?`, s.ago(t, 2*time.Hour))
+	s.exec(t, `UPDATE checker_state SET serviceable_since = ?`, s.timeAgo(t, 2*time.Hour))
 
 	operations := map[string]func(ctx context.Context) error{
 		"register a new controller": func(ctx context.Context) error {
-			return second(s.Register(ctx, service.Registration{ControllerID: fmt.Sprint("new-", time.Now().UnixNano()), Region: "region-3", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}, ""))
+			return errorOf(s.Register(ctx, service.Registration{ControllerID: fmt.Sprint("new-", time.Now().UnixNano()), Region: "region-3", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}, ""))
 		},
 		"register again": func(ctx context.Context) error {
-			return second(s.Register(ctx, service.Registration{ControllerID: "mc-7", Region: "region-7", GRPCEndpoint: "http://mc", MaxMeetings: 10, MaxParticipants: 100}, ""))
+			return errorOf(s.Register(ctx, service.Registration{ControllerID: "mc-7", Region: "region-7", GRPCEndpoint: "http://mc", MaxMeetings: 10, MaxParticipants: 100}, ""))
 		},
 		"drain, forced": func(ctx context.Context) error {
-			return second(s.Drain(ctx, service.DrainOrder{ControllerID: "mc-8", Force: true}, "op"))
+			return errorOf(s.Drain(ctx, service.DrainOrder{ControllerID: "mc-8", Force: true}, "op"))
 		},
 		"undrain": func(ctx context.Context) error {
-			return second(s.Undrain(ctx, service.UndrainOrder{ControllerID: "mc-8"}, "op"))
+			return errorOf(s.Undrain(ctx, service.UndrainOrder{ControllerID: "mc-8"}, "op"))
 		},
-		"known":      func(ctx context.Context) error { return second(s.IsRegistered(ctx, "mc-7")) },
-		"controller": func(ctx context.Context) error { return second(s.Controller(ctx, "mc-7")) },
+		"known":      func(ctx context.Context) error { return errorOf(s.IsRegistered(ctx, "mc-7")) },
+		"controller": func(ctx context.Context) error { return errorOf(s.Controller(ctx, "mc-7")) },
 		"controllers, 1,000": func(ctx context.Context) error {
-			return second(s.Controllers(ctx, service.ControllerFilter{AfterID: "mc-5", Limit: 1000}))
+			return errorOf(s.Controllers(ctx, service.ControllerFilter{AfterID: "mc-5", Limit: 1000}))
 		},
 		"controllers of a region": func(ctx context.Context) error {
-			return second(s.Controllers(ctx, service.ControllerFilter{Region: "region-3", Limit: 1000}))
+			return errorOf(s.Controllers(ctx, service.ControllerFilter{Region: "region-3", Limit: 1000}))
 		},
 		"unhealthy controllers": func(ctx context.Context) error {
-			return second(s.Controllers(ctx, service.ControllerFilter{Health: service.HealthUnhealthy, Limit: 1000}))
+			return errorOf(s.Controllers(ctx, service.ControllerFilter{Health: service.HealthUnhealthy, Limit: 1000}))
 		},
-		"regions":             func(ctx context.Context) error { return second(s.Regions(ctx)) },
-		"watch: changes":      func(ctx context.Context) error { return second(s.Changes(ctx, rows-20, []int64{rows - 30}, 1000)) },
-		"watch: by id, 1,000": func(ctx context.Context) error { return second(s.ControllersByID(ctx, someIDs(1000))) },
-		"watch: updated":      func(ctx context.Context) error { return second(s.ControllersUpdated(ctx, now.Add(time.Hour))) },
+		"regions":             func(ctx context.Context) error { return errorOf(s.Regions(ctx)) },
+		"watch: changes":      func(ctx context.Context) error { return errorOf(s.Changes(ctx, rows-20, []int64{rows - 30}, 1000)) },
+		"watch: by id, 1,000": func(ctx context.Context) error { return errorOf(s.ControllersByID(ctx, controllerIDs(1000))) },
+		"watch: updated":      func(ctx context.Context) error { return errorOf(s.ControllersUpdated(ctx, now.Add(time.Hour))) },
 		"retain: nothing to do": func(ctx context.Context) error {
-			return second(s.Prune(ctx, service.RetentionPolicy{History: time.Duration(rows+3600) * time.Second, Stale: 24 * time.Hour, Threshold: time.Hour, Actor: "gc"}))
+			return errorOf(s.Prune(ctx, service.RetentionPolicy{History: time.Duration(rows+3600) * time.Second, Stale: 24 * time.Hour, Threshold: time.Hour, Actor: "gc"}))
 		},
 		"retain: 1,000 changes": func(ctx context.Context) error {
-			return second(s.Prune(ctx, service.RetentionPolicy{History: time.Duration(rows*9/10) * time.Second}))
+			return errorOf(s.Prune(ctx, service.RetentionPolicy{History: time.Duration(rows*9/10) * time.Second}))
 		},
-		"beat":              func(ctx context.Context) error { return second(s.Beat(ctx, beat)) },
-		"sweep: marks none": func(ctx context.Context) error { return second(s.Sweep(ctx, policy)) },
-		"replicas":          func(ctx context.Context) error { return second(s.ListReplicas(ctx)) },
+		"beat":              func(ctx context.Context) error { return errorOf(s.Beat(ctx, beat)) },
+		"sweep: marks none": func(ctx context.Context) error { return errorOf(s.Sweep(ctx, policy)) },
+		"replicas":          func(ctx context.Context) error { return errorOf(s.ListReplicas(ctx)) },
 		"conflicts": func(ctx context.Context) error {
 			s.RecordConflict("mc-9")
 			return s.WriteConflicts(ctx)
@@ -217,7 +217,7 @@ func (s *Store) listQueries(t *testing.T) {
 	}
 	for what, filter := range historyReads(rows, now) {
 		filter.Limit = 100
-		operations["history: "+what] = func(ctx context.Context) error { return second(s.Transitions(ctx, filter)) }
+		operations["history: "+what] = func(ctx context.Context) error { return errorOf(s.Transitions(ctx, filter)) }
 	}
 
 	names := make([]string, 0, len(operations))
@@ -263,9 +263,9 @@ func (s *Store) listQueries(t *testing.T) {
 	}
 }
 
-func second[T any](_ T, err error) error { return err }
+func errorOf[T any](_ T, err error) error { return err }
 
-func someIDs(n int) (ids []string) {
+func controllerIDs(n int) (ids []string) {
 	for i := range n {
 		ids = append(ids, fmt.Sprint("mc-", i+1))
 	}

@@ -19,8 +19,8 @@ func (s *Store) applyFutureMigration(t *testing.T, version, minBinary int64) {
 }
 
 func TestSchema_NewerThanTheBinary(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
-		s := open(t, url)
+	forBothDatabases(t, func(t *testing.T, url string) {
+		s := openMigrated(t, url)
 		state, err := s.Schema(t.Context())
 		if want := (SchemaState{Version: BinarySchemaVersion(), BinaryVersion: BinarySchemaVersion(), MinBinaryVersion: 2}); err != nil || state != want || state.Err() != nil {
 			t.Fatalf("Schema() = %+v, %v, want %+v", state, err, want)
@@ -64,8 +64,8 @@ func TestSchema_NewerThanTheBinary(t *testing.T) {
 }
 
 func TestSchema_DatabaseWithoutTheTable(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
-		s := unmigrated(t, Config{URL: url})
+	forBothDatabases(t, func(t *testing.T, url string) {
+		s := openUnmigrated(t, Config{URL: url})
 		state, err := s.Schema(t.Context())
 		if want := (SchemaState{BinaryVersion: BinarySchemaVersion()}); err != nil || state != want || !state.IsCompatible() {
 			t.Errorf("Schema(empty database) = %+v, %v, want %+v", state, err, want)
@@ -74,8 +74,8 @@ func TestSchema_DatabaseWithoutTheTable(t *testing.T) {
 }
 
 func TestMigrateDown_RefusedWhileReplicasBeat(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
-		s := open(t, url)
+	forBothDatabases(t, func(t *testing.T, url string) {
+		s := openMigrated(t, url)
 		if _, err := s.Beat(t.Context(), service.Beat{Replica: service.Replica{ID: "gc"}, Vouches: true, Tolerance: 2500 * time.Millisecond}); err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +86,7 @@ func TestMigrateDown_RefusedWhileReplicasBeat(t *testing.T) {
 		s.exec(t, `DELETE FROM replicas`)
 		for _, id := range []string{"gc-b", "gc-a", "gc-old"} {
 			s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms, max_connections, started_at, seen_at)
-				VALUES (?, '1', 30000, 10000, 30000, 20, ?, ?)`, id, s.ago(t, time.Hour), s.ago(t, map[string]time.Duration{"gc-old": time.Minute}[id]))
+				VALUES (?, '1', 30000, 10000, 30000, 20, ?, ?)`, id, s.timeAgo(t, time.Hour), s.timeAgo(t, map[string]time.Duration{"gc-old": time.Minute}[id]))
 		}
 		err = MigrateDown(t.Context(), url, DownOptions{}, log.NewNopLogger())
 		if !errors.Is(err, ErrSchemaInUse) || !strings.Contains(err.Error(), "gc-a, gc-b beat within the last 10s") {
@@ -98,12 +98,12 @@ func TestMigrateDown_RefusedWhileReplicasBeat(t *testing.T) {
 		}
 
 		// The last beat is long ago.
-		s.exec(t, `UPDATE checker_state SET beat_at = ?`, s.ago(t, inUseFor+time.Second))
-		s.exec(t, `UPDATE replicas SET seen_at = ?`, s.ago(t, inUseFor+time.Second))
+		s.exec(t, `UPDATE checker_state SET beat_at = ?`, s.timeAgo(t, inUseDuration+time.Second))
+		s.exec(t, `UPDATE replicas SET seen_at = ?`, s.timeAgo(t, inUseDuration+time.Second))
 		if err := MigrateDown(t.Context(), url, DownOptions{Version: BinarySchemaVersion() - 1}, log.NewNopLogger()); err != nil {
 			t.Errorf("MigrateDown(no replica beats) = %v", err)
 		}
-		s.exec(t, `UPDATE checker_state SET beat_at = ?`, s.ago(t, 0))
+		s.exec(t, `UPDATE checker_state SET beat_at = ?`, s.timeAgo(t, 0))
 		if err := MigrateDown(t.Context(), url, DownOptions{WhileReplicasRun: true}, log.NewNopLogger()); err != nil {
 			t.Errorf("MigrateDown(allowed) = %v", err)
 		}

@@ -13,7 +13,7 @@ import (
 
 func TestSQLiteFolderIsPrivate(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "a", "b")
-	open(t, sqliteScheme+"//"+filepath.Join(folder, "gc.db"))
+	openMigrated(t, sqliteScheme+"//"+filepath.Join(folder, "gc.db"))
 	info, err := os.Stat(folder)
 	if err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("folder = %v, %v, want mode 0700", info, err)
@@ -24,14 +24,14 @@ func TestSQLiteFolderIsPrivate(t *testing.T) {
 }
 
 func TestSQLiteSettings(t *testing.T) {
-	s := open(t, sqliteURL(t))
+	s := openMigrated(t, sqliteURL(t))
 	for setting, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "4000"} {
 		var got string
-		if err := s.write.GetContext(t.Context(), &got, "PRAGMA "+setting); err != nil || got != want {
+		if err := s.writeDB.GetContext(t.Context(), &got, "PRAGMA "+setting); err != nil || got != want {
 			t.Errorf("%s = %q, %v, want %q", setting, got, err, want)
 		}
 	}
-	if _, err := s.read.ExecContext(t.Context(), `DELETE FROM meeting_controllers`); err == nil {
+	if _, err := s.readDB.ExecContext(t.Context(), `DELETE FROM meeting_controllers`); err == nil {
 		t.Error("the reading connections write")
 	}
 }
@@ -48,9 +48,9 @@ func TestSQLiteFileThatIsNoDatabase(t *testing.T) {
 
 func TestSQLiteBusyIsUnavailable(t *testing.T) {
 	url := sqliteURL(t)
-	holder := open(t, url)
-	s := unmigrated(t, Config{URL: url, Timeout: 500 * time.Millisecond})
-	tx, err := holder.write.BeginTxx(t.Context(), nil)
+	holder := openMigrated(t, url)
+	s := openUnmigrated(t, Config{URL: url, Timeout: 500 * time.Millisecond})
+	tx, err := holder.writeDB.BeginTxx(t.Context(), nil)
 	if err != nil {
 		t.Fatalf("begin: %v", err)
 	}
@@ -64,9 +64,9 @@ func TestSQLiteBusyIsUnavailable(t *testing.T) {
 }
 
 func TestSQLiteIndexesLeaveHeartbeatsAlone(t *testing.T) {
-	s := open(t, sqliteURL(t))
+	s := openMigrated(t, sqliteURL(t))
 	var columns []string
-	if err := s.read.SelectContext(t.Context(), &columns, `SELECT coalesce(c.name, '') FROM pragma_index_list('meeting_controllers') AS i, pragma_index_xinfo(i.name) AS c`); err != nil {
+	if err := s.readDB.SelectContext(t.Context(), &columns, `SELECT coalesce(c.name, '') FROM pragma_index_list('meeting_controllers') AS i, pragma_index_xinfo(i.name) AS c`); err != nil {
 		t.Fatalf("read indexes: %v", err)
 	}
 	wantNoHeartbeatColumns(t, columns)

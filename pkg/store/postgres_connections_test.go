@@ -34,15 +34,15 @@ func TestConnections_AreDivided(t *testing.T) {
 func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 	t.Parallel()
 	cluster := testpg.NewCluster(t, "-c", "max_connections=100")
-	setUp := open(t, cluster.URL())
-	setUp.fill(t, 1000)
+	setUp := openMigrated(t, cluster.URL())
+	setUp.insertControllers(t, 1000)
 	if err := setUp.Close(); err != nil {
 		t.Fatal(err)
 	}
 	const replicas = 10
 	var stores []*Store
 	for i := range replicas {
-		s := unmigrated(t, Config{URL: cluster.URL(), MaxConns: DefaultConnections})
+		s := openUnmigrated(t, Config{URL: cluster.URL(), MaxConns: DefaultConnections})
 		s.exec(t, `INSERT INTO replicas VALUES (?, '', 1, 1, 1, 1, now(), now())`, fmt.Sprint("gc-", i))
 		stores = append(stores, s)
 	}
@@ -66,7 +66,7 @@ func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 				}
 			})
 		}
-		s.listenTo(t)
+		s.collectAnnouncements(t)
 	}
 	group.Wait()
 	for _, s := range stores {
@@ -87,10 +87,10 @@ func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 
 // TestListReplicas lists those that beat lately, with what they recorded of their connections.
 func TestListReplicas(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
-		s := open(t, url)
-		now := s.ago(t, 0)
-		for id, seen := range map[string]any{"gc-2": now, "gc-1": now, "gone": s.ago(t, 2*replicaSeenWithin)} {
+	forBothDatabases(t, func(t *testing.T, url string) {
+		s := openMigrated(t, url)
+		now := s.timeAgo(t, 0)
+		for id, seen := range map[string]any{"gc-2": now, "gc-1": now, "gone": s.timeAgo(t, 2*replicaSeenWithin)} {
 			s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms, max_connections, started_at, seen_at)
 				VALUES (?, 'v1', 30000, 10000, 30000, 1, ?, ?)`, id, now, seen)
 		}
@@ -105,13 +105,13 @@ func TestListReplicas(t *testing.T) {
 			ID: "gc-1", Version: "v1", StalenessThreshold: 30 * time.Second, FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second,
 			StartedAt: got.Replicas[0].StartedAt, SeenAt: got.Replicas[0].SeenAt,
 		}
-		if s.servers != nil {
+		if s.cluster != nil {
 			want.ConnectionLimit = DefaultConnections
 		}
 		if diff := cmp.Diff(want, got.Replicas[0]); diff != "" {
 			t.Errorf("ListReplicas() (-want +got):\n%s", diff)
 		}
-		if kept := got.Store; kept.Kind != s.dialect.name || !kept.Writable || kept.SchemaVersion < 6 || (kept.MaxConnections > 0) != (s.servers != nil) {
+		if kept := got.Store; kept.Kind != s.dialect.name || !kept.Writable || kept.SchemaVersion < 6 || (kept.MaxConnections > 0) != (s.cluster != nil) {
 			t.Errorf("store = %+v, want one that is writable", kept)
 		}
 		s.exec(t, `ALTER TABLE meeting_controllers RENAME TO mislaid`)
@@ -125,7 +125,7 @@ func TestListReplicas_Pooler(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
 	pooler := testpg.NewPooler(t, url, "transaction", 4)
-	s := open(t, replaceHost(t, url, pooler.Address()))
+	s := openMigrated(t, replaceHost(t, url, pooler.Address()))
 	s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms, max_connections, started_at, seen_at)
 		VALUES ('gc', 'v1', 1, 1, 1, 1, now(), now())`)
 	if err := s.ShareConnections(t.Context(), "gc"); err != nil {
@@ -142,8 +142,8 @@ func TestConnections_EndWithAge(t *testing.T) {
 	now := time.Now()
 	for range 20 {
 		end := connectionEnd(now)
-		if life := end.Sub(now); life < connectionLife || life > connectionLife*3/2 {
-			t.Errorf("a connection lives %v, want %v to half as long again", life, connectionLife)
+		if life := end.Sub(now); life < minConnectionLife || life > minConnectionLife*3/2 {
+			t.Errorf("a connection lives %v, want %v to half as long again", life, minConnectionLife)
 		}
 		ends[end] = true
 	}

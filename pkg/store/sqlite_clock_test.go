@@ -11,7 +11,7 @@ import (
 func TestAClockOfOnesOwn(t *testing.T) {
 	t.Parallel()
 	now := time.UnixMilli(1_900_000_000_001).UTC()
-	s := unmigrated(t, Config{URL: sqliteURL(t), Clock: func() time.Time { return now }})
+	s := openUnmigrated(t, Config{URL: sqliteURL(t), Clock: func() time.Time { return now }})
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatalf("Migrate() = %v", err)
 	}

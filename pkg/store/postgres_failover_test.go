@@ -15,7 +15,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-func (s *Store) beatOnce() error {
+func (s *Store) sendHeartbeat() error {
 	_, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{ControllerID: "mc-1", Reported: service.HealthHealthy})
 	return err
 }
@@ -25,7 +25,7 @@ func registration(id string) service.Registration {
 }
 
 // tick is the checker's look at the fleet, within the checker's own bound.
-func (s *Store) tickWithin(bound time.Duration) error {
+func (s *Store) beatAndSweep(bound time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
 	if _, err := s.Beat(ctx, service.Beat{Replica: service.Replica{ID: "gc"}, Vouches: true, Tolerance: time.Second}); err != nil {
@@ -56,14 +56,14 @@ func eventually(t *testing.T, what string, work func() error) time.Duration {
 func TestPostgresStandby_AddressLedThere(t *testing.T) {
 	t.Parallel()
 	primary := testpg.NewCluster(t)
-	migrated := open(t, primary.URL())
-	migrated.fill(t, 1)
+	migrated := openMigrated(t, primary.URL())
+	migrated.insertControllers(t, 1)
 	standby := primary.NewStandby()
 	relay := testpg.NewRelay(t, primary.Address())
-	s := unmigrated(t, Config{URL: replaceHost(t, primary.URL(), relay.Address())})
+	s := openUnmigrated(t, Config{URL: replaceHost(t, primary.URL(), relay.Address())})
 	operations := map[string]func() error{
-		"heartbeat": s.beatOnce,
-		"tick":      func() error { return s.tickWithin(5 * time.Second) },
+		"heartbeat": s.sendHeartbeat,
+		"tick":      func() error { return s.beatAndSweep(5 * time.Second) },
 		"ping":      func() error { return s.Ping(context.Background()) },
 		"register":  func() error { _, err := s.Register(context.Background(), registration("mc-2"), ""); return err },
 	}
@@ -80,7 +80,7 @@ func TestPostgresStandby_AddressLedThere(t *testing.T) {
 			}
 		}
 	}
-	if err := s.beatOnce(); err == nil || !strings.Contains(err.Error(), "read-only") {
+	if err := s.sendHeartbeat(); err == nil || !strings.Contains(err.Error(), "read-only") {
 		t.Errorf("Heartbeat(standby) = %v, want an error that says read-only", err)
 	}
 
@@ -98,17 +98,17 @@ func TestPostgresStandby_AddressLedThere(t *testing.T) {
 func TestPostgresReadOnly_ConnectionIsDropped(t *testing.T) {
 	t.Parallel()
 	primary := testpg.NewCluster(t)
-	admin := open(t, primary.URL())
-	admin.fill(t, 1)
+	admin := openMigrated(t, primary.URL())
+	admin.insertControllers(t, 1)
 	standby := primary.NewStandby()
 	relay := testpg.NewRelay(t, primary.Address())
-	s := unmigrated(t, Config{URL: replaceHost(t, primary.URL(), relay.Address())})
-	eventually(t, "heartbeat", s.beatOnce)
-	eventually(t, "tick", func() error { return s.tickWithin(5 * time.Second) })
+	s := openUnmigrated(t, Config{URL: replaceHost(t, primary.URL(), relay.Address())})
+	eventually(t, "heartbeat", s.sendHeartbeat)
+	eventually(t, "tick", func() error { return s.beatAndSweep(5 * time.Second) })
 	admin.exec(t, `ALTER SYSTEM SET default_transaction_read_only = on`)
 	admin.exec(t, `SELECT pg_reload_conf()`)
 	eventually(t, "read-only", func() error {
-		if err := s.beatOnce(); !errors.Is(err, service.ErrUnavailable) {
+		if err := s.sendHeartbeat(); !errors.Is(err, service.ErrUnavailable) {
 			return errors.New("heartbeats are still stored")
 		}
 		return nil
@@ -117,8 +117,8 @@ func TestPostgresReadOnly_ConnectionIsDropped(t *testing.T) {
 	// The old primary stays up; new connections lead to the new one.
 	standby.Promote()
 	relay.Lead(standby.Address())
-	took := eventually(t, "heartbeat", s.beatOnce)
-	for name, work := range map[string]func() error{"tick": func() error { return s.tickWithin(5 * time.Second) }, "ping": func() error { return s.Ping(context.Background()) }} {
+	took := eventually(t, "heartbeat", s.sendHeartbeat)
+	for name, work := range map[string]func() error{"tick": func() error { return s.beatAndSweep(5 * time.Second) }, "ping": func() error { return s.Ping(context.Background()) }} {
 		if err := work(); err != nil {
 			t.Errorf("%s(new primary) = %v", name, err)
 		}
@@ -132,15 +132,15 @@ func TestPostgresReadOnly_ConnectionIsDropped(t *testing.T) {
 func TestPostgresHosts(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
-	open(t, url).fill(t, 1)
-	parsed, err := parsePostgres(url)
+	openMigrated(t, url).insertControllers(t, 1)
+	parsed, err := parsePostgresAddress(url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	good := parsed.servers[0]
 	at := net.JoinHostPort(good.host, good.port)
 	// The first accepts connections and answers nothing, as a frozen server does; the second refuses them.
-	frozen := silentServer(t)
+	frozen := startFrozenServer(t)
 	frozenHost, frozenPort, err := net.SplitHostPort(frozen)
 	if err != nil {
 		t.Fatal(err)
@@ -152,13 +152,13 @@ func TestPostgresHosts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := unmigrated(t, Config{URL: address})
+			s := openUnmigrated(t, Config{URL: address})
 			if err := Migrate(t.Context(), address, nopLogger); err != nil {
 				t.Errorf("Migrate() = %v", err)
 			}
 			for what, work := range map[string]func() error{
-				"Heartbeat": s.beatOnce,
-				"Tick":      func() error { return s.tickWithin(2 * time.Second) },
+				"Heartbeat": s.sendHeartbeat,
+				"Tick":      func() error { return s.beatAndSweep(2 * time.Second) },
 				"Register":  func() error { _, err := s.Register(t.Context(), registration("mc-2"), ""); return err },
 				"Ping":      func() error { return s.Ping(t.Context()) },
 			} {
@@ -167,18 +167,18 @@ func TestPostgresHosts(t *testing.T) {
 					t.Errorf("%s() = %v after %v, want nil within the operation's bound", what, err, time.Since(began))
 				}
 			}
-			heard := s.listenTo(t)
-			other := open(t, url)
+			heard := s.collectAnnouncements(t)
+			other := openMigrated(t, url)
 			if _, err := other.Register(t.Context(), registration("mc-3"), ""); err != nil {
 				t.Fatal(err)
 			}
-			wantHeard(t, heard, func(service.Announcement) bool { return true })
+			waitForAnnouncement(t, heard, func(service.Announcement) bool { return true })
 		})
 	}
 }
 
-// silentServer accepts connections and never answers.
-func silentServer(t *testing.T) (address string) {
+// startFrozenServer accepts connections and never answers.
+func startFrozenServer(t *testing.T) (address string) {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -215,12 +215,12 @@ func silentServer(t *testing.T) (address string) {
 func TestPostgresHosts_FailOver(t *testing.T) {
 	t.Parallel()
 	primary := testpg.NewCluster(t)
-	open(t, primary.URL()).fill(t, 1)
+	openMigrated(t, primary.URL()).insertControllers(t, 1)
 	standby := primary.NewStandby()
-	s := unmigrated(t, Config{URL: replaceHost(t, primary.URL(), primary.Address()+","+standby.Address())})
+	s := openUnmigrated(t, Config{URL: replaceHost(t, primary.URL(), primary.Address()+","+standby.Address())})
 	operations := map[string]func() error{
-		"heartbeat": s.beatOnce,
-		"tick":      func() error { return s.tickWithin(5 * time.Second) },
+		"heartbeat": s.sendHeartbeat,
+		"tick":      func() error { return s.beatAndSweep(5 * time.Second) },
 		"register":  func() error { _, err := s.Register(context.Background(), registration("mc-2"), ""); return err },
 	}
 	for name, work := range operations {
@@ -253,13 +253,13 @@ func TestPostgresAddress(t *testing.T) {
 		"postgres:///db":                                           nil,
 		"postgres://h/db?target_session_attrs=any&sslmode=require": {{"h", "5432"}},
 	} {
-		got, err := parsePostgres(address)
+		got, err := parsePostgresAddress(address)
 		if err != nil {
-			t.Errorf("parsePostgres(%q) = %v", address, err)
+			t.Errorf("parsePostgresAddress(%q) = %v", address, err)
 			continue
 		}
 		if diff := cmp.Diff(want, got.servers, cmp.AllowUnexported(postgresServer{})); diff != "" {
-			t.Errorf("parsePostgres(%q) (-want +got):\n%s", address, diff)
+			t.Errorf("parsePostgresAddress(%q) (-want +got):\n%s", address, diff)
 		}
 	}
 	for address, want := range map[string]string{
@@ -285,9 +285,9 @@ func TestPostgresIsolation(t *testing.T) {
 		t.Run(isolation, func(t *testing.T) {
 			t.Parallel()
 			url := testpg.URL(t)
-			setUp := open(t, url)
+			setUp := openMigrated(t, url)
 			setUp.exec(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = ''`+isolation+`''', current_database()); END $$`)
-			s := unmigrated(t, Config{URL: url})
+			s := openUnmigrated(t, Config{URL: url})
 			for _, pool := range s.pools() {
 				var got string
 				if err := pool.GetContext(t.Context(), &got, "SHOW transaction_isolation"); err != nil || got != "read committed" {
@@ -316,7 +316,7 @@ func TestPostgresIsolation(t *testing.T) {
 			for range 8 {
 				group.Go(func() {
 					for range 50 {
-						if err := s.beatOnce(); err != nil {
+						if err := s.sendHeartbeat(); err != nil {
 							t.Errorf("Heartbeat() = %v", err)
 						}
 					}
