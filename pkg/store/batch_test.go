@@ -45,6 +45,7 @@ func TestMergeByController_KeepsLatest(t *testing.T) {
 		{ControllerID: "b", CurrentMeetings: 4, Reported: service.HealthHealthy, Usage: usage},
 		{ControllerID: "c", CurrentMeetings: 5, Reported: service.HealthHealthy},
 	}
+
 	if diff := cmp.Diff(want, writes); diff != "" {
 		t.Errorf("mergeByController(): -want +got:\n%s", diff)
 	}
@@ -78,6 +79,7 @@ func TestHeartbeatBatcher_AbandonedHeartbeatIsNotWritten(t *testing.T) {
 		_, err := s.Heartbeat(ctx, service.HeartbeatWrite{ControllerID: "gone"})
 		returned <- err
 	}()
+
 	for length := 0; length == 0; {
 		s.heartbeatBatcher.mu.Lock()
 		length = len(s.heartbeatBatcher.queue)
@@ -124,15 +126,18 @@ func TestHeartbeat_ConcurrentCallsShareCommits(t *testing.T) {
 			commits.Add(1)
 			beats.Add(int64(n))
 		}})
+
 		if err := s.Migrate(t.Context()); err != nil {
 			t.Fatalf("Migrate() = %v", err)
 		}
+
 		const callers, each = 64, 50
 		for i := range callers {
 			if _, err := s.Register(t.Context(), service.Registration{ControllerID: fmt.Sprint(i), Region: "eu", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}, ""); err != nil {
 				t.Fatalf("Register() = %v", err)
 			}
 		}
+
 		var all sync.WaitGroup
 		for i := range callers {
 			all.Go(func() {
@@ -143,10 +148,12 @@ func TestHeartbeat_ConcurrentCallsShareCommits(t *testing.T) {
 				}
 			})
 		}
+
 		all.Wait()
 		if beats.Load() != callers*each || commits.Load() > callers*each/4 {
 			t.Errorf("%d heartbeats in %d commits, want %d in far fewer", beats.Load(), commits.Load(), callers*each)
 		}
+
 		t.Logf("%d heartbeats in %d commits", beats.Load(), commits.Load())
 	})
 }
@@ -160,12 +167,14 @@ func TestHeartbeat_LockedRowsDelayNoOthers(t *testing.T) {
 	if err != nil {
 		t.Fatalf("begin: %v", err)
 	}
+
 	// More than there are connections for heartbeats.
 	const locked = 8
 	if _, err := tx.ExecContext(t.Context(), `SELECT FROM meeting_controllers WHERE controller_id = ANY($1) FOR UPDATE`,
 		[]string{"mc-1", "mc-2", "mc-3", "mc-4", "mc-5", "mc-6", "mc-7", "mc-8"}); err != nil {
 		t.Fatalf("lock: %v", err)
 	}
+
 	held := make(chan error, locked)
 	for i := range locked {
 		go func() {
@@ -173,6 +182,7 @@ func TestHeartbeat_LockedRowsDelayNoOthers(t *testing.T) {
 			held <- err
 		}()
 	}
+
 	began := time.Now()
 	for range 10 {
 		var all sync.WaitGroup
@@ -180,25 +190,31 @@ func TestHeartbeat_LockedRowsDelayNoOthers(t *testing.T) {
 			if i < locked {
 				continue
 			}
+
 			all.Go(func() {
 				if _, err := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: fmt.Sprintf("mc-%d", i+1), Reported: service.HealthHealthy}); err != nil {
 					t.Errorf("Heartbeat(mc-%d) = %v", i+1, err)
 				}
 			})
 		}
+
 		all.Wait()
 	}
+
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("the others took %v, want no wait for the lock", took)
 	}
+
 	select {
 	case err := <-held:
 		t.Errorf("Heartbeat(locked) = %v, want it to wait", err)
 	default:
 	}
+
 	if err := tx.Rollback(); err != nil {
 		t.Fatalf("rollback: %v", err)
 	}
+
 	for range locked {
 		if err := <-held; err != nil {
 			t.Errorf("Heartbeat(lock released) = %v, want nil", err)
@@ -206,22 +222,25 @@ func TestHeartbeat_LockedRowsDelayNoOthers(t *testing.T) {
 	}
 }
 
-// TestNothingAcknowledgedIsLostWhenPostgresDies kills the server in the middle of heartbeatBatcher, three times.
-func TestNothingAcknowledgedIsLostWhenPostgresDies(t *testing.T) {
+// TestHeartbeat_AcknowledgedSurvivesPostgresCrash kills the server in the middle of heartbeatBatcher, three times.
+func TestHeartbeat_AcknowledgedSurvivesPostgresCrash(t *testing.T) {
 	t.Parallel()
 	cluster := testpg.NewCluster(t)
 	s := openUnmigrated(t, Config{URL: cluster.URL(), Timeout: 2 * time.Second})
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatalf("Migrate() = %v", err)
 	}
+
 	const controllers = 64
 	s.insertControllers(t, controllers)
 	var total int64
 	acknowledged := make([]int64, controllers)
+
 	for round := range 3 {
 		ctx, cancel := context.WithCancel(t.Context())
 		var all sync.WaitGroup
 		var sum atomic.Int64
+
 		for i := range controllers {
 			all.Go(func() {
 				for n := acknowledged[i] + 1; ctx.Err() == nil; n++ {
@@ -235,14 +254,17 @@ func TestNothingAcknowledgedIsLostWhenPostgresDies(t *testing.T) {
 				}
 			})
 		}
+
 		for sum.Load() < int64(2000*(round+1)) {
 			time.Sleep(time.Millisecond)
 		}
+
 		cluster.Kill()
 		cancel()
 		all.Wait()
 		total += sum.Load()
 		cluster.Restart()
+
 		for i, n := range acknowledged {
 			c, err := s.Controller(t.Context(), fmt.Sprintf("mc-%d", i+1))
 			if err != nil || c.CurrentMeetings < n {
@@ -252,6 +274,7 @@ func TestNothingAcknowledgedIsLostWhenPostgresDies(t *testing.T) {
 			acknowledged[i] = max(n, c.CurrentMeetings)
 		}
 	}
+
 	t.Logf("%d heartbeats acknowledged", total)
 }
 
@@ -270,6 +293,7 @@ func BenchmarkHeartbeats(b *testing.B) {
 				SELECT 'mc-' || n, 'eu', 'http://mc', 'http://mc', 10, 100, 'healthy', 'healthy' FROM generate_series(1, 10000) AS n`); err != nil {
 				b.Fatal(err)
 			}
+
 			var next atomic.Int64
 			b.SetParallelism(128)
 			b.ReportAllocs()

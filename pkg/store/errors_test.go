@@ -21,7 +21,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-func TestPostgresErrors(t *testing.T) {
+func TestTranslatePostgresError(t *testing.T) {
 	for code, want := range map[string]bool{
 		"08006": true, "08001": true, "53300": true, "53100": true, "57014": true, "57P01": true, "57P02": true, "57P03": true, "58030": true,
 		"55P03": true, "0A000": true, "55000": true, "40001": true, "40P01": true, "25006": true, "25P03": true,
@@ -40,7 +40,7 @@ func TestPostgresErrors(t *testing.T) {
 	}
 }
 
-func TestConnectionErrors(t *testing.T) {
+func TestTranslateConnectionError(t *testing.T) {
 	for _, translate := range []func(error) error{translatePostgresError, translateSQLiteError} {
 		for _, err := range []error{
 			driver.ErrBadConn, io.EOF, io.ErrUnexpectedEOF, sql.ErrConnDone, syscall.ECONNREFUSED, &net.OpError{Op: "read", Err: errors.New("reset")}, errors.New(closedText),
@@ -55,7 +55,7 @@ func TestConnectionErrors(t *testing.T) {
 	}
 }
 
-func TestAConflictIsTriedOnceMore(t *testing.T) {
+func TestRun_RetriesConflictOnce(t *testing.T) {
 	s := &Store{dialect: postgresDialect(), timeout: time.Minute}
 	for failures, want := range map[int]bool{0: true, 1: true, 2: false} {
 		calls := 0
@@ -71,7 +71,7 @@ func TestAConflictIsTriedOnceMore(t *testing.T) {
 	}
 }
 
-func TestAnOperationThatDoesNotEndIsAbandoned(t *testing.T) {
+func TestRun_AbandonsOperationAfterTimeout(t *testing.T) {
 	s := &Store{dialect: postgresDialect(), timeout: 100 * time.Millisecond}
 	release, released := make(chan struct{}), make(chan struct{})
 	stuck := func(context.Context) (int, error) {
@@ -79,20 +79,23 @@ func TestAnOperationThatDoesNotEndIsAbandoned(t *testing.T) {
 		released <- struct{}{}
 		return 1, nil
 	}
+
 	if got, err := run(t.Context(), s, "test", stuck); got != 0 || !errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("run(stuck) = %d, %v, want 0 and ErrUnavailable", got, err)
 	}
+
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := run(ctx, s, "test", stuck); !errors.Is(err, context.Canceled) || errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("run(ended context) = %v, want the context's error", err)
 	}
+
 	close(release)
 	<-released
 	<-released
 }
 
-func TestAPanicReachesTheCaller(t *testing.T) {
+func TestRun_PanicReachesCaller(t *testing.T) {
 	s := &Store{dialect: postgresDialect(), timeout: time.Minute}
 	defer func() {
 		if got := recover(); got != "mistake" {
@@ -103,8 +106,8 @@ func TestAPanicReachesTheCaller(t *testing.T) {
 	t.Error("run returned, want a panic")
 }
 
-// TestErrors_CarryTheConditionsName looks at what an operator reads in the log.
-func TestErrors_CarryTheConditionsName(t *testing.T) {
+// TestErrors_ConditionName looks at what an operator reads in the log.
+func TestErrors_ConditionName(t *testing.T) {
 	for code, want := range map[string]string{
 		"53100": "disk_full (53100)", "25006": "read_only_sql_transaction (25006)", "42P01": "undefined_table (42P01)", "08P01": "protocol_violation (08P01)",
 		"53300": "too_many_connections (53300)", "57014": "query_canceled (57014)", "ZZ999": "answered ZZ999",
@@ -116,6 +119,7 @@ func TestErrors_CarryTheConditionsName(t *testing.T) {
 			}
 		}
 	}
+
 	for code, want := range map[int]string{
 		sqlitelib.SQLITE_FULL: "SQLITE_FULL", sqlitelib.SQLITE_IOERR: "SQLITE_IOERR", sqlitelib.SQLITE_READONLY: "SQLITE_READONLY", sqlitelib.SQLITE_ERROR: "SQLITE_ERROR", 250: "250",
 	} {
@@ -125,8 +129,8 @@ func TestErrors_CarryTheConditionsName(t *testing.T) {
 	}
 }
 
-// TestErrors_OfAStoreWithoutTables and of one without room say what is wrong.
-func TestErrors_OfAStoreWithoutTables(t *testing.T) {
+// TestErrors_MissingTables and of one without room say what is wrong.
+func TestErrors_MissingTables(t *testing.T) {
 	forBothDatabases(t, func(t *testing.T, url string) {
 		s := openUnmigrated(t, Config{URL: url})
 		if _, err := s.IsRegistered(t.Context(), "mc"); err == nil || !strings.Contains(err.Error(), "undefined_table") {
@@ -138,7 +142,7 @@ func TestErrors_OfAStoreWithoutTables(t *testing.T) {
 	})
 }
 
-func TestErrors_OfAFullSQLite(t *testing.T) {
+func TestErrors_SQLiteDiskFull(t *testing.T) {
 	s := openMigrated(t, sqliteURL(t))
 	s.exec(t, `PRAGMA max_page_count = 1`) // It stays at what there is.
 	var err error

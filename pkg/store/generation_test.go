@@ -8,9 +8,9 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// TestGeneration_RegistrationThatWaitedForADeletion registers a controller while the transaction that deletes it is under
+// TestGeneration_RegistrationDuringDeletion registers a controller while the transaction that deletes it is under
 // way: the statement's snapshot is older than the deletion, the generation must not be.
-func TestGeneration_RegistrationThatWaitedForADeletion(t *testing.T) {
+func TestGeneration_RegistrationDuringDeletion(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
 	s, others := openMigrated(t, url), openUnmigrated(t, Config{URL: url})
@@ -18,9 +18,11 @@ func TestGeneration_RegistrationThatWaitedForADeletion(t *testing.T) {
 		_, err := s.Register(t.Context(), service.Registration{ControllerID: "mc", Region: "eu", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}, "")
 		return err
 	}
+
 	if err := register(); err != nil {
 		t.Fatalf("Register() = %v", err)
 	}
+
 	s.exec(t, `UPDATE meeting_controllers SET generation = 6`)
 
 	deletion, err := others.writeDB.BeginTxx(t.Context(), nil)
@@ -30,6 +32,7 @@ func TestGeneration_RegistrationThatWaitedForADeletion(t *testing.T) {
 	if _, err := deletion.ExecContext(t.Context(), `DELETE FROM meeting_controllers`); err != nil {
 		t.Fatalf("delete: %v", err)
 	}
+
 	registered := make(chan error, 1)
 	go func() { registered <- register() }()
 	for waiting, deadline := false, time.Now().Add(4*time.Second); !waiting && time.Now().Before(deadline); {
@@ -37,6 +40,7 @@ func TestGeneration_RegistrationThatWaitedForADeletion(t *testing.T) {
 			t.Fatalf("look for the registration: %v", err)
 		}
 	}
+
 	if err := deletion.Commit(); err != nil {
 		t.Fatalf("commit: %v", err)
 	}

@@ -31,13 +31,15 @@ var heartbeatSettings = []setting{
 }
 
 // heartbeatSQL returns the statement that stores heartbeats and their transitions in one round trip. Its parameters are
-// those of heartbeatColumns, and its result those of heartbeatRow.
-//
+// those of heartbeatColumns, and the columns of its result those of heartbeatRow. skipLockedSQL follows the clause that
+// locks the rows.
+func heartbeatSQL(skipLockedSQL string) string { return lockHeartbeatRowsSQL + skipLockedSQL + storeHeartbeatsSQL }
+
 // "old" locks the rows in the order of their ids, so that two statements cannot deadlock, and reads them once they are
-// locked. The clock is read after that. Columns that only a transition needs are NULL in all other rows, to keep the
-// result small. The outcomes are the numbers of [heartbeatStatus].
-func heartbeatSQL(skipLockedSQL string) string {
-	return `WITH beat AS (
+// locked. The clock is read after that. The outcomes are the numbers of [heartbeatStatus]. Columns that only a transition
+// needs are NULL in all other rows, to keep the result small.
+const (
+	lockHeartbeatRowsSQL = `WITH beat AS (
 	SELECT * FROM unnest($1::varchar[], $2::int[], $3::int[], $4::varchar[], $5::double precision[], $6::double precision[],
 			$7::text[], $8::varchar[])
 		WITH ORDINALITY AS b (controller_id, current_meetings, current_participants, reported_status, cpu, memory, actor, incarnation, n)
@@ -45,7 +47,9 @@ func heartbeatSQL(skipLockedSQL string) string {
 	SELECT m.controller_id, m.health_status, m.stale AS was_stale, m.last_heartbeat_at, m.operator_draining,
 		beat.current_meetings, beat.current_participants, beat.reported_status, beat.cpu, beat.memory, beat.actor, beat.n,
 		beat.incarnation <> '' AND m.incarnation IS NOT NULL AND m.incarnation <> beat.incarnation AS superseded
-	FROM meeting_controllers AS m JOIN beat USING (controller_id) ORDER BY m.controller_id FOR UPDATE OF m` + skipLockedSQL + `
+	FROM meeting_controllers AS m JOIN beat USING (controller_id) ORDER BY m.controller_id FOR UPDATE OF m`
+
+	storeHeartbeatsSQL = `
 ), stored AS (
 	UPDATE meeting_controllers AS m SET current_meetings = f.current_meetings, current_participants = f.current_participants,
 		cpu_usage_percent = coalesce(nullif(f.cpu, -1), m.cpu_usage_percent),
@@ -55,7 +59,8 @@ func heartbeatSQL(skipLockedSQL string) string {
 	FROM (SELECT old.*, false AS stale FROM old WHERE NOT old.superseded) AS f
 	WHERE m.controller_id = f.controller_id
 	RETURNING m.controller_id, m.region, m.health_status, m.reported_status, m.last_heartbeat_at,
-		m.operator_draining, m.drain_until, m.drain_reason, f.n, f.actor, f.health_status AS from_status, f.last_heartbeat_at AS before, m.health_status <> f.health_status OR f.was_stale AS changed
+		m.operator_draining, m.drain_until, m.drain_reason, f.n, f.actor, f.health_status AS from_status, f.last_heartbeat_at AS before,
+		m.health_status <> f.health_status OR f.was_stale AS changed
 ), history AS (
 	INSERT INTO controller_transitions (controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
 	SELECT controller_id, region, last_heartbeat_at, from_status, health_status, 'heartbeat', actor, 'reported ' || reported_status,
@@ -68,7 +73,7 @@ SELECT n, CASE WHEN changed THEN 2 ELSE 1 END AS outcome, (extract(epoch FROM la
 	CASE WHEN changed THEN before END
 FROM stored
 UNION ALL SELECT n, 3, 0, false, NULL, NULL, NULL, NULL, NULL, NULL FROM old WHERE superseded`
-}
+)
 
 // usageUnchanged is the usage of a fast heartbeat: the statement keeps the stored one.
 const usageUnchanged = -1

@@ -53,7 +53,7 @@ func Migrate(ctx context.Context, url string, logger log.Logger) error {
 		}
 
 		if state.IsNewer() {
-			_ = level.Warn(logger).Log("msg", "the schema of the database is newer than this binary; they are compatible",
+			_ = level.Warn(logger).Log("msg", "the database's schema is newer than this binary; they are compatible",
 				"schema_version", state.Version, "binary_schema_version", state.BinaryVersion, "min_binary_schema", state.MinBinaryVersion)
 		}
 		results, err := m.provider.Up(ctx)

@@ -13,7 +13,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-func TestConnections_AreDivided(t *testing.T) {
+func TestDivideConnections(t *testing.T) {
 	for limit := MinConnections; limit <= 40; limit++ {
 		c := divideConnections(limit)
 		if sum := c.heartbeats + c.checker + c.watch + c.general + 1; sum != limit {
@@ -39,6 +39,7 @@ func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 	if err := setUp.Close(); err != nil {
 		t.Fatal(err)
 	}
+
 	const replicas = 10
 	var stores []*Store
 	for i := range replicas {
@@ -46,9 +47,11 @@ func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 		s.exec(t, `INSERT INTO replicas VALUES (?, '', 1, 1, 1, 1, now(), now())`, fmt.Sprint("gc-", i))
 		stores = append(stores, s)
 	}
+
 	if err := stores[0].ShareConnections(t.Context(), "gc-0"); err != nil || stores[0].ConnectionLimit() != sharedConnections {
 		t.Errorf("ShareConnections(ten replicas) = %v, limit %d, want %d", err, stores[0].ConnectionLimit(), sharedConnections)
 	}
+
 	var group sync.WaitGroup
 	for replica, s := range stores {
 		for worker := range 20 {
@@ -66,8 +69,10 @@ func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 				}
 			})
 		}
+
 		s.collectAnnouncements(t)
 	}
+
 	group.Wait()
 	for _, s := range stores {
 		if got := s.PoolStats().MaxOpenConnections; got >= sharedConnections {
@@ -94,17 +99,21 @@ func TestListReplicas(t *testing.T) {
 			s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms, max_connections, started_at, seen_at)
 				VALUES (?, 'v1', 30000, 10000, 30000, 1, ?, ?)`, id, now, seen)
 		}
+
 		if err := s.ShareConnections(t.Context(), "gc-1"); err != nil {
 			t.Fatalf("ShareConnections() = %v", err)
 		}
+
 		got, err := s.ListReplicas(t.Context())
 		if err != nil || len(got.Replicas) != 2 || got.Replicas[0].ID != "gc-1" || got.Replicas[1].ID != "gc-2" {
 			t.Fatalf("ListReplicas() = %+v, %v, want gc-1 and gc-2", got, err)
 		}
+
 		want := service.ReplicaStatus{
 			ID: "gc-1", Version: "v1", StalenessThreshold: 30 * time.Second, FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second,
 			StartedAt: got.Replicas[0].StartedAt, SeenAt: got.Replicas[0].SeenAt,
 		}
+
 		if s.cluster != nil {
 			want.ConnectionLimit = DefaultConnections
 		}
@@ -114,6 +123,7 @@ func TestListReplicas(t *testing.T) {
 		if kept := got.Store; kept.Kind != s.dialect.name || !kept.Writable || kept.SchemaVersion < 6 || (kept.MaxConnections > 0) != (s.cluster != nil) {
 			t.Errorf("store = %+v, want one that is writable", kept)
 		}
+
 		s.exec(t, `ALTER TABLE meeting_controllers RENAME TO mislaid`)
 		if got, err := s.ListReplicas(t.Context()); err != nil || got.Store.Writable {
 			t.Errorf("ListReplicas(without the table) = %+v, %v, want a store that is not writable", got.Store, err)
@@ -137,7 +147,7 @@ func TestListReplicas_Pooler(t *testing.T) {
 	}
 }
 
-func TestConnections_EndWithAge(t *testing.T) {
+func TestConnectionEnd_VariesWithinLimits(t *testing.T) {
 	ends := map[time.Time]bool{}
 	now := time.Now()
 	for range 20 {

@@ -48,7 +48,7 @@ func waitForAnnouncement(t *testing.T, heard <-chan service.Announcement, like f
 	}
 }
 
-func TestOtherProcessesHearWhatIsCommitted(t *testing.T) {
+func TestListen_ReceivesCommitsOfOtherProcesses(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
 	one, other := openMigrated(t, url), openUnmigrated(t, Config{URL: url})
@@ -60,6 +60,7 @@ func TestOtherProcessesHearWhatIsCommitted(t *testing.T) {
 			t.Fatalf("Register() = %v", err)
 		}
 	}
+
 	register("mc")
 	waitForAnnouncement(t, heard, func(a service.Announcement) bool { return !a.Everything && len(a.ControllerIDs) == 0 })
 	register("mc")
@@ -72,20 +73,25 @@ func TestOtherProcessesHearWhatIsCommitted(t *testing.T) {
 		}
 		return pids
 	}
+
 	if got := listening(); len(got) != 2 {
 		t.Errorf("%d listeners, want one for each process", len(got))
 	}
+
 	// Each loses its connection, and hears again after that.
 	one.exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = ?`, listenerName)
 	for _, heard := range []<-chan service.Announcement{heard, own} {
 		waitForAnnouncement(t, heard, func(a service.Announcement) bool { return a.Everything && a.Reconnected })
 	}
+
 	register("mc")
 	waitForAnnouncement(t, heard, named)
 	// Our own are heard once, and not again from the server.
+
 	for len(own) > 0 {
 		<-own
 	}
+
 	register("mc")
 	waitForAnnouncement(t, own, named)
 	waitForAnnouncement(t, heard, named)
@@ -94,8 +100,8 @@ func TestOtherProcessesHearWhatIsCommitted(t *testing.T) {
 	}
 }
 
-// TestACrowdOfChangesIsFewAnnouncements: those who listen need to know that something changed, not how often.
-func TestACrowdOfChangesIsFewAnnouncements(t *testing.T) {
+// TestListen_BurstOfChangesIsFewAnnouncements: those who listen need to know that something changed, not how often.
+func TestListen_BurstOfChangesIsFewAnnouncements(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
 	one, other := openMigrated(t, url), openUnmigrated(t, Config{URL: url})
@@ -110,7 +116,7 @@ func TestACrowdOfChangesIsFewAnnouncements(t *testing.T) {
 	}
 }
 
-func TestAPayloadFits(t *testing.T) {
+func TestNotifyPayload_FitsLimit(t *testing.T) {
 	t.Parallel()
 	var ids []string
 	for range maxAnnouncedIDs {

@@ -24,7 +24,7 @@ func (s *Store) insertControllers(t *testing.T, controllers int) {
 		SELECT 'mc-' || n, 'eu', 'http://mc', 'http://mc', 10, 100, 'healthy', 'healthy' FROM generate_series(1, ?::int) AS n`, controllers)
 }
 
-func TestPostgresSettings(t *testing.T) {
+func TestPostgres_Settings(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
 	for _, tc := range []struct {
@@ -44,8 +44,8 @@ func TestPostgresSettings(t *testing.T) {
 	}
 }
 
-// TestPostgresParameters sends what statements send, in the mode that saves a round trip.
-func TestPostgresParameters(t *testing.T) {
+// TestPostgres_BinaryParameters sends what statements send, in the mode that saves a round trip.
+func TestPostgres_BinaryParameters(t *testing.T) {
 	t.Parallel()
 	s := openUnmigrated(t, Config{URL: testpg.URL(t)})
 	at := time.Date(2026, 2, 3, 4, 5, 6, 789012000, time.UTC)
@@ -56,6 +56,7 @@ func TestPostgresParameters(t *testing.T) {
 		Nothing *float64       `db:"nothing"`
 		Share   float64        `db:"share"`
 	}
+
 	err := s.writeDB.GetContext(t.Context(), &got, `SELECT $1::text[] AS texts, $2::bigint[] AS numbers, $3::timestamptz AS at, $4::double precision AS nothing, $5::double precision AS share`,
 		[]string{"a,b", `c"d`}, []int64{1, -2}, at, nil, 0.1)
 	if err != nil {
@@ -66,7 +67,7 @@ func TestPostgresParameters(t *testing.T) {
 	}
 }
 
-func TestPostgresIndexesLeaveHeartbeatsAlone(t *testing.T) {
+func TestPostgres_IndexesOmitHeartbeatColumns(t *testing.T) {
 	t.Parallel()
 	s := openMigrated(t, testpg.URL(t))
 	var columns []string
@@ -80,16 +81,17 @@ func TestPostgresIndexesLeaveHeartbeatsAlone(t *testing.T) {
 	wantNoHeartbeatColumns(t, columns)
 }
 
-// TestPostgresHeartbeatsAreHeapOnly is what keeps a fleet's heartbeats from bloating the indexes. It has a server of its
+// TestHeartbeat_PostgresUpdatesAreHeapOnly is what keeps a fleet's heartbeats from bloating the indexes. It has a server of its
 // own: a transaction that some other test keeps open, in whatever database, keeps dead versions of every row from being
 // pruned, and pages that fill up with them are no fault of the heartbeats'.
-func TestPostgresHeartbeatsAreHeapOnly(t *testing.T) {
+func TestHeartbeat_PostgresUpdatesAreHeapOnly(t *testing.T) {
 	t.Parallel()
 	const controllers, beats = 200, 50
 	url := testpg.NewCluster(t).URL()
 	s := openMigrated(t, url)
 	s.insertControllers(t, controllers)
 	var all sync.WaitGroup
+
 	for worker := range 8 {
 		all.Go(func() {
 			for i := range beats {
@@ -103,16 +105,19 @@ func TestPostgresHeartbeatsAreHeapOnly(t *testing.T) {
 			}
 		})
 	}
+
 	all.Wait()
 	// A connection that ends reports its share at once, an idle one takes its time.
 	if err := s.Close(); err != nil {
 		t.Fatalf("Close() = %v", err)
 	}
+
 	s = openUnmigrated(t, Config{URL: url})
 	var stats struct {
 		Updates int `db:"n_tup_upd"`
 		HOT     int `db:"n_tup_hot_upd"`
 	}
+
 	for deadline := time.Now().Add(30 * time.Second); stats.Updates < controllers*beats; time.Sleep(50 * time.Millisecond) {
 		if err := s.readDB.GetContext(t.Context(), &stats, `SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'meeting_controllers'`); err != nil {
 			t.Fatalf("read statistics: %v", err)
@@ -121,17 +126,19 @@ func TestPostgresHeartbeatsAreHeapOnly(t *testing.T) {
 			t.Fatalf("updates = %d, want %d", stats.Updates, controllers*beats)
 		}
 	}
+
 	t.Logf("%d of %d heartbeats were heap-only", stats.HOT, stats.Updates)
 	if stats.HOT*100 < stats.Updates*95 {
 		t.Errorf("heap-only = %d of %d, want at least 95 %%", stats.HOT, stats.Updates)
 	}
 }
 
-func TestPostgresHeartbeatUsesThePrimaryKey(t *testing.T) {
+func TestHeartbeat_PostgresPlanUsesPrimaryKey(t *testing.T) {
 	t.Parallel()
 	s := openMigrated(t, testpg.URL(t))
 	s.insertControllers(t, 5000)
 	s.exec(t, `ANALYZE meeting_controllers`)
+
 	for name, tc := range map[string]struct {
 		db        *sqlx.DB
 		statement string
@@ -144,6 +151,7 @@ func TestPostgresHeartbeatUsesThePrimaryKey(t *testing.T) {
 		if err := tc.db.SelectContext(t.Context(), &plan, "EXPLAIN "+tc.statement, tc.values...); err != nil {
 			t.Fatalf("explain %s: %v", name, err)
 		}
+
 		text := strings.Join(plan, "\n")
 		if !strings.Contains(text, "meeting_controllers_pkey") || strings.Contains(text, "Seq Scan on meeting_controllers") {
 			t.Errorf("plan of %s:\n%s\nwant the primary key and no sequential scan", name, text)
@@ -151,7 +159,7 @@ func TestPostgresHeartbeatUsesThePrimaryKey(t *testing.T) {
 	}
 }
 
-func TestPostgresALockedTableIsAnOutage(t *testing.T) {
+func TestPostgres_LockedTableIsUnavailable(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
 	locker := openMigrated(t, url)
@@ -164,6 +172,7 @@ func TestPostgresALockedTableIsAnOutage(t *testing.T) {
 	if _, err := tx.ExecContext(t.Context(), `LOCK TABLE meeting_controllers IN SHARE MODE`); err != nil {
 		t.Fatalf("lock: %v", err)
 	}
+
 	_, tick := s.Beat(t.Context(), service.Beat{Tolerance: time.Second})
 	_, beat := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc", Reported: service.HealthHealthy})
 	for name, err := range map[string]error{"Beat": tick, "Heartbeat": beat} {
@@ -173,12 +182,13 @@ func TestPostgresALockedTableIsAnOutage(t *testing.T) {
 	}
 }
 
-func TestPostgresAHeldPoolIsUnavailable(t *testing.T) {
+func TestPostgres_ExhaustedPoolIsUnavailable(t *testing.T) {
 	t.Parallel()
 	s := openUnmigrated(t, Config{URL: testpg.URL(t), MaxConns: 1, Timeout: 300 * time.Millisecond})
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatalf("Migrate() = %v", err)
 	}
+
 	tx, err := s.writeDB.BeginTxx(t.Context(), nil)
 	if err != nil {
 		t.Fatalf("begin: %v", err)
@@ -187,6 +197,7 @@ func TestPostgresAHeldPoolIsUnavailable(t *testing.T) {
 	if _, err := s.IsRegistered(t.Context(), "mc"); !errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("IsRegistered(no connection left) = %v, want ErrUnavailable", err)
 	}
+
 	// The checker and heartbeats have connections of their own.
 	if err := s.Ping(t.Context()); err != nil {
 		t.Errorf("Ping() = %v, want nil", err)
@@ -202,8 +213,8 @@ func TestPostgresAHeldPoolIsUnavailable(t *testing.T) {
 	}
 }
 
-// TestPostgresTheEndOfARegion marks more controllers than a sweep takes at once.
-func TestPostgresTheEndOfARegion(t *testing.T) {
+// TestSweep_MarksRegionInChunks marks more controllers than a sweep takes at once.
+func TestSweep_MarksRegionInChunks(t *testing.T) {
 	t.Parallel()
 	s := openMigrated(t, testpg.URL(t))
 	const silent = 2*firstChunk + 100
@@ -212,6 +223,7 @@ func TestPostgresTheEndOfARegion(t *testing.T) {
 	s.exec(t, `INSERT INTO checker_state (id, beat_at, serviceable_since, swept_at) VALUES (1, clock_timestamp(), clock_timestamp() - ?::interval, clock_timestamp() - interval '1 hour')`, "1 hour")
 	policy := service.SweepPolicy{Threshold: 30 * time.Second, Interval: 5 * time.Second, Tolerance: time.Minute}
 	marked := 0
+
 	for more := true; more; {
 		got, err := s.Sweep(t.Context(), policy)
 		if err != nil || len(got.Transitions) > maxChunk || !got.Swept {
@@ -219,22 +231,25 @@ func TestPostgresTheEndOfARegion(t *testing.T) {
 		}
 		marked, more = marked+len(got.Transitions), got.More
 	}
+
 	if marked != silent-1 {
 		t.Errorf("marked = %d, want %d and the rest at once", marked, silent-1)
 	}
+
 	var stale int
 	if err := s.readDB.GetContext(t.Context(), &stale, `SELECT count(*) FROM meeting_controllers WHERE stale AND health_status = 'unhealthy'`); err != nil || stale != silent-1 {
 		t.Errorf("stale = %d, %v, want %d", stale, err, silent-1)
 	}
 }
 
-// TestASweepIsDueWhenAWaitIsOver is what makes a controller that died in an outage unhealthy a threshold after it, not
+// TestSweepState_TimeToSweepAfterHold is what makes a controller that died in an outage unhealthy a threshold after it, not
 // up to an interval later.
-func TestASweepIsDueWhenAWaitIsOver(t *testing.T) {
+func TestSweepState_TimeToSweepAfterHold(t *testing.T) {
 	t.Parallel()
 	policy := service.SweepPolicy{Threshold: 6 * time.Second, Interval: 5 * time.Second}
 	began := time.Unix(1_800_000_000, 0)
 	at := func(s float64) time.Time { return began.Add(time.Duration(s * float64(time.Second))) }
+
 	for _, tc := range []struct {
 		swept, now, want float64
 	}{
@@ -251,16 +266,18 @@ func TestASweepIsDueWhenAWaitIsOver(t *testing.T) {
 	}
 }
 
-func TestPostgresAPlanThatNoLongerFitsIsMadeAnew(t *testing.T) {
+func TestPreparedStatement_OutdatedPlanIsReplaced(t *testing.T) {
 	t.Parallel()
 	s := openMigrated(t, testpg.URL(t))
 	s.insertControllers(t, 1)
+
 	for _, change := range []string{"", `ALTER TABLE meeting_controllers ALTER region TYPE text`, `DISCARD ALL`} {
 		if change != "" {
 			if _, err := s.heartbeat.db.ExecContext(t.Context(), change); err != nil {
 				t.Fatalf("%s: %v", change, err)
 			}
 		}
+
 		if _, err := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc-1", Reported: service.HealthHealthy}); err != nil {
 			t.Errorf("Heartbeat(after %q) = %v", change, err)
 		}
@@ -270,8 +287,8 @@ func TestPostgresAPlanThatNoLongerFitsIsMadeAnew(t *testing.T) {
 	}
 }
 
-// TestPostgresWhoIsNotLetInIsUnavailable takes a role's right to connect away, as a rotated password does.
-func TestPostgresWhoIsNotLetInIsUnavailable(t *testing.T) {
+// TestPostgres_RejectedLoginIsUnavailable takes a role's right to connect away, as a rotated password does.
+func TestPostgres_RejectedLoginIsUnavailable(t *testing.T) {
 	t.Parallel()
 	address, err := url.Parse(testpg.URL(t))
 	if err != nil {
@@ -288,30 +305,35 @@ func TestPostgresWhoIsNotLetInIsUnavailable(t *testing.T) {
 	}
 }
 
-// TestPostgresOutages kills and freezes a server of its own under a store that stays open.
-func TestPostgresOutages(t *testing.T) {
+// TestPostgres_ServerKilledAndFrozen kills and freezes a server of its own under a store that stays open.
+func TestPostgres_ServerKilledAndFrozen(t *testing.T) {
 	t.Parallel()
 	cluster := testpg.NewCluster(t)
 	s := openUnmigrated(t, Config{URL: cluster.URL(), Timeout: time.Second})
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatalf("Migrate() = %v", err)
 	}
+
 	s.insertControllers(t, 1)
 	beat := func() error {
 		_, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{ControllerID: "mc-1", Reported: service.HealthHealthy})
 		return err
 	}
+
 	if err := beat(); err != nil {
 		t.Fatalf("Heartbeat() = %v", err)
 	}
+
 	cluster.Kill()
 	if err := beat(); !errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("Heartbeat(server killed) = %v, want ErrUnavailable", err)
 	}
+
 	cluster.Restart()
 	if err := beat(); err != nil {
 		t.Errorf("Heartbeat(server back) = %v, want nil", err)
 	}
+
 	cluster.Pause()
 	began := time.Now()
 	if err := beat(); !errors.Is(err, service.ErrUnavailable) {
@@ -320,14 +342,15 @@ func TestPostgresOutages(t *testing.T) {
 	if took := time.Since(began); took > 3*time.Second {
 		t.Errorf("Heartbeat(server frozen) took %v, want about the bound of 1s", took)
 	}
+
 	cluster.Resume()
 	if err := beat(); err != nil {
 		t.Errorf("Heartbeat(server resumed) = %v, want nil", err)
 	}
 }
 
-// TestPostgresHistoryIsFollowedWithoutGaps has a change committed while one with a lower id is still under way.
-func TestPostgresHistoryIsFollowedWithoutGaps(t *testing.T) {
+// TestTransitions_ReaderMissesNoLateCommit has a change committed while one with a lower id is still under way.
+func TestTransitions_ReaderMissesNoLateCommit(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
 	s, others := openMigrated(t, url), openUnmigrated(t, Config{URL: url})
@@ -341,20 +364,26 @@ func TestPostgresHistoryIsFollowedWithoutGaps(t *testing.T) {
 		if err != nil {
 			t.Fatalf("insert: %v", err)
 		}
+
 		return tx
 	}
+
 	follow := func(after int64, want ...string) int64 {
 		t.Helper()
 		page, err := s.Transitions(t.Context(), service.TransitionFilter{After: after, Limit: 10})
 		var got []string
+
 		for _, change := range page.Transitions {
 			got, after = append(got, change.ControllerID), change.ID
 		}
+
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("changes = %v, %v, want %v", got, err, want)
 		}
+
 		return after
 	}
+
 	s.exec(t, insert, "first", 0)
 	after := follow(0, "first")
 	late, lost := under("late", 0), under("lost", 0)
@@ -363,9 +392,11 @@ func TestPostgresHistoryIsFollowedWithoutGaps(t *testing.T) {
 	if err := late.Commit(); err != nil {
 		t.Fatalf("commit: %v", err)
 	}
+
 	after = follow(after, "late")
 	if err := lost.Rollback(); err != nil {
 		t.Fatalf("roll back: %v", err)
 	}
+
 	follow(after, "early")
 }

@@ -94,6 +94,7 @@ func (s *Store) recordQueries(t *testing.T, a *asked) {
 	connect := func() (driver.Conn, error) {
 		return (&sqlite.Driver{}).Open(sqliteSource(strings.TrimPrefix(s.url, sqliteScheme), s.timeout))
 	}
+
 	if s.dialect.name == "postgres" {
 		connector, err := pq.NewConnector(s.url + "&binary_parameters=yes")
 		if err != nil {
@@ -101,16 +102,19 @@ func (s *Store) recordQueries(t *testing.T, a *asked) {
 		}
 		connect = func() (driver.Conn, error) { return connector.Connect(context.Background()) }
 	}
+
 	db := sqlx.NewDb(sql.OpenDB(listeningConnector{connect, a}), s.dialect.name)
 	if s.dialect.name == "sqlite" {
 		db.SetMaxOpenConns(1)
 	}
+
 	replaced := append(s.pools(), db)
 	t.Cleanup(func() {
 		for _, pool := range replaced {
 			_ = pool.Close()
 		}
 	})
+
 	s.readDB, s.writeDB, s.watchDB, s.checkerDB = db, db, db, db
 }
 
@@ -126,6 +130,7 @@ func (s *Store) plan(t *testing.T, of askedStatement) (reads []string) {
 	if s.dialect.name == "sqlite" {
 		explain = "EXPLAIN QUERY PLAN "
 	}
+
 	rows, err := s.readDB.Queryx(explain+of.text, of.values...)
 	if err != nil {
 		return nil // Such as SET, LOCK and BEGIN.
@@ -136,6 +141,7 @@ func (s *Store) plan(t *testing.T, of askedStatement) (reads []string) {
 		if err != nil {
 			t.Fatalf("read a plan: %v", err)
 		}
+
 		line := fmt.Sprintf("%s", columns[len(columns)-1])
 		for _, found := range scanned.FindAllString(line, -1) {
 			found = strings.TrimSpace(spaces.ReplaceAllString(strings.NewReplacer("idx_", "", "controller_transitions", "history", "meeting_controllers", "fleet").Replace(found), " "))
@@ -144,6 +150,7 @@ func (s *Store) plan(t *testing.T, of askedStatement) (reads []string) {
 			}
 		}
 	}
+
 	return reads
 }
 
@@ -170,6 +177,7 @@ func (s *Store) listQueries(t *testing.T) {
 	if _, err := s.Beat(t.Context(), beat); err != nil {
 		t.Fatalf("Beat() = %v", err)
 	}
+
 	s.exec(t, `UPDATE checker_state SET serviceable_since = ?`, s.timeAgo(t, 2*time.Hour))
 
 	operations := map[string]func(ctx context.Context) error{
@@ -215,6 +223,7 @@ func (s *Store) listQueries(t *testing.T) {
 		},
 		"ready": s.Ping,
 	}
+
 	for what, filter := range historyReads(rows, now) {
 		filter.Limit = 100
 		operations["history: "+what] = func(ctx context.Context) error { return errorOf(s.Transitions(ctx, filter)) }
@@ -224,6 +233,7 @@ func (s *Store) listQueries(t *testing.T) {
 	for name := range operations {
 		names = append(names, name)
 	}
+
 	slices.SortFunc(names, cmp.Compare[string])
 	// Announcements are sent by a goroutine of their own, whose statements belong to no operation.
 	s.announcements.mu.Lock()
@@ -240,6 +250,7 @@ func (s *Store) listQueries(t *testing.T) {
 			}
 			all = append(all, time.Since(began))
 		}
+
 		slices.Sort(all)
 		took[name] = all[len(all)/2]
 	}
@@ -251,6 +262,7 @@ func (s *Store) listQueries(t *testing.T) {
 		if err := operations[name](t.Context()); err != nil {
 			t.Errorf("%s = %v", name, err)
 		}
+
 		var reads []string
 		for _, one := range slices.Clone(a.statements) {
 			for _, read := range s.plan(t, one) {
@@ -259,6 +271,7 @@ func (s *Store) listQueries(t *testing.T) {
 				}
 			}
 		}
+
 		t.Logf("| %s | %.1f | %s |", name, float64(took[name].Microseconds())/1000, strings.Join(reads, "; "))
 	}
 }

@@ -46,9 +46,10 @@ const regionSumsSQL = `SELECT region,
 	CAST(sum(max_participants) AS bigint) AS participants_limits, CAST(sum(current_participants) AS bigint) AS participants_load `
 
 func (r regionRow) region() service.Region {
-	return service.Region{
+	region := service.Region{
 		Region: r.Region,
 		AsOf:   r.AsOf.Time,
+		Stale:  r.Stale,
 		Controllers: map[service.HealthStatus]int64{
 			service.HealthPending:   r.Pending,
 			service.HealthHealthy:   r.Healthy,
@@ -56,22 +57,24 @@ func (r regionRow) region() service.Region {
 			service.HealthUnhealthy: r.Unhealthy,
 			service.HealthDraining:  r.Draining,
 		},
-		Stale: r.Stale,
-		Meetings: service.RegionCapacity{
-			Max:     r.MeetingsMax,
-			Current: r.MeetingsCurrent,
-			Largest: r.MeetingsLargest,
-			Limits:  r.MeetingsLimits,
-			Load:    r.MeetingsLoad,
-		},
-		Participants: service.RegionCapacity{
-			Max:     r.ParticipantsMax,
-			Current: r.ParticipantsCurrent,
-			Largest: r.ParticipantsLargest,
-			Limits:  r.ParticipantsLimits,
-			Load:    r.ParticipantsLoad,
-		},
 	}
+
+	region.Meetings = service.RegionCapacity{
+		Max:     r.MeetingsMax,
+		Current: r.MeetingsCurrent,
+		Largest: r.MeetingsLargest,
+		Limits:  r.MeetingsLimits,
+		Load:    r.MeetingsLoad,
+	}
+	region.Participants = service.RegionCapacity{
+		Max:     r.ParticipantsMax,
+		Current: r.ParticipantsCurrent,
+		Largest: r.ParticipantsLargest,
+		Limits:  r.ParticipantsLimits,
+		Load:    r.ParticipantsLoad,
+	}
+
+	return region
 }
 
 // Regions implements [service.Store] and [service.RegionReader].

@@ -18,7 +18,7 @@ func (s *Store) applyFutureMigration(t *testing.T, version, minBinary int64) {
 	s.exec(t, `UPDATE schema_compatibility SET min_binary_schema = ?`, minBinary)
 }
 
-func TestSchema_NewerThanTheBinary(t *testing.T) {
+func TestSchema_NewerThanBinary(t *testing.T) {
 	forBothDatabases(t, func(t *testing.T, url string) {
 		s := openMigrated(t, url)
 		state, err := s.Schema(t.Context())
@@ -36,10 +36,12 @@ func TestSchema_NewerThanTheBinary(t *testing.T) {
 		if !strings.Contains(logged.String(), "level=warn") || !strings.Contains(logged.String(), "schema is newer than this binary") {
 			t.Errorf("logged %q, want a warning that the schema is newer", &logged)
 		}
+
 		states, state, err := MigrationStatus(t.Context(), url)
 		if err != nil || !state.IsNewer() || !state.IsCompatible() {
 			t.Errorf("MigrationStatus() = %+v, %v, want it newer and compatible", state, err)
 		}
+
 		last := states[len(states)-1]
 		if last.Version != newer || !last.IsUnknown || last.Name != "" || time.Since(last.AppliedAt).Abs() > time.Hour {
 			t.Errorf("the last migration is %+v, want the unknown one, applied now", last)
@@ -63,7 +65,7 @@ func TestSchema_NewerThanTheBinary(t *testing.T) {
 	})
 }
 
-func TestSchema_DatabaseWithoutTheTable(t *testing.T) {
+func TestSchema_EmptyDatabase(t *testing.T) {
 	forBothDatabases(t, func(t *testing.T, url string) {
 		s := openUnmigrated(t, Config{URL: url})
 		state, err := s.Schema(t.Context())
@@ -79,19 +81,23 @@ func TestMigrateDown_RefusedWhileReplicasBeat(t *testing.T) {
 		if _, err := s.Beat(t.Context(), service.Beat{Replica: service.Replica{ID: "gc"}, Vouches: true, Tolerance: 2500 * time.Millisecond}); err != nil {
 			t.Fatal(err)
 		}
+
 		err := MigrateDown(t.Context(), url, DownOptions{}, log.NewNopLogger())
 		if !errors.Is(err, ErrSchemaInUse) || !strings.Contains(err.Error(), "--while-replicas-run") {
 			t.Fatalf("MigrateDown(a replica beats) = %v, want ErrSchemaInUse and the flag that allows it", err)
 		}
+
 		s.exec(t, `DELETE FROM replicas`)
 		for _, id := range []string{"gc-b", "gc-a", "gc-old"} {
 			s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms, max_connections, started_at, seen_at)
 				VALUES (?, '1', 30000, 10000, 30000, 20, ?, ?)`, id, s.timeAgo(t, time.Hour), s.timeAgo(t, map[string]time.Duration{"gc-old": time.Minute}[id]))
 		}
+
 		err = MigrateDown(t.Context(), url, DownOptions{}, log.NewNopLogger())
 		if !errors.Is(err, ErrSchemaInUse) || !strings.Contains(err.Error(), "gc-a, gc-b beat within the last 10s") {
 			t.Fatalf("MigrateDown(two replicas beat) = %v, want them named", err)
 		}
+
 		s.exec(t, `DELETE FROM replicas`)
 		if state, err := s.Schema(t.Context()); err != nil || state.Version != BinarySchemaVersion() {
 			t.Errorf("Schema() = %+v, %v, want it as it was", state, err)
@@ -103,6 +109,7 @@ func TestMigrateDown_RefusedWhileReplicasBeat(t *testing.T) {
 		if err := MigrateDown(t.Context(), url, DownOptions{Version: BinarySchemaVersion() - 1}, log.NewNopLogger()); err != nil {
 			t.Errorf("MigrateDown(no replica beats) = %v", err)
 		}
+
 		s.exec(t, `UPDATE checker_state SET beat_at = ?`, s.timeAgo(t, 0))
 		if err := MigrateDown(t.Context(), url, DownOptions{WhileReplicasRun: true}, log.NewNopLogger()); err != nil {
 			t.Errorf("MigrateDown(allowed) = %v", err)

@@ -11,7 +11,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-func TestSQLiteFolderIsPrivate(t *testing.T) {
+func TestSQLite_FolderIsPrivate(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "a", "b")
 	openMigrated(t, sqliteScheme+"//"+filepath.Join(folder, "gc.db"))
 	info, err := os.Stat(folder)
@@ -23,7 +23,7 @@ func TestSQLiteFolderIsPrivate(t *testing.T) {
 	}
 }
 
-func TestSQLiteSettings(t *testing.T) {
+func TestSQLite_Settings(t *testing.T) {
 	s := openMigrated(t, sqliteURL(t))
 	for setting, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "4000"} {
 		var got string
@@ -36,7 +36,7 @@ func TestSQLiteSettings(t *testing.T) {
 	}
 }
 
-func TestSQLiteFileThatIsNoDatabase(t *testing.T) {
+func TestOpen_FileIsNotADatabase(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gc.db")
 	if err := os.WriteFile(path, []byte(strings.Repeat("no database ", 100)), 0o600); err != nil {
 		t.Fatal(err)
@@ -46,7 +46,7 @@ func TestSQLiteFileThatIsNoDatabase(t *testing.T) {
 	}
 }
 
-func TestSQLiteBusyIsUnavailable(t *testing.T) {
+func TestSQLite_BusyIsUnavailable(t *testing.T) {
 	url := sqliteURL(t)
 	holder := openMigrated(t, url)
 	s := openUnmigrated(t, Config{URL: url, Timeout: 500 * time.Millisecond})
@@ -63,7 +63,7 @@ func TestSQLiteBusyIsUnavailable(t *testing.T) {
 	}
 }
 
-func TestSQLiteIndexesLeaveHeartbeatsAlone(t *testing.T) {
+func TestSQLite_IndexesOmitHeartbeatColumns(t *testing.T) {
 	s := openMigrated(t, sqliteURL(t))
 	var columns []string
 	if err := s.readDB.SelectContext(t.Context(), &columns, `SELECT coalesce(c.name, '') FROM pragma_index_list('meeting_controllers') AS i, pragma_index_xinfo(i.name) AS c`); err != nil {

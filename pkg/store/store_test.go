@@ -92,20 +92,23 @@ func (s *Store) readHistory(t *testing.T) (history []service.Transition) {
 		Silence  int64  `db:"silence_ms"`
 		Reported string `db:"reported_status"`
 	}
+
 	if err := s.readDB.SelectContext(t.Context(), &stored, `SELECT controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status
 		FROM controller_transitions ORDER BY id`); err != nil {
 		t.Fatalf("read history: %v", err)
 	}
+
 	for _, r := range stored {
 		history = append(history, service.Transition{
 			ControllerID: r.ControllerID, Region: r.Region, At: r.At.Time, From: service.HealthStatus(r.From.String), To: service.HealthStatus(r.To),
 			Cause: service.Cause(r.Cause), Actor: r.Actor, Reason: r.Reason, Silence: time.Duration(r.Silence) * time.Millisecond, Reported: service.HealthStatus(r.Reported),
 		})
 	}
+
 	return history
 }
 
-func TestConformance(t *testing.T) {
+func TestStore_Conformance(t *testing.T) {
 	for name, url := range map[string]func(*testing.T) string{
 		"sqlite":   sqliteURL,
 		"postgres": func(t *testing.T) string { return testpg.URL(t) },
@@ -173,7 +176,7 @@ func newFixture(t *testing.T, url string) storetest.Fixture {
 	}
 }
 
-func TestHealthInSQLIsHealthInGo(t *testing.T) {
+func TestHealthSQL_AgreesWithGo(t *testing.T) {
 	forBothDatabases(t, func(t *testing.T, url string) {
 		s := openUnmigrated(t, Config{URL: url})
 		for _, draining := range []bool{false, true} {
@@ -209,7 +212,7 @@ func (q *queries) add(operation, status string, took time.Duration) {
 	}
 }
 
-func TestEveryOperationIsReported(t *testing.T) {
+func TestStore_ReportsEveryOperation(t *testing.T) {
 	forBothDatabases(t, func(t *testing.T, url string) {
 		q := &queries{seen: map[string]string{}}
 		s := openUnmigrated(t, Config{URL: url, OnQuery: q.add})
@@ -225,10 +228,12 @@ func TestEveryOperationIsReported(t *testing.T) {
 			_, _ = s.Regions(t.Context())
 			_ = s.Ping(t.Context())
 		}
+
 		want := map[string]string{}
 		for _, operation := range []string{"register", "heartbeat", "known", "controller", "controllers", "beat", "tick", "replicas", "regions", "ping"} {
 			want[operation] = "error"
 		}
+
 		run()
 		if diff := cmp.Diff(want, q.seen); diff != "" {
 			t.Errorf("without a schema (-want +got):\n%s", diff)
@@ -236,9 +241,11 @@ func TestEveryOperationIsReported(t *testing.T) {
 		if err := s.Migrate(t.Context()); err != nil {
 			t.Fatalf("Migrate() = %v", err)
 		}
+
 		for operation := range want {
 			want[operation] = "ok"
 		}
+
 		run()
 		q.mu.Lock()
 		defer q.mu.Unlock()
@@ -251,8 +258,8 @@ func TestEveryOperationIsReported(t *testing.T) {
 	})
 }
 
-// TestNoErrorQuotesSQL calls every operation where there are no tables.
-func TestNoErrorQuotesSQL(t *testing.T) {
+// TestErrors_QuoteNoSQL calls every operation where there are no tables.
+func TestErrors_QuoteNoSQL(t *testing.T) {
 	forBothDatabases(t, func(t *testing.T, url string) {
 		s := openUnmigrated(t, Config{URL: url})
 		_, known := s.IsRegistered(t.Context(), "mc")
@@ -269,7 +276,7 @@ func TestNoErrorQuotesSQL(t *testing.T) {
 	})
 }
 
-func TestAddresses(t *testing.T) {
+func TestOpen_InvalidAddresses(t *testing.T) {
 	for _, tc := range []struct{ url, want string }{
 		{"", "postgres://… or sqlite:PATH"},
 		{"mysql://u:secret@h/x", "postgres://… or sqlite:PATH"},
@@ -291,12 +298,13 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("Open(%q) = %v, want an error with %q and without the password", tc.url, err, tc.want)
 		}
 	}
+
 	if _, err := New(Config{URL: "postgres://h/x", Timeout: -1}); err == nil {
 		t.Error("New(negative bound) = nil, want an error")
 	}
 }
 
-func TestTimes(t *testing.T) {
+func TestDBTime_ScanRejectsText(t *testing.T) {
 	var got dbTime
 	if err := got.Scan("12:00"); err == nil {
 		t.Error("Scan(text) = nil, want an error")

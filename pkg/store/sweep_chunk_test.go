@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestSweepChunk(t *testing.T) {
+func TestAdaptChunk(t *testing.T) {
 	s := &Store{timeout: 5 * time.Second}
 	for _, tc := range []struct {
 		name             string

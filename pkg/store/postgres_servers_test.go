@@ -51,9 +51,9 @@ func eventually(t *testing.T, what string, work func() error) time.Duration {
 	}
 }
 
-// TestPostgresStandby_AddressLedThere has the database's address lead to a hot standby for a while, as it does when a
+// TestPostgresStandby_AddressLeadsToStandby has the database's address lead to a hot standby for a while, as it does when a
 // virtual address or a name moves too early, and back. Connections that were made meanwhile stay where they lead.
-func TestPostgresStandby_AddressLedThere(t *testing.T) {
+func TestPostgresStandby_AddressLeadsToStandby(t *testing.T) {
 	t.Parallel()
 	primary := testpg.NewCluster(t)
 	migrated := openMigrated(t, primary.URL())
@@ -67,6 +67,7 @@ func TestPostgresStandby_AddressLedThere(t *testing.T) {
 		"ping":      func() error { return s.Ping(context.Background()) },
 		"register":  func() error { _, err := s.Register(context.Background(), registration("mc-2"), ""); return err },
 	}
+
 	for name, work := range operations {
 		eventually(t, name, work)
 	}
@@ -80,6 +81,7 @@ func TestPostgresStandby_AddressLedThere(t *testing.T) {
 			}
 		}
 	}
+
 	if err := s.sendHeartbeat(); err == nil || !strings.Contains(err.Error(), "read-only") {
 		t.Errorf("Heartbeat(standby) = %v, want an error that says read-only", err)
 	}
@@ -94,8 +96,8 @@ func TestPostgresStandby_AddressLedThere(t *testing.T) {
 	}
 }
 
-// TestPostgresReadOnly_ConnectionIsDropped makes a primary read-only under connections that are open, and a standby a primary.
-func TestPostgresReadOnly_ConnectionIsDropped(t *testing.T) {
+// TestPostgresReadOnly_ConnectionIsReplaced makes a primary read-only under connections that are open, and a standby a primary.
+func TestPostgresReadOnly_ConnectionIsReplaced(t *testing.T) {
 	t.Parallel()
 	primary := testpg.NewCluster(t)
 	admin := openMigrated(t, primary.URL())
@@ -118,18 +120,20 @@ func TestPostgresReadOnly_ConnectionIsDropped(t *testing.T) {
 	standby.Promote()
 	relay.Lead(standby.Address())
 	took := eventually(t, "heartbeat", s.sendHeartbeat)
+
 	for name, work := range map[string]func() error{"tick": func() error { return s.beatAndSweep(5 * time.Second) }, "ping": func() error { return s.Ping(context.Background()) }} {
 		if err := work(); err != nil {
 			t.Errorf("%s(new primary) = %v", name, err)
 		}
 	}
+
 	if took > 2*time.Second {
 		t.Errorf("heartbeats are stored %v after the new primary, want 2s at most", took)
 	}
 }
 
-// TestPostgresHosts reaches the server behind several hosts, in either form.
-func TestPostgresHosts(t *testing.T) {
+// TestPostgresHosts_SkipsUnresponsiveServers reaches the server behind several hosts, in either form.
+func TestPostgresHosts_SkipsUnresponsiveServers(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
 	openMigrated(t, url).insertControllers(t, 1)
@@ -137,6 +141,7 @@ func TestPostgresHosts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	good := parsed.servers[0]
 	at := net.JoinHostPort(good.host, good.port)
 	// The first accepts connections and answers nothing, as a frozen server does; the second refuses them.
@@ -145,6 +150,7 @@ func TestPostgresHosts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	base := func(hosts string) string { return strings.Replace(url, at, hosts, 1) }
 	for name, address := range map[string]string{
 		"in the authority": base(frozen + ",127.0.0.1:1," + at),
@@ -156,6 +162,7 @@ func TestPostgresHosts(t *testing.T) {
 			if err := Migrate(t.Context(), address, nopLogger); err != nil {
 				t.Errorf("Migrate() = %v", err)
 			}
+
 			for what, work := range map[string]func() error{
 				"Heartbeat": s.sendHeartbeat,
 				"Tick":      func() error { return s.beatAndSweep(2 * time.Second) },
@@ -167,11 +174,13 @@ func TestPostgresHosts(t *testing.T) {
 					t.Errorf("%s() = %v after %v, want nil within the operation's bound", what, err, time.Since(began))
 				}
 			}
+
 			heard := s.collectAnnouncements(t)
 			other := openMigrated(t, url)
 			if _, err := other.Register(t.Context(), registration("mc-3"), ""); err != nil {
 				t.Fatal(err)
 			}
+
 			waitForAnnouncement(t, heard, func(service.Announcement) bool { return true })
 		})
 	}
@@ -184,11 +193,13 @@ func startFrozenServer(t *testing.T) (address string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var (
 		mu    sync.Mutex
 		conns []net.Conn
 		done  = make(chan struct{})
 	)
+
 	go func() {
 		defer close(done)
 		for {
@@ -201,6 +212,7 @@ func startFrozenServer(t *testing.T) (address string) {
 			mu.Unlock()
 		}
 	}()
+
 	t.Cleanup(func() {
 		_ = listener.Close()
 		<-done
@@ -208,6 +220,7 @@ func startFrozenServer(t *testing.T) (address string) {
 			_ = conn.Close()
 		}
 	})
+
 	return listener.Addr().String()
 }
 
@@ -223,12 +236,15 @@ func TestPostgresHosts_FailOver(t *testing.T) {
 		"tick":      func() error { return s.beatAndSweep(5 * time.Second) },
 		"register":  func() error { _, err := s.Register(context.Background(), registration("mc-2"), ""); return err },
 	}
+
 	for name, work := range operations {
 		eventually(t, name, work)
 	}
+
 	primary.Pause()
 	standby.Promote()
 	var group sync.WaitGroup
+
 	for name, work := range operations {
 		group.Go(func() {
 			took := eventually(t, name, work)
@@ -238,11 +254,12 @@ func TestPostgresHosts_FailOver(t *testing.T) {
 			}
 		})
 	}
+
 	group.Wait()
 	primary.Resume()
 }
 
-func TestPostgresAddress(t *testing.T) {
+func TestParsePostgresAddress(t *testing.T) {
 	for address, want := range map[string][]postgresServer{
 		"postgres://u:p%40@h1:5433,h2/db":                          {{"h1", "5433"}, {"h2", "5432"}},
 		"postgresql://h1,h2:6000/db?port=7000":                     {{"h1", "7000"}, {"h2", "6000"}},
@@ -258,10 +275,12 @@ func TestPostgresAddress(t *testing.T) {
 			t.Errorf("parsePostgresAddress(%q) = %v", address, err)
 			continue
 		}
+
 		if diff := cmp.Diff(want, got.servers, cmp.AllowUnexported(postgresServer{})); diff != "" {
 			t.Errorf("parsePostgresAddress(%q) (-want +got):\n%s", address, diff)
 		}
 	}
+
 	for address, want := range map[string]string{
 		"postgres://u:secret@h1,h2,h3/db?port=1,2": "3 hosts and 2 ports",
 		"postgres://u:secret@h1:x,h2/db":           "not understood",
@@ -277,9 +296,9 @@ func TestPostgresAddress(t *testing.T) {
 	}
 }
 
-// TestPostgresIsolation has two drains that are safe one by one decided at the same time, over databases whose default
+// TestPostgresIsolation_ReadCommitted has two drains that are safe one by one decided at the same time, over databases whose default
 // isolation is another.
-func TestPostgresIsolation(t *testing.T) {
+func TestPostgresIsolation_ReadCommitted(t *testing.T) {
 	t.Parallel()
 	for _, isolation := range []string{"repeatable read", "serializable"} {
 		t.Run(isolation, func(t *testing.T) {
@@ -288,12 +307,14 @@ func TestPostgresIsolation(t *testing.T) {
 			setUp := openMigrated(t, url)
 			setUp.exec(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = ''`+isolation+`''', current_database()); END $$`)
 			s := openUnmigrated(t, Config{URL: url})
+
 			for _, pool := range s.pools() {
 				var got string
 				if err := pool.GetContext(t.Context(), &got, "SHOW transaction_isolation"); err != nil || got != "read committed" {
 					t.Errorf("isolation = %q, %v, want read committed", got, err)
 				}
 			}
+
 			setUp.exec(t, `INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants, current_meetings, health_status, reported_status)
 				SELECT 'mc-' || n, 'eu', 'http://mc', 'http://mc', 10, 100, 5, 'healthy', 'healthy' FROM generate_series(1, 3) AS n`)
 			for round := range 10 {
@@ -302,16 +323,19 @@ func TestPostgresIsolation(t *testing.T) {
 				for i, id := range []string{"mc-1", "mc-2"} {
 					group.Go(func() { _, outcomes[i] = s.Drain(context.Background(), service.DrainOrder{ControllerID: id}, "op") })
 				}
+
 				group.Wait()
 				if outcomes[0] == nil && outcomes[1] == nil {
 					t.Fatalf("round %d: both drains were let through, want one refused", round)
 				}
+
 				for _, id := range []string{"mc-1", "mc-2"} {
 					if _, err := s.Undrain(t.Context(), service.UndrainOrder{ControllerID: id}, "op"); err != nil {
 						t.Fatal(err)
 					}
 				}
 			}
+
 			var group sync.WaitGroup
 			for range 8 {
 				group.Go(func() {
@@ -322,6 +346,7 @@ func TestPostgresIsolation(t *testing.T) {
 					}
 				})
 			}
+
 			group.Wait()
 		})
 	}
