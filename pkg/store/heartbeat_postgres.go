@@ -33,7 +33,9 @@ var heartbeatSettings = []setting{
 // heartbeatSQL returns the statement that stores heartbeats and their transitions in one round trip. Its parameters are
 // those of heartbeatColumns, and the columns of its result those of heartbeatRow. skipLockedSQL follows the clause that
 // locks the rows.
-func heartbeatSQL(skipLockedSQL string) string { return lockHeartbeatRowsSQL + skipLockedSQL + storeHeartbeatsSQL }
+func heartbeatSQL(skipLockedSQL string) string {
+	return lockHeartbeatRowsSQL + skipLockedSQL + storeHeartbeatsSQL
+}
 
 // "old" locks the rows in the order of their ids, so that two statements cannot deadlock, and reads them once they are
 // locked. The clock is read after that. The outcomes are the numbers of [heartbeatStatus]. Columns that only a transition
