@@ -78,7 +78,7 @@ func lockSchemaFile(ctx context.Context, path string) (unlock func(), err error)
 	defer ticker.Stop()
 
 	for {
-		unlock, err := filelock.Try(path)
+		unlock, err := filelock.TryLock(path)
 		if !errors.Is(err, filelock.ErrHeld) {
 			return unlock, err
 		}

@@ -68,8 +68,8 @@ func TestPostgresStandby_AddressLeadsToStandby(t *testing.T) {
 		retryUntilSuccess(t, name, work)
 	}
 
-	relay.Lead(standby.Address())
-	relay.Cut()
+	relay.Redirect(standby.Address())
+	relay.CloseConnections()
 	for began := time.Now(); time.Since(began) < 2*time.Second; time.Sleep(50 * time.Millisecond) {
 		for name, work := range operations {
 			if err := work(); !errors.Is(err, service.ErrUnavailable) {
@@ -82,7 +82,7 @@ func TestPostgresStandby_AddressLeadsToStandby(t *testing.T) {
 		t.Errorf("Heartbeat(standby) = %v, want an error that says read-only", err)
 	}
 
-	relay.Lead(primary.Address())
+	relay.Redirect(primary.Address())
 	for name, work := range operations {
 		took := retryUntilSuccess(t, name, work)
 		t.Logf("%s: %v after the primary's return", name, took)
@@ -114,7 +114,7 @@ func TestPostgresReadOnly_ConnectionIsReplaced(t *testing.T) {
 
 	// The old primary stays up; new connections lead to the new one.
 	standby.Promote()
-	relay.Lead(standby.Address())
+	relay.Redirect(standby.Address())
 	took := retryUntilSuccess(t, "heartbeat", s.sendHeartbeat)
 
 	for name, work := range map[string]func() error{
