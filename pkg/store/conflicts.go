@@ -68,7 +68,7 @@ func (s *Store) WriteConflicts(ctx context.Context) error {
 			return err
 		}
 
-		s.announcements.announceControllers(batch[:min(len(batch), maxConflictsAnnounced)])
+		s.announcer.announceControllers(batch[:min(len(batch), maxConflictsAnnounced)])
 		ids = ids[len(batch):]
 	}
 	return nil

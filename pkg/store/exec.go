@@ -145,8 +145,8 @@ func transact[T any](
 	})
 }
 
-// now reads the database's clock.
-func (s *Store) now(ctx context.Context, tx *sqlx.Tx) (time.Time, error) {
+// readNow reads the database's clock.
+func (s *Store) readNow(ctx context.Context, tx *sqlx.Tx) (time.Time, error) {
 	var now dbTime
 	err := tx.GetContext(ctx, &now, "SELECT "+s.dialect.nowSQL)
 	return now.Time, err

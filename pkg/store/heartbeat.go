@@ -84,7 +84,7 @@ func (s *Store) writeHeartbeats(ctx context.Context, heartbeats []service.Heartb
 	}
 
 	if slices.ContainsFunc(outcomes, func(o heartbeatOutcome) bool { return o.transition != nil }) {
-		s.announcements.announceTransitions()
+		s.announcer.announceTransitions()
 	}
 	return outcomes, err
 }

@@ -46,10 +46,10 @@ type historyTail struct {
 	through transitionRow
 }
 
-// historyEnd returns the newest id, and the last transition up to which the history is complete. A later read of the
-// history up to that transition misses none. If a transaction can still commit a missing id, historyEnd waits for it,
+// readHistoryTail returns the newest id, and the last transition up to which the history is complete. A later read of the
+// history up to that transition misses none. If a transaction can still commit a missing id, readHistoryTail waits for it,
 // up to maxWriterWait.
-func (s *Store) historyEnd(ctx context.Context) (none historyTail, _ error) {
+func (s *Store) readHistoryTail(ctx context.Context) (none historyTail, _ error) {
 	for pause := time.Millisecond; ; pause *= 2 {
 		newest, err := s.findTransition(ctx, newestTransition)
 		if err != nil || newest.ID == 0 || s.dialect.openWritersSQL == "" {
@@ -61,7 +61,7 @@ func (s *Store) historyEnd(ctx context.Context) (none historyTail, _ error) {
 		}
 
 		if pause > maxWriterWait/2 {
-			return s.incompleteTail(ctx, newest.ID, through)
+			return s.readIncompleteTail(ctx, newest.ID, through)
 		}
 		select {
 		case <-ctx.Done():
@@ -71,8 +71,8 @@ func (s *Store) historyEnd(ctx context.Context) (none historyTail, _ error) {
 	}
 }
 
-// incompleteTail returns the end of a history whose newest transitions must be held back. through is 0 if unknown.
-func (s *Store) incompleteTail(ctx context.Context, newest, through int64) (historyTail, error) {
+// readIncompleteTail returns the end of a history whose newest transitions must be held back. through is 0 if unknown.
+func (s *Store) readIncompleteTail(ctx context.Context, newest, through int64) (historyTail, error) {
 	var err error
 	if through == 0 {
 		if through, err = s.endOfFirstRun(ctx, newest); err != nil {

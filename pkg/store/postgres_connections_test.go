@@ -172,7 +172,7 @@ func TestConnectionEnd_VariesWithinLimits(t *testing.T) {
 	if len(ends) < 10 {
 		t.Errorf("20 connections end at %d different times, want at least 10", len(ends))
 	}
-	if (&session{cluster: &cluster{}, until: now.Add(-time.Second)}).IsValid() {
+	if (&session{cluster: &cluster{}, expiresAt: now.Add(-time.Second)}).IsValid() {
 		t.Error("IsValid(after its end) = true, want false")
 	}
 }

@@ -34,8 +34,8 @@ var errReadOnlyServer = errors.New("server is read-only")
 type cluster struct {
 	address postgresAddress
 	timeout time.Duration
-	// preferred is the server that accepted the last connection.
-	preferred atomic.Int32
+	// preferredServer is the server that accepted the last connection.
+	preferredServer atomic.Int32
 	// hasPooler is set if start-up parameters do not reach the server: there is a pooler before it.
 	hasPooler atomic.Bool
 	// distrustedAt is when a connection last turned out to lead to the wrong server, or to one that does not respond, in
@@ -55,9 +55,9 @@ func newCluster(address string, timeout time.Duration) (*cluster, error) {
 // distrustConnections makes the pools close every connection that was made until now, when it is free.
 func (c *cluster) distrustConnections() { c.distrustedAt.Store(int64(time.Since(c.createdAt))) }
 
-// order returns the indexes of the servers, the preferred one first.
-func (c *cluster) order(servers int) []int {
-	first := int(c.preferred.Load())
+// orderServers returns the indexes of the servers, the preferred one first.
+func (c *cluster) orderServers(servers int) []int {
+	first := int(c.preferredServer.Load())
 	order := append(make([]int, 0, servers), first)
 	for i := range servers {
 		if i != first {

@@ -25,7 +25,7 @@ func (d dialer) DialContext(ctx context.Context, network, address string) (net.C
 	}
 
 	conn := &timeoutConn{Conn: inner, timeout: d.timeout}
-	d.handshake.watch(conn)
+	d.handshake.track(conn)
 	return conn, nil
 }
 

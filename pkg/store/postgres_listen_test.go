@@ -111,7 +111,7 @@ func TestListen_BurstOfChangesIsFewAnnouncements(t *testing.T) {
 	received := other.collectAnnouncements(t)
 	began := time.Now()
 	for i := range 5000 {
-		one.announcements.announceOutcome(fmt.Sprintf("mc-%d", i), nil, nil)
+		one.announcer.announceOutcome(fmt.Sprintf("mc-%d", i), nil, nil)
 	}
 	waitForAnnouncement(t, received, func(a service.Announcement) bool { return a.Everything })
 	if limit := 2 + int(time.Since(began)/announceInterval); len(received) > limit {

@@ -47,8 +47,8 @@ func retryUntilSuccess(t *testing.T, what string, work func() error) time.Durati
 	}
 }
 
-// TestPostgresStandby_AddressLeadsToStandby makes the database's address lead to a hot standby for a while, as it does if a
-// virtual address or a name moves too early. Connections that were made meanwhile still lead to the standby afterwards.
+// TestPostgresStandby_AddressLeadsToStandby redirects the database's address to a hot standby for a while, as if a virtual
+// address or a name moved too early. Connections that were made meanwhile still lead to the standby afterwards.
 func TestPostgresStandby_AddressLeadsToStandby(t *testing.T) {
 	t.Parallel()
 	primary := testpg.NewCluster(t)

@@ -95,8 +95,8 @@ func TestPostgres_IndexesOmitHeartbeatColumns(t *testing.T) {
 }
 
 // TestHeartbeat_PostgresUpdatesAreHeapOnly checks that heartbeats do not bloat the indexes. It has a server of its own:
-// an open transaction of another test, in any database, would prevent the pruning of dead row versions, and pages full of
-// them would not be the heartbeats' fault.
+// an open transaction of another test, in any database, would prevent the pruning of dead row versions. Pages full of them
+// would make updates that are not heap-only.
 func TestHeartbeat_PostgresUpdatesAreHeapOnly(t *testing.T) {
 	t.Parallel()
 	const controllers, beats = 200, 50

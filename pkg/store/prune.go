@@ -30,7 +30,7 @@ func (s *Store) Prune(ctx context.Context, policy service.RetentionPolicy) (serv
 		}
 		result.Ran = true
 
-		now, err := s.now(ctx, tx)
+		now, err := s.readNow(ctx, tx)
 		if err != nil {
 			return result, err
 		}
@@ -50,7 +50,7 @@ func (s *Store) Prune(ctx context.Context, policy service.RetentionPolicy) (serv
 	})
 
 	if len(result.Retired) > 0 {
-		s.announcements.announceTransitions()
+		s.announcer.announceTransitions()
 	}
 	return result, err
 }

@@ -251,9 +251,9 @@ func (s *Store) listQueries(t *testing.T) {
 
 	slices.SortFunc(names, cmp.Compare[string])
 	// Announcements are not sent: their statements belong to no operation.
-	s.announcements.mu.Lock()
-	s.announcements.send = nil
-	s.announcements.mu.Unlock()
+	s.announcer.mu.Lock()
+	s.announcer.send = nil
+	s.announcer.mu.Unlock()
 
 	took := map[string]time.Duration{}
 	for _, name := range names {

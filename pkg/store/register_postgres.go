@@ -86,7 +86,7 @@ func (s *Store) registerPostgres(ctx context.Context, r service.Registration, ac
 			}
 			if len(rows) > 0 {
 				result, err := rows[0].result(actor)
-				s.announcements.announceOutcome(r.ControllerID, result.Transition, err)
+				s.announcer.announceOutcome(r.ControllerID, result.Transition, err)
 				return result, err
 			}
 		}

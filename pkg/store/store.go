@@ -58,7 +58,7 @@ type Store struct {
 	// watchDB is for watches. They must not wait behind a burst of other calls, nor delay other calls.
 	watchDB *sqlx.DB
 
-	announcements *announcements
+	announcer *announcer
 	// listenRemote delivers the announcements of other processes until its context ends; nil over SQLite.
 	listenRemote func(context.Context)
 
@@ -123,13 +123,13 @@ func New(cfg Config) (*Store, error) {
 	}
 
 	s := &Store{
-		url:           cfg.URL,
-		timeout:       cfg.Timeout,
-		onQuery:       cfg.OnQuery,
-		onBatch:       cfg.OnBatch,
-		policy:        newHeartbeatPolicy(cfg),
-		isUnbatched:   cfg.Unbatched,
-		announcements: newAnnouncements(),
+		url:         cfg.URL,
+		timeout:     cfg.Timeout,
+		onQuery:     cfg.OnQuery,
+		onBatch:     cfg.OnBatch,
+		policy:      newHeartbeatPolicy(cfg),
+		isUnbatched: cfg.Unbatched,
+		announcer:   newAnnouncer(),
 	}
 	s.heartbeatBatcher = newHeartbeatBatcher(s)
 	s.registrations = &coalescer[registrationCall, service.RegisterResult]{work: s.registerBatch, maxBatch: maxRegisterBatch}

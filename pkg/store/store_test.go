@@ -131,6 +131,7 @@ func TestStore_Conformance(t *testing.T) {
 func newFixture(t *testing.T, url string) storetest.Fixture {
 	t.Helper()
 	s := openMigrated(t, url)
+
 	return storetest.Fixture{
 		Store:       s,
 		OpenReplica: func(t *testing.T) storetest.Store { return openUnmigrated(t, Config{URL: url}) },
@@ -139,37 +140,47 @@ func newFixture(t *testing.T, url string) storetest.Fixture {
 				t.Errorf("Close() = %v", err)
 			}
 		},
+
 		SetLastHeartbeatAge: func(t *testing.T, id string, by time.Duration) {
 			s.exec(t, `UPDATE meeting_controllers SET last_heartbeat_at = ? WHERE controller_id = ? OR ? = ''`, s.timeAgo(t, by), id, id)
 		},
+
 		SetCheckerAges: func(t *testing.T, beat, serviceable, swept time.Duration) {
 			s.exec(t, `INSERT INTO checker_state (id, beat_at, serviceable_since, swept_at) VALUES (1, ?, ?, ?)
 				ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, serviceable_since = excluded.serviceable_since`,
 				s.timeAgo(t, beat), s.timeAgo(t, serviceable), s.timeAgo(t, swept))
 			s.exec(t, `UPDATE checker_sweeps SET swept_at = ?`, s.timeAgo(t, swept))
 		},
+
 		SetServiceableFor: func(t *testing.T, by time.Duration) {
 			s.exec(t, `UPDATE checker_state SET beat_at = ?, serviceable_since = ?`, s.timeAgo(t, 0), s.timeAgo(t, by))
 			s.exec(t, `UPDATE checker_sweeps SET swept_at = ?`, s.timeAgo(t, time.Hour))
 		},
+
 		OpenReplicaWith: func(t *testing.T, fast, threshold time.Duration) storetest.Store {
 			return openUnmigrated(t, Config{URL: url, FastInterval: fast, StalenessThreshold: threshold})
 		},
+
 		SetReplicaSeenAge: func(t *testing.T, id string, by time.Duration) {
 			s.exec(t, `UPDATE replicas SET seen_at = ? WHERE replica_id = ?`, s.timeAgo(t, by), id)
 		},
+
 		SetFailedHeartbeatAge: func(t *testing.T, id string, by time.Duration) {
 			s.exec(t, `UPDATE heartbeat_failures SET failed_at = ? WHERE controller_id = ?`, s.timeAgo(t, by), id)
 		},
+
 		SetDraining: func(t *testing.T, id string) {
 			s.exec(t, `UPDATE meeting_controllers SET operator_draining = true, health_status = 'draining' WHERE controller_id = ?`, id)
 		},
+
 		DeleteRow: func(t *testing.T, id string) {
 			s.exec(t, `DELETE FROM meeting_controllers WHERE controller_id = ?`, id)
 		},
+
 		SetTransitionsAge: func(t *testing.T, through int64, by time.Duration) {
 			s.exec(t, `UPDATE controller_transitions SET at = ? WHERE id <= ?`, s.timeAgo(t, by), through)
 		},
+
 		RewindHistory: func(t *testing.T, from int64) {
 			s.exec(t, `DELETE FROM controller_transitions WHERE id >= ?`, from)
 			if s.dialect.name == "sqlite" {
@@ -178,9 +189,11 @@ func newFixture(t *testing.T, url string) storetest.Fixture {
 				s.exec(t, `SELECT setval(pg_get_serial_sequence('controller_transitions', 'id'), ?, false)`, from)
 			}
 		},
+
 		DeleteTransition: func(t *testing.T, id int64) {
 			s.exec(t, `DELETE FROM controller_transitions WHERE id = ?`, id)
 		},
+
 		History: s.readHistory,
 	}
 }
