@@ -31,6 +31,7 @@ func TestTranslatePostgresError(t *testing.T) {
 		if got := errors.Is(err, service.ErrUnavailable); got != want {
 			t.Errorf("%s is unavailable = %v, want %v", code, got, want)
 		}
+
 		if strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), code) {
 			t.Errorf("error = %q, want %s and not the server's text", err, code)
 		}

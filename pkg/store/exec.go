@@ -33,8 +33,8 @@ func (s *Store) reportQuery(operation string, began time.Time, err error) {
 	s.onQuery(operation, status, time.Since(began))
 }
 
-// run runs an operation within the store's timeout and reports it. If the caller's context ends, the error is the context's;
-// if the store's timeout passes, it is [service.ErrUnavailable].
+// run runs an operation within the store's timeout and reports it. If the caller's context ends, the error is the
+// context's; if the store's timeout passes, it is [service.ErrUnavailable].
 func run[T any](ctx context.Context, s *Store, operation string, work func(context.Context) (T, error)) (T, error) {
 	began := time.Now()
 	value, err := runBounded(ctx, s, operation, work)

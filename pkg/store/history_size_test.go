@@ -66,6 +66,7 @@ func (s *Store) fillHistory(t *testing.T, rows int) {
 // historyReads returns all kinds of reads of a history with that many rows.
 func historyReads(rows int64, now time.Time) map[string]service.TransitionFilter {
 	hour, long := now.Add(-time.Hour), now.Add(-time.Duration(rows)*time.Second*9/10)
+
 	return map[string]service.TransitionFilter{
 		"the newest":                            {NewestFirst: true},
 		"the page before":                       {NewestFirst: true, Before: rows - 1000},

@@ -14,8 +14,8 @@ const (
 	maxWriterIDs = 100_000
 	// maxWriterWait limits how long a read waits for transactions that can still commit a missing id.
 	maxWriterWait = 100 * time.Millisecond
-	// writerTimeout is how long, by the monotonic clock, the watermark waits for a transaction. The Global Controller's transactions
-	// are shorter: the statement timeout limits them.
+	// writerTimeout is how long, by the monotonic clock, the watermark waits for a transaction. The Global Controller's
+	// transactions are shorter: the statement timeout limits them.
 	writerTimeout = 30 * time.Second
 )
 
@@ -26,13 +26,15 @@ const openWritersSQL = `SELECT virtualtransaction FROM pg_locks WHERE locktype =
 
 const selectIDs = `SELECT id FROM controller_transitions WHERE id >= ? ORDER BY id LIMIT ?`
 
-// historyWatermark is the id up to which the history is complete. Ids are assigned before their transactions commit, so a
-// missing id can still appear. The watermark depends on ids and transactions, not on times: the database's clock may be set.
+// historyWatermark is the id up to which the history is complete. Ids are assigned before their transactions commit, so
+// a missing id can still appear. The watermark depends on ids and transactions, not on times: the database's clock may
+// be set.
 type historyWatermark struct {
 	mu sync.Mutex
 	// through: no transition with an id up to this one can appear any more; 0 if unknown.
 	through int64
-	// ceiling was the newest id when writers were listed. It becomes through when all writers have ended; 0 if none are awaited.
+	// ceiling was the newest id when writers were listed. It becomes through when all writers have ended; 0 if none are
+	// awaited.
 	ceiling int64
 	writers []string
 	since   time.Time // of the list of writers
@@ -132,8 +134,8 @@ func (w *historyWatermark) move(from, to int64) {
 	}
 }
 
-// awaitWriters takes the open transactions, and the newest id from before they were listed. It returns the id up to which the
-// history is complete.
+// awaitWriters takes the open transactions, and the newest id from before they were listed. It returns the id up to
+// which the history is complete.
 func (w *historyWatermark) awaitWriters(through, newest int64, writers []string) int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -150,8 +152,9 @@ func (w *historyWatermark) awaitWriters(through, newest int64, writers []string)
 	return through
 }
 
-// endOfFirstRun returns the id before the first missing one among the latest. It serves readers while a transaction has been
-// open since this process first read the history. An id that is missing for longer than a transaction lasts never appears.
+// endOfFirstRun returns the id before the first missing one among the latest. It serves readers while a transaction has
+// been open since this process first read the history. An id that is missing for longer than a transaction lasts never
+// appears.
 func (s *Store) endOfFirstRun(ctx context.Context, newest int64) (int64, error) {
 	ids, err := s.selectIDsFrom(ctx, newest-maxWriterIDs, maxWriterIDs)
 	return endOfRun(ids), err

@@ -20,6 +20,7 @@ func TestDivideConnections(t *testing.T) {
 			t.Errorf("divideConnections(%d) = %+v: the sum with the listening connection is %d", limit, c, sum)
 		}
 	}
+
 	for _, tc := range []struct{ maximum, allowed, replicas, want int }{
 		{20, 97, 0, 20},
 		{20, 97, 1, 20},
@@ -38,7 +39,8 @@ func TestDivideConnections(t *testing.T) {
 	}
 }
 
-// TestPostgresConnections_TenReplicasFit runs ten replicas with all their connections on a PostgreSQL with default settings.
+// TestPostgresConnections_TenReplicasFit runs ten replicas with all their connections on a PostgreSQL with default
+// settings.
 func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 	t.Parallel()
 	cluster := testpg.NewCluster(t, "-c", "max_connections=100")

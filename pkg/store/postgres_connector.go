@@ -70,8 +70,8 @@ func (c *cluster) orderServers(servers int) []int {
 // setting is a parameter of a session, in the server's notation.
 type setting struct{ name, value string }
 
-// connector makes the connections of one pool. It uses the first server that accepts writes. It tries the servers in such short
-// intervals that several tries fit into the timeout of an operation.
+// connector makes the connections of one pool. It uses the first server that accepts writes. It tries the servers in
+// such short intervals that several tries fit into the timeout of an operation.
 type connector struct {
 	cluster *cluster
 	// direct has the settings as start-up parameters, and pooled omits those that poolers reject. Both have one element for

@@ -46,8 +46,8 @@ var (
 	_ pq.DialerContext = dialer{}
 )
 
-// timeoutConn is a connection whose reads and writes end after the timeout, or at the deadline that the driver sets while it
-// makes the connection.
+// timeoutConn is a connection whose reads and writes end after the timeout, or at the deadline that the driver sets
+// while it makes the connection.
 type timeoutConn struct {
 	net.Conn
 	timeout  time.Duration

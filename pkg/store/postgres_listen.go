@@ -18,8 +18,8 @@ const (
 	maxPayloadBytes = 7900
 	// everythingPayload replaces the ids of the changed controllers if they are too many.
 	everythingPayload = "*"
-	// pingInterval is how often the listening connection is checked. It is replaced if it receives nothing for the timeout of an
-	// operation and a second.
+	// pingInterval is how often the listening connection is checked. It is replaced if it receives nothing for the
+	// timeout of an operation and a second.
 	pingInterval = 2 * time.Second
 	// minReconnectDelay and maxReconnectDelay limit the delay before a lost connection is replaced.
 	minReconnectDelay, maxReconnectDelay = 100 * time.Millisecond, time.Second
@@ -128,9 +128,9 @@ func startListening(ctx context.Context, listener *pq.Listener) {
 	}
 }
 
-// pingListener pings until ctx ends. It has a goroutine of its own, because the response arrives after notifications that the
-// loop of listenPostgres must receive first. If a connection does not respond, its next read fails and the listener
-// replaces it.
+// pingListener pings until ctx ends. It has a goroutine of its own, because the response arrives after notifications
+// that the loop of listenPostgres must receive first. If a connection does not respond, its next read fails and the
+// listener replaces it.
 func pingListener(ctx context.Context, listener *pq.Listener) {
 	ticker := time.NewTicker(pingInterval)
 	defer ticker.Stop()

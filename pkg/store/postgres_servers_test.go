@@ -295,8 +295,8 @@ func TestParsePostgresAddress(t *testing.T) {
 	}
 }
 
-// TestPostgresIsolation_ReadCommitted orders two drains at the same time, each of which is safe by itself, over databases with
-// another default isolation.
+// TestPostgresIsolation_ReadCommitted orders two drains at the same time, each of which is safe by itself, over
+// databases with another default isolation.
 func TestPostgresIsolation_ReadCommitted(t *testing.T) {
 	t.Parallel()
 	for _, isolation := range []string{"repeatable read", "serializable"} {

@@ -25,7 +25,8 @@ type driverConn interface {
 	driver.Validator
 }
 
-// session is a connection that the pool closes when it is old, or when its server is read-only or does not respond. Behind a pooler it does not depend on settings of an earlier statement.
+// session is a connection that the pool closes when it is old, or when its server is read-only or does not respond.
+// Behind a pooler it does not depend on settings of an earlier statement.
 type session struct {
 	driver.NamedValueChecker
 	inner   driverConn

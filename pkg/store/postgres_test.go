@@ -44,6 +44,7 @@ func TestPostgres_Settings(t *testing.T) {
 		}},
 	} {
 		s := openUnmigrated(t, Config{URL: tc.url})
+
 		for setting, want := range tc.want {
 			var got string
 			if err := s.readDB.GetContext(t.Context(), &got, "SHOW "+setting); err != nil || got != want {
@@ -258,8 +259,8 @@ func TestSweep_MarksRegionInChunks(t *testing.T) {
 	}
 }
 
-// TestSweepState_TimeToSweepAfterHold checks that a controller that stopped during an outage becomes unhealthy one threshold
-// after the outage, not up to an interval later.
+// TestSweepState_TimeToSweepAfterHold checks that a controller that stopped during an outage becomes unhealthy one
+// threshold after the outage, not up to an interval later.
 func TestSweepState_TimeToSweepAfterHold(t *testing.T) {
 	t.Parallel()
 	policy := service.SweepPolicy{Threshold: 6 * time.Second, Interval: 5 * time.Second}

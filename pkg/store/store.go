@@ -105,9 +105,9 @@ var (
 // Open returns the store at url with the default limits.
 func Open(url string) (*Store, error) { return New(Config{URL: url}) }
 
-// New returns the store that cfg selects; it does not migrate. It does not connect to PostgreSQL yet, so that the Global
-// Controller can start before its database. A missing SQLite file is created, with its folder. The error says what is wrong with the
-// URL and never quotes its password.
+// New returns the store that cfg selects; it does not migrate. It does not connect to PostgreSQL yet, so that the
+// Global Controller can start before its database. A missing SQLite file is created, with its folder. The error says
+// what is wrong with the URL and never quotes its password.
 func New(cfg Config) (*Store, error) {
 	if cfg.MaxConns < 0 || cfg.Timeout < 0 {
 		return nil, errors.New("store limits must not be negative")

@@ -205,6 +205,7 @@ func TestHealthSQL_AgreesWithGo(t *testing.T) {
 			for _, reported := range service.HealthStatuses() {
 				for _, stale := range []bool{false, true} {
 					facts := service.Facts{OperatorDraining: draining, Reported: reported, Stale: stale}
+
 					var got string
 					err := s.readDB.GetContext(t.Context(), &got, s.readDB.Rebind(`SELECT `+healthSQL+`
 						FROM (SELECT CAST(? AS boolean) AS operator_draining,

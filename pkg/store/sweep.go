@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	// sweepLead makes a sweep due a little before its interval has passed. The sweep itself takes time, and the guarantee is
-	// that a controller is marked stale within its threshold and one interval.
+	// sweepLead makes a sweep due a little before its interval has passed. The sweep itself takes time, and the
+	// guarantee is that a controller is marked stale within its threshold and one interval.
 	sweepLead = 250 * time.Millisecond
 
-	// firstChunk, minChunk and maxChunk are how many controllers a chunk of a sweep marks. A chunk takes a small part of the store's
-	// timeout: if a whole region fails, it must not time out again and again. Controllers that return
+	// firstChunk, minChunk and maxChunk are how many controllers a chunk of a sweep marks. A chunk takes a small part
+	// of the store's timeout: if a whole region fails, it must not time out again and again. Controllers that return
 	// meanwhile wait only briefly for the rows.
 	firstChunk, minChunk, maxChunk = 1000, 50, 5000
 	// After a chunk that takes less than 1/quickChunkPart of the store's timeout, the next one is twice as large. After one
@@ -62,8 +62,8 @@ type sweepState struct {
 	chunk        int // the maximum number of controllers to mark
 }
 
-// timeToSweep returns the time until the next sweep is due; 0 or less means now. A sweep in the future ended before the clock
-// was set back.
+// timeToSweep returns the time until the next sweep is due; 0 or less means now. A sweep in the future ended before the
+// clock was set back.
 func (s sweepState) timeToSweep(interval time.Duration) time.Duration {
 	elapsed := s.now.Sub(s.sweptAt)
 	if elapsed < 0 {

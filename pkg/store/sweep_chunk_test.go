@@ -7,6 +7,7 @@ import (
 
 func TestAdaptChunk(t *testing.T) {
 	s := &Store{timeout: 5 * time.Second}
+
 	for _, tc := range []struct {
 		name             string
 		from, want       int64
