@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -51,6 +52,23 @@ func TestMergeByController_KeepsLatest(t *testing.T) {
 	}
 	if len(groups) != 3 || len(groups[0]) != 1 || len(groups[1]) != 3 || groups[1][2] != batch[3] || len(groups[2]) != 1 {
 		t.Errorf("groups = %v, want 1, 3 and 1", groups)
+	}
+}
+
+func TestSplitByController_KeepsControllersWhole(t *testing.T) {
+	t.Parallel()
+	a, b1, b2, c := pendingOf("a", 0, nil), pendingOf("b", 0, nil), pendingOf("b", 1, nil), pendingOf("c", 0, nil)
+
+	parts := splitByController([]*pendingHeartbeat{b1, b2, c})
+	if len(parts) != 2 || !slices.Equal(parts[0], []*pendingHeartbeat{b1, b2}) || !slices.Equal(parts[1], []*pendingHeartbeat{c}) {
+		t.Errorf("splitByController(b, b, c) = %v, want both heartbeats of b together", parts)
+	}
+	parts = splitByController([]*pendingHeartbeat{a, b1, b2})
+	if len(parts) != 2 || len(parts[0]) != 1 || len(parts[1]) != 2 {
+		t.Errorf("splitByController(a, b, b) = %v, want both heartbeats of b together", parts)
+	}
+	if parts := splitByController([]*pendingHeartbeat{b1, b2}); parts != nil {
+		t.Errorf("splitByController(one controller) = %v, want nil", parts)
 	}
 }
 
@@ -148,8 +166,8 @@ func TestHeartbeat_ConcurrentCallsShareCommits(t *testing.T) {
 				}
 			})
 		}
-
 		all.Wait()
+
 		if beats.Load() != callers*each || commits.Load() > callers*each/4 {
 			t.Errorf("%d heartbeats in %d commits, want %d in at most a quarter as many", beats.Load(), commits.Load(), callers*each)
 		}
@@ -197,7 +215,6 @@ func TestHeartbeat_LockedRowsDelayNoOthers(t *testing.T) {
 				}
 			})
 		}
-
 		all.Wait()
 	}
 

@@ -86,7 +86,7 @@ func MigrateDown(ctx context.Context, url string, options DownOptions, logger lo
 	})
 }
 
-// checkNoReplicaRuns returns [ErrSchemaInUse] (wrapped) if a replica has beaten recently.
+// checkNoReplicaRuns returns [ErrSchemaInUse] (wrapped) if a replica beat recently.
 func checkNoReplicaRuns(ctx context.Context, m migrator) error {
 	running, err := listRunningReplicas(ctx, m.db, m.dialect)
 	if err != nil || len(running) == 0 {

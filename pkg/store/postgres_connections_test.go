@@ -82,8 +82,8 @@ func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 
 		s.collectAnnouncements(t)
 	}
-
 	group.Wait()
+
 	for _, s := range stores {
 		if got := s.PoolStats().MaxOpenConnections; got >= sharedConnections {
 			t.Errorf("limit of the pools = %d connections, want less than %d: one more connection listens", got, sharedConnections)

@@ -36,7 +36,7 @@ type cluster struct {
 	timeout time.Duration
 	// preferredServer is the server that accepted the last connection.
 	preferredServer atomic.Int32
-	// hasPooler is set if start-up parameters do not reach the server: there is a pooler before it.
+	// hasPooler is set if start-up parameters do not reach the server: there is a pooler in front of it.
 	hasPooler atomic.Bool
 	// distrustedAt is when a connection last turned out to lead to the wrong server, or to one that does not respond, in
 	// nanoseconds since createdAt. Connections that were made earlier are not used again.
@@ -187,7 +187,7 @@ func (c *connector) connectTo(ctx context.Context, server int) (driver.Conn, err
 	return conn, err
 }
 
-// errParametersIgnored means that the start-up parameters did not reach the server: there is a pooler before it.
+// errParametersIgnored means that the start-up parameters did not reach the server: there is a pooler in front of it.
 var errParametersIgnored = errors.New("start-up parameters were ignored")
 
 // isParameterRejected reports whether err is PgBouncer's error for a start-up parameter that it cannot pass on.

@@ -73,7 +73,6 @@ func TestPostgresPooler_ManyReplicas(t *testing.T) {
 			}
 		})
 	}
-
 	group.Wait()
 }
 

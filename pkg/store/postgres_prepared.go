@@ -15,7 +15,7 @@ import (
 type preparedStatement struct {
 	text      string
 	statement atomic.Pointer[sql.Stmt]
-	// isUnpreparable is set if the server, or a pooler before it, does not keep prepared statements.
+	// isUnpreparable is set if the server, or a pooler in front of it, does not keep prepared statements.
 	isUnpreparable atomic.Bool
 }
 

@@ -253,8 +253,8 @@ func TestPostgresHosts_FailOver(t *testing.T) {
 			}
 		})
 	}
-
 	group.Wait()
+
 	primary.Resume()
 }
 
@@ -324,8 +324,8 @@ func TestPostgresIsolation_ReadCommitted(t *testing.T) {
 				for i, id := range []string{"mc-1", "mc-2"} {
 					group.Go(func() { _, errs[i] = s.Drain(context.Background(), service.DrainOrder{ControllerID: id}, "op") })
 				}
-
 				group.Wait()
+
 				if errs[0] == nil && errs[1] == nil {
 					t.Fatalf("round %d: both drains succeeded, want one refused", round)
 				}
@@ -347,7 +347,6 @@ func TestPostgresIsolation_ReadCommitted(t *testing.T) {
 					}
 				})
 			}
-
 			group.Wait()
 		})
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/lib/pq"
 )
 
-// driverConn is the interfaces that the driver's connections implement.
+// driverConn combines the interfaces that the driver's connections implement.
 type driverConn interface {
 	driver.Conn
 	driver.ConnBeginTx
@@ -185,7 +185,7 @@ func (s *session) BeginTx(ctx context.Context, options driver.TxOptions) (driver
 	return &pooledTransaction{Tx: tx, session: s}, nil
 }
 
-// driverStmt is the interfaces that the driver's statements implement.
+// driverStmt combines the interfaces that the driver's statements implement.
 type driverStmt interface {
 	driver.Stmt
 	driver.StmtExecContext

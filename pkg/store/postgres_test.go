@@ -119,8 +119,8 @@ func TestHeartbeat_PostgresUpdatesAreHeapOnly(t *testing.T) {
 			}
 		})
 	}
-
 	all.Wait()
+
 	// A connection that ends reports its statistics at once, an idle one later.
 	if err := s.Close(); err != nil {
 		t.Fatalf("Close() = %v", err)
