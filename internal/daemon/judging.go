@@ -7,6 +7,7 @@ import (
 	"io"
 	stdlog "log"
 	"net"
+	"net/http"
 	"strings"
 	"time"
 
@@ -48,30 +49,43 @@ type authState struct {
 	metrics       *metrics.AuthMetrics
 }
 
-func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics) (*authState, error) {
+// newAuthState makes the parts. transport fetches the keys; nil is the default of net/http.
+func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics, transport http.RoundTripper) (*authState, error) {
 	wall, memory := time.Now, cfg.FastInterval+callMargin
 	if cfg.wallClock != nil {
 		wall = cfg.wallClock
 	}
 	j := &authState{
 		logger: logger,
-		keys:   auth.NewKeySet(cfg.JWKSURL, logger, m.ObserveKeyRefresh),
 		clock:  clock.New(wall, memory, logger),
 		calls:  sumlog.New(logPeriod),
 		events: sumlog.New(eventPeriod),
 	}
+	j.keys = auth.NewKeySet(auth.KeySetConfig{
+		URL:       cfg.JWKSURL,
+		Logger:    logger,
+		Transport: transport,
+		OnRefresh: m.ObserveKeyRefresh,
+		OnDate: func(date time.Time, uncertainty time.Duration) {
+			j.clock.Read(clock.AuthController, date, uncertainty)
+		},
+		UnverifiableMemory: memory,
+	})
 
 	var err error
 	if j.refusals, err = refusals.New(); err != nil {
 		return nil, err
 	}
-	if j.verifier, err = auth.NewVerifier(j.keys, cfg.Audience, cfg.ClockSkew, j.clock.Now); err != nil {
+	if j.verifier, err = auth.NewVerifier(auth.VerifierConfig{
+		Keys:       j.keys,
+		Audience:   cfg.Audience,
+		ClockSkew:  cfg.ClockSkew,
+		Now:        j.clock.Now,
+		CheckClock: j.clock.Suspect,
+		OnResult:   m.ObserveTokenValidation,
+	}); err != nil {
 		return nil, err
 	}
-	j.verifier.OnResult(m.ObserveTokenValidation)
-	j.verifier.SuspectClock(j.clock.Suspect)
-	j.keys.RememberUnjudged(memory)
-	j.keys.OnDate(func(date time.Time, uncertainty time.Duration) { j.clock.Read(clock.AuthController, date, uncertainty) })
 	j.clock.OnContradiction(j.keys.StartFetch)
 	j.metrics = m.RegisterAuth(j.clock.Offsets, func() int { return j.refusals.Controllers(service.RefusedKeyDropped, droppedKeyWindow) })
 	return j, nil
@@ -79,9 +93,9 @@ func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics) (*authState
 
 func (j *authState) keysState() string {
 	switch {
-	case !j.keys.Ready():
+	case !j.keys.HasKeys():
 		return "none"
-	case !j.keys.CanJudge():
+	case !j.keys.CanVerify():
 		return "cannot be fetched, and callers use an unknown key"
 	}
 	return health.StateOK

@@ -101,7 +101,12 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 			made.Close()
 		}
 	}()
-	if s.judging, err = newAuthState(cfg, logger, s.metrics); err != nil {
+	if s.traces, err = tracing.New(tracing.Config{
+		Endpoint: cfg.TraceEndpoint, SampleRatio: cfg.TraceSampleRatio, Version: Version, Instance: cfg.ID, Region: cfg.Region, Logger: logger,
+	}); err != nil {
+		return nil, err
+	}
+	if s.judging, err = newAuthState(cfg, logger, s.metrics, s.traces.ClientTransport("fetch keys")); err != nil {
 		return nil, err
 	}
 	transportOptions, tlsConfig, err := loadTLS(cfg, s.judging)
@@ -113,11 +118,6 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 		FastInterval: cfg.FastInterval, StalenessThreshold: cfg.StalenessThreshold,
 	}); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
-	}
-	if s.traces, err = tracing.New(tracing.Config{
-		Endpoint: cfg.TraceEndpoint, SampleRatio: cfg.TraceSampleRatio, Version: Version, Instance: cfg.ID, Region: cfg.Region, Logger: logger,
-	}); err != nil {
-		return nil, err
 	}
 	if s.grpcListener, err = listen.Listen(s.draining, "tcp", cfg.GRPCBindAddress); err != nil {
 		return nil, fmt.Errorf("listen for gRPC: %w", err)
@@ -135,7 +135,6 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	} else {
 		s.httpListener = s.judging.plainListener(s.httpListener)
 	}
-	s.judging.keys.FetchThrough(s.traces.Outgoing("fetch keys"))
 	verifier := s.judging.verifier
 	addresses, err := endpoints.NewLimiter(cfg.RateLimitPerMinute, time.Now)
 	if err != nil {
@@ -147,7 +146,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	}
 	s.watches = watch.New(watch.Config{Source: s.store, Observer: s.metrics.RegisterWatches(), Logger: logger})
 	var (
-		fleet = s.traces.Store(s.store)
+		fleet = s.traces.WrapStore(s.store)
 		sums  = summary.New(s.store)
 		// Observers come first, so that they see refusals; cheap shedding comes before signatures.
 		middleware = endpoints.Chain(
@@ -164,7 +163,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 				MCScopes: cfg.MCScopes, SubjectIsController: cfg.SubjectIsController,
 				Unjudged: s.heartbeats.ObserveUnjudged, Refused: s.judging.refused,
 			}),
-			endpoints.AfterAuthentication(s.traces.Authenticated()),
+			endpoints.AfterAuthentication(s.traces.AuthenticationHook()),
 			endpoints.RequireReady(s.isMigrated),
 			endpoints.LimitCallers(callers, fleet, s.metrics.IncRateLimited),
 			endpoints.Deadline(callBound),
@@ -191,7 +190,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	}, append(transportOptions, s.traces.ServerOptions()...)...)
 	s.httpServer = &http.Server{
 		Handler: httptransport.NewHandler(operation, httptransport.Config{
-			Logger: logger, OnPanic: func() { s.metrics.IncPanic("http") }, Metrics: s.metrics.Handler(), Trace: s.traces.Route,
+			Logger: logger, OnPanic: func() { s.metrics.IncPanic("http") }, Metrics: s.metrics.Handler(), Trace: s.traces.WrapRoute,
 			Ready:    func(context.Context) map[string]string { return s.publishReadiness() },
 			Draining: s.draining, Authenticator: verifier, Controllers: s.controllers, SDNeedsToken: cfg.SDNeedsToken,
 			Unknown: func(address, what string) { s.judging.unknown("http", address, what) },

@@ -146,7 +146,7 @@ func newPostgresStore(admin string) (_ *postgresStore, err error) {
 		}
 	}()
 	if admin == "" {
-		cluster, err := pgserver.New()
+		cluster, err := pgserver.NewCluster()
 		if err != nil {
 			return nil, fmt.Errorf("start a PostgreSQL (or give the address of one with --database): %w", err)
 		}
