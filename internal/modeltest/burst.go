@@ -86,7 +86,7 @@ func (env *Environment) sendBurst() error {
 	}
 	members[0], members[first] = members[first], members[0]
 
-	env.note("a crowd of %d beats for %s", len(members), r.id)
+	env.note("a burst of %d heartbeats to %s", len(members), r.id)
 	env.isSendingBurst = true
 	err := env.sendBehindBarrier(r, members)
 	env.isSendingBurst = false

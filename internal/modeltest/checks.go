@@ -140,8 +140,8 @@ func (env *Environment) checkedRecord(found service.Controller) (record, error) 
 	return r, nil
 }
 
-// checkHistory reads the new transitions of the history. It checks that they are the expected ones, that each starts in the state in which the
-// controller's last one ended, and that the last ones end in the current states.
+// checkHistory reads the new transitions of the history, and checks that they are the expected ones. Each must start in the state in which
+// the controller's last one ended, and the last ones must end in the current states.
 func (env *Environment) checkHistory() error {
 	list, err := env.observerStore.Transitions(context.Background(), service.TransitionFilter{After: env.lastID, Limit: 1000})
 	if err != nil {

@@ -96,15 +96,16 @@ func (r reading) contradicts(offset, now int64) bool {
 	return r.isRecent(now) && max(by, -by)-r.uncertainty > limitMs
 }
 
-// compare predicts the guard's verdict: the clock is wrong if all recent readings contradict it, and doubtful if the auth controller's does.
+// compare predicts the guard's verdict. The clock is wrong if all recent readings contradict it, and doubtful if the auth controller's
+// does.
 func (c *wallClock) compare(now int64) (isWrong, isDoubtful bool) {
 	date, store := c.date.contradicts(c.offset, now), c.store.contradicts(c.offset, now)
 	isWrong = (date || store) && date == c.date.isRecent(now) && store == c.store.isRecent(now)
 	return isWrong, date
 }
 
-// expectedRefusal returns the error that a token must cause: invalid, or not verifiable because of the clock. It is nil if the token must be
-// accepted.
+// expectedRefusal returns the error that a token must cause: invalid, or not verifiable because of the clock. It returns nil if the token
+// must be accepted.
 func (c *wallClock) expectedRefusal(t token, now int64) error {
 	isRefused := t.isRefusedAt(toTime(now + c.offset))
 	isWrong, isDoubtful := c.compare(now)

@@ -96,6 +96,7 @@ func recordOf(c service.Controller) record {
 		lastHeartbeat:   toMs(c.LastHeartbeatAt),
 		created:         toMs(c.CreatedAt),
 	}
+
 	if c.CPUUsagePercent != nil {
 		r.cpu = *c.CPUUsagePercent
 	}

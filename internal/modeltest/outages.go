@@ -46,7 +46,7 @@ func (env *Environment) startReadOnly() error {
 // disconnectReplica disconnects one replica from the store for a while.
 func (env *Environment) disconnectReplica() error {
 	r := env.replicas[env.rng.IntN(replicas)]
-	return env.startOutage(&r.disconnection, r.id+" is cut off")
+	return env.startOutage(&r.disconnection, r.id+" is disconnected from the store")
 }
 
 func (env *Environment) stopAnyReplica() error {

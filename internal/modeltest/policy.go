@@ -72,8 +72,8 @@ func (p *policy) isFresh(clock int64) bool {
 	return p.hasBeat && clock-p.beatAt <= toleranceMs && p.beatAt-clock <= toleranceMs
 }
 
-// mustMark reports whether a sweep must mark a controller stale. Its heartbeat is older than its limit, or further in the future, which means
-// that the clock was set back. An outage must have ended at least one limit ago, and no recent failed heartbeat excuses the controller.
+// mustMark reports whether a sweep must mark a controller stale. Its heartbeat is older than its limit, or that far in the future because
+// the clock was set back. Outages have ended at least one limit ago, and no recent failed heartbeat excuses the controller.
 func (p *policy) mustMark(c *controller, clock int64) bool {
 	if !c.isPresent || c.isStale {
 		return false

@@ -21,8 +21,8 @@ var (
 	serverSteps = flag.Int("modeltest.server-steps", 700, "number of steps of each seed over PostgreSQL")
 )
 
-// virtualClock creates a clock_timestamp function in a schema that precedes PostgreSQL's own in the search path. All statements, defaults and
-// triggers of the store use it.
+// virtualClock creates a clock_timestamp function in a schema that precedes PostgreSQL's own in the search path. All statements, defaults
+// and triggers of the store use it.
 const virtualClock = `CREATE SCHEMA simulated;
 CREATE TABLE simulated.clock (at timestamptz NOT NULL);
 INSERT INTO simulated.clock VALUES ('epoch');

@@ -92,7 +92,7 @@ var errNoReplica = errors.New("no replica is up")
 func (env *Environment) register(p *process) (checkErr, callErr error) {
 	c, r := p.controller, env.pickReplica()
 	if r == nil {
-		env.note("%s (process %d) finds nobody to register with", c.id, p.serial)
+		env.note("%s (process %d) cannot register: no replica is up", c.id, p.serial)
 		return nil, errNoReplica
 	}
 	if slices.Contains(c.forgotten, p.incarnation) {
@@ -125,7 +125,7 @@ func (env *Environment) register(p *process) (checkErr, callErr error) {
 	}, err), err
 }
 
-// nextHeartbeat returns the next heartbeat of a process, and whether it is comprehensive. Its numbers identify the process and the heartbeat.
+// nextHeartbeat returns the next heartbeat of a process, and whether it is comprehensive. Its numbers identify process and heartbeat.
 func (env *Environment) nextHeartbeat(p *process) (h service.ComprehensiveHeartbeat, isComprehensive bool) {
 	p.beats++
 	h.ControllerID, h.Incarnation = p.controller.id, p.incarnation
@@ -140,7 +140,7 @@ func (env *Environment) sendHeartbeat(p *process) (checkErr, callErr error) {
 	r := env.pickReplica()
 	h, isComprehensive := env.nextHeartbeat(p)
 	if r == nil {
-		env.note("%s (process %d) finds nobody to beat for", p.controller.id, p.serial)
+		env.note("%s (process %d) cannot send a heartbeat: no replica is up", p.controller.id, p.serial)
 		return nil, errNoReplica
 	}
 	return env.sendHeartbeatTo(r, p, h, isComprehensive)
@@ -152,7 +152,7 @@ func (env *Environment) sendHeartbeatTo(
 	c := p.controller
 	want, wantErr := c.afterHeartbeat(h, isComprehensive, env.databaseNow())
 	got, err := callHeartbeat(env.authorize(r, asController), r, h, isComprehensive)
-	env.note("%s beats (process %d, %s) for %s: %s", c.id, p.serial, h.Health, r.id, resultText(err))
+	env.note("%s sends a heartbeat (process %d, %s) to %s: %s", c.id, p.serial, h.Health, r.id, resultText(err))
 
 	if err == nil {
 		if checkErr := env.checkAcknowledgement(r, c, got, want); checkErr != nil {
@@ -215,7 +215,7 @@ func (env *Environment) crashWhileDraining() error {
 				p.nextAt = 0
 			}
 		}
-		env.note("%s dies while it drains", c.id)
+		env.note("%s crashes while it drains", c.id)
 		return nil
 	}
 	return nil

@@ -28,7 +28,7 @@ type Backup interface {
 	Drop() error
 }
 
-// restores takes backups of the store and restores them into a second store. There the transitions since the backup are lost, and other ones
+// restores takes backups of the store and restores them into a second store. There the transitions since the backup are lost, and others
 // get their ids. It has its own random number generator, so that a seed gives the same history with and without it.
 type restores struct {
 	rng    *rand.Rand

@@ -16,11 +16,11 @@ func (env *Environment) onBeatTimer(r *replica) error {
 	if env.oneIn(slowBeatOdds) {
 		env.guarantees.disturbedAt = env.now
 		if env.rng.IntN(2) == 0 {
-			env.note("%s misses a tick", r.id)
+			env.note("%s misses a beat", r.id)
 			return nil
 		}
 		r.nextBeat += env.rng.Int64N(3000)
-		env.note("%s is slow", r.id)
+		env.note("%s beats late next time", r.id)
 	}
 
 	if err := env.beatAndCheck(r); err != nil {
@@ -71,7 +71,7 @@ func (env *Environment) beatAndCheck(r *replica) error {
 	switch {
 	case hasFailed:
 		env.guarantees.disturbedAt = env.now
-		env.note("%s fails to beat", r.id)
+		env.note("the beat of %s fails", r.id)
 		if r.faults == 0 {
 			return fmt.Errorf("the store failed without a fault: %w", r.sweepErr)
 		}
@@ -103,7 +103,7 @@ func (env *Environment) sweepIfDue(r *replica) error {
 		return nil
 	case r.sweepErr != nil:
 		env.guarantees.disturbedAt = env.now
-		env.note("%s fails to sweep", r.id)
+		env.note("the sweep of %s fails", r.id)
 		if r.faults == 0 {
 			return fmt.Errorf("the store failed without a fault: %w", r.sweepErr)
 		}
@@ -192,7 +192,7 @@ func (env *Environment) markStale(r *replica, c *controller, made *[]service.Tra
 	if made != nil {
 		*made = append(*made, *t)
 	}
-	env.note("%s is stale", c.id)
+	env.note("%s is marked stale", c.id)
 	c.setRecord(next, env.now)
 	return nil
 }
