@@ -67,7 +67,7 @@ func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics, transport h
 		Transport: transport,
 		OnRefresh: m.ObserveKeyRefresh,
 		OnDate: func(date time.Time, uncertainty time.Duration) {
-			j.clock.Read(clock.AuthController, date, uncertainty)
+			j.clock.AddReading(clock.AuthController, date, uncertainty)
 		},
 		UnverifiableMemory: memory,
 	})
@@ -81,13 +81,13 @@ func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics, transport h
 		Audience:   cfg.Audience,
 		ClockSkew:  cfg.ClockSkew,
 		Now:        j.clock.Now,
-		CheckClock: j.clock.Suspect,
+		CheckClock: j.clock.CheckToken,
 		OnResult:   m.ObserveTokenValidation,
 	}); err != nil {
 		return nil, err
 	}
 	j.clock.OnContradiction(j.keys.StartFetch)
-	j.metrics = m.RegisterAuth(j.clock.Offsets, func() int { return j.refusals.Controllers(service.RefusedKeyDropped, droppedKeyWindow) })
+	j.metrics = m.RegisterAuth(j.clock.Offsets, func() int { return j.refusals.CountControllers(service.RefusedKeyDropped, droppedKeyWindow) })
 	return j, nil
 }
 
@@ -124,7 +124,7 @@ func (j *authState) run(ctx context.Context) error {
 
 // reportDroppedKey writes how many controllers use tokens whose key is no longer published.
 func (j *authState) reportDroppedKey() {
-	if callers := j.refusals.Controllers(service.RefusedKeyDropped, logPeriod); callers > 0 {
+	if callers := j.refusals.CountControllers(service.RefusedKeyDropped, logPeriod); callers > 0 {
 		_ = level.Warn(j.logger).Log(
 			"msg", "controllers are refused: the key of their tokens is no longer published; they renew tokens on a schedule only",
 			"controllers", callers, "within", logPeriod,
@@ -200,7 +200,7 @@ type clockedStore struct {
 
 // newClockedStore returns the store, whose clock is read if it is another machine's. SQLite uses this host's clock.
 func (s *Server) newClockedStore() clockedStore {
-	read := func(at time.Time, uncertainty time.Duration) { s.judging.clock.Read(clock.Store, at, uncertainty) }
+	read := func(at time.Time, uncertainty time.Duration) { s.judging.clock.AddReading(clock.Store, at, uncertainty) }
 	if !strings.HasPrefix(s.cfg.DatabaseURL, "postgres") {
 		read = func(time.Time, time.Duration) {}
 	}

@@ -208,7 +208,7 @@ func TestKeys_UnknownKeyWhileCutOff(t *testing.T) {
 			got := w.get("/ready", "")
 			return got.status == http.StatusServiceUnavailable && strings.Contains(got.body, `"keys":"cannot be fetched`)
 		})
-		if w.server.serviceable.Vouches() {
+		if w.server.serviceable.CanVouch() {
 			t.Error("the checker vouches for a replica that refuses heartbeats which it should accept")
 		}
 
@@ -219,7 +219,7 @@ func TestKeys_UnknownKeyWhileCutOff(t *testing.T) {
 				t.Errorf("a token that no key could make right = %v, want %v", got, unknown)
 			}
 		}
-		if got := w.get("/ready", "").status; got != http.StatusOK || !w.server.serviceable.Vouches() {
+		if got := w.get("/ready", "").status; got != http.StatusOK || !w.server.serviceable.CanVouch() {
 			t.Errorf("/ready = %d after tokens that no key could make right, want 200", got)
 		}
 		ac.cut(false)

@@ -59,7 +59,7 @@ type Server struct {
 	metrics      *metrics.Metrics
 	watches      *watch.Hub
 	traces       *tracing.Tracing // nil unless they are switched on
-	heartbeats   *health.Heartbeats
+	heartbeats   *health.HeartbeatMonitor
 	serviceable  *health.Serviceability
 	checker      *health.Checker
 	grpcHealth   *grpchealth.Server
@@ -76,7 +76,7 @@ type Server struct {
 
 // observer tells the metrics and the checker what the service did.
 type observer struct {
-	*health.Heartbeats
+	*health.HeartbeatMonitor
 	*metrics.Metrics
 	judging *authState
 }
@@ -92,7 +92,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	var listen net.ListenConfig
 	s = &Server{
 		cfg: cfg, logger: logger, metrics: metrics.New(Version, cfg.StalenessThreshold, checkInterval), grpcHealth: grpchealth.NewServer(),
-		heartbeats: health.NewHeartbeats(cfg.FastInterval, nil), migrated: make(chan struct{}),
+		heartbeats: health.NewHeartbeatMonitor(cfg.FastInterval, nil), migrated: make(chan struct{}),
 	}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	made := s // What is returned beside an error is nil.
@@ -360,7 +360,7 @@ func (s *Server) retain(ctx context.Context) error {
 			Actor:     s.cfg.ID,
 		},
 		Interval:    s.cfg.retentionInterval,
-		Serviceable: s.serviceable.Serviceable,
+		Serviceable: s.serviceable.IsServiceable,
 		Observe:     s.metrics.ObservePrune,
 		Logger:      s.logger,
 	})

@@ -150,7 +150,7 @@ func (r *replica) startClock() {
 
 	memory := r.Fast + callMargin
 	c.guard = clock.New(func() time.Time { return toTime(env.now + c.offset) }, memory, log.NewNopLogger())
-	c.guard.MeasureBy(func() time.Duration { return time.Duration(env.now-epoch) * time.Millisecond })
+	c.guard.SetMonotonicClock(func() time.Duration { return time.Duration(env.now-epoch) * time.Millisecond })
 	c.guard.OnContradiction(func() { c.nextDate = env.now })
 	c.date, c.store = reading{}, reading{}
 	c.memory, c.unjudgedAt = memory.Milliseconds(), never
@@ -169,13 +169,13 @@ func (r *replica) readDate() {
 
 	const halfMs = 500
 	c.date = reading{shown: env.now/1000*1000 + halfMs, uncertainty: halfMs, at: env.now}
-	c.guard.Read(clock.AuthController, toTime(c.date.shown), halfMs*time.Millisecond)
+	c.guard.AddReading(clock.AuthController, toTime(c.date.shown), halfMs*time.Millisecond)
 }
 
 // readStore makes a replica read the store's clock from a beat.
 func (r *replica) readStore(at time.Time) {
 	r.wall.store = reading{shown: r.env.databaseNow(), at: r.env.now}
-	r.wall.guard.Read(clock.Store, at, 0)
+	r.wall.guard.AddReading(clock.Store, at, 0)
 }
 
 // advanceClocks sets clocks wrong and right, and makes replicas read the auth controller's clock, when that is due. It is not an event, so

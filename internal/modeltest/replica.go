@@ -34,7 +34,7 @@ const sweepInterval = 5 * time.Second
 // replica is one Global Controller: the real middleware, service and checker over a store with faults. It is their observer, as the daemon
 // is.
 type replica struct {
-	*health.Heartbeats
+	*health.HeartbeatMonitor
 	settings
 
 	env           *Environment
@@ -79,7 +79,7 @@ func (r *replica) start() (err error) {
 	store := faultyStore{Store: r.store, replica: r}
 
 	r.isUp = true
-	r.Heartbeats = health.NewHeartbeats(r.Fast, r.env.processTime)
+	r.HeartbeatMonitor = health.NewHeartbeatMonitor(r.Fast, r.env.processTime)
 	r.vouchModel = newVouchModel(r.Fast)
 	r.startClock()
 
@@ -115,8 +115,8 @@ func (r *replica) newChecker(store health.Store) *health.Checker {
 			Tolerance:    health.Tolerance,
 			Actor:        r.id,
 		},
-		Vouches:    r.serviceability.Vouches,
-		Heartbeats: r.Heartbeats,
+		CanVouch:   r.serviceability.CanVouch,
+		Heartbeats: r.HeartbeatMonitor,
 		Observe: func(result service.SweepResult, err error) {
 			r.hasResult, r.sweepResult, r.sweepErr = true, result, err
 		},

@@ -70,8 +70,8 @@ func countWronglyStale(t *testing.T, fast, threshold time.Duration) int {
 			Tolerance:    health.Tolerance,
 			Actor:        "gc",
 		},
-		Vouches:    func() bool { return true },
-		Heartbeats: health.NewHeartbeats(fast, clock),
+		CanVouch:   func() bool { return true },
+		Heartbeats: health.NewHeartbeatMonitor(fast, clock),
 		Logger:     log.NewNopLogger(),
 		Now:        clock,
 		Observe: func(result service.SweepResult, err error) {

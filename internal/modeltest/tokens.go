@@ -72,7 +72,7 @@ func (r *replica) Authenticate(ctx context.Context, _ []string) (service.Caller,
 	}
 	isRefused := t.isRefusedAt(r.wall.guard.Now())
 	switch {
-	case r.wall.guard.Suspect(isRefused, t.isRefusedAt):
+	case r.wall.guard.CheckToken(isRefused, t.isRefusedAt):
 		return service.Caller{}, fmt.Errorf("the clock is wrong: %w", service.ErrUnavailable)
 	case isRefused:
 		return service.Caller{}, service.ErrUnauthenticated

@@ -8,13 +8,13 @@ import (
 
 // testFleet sends the heartbeats of a fleet by its own clock, and judges them once a second.
 type testFleet struct {
-	*Heartbeats
+	*HeartbeatMonitor
 	now time.Time
 }
 
 func newTestFleet() *testFleet {
 	f := &testFleet{now: time.Unix(1_800_000_000, 0)}
-	f.Heartbeats = NewHeartbeats(10*time.Second, func() time.Time { return f.now })
+	f.HeartbeatMonitor = NewHeartbeatMonitor(10*time.Second, func() time.Time { return f.now })
 	return f
 }
 
@@ -33,7 +33,7 @@ func (f *testFleet) run(size, seconds int, fails func(controller, second int) bo
 			}
 		}
 
-		f.Judge()
+		f.Evaluate()
 		states = append(states, f.State())
 		f.now = f.now.Add(time.Second)
 	}
@@ -85,7 +85,7 @@ func TestHeartbeats_MostFail(t *testing.T) {
 func TestHeartbeats_FailedCallerDoesNotReturn(t *testing.T) {
 	f := newTestFleet()
 	f.ObserveFailure("mc")
-	f.Judge()
+	f.Evaluate()
 	if f.State() != "failing" || len(f.takeFailed()) != 1 {
 		t.Errorf("State() after the only heartbeat failed = %s, want failing, and the failure recorded once", f.State())
 	}
@@ -118,7 +118,7 @@ func TestHeartbeats_MemoryIsLimited(t *testing.T) {
 		f.ObserveFailure(fmt.Sprint("mc-", i))
 	}
 	for range 20 {
-		f.Judge()
+		f.Evaluate()
 		f.now = f.now.Add(time.Millisecond)
 	}
 
