@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -110,8 +111,14 @@ func TestClientCredentials_Request(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		var got map[string]string
 		_ = json.Unmarshal(body, &got)
-		if r.Method != http.MethodPost || r.URL.Path != "/api/v1/auth/service/token" || r.Header.Get("Content-Type") != "application/json" ||
-			len(got) != 4 || got["grant_type"] != "client_credentials" || got["client_id"] != "mc" || got["client_secret"] != testSecret || got["scope"] != "mc:register" {
+		want := map[string]string{
+			"grant_type":    "client_credentials",
+			"client_id":     "mc",
+			"client_secret": testSecret,
+			"scope":         "mc:register",
+		}
+		isForEndpoint := r.Method == http.MethodPost && r.URL.Path == "/api/v1/auth/service/token"
+		if !isForEndpoint || r.Header.Get("Content-Type") != "application/json" || !maps.Equal(got, want) {
 			t.Errorf("%s %s with %v, want the request of the contract", r.Method, r.URL, got)
 		}
 		_, _ = io.WriteString(w, `{"access_token":"a.b.c","token_type":"Bearer","expires_in":3600}`)
@@ -308,7 +315,7 @@ func TestClientCredentials_InvalidResponses(t *testing.T) {
 		"too large a lifetime": token(`"expires_in":1e999,"access_token":"t"`),
 		"more after it":        text(200, `{"access_token":"t","token_type":"Bearer","expires_in":1} marker`),
 		"another type":         text(200, `{"access_token":"t","token_type":"marker","expires_in":3600}`),
-		"a huge body":          text(200, `{"access_token":"t","token_type":"Bearer","expires_in":3600,"x":"`+strings.Repeat("marker", 20_000)+`"}`),
+		"a huge body":          token(`"access_token":"t","expires_in":3600,"x":"` + strings.Repeat("marker", 20_000) + `"`),
 		"redirect": func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, other.URL+"/marker", http.StatusTemporaryRedirect)
 		},
@@ -370,9 +377,15 @@ func TestClientCredentials_InvalidResponses(t *testing.T) {
 func TestClientCredentials_LifetimeLimit(t *testing.T) {
 	t.Parallel()
 	for seconds, want := range map[string]time.Duration{
-		"1": time.Second, "0.5": 500 * time.Millisecond, "86399": 86399 * time.Second, "86401": maxTokenLifetime, "1e300": maxTokenLifetime, "9223372036854775807": maxTokenLifetime,
+		"1":                   time.Second,
+		"0.5":                 500 * time.Millisecond,
+		"86399":               86399 * time.Second,
+		"86401":               maxTokenLifetime,
+		"1e300":               maxTokenLifetime,
+		"9223372036854775807": maxTokenLifetime,
 	} {
-		_, got, err := parseToken([]byte(`{"access_token":"` + strings.Repeat("t", maxTokenBytes) + `","token_type":"Bearer","expires_in":` + seconds + `}`))
+		token := strings.Repeat("t", maxTokenBytes)
+		_, got, err := parseToken([]byte(`{"access_token":"` + token + `","token_type":"Bearer","expires_in":` + seconds + `}`))
 		if err != nil || got != want {
 			t.Errorf("readToken(%s) = %v, %v, want %v", seconds, got, err, want)
 		}

@@ -114,18 +114,30 @@ func (gc *fakeGC) FastHeartbeat(ctx context.Context, in *darktowerv1.FastHeartbe
 	return &darktowerv1.FastHeartbeatResponse{Acknowledged: true}, gc.record(ctx, fastCall(in))
 }
 
-func (gc *fakeGC) ComprehensiveHeartbeat(ctx context.Context, in *darktowerv1.ComprehensiveHeartbeatRequest) (*darktowerv1.ComprehensiveHeartbeatResponse, error) {
+func (gc *fakeGC) ComprehensiveHeartbeat(
+	ctx context.Context, in *darktowerv1.ComprehensiveHeartbeatRequest,
+) (*darktowerv1.ComprehensiveHeartbeatResponse, error) {
 	return &darktowerv1.ComprehensiveHeartbeatResponse{Acknowledged: true}, gc.record(ctx, comprehensiveCall(in))
 }
 
 func fastCall(in *darktowerv1.FastHeartbeatRequest) receivedCall {
-	return receivedCall{method: methodFast, id: in.GetControllerId(), health: in.GetHealth(), load: in.GetCapacity(), incarnation: in.GetIncarnation()}
+	return receivedCall{
+		method:      methodFast,
+		id:          in.GetControllerId(),
+		health:      in.GetHealth(),
+		load:        in.GetCapacity(),
+		incarnation: in.GetIncarnation(),
+	}
 }
 
 func comprehensiveCall(in *darktowerv1.ComprehensiveHeartbeatRequest) receivedCall {
 	return receivedCall{
-		method: methodComprehensive, id: in.GetControllerId(), health: in.GetHealth(), load: in.GetCapacity(),
-		cpu: in.GetCpuUsagePercent(), incarnation: in.GetIncarnation(),
+		method:      methodComprehensive,
+		id:          in.GetControllerId(),
+		health:      in.GetHealth(),
+		load:        in.GetCapacity(),
+		cpu:         in.GetCpuUsagePercent(),
+		incarnation: in.GetIncarnation(),
 	}
 }
 
@@ -134,8 +146,11 @@ type fakeFleet struct {
 	gc *fakeGC
 }
 
-func (f fakeFleet) Deregister(ctx context.Context, in *globalcontrollerv1.DeregisterRequest) (*globalcontrollerv1.DeregisterResponse, error) {
-	return &globalcontrollerv1.DeregisterResponse{}, f.gc.record(ctx, receivedCall{method: methodDeregister, id: in.GetControllerId(), incarnation: in.GetIncarnation()})
+func (f fakeFleet) Deregister(
+	ctx context.Context, in *globalcontrollerv1.DeregisterRequest,
+) (*globalcontrollerv1.DeregisterResponse, error) {
+	call := receivedCall{method: methodDeregister, id: in.GetControllerId(), incarnation: in.GetIncarnation()}
+	return &globalcontrollerv1.DeregisterResponse{}, f.gc.record(ctx, call)
 }
 
 type fakeStreams struct {
@@ -212,7 +227,12 @@ func (f fakeStreams) serve(stream grpc.BidiStreamingServer[streamRequest, stream
 		default:
 			fast, comprehensive := f.gc.intervalsMS()
 			for range 2 { // The client must drop the second one.
-				err = stream.Send(&streamResponse{Sequence: in.GetSequence(), Acknowledged: true, FastHeartbeatIntervalMs: fast, ComprehensiveHeartbeatIntervalMs: comprehensive})
+				err = stream.Send(&streamResponse{
+					Sequence:                         in.GetSequence(),
+					Acknowledged:                     true,
+					FastHeartbeatIntervalMs:          fast,
+					ComprehensiveHeartbeatIntervalMs: comprehensive,
+				})
 				if err != nil {
 					return err
 				}
@@ -240,6 +260,8 @@ func (gc *fakeGC) waitForCall(t *testing.T, what string, fits func(receivedCall)
 func hasMethod(name string) func(receivedCall) bool {
 	return func(s receivedCall) bool { return s.method == name }
 }
+
+func isDraining(s receivedCall) bool { return s.health == darktowerv1.HealthStatus_HEALTH_STATUS_DRAINING }
 
 func isHeartbeat(s receivedCall) bool {
 	return s.method == methodFast || s.method == methodComprehensive

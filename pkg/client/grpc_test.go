@@ -116,12 +116,14 @@ func TestClient_HeartbeatsUseTheStream(t *testing.T) {
 		t.Errorf("first heartbeat %+v, want a comprehensive one over the stream", first)
 	}
 	for range 3 {
-		if got := gc.waitForCall(t, "another", isHeartbeat); !got.stream || got.incarnation != r.Incarnation() || got.health != darktowerv1.HealthStatus_HEALTH_STATUS_HEALTHY {
+		got := gc.waitForCall(t, "another", isHeartbeat)
+		if !got.stream || got.incarnation != r.Incarnation() || got.health != darktowerv1.HealthStatus_HEALTH_STATUS_HEALTHY {
 			t.Errorf("heartbeat %+v, want one over the stream", got)
 		}
 	}
 
-	if c := r.waitForCall(t, "a heartbeat", func(c Call) bool { return c.Method == methodFast }); !c.Stream || c.Err != nil || c.Took <= 0 || c.Began.IsZero() {
+	c := r.waitForCall(t, "a heartbeat", func(c Call) bool { return c.Method == methodFast })
+	if !c.Stream || c.Err != nil || c.Took <= 0 || c.Began.IsZero() {
 		t.Errorf("call %+v, want one over the stream", c)
 	}
 
@@ -130,7 +132,7 @@ func TestClient_HeartbeatsUseTheStream(t *testing.T) {
 		t.Errorf("Run() = %v, want nil", err)
 	}
 
-	last := gc.waitForCall(t, "the last heartbeat", func(s receivedCall) bool { return s.health == darktowerv1.HealthStatus_HEALTH_STATUS_DRAINING })
+	last := gc.waitForCall(t, "the last heartbeat", isDraining)
 	if !last.stream {
 		t.Errorf("last heartbeat %+v, want it over a stream", last)
 	}
@@ -160,7 +162,7 @@ func TestClient_HeartbeatsWithoutStreams(t *testing.T) {
 				t.Errorf("Run() = %v, want nil", err)
 			}
 
-			gc.waitForCall(t, "draining", func(s receivedCall) bool { return s.health == darktowerv1.HealthStatus_HEALTH_STATUS_DRAINING })
+			gc.waitForCall(t, "draining", isDraining)
 			if got := gc.waitForCall(t, "the deregistration", hasMethod(methodDeregister)); got.incarnation != r.Incarnation() || got.id != "mc-1" {
 				t.Errorf("deregistered %+v", got)
 			}

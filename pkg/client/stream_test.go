@@ -94,7 +94,11 @@ func (gc *fakeGC) drainStreams() (streams int, tokens []string) {
 
 func TestStream_EndBetweenHeartbeatsIsNoFailure(t *testing.T) {
 	t.Parallel()
-	for _, end := range []error{nil, status.Error(codes.Unavailable, "The server is stopping"), status.Error(codes.Unauthenticated, "Invalid token")} {
+	for _, end := range []error{
+		nil,
+		status.Error(codes.Unavailable, "The server is stopping"),
+		status.Error(codes.Unauthenticated, "Invalid token"),
+	} {
 		t.Run(codeOf(newFailure(context.Background(), end)).String(), func(t *testing.T) {
 			t.Parallel()
 			gc := startGC(t, true)

@@ -50,7 +50,9 @@ func TestNew_SendsToTheEndpoint(t *testing.T) {
 	defer collector.Close()
 	var lines bytes.Buffer
 	traces, err := New(Config{
-		Endpoint: strings.Replace(collector.URL, "http://", "http://me:hunter2@", 1) + "/base/", SampleRatio: 1, Logger: log.NewLogfmtLogger(&lines),
+		Endpoint:    strings.Replace(collector.URL, "http://", "http://me:hunter2@", 1) + "/base/",
+		SampleRatio: 1,
+		Logger:      log.NewLogfmtLogger(&lines),
 	})
 	if err != nil {
 		t.Fatalf("New() = %v", err)

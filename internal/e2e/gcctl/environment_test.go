@@ -86,7 +86,7 @@ func newWorld(t *testing.T, databaseURL string, change ...func(*daemon.Config)) 
 	}
 	cfg := daemon.DefaultConfig()
 	cfg.DatabaseURL, cfg.BindAddress, cfg.GRPCBindAddress = databaseURL, addresses[0], addresses[1]
-	cfg.JWKSURL, cfg.Drain, cfg.RateLimitPerMinute = w.acHTTP.URL+"/.well-known/jwks.json", 5*time.Second, 1_000_000
+	cfg.JWKSURL, cfg.ShutdownTimeout, cfg.RateLimitPerMinute = w.acHTTP.URL+"/.well-known/jwks.json", 5*time.Second, 1_000_000
 	for _, one := range change {
 		one(&cfg)
 	}
