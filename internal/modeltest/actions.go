@@ -92,17 +92,13 @@ func (env *Environment) pickProcess() *process {
 func (env *Environment) replaceProcess() error {
 	c := pick(env, env.fleet)
 	if env.rng.IntN(3) > 0 {
-		for _, p := range env.processes {
-			if p.controller == c {
-				p.nextAt = 0
-			}
-		}
+		env.endProcesses(c)
 	}
 
 	p := env.startProcess(c)
 	checkErr, callErr := env.register(p)
 	if callErr == nil || env.rng.IntN(2) == 0 {
-		p.nextAt, p.isEnding = env.now+env.jitter(p.interval), false
+		env.schedule(p)
 	}
 	return checkErr
 }
@@ -151,7 +147,7 @@ func (env *Environment) registerAgain() error {
 	}
 	checkErr, callErr := env.register(p)
 	if callErr == nil && p.nextAt == 0 {
-		p.nextAt, p.isEnding = env.now+env.jitter(p.interval), false
+		env.schedule(p)
 	}
 	return checkErr
 }

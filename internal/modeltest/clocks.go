@@ -43,6 +43,7 @@ func newClockFaults(seed uint64) *clockFaults {
 func (c *clockFaults) pickOffset(skew int64) int64 {
 	const secondMs, minuteMs, hourMs = 1000, 60_000, 3_600_000
 	sign := int64(1 - 2*c.rng.IntN(2))
+
 	switch c.rng.IntN(6) {
 	case 0:
 		return hourMs + c.rng.Int64N(5*hourMs)

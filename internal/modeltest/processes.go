@@ -56,6 +56,21 @@ func (env *Environment) startProcess(c *controller) *process {
 	return p
 }
 
+// schedule makes a process send heartbeats from now on.
+func (env *Environment) schedule(p *process) {
+	p.nextAt = env.now + env.jitter(p.interval)
+	p.isEnding = false
+}
+
+// endProcesses ends all processes of a controller.
+func (env *Environment) endProcesses(c *controller) {
+	for _, p := range env.processes {
+		if p.controller == c {
+			p.nextAt = 0
+		}
+	}
+}
+
 // sendScheduledHeartbeat runs a process whose next heartbeat is due.
 func (env *Environment) sendScheduledHeartbeat(p *process) error {
 	if p.nextAt = env.now + env.jitter(p.interval); p.isEnding {
@@ -210,11 +225,7 @@ func (env *Environment) crashWhileDraining() error {
 		if c.state() != service.HealthDraining || env.rng.IntN(2) == 0 {
 			continue
 		}
-		for _, p := range env.processes {
-			if p.controller == c {
-				p.nextAt = 0
-			}
-		}
+		env.endProcesses(c)
 		env.note("%s crashes while it drains", c.id)
 		return nil
 	}

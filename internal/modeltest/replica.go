@@ -100,21 +100,24 @@ func (r *replica) start() (err error) {
 }
 
 func (r *replica) newChecker(store health.Store) *health.Checker {
+	settings := service.Replica{
+		ID:                    r.id,
+		StalenessThreshold:    r.Threshold,
+		FastInterval:          r.Fast,
+		ComprehensiveInterval: r.Comprehensive,
+	}
+	policy := service.SweepPolicy{
+		Threshold:    r.Threshold,
+		FastInterval: r.Fast,
+		Interval:     sweepInterval,
+		Tolerance:    health.Tolerance,
+		Actor:        r.id,
+	}
+
 	return health.NewChecker(health.Config{
-		Store: store,
-		Replica: service.Replica{
-			ID:                    r.id,
-			StalenessThreshold:    r.Threshold,
-			FastInterval:          r.Fast,
-			ComprehensiveInterval: r.Comprehensive,
-		},
-		Policy: service.SweepPolicy{
-			Threshold:    r.Threshold,
-			FastInterval: r.Fast,
-			Interval:     sweepInterval,
-			Tolerance:    health.Tolerance,
-			Actor:        r.id,
-		},
+		Store:      store,
+		Replica:    settings,
+		Policy:     policy,
 		CanVouch:   r.serviceability.CanVouch,
 		Heartbeats: r.HeartbeatMonitor,
 		Observe: func(result service.SweepResult, err error) {

@@ -29,6 +29,7 @@ func TestThresholds_UnnoticedOutage(t *testing.T) {
 		t.Run(fmt.Sprintf("%v every %v", tc.threshold, tc.fast), func(t *testing.T) {
 			t.Parallel()
 			stale := countWronglyStale(t, tc.fast, tc.threshold)
+
 			if tc.isAllowed && stale > 0 {
 				t.Errorf("%d of 100 controllers were marked stale, want none", stale)
 			}
@@ -51,6 +52,7 @@ func countWronglyStale(t *testing.T, fast, threshold time.Duration) int {
 	if err := store.Migrate(t.Context(), url, log.NewNopLogger()); err != nil {
 		t.Fatalf("Migrate() = %v", err)
 	}
+
 	now := time.UnixMilli(epoch)
 	clock := func() time.Time { return now }
 	s, err := store.New(store.Config{URL: url, Timeout: storeTimeout, Clock: clock})

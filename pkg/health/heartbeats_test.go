@@ -52,7 +52,7 @@ func countStates(states []string, state string) (n int) {
 func noneFails(int, int) bool { return false }
 func allFail(int, int) bool   { return true }
 
-func TestHeartbeats_OneLockedRowInAFleetOfTwo(t *testing.T) {
+func TestHeartbeatMonitor_OneLockedRowInAFleetOfTwo(t *testing.T) {
 	f := newTestFleet()
 	f.run(2, 60, noneFails)
 
@@ -62,7 +62,7 @@ func TestHeartbeats_OneLockedRowInAFleetOfTwo(t *testing.T) {
 	}
 }
 
-func TestHeartbeats_MostFail(t *testing.T) {
+func TestHeartbeatMonitor_MostFail(t *testing.T) {
 	f := newTestFleet()
 	f.run(40, 60, noneFails)
 
@@ -82,7 +82,7 @@ func TestHeartbeats_MostFail(t *testing.T) {
 	}
 }
 
-func TestHeartbeats_FailedCallerDoesNotReturn(t *testing.T) {
+func TestHeartbeatMonitor_FailedCallerDoesNotReturn(t *testing.T) {
 	f := newTestFleet()
 	f.ObserveFailure("mc")
 	f.Evaluate()
@@ -95,7 +95,7 @@ func TestHeartbeats_FailedCallerDoesNotReturn(t *testing.T) {
 	}
 }
 
-func TestHeartbeats_FailuresAreRecordedOnce(t *testing.T) {
+func TestHeartbeatMonitor_FailuresAreRecordedOnce(t *testing.T) {
 	f := newTestFleet()
 	f.ObserveFailure("a")
 	f.ObserveFailure("b")
@@ -112,7 +112,7 @@ func TestHeartbeats_FailuresAreRecordedOnce(t *testing.T) {
 	}
 }
 
-func TestHeartbeats_MemoryIsLimited(t *testing.T) {
+func TestHeartbeatMonitor_MemoryIsLimited(t *testing.T) {
 	f := newTestFleet()
 	for i := range maxFailing + 1000 {
 		f.ObserveFailure(fmt.Sprint("mc-", i))
@@ -130,7 +130,7 @@ func TestHeartbeats_MemoryIsLimited(t *testing.T) {
 	}
 }
 
-func TestHeartbeats_ObserveCommitAllocatesNothing(t *testing.T) {
+func TestHeartbeatMonitor_ObserveCommitAllocatesNothing(t *testing.T) {
 	f := newTestFleet()
 	if n := testing.AllocsPerRun(100, func() { f.ObserveCommit("mc") }); n != 0 {
 		t.Errorf("allocations of a commit = %v, want 0", n)

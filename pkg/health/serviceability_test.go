@@ -6,7 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestServiceability(t *testing.T) {
+func TestServiceability_ConditionsAndVouching(t *testing.T) {
 	store, keys := "starting", StateOK
 	s := NewServiceability(
 		Condition{ConditionStore, func() string { return store }},
