@@ -108,8 +108,8 @@ func (r *restores) follow(restored Store, reached int64) error {
 		case isKept && !slices.Equal(got.Transitions, want):
 			return fmt.Errorf("cursor %v returns\n    %+v, want\n    %+v", c, got.Transitions, want)
 		case !isKept && !errors.Is(err, service.ErrGone):
-			return fmt.Errorf("cursor %v of a lost transition (after %d) returns %d transitions instead of ErrGone: %w",
-				c, r.backupID, len(got.Transitions), err)
+			return fmt.Errorf("cursor %v of a lost transition (after %d) returns %d transitions and %q, want ErrGone",
+				c, r.backupID, len(got.Transitions), resultText(err))
 		}
 	}
 	return nil

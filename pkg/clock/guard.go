@@ -186,8 +186,8 @@ func (g *Guard) compare() Verdict {
 	return v
 }
 
-// CheckToken reports whether a token cannot be verified, because the verdict on the wall clock makes its result unreliable. isRefused is the
-// result by the wall clock, and isRefusedAt returns the result at another time. CheckToken records a token that cannot be verified for
+// CheckToken reports whether a token cannot be verified, because the verdict on the wall clock makes the result unreliable. isRefused is
+// the result by the wall clock. isRefusedAt returns the result at another time. CheckToken records a token that cannot be verified, for
 // [Guard.Problem].
 func (g *Guard) CheckToken(isRefused bool, isRefusedAt func(now time.Time) bool) (isUnverifiable bool) {
 	v := g.Evaluate()
