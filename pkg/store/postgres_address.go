@@ -12,64 +12,89 @@ const (
 	defaultPostgresPort = "5432"
 )
 
-// postgresAddress is the address of a database, which one or several servers may hold.
+// errInvalidURL does not wrap the parser's error, which can quote the password.
+var errInvalidURL = errors.New("invalid database URL")
+
+// postgresAddress is the address of a database on one or several servers.
 type postgresAddress struct {
-	url *url.URL // Without hosts when servers names them.
-	// servers are those that the address names, in its order. It is empty where the driver is to find the server
-	// itself: by the environment, or by hostaddr.
+	url *url.URL // Without hosts if servers has them.
+	// servers are the servers of the address, in its order. It is empty if the driver selects the server: by the
+	// environment, or by hostaddr.
 	servers []postgresServer
 }
 
 type postgresServer struct{ host, port string }
 
-// ParseAddress returns an error when an address of PostgreSQL is not understood, and whether it names a host.
+// ParseAddress parses an address of PostgreSQL and reports whether it names a host.
 func ParseAddress(address string) (hasHosts bool, err error) {
-	parsed, err := parsePostgres(address)
+	parsed, err := parsePostgresAddress(address)
 	return len(parsed.servers) > 0, err
 }
 
-// parsePostgres reads an address: a URL as libpq reads it, with several hosts before the path or in its parameters.
-func parsePostgres(address string) (postgresAddress, error) {
+// parsePostgresAddress parses a URL as libpq does, with several hosts before the path or in its parameters.
+func parsePostgresAddress(address string) (none postgresAddress, _ error) {
 	scheme, rest, _ := strings.Cut(address, "://")
 	if scheme != "postgres" && scheme != "postgresql" {
-		return postgresAddress{}, errors.New("the address of a database is postgres://… or sqlite:PATH")
+		return none, errors.New("invalid database URL: it must be postgres://… or sqlite:PATH")
 	}
+	authority, tail := cutAuthority(rest)
+	user, hosts := cutUser(authority)
+
+	// net/url parses one host only.
+	u, err := url.Parse(scheme + "://" + user + tail)
+	if err != nil {
+		return none, errInvalidURL
+	}
+	query := u.Query()
+	if hosts == "" && !query.Has("host") || query.Has("hostaddr") {
+		u.Host = hosts
+		return postgresAddress{url: u}, nil
+	}
+
+	servers, err := parseServers(hosts, query)
+	if err != nil {
+		return none, err
+	}
+	query.Del("host")
+	query.Del("port")
+	u.RawQuery = query.Encode()
+	return postgresAddress{url: u, servers: servers}, nil
+}
+
+// cutAuthority cuts the part of a URL after the scheme at the end of the authority.
+func cutAuthority(rest string) (authority, tail string) {
 	end := strings.IndexAny(rest, "/?#")
 	if end < 0 {
 		end = len(rest)
 	}
-	authority, tail := rest[:end], rest[end:]
-	user, hosts := "", authority
-	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
-		user, hosts = authority[:i+1], authority[i+1:]
-	}
-	// net/url parses one host only.
-	u, err := url.Parse(scheme + "://" + user + tail)
-	if err != nil {
-		return postgresAddress{}, errors.New("the address of the database is not a URL")
-	}
+	return rest[:end], rest[end:]
+}
 
-	a := postgresAddress{url: u}
-	query := u.Query()
-	if hosts == "" && !query.Has("host") || query.Has("hostaddr") {
-		u.Host = hosts
-		return a, nil
-	}
-	names, ports := strings.Split(hosts, ","), []string(nil)
+// cutUser cuts an authority after the @ that ends the user and the password.
+func cutUser(authority string) (user, hosts string) {
+	i := strings.LastIndexByte(authority, '@')
+	return authority[:i+1], authority[i+1:]
+}
+
+// parseServers parses hosts and ports. The parameters host and port replace those before the path.
+func parseServers(hosts string, query url.Values) (servers []postgresServer, _ error) {
+	names := strings.Split(hosts, ",")
 	if query.Has("host") {
 		names = strings.Split(query.Get("host"), ",")
 	}
+	var ports []string
 	if query.Has("port") {
 		ports = strings.Split(query.Get("port"), ",")
 	}
 	if len(ports) > 1 && len(ports) != len(names) {
-		return postgresAddress{}, fmt.Errorf("the address of the database has %d hosts and %d ports: write one port, or one for each host",
+		return nil, fmt.Errorf("invalid database URL: it has %d hosts and %d ports: set one port, or one for each host",
 			len(names), len(ports))
 	}
+
 	for i, name := range names {
 		server, err := parseServer(name, !query.Has("host"))
 		if err != nil {
-			return postgresAddress{}, err
+			return nil, err
 		}
 		switch {
 		case server.port != "":
@@ -81,25 +106,23 @@ func parsePostgres(address string) (postgresAddress, error) {
 		if server.port == "" {
 			server.port = defaultPostgresPort
 		}
-		a.servers = append(a.servers, server)
+		servers = append(servers, server)
 	}
-	query.Del("host")
-	query.Del("port")
-	u.RawQuery = query.Encode()
-	return a, nil
+	return servers, nil
 }
 
-// parseServer reads a host, and its port where the form of the address lets it follow the host.
-func parseServer(text string, withPort bool) (postgresServer, error) {
-	if !withPort || strings.HasPrefix(text, "/") {
+// parseServer parses a host, and its port if the form of the address permits a port after the host.
+func parseServer(text string, canHavePort bool) (postgresServer, error) {
+	if !canHavePort || strings.HasPrefix(text, "/") {
 		if text == "" {
 			text = defaultPostgresHost
 		}
 		return postgresServer{host: text}, nil
 	}
+
 	u, err := url.Parse("postgres://" + text)
 	if err != nil || strings.ContainsAny(u.Port(), ",") {
-		return postgresServer{}, errors.New("the address of the database is not a URL: a host is not understood")
+		return postgresServer{}, fmt.Errorf("%w: invalid host", errInvalidURL)
 	}
 	server := postgresServer{host: u.Hostname(), port: u.Port()}
 	if server.host == "" {
@@ -108,7 +131,7 @@ func parseServer(text string, withPort bool) (postgresServer, error) {
 	return server, nil
 }
 
-// parameter returns the value that the address gives to a parameter.
+// parameter returns the value of a parameter of the address.
 func (a postgresAddress) parameter(name string) (value string, isSet bool) {
 	for set, values := range a.url.Query() {
 		if strings.EqualFold(set, name) && len(values) > 0 {
@@ -123,11 +146,11 @@ func (a postgresAddress) isSet(name string) bool {
 	return isSet
 }
 
-// driverDefaults are the parameters of the driver where an address does not set them. With binary_parameters a
-// statement is one round trip instead of two.
+// driverDefaults are the defaults of the driver's parameters. With binary_parameters a statement is one round trip instead
+// of two.
 var driverDefaults = map[string]string{"binary_parameters": "yes", "connect_timeout": "5", "TimeZone": "UTC"}
 
-// sources returns what the driver connects by: one for each server.
+// sources returns a data source for the driver for each server.
 func (a postgresAddress) sources(extra map[string]string) (sources []string) {
 	if len(a.servers) == 0 {
 		return []string{a.source(nil, extra)}
@@ -138,7 +161,7 @@ func (a postgresAddress) sources(extra map[string]string) (sources []string) {
 	return sources
 }
 
-// source returns what the driver connects by to one of several servers, in their order.
+// source returns a data source for the driver, which tries the servers in their order.
 func (a postgresAddress) source(servers []postgresServer, extra map[string]string) string {
 	query := a.url.Query()
 	for _, defaults := range []map[string]string{driverDefaults, extra} {
@@ -150,7 +173,8 @@ func (a postgresAddress) source(servers []postgresServer, extra map[string]strin
 	}
 
 	if len(servers) > 0 {
-		hosts, ports := make([]string, len(servers)), make([]string, len(servers))
+		hosts := make([]string, len(servers))
+		ports := make([]string, len(servers))
 		for i, server := range servers {
 			hosts[i], ports[i] = server.host, server.port
 		}

@@ -15,7 +15,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-func (s *Store) beatOnce() error {
+func (s *Store) sendHeartbeat() error {
 	_, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{ControllerID: "mc-1", Reported: service.HealthHealthy})
 	return err
 }
@@ -25,7 +25,7 @@ func registration(id string) service.Registration {
 }
 
 // tick is the checker's look at the fleet, within the checker's own bound.
-func (s *Store) tickWithin(bound time.Duration) error {
+func (s *Store) beatAndSweep(bound time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
 	if _, err := s.Beat(ctx, service.Beat{Replica: service.Replica{ID: "gc"}, Vouches: true, Tolerance: time.Second}); err != nil {
@@ -51,22 +51,23 @@ func eventually(t *testing.T, what string, work func() error) time.Duration {
 	}
 }
 
-// TestPostgresStandby_AddressLedThere has the database's address lead to a hot standby for a while, as it does when a
+// TestPostgresStandby_AddressLeadsToStandby has the database's address lead to a hot standby for a while, as it does when a
 // virtual address or a name moves too early, and back. Connections that were made meanwhile stay where they lead.
-func TestPostgresStandby_AddressLedThere(t *testing.T) {
+func TestPostgresStandby_AddressLeadsToStandby(t *testing.T) {
 	t.Parallel()
 	primary := testpg.NewCluster(t)
-	migrated := open(t, primary.URL())
-	migrated.fill(t, 1)
+	migrated := openMigrated(t, primary.URL())
+	migrated.insertControllers(t, 1)
 	standby := primary.NewStandby()
 	relay := testpg.NewRelay(t, primary.Address())
-	s := unmigrated(t, Config{URL: replaceHost(t, primary.URL(), relay.Address())})
+	s := openUnmigrated(t, Config{URL: replaceHost(t, primary.URL(), relay.Address())})
 	operations := map[string]func() error{
-		"heartbeat": s.beatOnce,
-		"tick":      func() error { return s.tickWithin(5 * time.Second) },
+		"heartbeat": s.sendHeartbeat,
+		"tick":      func() error { return s.beatAndSweep(5 * time.Second) },
 		"ping":      func() error { return s.Ping(context.Background()) },
 		"register":  func() error { _, err := s.Register(context.Background(), registration("mc-2"), ""); return err },
 	}
+
 	for name, work := range operations {
 		eventually(t, name, work)
 	}
@@ -80,7 +81,8 @@ func TestPostgresStandby_AddressLedThere(t *testing.T) {
 			}
 		}
 	}
-	if err := s.beatOnce(); err == nil || !strings.Contains(err.Error(), "read-only") {
+
+	if err := s.sendHeartbeat(); err == nil || !strings.Contains(err.Error(), "read-only") {
 		t.Errorf("Heartbeat(standby) = %v, want an error that says read-only", err)
 	}
 
@@ -94,21 +96,21 @@ func TestPostgresStandby_AddressLedThere(t *testing.T) {
 	}
 }
 
-// TestPostgresReadOnly_ConnectionIsDropped makes a primary read-only under connections that are open, and a standby a primary.
-func TestPostgresReadOnly_ConnectionIsDropped(t *testing.T) {
+// TestPostgresReadOnly_ConnectionIsReplaced makes a primary read-only under connections that are open, and a standby a primary.
+func TestPostgresReadOnly_ConnectionIsReplaced(t *testing.T) {
 	t.Parallel()
 	primary := testpg.NewCluster(t)
-	admin := open(t, primary.URL())
-	admin.fill(t, 1)
+	admin := openMigrated(t, primary.URL())
+	admin.insertControllers(t, 1)
 	standby := primary.NewStandby()
 	relay := testpg.NewRelay(t, primary.Address())
-	s := unmigrated(t, Config{URL: replaceHost(t, primary.URL(), relay.Address())})
-	eventually(t, "heartbeat", s.beatOnce)
-	eventually(t, "tick", func() error { return s.tickWithin(5 * time.Second) })
+	s := openUnmigrated(t, Config{URL: replaceHost(t, primary.URL(), relay.Address())})
+	eventually(t, "heartbeat", s.sendHeartbeat)
+	eventually(t, "tick", func() error { return s.beatAndSweep(5 * time.Second) })
 	admin.exec(t, `ALTER SYSTEM SET default_transaction_read_only = on`)
 	admin.exec(t, `SELECT pg_reload_conf()`)
 	eventually(t, "read-only", func() error {
-		if err := s.beatOnce(); !errors.Is(err, service.ErrUnavailable) {
+		if err := s.sendHeartbeat(); !errors.Is(err, service.ErrUnavailable) {
 			return errors.New("heartbeats are still stored")
 		}
 		return nil
@@ -117,34 +119,38 @@ func TestPostgresReadOnly_ConnectionIsDropped(t *testing.T) {
 	// The old primary stays up; new connections lead to the new one.
 	standby.Promote()
 	relay.Redirect(standby.Address())
-	took := eventually(t, "heartbeat", s.beatOnce)
-	for name, work := range map[string]func() error{"tick": func() error { return s.tickWithin(5 * time.Second) }, "ping": func() error { return s.Ping(context.Background()) }} {
+	took := eventually(t, "heartbeat", s.sendHeartbeat)
+
+	for name, work := range map[string]func() error{"tick": func() error { return s.beatAndSweep(5 * time.Second) }, "ping": func() error { return s.Ping(context.Background()) }} {
 		if err := work(); err != nil {
 			t.Errorf("%s(new primary) = %v", name, err)
 		}
 	}
+
 	if took > 2*time.Second {
 		t.Errorf("heartbeats are stored %v after the new primary, want 2s at most", took)
 	}
 }
 
-// TestPostgresHosts reaches the server behind several hosts, in either form.
-func TestPostgresHosts(t *testing.T) {
+// TestPostgresHosts_SkipsUnresponsiveServers reaches the server behind several hosts, in either form.
+func TestPostgresHosts_SkipsUnresponsiveServers(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
-	open(t, url).fill(t, 1)
-	parsed, err := parsePostgres(url)
+	openMigrated(t, url).insertControllers(t, 1)
+	parsed, err := parsePostgresAddress(url)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	good := parsed.servers[0]
 	at := net.JoinHostPort(good.host, good.port)
 	// The first accepts connections and answers nothing, as a frozen server does; the second refuses them.
-	frozen := silentServer(t)
+	frozen := startFrozenServer(t)
 	frozenHost, frozenPort, err := net.SplitHostPort(frozen)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	base := func(hosts string) string { return strings.Replace(url, at, hosts, 1) }
 	for name, address := range map[string]string{
 		"in the authority": base(frozen + ",127.0.0.1:1," + at),
@@ -152,13 +158,14 @@ func TestPostgresHosts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := unmigrated(t, Config{URL: address})
+			s := openUnmigrated(t, Config{URL: address})
 			if err := Migrate(t.Context(), address, nopLogger); err != nil {
 				t.Errorf("Migrate() = %v", err)
 			}
+
 			for what, work := range map[string]func() error{
-				"Heartbeat": s.beatOnce,
-				"Tick":      func() error { return s.tickWithin(2 * time.Second) },
+				"Heartbeat": s.sendHeartbeat,
+				"Tick":      func() error { return s.beatAndSweep(2 * time.Second) },
 				"Register":  func() error { _, err := s.Register(t.Context(), registration("mc-2"), ""); return err },
 				"Ping":      func() error { return s.Ping(t.Context()) },
 			} {
@@ -167,28 +174,32 @@ func TestPostgresHosts(t *testing.T) {
 					t.Errorf("%s() = %v after %v, want nil within the operation's bound", what, err, time.Since(began))
 				}
 			}
-			heard := s.listenTo(t)
-			other := open(t, url)
+
+			heard := s.collectAnnouncements(t)
+			other := openMigrated(t, url)
 			if _, err := other.Register(t.Context(), registration("mc-3"), ""); err != nil {
 				t.Fatal(err)
 			}
-			wantHeard(t, heard, func(service.Announcement) bool { return true })
+
+			waitForAnnouncement(t, heard, func(service.Announcement) bool { return true })
 		})
 	}
 }
 
-// silentServer accepts connections and never answers.
-func silentServer(t *testing.T) (address string) {
+// startFrozenServer accepts connections and never answers.
+func startFrozenServer(t *testing.T) (address string) {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	var (
 		mu    sync.Mutex
 		conns []net.Conn
 		done  = make(chan struct{})
 	)
+
 	go func() {
 		defer close(done)
 		for {
@@ -201,6 +212,7 @@ func silentServer(t *testing.T) (address string) {
 			mu.Unlock()
 		}
 	}()
+
 	t.Cleanup(func() {
 		_ = listener.Close()
 		<-done
@@ -208,6 +220,7 @@ func silentServer(t *testing.T) (address string) {
 			_ = conn.Close()
 		}
 	})
+
 	return listener.Addr().String()
 }
 
@@ -215,20 +228,23 @@ func silentServer(t *testing.T) (address string) {
 func TestPostgresHosts_FailOver(t *testing.T) {
 	t.Parallel()
 	primary := testpg.NewCluster(t)
-	open(t, primary.URL()).fill(t, 1)
+	openMigrated(t, primary.URL()).insertControllers(t, 1)
 	standby := primary.NewStandby()
-	s := unmigrated(t, Config{URL: replaceHost(t, primary.URL(), primary.Address()+","+standby.Address())})
+	s := openUnmigrated(t, Config{URL: replaceHost(t, primary.URL(), primary.Address()+","+standby.Address())})
 	operations := map[string]func() error{
-		"heartbeat": s.beatOnce,
-		"tick":      func() error { return s.tickWithin(5 * time.Second) },
+		"heartbeat": s.sendHeartbeat,
+		"tick":      func() error { return s.beatAndSweep(5 * time.Second) },
 		"register":  func() error { _, err := s.Register(context.Background(), registration("mc-2"), ""); return err },
 	}
+
 	for name, work := range operations {
 		eventually(t, name, work)
 	}
+
 	primary.Pause()
 	standby.Promote()
 	var group sync.WaitGroup
+
 	for name, work := range operations {
 		group.Go(func() {
 			took := eventually(t, name, work)
@@ -238,11 +254,12 @@ func TestPostgresHosts_FailOver(t *testing.T) {
 			}
 		})
 	}
+
 	group.Wait()
 	primary.Resume()
 }
 
-func TestPostgresAddress(t *testing.T) {
+func TestParsePostgresAddress(t *testing.T) {
 	for address, want := range map[string][]postgresServer{
 		"postgres://u:p%40@h1:5433,h2/db":                          {{"h1", "5433"}, {"h2", "5432"}},
 		"postgresql://h1,h2:6000/db?port=7000":                     {{"h1", "7000"}, {"h2", "6000"}},
@@ -253,15 +270,17 @@ func TestPostgresAddress(t *testing.T) {
 		"postgres:///db":                                           nil,
 		"postgres://h/db?target_session_attrs=any&sslmode=require": {{"h", "5432"}},
 	} {
-		got, err := parsePostgres(address)
+		got, err := parsePostgresAddress(address)
 		if err != nil {
-			t.Errorf("parsePostgres(%q) = %v", address, err)
+			t.Errorf("parsePostgresAddress(%q) = %v", address, err)
 			continue
 		}
+
 		if diff := cmp.Diff(want, got.servers, cmp.AllowUnexported(postgresServer{})); diff != "" {
-			t.Errorf("parsePostgres(%q) (-want +got):\n%s", address, diff)
+			t.Errorf("parsePostgresAddress(%q) (-want +got):\n%s", address, diff)
 		}
 	}
+
 	for address, want := range map[string]string{
 		"postgres://u:secret@h1,h2,h3/db?port=1,2": "3 hosts and 2 ports",
 		"postgres://u:secret@h1:x,h2/db":           "not understood",
@@ -277,23 +296,25 @@ func TestPostgresAddress(t *testing.T) {
 	}
 }
 
-// TestPostgresIsolation has two drains that are safe one by one decided at the same time, over databases whose default
+// TestPostgresIsolation_ReadCommitted has two drains that are safe one by one decided at the same time, over databases whose default
 // isolation is another.
-func TestPostgresIsolation(t *testing.T) {
+func TestPostgresIsolation_ReadCommitted(t *testing.T) {
 	t.Parallel()
 	for _, isolation := range []string{"repeatable read", "serializable"} {
 		t.Run(isolation, func(t *testing.T) {
 			t.Parallel()
 			url := testpg.URL(t)
-			setUp := open(t, url)
+			setUp := openMigrated(t, url)
 			setUp.exec(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = ''`+isolation+`''', current_database()); END $$`)
-			s := unmigrated(t, Config{URL: url})
+			s := openUnmigrated(t, Config{URL: url})
+
 			for _, pool := range s.pools() {
 				var got string
 				if err := pool.GetContext(t.Context(), &got, "SHOW transaction_isolation"); err != nil || got != "read committed" {
 					t.Errorf("isolation = %q, %v, want read committed", got, err)
 				}
 			}
+
 			setUp.exec(t, `INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants, current_meetings, health_status, reported_status)
 				SELECT 'mc-' || n, 'eu', 'http://mc', 'http://mc', 10, 100, 5, 'healthy', 'healthy' FROM generate_series(1, 3) AS n`)
 			for round := range 10 {
@@ -302,26 +323,30 @@ func TestPostgresIsolation(t *testing.T) {
 				for i, id := range []string{"mc-1", "mc-2"} {
 					group.Go(func() { _, outcomes[i] = s.Drain(context.Background(), service.DrainOrder{ControllerID: id}, "op") })
 				}
+
 				group.Wait()
 				if outcomes[0] == nil && outcomes[1] == nil {
 					t.Fatalf("round %d: both drains were let through, want one refused", round)
 				}
+
 				for _, id := range []string{"mc-1", "mc-2"} {
 					if _, err := s.Undrain(t.Context(), service.UndrainOrder{ControllerID: id}, "op"); err != nil {
 						t.Fatal(err)
 					}
 				}
 			}
+
 			var group sync.WaitGroup
 			for range 8 {
 				group.Go(func() {
 					for range 50 {
-						if err := s.beatOnce(); err != nil {
+						if err := s.sendHeartbeat(); err != nil {
 							t.Errorf("Heartbeat() = %v", err)
 						}
 					}
 				})
 			}
+
 			group.Wait()
 		})
 	}

@@ -10,13 +10,14 @@ import (
 // maxOwnerBytes is the width of the column.
 const maxOwnerBytes = 255
 
-// ownerOf returns what the column owner holds for a token subject. A subject can be as long as a token; the digest keeps
-// two long ones apart.
+// ownerOf returns the value of the column owner for a token subject. A long subject is cut and gets its digest as a suffix,
+// so that two long subjects with the same beginning differ.
 func ownerOf(subject string) string {
-	subject = storable(subject)
+	subject = storableText(subject)
 	if len(subject) <= maxOwnerBytes {
 		return subject
 	}
+
 	digest := sha256.Sum256([]byte(subject))
 	suffix := "..." + hex.EncodeToString(digest[:])
 
@@ -26,7 +27,8 @@ func ownerOf(subject string) string {
 // CountOwned implements [service.Store].
 func (s *Store) CountOwned(ctx context.Context, subject string) (int, error) {
 	return run(ctx, s, "owned", func(ctx context.Context) (owned int, err error) {
-		err = s.read.GetContext(ctx, &owned, s.read.Rebind(`SELECT count(*) FROM meeting_controllers WHERE owner = ?`), ownerOf(subject))
+		err = s.readDB.GetContext(ctx, &owned,
+			s.readDB.Rebind(`SELECT count(*) FROM meeting_controllers WHERE owner = ?`), ownerOf(subject))
 		return owned, err
 	})
 }

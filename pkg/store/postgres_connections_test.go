@@ -13,7 +13,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-func TestConnections_AreDivided(t *testing.T) {
+func TestDivideConnections(t *testing.T) {
 	for limit := MinConnections; limit <= 40; limit++ {
 		c := divideConnections(limit)
 		if sum := c.heartbeats + c.checker + c.watch + c.general + 1; sum != limit {
@@ -34,21 +34,24 @@ func TestConnections_AreDivided(t *testing.T) {
 func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 	t.Parallel()
 	cluster := testpg.NewCluster(t, "-c", "max_connections=100")
-	setUp := open(t, cluster.URL())
-	setUp.fill(t, 1000)
+	setUp := openMigrated(t, cluster.URL())
+	setUp.insertControllers(t, 1000)
 	if err := setUp.Close(); err != nil {
 		t.Fatal(err)
 	}
+
 	const replicas = 10
 	var stores []*Store
 	for i := range replicas {
-		s := unmigrated(t, Config{URL: cluster.URL(), MaxConns: DefaultConnections})
+		s := openUnmigrated(t, Config{URL: cluster.URL(), MaxConns: DefaultConnections})
 		s.exec(t, `INSERT INTO replicas VALUES (?, '', 1, 1, 1, 1, now(), now())`, fmt.Sprint("gc-", i))
 		stores = append(stores, s)
 	}
+
 	if err := stores[0].ShareConnections(t.Context(), "gc-0"); err != nil || stores[0].ConnectionLimit() != sharedConnections {
 		t.Errorf("ShareConnections(ten replicas) = %v, limit %d, want %d", err, stores[0].ConnectionLimit(), sharedConnections)
 	}
+
 	var group sync.WaitGroup
 	for replica, s := range stores {
 		for worker := range 20 {
@@ -66,8 +69,10 @@ func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 				}
 			})
 		}
-		s.listenTo(t)
+
+		s.collectAnnouncements(t)
 	}
+
 	group.Wait()
 	for _, s := range stores {
 		if got := s.PoolStats().MaxOpenConnections; got >= sharedConnections {
@@ -87,33 +92,38 @@ func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 
 // TestListReplicas lists those that beat lately, with what they recorded of their connections.
 func TestListReplicas(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
-		s := open(t, url)
-		now := s.ago(t, 0)
-		for id, seen := range map[string]any{"gc-2": now, "gc-1": now, "gone": s.ago(t, 2*replicaSeenWithin)} {
+	forBothDatabases(t, func(t *testing.T, url string) {
+		s := openMigrated(t, url)
+		now := s.timeAgo(t, 0)
+		for id, seen := range map[string]any{"gc-2": now, "gc-1": now, "gone": s.timeAgo(t, 2*replicaSeenWithin)} {
 			s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms, max_connections, started_at, seen_at)
 				VALUES (?, 'v1', 30000, 10000, 30000, 1, ?, ?)`, id, now, seen)
 		}
+
 		if err := s.ShareConnections(t.Context(), "gc-1"); err != nil {
 			t.Fatalf("ShareConnections() = %v", err)
 		}
+
 		got, err := s.ListReplicas(t.Context())
 		if err != nil || len(got.Replicas) != 2 || got.Replicas[0].ID != "gc-1" || got.Replicas[1].ID != "gc-2" {
 			t.Fatalf("ListReplicas() = %+v, %v, want gc-1 and gc-2", got, err)
 		}
+
 		want := service.ReplicaStatus{
 			ID: "gc-1", Version: "v1", StalenessThreshold: 30 * time.Second, FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second,
 			StartedAt: got.Replicas[0].StartedAt, SeenAt: got.Replicas[0].SeenAt,
 		}
-		if s.servers != nil {
+
+		if s.cluster != nil {
 			want.ConnectionLimit = DefaultConnections
 		}
 		if diff := cmp.Diff(want, got.Replicas[0]); diff != "" {
 			t.Errorf("ListReplicas() (-want +got):\n%s", diff)
 		}
-		if kept := got.Store; kept.Kind != s.dialect.name || !kept.Writable || kept.SchemaVersion < 6 || (kept.MaxConnections > 0) != (s.servers != nil) {
+		if kept := got.Store; kept.Kind != s.dialect.name || !kept.Writable || kept.SchemaVersion < 6 || (kept.MaxConnections > 0) != (s.cluster != nil) {
 			t.Errorf("store = %+v, want one that is writable", kept)
 		}
+
 		s.exec(t, `ALTER TABLE meeting_controllers RENAME TO mislaid`)
 		if got, err := s.ListReplicas(t.Context()); err != nil || got.Store.Writable {
 			t.Errorf("ListReplicas(without the table) = %+v, %v, want a store that is not writable", got.Store, err)
@@ -125,7 +135,7 @@ func TestListReplicas_Pooler(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
 	pooler := testpg.NewPooler(t, url, "transaction", 4)
-	s := open(t, replaceHost(t, url, pooler.Address()))
+	s := openMigrated(t, replaceHost(t, url, pooler.Address()))
 	s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms, max_connections, started_at, seen_at)
 		VALUES ('gc', 'v1', 1, 1, 1, 1, now(), now())`)
 	if err := s.ShareConnections(t.Context(), "gc"); err != nil {
@@ -137,13 +147,13 @@ func TestListReplicas_Pooler(t *testing.T) {
 	}
 }
 
-func TestConnections_EndWithAge(t *testing.T) {
+func TestConnectionEnd_VariesWithinLimits(t *testing.T) {
 	ends := map[time.Time]bool{}
 	now := time.Now()
 	for range 20 {
 		end := connectionEnd(now)
-		if life := end.Sub(now); life < connectionLife || life > connectionLife*3/2 {
-			t.Errorf("a connection lives %v, want %v to half as long again", life, connectionLife)
+		if life := end.Sub(now); life < minConnectionLife || life > minConnectionLife*3/2 {
+			t.Errorf("a connection lives %v, want %v to half as long again", life, minConnectionLife)
 		}
 		ends[end] = true
 	}

@@ -7,18 +7,20 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// TestAClockOfOnesOwn: statements and the schema's own defaults and triggers go by it, to the millisecond.
-func TestAClockOfOnesOwn(t *testing.T) {
+// TestSQLiteClock_ReplacesDatabaseClock: statements and the schema's own defaults and triggers go by it, to the millisecond.
+func TestSQLiteClock_ReplacesDatabaseClock(t *testing.T) {
 	t.Parallel()
 	now := time.UnixMilli(1_900_000_000_001).UTC()
-	s := unmigrated(t, Config{URL: sqliteURL(t), Clock: func() time.Time { return now }})
+	s := openUnmigrated(t, Config{URL: sqliteURL(t), Clock: func() time.Time { return now }})
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatalf("Migrate() = %v", err)
 	}
+
 	registered := service.Registration{ControllerID: "mc", Region: "eu", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}
 	if _, err := s.Register(t.Context(), registered, "client"); err != nil {
 		t.Fatalf("Register() = %v", err)
 	}
+
 	began := now
 	for range 1000 {
 		now = now.Add(time.Millisecond)
@@ -27,6 +29,7 @@ func TestAClockOfOnesOwn(t *testing.T) {
 			t.Fatalf("Heartbeat() at %v = %v, %v", now, result.At, err)
 		}
 	}
+
 	c, err := s.Controller(t.Context(), "mc")
 	if err != nil {
 		t.Fatalf("Controller() = %v", err)
@@ -36,7 +39,7 @@ func TestAClockOfOnesOwn(t *testing.T) {
 	}
 }
 
-func TestOnlySQLiteTakesAClock(t *testing.T) {
+func TestNew_RejectsClockForPostgres(t *testing.T) {
 	t.Parallel()
 	if _, err := New(Config{URL: "postgres://localhost/gc", Clock: time.Now}); err == nil {
 		t.Error("New() with a clock for PostgreSQL = nil, want an error")

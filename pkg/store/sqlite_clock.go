@@ -10,18 +10,19 @@ import (
 	"modernc.org/sqlite"
 )
 
-// clockedDriver opens SQLite databases to which another clock stands for their own. It is no registered driver, so that
-// no other database is told a time that is not.
+// clockedDriver opens SQLite databases with another clock. It is not a registered driver, so that no other database uses
+// the clock.
 type clockedDriver struct {
 	sqlite *sqlite.Driver
 	source string
 }
 
-// openClocked opens a database by clock. Statements, triggers and defaults all ask SQLite's function for the time, so
-// that is what is replaced.
-func openClocked(source string, clock func() time.Time) (*sqlx.DB, error) {
-	own := clockedDriver{&sqlite.Driver{}, source}
-	// Half a millisecond more, so that rounding down what is no whole number in binary gives the millisecond meant.
+// openSQLiteWithClock opens a database with a clock. Statements, triggers and defaults all read the time by SQLite's
+// function unixepoch, so that function is replaced.
+func openSQLiteWithClock(source string, clock func() time.Time) (*sqlx.DB, error) {
+	own := clockedDriver{sqlite: &sqlite.Driver{}, source: source}
+
+	// Half a millisecond is added, so that rounding down a fraction that is inexact in binary yields the exact millisecond.
 	seconds := func(*sqlite.FunctionContext, []driver.Value) (driver.Value, error) {
 		return (float64(clock().UnixMilli()) + 0.5) / 1000, nil
 	}

@@ -14,30 +14,33 @@ import (
 	"github.com/lib/pq"
 )
 
-// A pooler in transaction mode gives each transaction whatever connection to the server is free. So a statement is sent
-// together with its settings, as one query of several statements, which the server runs as one transaction; values are
-// written into its text, because the protocol gives a query of several statements no parameters. That is one round trip,
-// as it is without a pooler.
+// A pooler in transaction mode runs each transaction on any free connection to the server. So a statement is sent together
+// with its settings, as one query of several statements, which the server runs as one transaction. Values are
+// written into its text, because the protocol permits no parameters in a query of several statements. This is one round
+// trip, as it is without a pooler.
 
-// pooledStatementAttempts bounds how often a statement is sent to connections that do not have it as it is wanted.
-const pooledStatementAttempts = 4
+// maxPooledAttempts limits how often a statement is sent to connections on which it is not prepared, or prepared for
+// another schema.
+const maxPooledAttempts = 4
 
-// useTransactionSettings has the session set its settings in each transaction.
-func (s *session) useTransactionSettings(settings []setting, autocommit bool) {
+// useTransactionSettings makes the session set its settings in each transaction.
+func (s *session) useTransactionSettings(settings []setting, setsPerStatement bool) {
 	var b strings.Builder
 	for _, own := range settings {
-		// The isolation is that with which the transaction begins.
+		// The transaction begins with its isolation.
 		if own.name != isolationSetting {
 			b.WriteString("SET LOCAL " + pq.QuoteIdentifier(own.name) + " = " + pq.QuoteLiteral(own.value) + "; ")
 		}
 	}
-	s.pooled, s.perTransaction = true, b.String()
-	if autocommit {
-		s.perStatement = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; " + s.perTransaction
+
+	s.isPooled = true
+	s.transactionSettings = b.String()
+	if setsPerStatement {
+		s.statementSettings = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; " + s.transactionSettings
 	}
 }
 
-// pooledTransaction is a transaction whose statements need no settings of their own.
+// pooledTransaction is a transaction that has set its settings, so that its statements do not.
 type pooledTransaction struct {
 	driver.Tx
 	session *session
@@ -56,22 +59,23 @@ func (t *pooledTransaction) Rollback() error {
 }
 
 // pooledStatement is a statement that each connection to the server prepares when it is first used there. Its name is
-// made of its text, so a name that is there always stands for this statement, whichever process has prepared it.
+// a digest of its text, so a name always means this statement, whichever process has prepared it.
 type pooledStatement struct {
-	session       *session
-	name, prepare string
+	session    *session
+	name       string
+	prepareSQL string
 }
 
 func newPooledStatement(s *session, query string) *pooledStatement {
 	digest := sha256.Sum256([]byte(query))
 	name := "gc_" + hex.EncodeToString(digest[:12])
-	return &pooledStatement{session: s, name: name, prepare: "PREPARE " + name + " AS " + query + "; "}
+	return &pooledStatement{session: s, name: name, prepareSQL: "PREPARE " + name + " AS " + query + "; "}
 }
 
-// Close implements [driver.Stmt]. The statement stays where it was prepared, for whatever process uses it next.
+// Close implements [driver.Stmt]. The connections keep the statement for the next process that uses it.
 func (p *pooledStatement) Close() error { return nil }
 
-// NumInput implements [driver.Stmt]: the server counts.
+// NumInput implements [driver.Stmt]. The server checks the number of parameters.
 func (p *pooledStatement) NumInput() int { return -1 }
 
 // Exec implements [driver.Stmt].
@@ -82,7 +86,7 @@ func (p *pooledStatement) Query([]driver.Value) (driver.Rows, error) { return ni
 
 // QueryContext implements [driver.StmtQueryContext].
 func (p *pooledStatement) QueryContext(ctx context.Context, args []driver.NamedValue) (rows driver.Rows, err error) {
-	err = p.run(args, func(text string) (err error) {
+	err = p.send(args, func(text string) (err error) {
 		rows, err = p.session.inner.QueryContext(ctx, text, nil)
 		return err
 	})
@@ -91,19 +95,19 @@ func (p *pooledStatement) QueryContext(ctx context.Context, args []driver.NamedV
 
 // ExecContext implements [driver.StmtExecContext].
 func (p *pooledStatement) ExecContext(ctx context.Context, args []driver.NamedValue) (result driver.Result, err error) {
-	err = p.run(args, func(text string) (err error) {
+	err = p.send(args, func(text string) (err error) {
 		result, err = p.session.inner.ExecContext(ctx, text, nil)
 		return err
 	})
 	return result, err
 }
 
-// run sends the statement, and what prepares it where the connection to the server does not have it. A name that is
-// missing, is there already or stands for a plan that no longer fits is found before anything is done.
-func (p *pooledStatement) run(args []driver.NamedValue, send func(text string) error) error {
+// send sends the statement. If the connection to the server does not have it, send tries again with the statement that prepares
+// it. The server rejects a missing name, a duplicate name or an outdated plan before it executes the statement.
+func (p *pooledStatement) send(args []driver.NamedValue, sendText func(text string) error) error {
 	settings := ""
 	if !p.session.inTransaction {
-		settings = p.session.perStatement
+		settings = p.session.statementSettings
 	}
 
 	execute, err := executeText(p.name, args)
@@ -111,22 +115,22 @@ func (p *pooledStatement) run(args []driver.NamedValue, send func(text string) e
 		return err
 	}
 
-	before := ""
-	for range pooledStatementAttempts {
-		err = send(settings + before + execute)
+	prepare := ""
+	for range maxPooledAttempts {
+		err = sendText(settings + prepare + execute)
 		var server *pq.Error
 		if !errors.As(err, &server) || p.session.inTransaction {
 			break // A failed transaction cannot continue.
 		}
 		switch server.Code {
-		case "26000": // There is none of that name.
-			before = p.prepare
+		case "26000": // It is not prepared.
+			prepare = p.prepareSQL
 			continue
-		case "42P05": // It is there by now.
-			before = ""
+		case "42P05": // Another client has prepared it meanwhile.
+			prepare = ""
 			continue
-		case "0A000": // Its result is no longer what it was.
-			before = "DEALLOCATE " + p.name + "; " + p.prepare
+		case "0A000": // The columns of its result have changed.
+			prepare = "DEALLOCATE " + p.name + "; " + p.prepareSQL
 			continue
 		}
 		break
@@ -135,6 +139,7 @@ func (p *pooledStatement) run(args []driver.NamedValue, send func(text string) e
 	return p.session.noteError(err)
 }
 
+// executeText returns the EXECUTE of a prepared statement with its values.
 func executeText(name string, args []driver.NamedValue) (string, error) {
 	size := len(name) + 16
 	for _, a := range args {
@@ -158,7 +163,6 @@ func executeText(name string, args []driver.NamedValue) (string, error) {
 			return "", err
 		}
 	}
-
 	if len(args) > 0 {
 		b.WriteByte(')')
 	}
@@ -166,16 +170,18 @@ func executeText(name string, args []driver.NamedValue) (string, error) {
 	return b.String(), nil
 }
 
-// inlineValues returns a statement of this package with its values in place of $1, $2, and so on, preceded by settings.
+// inlineValues returns the settings followed by a statement of this package with its values in place of $1, $2, and so on.
 func inlineValues(settings, query string, args []driver.NamedValue) (string, error) {
 	var b strings.Builder
 	b.Grow(len(settings) + len(query) + 32*len(args))
 	b.WriteString(settings)
+
 	isQuoted := false
 	for i := 0; i < len(query); i++ {
 		if query[i] == '\'' {
 			isQuoted = !isQuoted
 		}
+
 		end := i + 1
 		for end < len(query) && query[end] >= '0' && query[end] <= '9' {
 			end++
@@ -184,6 +190,7 @@ func inlineValues(settings, query string, args []driver.NamedValue) (string, err
 			b.WriteByte(query[i])
 			continue
 		}
+
 		n, err := strconv.Atoi(query[i+1 : end])
 		if err != nil || n < 1 || n > len(args) {
 			return "", fmt.Errorf("the statement has no value for $%s", query[i+1:end])
@@ -197,7 +204,7 @@ func inlineValues(settings, query string, args []driver.NamedValue) (string, err
 	return b.String(), nil
 }
 
-// writeLiteral writes a value as a literal without a type, so that the server infers the type as it does a parameter's.
+// writeLiteral writes a value as a literal without a type. The server infers the type, as it does for a parameter.
 func writeLiteral(b *strings.Builder, value driver.Value) error {
 	switch v := value.(type) {
 	case nil:
@@ -214,7 +221,7 @@ func writeLiteral(b *strings.Builder, value driver.Value) error {
 	case time.Time:
 		b.WriteString(pq.QuoteLiteral(string(pq.FormatTimestamp(v))))
 	default:
-		return fmt.Errorf("a %T cannot be written into a statement", value)
+		return fmt.Errorf("write a value into a statement: unsupported type %T", value)
 	}
 
 	return nil

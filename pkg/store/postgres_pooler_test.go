@@ -30,7 +30,7 @@ func TestPostgresPooler_Conformance(t *testing.T) {
 	t.Parallel()
 	pooler := testpg.NewPooler(t, os.Getenv("TEST_DATABASE_URL"), "transaction", 3)
 	storetest.Run(t, func(t *testing.T) storetest.Fixture {
-		return fixture(t, replaceHost(t, testpg.URL(t), pooler.Address()))
+		return newFixture(t, replaceHost(t, testpg.URL(t), pooler.Address()))
 	})
 }
 
@@ -40,10 +40,11 @@ func TestPostgresPooler_ManyReplicas(t *testing.T) {
 	url := testpg.URL(t)
 	pooler := testpg.NewPooler(t, url, "transaction", 4)
 	address := replaceHost(t, url, pooler.Address())
-	open(t, address).fill(t, 200)
+	openMigrated(t, address).insertControllers(t, 200)
 	var group sync.WaitGroup
+
 	for replica := range 3 {
-		s := unmigrated(t, Config{URL: address})
+		s := openUnmigrated(t, Config{URL: address})
 		for worker := range 20 {
 			group.Go(func() {
 				for i := range 100 {
@@ -56,12 +57,14 @@ func TestPostgresPooler_ManyReplicas(t *testing.T) {
 				}
 			})
 		}
+
 		group.Go(func() {
 			for i := range 100 {
 				id := fmt.Sprintf("new-%d-%d", replica, i)
 				if _, err := s.Register(context.Background(), registration(id), "me"); err != nil {
 					t.Errorf("Register(%s) = %v", id, err)
 				}
+
 				c, err := s.Controller(context.Background(), id)
 				if err != nil || c.ControllerID != id {
 					t.Errorf("Controller(%s) = %+v, %v", id, c, err)
@@ -69,6 +72,7 @@ func TestPostgresPooler_ManyReplicas(t *testing.T) {
 			}
 		})
 	}
+
 	group.Wait()
 }
 
@@ -80,7 +84,8 @@ func TestPostgresPooler_Settings(t *testing.T) {
 			t.Parallel()
 			url := testpg.URL(t)
 			pooler := testpg.NewPooler(t, url, tc.mode, 10, tc.line)
-			s := unmigrated(t, Config{URL: replaceHost(t, url, pooler.Address()) + "&work_mem=5MB"})
+			s := openUnmigrated(t, Config{URL: replaceHost(t, url, pooler.Address()) + "&work_mem=5MB"})
+
 			for setting, want := range map[string]string{
 				"statement_timeout": "5s", "lock_timeout": "4s", "idle_in_transaction_session_timeout": "10s", "transaction_isolation": "read committed",
 				"enable_seqscan": "off", "plan_cache_mode": "force_generic_plan", "TimeZone": "UTC", "work_mem": "5MB",
@@ -89,13 +94,16 @@ func TestPostgresPooler_Settings(t *testing.T) {
 				if err := s.heartbeat.db.GetContext(t.Context(), &alone, "SHOW "+setting); err != nil || alone != want {
 					t.Errorf("%s = %q, %v, want %q", setting, alone, err, want)
 				}
+
 				within, err := transact(t.Context(), s, s.heartbeat.db, "test", func(ctx context.Context, tx *sqlx.Tx) (got string, err error) {
 					return got, tx.GetContext(ctx, &got, "SHOW "+setting)
 				})
+
 				if err != nil || within != want {
 					t.Errorf("%s = %q, %v in a transaction, want %q", setting, within, err, want)
 				}
 			}
+
 			// Nothing of it is left on the connection to the server.
 			var left string
 			direct := sqlx.MustConnect("postgres", replaceHost(t, url, pooler.Address()))
@@ -112,43 +120,45 @@ func TestPostgresPooler_Changes(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
 	pooler := testpg.NewPooler(t, url, "transaction", 4)
-	s := open(t, replaceHost(t, url, pooler.Address()))
-	heard := s.listenTo(t)
+	s := openMigrated(t, replaceHost(t, url, pooler.Address()))
+	heard := s.collectAnnouncements(t)
 	began := time.Now()
 	for range 3 {
-		wantHeard(t, heard, func(a service.Announcement) bool { return !a.Everything })
+		waitForAnnouncement(t, heard, func(a service.Announcement) bool { return !a.Everything })
 	}
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("the history was looked at three times in %v, want every %v", took, pollInterval)
 	}
 }
 
-func TestPostgresPooler_PlanThatNoLongerFits(t *testing.T) {
+func TestPostgresPooler_OutdatedPlanIsReplaced(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
-	open(t, url).fill(t, 1)
+	openMigrated(t, url).insertControllers(t, 1)
 	pooler := testpg.NewPooler(t, url, "transaction", 1)
-	s := unmigrated(t, Config{URL: replaceHost(t, url, pooler.Address())})
+	s := openUnmigrated(t, Config{URL: replaceHost(t, url, pooler.Address())})
+
 	for _, change := range []string{"", `ALTER TABLE meeting_controllers ALTER region TYPE text`, `DEALLOCATE ALL`} {
 		if change != "" {
 			s.exec(t, change)
 		}
-		if err := s.beatOnce(); err != nil {
+		if err := s.sendHeartbeat(); err != nil {
 			t.Errorf("Heartbeat(after %q) = %v", change, err)
 		}
-		if s.heartbeat.skipping.refused.Load() {
+		if s.heartbeat.skipLocked.isUnpreparable.Load() {
 			t.Errorf("after %q statements are sent whole for ever, want them prepared again", change)
 		}
 	}
 }
 
-func TestInlined(t *testing.T) {
+func TestInlineValues(t *testing.T) {
 	values := func(values ...any) (named []driver.NamedValue) {
 		for i, v := range values {
 			named = append(named, driver.NamedValue{Ordinal: i + 1, Value: v})
 		}
 		return named
 	}
+
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
 	for _, tc := range []struct {
 		query  string
@@ -166,6 +176,7 @@ func TestInlined(t *testing.T) {
 			t.Errorf("inlined(%q) = %q, %v, want %q", tc.query, got, err, tc.want)
 		}
 	}
+
 	for query, with := range map[string][]driver.NamedValue{"SELECT $2": values("a"), "SELECT $1": values([]byte("a"))} {
 		if got, err := inlineValues("", query, with); err == nil {
 			t.Errorf("inlined(%q, %v) = %q, want an error", query, with, got)
