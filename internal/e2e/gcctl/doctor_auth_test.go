@@ -16,7 +16,7 @@ func TestTheDoctor_FindsDroppedKeys(t *testing.T) {
 	onBothStores(t, func(t *testing.T, w *world) {
 		w.register(controllerOf("mc-1", "eu", 1), controllerOf("mc-2", "eu", 1))
 		old := w.token("mc-fleet", "mc:register")
-		if err := w.ac.Rotate(false); err != nil {
+		if err := w.ac.RotateKey(false); err != nil {
 			t.Fatal(err)
 		}
 		w.until("the new key is fetched", func() bool {
