@@ -55,6 +55,11 @@ func listOrEmpty(texts []string) []string {
 }
 
 func controllerToBody(c *pb.Controller) controllerBody {
+	placement := placementBody{
+		Placeable: c.GetPlacement().GetPlaceable(),
+		Reasons:   listOrEmpty(c.GetPlacement().GetReasons()),
+	}
+
 	return controllerBody{
 		ControllerID:         c.GetControllerId(),
 		Region:               c.GetRegion(),
@@ -73,17 +78,14 @@ func controllerToBody(c *pb.Controller) controllerBody {
 		LastHeartbeatAt:      c.GetLastHeartbeatAt().AsTime(),
 		CreatedAt:            c.GetCreatedAt().AsTime(),
 		UpdatedAt:            c.GetUpdatedAt().AsTime(),
-		Placement: placementBody{
-			Placeable: c.GetPlacement().GetPlaceable(),
-			Reasons:   listOrEmpty(c.GetPlacement().GetReasons()),
-		},
-		Drain:          drainToBody(c.GetDrain()),
-		Generation:     c.GetGeneration(),
-		Incarnation:    textOrNull(c.GetIncarnation()),
-		Conflicts:      c.GetIncarnationConflicts(),
-		LastConflictAt: timeOrNull(c.GetLastIncarnationConflictAt()),
-		Drained:        c.GetDrained(),
-		AsOf:           c.GetAsOf().AsTime(),
+		Placement:            placement,
+		Drain:                drainToBody(c.GetDrain()),
+		Generation:           c.GetGeneration(),
+		Incarnation:          textOrNull(c.GetIncarnation()),
+		Conflicts:            c.GetIncarnationConflicts(),
+		LastConflictAt:       timeOrNull(c.GetLastIncarnationConflictAt()),
+		Drained:              c.GetDrained(),
+		AsOf:                 c.GetAsOf().AsTime(),
 	}
 }
 

@@ -91,6 +91,7 @@ func (c *cli) doctorCommand() *cobra.Command {
 		Args: requireArgs(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.runDoctor(cmd.Context(), o) },
 	}
+
 	cmd.Flags().StringVar(&o.gcConfigFile, "gc-config-file", "", "settings `FILE` of the Global Controller (GC_CONFIG_FILE) to check as well")
 	addOutputFlag(cmd, &o.output, "json", "yaml")
 	return cmd

@@ -58,6 +58,7 @@ func (c *cli) drainCommand() *cobra.Command {
 		Args:              requireArgs(1, -1, "one or more controller ids"),
 		ValidArgsFunction: c.completeControllers,
 	}
+
 	f := cmd.Flags()
 	addReasonFlag(cmd, &o.reason)
 	f.StringVar(&o.deadline, "deadline", "",

@@ -42,6 +42,7 @@ func (c *cli) fleetListCommand() *cobra.Command {
 		Args: requireArgs(0, 0, "no arguments (select controllers with --id)"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.listFleet(cmd.Context(), o) },
 	}
+
 	o.addFlags(c, cmd)
 	addOutputFlag(cmd, &o.output, "json", "yaml", "wide")
 	cmd.Flags().StringVar(&o.sort, "sort", "id", "sort by `WORD`: "+joinOr(sortWords())+"; -WORD sorts in descending order")

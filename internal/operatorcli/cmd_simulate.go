@@ -64,10 +64,9 @@ func simulateCommand(p Process) *cobra.Command {
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return runSimulate(cmd.Context(), o, names, p)
 		},
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			return scenarioNames(), cobra.ShellCompDirectiveNoFileComp
-		},
+		ValidArgsFunction: cobra.FixedCompletions(scenarioNames(), cobra.ShellCompDirectiveNoFileComp),
 	}
+
 	o.addFlags(cmd)
 	return cmd
 }

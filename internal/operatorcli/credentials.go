@@ -82,6 +82,7 @@ func (c *cli) resolveClient(settings settingLookup, to target, auth authConfig, 
 		clientID: clientID.value,
 		scope:    cmp.Or(c.flags.scope, auth.Scope),
 	}
+
 	switch {
 	case c.flags.clientSecretFile != "":
 		result.secretFile = c.flags.clientSecretFile

@@ -102,6 +102,7 @@ func (d *doctor) checkAccess(ctx context.Context) bool {
 	const check = "access"
 	sent := d.cli.Now()
 	response, err := invoke(ctx, d.conn, &pb.ListControllersRequest{PageSize: 1}, d.conn.fleet.ListControllers)
+
 	switch status.Code(err) {
 	case codes.OK:
 		for _, c := range response.GetControllers() {

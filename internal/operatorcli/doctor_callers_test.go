@@ -9,6 +9,7 @@ import (
 func TestDoctor_RefusedCallers(t *testing.T) {
 	t.Parallel()
 	const ok = "ok callers: none is refused because of a dropped key, a clock or TLS"
+
 	for name, tc := range map[string]struct {
 		body string
 		want []string

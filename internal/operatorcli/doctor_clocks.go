@@ -49,36 +49,37 @@ func (d *doctor) checkClocks() {
 		return
 	}
 
-	isOK := true
-	report := func(result, advice, format string, values ...any) {
-		isOK = false
-		d.report(check, result, advice, format, values...)
-	}
+	before := len(d.findings)
 	if ac, isKnown := d.clocks[clockAC]; isKnown {
-		switch ahead := certainDifference(ac, gc); {
-		case ahead > d.maxTokenSkew:
-			report(resultFail, adviceBothClocks+"; JWT_CLOCK_SKEW_SECONDS allows more, up to 600",
-				"the auth controller is %s ahead of the Global Controller, which accepts no token from more than %v in the future",
-				formatAge(ahead.Abs()), d.maxTokenSkew)
-		case ahead.Abs() > clockWarningLimit:
-			report(resultWarning, adviceBothClocks+": tokens expire too early or too late",
-				"the auth controller is %s the Global Controller", describeOffset(ahead))
-		}
+		d.compareTokenClocks(ac, gc)
 	}
 	if ahead := certainDifference(gc, clockOffset{}); ahead.Abs() > clockWarningLimit {
-		report(resultWarning,
+		d.report(check, resultWarning,
 			"synchronize this machine's clock with NTP: --deadline and --since are evaluated on the service's clock",
 			"the Global Controller is %s this machine", describeOffset(ahead))
 	}
 	if store, isKnown := d.clocks[clockStore]; isKnown {
 		if ahead := certainDifference(store, gc); ahead.Abs() > clockWarningLimit {
-			report(resultWarning, adviceBothClocks, "the store is %s the Global Controller", describeOffset(ahead))
+			d.report(check, resultWarning, adviceBothClocks, "the store is %s the Global Controller", describeOffset(ahead))
 		}
 	}
 
-	if isOK {
+	if len(d.findings) == before {
 		d.report(check, resultOK, "", "this machine and %s agree within %v",
 			formatCount(int64(len(d.clocks)), "other clock", "other clocks"), clockWarningLimit)
+	}
+}
+
+// compareTokenClocks compares the clock by which tokens are issued with the one by which they are verified.
+func (d *doctor) compareTokenClocks(ac, gc clockOffset) {
+	switch ahead := certainDifference(ac, gc); {
+	case ahead > d.maxTokenSkew:
+		d.report("clocks", resultFail, adviceBothClocks+"; JWT_CLOCK_SKEW_SECONDS allows more, up to 600",
+			"the auth controller is %s ahead of the Global Controller, which accepts no token from more than %v in the future",
+			formatAge(ahead), d.maxTokenSkew)
+	case ahead.Abs() > clockWarningLimit:
+		d.report("clocks", resultWarning, adviceBothClocks+": tokens expire too early or too late",
+			"the auth controller is %s the Global Controller", describeOffset(ahead))
 	}
 }
 

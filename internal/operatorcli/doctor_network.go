@@ -84,6 +84,7 @@ func (d *doctor) reportHandshakeError(err error) {
 		verifyErr *tls.CertificateVerificationError
 		recordErr tls.RecordHeaderError
 	)
+
 	switch {
 	case errors.As(err, &verifyErr):
 		d.report("TLS", resultFail,

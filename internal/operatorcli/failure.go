@@ -115,6 +115,7 @@ func (c call) describeError(ctx context.Context, err error) error {
 
 	s := status.Convert(err)
 	message := strings.TrimRight(clean(s.Message()), ". ")
+
 	switch s.Code() {
 	case codes.NotFound:
 		return newFailure(ExitNotFound, "controller %s is not registered; list the controllers with gcctl fleet ls", c.controllerID)

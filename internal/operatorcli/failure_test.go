@@ -11,6 +11,7 @@ import (
 func TestDescribeError_UnknownOutcome(t *testing.T) {
 	t.Parallel()
 	const hint = "the outcome is unknown: check with gcctl fleet show mc-1"
+
 	for name, tc := range map[string]struct {
 		isChange bool
 		err      error

@@ -123,6 +123,7 @@ func newFixture(t *testing.T, gc pb.FleetServiceServer) *fixture {
 	t.Helper()
 	f := &fixture{t: t, tokens: &countingTokens{}, out: &lockedBuffer{}, errs: &lockedBuffer{}}
 	conn := dialFake(t, gc)
+
 	c := &cli{
 		Process: Process{
 			In:   strings.NewReader(""),
@@ -134,6 +135,7 @@ func newFixture(t *testing.T, gc pb.FleetServiceServer) *fixture {
 		},
 		flags: connectionFlags{timeout: testTimeout, color: "never"},
 	}
+
 	f.conn = &connection{
 		cli:    c,
 		target: target{address: "gc:1"},

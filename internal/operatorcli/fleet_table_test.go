@@ -14,6 +14,7 @@ func TestControllerNotes(t *testing.T) {
 	t.Parallel()
 	today := &pb.Drain{Deadline: timestamppb.New(testTime().AsTime().Add(time.Hour))}
 	past := &pb.Drain{Deadline: testTime(), DeadlinePassed: true, Reason: "rack 4"}
+
 	for want, edit := range map[string]func(*pb.Controller){
 		"":                                    func(*pb.Controller) {},
 		"draining":                            func(c *pb.Controller) { c.Drain = &pb.Drain{} },

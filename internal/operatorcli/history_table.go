@@ -31,6 +31,7 @@ func transitionTable(transitions []*pb.Transition, withIDs bool) *table {
 			orDash(healthWord(x.GetReportedHealth())),
 			x.GetReason(),
 		)
+
 		row[3].style, row[5].style = stateStyle(from), stateStyle(to)
 		if !withIDs {
 			row = slices.Delete(row, 1, 3)

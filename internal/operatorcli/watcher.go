@@ -148,6 +148,7 @@ type watchResult struct {
 // receiveAll returns a channel with the responses of a stream, until the stream or ctx ends.
 func receiveAll(ctx context.Context, stream grpc.ServerStreamingClient[pb.WatchResponse]) <-chan watchResult {
 	results := make(chan watchResult)
+
 	go func() {
 		for {
 			response, err := stream.Recv()

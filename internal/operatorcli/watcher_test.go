@@ -106,6 +106,7 @@ func TestWatcher_PermanentErrorEndsIt(t *testing.T) {
 		for range 100 {
 			scripts = append(scripts, script{end: status.Error(code, "no")})
 		}
+
 		f := newFixture(t, &fakeGC{scripts: scripts})
 		if err := f.conn.cli.watchFleet(t.Context(), f.conn, fleetListOptions{sort: "id"}); ExitCodeOf(err) != want {
 			t.Errorf("after %v the watch ended with %v, want exit code %d", code, err, want)

@@ -9,6 +9,7 @@ func TestCompletion(t *testing.T) {
 	t.Parallel()
 	e := newSQLiteEnvironment(t)
 	e.registerSix()
+
 	for _, tc := range []struct {
 		args string
 		want []string

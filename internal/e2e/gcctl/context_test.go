@@ -88,6 +88,7 @@ func TestContextFile_InvalidContent(t *testing.T) {
 	t.Parallel()
 	e := &environment{t: t, env: map[string]string{"HOME": t.TempDir()}}
 	e.useNoTerminal()
+
 	for text, want := range map[string]string{
 		"contexts:\n  a:\n    addr: x:1\n":                                                            "line 3: unknown field addr",
 		"contexts:\n  a:\n    address: x:1\n    auth:\n      secret: s3cret\n":                        "line 5: unknown field secret",
@@ -104,6 +105,7 @@ func TestContextFile_InvalidContent(t *testing.T) {
 			t.Errorf("the error names a Go type, or quotes what may be a secret: %s", got.err)
 		}
 	}
+
 	checkContains(t, "a missing file", e.gcctl(2, "regions", "--config", "/nowhere/config.yaml").err,
 		"there is no context file /nowhere/config.yaml")
 }

@@ -48,6 +48,7 @@ func (e *environment) register(controllers ...mc) {
 		if err != nil {
 			e.t.Fatalf("register %s: %v", c.id, err)
 		}
+
 		e.sendHeartbeat(c)
 	}
 }
@@ -64,7 +65,7 @@ func (e *environment) registerSix() {
 
 func (e *environment) sendHeartbeat(c mc) {
 	e.t.Helper()
-	_, err := pb.NewGlobalControllerServiceClient(e.conn).ComprehensiveHeartbeat(e.mcContext(), &pb.ComprehensiveHeartbeatRequest{
+	heartbeat := &pb.ComprehensiveHeartbeatRequest{
 		ControllerId:       c.id,
 		Health:             c.health,
 		CpuUsagePercent:    12,
@@ -75,7 +76,9 @@ func (e *environment) sendHeartbeat(c mc) {
 			MaxParticipants:     c.maxParticipants,
 			CurrentParticipants: c.participants,
 		},
-	})
+	}
+
+	_, err := pb.NewGlobalControllerServiceClient(e.conn).ComprehensiveHeartbeat(e.mcContext(), heartbeat)
 	if err != nil {
 		e.t.Fatalf("heartbeat of %s: %v", c.id, err)
 	}

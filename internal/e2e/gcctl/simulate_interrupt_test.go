@@ -23,6 +23,7 @@ func TestSimulate_Interrupt(t *testing.T) {
 	} {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(errors.New(cause))
+
 		var out, errs bytes.Buffer
 		code := execute(ctx, []string{"simulate", "steady"}, &out, &errs)
 		if code != want || errs.String() != "gcctl: interrupted before the end of steady\n" || out.String() != "" {
