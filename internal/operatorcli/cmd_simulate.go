@@ -123,7 +123,7 @@ func scenarioNames() []string {
 func runSimulate(ctx context.Context, o simulateOptions, names []string, p Process) error {
 	switch {
 	case len(names) == 1 && names[0] == "list":
-		fleetsim.WriteList(p.Out)
+		fleetsim.WriteScenarioList(p.Out)
 		return nil
 	case slices.Contains(names, "list"):
 		return usageError("list takes no scenario names; see gcctl simulate --help")
@@ -146,7 +146,7 @@ func runSimulate(ctx context.Context, o simulateOptions, names []string, p Proce
 	if err := file.write(verdicts); err != nil || runErr != nil {
 		return errors.Join(runErr, err)
 	}
-	return fleetsim.Broken(verdicts)
+	return fleetsim.VerdictsError(verdicts)
 }
 
 // prepare checks and completes the options, and returns the scenarios to run.
@@ -157,7 +157,7 @@ func (o *simulateOptions) prepare(names []string, p Process) ([]fleetsim.Scenari
 	if err := o.setExisting(); err != nil {
 		return nil, err
 	}
-	scenarios, err := fleetsim.Find(names, o.Existing == nil)
+	scenarios, err := fleetsim.FindScenarios(names, o.Existing == nil)
 	if err != nil {
 		return nil, usageError("%v", err)
 	}

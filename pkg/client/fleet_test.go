@@ -11,85 +11,103 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// fleet is a Global Controller to many sessions, all in one bubble.
-type fleet struct {
-	mu    sync.Mutex
-	down  bool
-	calls map[int]int // By second since began.
-	began time.Time
-	heard map[*fleetCalls]time.Time
+// fleetServer is the Global Controller of many registration loops, all in one bubble.
+type fleetServer struct {
+	mu            sync.Mutex
+	isDown        bool
+	calls         map[int]int // By second since began.
+	began         time.Time
+	lastHeartbeat map[*fleetTransport]time.Time
 }
 
-// fleetCalls is the transport of one session.
-type fleetCalls struct{ fleet *fleet }
+func (s *fleetServer) setDown(isDown bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.isDown = isDown
+}
 
-func (c *fleetCalls) take() (answer, error) {
-	f := c.fleet
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.calls[int(time.Since(f.began)/time.Second)]++
-	if f.down {
-		return answer{}, failed(codes.Unavailable)
+// fleetTransport is the transport of one registration loop.
+type fleetTransport struct{ server *fleetServer }
+
+func (c *fleetTransport) record() (callResponse, error) {
+	s := c.server
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	s.calls[int(time.Since(s.began)/time.Second)]++
+	if s.isDown {
+		return callResponse{}, newTestFailure(codes.Unavailable)
 	}
-	f.heard[c] = time.Now()
-	return answer{}, nil
+	s.lastHeartbeat[c] = time.Now()
+	return callResponse{}, nil
 }
 
-func (c *fleetCalls) register(context.Context) (answer, error)          { return c.take() }
-func (c *fleetCalls) heartbeat(context.Context, report) (answer, error) { return c.take() }
-func (c *fleetCalls) deregister(context.Context) error                  { return nil }
-func (*fleetCalls) close()                                              {}
+func (c *fleetTransport) register(context.Context) (callResponse, error) { return c.record() }
 
-// TestAFleetComesBackAtItsSteadyRate is the case that all the chance is for: an outage of three times the staleness
-// threshold, after a beginning that was as bad as can be, as all registered at the same time.
-func TestAFleetComesBackAtItsSteadyRate(t *testing.T) {
+func (c *fleetTransport) heartbeat(context.Context, heartbeatReport) (callResponse, error) {
+	return c.record()
+}
+
+func (c *fleetTransport) deregister(context.Context) error { return nil }
+func (*fleetTransport) close()                             {}
+
+// TestRegistrationLoop_FleetReturnsAtItsSteadyRate is the case that the random delays are for: an outage of three times the
+// staleness threshold in a fleet whose controllers all registered at the same time.
+func TestRegistrationLoop_FleetReturnsAtItsSteadyRate(t *testing.T) {
 	t.Parallel()
 	const (
-		size    = 500
-		steady  = size / 10 // A second.
-		quiet   = time.Minute
-		outage  = 90 * time.Second
-		watched = 45 * time.Second
+		size     = 500
+		steady   = size / 10 // Calls a second.
+		quiet    = time.Minute
+		outage   = 90 * time.Second
+		observed = 45 * time.Second
 	)
 	synctest.Test(t, func(t *testing.T) {
-		f := &fleet{calls: make(map[int]int), heard: make(map[*fleetCalls]time.Time), began: time.Now()}
-		ctx, cancel := context.WithCancelCause(t.Context())
-		var all sync.WaitGroup
-		for i := range size {
-			tr := newTrial(t, nil)
-			s := newSession(tr.cfg, &fleetCalls{f}, rand.New(rand.NewPCG(1, uint64(i))).Float64) // The same chance each time.
-			all.Go(func() { _ = s.run(ctx) })
+		server := &fleetServer{
+			calls:         make(map[int]int),
+			lastHeartbeat: make(map[*fleetTransport]time.Time),
+			began:         time.Now(),
 		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		var clients sync.WaitGroup
+		for i := range size {
+			random := rand.New(rand.NewPCG(1, uint64(i))).Float64 // The same random numbers in each run.
+			loop := newRegistrationLoop(newLoopTrial(t, nil).cfg, &fleetTransport{server}, random)
+			clients.Go(func() { _ = loop.run(ctx) })
+		}
+
 		time.Sleep(quiet)
-		f.mu.Lock()
-		f.down = true
-		f.mu.Unlock()
+		server.setDown(true)
 		time.Sleep(outage)
-		f.mu.Lock()
-		f.down = false
-		back := time.Now()
-		f.mu.Unlock()
-		time.Sleep(defaultFast)
-		f.mu.Lock()
-		for _, at := range f.heard {
-			if at.Before(back) {
-				t.Errorf("one was last heard %v before the end of the outage, want it heard within an interval of it", back.Sub(at))
+		server.setDown(false)
+		outageEnd := time.Now()
+
+		time.Sleep(defaultFastInterval)
+		server.mu.Lock()
+		for _, at := range server.lastHeartbeat {
+			if at.Before(outageEnd) {
+				t.Errorf("a last heartbeat is %v older than the end of the outage, want it within an interval after it", outageEnd.Sub(at))
 			}
 		}
-		f.mu.Unlock()
-		time.Sleep(watched)
+		server.mu.Unlock()
+
+		time.Sleep(observed)
 		cancel(ErrAbandon)
-		all.Wait()
-		peak, total, from, until := 0, 0, int((quiet+outage)/time.Second), int((quiet+outage+watched)/time.Second)
+		clients.Wait()
+
+		from := int((quiet + outage) / time.Second)
+		until := int((quiet + outage + observed) / time.Second)
+		peak, total := 0, 0
 		for second := from; second < until; second++ {
-			peak, total = max(peak, f.calls[second]), total+f.calls[second]
+			peak = max(peak, server.calls[second])
+			total += server.calls[second]
 		}
 		t.Logf("peak %d calls a second, mean %d, steady %d", peak, total/(until-from), steady)
 		if peak > 2*steady {
 			t.Errorf("peak %d calls a second, want at most %d", peak, 2*steady)
 		}
-		if len(f.heard) != size {
-			t.Errorf("heard %d controllers, want %d", len(f.heard), size)
+		if len(server.lastHeartbeat) != size {
+			t.Errorf("heartbeats of %d controllers, want %d", len(server.lastHeartbeat), size)
 		}
 	})
 }

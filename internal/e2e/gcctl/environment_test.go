@@ -128,7 +128,7 @@ func (e *environment) newConfig(databaseURL string) daemon.Config {
 	cfg.DatabaseURL = databaseURL
 	cfg.BindAddress, cfg.GRPCBindAddress = addresses[0], addresses[1]
 	cfg.JWKSURL = e.acHTTP.URL + "/.well-known/jwks.json"
-	cfg.Drain = 5 * time.Second
+	cfg.ShutdownTimeout = 5 * time.Second
 	cfg.RateLimitPerMinute = 1_000_000
 	return cfg
 }

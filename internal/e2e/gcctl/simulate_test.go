@@ -66,7 +66,7 @@ func TestSimulate_FlagsBeforeAndAfterScenario(t *testing.T) {
 }
 
 // TestSimulate_ExistingGlobalController runs a scenario on the Global Controller of gcctl dev. Its interval is 10 s, and so is the
-// duration, so that the rate is not the one that --fast implies: exactly this guarantee fails.
+// duration, so that the rate is not the one that --fast implies: exactly this check fails.
 func TestSimulate_ExistingGlobalController(t *testing.T) {
 	t.Parallel()
 	dev, _ := startDev(t, "--data", t.TempDir(), "--controllers", "1")
@@ -86,15 +86,15 @@ func TestSimulate_ExistingGlobalController(t *testing.T) {
 		t.Fatalf("verdicts = %v, %v", verdicts, err)
 	}
 
-	for _, p := range verdicts[0].Promises {
-		if strings.HasPrefix(p.Promised, "≤") {
+	for _, check := range verdicts[0].Checks {
+		if strings.HasPrefix(check.Expected, "≤") {
 			continue // Durations say nothing beside other tests and the race detector.
 		}
-		if kept := p.Promise != "heartbeats"; p.Kept != kept {
-			t.Errorf("%+v, want kept: %v", p, kept)
+		if want := check.Name != "heartbeat rate"; check.Passed != want {
+			t.Errorf("%+v, want passed: %v", check, want)
 		}
 	}
-	if got.code != 1 || !strings.Contains(got.err, "broken") {
+	if got.code != 1 || !strings.Contains(got.err, "checks failed") {
 		t.Errorf("gcctl simulate = %d %s, want 1 for the rate", got.code, got.err)
 	}
 	waitForOutput(t, dev, `sim-\S+\s+healthy -> gone`)
