@@ -98,7 +98,7 @@ func (o drainOptions) check(ids []string) error {
 	return nil
 }
 
-// drainDeadline is the value of --deadline: a duration from the time of the plans if after is above 0, and otherwise a time.
+// drainDeadline is the value of --deadline: a duration from the drain on if after is above 0, and otherwise a time.
 type drainDeadline struct {
 	isSet bool
 	at    time.Time
@@ -113,7 +113,8 @@ func parseDrainDeadline(text string) (drainDeadline, error) {
 	return drainDeadline{isSet: true, at: at, after: after}, err
 }
 
-// timestamp returns the deadline for a controller whose plan was made at the time planned of the service's clock, elapsed ago.
+// timestamp returns the deadline as a time of the service's clock, or nil if there is none. A duration counts from now: planned is
+// the service's time of the plan, and elapsed the time since.
 func (d drainDeadline) timestamp(planned time.Time, elapsed time.Duration) *timestamppb.Timestamp {
 	switch {
 	case !d.isSet:

@@ -18,8 +18,8 @@ func (c *cli) fleetShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show ID",
 		Short: "show one controller, and whether it can get a meeting",
-		Long: `show prints everything that is known about a controller: each reason why it cannot get a meeting, the drain and who
-started it, and the last transitions of its state.`,
+		Long: `show prints everything that is known about a controller: each reason why it cannot get a meeting, the drain and the
+operator that started it, and the last transitions of its state.`,
 		Example: `  gcctl fleet show mc-eu-west-1-2
   gcctl fleet show mc-eu-west-1-2 -o json | jq .placement.reasons`,
 		Args:              requireArgs(1, 1, "one controller id"),

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 
@@ -166,10 +165,11 @@ func (o *simulateOptions) prepare(names []string, p Process) ([]fleetsim.Scenari
 	}
 
 	o.Out, o.TableOut = p.Out, p.Out
+	o.Terminal = !o.plain && p.OutTerminal
 	if o.jsonFile == "-" {
 		o.Out, o.TableOut = p.Err, p.Err
+		o.Terminal = !o.plain && p.ErrTerminal
 	}
-	o.Terminal = !o.plain && isTerminal(o.Out)
 
 	if o.GC.Path == "" {
 		self, err := os.Executable()
@@ -179,14 +179,4 @@ func (o *simulateOptions) prepare(names []string, p Process) ([]fleetsim.Scenari
 		o.GC = fleetsim.Command{Path: self, Args: []string{daemonCommand}}
 	}
 	return scenarios, nil
-}
-
-// isTerminal reports whether an output can be redrawn.
-func isTerminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
-	if !ok || os.Getenv("TERM") == "dumb" || os.Getenv("TERM") == "" {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
