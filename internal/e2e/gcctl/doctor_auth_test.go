@@ -16,7 +16,7 @@ func TestDoctor_DroppedKeys(t *testing.T) {
 	runOnBothStores(t, func(t *testing.T, e *environment) {
 		e.register(newMC("mc-1", "eu", 1), newMC("mc-2", "eu", 1))
 		oldToken := e.issueToken("mc-fleet", "mc:register")
-		if err := e.ac.Rotate(false); err != nil {
+		if err := e.ac.RotateKey(false); err != nil {
 			t.Fatal(err)
 		}
 		e.waitUntil("the new key is fetched", func() bool {

@@ -17,7 +17,7 @@ func TestSimulate_UsageErrors(t *testing.T) {
 		want string
 	}{
 		{nil, "needs the name of a scenario"},
-		{[]string{"earthquake"}, `no scenario "earthquake": there are all, steady`},
+		{[]string{"earthquake"}, `unknown scenario "earthquake": allowed are all, steady`},
 		{[]string{"steady", "--mcs", "0"}, "1 to 100000"},
 		{[]string{"--mcs", "0", "steady"}, "1 to 100000"},
 		{[]string{"steady", "--mcs"}, "mcs"},
