@@ -112,7 +112,7 @@ func (s *Store) EndAssignment(ctx context.Context, end service.AssignmentEnd) (s
 			return none, service.ErrConflict
 		}
 
-		now, err := s.now(ctx, tx)
+		now, err := s.readNow(ctx, tx)
 		if err != nil {
 			return none, err
 		}

@@ -29,7 +29,7 @@ func (s *Store) reserveSQLite(ctx context.Context, reservations []service.Reserv
 
 func (s *Store) reserveOneSQLite(ctx context.Context, tx *sqlx.Tx, r service.Reservation) (refused reserveOutcome, _ error) {
 	refused.isRefused = true
-	now, err := s.now(ctx, tx)
+	now, err := s.readNow(ctx, tx)
 	if err != nil {
 		return refused, err
 	}
@@ -124,7 +124,7 @@ func (s *Store) confirmSQLite(ctx context.Context, confirmations []service.Confi
 }
 
 func (s *Store) confirmOneSQLite(ctx context.Context, tx *sqlx.Tx, c service.Confirmation) (bool, error) {
-	now, err := s.now(ctx, tx)
+	now, err := s.readNow(ctx, tx)
 	if err != nil {
 		return false, err
 	}

@@ -18,7 +18,7 @@ func isDomainError(err error) bool {
 		unsafe  *service.UnsafeError
 	)
 	return errors.Is(err, service.ErrNotRegistered) || errors.Is(err, service.ErrSuperseded) || errors.Is(err, service.ErrConflict) ||
-		errors.Is(err, service.ErrGone) || errors.Is(err, service.ErrForbidden) || errors.As(err, &invalid) || errors.As(err, &unsafe)
+		errors.Is(err, service.ErrGone) || errors.Is(err, service.ErrNotAssigned) || errors.Is(err, service.ErrForbidden) || errors.As(err, &invalid) || errors.As(err, &unsafe)
 }
 
 // reportQuery calls the hook for an operation that began at a time.

@@ -82,6 +82,13 @@ type Store struct {
 	// registerStatement is for PostgreSQL only, and registrations for SQLite only.
 	registerStatement preparedStatement
 	registrations     *coalescer[registrationCall, service.RegisterResult]
+
+	// The statements are for PostgreSQL only.
+	reserveStatement preparedStatement
+	confirmStatement preparedStatement
+	reservations     *coalescer[service.Reservation, reserveOutcome]
+	confirmations    *coalescer[service.Confirmation, bool]
+
 	// policy is stored with the controllers that register.
 	policy heartbeatPolicy
 
@@ -98,6 +105,8 @@ var (
 	_ service.Sweeper      = (*Store)(nil)
 	_ service.RegionReader = (*Store)(nil)
 	_ service.Pruner       = (*Store)(nil)
+
+	_ service.AssignmentStore = (*Store)(nil)
 
 	_ service.ChangeSource = (*Store)(nil)
 )
@@ -133,6 +142,8 @@ func New(cfg Config) (*Store, error) {
 	}
 	s.heartbeatBatcher = newHeartbeatBatcher(s)
 	s.registrations = &coalescer[registrationCall, service.RegisterResult]{work: s.registerBatch, maxBatch: maxRegisterBatch}
+	s.reservations = &coalescer[service.Reservation, reserveOutcome]{work: s.reserveBatch, maxBatch: maxAssignmentBatch}
+	s.confirmations = &coalescer[service.Confirmation, bool]{work: s.confirmBatch, maxBatch: maxAssignmentBatch}
 	s.sweepChunk.Store(firstChunk)
 
 	var err error
@@ -177,6 +188,8 @@ func (s *Store) pools() (pools []*sqlx.DB) {
 // Close closes every connection. Later calls return [service.ErrUnavailable].
 func (s *Store) Close() error {
 	s.registrations.waitUntilIdle(s.timeout)
+	s.reservations.waitUntilIdle(s.timeout)
+	s.confirmations.waitUntilIdle(s.timeout)
 	// Counts that cannot be written now are lost: they are informational.
 	_ = s.WriteConflicts(context.Background())
 

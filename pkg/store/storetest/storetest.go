@@ -19,6 +19,7 @@ type Store interface {
 	service.RegionReader
 	service.ChangeSource
 	service.Pruner
+	service.AssignmentStore
 	// WriteConflicts writes the recorded conflicts.
 	WriteConflicts(ctx context.Context) error
 }
@@ -129,6 +130,13 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"Prune_OneReplicaAtATime", testOnePruner},
 		{"Sweep_ReasonHasRefusals", testSweepReasonRefusals},
 		{"Beat_Time", testBeatTime},
+		{"Assignment_ReserveAndConfirm", testReserveAndConfirm},
+		{"Assignment_OneWinner", testOneReservationWins},
+		{"Assignment_Eligibility", testAssignmentEligibility},
+		{"Assignment_Expires", testReservationExpires},
+		{"Assignment_StaleControllerLosesIt", testAssignmentOfStaleController},
+		{"Assignment_End", testEndAssignment},
+		{"Assignment_List", testListAssignments},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
