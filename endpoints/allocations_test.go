@@ -60,7 +60,7 @@ func heartbeatPath(t testing.TB) (context.Context, Endpoint[service.FastHeartbea
 // maxHeartbeatAllocations is a ceiling: what a heartbeat allocates between its transport and its store.
 const maxHeartbeatAllocations = 10
 
-func TestAHeartbeatAllocatesLittle(t *testing.T) {
+func TestHeartbeatPath_Allocations(t *testing.T) {
 	ctx, endpoint := heartbeatPath(t)
 	h := service.FastHeartbeat{ControllerID: "mc", Capacity: &service.Capacity{}, Health: service.HealthHealthy}
 	got := testing.AllocsPerRun(1000, func() {

@@ -59,7 +59,7 @@ func newTestEndpoints(policy AuthPolicy, observed *[]string) Endpoints {
 
 func untraced(context.Context) string { return "" }
 
-func TestTheOnion(t *testing.T) {
+func TestEndpoints_AuthenticateBeforeDecodeErrors(t *testing.T) {
 	decodeErr := service.Invalid("max_meetings must be a whole number")
 	for _, tc := range []struct {
 		name, token string
@@ -98,7 +98,7 @@ func TestTheOnion(t *testing.T) {
 	}
 }
 
-func TestAPanicIsNotCountedAsSuccess(t *testing.T) {
+func TestObserve_Panic(t *testing.T) {
 	observed := errors.New("nothing was observed")
 	failing := Observe(func(_ context.Context, _, _ string, err error, _ time.Duration) { observed = err })(Operation{Name: "RegisterMC"})(
 		func(context.Context, any) (any, error) { panic("on purpose") },
@@ -116,7 +116,7 @@ func TestAPanicIsNotCountedAsSuccess(t *testing.T) {
 	}
 }
 
-func TestACallHasOneDeadline(t *testing.T) {
+func TestDeadline_EarlierDeadlineKeepsItsTimer(t *testing.T) {
 	var got context.Context
 	bounded := Deadline(time.Minute)(Operation{})(func(ctx context.Context, _ any) (any, error) {
 		got = ctx
@@ -146,7 +146,7 @@ func TestACallHasOneDeadline(t *testing.T) {
 	}
 }
 
-func TestReadingNeedsItsScope(t *testing.T) {
+func TestAuthPolicy_Scopes(t *testing.T) {
 	policy := AuthPolicy{}
 	for _, tc := range []struct {
 		scopes []string
@@ -166,7 +166,7 @@ func TestReadingNeedsItsScope(t *testing.T) {
 	}
 }
 
-func TestEveryOperationHasItsEndpointMethodAndScope(t *testing.T) {
+func TestOperations_HaveEndpointMethodAndScope(t *testing.T) {
 	nothing := func(Operation) endpoint.Middleware { return func(e endpoint.Endpoint) endpoint.Endpoint { return e } }
 	value := reflect.ValueOf(New(fakeService{}, nothing))
 	methods := reflect.TypeFor[service.Service]()

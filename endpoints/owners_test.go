@@ -185,8 +185,8 @@ func TestLimitCallers_Superseded(t *testing.T) {
 	}
 }
 
-// TestLimitCallers_FleetBesideAStranger: a caller that has used up its allowance takes no place from others.
-func TestLimitCallers_FleetBesideAStranger(t *testing.T) {
+// TestLimitCallers_FleetBesideUnknownController: a caller that has used up its allowance takes no place from others.
+func TestLimitCallers_FleetBesideUnknownController(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 60)
 	beat := LimitCallers(limiter, fakeDirectory{}, func(string) {})(Operation{"FastHeartbeat", ScopeMC})(answer(service.ErrNotRegistered))
 	for range 10 * returningAtMost {
@@ -197,7 +197,7 @@ func TestLimitCallers_FleetBesideAStranger(t *testing.T) {
 	}
 }
 
-func TestReturning_FollowsTheStore(t *testing.T) {
+func TestNotFoundLimit_FollowsTheStore(t *testing.T) {
 	now := time.Unix(1000, 0)
 	r := newReturningLimit(func() time.Time { return now })
 	told := func() (n int) {

@@ -31,7 +31,7 @@ func creating(known map[string]bool) func(context.Context, any) (any, error) {
 	}
 }
 
-func TestKnownControllersAreNeverRefused(t *testing.T) {
+func TestLimitCallers_KnownControllersAreNeverRefused(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 1)
 	var asked []string
 	directory := fakeDirectory{known: map[string]bool{"known": true}, asked: &asked}
@@ -73,7 +73,7 @@ func TestKnownControllersAreNeverRefused(t *testing.T) {
 	}
 }
 
-func TestHeartbeatsForNobodyAreCharged(t *testing.T) {
+func TestLimitCallers_UnknownControllersAreCharged(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 2)
 	limited := 0
 	beat := LimitCallers(limiter, fakeDirectory{}, func(string) { limited++ })(Operation{"FastHeartbeat", ScopeMC})
@@ -93,9 +93,9 @@ func TestHeartbeatsForNobodyAreCharged(t *testing.T) {
 	}
 }
 
-// TestAFleetComesBackAfterItsStoreIsEmptied: each controller that hears that it is not registered tries to register once,
+// TestLimitCallers_EmptiedStore: each controller that hears that it is not registered tries to register once,
 // and is silent for ever when it may not. All of them share a subject.
-func TestAFleetComesBackAfterItsStoreIsEmptied(t *testing.T) {
+func TestLimitCallers_EmptiedStore(t *testing.T) {
 	limiter, now := newTestLimiter(t, 60)
 	registered := make(map[string]bool)
 	middleware := LimitCallers(limiter, fakeDirectory{known: registered}, func(string) {})
@@ -123,8 +123,8 @@ func TestAFleetComesBackAfterItsStoreIsEmptied(t *testing.T) {
 	}
 }
 
-// TestRegistrationsMayTakeTheirTime: controllers give up after 10 s, so a registration comes that much later at most.
-func TestRegistrationsMayTakeTheirTime(t *testing.T) {
+// TestLimitCallers_LateRegistrations: controllers give up after 10 s, so a registration comes that much later at most.
+func TestLimitCallers_LateRegistrations(t *testing.T) {
 	limiter, now := newTestLimiter(t, 60)
 	middleware := LimitCallers(limiter, fakeDirectory{}, func(string) {})
 	ctx := callerContext(t, "shared")
@@ -147,7 +147,7 @@ func TestRegistrationsMayTakeTheirTime(t *testing.T) {
 	}
 }
 
-func TestNobodyIsSentToRegisterWhoMayNot(t *testing.T) {
+func TestLimitCallers_NotFoundOnlyIfRegistrationIsAllowed(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 2)
 	middleware := LimitCallers(limiter, fakeDirectory{}, func(string) {})
 	ctx := callerContext(t, "shared")
@@ -161,7 +161,7 @@ func TestNobodyIsSentToRegisterWhoMayNot(t *testing.T) {
 	}
 }
 
-func TestAnIDThatNobodyCanHaveIsNotLookedUp(t *testing.T) {
+func TestLimitCallers_InvalidIDIsNotLookedUp(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 1)
 	var asked []string
 	directory := fakeDirectory{err: service.ErrUnavailable, asked: &asked}
@@ -183,8 +183,8 @@ func TestAnIDThatNobodyCanHaveIsNotLookedUp(t *testing.T) {
 	}
 }
 
-// TestWhatATokenDoesNotAllowIsCharged: to what the subject's other calls share, and never to its registrations.
-func TestWhatATokenDoesNotAllowIsCharged(t *testing.T) {
+// TestLimitCallers_ForbiddenCallsAreCharged: to what the subject's other calls share, and never to its registrations.
+func TestLimitCallers_ForbiddenCallsAreCharged(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 3)
 	callers := fakeAuthenticator{
 		"mc":    {Subject: "shared", Scopes: []string{"mc:register"}},

@@ -55,7 +55,7 @@ func answer(err error) func(context.Context, any) (any, error) {
 	return func(context.Context, any) (any, error) { return nil, err }
 }
 
-func TestACallersAllowanceFillsAgain(t *testing.T) {
+func TestLimitCallers_BucketRefills(t *testing.T) {
 	limiter, now := newTestLimiter(t, 60)
 	limited := 0
 	read := LimitCallers(limiter, fakeDirectory{}, func(string) { limited++ })(Operation{"GetController", ScopeRead})(answer(nil))
@@ -77,7 +77,7 @@ func TestACallersAllowanceFillsAgain(t *testing.T) {
 	}
 }
 
-func TestAddressesAreChargedForFailedAuthentications(t *testing.T) {
+func TestLimitAddresses_FailedAuthenticationsAreCharged(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 2)
 	middleware := LimitAddresses(limiter, fakeRecognizer{"good": true}, func(string) {})(Operation{"FastHeartbeat", ScopeMC})
 	ctx := func(address string, authorization ...string) context.Context {
@@ -110,7 +110,7 @@ func exhaust(t *testing.T, limiter *Limiter, address string) {
 	}
 }
 
-func TestNobodyUsesUpTheVerificationsOfOthers(t *testing.T) {
+func TestLimitAddresses_VerificationsPerAddress(t *testing.T) {
 	limiter, now := newTestLimiter(t, 2)
 	limited := 0
 	verified := LimitAddresses(limiter, fakeRecognizer{}, func(string) { limited++ })(Operation{"FastHeartbeat", ScopeMC})(answer(nil))
@@ -159,7 +159,7 @@ func TestNobodyUsesUpTheVerificationsOfOthers(t *testing.T) {
 	}
 }
 
-func TestAnAllowanceIsFoundWithoutAllocatingWhateverTheCallersName(t *testing.T) {
+func TestLimiter_LongSubjectsAllocateNothing(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 1_000_000)
 	long := strings.Repeat("s", 6000)
 	for _, subject := range []string{"client", long} {
@@ -178,7 +178,7 @@ func TestAnAllowanceIsFoundWithoutAllocatingWhateverTheCallersName(t *testing.T)
 	}
 }
 
-func TestAddressKeys(t *testing.T) {
+func TestAddressKey(t *testing.T) {
 	for address, want := range map[string]string{
 		"10.0.0.1": "10.0.0.1", "2001:db8::1": "2001:db8::/64", "2001:db8::2": "2001:db8::/64", "fe80::1%eth0": "fe80::/64", "::ffff:10.0.0.1": "::ffff:10.0.0.1", "@": "@",
 	} {
@@ -188,7 +188,7 @@ func TestAddressKeys(t *testing.T) {
 	}
 }
 
-func TestNothingPassesAClosedGate(t *testing.T) {
+func TestRequireReady(t *testing.T) {
 	open := false
 	gated := RequireReady(func() bool { return open })(Operation{})(answer(nil))
 	if _, err := gated(t.Context(), nil); !errors.Is(err, service.ErrUnavailable) {

@@ -24,7 +24,7 @@ func (r refusing) Authenticate(context.Context, []string) (service.Caller, error
 	return service.Caller{Subject: "client", Scopes: r.scopes}, r.err
 }
 
-func TestAuthenticate_ReportsWhatKeepsControllersOut(t *testing.T) {
+func TestAuthenticate_ReportsRefusals(t *testing.T) {
 	expired := &service.RefusedError{Reason: service.RefusedExpired, Err: service.ErrUnauthenticated}
 	mc := []string{"mc:register"}
 	for _, tc := range []struct {

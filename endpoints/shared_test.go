@@ -79,7 +79,7 @@ func TestFindSharedIDs_TwoProcesses(t *testing.T) {
 	r.want("mc", "mc")
 }
 
-func TestFindSharedIDs_LastRegistrantDiesAtOnce(t *testing.T) {
+func TestFindSharedIDs_LastRegistrantStopsAtOnce(t *testing.T) {
 	r := newReporting(t)
 	r.registers("mc", 1)
 	r.beats("mc", 1)
@@ -90,7 +90,7 @@ func TestFindSharedIDs_LastRegistrantDiesAtOnce(t *testing.T) {
 	r.want("mc")
 }
 
-func TestFindSharedIDs_LastRegistrantDiesAfterAHeartbeat(t *testing.T) {
+func TestFindSharedIDs_LastRegistrantStopsAfterAHeartbeat(t *testing.T) {
 	r := newReporting(t)
 	r.registers("mc", 1)
 	r.beats("mc", 1)

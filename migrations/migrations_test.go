@@ -9,7 +9,7 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-func TestSQLiteUpDownUp(t *testing.T) {
+func TestMigrations_SQLiteUpDownUp(t *testing.T) {
 	db, err := sql.Open("sqlite", "file:"+t.TempDir()+"/test.db")
 	if err != nil {
 		t.Fatalf("open: %v", err)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestCursor_TravelsAsText(t *testing.T) {
+func TestCursor_TextForm(t *testing.T) {
 	t.Parallel()
 	change := Transition{ID: 8, ControllerID: "mc", Region: "eu", At: time.Unix(1_900_000_000, 0), To: HealthPending, Cause: CauseRegister}
 	for _, c := range []Cursor{{}, {ID: 8}, change.Cursor()} {
@@ -26,7 +26,7 @@ func TestCursor_TravelsAsText(t *testing.T) {
 	}
 }
 
-func TestFingerprint_TellsChangesApart(t *testing.T) {
+func TestFingerprint_DiffersByTransition(t *testing.T) {
 	t.Parallel()
 	one := Transition{ID: 8, ControllerID: "mc", Region: "eu", At: time.Unix(1_900_000_000, 0), From: HealthHealthy, To: HealthPending, Cause: CauseRegister}
 	seen := map[string]bool{one.Fingerprint(): true}

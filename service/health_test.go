@@ -6,7 +6,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestHealthFollowsFromFacts(t *testing.T) {
+func TestFacts_Health(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		facts Facts
@@ -29,7 +29,7 @@ func TestHealthFollowsFromFacts(t *testing.T) {
 	}
 }
 
-func TestHealthProperties(t *testing.T) {
+func TestFacts_HealthProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		facts := Facts{
 			OperatorDraining: rapid.Bool().Draw(t, "operator draining"),
@@ -52,7 +52,7 @@ func TestHealthProperties(t *testing.T) {
 	})
 }
 
-func TestHealthNumbers(t *testing.T) {
+func TestHealthStatus_Numbers(t *testing.T) {
 	for _, status := range HealthStatuses() {
 		if got := HealthStatusFromNumber(status.Number()); got != status {
 			t.Errorf("HealthStatusFromNumber(%d) = %q, want %q", status.Number(), got, status)

@@ -48,7 +48,7 @@ func newTestService(store *fakeStore) (Service, *countingObserver) {
 	return New(store, Intervals{Fast: 10 * time.Second, Comprehensive: 30 * time.Second}, observer, nil), observer
 }
 
-func TestRegisterAnswersTheIntervalsAndReportsTheChange(t *testing.T) {
+func TestRegisterMC_ReturnsIntervals(t *testing.T) {
 	svc, observer := newTestService(&fakeStore{register: &Transition{To: HealthPending}})
 	got, err := svc.RegisterMC(t.Context(), Registration{ControllerID: "mc", Region: "r", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1})
 	got.RetryAfter = 0 // It has only just started; see TestPace.
@@ -60,7 +60,7 @@ func TestRegisterAnswersTheIntervalsAndReportsTheChange(t *testing.T) {
 	}
 }
 
-func TestHeartbeatReachesTheStore(t *testing.T) {
+func TestHeartbeats_ReachTheStore(t *testing.T) {
 	store := &fakeStore{}
 	svc, observer := newTestService(store)
 	ctx := WithCaller(t.Context(), Caller{Subject: "client-1"})
@@ -82,7 +82,7 @@ func TestHeartbeatReachesTheStore(t *testing.T) {
 	}
 }
 
-func TestOnlyTroubleOfOurOwnCountsAsAFailedHeartbeat(t *testing.T) {
+func TestFastHeartbeat_ServerSideFailures(t *testing.T) {
 	for _, tc := range []struct {
 		err  error
 		want int
@@ -101,7 +101,7 @@ func TestOnlyTroubleOfOurOwnCountsAsAFailedHeartbeat(t *testing.T) {
 	}
 }
 
-func TestListPagesThroughTheFleet(t *testing.T) {
+func TestListControllers_Pages(t *testing.T) {
 	store := &fakeStore{page: []Controller{{ControllerID: "a"}, {ControllerID: "b"}, {ControllerID: "c"}}}
 	svc, _ := newTestService(store)
 	first, err := svc.ListControllers(t.Context(), ListQuery{PageSize: 2})
@@ -122,7 +122,7 @@ func TestListPagesThroughTheFleet(t *testing.T) {
 	}
 }
 
-func TestPlacementGivesEveryReason(t *testing.T) {
+func TestPlacement_EveryReason(t *testing.T) {
 	free := Controller{MaxMeetings: 1, MaxParticipants: 1, Health: HealthHealthy}
 	if p := free.Placement(); !p.Placeable || len(p.Reasons) != 0 {
 		t.Errorf("Placement() = %+v, want placeable", p)

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// The longest values, in bytes, and the largest count, that of the store's integer.
+// The maximum lengths in bytes, and the maximum count, which is that of the store's integer.
 const (
 	maxIDBytes       = 255
 	maxRegionBytes   = 50
@@ -15,8 +15,7 @@ const (
 	maxCount         = math.MaxInt32
 )
 
-// Validate checks the registration field by field in the order of the contract's table and returns an
-// [InvalidError] for the first that fails.
+// Validate checks the fields in the order of the contract's table and returns an [InvalidError] for the first invalid one.
 func (r Registration) Validate() error {
 	return firstError(
 		validateName("controller_id", r.ControllerID, maxIDBytes),
@@ -29,8 +28,8 @@ func (r Registration) Validate() error {
 	)
 }
 
-// Validate checks the heartbeat as [Registration.Validate] does. Limits in a heartbeat are ignored, so they are
-// not checked: controllers in the field may leave them 0.
+// Validate checks the heartbeat as [Registration.Validate] does. Limits in a heartbeat are ignored, so they are not checked:
+// controllers in the field may leave them 0.
 func (h FastHeartbeat) Validate() error {
 	return firstError(
 		validateName("controller_id", h.ControllerID, maxIDBytes),
@@ -56,12 +55,12 @@ func (m MeetingEnded) Validate() error {
 	)
 }
 
-// Validate checks the id that is asked for.
+// Validate checks the id.
 func (q ControllerQuery) Validate() error {
 	return validateName("controller_id", q.ControllerID, maxIDBytes)
 }
 
-// Validate checks the selection. The page token is checked where it is decoded.
+// Validate checks the query. The page token is checked where it is decoded.
 func (q ListQuery) Validate() error {
 	if q.Region != "" {
 		if err := validateName("region", q.Region, maxRegionBytes); err != nil {
@@ -81,7 +80,7 @@ func validatePageSize(size int64) error {
 	return nil
 }
 
-// ValidName tells whether s is fit to be an id of at most maxBytes bytes: ASCII letters, digits, '-' and '_'.
+// IsValidName reports whether s can be an id of at most maxBytes bytes: ASCII letters, digits, '-' and '_'.
 func ValidName(s string, maxBytes int) bool { return validateName("", s, maxBytes) == nil }
 
 func firstError(errs ...error) error {
@@ -132,19 +131,20 @@ func validateEndpoint(field, value string, required bool) error {
 	return nil
 }
 
-// ValidEndpointURL tells whether s is an address that a controller can be reached at: http or https, a DNS name
-// or an IP literal, an optional port from 1 to 65535, and nothing else but a single trailing slash. The unspecified address is
-// none.
+// IsValidEndpointURL reports whether s is an address at which a controller can be reached: http or https, a DNS name or an IP
+// literal, an optional port from 1 to 65535, and nothing else but a single trailing slash. The unspecified address is invalid.
 func ValidEndpointURL(s string) bool {
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
 		return false
 	}
-	// Read from the text itself: url.Parse decodes percent escapes and drops an empty query or fragment ("http://a?").
+
+	// The text is parsed here because url.Parse decodes percent escapes and drops an empty query or fragment ("http://a?").
 	authority := strings.TrimSuffix(rest, "/")
 	if strings.ContainsAny(authority, "/?#@\\%") {
 		return false
 	}
+
 	host, port, hasPort := authority, "", false
 	if end := strings.LastIndexByte(authority, ']'); strings.HasPrefix(authority, "[") {
 		if end < 0 {
@@ -160,6 +160,7 @@ func ValidEndpointURL(s string) bool {
 	} else if colon := strings.IndexByte(authority, ':'); colon >= 0 {
 		host, port, hasPort = authority[:colon], authority[colon+1:], true
 	}
+
 	return isHost(host) && (!hasPort || isPort(port))
 }
 
@@ -169,12 +170,14 @@ func isHost(host string) bool {
 		ip := net.ParseIP(literal)
 		return ip != nil && strings.Contains(literal, ":") && !ip.IsUnspecified()
 	}
+
 	if ip := net.ParseIP(host); ip != nil {
-		// A controller that binds every address must not register as if that were where it can be reached.
+		// A controller that listens on all addresses must not register that address: it cannot be reached at it.
 		return !ip.IsUnspecified()
 	}
-	// A name whose last label is a number would be read as an IPv4 address by some clients and as a name by
-	// others, so "1.2.3", "999.1.1.1" and "0x0" are neither.
+
+	// Some clients read a name whose last label is a number as an IPv4 address, others as a name. So "1.2.3", "999.1.1.1" and "0x0" are
+	// invalid.
 	labels := strings.Split(host, ".")
 	for _, label := range labels {
 		if !isLabel(label) {
@@ -257,7 +260,7 @@ func validateLoad(field string, value int64) error {
 }
 
 func validatePercent(field string, value float64) error {
-	// Written so that NaN fails as well.
+	// This form also refuses NaN.
 	if value >= 0 && value <= 100 {
 		return nil
 	}

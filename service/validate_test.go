@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestRegistrationValidation(t *testing.T) {
+func TestRegistration_Validate(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		change func(*Registration)
@@ -43,7 +43,7 @@ func TestRegistrationValidation(t *testing.T) {
 	}
 }
 
-func TestHeartbeatValidation(t *testing.T) {
+func TestHeartbeat_Validate(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		change func(*ComprehensiveHeartbeat)
@@ -79,7 +79,7 @@ func wantInvalid(t *testing.T, err error, want string) {
 	}
 }
 
-func TestEndpointURL(t *testing.T) {
+func TestIsValidEndpointURL(t *testing.T) {
 	for _, valid := range []string{
 		"http://mc", "https://mc.example.com:1", "http://mc:65535/", "http://10.0.0.1:50051", "https://[::1]:4433", "http://[2001:db8::1]/", "HTTP://mc", "http://0x0.example", "http://0.0.0.1", "http://[::ffff:1.2.3.4]",
 	} {
@@ -101,7 +101,7 @@ func TestEndpointURL(t *testing.T) {
 	}
 }
 
-func FuzzEndpointURL(f *testing.F) {
+func FuzzIsValidEndpointURL(f *testing.F) {
 	for _, seed := range []string{"http://mc:50051", "https://[::1]:1/", "http://a..b", "http://[", "http://u@h"} {
 		f.Add(seed)
 	}

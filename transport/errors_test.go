@@ -10,7 +10,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-func TestEveryErrorOfTheTableIsFoundWhenWrapped(t *testing.T) {
+func TestStatusOf_WrappedErrors(t *testing.T) {
 	for _, r := range table() {
 		got := StatusOf(fmt.Errorf("get controller mc-1: %w: secret detail", r.err))
 		if got != r.status {

@@ -191,7 +191,7 @@ func TestADrainThatIsNotSafeAndComesTooLate(t *testing.T) {
 		c := newController("mc-1", "eu-west-1", "healthy")
 		switch {
 		case order.Generation != generation.Load():
-			fail(w, http.StatusConflict, "CONFLICT", "The controller is not of the expected generation any more")
+			fail(w, http.StatusConflict, "CONFLICT", "The controller's generation has changed")
 		case order.DryRun:
 			answer(w, http.StatusOK, object{"health": c.Health, "plan": object{
 				"safe": false, "reasons": []string{"eu-west-1 would have room for 50 meetings, and 60 run"}, "meetings_affected": 30, "participants_affected": 900, "before": region(2, 200), "after": region(1, 50),

@@ -34,7 +34,7 @@ func (raw) Marshal(v any) ([]byte, error) {
 func (raw) Unmarshal([]byte, any) error { return nil }
 func (raw) Name() string                { return "proto" }
 
-func TestWhatIsNotProtobufComesToTheMiddlewareFirst(t *testing.T) {
+func TestServer_MalformedMessageReachesMiddlewareFirst(t *testing.T) {
 	t.Parallel()
 	var refuse atomic.Bool
 	authenticate := func(endpoints.Operation) endpoint.Middleware {
@@ -73,7 +73,7 @@ func TestWhatIsNotProtobufComesToTheMiddlewareFirst(t *testing.T) {
 	}
 }
 
-func TestCallsAreBoundFromTheirStart(t *testing.T) {
+func TestLimitCallTime(t *testing.T) {
 	t.Parallel()
 	server := NewServer(endpoints.New(&fakeService{}, func(endpoints.Operation) endpoint.Middleware {
 		return func(e endpoint.Endpoint) endpoint.Endpoint { return e }
@@ -81,7 +81,7 @@ func TestCallsAreBoundFromTheirStart(t *testing.T) {
 	defer server.Stop()
 	const limit = 8 * time.Second
 	var unknown []string
-	handle := bound(limit, callKinds(server), func(address, method string) { unknown = append(unknown, address+" "+method) })
+	handle := limitCallTime(limit, callKinds(server), func(address, method string) { unknown = append(unknown, address+" "+method) })
 	for method, want := range map[string]bool{
 		"/dark_tower.internal.v1.GlobalControllerService/FastHeartbeat": true,
 		"/dark_tower.internal.GlobalControllerService/RegisterMC":       true,

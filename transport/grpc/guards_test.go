@@ -13,8 +13,8 @@ import (
 	fleetpb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// TestEveryCallHasItsEndpointAndBack holds that a call in the protocol and an operation go by one name.
-func TestEveryCallHasItsEndpointAndBack(t *testing.T) {
+// TestProtocol_CallsMatchOperations holds that a call in the protocol and an operation go by one name.
+func TestProtocol_CallsMatchOperations(t *testing.T) {
 	t.Parallel()
 	var operations, calls []string
 	for _, op := range endpoints.Operations() {

@@ -31,24 +31,24 @@ func TestStream_IdleWorkersRetire(t *testing.T) {
 		<-release
 		return nil
 	}}
-	w := serve(t, svc, Config{workerIdle: 100 * time.Millisecond}, nil, nil)
+	w := serve(t, svc, Config{workerIdleTime: 100 * time.Millisecond}, nil, nil)
 	before := measure()
 
 	var streams []clientStream
 	for range *idleStreams {
 		stream := w.open(t.Context(), t)
-		for n := range uint64(maxUnderWay) {
+		for n := range uint64(maxInFlight) {
 			sendFast(t, stream, n, fmt.Sprintf("mc-%d", n))
 		}
 		streams = append(streams, stream)
 	}
 	// Beyond the spare workers of all streams, heartbeats wait for those at work.
-	want := int64(min(*idleStreams*maxUnderWay, maxSpareWorkers+*idleStreams))
+	want := int64(min(*idleStreams*maxInFlight, maxSpareWorkers+*idleStreams))
 	waitUntil(t, "all workers", func() bool { return waiting.Load() == want })
 	busy := measure()
 	close(release)
 	for _, stream := range streams {
-		for range maxUnderWay {
+		for range maxInFlight {
 			if out, err := stream.Recv(); err != nil || !out.GetAcknowledged() {
 				t.Fatalf("answer = %v, %v", out, err)
 			}
@@ -85,7 +85,7 @@ func waitUntil(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-func TestStream_WorkersOfAllStreamsAreBounded(t *testing.T) {
+func TestStream_SpareWorkersAreLimited(t *testing.T) {
 	svc := &streamService{beat: func(context.Context, string) error { return nil }}
 	var limits streamLimits
 	for range maxSpareWorkers {
@@ -99,7 +99,7 @@ func TestStream_WorkersOfAllStreamsAreBounded(t *testing.T) {
 	// Such a stream still has its first worker.
 	h := &heartbeatServer{
 		endpoints: endpoints.New(svc, endpoints.Deadline(time.Second)),
-		cfg:       Config{Logger: log.NewNopLogger()}, sendBound: sendBound, workerIdle: workerIdle,
+		cfg:       Config{Logger: log.NewNopLogger()}, sendTimeout: sendTimeout, workerIdleTime: workerIdleTime,
 	}
 	h.limits.spareWorkers.Store(maxSpareWorkers)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -125,7 +125,7 @@ func wantAcknowledged(t *testing.T, stream clientStream, sequence uint64) {
 	}
 }
 
-func TestAControllerThatIsHeldUpHoldsUpNobodyElse(t *testing.T) {
+func TestStream_SlowControllerBlocksNoOther(t *testing.T) {
 	release := make(chan struct{})
 	svc := &streamService{beat: func(_ context.Context, id string) error {
 		if id == "held-up" {
@@ -181,7 +181,7 @@ func (s *scripted) RecvMsg(in any) error {
 // play runs a stream as the transport would, whose context ends when its handler has returned.
 func (s *scripted) play(ctx context.Context, svc service.Service, cfg Config, bound time.Duration) error {
 	cfg.Logger = log.NewNopLogger()
-	h := &heartbeatServer{endpoints: endpoints.New(svc, endpoints.Deadline(bound)), cfg: cfg, sendBound: sendBound, workerIdle: workerIdle}
+	h := &heartbeatServer{endpoints: endpoints.New(svc, endpoints.Deadline(bound)), cfg: cfg, sendTimeout: sendTimeout, workerIdleTime: workerIdleTime}
 	return s.playAt(ctx, h)
 }
 
@@ -192,7 +192,7 @@ func (s *scripted) playAt(ctx context.Context, h *heartbeatServer) error {
 	return h.StreamHeartbeats(s)
 }
 
-func TestAHeartbeatIsAnsweredWithinTheBoundOfACallWhereverItWaited(t *testing.T) {
+func TestStream_QueuedHeartbeatKeepsCallTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		ctx, hangUp := context.WithCancel(t.Context())
@@ -228,13 +228,13 @@ func TestAHeartbeatIsAnsweredWithinTheBoundOfACallWhereverItWaited(t *testing.T)
 	})
 }
 
-func TestTheStreamOfACallerThatReadsNothingEnds(t *testing.T) {
+func TestStream_ClientReadsNothing(t *testing.T) {
 	for name, tc := range map[string]struct {
 		drain bool
 		want  error
 		took  time.Duration
 	}{
-		"by itself": {false, errUnread, sendBound},
+		"by itself": {false, errNotReading, sendTimeout},
 		"in a stop": {true, errStopping, 500*time.Millisecond + 9*time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -259,7 +259,7 @@ func TestTheStreamOfACallerThatReadsNothingEnds(t *testing.T) {
 					t.Errorf("ended with %v after %v, want %v after %v", err, took, tc.want, tc.took)
 				}
 				synctest.Wait() // Nor may a goroutine be left, or the bubble does not end.
-				if read := 2000 - len(stream.sent); read > maxUnderWay+1 {
+				if read := 2000 - len(stream.sent); read > maxInFlight+1 {
 					t.Errorf("%d heartbeats were read, want no more than have a slot", read)
 				}
 			})
@@ -267,7 +267,7 @@ func TestTheStreamOfACallerThatReadsNothingEnds(t *testing.T) {
 	}
 }
 
-func TestACallerThatSendsAndNeverReadsDoesNotKeepTheHandler(t *testing.T) {
+func TestStream_ClientSendsAndNeverReads(t *testing.T) {
 	draining, drain := context.WithCancel(t.Context())
 	defer drain()
 	blocked := make(chan struct{})
@@ -311,7 +311,7 @@ func (s *switched) Authenticate(context.Context, []string) (service.Caller, erro
 	return service.Caller{}, *s.err.Load()
 }
 
-func TestAStreamEndsWithItsTokenWhateverTheLimitsSay(t *testing.T) {
+func TestStream_EndsWithItsToken(t *testing.T) {
 	const queued = 100
 	for name, tc := range map[string]struct {
 		endpoint, authenticator error
@@ -368,7 +368,7 @@ func TestAStreamEndsWithItsTokenWhateverTheLimitsSay(t *testing.T) {
 	}
 }
 
-func TestAStopAnswersWhatArrivedBeforeItEndsAStream(t *testing.T) {
+func TestStream_ShutdownAnswersArrivedHeartbeats(t *testing.T) {
 	draining, drain := context.WithCancel(t.Context())
 	began, release := make(chan struct{}, 10), make(chan struct{})
 	svc := &streamService{beat: func(context.Context, string) error {
@@ -400,9 +400,9 @@ func TestAStopAnswersWhatArrivedBeforeItEndsAStream(t *testing.T) {
 	w.server.GracefulStop()
 }
 
-func TestACallerThatLeavesKeepsNothing(t *testing.T) {
+func TestStream_ClientDisconnects(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())
-	began := make(chan struct{}, 10*maxUnderWay)
+	began := make(chan struct{}, 10*maxInFlight)
 	svc := &streamService{beat: func(ctx context.Context, _ string) error {
 		began <- struct{}{}
 		<-ctx.Done()
@@ -410,10 +410,10 @@ func TestACallerThatLeavesKeepsNothing(t *testing.T) {
 	}}
 	w := serve(t, svc, Config{CallBound: time.Minute}, nil, nil)
 	stream := w.open(ctx, t)
-	for n := range uint64(2 * maxUnderWay) {
+	for n := range uint64(2 * maxInFlight) {
 		sendFast(t, stream, n, fmt.Sprintf("mc-%d", n))
 	}
-	for range maxUnderWay {
+	for range maxInFlight {
 		<-began
 	}
 	leave()
@@ -427,7 +427,7 @@ type panicking struct{ grpc.ServerStream }
 
 func (panicking) RecvMsg(any) error { panic("on purpose") }
 
-func TestAPanicEndsNoMoreThanItsStream(t *testing.T) {
+func TestStream_Panic(t *testing.T) {
 	panics := atomic.Int32{}
 	onPanic := func() { panics.Add(1) }
 	t.Run("when a stream is let in", func(t *testing.T) {
@@ -460,11 +460,11 @@ func TestAPanicEndsNoMoreThanItsStream(t *testing.T) {
 	}
 }
 
-func TestAnIDThatIsTooLongIsRefusedAndNotKept(t *testing.T) {
+func TestStream_LongIDIsNotKept(t *testing.T) {
 	long := strings.Repeat("a", 60<<10)
 	h := newHeartbeat(fast(1, long))
-	if got := len(h.report.ControllerID); got != keptIDBytes {
-		t.Errorf("kept %d bytes of the id, want %d", got, keptIDBytes)
+	if got := len(h.report.ControllerID); got != maxKeptIDBytes {
+		t.Errorf("kept %d bytes of the id, want %d", got, maxKeptIDBytes)
 	}
 	stream := serve(t, &streamService{}, Config{}, nil, nil).open(t.Context(), t)
 	sendFast(t, stream, 1, long)

@@ -67,7 +67,7 @@ func (f *operatorService) ComprehensiveHeartbeat(_ context.Context, h service.Co
 	}, f.err
 }
 
-func TestOperatorCalls(t *testing.T) {
+func TestFleetService_OperatorCalls(t *testing.T) {
 	ends, since := time.Unix(2000000000, 0).UTC(), time.Unix(1900000000, 0).UTC()
 	svc := &operatorService{controller: service.Controller{
 		ControllerID: "mc", Health: service.HealthDraining, Generation: 4, Incarnation: "one", IncarnationConflicts: 2, LastConflictAt: &since,
@@ -104,10 +104,10 @@ func TestOperatorCalls(t *testing.T) {
 	}
 	svc.err = service.ErrConflict
 	_, err = c.Drain(t.Context(), &fleetpb.DrainRequest{})
-	wantStatus(t, err, codes.Aborted, "The controller is not of the expected generation any more")
+	wantStatus(t, err, codes.Aborted, "The controller's generation has changed")
 }
 
-func TestHistoryCalls(t *testing.T) {
+func TestFleetService_ListTransitions(t *testing.T) {
 	svc := &operatorService{page: service.TransitionPage{NextAfter: 9, Next: service.Cursor{ID: 9, Fingerprint: "0123456789ab"}, Transitions: []service.Transition{
 		{ID: 8, ControllerID: "mc", Region: "eu", At: time.Unix(5, 0), To: service.HealthPending, Cause: service.CauseRegister, Actor: "a", Reason: "r", Reported: service.HealthPending},
 		{ID: 9, From: service.HealthPending, Silence: time.Second, Reported: service.HealthHealthy},
@@ -136,7 +136,7 @@ func TestHistoryCalls(t *testing.T) {
 	}
 }
 
-func TestWhatControllersAreToldBesides(t *testing.T) {
+func TestGlobalControllerService_OptionalFields(t *testing.T) {
 	svc := &operatorService{intent: service.Intent{Draining: true, Deadline: time.Unix(99, 0), Reason: "kernel"}}
 	c := pb.NewGlobalControllerServiceClient(dial(t, svc, nil))
 	in := registration()

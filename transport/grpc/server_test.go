@@ -94,7 +94,7 @@ func registration() *pb.RegisterMCRequest {
 	return &pb.RegisterMCRequest{Id: "mc-1", Region: "eu", GrpcEndpoint: "http://mc-1:1", MaxMeetings: 1, MaxParticipants: 1}
 }
 
-func TestBothServiceNamesServeTheSameCalls(t *testing.T) {
+func TestGlobalControllerService_BothNames(t *testing.T) {
 	conn := dial(t, &fakeService{}, nil)
 	type client interface {
 		RegisterMC(context.Context, *pb.RegisterMCRequest, ...grpc.CallOption) (*pb.RegisterMCResponse, error)
@@ -134,7 +134,7 @@ func wantStatus(t *testing.T, err error, code codes.Code, message string) {
 	}
 }
 
-func TestErrorsHaveTheirCodeAndNoDetail(t *testing.T) {
+func TestServer_ErrorsHaveCodeAndNoDetail(t *testing.T) {
 	svc := &fakeService{err: errors.Join(errors.New("SELECT secret"), service.ErrUnavailable)}
 	panics := 0
 	conn := dial(t, svc, func() { panics++ })
@@ -154,7 +154,7 @@ func TestErrorsHaveTheirCodeAndNoDetail(t *testing.T) {
 	}
 }
 
-func TestTheCallIsDescribedToTheMiddleware(t *testing.T) {
+func TestServer_CallMetadata(t *testing.T) {
 	svc := &fakeService{}
 	c := pb.NewGlobalControllerServiceClient(dial(t, svc, nil))
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "x-request-id", "req-1", "authorization", "Bearer a", "authorization", "Bearer b")
@@ -175,7 +175,7 @@ func TestTheCallIsDescribedToTheMiddleware(t *testing.T) {
 	}
 }
 
-func TestFleet(t *testing.T) {
+func TestFleetService_Reads(t *testing.T) {
 	svc := &fakeService{}
 	c := fleetpb.NewFleetServiceClient(dial(t, svc, nil))
 	one, err := c.GetController(t.Context(), &fleetpb.GetControllerRequest{ControllerId: "mc-1"})
@@ -193,7 +193,7 @@ func TestFleet(t *testing.T) {
 	wantStatus(t, err, codes.InvalidArgument, "health must be one of pending, healthy, degraded, unhealthy, draining")
 }
 
-func TestAnIdleReflectionStreamDoesNotHoldUpAStop(t *testing.T) {
+func TestServer_ShutdownEndsIdleReflectionStream(t *testing.T) {
 	draining, drain := context.WithCancel(t.Context())
 	w := serve(t, &streamService{}, Config{Reflection: true, Draining: draining}, nil, nil)
 	stream, err := reflectionpb.NewServerReflectionClient(w.conn).ServerReflectionInfo(t.Context())

@@ -55,7 +55,7 @@ func (w *fakeWatch) wantClosed(t *testing.T) {
 	}
 }
 
-func TestAWatchIsPassedOn(t *testing.T) {
+func TestWatch_Events(t *testing.T) {
 	events := []service.WatchEvent{
 		{Snapshot: &service.WatchSnapshot{Begin: true, Reason: service.SnapshotStart, Controllers: []*service.Controller{{ControllerID: "a", Health: service.HealthHealthy}}}},
 		{ID: 5, Fingerprint: "0123456789ab", Snapshot: &service.WatchSnapshot{End: true, Reason: service.SnapshotStart}},
@@ -99,7 +99,7 @@ func TestAWatchIsPassedOn(t *testing.T) {
 	svc.watch.wantClosed(t)
 }
 
-func TestARefusedWatch(t *testing.T) {
+func TestWatch_InvalidQuery(t *testing.T) {
 	w := serve(t, &watchService{}, Config{}, nil, nil)
 	stream, err := pb.NewFleetServiceClient(w.conn).Watch(t.Context(), &pb.WatchRequest{Region: "a.b"})
 	if err == nil {
@@ -108,7 +108,7 @@ func TestARefusedWatch(t *testing.T) {
 	wantStatus(t, err, codes.InvalidArgument, "region contains invalid characters")
 }
 
-func TestAPanicInAWatch(t *testing.T) {
+func TestWatch_Panic(t *testing.T) {
 	panics := make(chan struct{}, 1)
 	svc := &watchService{watch: newFakeWatch(func(context.Context) (service.WatchEvent, error) { panic("on purpose") })}
 	w := serve(t, svc, Config{OnPanic: func() { panics <- struct{}{} }}, nil, nil)
@@ -121,8 +121,8 @@ func TestAPanicInAWatch(t *testing.T) {
 	svc.watch.wantClosed(t)
 }
 
-// TestAWatchThatIsNotRead ends, as no caller may hold a goroutine for ever.
-func TestAWatchThatIsNotRead(t *testing.T) {
+// TestWatch_ClientReadsNothing ends, as no caller may hold a goroutine for ever.
+func TestWatch_ClientReadsNothing(t *testing.T) {
 	big := service.WatchEvent{Snapshot: &service.WatchSnapshot{}}
 	for range 500 {
 		big.Snapshot.Controllers = append(big.Snapshot.Controllers, &service.Controller{ControllerID: "mc", GRPCEndpoint: "http://mc.example:50051"})
@@ -130,10 +130,10 @@ func TestAWatchThatIsNotRead(t *testing.T) {
 	big = big.Shared()
 	svc := &watchService{watch: newFakeWatch(func(context.Context) (service.WatchEvent, error) { return big, nil })}
 	nothing := func(endpoints.Operation) endpoint.Middleware { return at }
-	server := &fleetServer{endpoints: endpoints.New(svc, nothing), sendBound: 100 * time.Millisecond}
+	server := &fleetServer{endpoints: endpoints.New(svc, nothing), sendTimeout: 100 * time.Millisecond}
 	stalled := &stalledStream{ctx: t.Context(), sent: make(chan struct{})}
 	err := server.Watch(&pb.WatchRequest{}, stalled)
-	wantStatus(t, err, codes.ResourceExhausted, "The answers are not read")
+	wantStatus(t, err, codes.ResourceExhausted, "The client does not read the responses")
 	close(stalled.sent) // The stream has ended.
 	svc.watch.wantClosed(t)
 }
@@ -153,7 +153,7 @@ func (s *stalledStream) SendMsg(any) error {
 	return status.Error(codes.Canceled, "over")
 }
 
-func TestARequestThatDoesNotCome(t *testing.T) {
+func TestWatch_RequestDoesNotArrive(t *testing.T) {
 	draining, drain := context.WithCancel(t.Context())
 	w := serve(t, &watchService{}, Config{CallBound: 200 * time.Millisecond, Draining: draining}, nil, nil)
 	open := func() grpc.ClientStream {

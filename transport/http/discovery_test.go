@@ -52,7 +52,7 @@ func discoveryHandler(svc service.Service, fleet *fakeFleet, needsToken bool) ht
 	return NewHandler(endpoints.New(svc, nothing), Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), Controllers: fleet.list, SDNeedsToken: needsToken})
 }
 
-func TestTargets(t *testing.T) {
+func TestDiscovery_Targets(t *testing.T) {
 	for _, tc := range []struct{ endpoint, target, host, scheme string }{
 		{"http://mc-1.example", "mc-1.example:80", "mc-1.example", "http"},
 		{"HTTPS://mc-1.example/", "mc-1.example:443", "mc-1.example", "https"},
@@ -79,8 +79,8 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-func TestDiscoveryListsTheWholeFleet(t *testing.T) {
-	for _, size := range []int{0, 1, targetsAtOnce, 2*targetsAtOnce + 1} {
+func TestDiscovery_WholeFleet(t *testing.T) {
+	for _, size := range []int{0, 1, targetsPageSize, 2*targetsPageSize + 1} {
 		w := call(discoveryHandler(&fakeService{}, &fakeFleet{size: size}, false), "GET", "/sd/controllers", "")
 		var got []targetGroup
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got == nil {
@@ -92,14 +92,14 @@ func TestDiscoveryListsTheWholeFleet(t *testing.T) {
 	}
 }
 
-func TestDiscoveryNeverShowsAPartOfTheFleet(t *testing.T) {
-	w := call(discoveryHandler(&fakeService{}, &fakeFleet{size: 3 * targetsAtOnce, failAt: 2 * targetsAtOnce}, false), "GET", "/sd/controllers", "")
+func TestDiscovery_StoreFailsMidway(t *testing.T) {
+	w := call(discoveryHandler(&fakeService{}, &fakeFleet{size: 3 * targetsPageSize, failAt: 2 * targetsPageSize}, false), "GET", "/sd/controllers", "")
 	if w.Code != 503 || bytes.Contains(w.Body.Bytes(), []byte("secret")) || w.Header().Get("Retry-After") == "" {
 		t.Errorf("with a store that fails midway = %d %v %s, want 503 with Retry-After and no cause", w.Code, w.Header(), w.Body)
 	}
 }
 
-func TestDiscoveryAsksTheStoreOnceASecond(t *testing.T) {
+func TestDiscovery_ReadsStoreOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fleet := &fakeFleet{size: 3}
 		h := discoveryHandler(&fakeService{}, fleet, false)
@@ -116,7 +116,7 @@ func TestDiscoveryAsksTheStoreOnceASecond(t *testing.T) {
 			t.Errorf("50 callers had the store asked %d times, want once", fleet.asked)
 		}
 		fleet.failAt = 1
-		time.Sleep(targetsAge)
+		time.Sleep(minTargetsAge)
 		for range 2 {
 			if w := call(h, "GET", "/sd/controllers", ""); w.Code != 503 {
 				t.Errorf("with the store down = %d, want 503", w.Code)
@@ -128,7 +128,7 @@ func TestDiscoveryAsksTheStoreOnceASecond(t *testing.T) {
 	})
 }
 
-func TestDiscoveryKeepsWhatTookLong(t *testing.T) {
+func TestDiscovery_SlowListIsReusedLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fleet := &fakeFleet{size: 1, takes: 500 * time.Millisecond}
 		h := discoveryHandler(&fakeService{}, fleet, false)
@@ -141,15 +141,15 @@ func TestDiscoveryKeepsWhatTookLong(t *testing.T) {
 		time.Sleep(time.Second)
 		fleet.takes = 6 * time.Second
 		call(h, "GET", "/sd/controllers", "")
-		time.Sleep(mostTargetsAge)
+		time.Sleep(maxTargetsAge)
 		call(h, "GET", "/sd/controllers", "")
 		if fleet.asked != 3 {
-			t.Errorf("the store was asked %d times, want 3: no list is kept for more than %v", fleet.asked, mostTargetsAge)
+			t.Errorf("the store was asked %d times, want 3: no list is kept for more than %v", fleet.asked, maxTargetsAge)
 		}
 	})
 }
 
-func TestDiscoveryMayNeedAToken(t *testing.T) {
+func TestDiscovery_NeedsToken(t *testing.T) {
 	for _, tc := range []struct {
 		err    error
 		status int

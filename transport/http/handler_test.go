@@ -84,7 +84,7 @@ const (
 	beatOK     = `{"capacity":{"current_meetings":3,"current_participants":4},"health":"healthy"}`
 )
 
-func TestErrorsHaveOneForm(t *testing.T) {
+func TestHandler_ErrorsHaveOneForm(t *testing.T) {
 	for _, tc := range []struct {
 		name, method, path, body string
 		status                   int
@@ -128,7 +128,7 @@ func TestErrorsHaveOneForm(t *testing.T) {
 		{"parameter that is no text", "GET", "/api/v1/controllers?%ff=1", "", 400, "BAD_REQUEST", "unknown parameter \uFFFD"},
 		{"long parameter cut inside a rune", "GET", "/api/v1/controllers?x" + strings.Repeat("%C3%BC", 40) + "=1", "", 400, "BAD_REQUEST", "unknown parameter x" + strings.Repeat("ü", 31) + "…"},
 		{"value that is no text", "GET", "/api/v1/controllers?region=%ff", "", 400, "BAD_REQUEST", "region contains invalid characters"},
-		{"unreadable query", "GET", "/api/v1/controllers?region=%zz", "", 400, "BAD_REQUEST", "the query cannot be read"},
+		{"unreadable query", "GET", "/api/v1/controllers?region=%zz", "", 400, "BAD_REQUEST", "the query is malformed"},
 		{"long field cut inside a rune", "PUT", one, `{"x` + strings.Repeat("ü", 40) + `":1}`, 400, "BAD_REQUEST", "unknown field x" + strings.Repeat("ü", 31) + "…"},
 		{"field that is no text", "PUT", one, "{\"\xff\":1}", 400, "BAD_REQUEST", "the body is not a JSON object"},
 		{"repeated parameter", "GET", "/api/v1/controllers?region=a&region=b", "", 400, "BAD_REQUEST", "repeated parameter region"},
@@ -175,7 +175,7 @@ func TestBody_Encoded(t *testing.T) {
 	}
 }
 
-func TestStatusOfServiceErrors(t *testing.T) {
+func TestHandler_StatusOfServiceErrors(t *testing.T) {
 	for _, tc := range []struct {
 		err    error
 		status int
@@ -196,7 +196,7 @@ func TestStatusOfServiceErrors(t *testing.T) {
 	}
 }
 
-func TestSuccess(t *testing.T) {
+func TestHandler_Success(t *testing.T) {
 	svc := &fakeService{}
 	h := newTestHandler(svc, map[string]string{"store": "ok"})
 	for _, tc := range []struct{ method, path, body, want string }{
@@ -225,17 +225,17 @@ func TestSuccess(t *testing.T) {
 	}
 }
 
-// TestACallIsBoundedFromItsStart: what comes before the endpoint's own deadline takes its time as well.
-func TestACallIsBoundedFromItsStart(t *testing.T) {
+// TestHandler_CallTimeout: what comes before the endpoint's own deadline takes its time as well.
+func TestHandler_CallTimeout(t *testing.T) {
 	svc := &fakeService{}
 	call(newTestHandler(svc, nil), "GET", one, "")
-	if svc.left <= 0 || svc.left > callBound {
-		t.Errorf("a call has %v left, want at most %v", svc.left, callBound)
+	if svc.left <= 0 || svc.left > callTimeout {
+		t.Errorf("a call has %v left, want at most %v", svc.left, callTimeout)
 	}
 }
 
-// TestOpenAPIDocumentIsWhole holds that no operation is missing; make openapi-check holds that the document is valid.
-func TestOpenAPIDocumentIsWhole(t *testing.T) {
+// TestOpenAPI_HasEveryOperation holds that no operation is missing; make openapi-check holds that the document is valid.
+func TestOpenAPI_HasEveryOperation(t *testing.T) {
 	w := call(newTestHandler(&fakeService{}, nil), "GET", "/openapi.json", "")
 	grpcOnly := map[string]string{"NotifyMeetingEnded": "the contract gives it no route", "StreamHeartbeats": "HTTP has no such streams"}
 	for _, op := range endpoints.Operations() {

@@ -49,7 +49,7 @@ func (f *fakeService) ListTransitions(_ context.Context, q service.TransitionQue
 	}, NextAfter: 8, Next: service.Cursor{ID: 9, Fingerprint: "0123456789ab"}}, f.err
 }
 
-func TestOperatorRoutes(t *testing.T) {
+func TestHandler_OperatorRoutes(t *testing.T) {
 	seven := int64(7)
 	for _, tc := range []struct {
 		method, path, body string
@@ -96,7 +96,7 @@ func TestOperatorRoutes(t *testing.T) {
 	}
 }
 
-func TestOperatorRoutesRefuseWhatTheyCannotRead(t *testing.T) {
+func TestHandler_OperatorRoutesRefuseInvalidInput(t *testing.T) {
 	for request, want := range map[string]string{
 		"POST " + one + "/drain":                          "unknown field cause",
 		"DELETE " + one + "/drain?expected_generation=-1": "expected_generation must be a whole number, 0 or more",
@@ -122,7 +122,7 @@ func TestOperatorRoutesRefuseWhatTheyCannotRead(t *testing.T) {
 	}
 }
 
-func TestConflictsAndRetriesOverHTTP(t *testing.T) {
+func TestHandler_ConflictAndRetryAfter(t *testing.T) {
 	for _, err := range []error{service.ErrSuperseded, service.ErrConflict} {
 		if w := call(newTestHandler(&fakeService{err: err}, nil), "POST", one+"/drain", ""); w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), `"CONFLICT"`) {
 			t.Errorf("%v = %d %s, want 409", err, w.Code, w.Body)

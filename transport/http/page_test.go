@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestThePageIsServedBesideTheAPI(t *testing.T) {
+func TestHandler_WebPage(t *testing.T) {
 	h := newTestHandler(&fakeService{}, nil)
 	for _, tc := range []struct {
 		method, path string

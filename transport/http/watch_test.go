@@ -58,7 +58,7 @@ func (w *fakeWatch) Close() { w.service.closed <- struct{}{} }
 
 var errPanic = io.ErrNoProgress // It stands for a panic.
 
-func TestEventsOfAWatch(t *testing.T) {
+func TestWatch_Events(t *testing.T) {
 	share, at := 12.5, time.Unix(1700000000, 0)
 	svc := &watchService{err: service.ErrUnauthenticated, closed: make(chan struct{}, 10), events: []service.WatchEvent{
 		{AsOf: at, Snapshot: &service.WatchSnapshot{Begin: true, Reason: service.SnapshotStart, Controllers: []*service.Controller{{ControllerID: "a\nb", Health: service.HealthHealthy}}}},
@@ -107,7 +107,7 @@ func TestEventsOfAWatch(t *testing.T) {
 	}
 }
 
-func TestAWatchThatIsRefused(t *testing.T) {
+func TestWatch_InvalidQuery(t *testing.T) {
 	for query, want := range map[string]string{
 		"?region=a.b":     "region contains invalid characters",
 		"?after=-1":       "after must be a whole number, 0 or more",
@@ -120,8 +120,8 @@ func TestAWatchThatIsRefused(t *testing.T) {
 	}
 }
 
-// TestAPanicBreaksAWatchOff: JSON in the midst of a stream would be taken for nothing.
-func TestAPanicBreaksAWatchOff(t *testing.T) {
+// TestWatch_PanicAbortsResponse: JSON in the midst of a stream would be taken for nothing.
+func TestWatch_PanicAbortsResponse(t *testing.T) {
 	svc := &watchService{err: errPanic, closed: make(chan struct{}, 1), events: []service.WatchEvent{{ID: 1}}}
 	var panics atomic.Int32
 	server := httptest.NewUnstartedServer(NewHandler(endpoints.New(svc, nothing), Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), OnPanic: func() { panics.Add(1) }}))
@@ -139,8 +139,8 @@ func TestAPanicBreaksAWatchOff(t *testing.T) {
 	<-svc.closed
 }
 
-// TestAWatchOutlastsTheBoundsOfCalls: those of the server would end it.
-func TestAWatchOutlastsTheBoundsOfCalls(t *testing.T) {
+// TestWatch_OutlastsCallTimeouts: those of the server would end it.
+func TestWatch_OutlastsCallTimeouts(t *testing.T) {
 	svc := &watchService{closed: make(chan struct{}, 1), events: []service.WatchEvent{{ID: 1}}}
 	draining, drain := context.WithCancel(t.Context())
 	defer drain()

@@ -51,7 +51,7 @@ func (s *operatorStore) Transitions(_ context.Context, filter TransitionFilter) 
 	return TransitionList{Transitions: s.page, Through: s.through}, s.err
 }
 
-func TestOperatorsOrdersReachTheStore(t *testing.T) {
+func TestOperatorService_OrdersReachTheStore(t *testing.T) {
 	store, observer := &operatorStore{}, &countingObserver{}
 	svc := New(store, Intervals{}, observer, nil)
 	ctx := WithCaller(t.Context(), Caller{Subject: "op", Operator: true})
@@ -82,7 +82,7 @@ func TestOperatorsOrdersReachTheStore(t *testing.T) {
 	}
 }
 
-func TestAControllerDeregistersOnlyItself(t *testing.T) {
+func TestDeregister_ControllerItself(t *testing.T) {
 	store := &operatorStore{}
 	svc := New(store, Intervals{}, &countingObserver{}, nil)
 	ctx := WithCaller(t.Context(), Caller{Subject: "client"})
@@ -94,7 +94,7 @@ func TestAControllerDeregistersOnlyItself(t *testing.T) {
 	}
 }
 
-func TestSupersededProcessesAreCounted(t *testing.T) {
+func TestControllerService_SupersededProcessesAreCounted(t *testing.T) {
 	store, observer := &operatorStore{err: ErrSuperseded}, &countingObserver{}
 	svc := New(store, Intervals{}, observer, nil)
 	if _, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}, Incarnation: "old"}); !errors.Is(err, ErrSuperseded) {
@@ -108,7 +108,7 @@ func TestSupersededProcessesAreCounted(t *testing.T) {
 	}
 }
 
-func TestWhoComesInVainIsToldWhenToTryAgain(t *testing.T) {
+func TestFastHeartbeat_UnavailableStoreGivesRetryDelay(t *testing.T) {
 	store := &operatorStore{err: ErrUnavailable}
 	svc := New(store, Intervals{Fast: 10 * time.Second}, &countingObserver{}, nil)
 	_, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}})
@@ -118,7 +118,7 @@ func TestWhoComesInVainIsToldWhenToTryAgain(t *testing.T) {
 	}
 }
 
-func TestTransitionsComeInPages(t *testing.T) {
+func TestListTransitions_Pages(t *testing.T) {
 	store := &operatorStore{page: []Transition{{ID: 4}, {ID: 9}}}
 	svc := New(store, Intervals{}, &countingObserver{}, nil)
 	page, err := svc.ListTransitions(t.Context(), TransitionQuery{ControllerID: "mc", Region: "eu", After: 3})
@@ -138,7 +138,7 @@ func TestTransitionsComeInPages(t *testing.T) {
 	}
 }
 
-func TestValidationOfOrders(t *testing.T) {
+func TestOrders_Validation(t *testing.T) {
 	svc := New(&operatorStore{}, Intervals{}, &countingObserver{}, nil)
 	ctx := WithCaller(t.Context(), Caller{Operator: true})
 	for want, call := range map[string]func() error{
@@ -172,10 +172,10 @@ func TestValidationOfOrders(t *testing.T) {
 			_, err := svc.FastHeartbeat(ctx, FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}, Incarnation: strings.Repeat("a", 65)})
 			return err
 		},
-		"after must be a whole number, 0 or more, or a cursor that was given out": func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{After: -1}); return err },
-		"page_size must be between 1 and 1000":                                    func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{PageSize: 1001}); return err },
-		"region contains invalid characters":                                      func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{Region: "a b"}); return err },
-		"controller_id contains invalid characters":                               func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{ControllerID: "a b"}); return err },
+		"after must be a whole number, 0 or more, or a cursor that was returned": func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{After: -1}); return err },
+		"page_size must be between 1 and 1000":                                   func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{PageSize: 1001}); return err },
+		"region contains invalid characters":                                     func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{Region: "a b"}); return err },
+		"controller_id contains invalid characters":                              func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{ControllerID: "a b"}); return err },
 	} {
 		var invalid *InvalidError
 		if err := call(); !errors.As(err, &invalid) || invalid.Message != want {

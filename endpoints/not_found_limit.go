@@ -5,28 +5,28 @@ import (
 	"time"
 )
 
-// Limits of how many controllers may have an open NOT_FOUND answer: each of them registers once, within 10 s. The limit starts
-// with what a slow store can register within its timeout, grows with every quick registration, and is halved by every slow or
-// failed one.
+// Limits of the number of open NOT_FOUND responses: after each of them a controller registers once, within 10 s. The limit starts
+// with the number that a slow store can register within its timeout. Every quick registration increments it, and every slow or
+// failed one halves it.
 const (
 	returningAtFirst = 200
 	returningAtLeast = 100
 	returningAtMost  = 2500
-	// A registration is quick, or slow, measured by the bound of a store's operation (5 s).
+	// Quick and slow relate to the timeout of a store's operation (5 s).
 	quickRegistration = time.Second
 	slowRegistration  = 4 * time.Second
-	// returningSeconds is how long a controller that got NOT_FOUND has to register.
+	// registrationSeconds is the time in which a controller registers after NOT_FOUND.
 	returningSeconds = 10
 )
 
-// returningLimit limits NOT_FOUND answers to the rate at which the store completes registrations. Each such answer takes a
-// place, which becomes free when a registration has ended or after returningSeconds.
+// notFoundLimit limits NOT_FOUND responses to the rate at which the store completes registrations. Each such response takes a
+// place, which becomes free when a registration has ended or after registrationSeconds.
 type returningLimit struct {
 	now func() time.Time
 
 	mu   sync.Mutex
 	most int
-	// places counts the taken places by the second in which they were taken, the latest first.
+	// places has the number of places by the second in which they were taken, the latest first.
 	places [returningSeconds + 1]int
 	second int64
 }
@@ -35,7 +35,7 @@ func newReturningLimit(now func() time.Time) *returningLimit {
 	return &returningLimit{now: now, most: returningAtFirst, second: now().Unix()}
 }
 
-// take reports whether there was a place.
+// takePlace takes a place and reports whether there was one.
 func (r *returningLimit) take() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -58,7 +58,7 @@ func (r *returningLimit) take() bool {
 	return true
 }
 
-// release frees the place of a controller whose registration has ended.
+// releasePlace frees the place of a controller whose registration has ended, and adapts the limit.
 func (r *returningLimit) release(took time.Duration, failed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -69,6 +69,7 @@ func (r *returningLimit) release(took time.Duration, failed bool) {
 			break
 		}
 	}
+
 	switch {
 	case failed || took > slowRegistration:
 		r.most = max(returningAtLeast, r.most/2)

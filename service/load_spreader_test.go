@@ -13,7 +13,7 @@ func (c *clock) Now() time.Time { return c.now }
 
 func newClock() *clock { return &clock{time.Unix(1_800_000_000, 0)} }
 
-func TestPaceLeavesAnEvenFleetAlone(t *testing.T) {
+func TestLoadSpreader_EvenFleetIsNotDelayed(t *testing.T) {
 	c := newClock()
 	p := NewLoadSpreader(10*time.Second, c.Now)
 	spread := 0
@@ -31,7 +31,7 @@ func TestPaceLeavesAnEvenFleetAlone(t *testing.T) {
 	}
 }
 
-func TestPaceLeavesASmallFleetAlone(t *testing.T) {
+func TestLoadSpreader_SmallFleetIsNotDelayed(t *testing.T) {
 	p := NewLoadSpreader(10*time.Second, newClock().Now)
 	for range smallHerd / 2 {
 		if r, h := p.DelayAfterRegistration(), p.DelayAfterHeartbeat(); r != 0 || h != 0 {
@@ -40,8 +40,8 @@ func TestPaceLeavesASmallFleetAlone(t *testing.T) {
 	}
 }
 
-// TestPaceSpreadsAHerd has a fleet come at one moment and follow what it is told.
-func TestPaceSpreadsAHerd(t *testing.T) {
+// TestLoadSpreader_SpreadsBurst has a fleet come at one moment and follow what it is told.
+func TestLoadSpreader_SpreadsBurst(t *testing.T) {
 	const interval, fleet = 10 * time.Second, 5000
 	c := newClock()
 	p := NewLoadSpreader(interval, c.Now)
@@ -78,7 +78,7 @@ func TestPaceSpreadsAHerd(t *testing.T) {
 	}
 }
 
-func TestPaceAfterAnOutage(t *testing.T) {
+func TestLoadSpreader_AfterOutage(t *testing.T) {
 	c := newClock()
 	p := NewLoadSpreader(10*time.Second, c.Now)
 	if wait := p.DelayAfterFailure(); wait < 5*time.Second || wait > 15*time.Second {
