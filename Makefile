@@ -16,19 +16,19 @@ demo: ## run everything on this machine with 12 simulated controllers; ARGS=--ki
 	@go build -ldflags '$(LDFLAGS)' -o bin/gcctl ./cmd/gcctl
 	@bin/gcctl dev $(ARGS)
 
-# Most of the time goes to waiting for time to pass, so more tests run at once than there are cores.
+# Most tests wait for time to pass, so more tests run at once than there are cores.
 TESTFLAGS ?=
-# Without vet, which reads every dependency in a first run; lint has it.
-test: ## run every test over SQLite and a throw-away PostgreSQL
+# Without vet, which type-checks every dependency in a first run; lint includes it.
+test: ## run every test over SQLite and a temporary PostgreSQL
 	CGO_ENABLED=0 internal/testpg/with-postgres.sh go test -vet=off -shuffle=on -parallel 6 -skip '$(MEASURED)' $(TESTFLAGS) ./...
 
-# Most of a first run goes into building SQLite for the race detector.
-test-race: tools-cc ## run every test as test does, with the race detector; CI runs this
+# A first run spends most of its time on building SQLite for the race detector.
+test-race: tools-cc ## run every test with the race detector, as CI does
 	internal/testpg/with-postgres.sh go test -race -shuffle=on -parallel 6 $(TESTFLAGS) ./...
 
-# What is measured has the machine for itself, and no race detector.
+# Measurements run alone on the machine, without the race detector.
 MEASURED := ^(TestAChangeReachesAWatcherInTime|TestStart_ReadyInTime)$$
-measure: ## measure how soon a watcher of 5,000 controllers sees a change, and how soon a start is ready
+measure: ## measure the delay of a watch of 5,000 controllers, and the time until a start is ready
 	internal/testpg/with-postgres.sh go test -count=1 -p 1 -v ./internal/daemon -run '$(MEASURED)'
 
 SEED  ?= 1
@@ -44,16 +44,16 @@ cover: ## print the tests' coverage by package
 build: ## build bin/global-controller and bin/gcctl
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/global-controller ./cmd/gcctl
 
-generate: ## make the Go code of the protocol anew
+generate: ## generate the protocol's Go code
 	cd proto && $(BUF) generate
 
-generate-check: ## fail when the committed code of the protocol is not what generate makes
+generate-check: ## fail if the committed code differs from the generated code
 	tools/generate-check.sh
 
 proto-lint: ## check the protocol's style
 	cd proto && $(BUF) lint && $(BUF) format --diff --exit-code
 
-proto-breaking: ## fail when the protocol would break those who speak it today
+proto-breaking: ## fail if the protocol is incompatible with its recorded baseline
 	cd proto && $(BUF) breaking --against baseline.binpb
 
 lint: ## run the linters
@@ -62,12 +62,12 @@ lint: ## run the linters
 fmt: ## format the Go code
 	$(GOFUMPT) -w -extra $(GOFILES)
 
-fmt-check: ## fail when fmt would change a file
+fmt-check: ## fail if fmt would change a file
 	@wrong=$$($(GOFUMPT) -l -extra $(GOFILES)); [ -z "$$wrong" ] || { echo "make fmt would change: $$wrong" >&2; exit 1; }
 
 GOFILES = $$(git ls-files -co --exclude-standard '*.go' ':!:*.pb.go')
 
-tidy-check: ## fail when go.mod names too much or too little
+tidy-check: ## fail if go.mod lacks a module or has an unused one
 	go mod tidy -diff
 
 FUZZTIME ?= 30s
@@ -91,7 +91,7 @@ simulate: ## run every scenario of gcctl simulate with 200 controllers, over SQL
 	@go build -ldflags '$(LDFLAGS)' -o bin/gcctl ./cmd/gcctl
 	internal/testpg/with-postgres.sh tools/fleetsim/run.sh $(SCENARIOS)
 
-smoke: build ## run the demo, kill a controller, and hold that both are seen in time
+smoke: build ## run the demo, kill a controller, and check that both are reported in time
 	tools/smoke/run.sh
 
 prom-check: build ## check Prometheus's configuration, rules and discovery of controllers with a real Prometheus
