@@ -34,7 +34,7 @@ func (nobody) ObserveFailure(string)                {}
 func (nobody) ObserveSuperseded()                   {}
 
 // heartbeatPath is a heartbeat's way from its decoded request to its answer, without a transport and a database.
-func heartbeatPath(t testing.TB) (context.Context, Endpoint[service.FastHeartbeat, service.Acknowledged]) {
+func heartbeatPath(t testing.TB) (context.Context, Endpoint[service.FastHeartbeat, service.Acknowledgement]) {
 	t.Helper()
 	limiter := func() *Limiter {
 		l, err := NewLimiter(600, time.Now)

@@ -58,16 +58,16 @@ func (r Request[Req]) ControllerID() string {
 
 // Endpoints has one endpoint for each operation, under the operation's name.
 type Endpoints struct {
-	RegisterMC             Endpoint[service.Registration, service.Registered]
-	FastHeartbeat          Endpoint[service.FastHeartbeat, service.Acknowledged]
-	ComprehensiveHeartbeat Endpoint[service.ComprehensiveHeartbeat, service.Acknowledged]
+	RegisterMC             Endpoint[service.Registration, service.RegistrationResponse]
+	FastHeartbeat          Endpoint[service.FastHeartbeat, service.Acknowledgement]
+	ComprehensiveHeartbeat Endpoint[service.ComprehensiveHeartbeat, service.Acknowledgement]
 	StreamHeartbeats       Endpoint[service.HeartbeatStream, service.HeartbeatStream]
-	NotifyMeetingEnded     Endpoint[service.MeetingEnded, service.Acknowledged]
+	NotifyMeetingEnded     Endpoint[service.MeetingEnded, service.Acknowledgement]
 	GetController          Endpoint[service.ControllerQuery, service.Controller]
 	ListControllers        Endpoint[service.ListQuery, service.ControllerPage]
-	Drain                  Endpoint[service.DrainOrder, service.Drained]
+	Drain                  Endpoint[service.DrainOrder, service.DrainResponse]
 	Undrain                Endpoint[service.UndrainOrder, service.Controller]
-	Deregister             Endpoint[service.Deregistration, service.Deregistered]
+	Deregister             Endpoint[service.Deregistration, service.DeregistrationResponse]
 	ListTransitions        Endpoint[service.TransitionQuery, service.TransitionPage]
 	ListRegions            Endpoint[service.RegionQuery, service.Regions]
 	ListReplicas           Endpoint[service.ReplicaQuery, service.ReplicaList]

@@ -16,14 +16,14 @@ import (
 
 type fakeService struct{ service.Service }
 
-func (fakeService) RegisterMC(ctx context.Context, _ service.Registration) (service.Registered, error) {
+func (fakeService) RegisterMC(ctx context.Context, _ service.Registration) (service.RegistrationResponse, error) {
 	if service.CallerFrom(ctx).Subject == "" {
-		return service.Registered{}, errors.New("no caller in the context")
+		return service.RegistrationResponse{}, errors.New("no caller in the context")
 	}
 	if _, bounded := ctx.Deadline(); !bounded {
-		return service.Registered{}, errors.New("no deadline")
+		return service.RegistrationResponse{}, errors.New("no deadline")
 	}
-	return service.Registered{FastInterval: time.Second}, nil
+	return service.RegistrationResponse{FastInterval: time.Second}, nil
 }
 
 type fakeAuthenticator map[string]service.Caller
@@ -160,7 +160,7 @@ func TestAuthPolicy_Scopes(t *testing.T) {
 		{nil, ScopeRead, false},
 		{[]string{"gc:admin"}, "undeclared", false},
 	} {
-		if got := policy.allows(service.Caller{Scopes: tc.scopes}, tc.scope); got != tc.want {
+		if got := policy.isAllowed(service.Caller{Scopes: tc.scopes}, tc.scope); got != tc.want {
 			t.Errorf("allows(%v, %s) = %v, want %v", tc.scopes, tc.scope, got, tc.want)
 		}
 	}

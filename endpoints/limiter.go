@@ -11,7 +11,7 @@ import (
 
 const (
 	// maxBuckets limits the memory of a limiter. A caller whose bucket was evicted starts with a full one.
-	rememberedAllowances = 16384
+	maxBuckets = 16384
 	// addressVerifications is the number of tokens per second that are still verified for an address that has used up its failed
 	// authentications. A signature costs about 55 µs, so this is about a twentieth of a core.
 	addressVerifications = 1000
@@ -20,17 +20,17 @@ const (
 )
 
 // quota is a kind of limit. A caller has a bucket for each quota, so that one that is used up does not affect the others.
-type use uint8
+type quota uint8
 
 const (
 	// failedAuthentications counts the failed authentications of an address.
-	failedAuthentications use = iota
+	failedAuthentications quota = iota
 	// spareVerifications counts verifications for an address that has used up its failed authentications.
 	spareVerifications
 	// registrations counts the controllers that a subject creates. Registrations of registered controllers are free.
 	registrations
 	// unknownControllers counts a subject's heartbeats for controllers that are not registered. Each leads to a registration.
-	strangers
+	unknownControllers
 	// otherCalls counts all other calls that a subject is charged for.
 	otherCalls
 )
@@ -40,16 +40,16 @@ const (
 type Limiter struct {
 	perMinute  int
 	perSubject int // 0: unlimited.
-	allowances *lru.Cache[allowance, *rate.Limiter]
+	buckets    *lru.Cache[bucketKey, *rate.Limiter]
 	seed       maphash.Seed
 	now        func() time.Time
 }
 
 // bucketKey identifies a caller by a hash: a subject may be as long as a token, and hashing it allocates nothing. The seed is
 // secret, so that no client can search for a subject that shares another subject's bucket.
-type allowance struct {
+type bucketKey struct {
 	caller uint64
-	use    use
+	quota  quota
 }
 
 // NewLimiter returns a limiter; perMinute must be above 0.
@@ -59,27 +59,27 @@ func NewLimiter(perMinute int, now func() time.Time) (*Limiter, error) {
 
 // NewCallerLimiter returns a limiter for token subjects, each of which may own perSubject controllers; 0 is unlimited.
 func NewCallerLimiter(perMinute, perSubject int, now func() time.Time) (*Limiter, error) {
-	allowances, err := lru.New[allowance, *rate.Limiter](rememberedAllowances)
+	allowances, err := lru.New[bucketKey, *rate.Limiter](maxBuckets)
 	if err != nil {
 		return nil, fmt.Errorf("make limiter: %w", err)
 	}
 	return &Limiter{
 		perMinute:  perMinute,
 		perSubject: perSubject,
-		allowances: allowances,
+		buckets:    allowances,
 		seed:       maphash.MakeSeed(),
 		now:        now,
 	}, nil
 }
 
 // allow takes one call from the caller's bucket and reports whether there was one.
-func (l *Limiter) take(u use, caller string) bool {
-	key := l.key(u, caller)
-	bucket, ok := l.allowances.Get(key)
+func (l *Limiter) allow(u quota, caller string) bool {
+	key := l.keyOf(u, caller)
+	bucket, ok := l.buckets.Get(key)
 	if !ok {
-		bucket = l.full(u)
+		bucket = l.newBucket(u)
 		// Two concurrent first calls may both make a bucket; the first one stays.
-		if held, ok, _ := l.allowances.PeekOrAdd(key, bucket); ok {
+		if held, ok, _ := l.buckets.PeekOrAdd(key, bucket); ok {
 			bucket = held
 		}
 	}
@@ -87,24 +87,24 @@ func (l *Limiter) take(u use, caller string) bool {
 }
 
 // isExhausted reports whether a call would be refused, without taking one.
-func (l *Limiter) exhausted(u use, caller string) bool {
-	bucket, ok := l.allowances.Get(l.key(u, caller))
+func (l *Limiter) isExhausted(u quota, caller string) bool {
+	bucket, ok := l.buckets.Get(l.keyOf(u, caller))
 	return ok && bucket.TokensAt(l.now()) < 1
 }
 
-func (l *Limiter) key(u use, caller string) allowance {
-	return allowance{maphash.String(l.seed, caller), u}
+func (l *Limiter) keyOf(u quota, caller string) bucketKey {
+	return bucketKey{maphash.String(l.seed, caller), u}
 }
 
 // newBucket returns a full bucket.
-func (l *Limiter) full(u use) *rate.Limiter {
+func (l *Limiter) newBucket(u quota) *rate.Limiter {
 	perSecond := rate.Limit(float64(l.perMinute) / 60)
 	switch u {
 	case spareVerifications:
 		return rate.NewLimiter(addressVerifications, addressVerifications)
 	case registrations:
 		return rate.NewLimiter(perSecond, l.creationLimit())
-	case strangers:
+	case unknownControllers:
 		// A controller that gets NOT_FOUND may register up to 10 s later, so up to 10 s' worth of registrations can arrive together.
 		// Allow one sixth of a minute's calls fewer NOT_FOUND responses than registrations.
 		return rate.NewLimiter(perSecond, max(1, l.creationLimit()-l.perMinute/6))

@@ -45,7 +45,7 @@ func Log(cfg LogConfig) Middleware {
 				began := time.Now()
 				response, err = next(ctx, request)
 				if err != nil || cfg.Verbose {
-					cfg.write(ctx, op, request, err, time.Since(began))
+					cfg.writeLine(ctx, op, request, err, time.Since(began))
 				}
 				return response, err
 			}
@@ -54,7 +54,7 @@ func Log(cfg LogConfig) Middleware {
 }
 
 // writeLine writes the line of one call.
-func (cfg LogConfig) write(ctx context.Context, op Operation, request any, err error, took time.Duration) {
+func (cfg LogConfig) writeLine(ctx context.Context, op Operation, request any, err error, took time.Duration) {
 	call, name := CallFrom(ctx), cfg.Code(err)
 
 	leveled := level.Debug(cfg.Logger)

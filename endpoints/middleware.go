@@ -52,10 +52,10 @@ type Authenticator interface {
 type AuthPolicy struct {
 	// OnUnverifiable is called for each heartbeat whose token this replica cannot verify at present; controllerID is the id that
 	// the caller claims. It may be nil.
-	Unjudged func(controllerID string)
+	OnUnverifiable func(controllerID string)
 	// OnRefused is called for each call of a controller that was refused although the signature of its token is valid; reason is
 	// one of the reasons of [service.RefusedError]. It may be nil.
-	Refused func(controllerID, reason string)
+	OnRefused func(controllerID, reason string)
 	// MCScopes lists the scopes of meeting controllers, each of which is sufficient.
 	MCScopes []string
 	// SubjectIsController allows a token only for the controller whose id is the token's subject.
@@ -73,15 +73,15 @@ func Authenticate(authenticator Authenticator, policy AuthPolicy) Middleware {
 			return func(ctx context.Context, request any) (any, error) {
 				caller, err := authenticator.Authenticate(ctx, CallFrom(ctx).Authorization)
 				if err != nil {
-					policy.report(op, request, err)
+					policy.reportAuthFailure(op, request, err)
 					return nil, err
 				}
 
-				caller.Operator = policy.allows(caller, ScopeAdmin)
+				caller.IsOperator = policy.isAllowed(caller, ScopeAdmin)
 				ctx = service.WithCaller(ctx, caller)
-				response, err := policy.pass(ctx, caller, op, request, next)
+				response, err := policy.callIfAllowed(ctx, caller, op, request, next)
 				if err != nil {
-					policy.reportRefused(op, request, err)
+					policy.reportRefusal(op, request, err)
 				}
 				return response, err
 			}
@@ -90,12 +90,12 @@ func Authenticate(authenticator Authenticator, policy AuthPolicy) Middleware {
 }
 
 // callIfAllowed continues the call of an authenticated caller, or refuses it.
-func (p AuthPolicy) pass(ctx context.Context, caller service.Caller, op Operation, request any, next endpoint.Endpoint) (any, error) {
-	if !p.allows(caller, op.Scope) {
+func (p AuthPolicy) callIfAllowed(ctx context.Context, caller service.Caller, op Operation, request any, next endpoint.Endpoint) (any, error) {
+	if !p.isAllowed(caller, op.Scope) {
 		return refuse(ctx, next, request, service.ErrForbidden)
 	}
 
-	isBySelf := op.Scope == ScopeMC || (op.Scope == ScopeSelf && !caller.Operator)
+	isBySelf := op.Scope == ScopeMC || (op.Scope == ScopeSelf && !caller.IsOperator)
 	if id := controllerID(request); p.SubjectIsController && isBySelf && id != "" && id != caller.Subject {
 		return refuse(ctx, next, request, service.ErrForbidden)
 	}
@@ -103,22 +103,22 @@ func (p AuthPolicy) pass(ctx context.Context, caller service.Caller, op Operatio
 }
 
 // reportAuthFailure reports a failed authentication of a controller.
-func (p AuthPolicy) report(op Operation, request any, err error) {
+func (p AuthPolicy) reportAuthFailure(op Operation, request any, err error) {
 	id := loggedID(request)
-	if p.Unjudged != nil && id != "" && isHeartbeat(op) && errors.Is(err, service.ErrUnavailable) {
-		p.Unjudged(id)
+	if p.OnUnverifiable != nil && id != "" && isHeartbeat(op) && errors.Is(err, service.ErrUnavailable) {
+		p.OnUnverifiable(id)
 	}
 	var refused *service.RefusedError
-	if p.Refused != nil && id != "" && op.Scope == ScopeMC && errors.As(err, &refused) {
-		p.Refused(id, refused.Reason)
+	if p.OnRefused != nil && id != "" && op.Scope == ScopeMC && errors.As(err, &refused) {
+		p.OnRefused(id, refused.Reason)
 	}
 }
 
 // reportRefusal reports the refusal of an authenticated controller.
-func (p AuthPolicy) reportRefused(op Operation, request any, err error) {
+func (p AuthPolicy) reportRefusal(op Operation, request any, err error) {
 	id, reason := loggedID(request), refusedReason(err)
-	if p.Refused != nil && id != "" && op.Scope == ScopeMC && reason != "" {
-		p.Refused(id, reason)
+	if p.OnRefused != nil && id != "" && op.Scope == ScopeMC && reason != "" {
+		p.OnRefused(id, reason)
 	}
 }
 
@@ -162,7 +162,7 @@ func refusalOf(request any) error {
 }
 
 // isAllowed reports whether the caller's token has the scope.
-func (p AuthPolicy) allows(caller service.Caller, scope Scope) bool {
+func (p AuthPolicy) isAllowed(caller service.Caller, scope Scope) bool {
 	has := func(s string) bool { return slices.Contains(caller.Scopes, s) }
 	switch scope {
 	case ScopeMC:
@@ -172,7 +172,7 @@ func (p AuthPolicy) allows(caller service.Caller, scope Scope) bool {
 	case ScopeAdmin:
 		return has(string(ScopeAdmin))
 	case ScopeSelf:
-		return p.allows(caller, ScopeMC) || p.allows(caller, ScopeAdmin)
+		return p.isAllowed(caller, ScopeMC) || p.isAllowed(caller, ScopeAdmin)
 	default:
 		return false
 	}
@@ -188,14 +188,14 @@ func controllerID(request any) string {
 // loggedID returns the id of the controller, empty if it is invalid: a caller may put anything there, such as a token.
 func loggedID(request any) string {
 	id := controllerID(request)
-	if !validID(id) {
+	if !isValidID(id) {
 		return ""
 	}
 	return id
 }
 
 // isValidID reports whether a controller can have the id.
-func validID(id string) bool { return service.ValidName(id, 255) }
+func isValidID(id string) bool { return service.IsValidName(id, 255) }
 
 // Deadline limits the time of each call, because controllers in the field send no deadline. A call that already has an earlier
 // deadline gets no second timer.

@@ -9,34 +9,34 @@ import (
 // with the number that a slow store can register within its timeout. Every quick registration increments it, and every slow or
 // failed one halves it.
 const (
-	returningAtFirst = 200
-	returningAtLeast = 100
-	returningAtMost  = 2500
+	initialNotFoundPlaces = 200
+	minNotFoundPlaces     = 100
+	maxNotFoundPlaces     = 2500
 	// Quick and slow relate to the timeout of a store's operation (5 s).
 	quickRegistration = time.Second
 	slowRegistration  = 4 * time.Second
 	// registrationSeconds is the time in which a controller registers after NOT_FOUND.
-	returningSeconds = 10
+	registrationSeconds = 10
 )
 
 // notFoundLimit limits NOT_FOUND responses to the rate at which the store completes registrations. Each such response takes a
 // place, which becomes free when a registration has ended or after registrationSeconds.
-type returningLimit struct {
+type notFoundLimit struct {
 	now func() time.Time
 
-	mu   sync.Mutex
-	most int
+	mu    sync.Mutex
+	limit int
 	// places has the number of places by the second in which they were taken, the latest first.
-	places [returningSeconds + 1]int
+	places [registrationSeconds + 1]int
 	second int64
 }
 
-func newReturningLimit(now func() time.Time) *returningLimit {
-	return &returningLimit{now: now, most: returningAtFirst, second: now().Unix()}
+func newNotFoundLimit(now func() time.Time) *notFoundLimit {
+	return &notFoundLimit{now: now, limit: initialNotFoundPlaces, second: now().Unix()}
 }
 
 // takePlace takes a place and reports whether there was one.
-func (r *returningLimit) take() bool {
+func (r *notFoundLimit) takePlace() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 
@@ -51,7 +51,7 @@ func (r *returningLimit) take() bool {
 	for _, n := range r.places {
 		taken += n
 	}
-	if taken >= r.most {
+	if taken >= r.limit {
 		return false
 	}
 	r.places[0]++
@@ -59,7 +59,7 @@ func (r *returningLimit) take() bool {
 }
 
 // releasePlace frees the place of a controller whose registration has ended, and adapts the limit.
-func (r *returningLimit) release(took time.Duration, failed bool) {
+func (r *notFoundLimit) releasePlace(took time.Duration, failed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 
@@ -72,8 +72,8 @@ func (r *returningLimit) release(took time.Duration, failed bool) {
 
 	switch {
 	case failed || took > slowRegistration:
-		r.most = max(returningAtLeast, r.most/2)
+		r.limit = max(minNotFoundPlaces, r.limit/2)
 	case took < quickRegistration:
-		r.most = min(returningAtMost, r.most+1)
+		r.limit = min(maxNotFoundPlaces, r.limit+1)
 	}
 }

@@ -31,7 +31,7 @@ func (f *fleetStore) register(_ context.Context, request any) (any, error) {
 	id := controllerID(request)
 	created := !f.known[id]
 	f.known[id] = true
-	return service.Registered{Created: created}, nil
+	return service.RegistrationResponse{Created: created}, nil
 }
 
 // newFleet returns the operations of a fleet whose subject may own most controllers, at 600 calls a minute.
@@ -48,7 +48,7 @@ func newFleet(t *testing.T, store *fleetStore, most int) (register, beat func(id
 		if !store.known[controllerID(request)] {
 			return nil, service.ErrNotRegistered
 		}
-		return service.Acknowledged{}, nil
+		return service.Acknowledgement{}, nil
 	})
 
 	register = func(id string) error {
@@ -80,8 +80,8 @@ func TestLimitCallers_LostTable(t *testing.T) {
 				t.Fatalf("heartbeat of %s = %v", id, err)
 			}
 		}
-		if len(told) > returningAtMost {
-			t.Fatalf("%d controllers register at once, want at most %d", len(told), returningAtMost)
+		if len(told) > maxNotFoundPlaces {
+			t.Fatalf("%d controllers register at once, want at most %d", len(told), maxNotFoundPlaces)
 		}
 		for _, id := range told {
 			if err := register(id); err != nil {
@@ -189,7 +189,7 @@ func TestLimitCallers_Superseded(t *testing.T) {
 func TestLimitCallers_FleetBesideUnknownController(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 60)
 	beat := LimitCallers(limiter, fakeDirectory{}, func(string) {})(Operation{"FastHeartbeat", ScopeMC})(answer(service.ErrNotRegistered))
-	for range 10 * returningAtMost {
+	for range 10 * maxNotFoundPlaces {
 		_, _ = beat(callerContext(t, "stranger"), heartbeatOf("nobody"))
 	}
 	if _, err := beat(callerContext(t, "fleet"), heartbeatOf("mc")); !errors.Is(err, service.ErrNotRegistered) {
@@ -199,33 +199,33 @@ func TestLimitCallers_FleetBesideUnknownController(t *testing.T) {
 
 func TestNotFoundLimit_FollowsTheStore(t *testing.T) {
 	now := time.Unix(1000, 0)
-	r := newReturningLimit(func() time.Time { return now })
+	r := newNotFoundLimit(func() time.Time { return now })
 	told := func() (n int) {
-		for r.take() {
+		for r.takePlace() {
 			n++
 		}
 		return n
 	}
-	if got := told(); got != returningAtFirst {
-		t.Errorf("told at first = %d, want %d", got, returningAtFirst)
+	if got := told(); got != initialNotFoundPlaces {
+		t.Errorf("told at first = %d, want %d", got, initialNotFoundPlaces)
 	}
 	for range 100 {
-		r.release(time.Millisecond, false)
+		r.releasePlace(time.Millisecond, false)
 	}
 	if got := told(); got != 200 {
 		t.Errorf("told after 100 quick registrations = %d, want their places and as many more", got)
 	}
-	r.release(0, true)
-	r.release(slowRegistration+1, false)
+	r.releasePlace(0, true)
+	r.releasePlace(slowRegistration+1, false)
 	if got := told(); got != 0 {
-		t.Errorf("told after registrations that failed = %d, want none of %d places", got, r.most)
+		t.Errorf("told after registrations that failed = %d, want none of %d places", got, r.limit)
 	}
 	now = now.Add(10 * time.Second)
 	if got := told(); got != 0 {
 		t.Errorf("told 10 s later = %d, want none: they may still register", got)
 	}
 	now = now.Add(time.Second)
-	if got := told(); got != returningAtLeast {
+	if got := told(); got != minNotFoundPlaces {
 		t.Errorf("told 11 s later = %d, want the least, which is more than a quarter of 300", got)
 	}
 }

@@ -31,18 +31,18 @@ func LimitAddresses(limiter *Limiter, prechecker TokenPrechecker, onLimited func
 			return func(ctx context.Context, request any) (any, error) {
 				call := CallFrom(ctx)
 				address := addressKey(call.Address)
-				if limiter.exhausted(failedAuthentications, address) && !prechecker.IsCached(call.Authorization) {
+				if limiter.isExhausted(failedAuthentications, address) && !prechecker.IsCached(call.Authorization) {
 					if !prechecker.IsWellFormed(call.Authorization) {
 						onLimited(op.Name)
 						return nil, service.ErrRateLimited
 					}
-					if !limiter.take(spareVerifications, address) || !all.AllowN(limiter.now(), 1) {
+					if !limiter.allow(spareVerifications, address) || !all.AllowN(limiter.now(), 1) {
 						return nil, fmt.Errorf("too many unverified tokens: %w", service.ErrUnavailable)
 					}
 				}
 
 				response, err := next(ctx, request)
-				if errors.Is(err, service.ErrUnauthenticated) && !limiter.take(failedAuthentications, address) {
+				if errors.Is(err, service.ErrUnauthenticated) && !limiter.allow(failedAuthentications, address) {
 					onLimited(op.Name)
 					return nil, service.ErrRateLimited
 				}
@@ -76,9 +76,9 @@ type RegistrationLookup interface {
 // callerLimits has the limits of token subjects.
 type callerLimits struct {
 	*Limiter
-	directory RegistrationLookup
-	owners    *owners
-	returning *returningLimit
+	lookup   RegistrationLookup
+	owners   *ownerCounts
+	notFound *notFoundLimit
 }
 
 // LimitCallers limits each token subject. Several controllers may share one subject, and a controller whose registration is refused
@@ -88,10 +88,10 @@ type callerLimits struct {
 // stops together are charged like other heartbeats.
 func LimitCallers(limiter *Limiter, lookup RegistrationLookup, onLimited func(operation string)) Middleware {
 	limits := &callerLimits{
-		Limiter:   limiter,
-		directory: lookup,
-		owners:    newOwners(limiter.perSubject, lookup.CountOwned, limiter.now),
-		returning: newReturningLimit(limiter.now),
+		Limiter:  limiter,
+		lookup:   lookup,
+		owners:   newOwnerCounts(limiter.perSubject, lookup.CountOwned, limiter.now),
+		notFound: newNotFoundLimit(limiter.now),
 	}
 
 	return func(op Operation) endpoint.Middleware {
@@ -119,7 +119,7 @@ func LimitCallers(limiter *Limiter, lookup RegistrationLookup, onLimited func(op
 // limitCalls charges a subject for a call before the call is made.
 func (l *callerLimits) limitCalls(next endpoint.Endpoint) endpoint.Endpoint {
 	return func(ctx context.Context, request any) (any, error) {
-		if !l.take(otherCalls, service.CallerFrom(ctx).Subject) {
+		if !l.allow(otherCalls, service.CallerFrom(ctx).Subject) {
 			return nil, service.ErrRateLimited
 		}
 		return next(ctx, request)
@@ -135,9 +135,9 @@ func (l *callerLimits) limitRegistrations(next endpoint.Endpoint) endpoint.Endpo
 			return l.limitCalls(next)(ctx, request)
 		}
 
-		if id := controllerID(request); validID(id) {
+		if id := controllerID(request); isValidID(id) {
 			if refusal := l.checkCreation(ctx, subject); refusal != nil {
-				isRegistered, err := l.directory.IsRegistered(ctx, id)
+				isRegistered, err := l.lookup.IsRegistered(ctx, id)
 				if err != nil {
 					return nil, fmt.Errorf("look up controller %s: %w", id, err)
 				}
@@ -149,13 +149,13 @@ func (l *callerLimits) limitRegistrations(next endpoint.Endpoint) endpoint.Endpo
 
 		began := l.now()
 		response, err := next(ctx, request)
-		l.returning.release(l.now().Sub(began), errors.Is(err, service.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded))
-		if registered, ok := response.(service.Registered); ok && err == nil && registered.Created {
-			l.take(registrations, subject)
-			l.owners.add(subject)
+		l.notFound.releasePlace(l.now().Sub(began), errors.Is(err, service.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded))
+		if registered, ok := response.(service.RegistrationResponse); ok && err == nil && registered.Created {
+			l.allow(registrations, subject)
+			l.owners.addCreated(subject)
 		}
 		if errors.Is(err, service.ErrSuperseded) {
-			l.take(otherCalls, subject) // The error stays: it is final, so that the process stops.
+			l.allow(otherCalls, subject) // The error stays: it is final, so that the process stops.
 		}
 		return response, err
 	}
@@ -166,7 +166,7 @@ func (l *callerLimits) checkCreation(ctx context.Context, subject string) error 
 	if err := l.owners.checkLimit(ctx, subject); err != nil {
 		return err
 	}
-	if l.exhausted(registrations, subject) {
+	if l.isExhausted(registrations, subject) {
 		return service.ErrRateLimited
 	}
 	return nil
@@ -189,7 +189,7 @@ func (l *callerLimits) limitHeartbeats(next endpoint.Endpoint) endpoint.Endpoint
 				return nil, refusal
 			}
 		case errors.Is(err, service.ErrForbidden), errors.Is(err, service.ErrSuperseded):
-			if !l.take(otherCalls, subject) {
+			if !l.allow(otherCalls, subject) {
 				return nil, service.ErrRateLimited
 			}
 		}
@@ -205,7 +205,7 @@ func (l *callerLimits) checkNotRegistered(ctx context.Context, subject string) e
 		return err
 	}
 	// A subject without quota must not take a place, and a subject without a place must not be charged.
-	if l.exhausted(strangers, subject) || !l.returning.take() || !l.take(strangers, subject) {
+	if l.isExhausted(unknownControllers, subject) || !l.notFound.takePlace() || !l.allow(unknownControllers, subject) {
 		return service.ErrRateLimited
 	}
 	return nil

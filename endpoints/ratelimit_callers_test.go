@@ -27,7 +27,7 @@ func callerContext(t *testing.T, subject string) context.Context {
 // creating is the endpoint of a registration over a store that holds the known controllers.
 func creating(known map[string]bool) func(context.Context, any) (any, error) {
 	return func(_ context.Context, request any) (any, error) {
-		return service.Registered{Created: !known[controllerID(request)]}, nil
+		return service.RegistrationResponse{Created: !known[controllerID(request)]}, nil
 	}
 }
 
@@ -234,12 +234,12 @@ func TestLimitCallers_ForbiddenCallsAreCharged(t *testing.T) {
 // allowingService takes everything.
 type allowingService struct{ service.Service }
 
-func (allowingService) RegisterMC(context.Context, service.Registration) (service.Registered, error) {
-	return service.Registered{}, nil
+func (allowingService) RegisterMC(context.Context, service.Registration) (service.RegistrationResponse, error) {
+	return service.RegistrationResponse{}, nil
 }
 
-func (allowingService) FastHeartbeat(context.Context, service.FastHeartbeat) (service.Acknowledged, error) {
-	return service.Acknowledged{}, nil
+func (allowingService) FastHeartbeat(context.Context, service.FastHeartbeat) (service.Acknowledgement, error) {
+	return service.Acknowledgement{}, nil
 }
 
 func (allowingService) StreamHeartbeats(context.Context, service.HeartbeatStream) (service.HeartbeatStream, error) {

@@ -106,7 +106,7 @@ func TestLimitAddresses_FailedAuthenticationsAreCharged(t *testing.T) {
 // exhaust uses up what an address may do wrong.
 func exhaust(t *testing.T, limiter *Limiter, address string) {
 	t.Helper()
-	for limiter.take(failedAuthentications, address) {
+	for limiter.allow(failedAuthentications, address) {
 	}
 }
 
@@ -163,16 +163,16 @@ func TestLimiter_LongSubjectsAllocateNothing(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 1_000_000)
 	long := strings.Repeat("s", 6000)
 	for _, subject := range []string{"client", long} {
-		if got := testing.AllocsPerRun(100, func() { limiter.take(otherCalls, subject) }); got != 0 {
+		if got := testing.AllocsPerRun(100, func() { limiter.allow(otherCalls, subject) }); got != 0 {
 			t.Errorf("a call of a subject of %d bytes allocates %.0f times, want 0", len(subject), got)
 		}
 	}
-	if size := reflect.TypeFor[allowance]().Size(); size > 16 {
+	if size := reflect.TypeFor[bucketKey]().Size(); size > 16 {
 		t.Errorf("an allowance is named by %d bytes, want at most 16 however long a subject is", size)
 	}
 	limiter, _ = newTestLimiter(t, 1)
 	for _, subject := range []string{long, long + "s", long[1:]} {
-		if !limiter.take(otherCalls, subject) {
+		if !limiter.allow(otherCalls, subject) {
 			t.Errorf("a subject of %d bytes shares another's allowance", len(subject))
 		}
 	}

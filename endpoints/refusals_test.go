@@ -52,9 +52,9 @@ func TestAuthenticate_ReportsRefusals(t *testing.T) {
 	} {
 		var got []string
 		policy := AuthPolicy{
-			MCScopes: mc,
-			Unjudged: func(id string) { got = append(got, "unjudged "+id) },
-			Refused:  func(id, reason string) { got = append(got, "refused "+id+" "+reason) },
+			MCScopes:       mc,
+			OnUnverifiable: func(id string) { got = append(got, "unjudged "+id) },
+			OnRefused:      func(id, reason string) { got = append(got, "refused "+id+" "+reason) },
 		}
 		call := Authenticate(tc.with, policy)(tc.operation)(func(context.Context, any) (any, error) { return nil, tc.next })
 		_, _ = call(t.Context(), Request[service.FastHeartbeat]{Value: service.FastHeartbeat{ControllerID: tc.id}})

@@ -16,11 +16,11 @@ import (
 const (
 	// maxTrackedIDs limits the number of controllers, and of connections, that are compared. In a larger fleet shared ids stay
 	// undetected.
-	rememberedIDs = 1 << 17
+	maxTrackedIDs = 1 << 17
 	// sharedAfterReturns is how often in a row two connections must take turns before they count as two processes.
-	enoughReturns = 2
+	sharedAfterReturns = 2
 	// lateHeartbeatTime is how long after a registration earlier heartbeats may still arrive.
-	startTime = 2 * time.Second
+	lateHeartbeatTime = 2 * time.Second
 )
 
 // FindSharedIDs calls onShared for each controller id that two processes without an incarnation use. The store cannot distinguish
@@ -40,7 +40,7 @@ func FindSharedIDs(interval time.Duration, now func() time.Time, onShared func(c
 			}
 			return func(ctx context.Context, request any) (any, error) {
 				response, err := next(ctx, request)
-				if err == nil && peers.note(CallFrom(ctx), request) {
+				if err == nil && peers.record(CallFrom(ctx), request) {
 					onShared(controllerID(request))
 				}
 				return response, err
@@ -76,8 +76,8 @@ type connectionPair struct {
 
 func newConnectionTracker(interval time.Duration, now func() time.Time) *connectionTracker {
 	// New fails for a size of 0 only.
-	pairs, _ := lru.New[string, *connectionPair](rememberedIDs)
-	controllers, _ := lru.New[uint64, uint64](rememberedIDs)
+	pairs, _ := lru.New[string, *connectionPair](maxTrackedIDs)
+	controllers, _ := lru.New[uint64, uint64](maxTrackedIDs)
 	return &connectionTracker{
 		interval:               interval,
 		now:                    now,
@@ -88,7 +88,7 @@ func newConnectionTracker(interval time.Duration, now func() time.Time) *connect
 }
 
 // record records a call that succeeded and reports whether it shows that two processes use the controller's id.
-func (p *connectionTracker) note(call *Call, request any) bool {
+func (p *connectionTracker) record(call *Call, request any) bool {
 	address, ok := call.Connection.(*net.TCPAddr)
 	if !ok || call.Transport != "grpc" {
 		return false
@@ -98,22 +98,22 @@ func (p *connectionTracker) note(call *Call, request any) bool {
 	switch r := request.(type) {
 	case Request[service.Registration]:
 		if r.Value.Incarnation == "" {
-			p.noteRegistration(r.Value.ControllerID, r.Value.GRPCEndpoint, connection)
+			p.recordRegistration(r.Value.ControllerID, r.Value.GRPCEndpoint, connection)
 		}
 	case Request[service.ComprehensiveHeartbeat]:
 		if r.Value.Incarnation == "" {
-			return p.noteHeartbeat(r.Value.ControllerID, connection)
+			return p.recordHeartbeat(r.Value.ControllerID, connection)
 		}
 	}
 	return false
 }
 
 // recordRegistration records the endpoint of a registration.
-func (p *connectionTracker) noteRegistration(id, endpoint string, connection uint64) {
+func (p *connectionTracker) recordRegistration(id, endpoint string, connection uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
-	p.noteController(connection, id)
+	p.recordController(connection, id)
 	pair := p.pairOf(id)
 	hash := maphash.String(p.seed, endpoint) | 1 // Never 0.
 	if pair.endpoint != 0 && pair.endpoint != hash {
@@ -124,7 +124,7 @@ func (p *connectionTracker) noteRegistration(id, endpoint string, connection uin
 }
 
 // recordHeartbeat records the connection of a heartbeat and reports whether another process uses the id as well.
-func (p *connectionTracker) noteHeartbeat(id string, connection uint64) (isShared bool) {
+func (p *connectionTracker) recordHeartbeat(id string, connection uint64) (isShared bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
@@ -137,11 +137,11 @@ func (p *connectionTracker) noteHeartbeat(id string, connection uint64) (isShare
 
 	if connection == pair.before && now.Sub(pair.beforeAt) <= p.interval*3/2 {
 		pair.returns++
-		isShared = pair.returns >= enoughReturns || pair.continuesAfterMove(pair.beforeAt, connection, now)
+		isShared = pair.returns >= sharedAfterReturns || pair.continuesAfterMove(pair.beforeAt, connection, now)
 		isShared = isShared && !p.isProxy(pair.last) && !p.isProxy(connection)
 	} else {
 		pair.returns = 0
-		p.noteController(connection, id)
+		p.recordController(connection, id)
 	}
 
 	pair.before, pair.beforeAt = pair.last, pair.lastAt
@@ -152,7 +152,7 @@ func (p *connectionTracker) noteHeartbeat(id string, connection uint64) (isShare
 // continuesAfterMove reports whether a connection with a heartbeat at usedAt, before another connection registered the id with another
 // endpoint, is still in use.
 func (c *connectionPair) continuesAfterMove(usedAt time.Time, connection uint64, now time.Time) bool {
-	return usedAt.Before(c.movedAt) && connection != c.movedBy && now.Sub(c.movedAt) > startTime
+	return usedAt.Before(c.movedAt) && connection != c.movedBy && now.Sub(c.movedAt) > lateHeartbeatTime
 }
 
 // pairOf returns the connections of a controller.
@@ -166,7 +166,7 @@ func (p *connectionTracker) pairOf(id string) *connectionPair {
 }
 
 // recordController records the controller of a connection.
-func (p *connectionTracker) noteController(connection uint64, id string) {
+func (p *connectionTracker) recordController(connection uint64, id string) {
 	hash := maphash.String(p.seed, id) | 1 // Never 0.
 	if earlier, ok := p.controllerByConnection.Get(connection); ok && earlier != hash {
 		hash = 0

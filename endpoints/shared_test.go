@@ -190,6 +190,6 @@ func BenchmarkFindSharedIDs(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		p.note(call, request)
+		p.record(call, request)
 	}
 }

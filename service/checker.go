@@ -24,7 +24,7 @@ type Beat struct {
 	First bool
 	// CanAcceptHeartbeats reports whether the replica accepts the heartbeats that it should accept. A beat without it proves only
 	// that the storage can be written to.
-	Vouches bool
+	CanAcceptHeartbeats bool
 	// Tolerance is the longest time between two beats with CanAcceptHeartbeats that does not count as an outage.
 	Tolerance time.Duration
 	// Failed lists the controllers whose heartbeats reached the replica since its last beat and could not be stored.

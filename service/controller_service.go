@@ -11,18 +11,18 @@ import (
 // server-side failure. A working store takes milliseconds.
 const minFailureWait = time.Second
 
-func (c *controllers) RegisterMC(ctx context.Context, r Registration) (Registered, error) {
+func (c *controllers) RegisterMC(ctx context.Context, r Registration) (RegistrationResponse, error) {
 	if err := r.Validate(); err != nil {
-		return Registered{}, err
+		return RegistrationResponse{}, err
 	}
 
 	result, err := c.store.Register(ctx, r, CallerFrom(ctx).Subject)
 	if err != nil {
-		return Registered{}, fmt.Errorf("register controller %s: %w", r.ControllerID, c.handleStoreError(r.ControllerID, err))
+		return RegistrationResponse{}, fmt.Errorf("register controller %s: %w", r.ControllerID, c.handleStoreError(r.ControllerID, err))
 	}
-	c.changed(result.Transition)
+	c.observeTransition(result.Transition)
 
-	return Registered{
+	return RegistrationResponse{
 		FastInterval:          c.intervals.Fast,
 		ComprehensiveInterval: c.intervals.Comprehensive,
 		Intent:                result.Intent,
@@ -31,22 +31,22 @@ func (c *controllers) RegisterMC(ctx context.Context, r Registration) (Registere
 	}, nil
 }
 
-func (c *controllers) FastHeartbeat(ctx context.Context, h FastHeartbeat) (Acknowledged, error) {
+func (c *controllers) FastHeartbeat(ctx context.Context, h FastHeartbeat) (Acknowledgement, error) {
 	if err := h.Validate(); err != nil {
-		return Acknowledged{}, err
+		return Acknowledgement{}, err
 	}
-	return c.heartbeat(ctx, h, nil)
+	return c.storeHeartbeat(ctx, h, nil)
 }
 
-func (c *controllers) ComprehensiveHeartbeat(ctx context.Context, h ComprehensiveHeartbeat) (Acknowledged, error) {
+func (c *controllers) ComprehensiveHeartbeat(ctx context.Context, h ComprehensiveHeartbeat) (Acknowledgement, error) {
 	if err := h.Validate(); err != nil {
-		return Acknowledged{}, err
+		return Acknowledgement{}, err
 	}
-	return c.heartbeat(ctx, h.FastHeartbeat, &Usage{CPUPercent: h.CPUUsagePercent, MemoryPercent: h.MemoryUsagePercent})
+	return c.storeHeartbeat(ctx, h.FastHeartbeat, &Usage{CPUPercent: h.CPUUsagePercent, MemoryPercent: h.MemoryUsagePercent})
 }
 
 // storeHeartbeat stores a validated heartbeat. usage is nil for a fast one.
-func (c *controllers) heartbeat(ctx context.Context, h FastHeartbeat, usage *Usage) (Acknowledged, error) {
+func (c *controllers) storeHeartbeat(ctx context.Context, h FastHeartbeat, usage *Usage) (Acknowledgement, error) {
 	// A heartbeat that is not stored is a server-side failure, also after a panic. A controller that is not registered and a caller
 	// with too short a deadline are not.
 	failed, began := true, time.Now()
@@ -71,12 +71,12 @@ func (c *controllers) heartbeat(ctx context.Context, h FastHeartbeat, usage *Usa
 		failed = time.Since(began) >= minFailureWait
 	}
 	if err != nil {
-		return Acknowledged{}, fmt.Errorf("store heartbeat of controller %s: %w", h.ControllerID, c.handleStoreError(h.ControllerID, err))
+		return Acknowledgement{}, fmt.Errorf("store heartbeat of controller %s: %w", h.ControllerID, c.handleStoreError(h.ControllerID, err))
 	}
 
 	c.observer.ObserveCommit(h.ControllerID)
-	c.changed(result.Transition)
-	return Acknowledged{
+	c.observeTransition(result.Transition)
+	return Acknowledgement{
 		At:         result.At,
 		Intent:     result.Intent,
 		Intervals:  c.intervals,
@@ -102,6 +102,6 @@ func (c *controllers) StreamHeartbeats(ctx context.Context, _ HeartbeatStream) (
 }
 
 // NotifyMeetingEnded acknowledges without a write: this service places no meetings yet, so it has no meeting to end.
-func (c *controllers) NotifyMeetingEnded(_ context.Context, m MeetingEnded) (Acknowledged, error) {
-	return Acknowledged{}, m.Validate()
+func (c *controllers) NotifyMeetingEnded(_ context.Context, m MeetingEnded) (Acknowledgement, error) {
+	return Acknowledgement{}, m.Validate()
 }

@@ -38,12 +38,12 @@ func ParseCursor(text string) (Cursor, error) {
 	switch {
 	case err != nil || id < 0 || number[0] == '+',
 		hasFingerprint && (hexErr != nil || len(raw) != fingerprintBytes || id == 0):
-		return Cursor{}, errNoCursor()
+		return Cursor{}, errInvalidCursor()
 	}
 	return Cursor{ID: id, Fingerprint: strings.ToLower(fingerprint)}, nil
 }
 
-func errNoCursor() error {
+func errInvalidCursor() error {
 	return Invalid("after must be a whole number, 0 or more, or a cursor that was returned")
 }
 

@@ -12,7 +12,7 @@ type DrainPlan struct {
 }
 
 // IsSafe reports whether the remaining controllers have room for the current load, even if the largest of them fails.
-func (p DrainPlan) Safe() bool { return len(p.Reasons) == 0 }
+func (p DrainPlan) IsSafe() bool { return len(p.Reasons) == 0 }
 
 // PlanDrain returns the effect of draining c on its region; before is the region with c, after without it. A controller that accepts no
 // meetings can always be drained: its drain removes no capacity.
@@ -23,7 +23,7 @@ func PlanDrain(c Controller, before, after Region) DrainPlan {
 		Before:               before,
 		After:                after,
 	}
-	if !c.Health.Serves() {
+	if !c.Health.IsServing() {
 		return plan
 	}
 	if after.Serving() == 0 {

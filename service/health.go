@@ -47,7 +47,7 @@ func (h HealthStatus) Number() int32 {
 }
 
 // IsValid reports whether h is one of the five states.
-func (h HealthStatus) Valid() bool {
+func (h HealthStatus) IsValid() bool {
 	switch h {
 	case HealthPending, HealthHealthy, HealthDegraded, HealthUnhealthy, HealthDraining:
 		return true

@@ -37,7 +37,7 @@ func TestFacts_HealthProperties(t *testing.T) {
 			Stale:            rapid.Bool().Draw(t, "stale"),
 		}
 		health := facts.Health()
-		if !health.Valid() {
+		if !health.IsValid() {
 			t.Fatalf("%+v.Health() = %q, want one of the five states", facts, health)
 		}
 		// No report and no silence undoes an operator's drain.

@@ -8,9 +8,9 @@ import (
 
 const (
 	// burstFactor is how many times the average rate makes a second's calls a burst.
-	herdFactor = 2
+	burstFactor = 2
 	// smallBurst is the number of calls in a second that any machine handles without effort.
-	smallHerd = 20
+	smallBurst = 20
 )
 
 // LoadSpreader spreads the calls of a fleet that arrive in a burst (a thundering herd): after an outage, or after every connection
@@ -55,7 +55,7 @@ func (p *LoadSpreader) DelayAfterHeartbeat() time.Duration {
 	if !inBurst {
 		return 0
 	}
-	return p.spread()
+	return p.randomDelay()
 }
 
 // DelayAfterRegistration counts a registration and returns the delay before the first heartbeat, 0 for none.
@@ -71,7 +71,7 @@ func (p *LoadSpreader) DelayAfterRegistration() time.Duration {
 	if !inBurst {
 		return 0
 	}
-	return max(time.Millisecond, p.between(0, p.interval))
+	return max(time.Millisecond, p.randomBetween(0, p.interval))
 }
 
 // DelayAfterFailure records that a call could not be stored and returns the delay before the caller's next attempt. After an outage all
@@ -81,15 +81,17 @@ func (p *LoadSpreader) DelayAfterFailure() time.Duration {
 	p.recoveryUntil = p.now().Add(p.interval)
 	p.mu.Unlock()
 
-	return p.spread()
+	return p.randomDelay()
 }
 
 // randomDelay returns a delay that averages one interval and is evenly distributed over the length of one, so that simultaneous
 // calls are spread over a whole interval. The maximum is half the staleness threshold, which allows three intervals.
-func (p *LoadSpreader) spread() time.Duration { return p.between(p.interval/2, p.interval*3/2) }
+func (p *LoadSpreader) randomDelay() time.Duration {
+	return p.randomBetween(p.interval/2, p.interval*3/2)
+}
 
 // randomBetween returns a random duration from from up to to.
-func (p *LoadSpreader) between(from, to time.Duration) time.Duration {
+func (p *LoadSpreader) randomBetween(from, to time.Duration) time.Duration {
 	if to <= from {
 		return from
 	}
@@ -113,7 +115,7 @@ func (c *rateEWMA) add(now time.Time, interval time.Duration) bool {
 		c.count = 0
 	}
 	c.count++
-	return c.count > smallHerd && c.count > herdFactor*c.mean
+	return c.count > smallBurst && c.count > burstFactor*c.mean
 }
 
 // updateMean adds the count of the elapsed time to the mean, whose memory is about one interval.

@@ -33,7 +33,7 @@ func TestLoadSpreader_EvenFleetIsNotDelayed(t *testing.T) {
 
 func TestLoadSpreader_SmallFleetIsNotDelayed(t *testing.T) {
 	p := NewLoadSpreader(10*time.Second, newClock().Now)
-	for range smallHerd / 2 {
+	for range smallBurst / 2 {
 		if r, h := p.DelayAfterRegistration(), p.DelayAfterHeartbeat(); r != 0 || h != 0 {
 			t.Errorf("one of a few was told to wait %v and %v, want 0", r, h)
 		}

@@ -5,18 +5,18 @@ import (
 	"fmt"
 )
 
-func (c *controllers) Drain(ctx context.Context, order DrainOrder) (Drained, error) {
+func (c *controllers) Drain(ctx context.Context, order DrainOrder) (DrainResponse, error) {
 	if err := order.Validate(); err != nil {
-		return Drained{}, err
+		return DrainResponse{}, err
 	}
 
 	result, err := c.store.Drain(ctx, order, CallerFrom(ctx).Subject)
 	if err != nil {
-		return Drained{}, fmt.Errorf("drain controller %s: %w", order.ControllerID, err)
+		return DrainResponse{}, fmt.Errorf("drain controller %s: %w", order.ControllerID, err)
 	}
-	c.changed(result.Transition)
+	c.observeTransition(result.Transition)
 
-	return Drained{Controller: result.Controller, Plan: result.Plan}, nil
+	return DrainResponse{Controller: result.Controller, Plan: result.Plan}, nil
 }
 
 func (c *controllers) Undrain(ctx context.Context, order UndrainOrder) (Controller, error) {
@@ -28,27 +28,27 @@ func (c *controllers) Undrain(ctx context.Context, order UndrainOrder) (Controll
 	if err != nil {
 		return Controller{}, fmt.Errorf("undrain controller %s: %w", order.ControllerID, err)
 	}
-	c.changed(result.Transition)
+	c.observeTransition(result.Transition)
 
 	return result.Controller, nil
 }
 
 // Deregister removes any controller for an operator. Several controllers may share one token, so a controller that leaves by itself
 // proves with the registered incarnation that it is the one that it names.
-func (c *controllers) Deregister(ctx context.Context, d Deregistration) (Deregistered, error) {
+func (c *controllers) Deregister(ctx context.Context, d Deregistration) (DeregistrationResponse, error) {
 	caller := CallerFrom(ctx)
-	if !caller.Operator && d.Incarnation == "" {
-		return Deregistered{}, ErrForbidden
+	if !caller.IsOperator && d.Incarnation == "" {
+		return DeregistrationResponse{}, ErrForbidden
 	}
 	if err := d.Validate(); err != nil {
-		return Deregistered{}, err
+		return DeregistrationResponse{}, err
 	}
 
-	transition, err := c.store.Deregister(ctx, d, caller.Subject, !caller.Operator)
+	transition, err := c.store.Deregister(ctx, d, caller.Subject, !caller.IsOperator)
 	if err != nil {
-		return Deregistered{}, fmt.Errorf("deregister controller %s: %w", d.ControllerID, err)
+		return DeregistrationResponse{}, fmt.Errorf("deregister controller %s: %w", d.ControllerID, err)
 	}
-	c.changed(transition)
+	c.observeTransition(transition)
 
-	return Deregistered{}, nil
+	return DeregistrationResponse{}, nil
 }

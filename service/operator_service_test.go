@@ -54,7 +54,7 @@ func (s *operatorStore) Transitions(_ context.Context, filter TransitionFilter) 
 func TestOperatorService_OrdersReachTheStore(t *testing.T) {
 	store, observer := &operatorStore{}, &countingObserver{}
 	svc := New(store, Intervals{}, observer, nil)
-	ctx := WithCaller(t.Context(), Caller{Subject: "op", Operator: true})
+	ctx := WithCaller(t.Context(), Caller{Subject: "op", IsOperator: true})
 	if _, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", Reason: "kernel"}); err != nil || store.actor != "op" || !reflect.DeepEqual(store.order, DrainOrder{ControllerID: "mc", Reason: "kernel"}) {
 		t.Errorf("Drain() = %v, stored %+v by %q", err, store.order, store.actor)
 	}
@@ -140,7 +140,7 @@ func TestListTransitions_Pages(t *testing.T) {
 
 func TestOrders_Validation(t *testing.T) {
 	svc := New(&operatorStore{}, Intervals{}, &countingObserver{}, nil)
-	ctx := WithCaller(t.Context(), Caller{Operator: true})
+	ctx := WithCaller(t.Context(), Caller{IsOperator: true})
 	for want, call := range map[string]func() error{
 		"controller_id is required": func() error { _, err := svc.Drain(ctx, DrainOrder{}); return err },
 		"assume_drained is only for a dry run": func() error {

@@ -36,7 +36,7 @@ type RegionCapacity struct {
 }
 
 // IsServing reports whether a controller in this state accepts meetings.
-func (h HealthStatus) Serves() bool { return h == HealthHealthy || h == HealthDegraded }
+func (h HealthStatus) IsServing() bool { return h == HealthHealthy || h == HealthDegraded }
 
 // Free is the free capacity, negative if the load exceeds the limits.
 func (c RegionCapacity) Free() int64 { return c.Max - c.Current }

@@ -16,27 +16,27 @@ type Service interface {
 // ControllerService is what meeting controllers and media handlers call.
 type ControllerService interface {
 	// RegisterMC registers a controller, or renews its registration with new limits, and returns the heartbeat intervals.
-	RegisterMC(ctx context.Context, r Registration) (Registered, error)
+	RegisterMC(ctx context.Context, r Registration) (RegistrationResponse, error)
 	// FastHeartbeat stores a controller's load and state. If it returns no error, the heartbeat is committed.
-	FastHeartbeat(ctx context.Context, h FastHeartbeat) (Acknowledged, error)
+	FastHeartbeat(ctx context.Context, h FastHeartbeat) (Acknowledgement, error)
 	// ComprehensiveHeartbeat does the same and also stores the machine's CPU and memory usage.
-	ComprehensiveHeartbeat(ctx context.Context, h ComprehensiveHeartbeat) (Acknowledged, error)
+	ComprehensiveHeartbeat(ctx context.Context, h ComprehensiveHeartbeat) (Acknowledgement, error)
 	// StreamHeartbeats admits a stream of heartbeats. Each of its heartbeats is then a call of its own.
 	StreamHeartbeats(ctx context.Context, s HeartbeatStream) (HeartbeatStream, error)
 	// NotifyMeetingEnded records that a meeting is over.
-	NotifyMeetingEnded(ctx context.Context, m MeetingEnded) (Acknowledged, error)
+	NotifyMeetingEnded(ctx context.Context, m MeetingEnded) (Acknowledgement, error)
 }
 
 // OperatorService is what operators call to change the fleet. A controller may call Deregister for itself.
 type OperatorService interface {
 	// Drain sets an operator's intent: the controller is draining, whatever it reports, until Undrain. It returns [UnsafeError] if
 	// that would leave the region short of capacity and the order does not force it.
-	Drain(ctx context.Context, order DrainOrder) (Drained, error)
+	Drain(ctx context.Context, order DrainOrder) (DrainResponse, error)
 	// Undrain ends an operator's drain. The last report of the controller applies again.
 	Undrain(ctx context.Context, order UndrainOrder) (Controller, error)
 	// Deregister removes a controller from the fleet. An operator may remove any controller, and a controller itself if it names its
 	// incarnation.
-	Deregister(ctx context.Context, d Deregistration) (Deregistered, error)
+	Deregister(ctx context.Context, d Deregistration) (DeregistrationResponse, error)
 }
 
 // ToolService is what tools and the web page call to read the fleet.
@@ -72,12 +72,12 @@ type Observer interface {
 type Intervals struct{ Fast, Comprehensive time.Duration }
 
 // New returns the implementation of [Service]. If watcher is nil, Watch returns [ErrUnavailable].
-func New(store Store, intervals Intervals, observer Observer, watcher Watcher) Service {
+func New(store Store, intervals Intervals, observer Observer, watchHub WatchHub) Service {
 	return &controllers{
 		store:     store,
 		intervals: intervals,
 		observer:  observer,
-		watcher:   watcher,
+		watchHub:  watchHub,
 		spreader:  NewLoadSpreader(intervals.Fast, time.Now),
 	}
 }
@@ -87,12 +87,12 @@ type controllers struct {
 	store     Store
 	intervals Intervals
 	observer  Observer
-	watcher   Watcher // May be nil.
+	watchHub  WatchHub // May be nil.
 	spreader  *LoadSpreader
 }
 
 // observeTransition reports a transition to the observer; nil is none.
-func (c *controllers) changed(t *Transition) {
+func (c *controllers) observeTransition(t *Transition) {
 	if t != nil {
 		c.observer.ObserveTransition(*t)
 	}
@@ -102,7 +102,7 @@ func (c *controllers) changed(t *Transition) {
 type Caller struct {
 	Subject     string
 	Scopes      []string
-	Operator    bool    // May change the fleet.
+	IsOperator  bool    // May change the fleet.
 	ServiceType *string // nil if the token has none. An empty one is not none.
 }
 

@@ -80,7 +80,7 @@ type ChangeSource interface {
 }
 
 // Beater is the storage that records the liveness of replicas.
-type Beater interface {
+type ReplicaStore interface {
 	// Beat commits the fact that heartbeats can be committed now, and the replica's row. It takes the locks that a heartbeat takes,
 	// but none on a controller's row, and it does not wait for a sweep.
 	Beat(ctx context.Context, b Beat) (BeatResult, error)

@@ -116,11 +116,11 @@ func (c *controllers) Watch(ctx context.Context, q WatchQuery) (Watch, error) {
 	if err := q.Validate(); err != nil {
 		return nil, err
 	}
-	if c.watcher == nil {
+	if c.watchHub == nil {
 		return nil, fmt.Errorf("watch: %w", ErrUnavailable)
 	}
 
-	watch, err := c.watcher.Watch(ctx, q)
+	watch, err := c.watchHub.Watch(ctx, q)
 	if err != nil {
 		return nil, fmt.Errorf("watch: %w", err)
 	}
@@ -147,7 +147,7 @@ func decodePageToken(token string) (afterID string, err error) {
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil || len(raw) < len(pageTokenVersion) || string(raw[:len(pageTokenVersion)]) != pageTokenVersion ||
-		!ValidName(string(raw[len(pageTokenVersion):]), maxIDBytes) {
+		!IsValidName(string(raw[len(pageTokenVersion):]), maxIDBytes) {
 		return "", Invalid("page_token is not one that this service returned")
 	}
 	return string(raw[len(pageTokenVersion):]), nil

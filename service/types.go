@@ -16,7 +16,7 @@ type Registration struct {
 }
 
 // RegistrationResponse is the response to a [Registration]: the heartbeat intervals and the operator's intent.
-type Registered struct {
+type RegistrationResponse struct {
 	FastInterval          time.Duration
 	ComprehensiveInterval time.Duration
 	Intent                Intent
@@ -58,7 +58,7 @@ type ComprehensiveHeartbeat struct {
 }
 
 // Acknowledgement is the response to a heartbeat that is committed.
-type Acknowledged struct {
+type Acknowledgement struct {
 	// At is the time of the commit by the store's clock.
 	At     time.Time
 	Intent Intent
@@ -130,12 +130,12 @@ type Controller struct {
 
 // IsDrained reports whether a draining controller has nothing left: it reports neither meetings nor participants. A passed deadline
 // does not make a controller drained.
-func (c Controller) Drained() bool {
+func (c Controller) IsDrained() bool {
 	return c.Health == HealthDraining && c.CurrentMeetings == 0 && c.CurrentParticipants == 0
 }
 
 // IsPastDeadline reports whether the deadline of an operator's drain has passed, whatever load is left.
-func (c Controller) DeadlinePassed() bool {
+func (c Controller) IsPastDeadline() bool {
 	return c.Drain != nil && !c.Drain.Deadline.IsZero() && !c.AsOf.Before(c.Drain.Deadline)
 }
 
@@ -165,7 +165,7 @@ type DrainOrder struct {
 
 // DrainResponse is the response to a [DrainOrder]: the controller after the drain (unchanged for a dry run), and the effect on its
 // region.
-type Drained struct {
+type DrainResponse struct {
 	Controller Controller
 	Plan       DrainPlan
 }
@@ -187,7 +187,7 @@ type Deregistration struct {
 }
 
 // DeregistrationResponse is the response to a [Deregistration].
-type Deregistered struct{}
+type DeregistrationResponse struct{}
 
 // TransitionQuery selects transitions, the oldest first by default. Empty strings select everything.
 type TransitionQuery struct {

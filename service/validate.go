@@ -67,7 +67,7 @@ func (q ListQuery) Validate() error {
 			return err
 		}
 	}
-	if q.Health != "" && !q.Health.Valid() {
+	if q.Health != "" && !q.Health.IsValid() {
 		return Invalid("health must be one of pending, healthy, degraded, unhealthy, draining")
 	}
 	return validatePageSize(q.PageSize)
@@ -81,7 +81,7 @@ func validatePageSize(size int64) error {
 }
 
 // IsValidName reports whether s can be an id of at most maxBytes bytes: ASCII letters, digits, '-' and '_'.
-func ValidName(s string, maxBytes int) bool { return validateName("", s, maxBytes) == nil }
+func IsValidName(s string, maxBytes int) bool { return validateName("", s, maxBytes) == nil }
 
 func firstError(errs ...error) error {
 	for _, err := range errs {
@@ -125,7 +125,7 @@ func validateEndpoint(field, value string, required bool) error {
 		return nil
 	case len(value) > maxEndpointBytes:
 		return Invalid(field + " is too long")
-	case !ValidEndpointURL(value):
+	case !IsValidEndpointURL(value):
 		return Invalid(field + " must be a valid URL")
 	}
 	return nil
@@ -133,7 +133,7 @@ func validateEndpoint(field, value string, required bool) error {
 
 // IsValidEndpointURL reports whether s is an address at which a controller can be reached: http or https, a DNS name or an IP
 // literal, an optional port from 1 to 65535, and nothing else but a single trailing slash. The unspecified address is invalid.
-func ValidEndpointURL(s string) bool {
+func IsValidEndpointURL(s string) bool {
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
 		return false
@@ -190,7 +190,7 @@ func isHost(host string) bool {
 // isNumber reports whether s is a number as inet_aton reads it: decimal, octal or hexadecimal.
 func isNumber(s string) bool {
 	if len(s) < 2 || s[0] != '0' || s[1] != 'x' && s[1] != 'X' {
-		return allDigits(s)
+		return isAllDigits(s)
 	}
 	for i := 2; i < len(s); i++ {
 		if c := s[i] | 0x20; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
@@ -212,7 +212,7 @@ func isLabel(label string) bool {
 	return true
 }
 
-func allDigits(s string) bool {
+func isAllDigits(s string) bool {
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {
 			return false
@@ -222,7 +222,7 @@ func allDigits(s string) bool {
 }
 
 func isPort(port string) bool {
-	if len(port) > 5 || !allDigits(port) {
+	if len(port) > 5 || !isAllDigits(port) {
 		return false
 	}
 	n, err := strconv.Atoi(port)

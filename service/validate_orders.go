@@ -73,12 +73,12 @@ func (q TransitionQuery) Validate() error {
 
 	switch {
 	case q.After < 0:
-		return errNoCursor()
+		return errInvalidCursor()
 	case q.Before < 0:
 		return Invalid("before must not be negative")
-	case !inCalendar(q.Since):
+	case !isRepresentable(q.Since):
 		return Invalid("since must be between 1970 and 9999")
-	case !inCalendar(q.Until):
+	case !isRepresentable(q.Until):
 		return Invalid("until must be between 1970 and 9999")
 	case !q.Since.IsZero() && !q.Until.IsZero() && q.Until.Before(q.Since):
 		return Invalid("until must not be before since")
@@ -110,11 +110,11 @@ func validateReason(value string) error {
 var maxTime = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 
 func validateDeadline(deadline time.Time) error {
-	if !inCalendar(deadline) {
+	if !isRepresentable(deadline) {
 		return Invalid("deadline must be between 1970 and 9999")
 	}
 	return nil
 }
 
 // isRepresentable reports whether every store and RFC 3339 can represent a time; the zero time stands for none.
-func inCalendar(t time.Time) bool { return t.IsZero() || t.Unix() >= 0 && !t.After(maxTime) }
+func isRepresentable(t time.Time) bool { return t.IsZero() || t.Unix() >= 0 && !t.After(maxTime) }

@@ -83,7 +83,7 @@ func TestIsValidEndpointURL(t *testing.T) {
 	for _, valid := range []string{
 		"http://mc", "https://mc.example.com:1", "http://mc:65535/", "http://10.0.0.1:50051", "https://[::1]:4433", "http://[2001:db8::1]/", "HTTP://mc", "http://0x0.example", "http://0.0.0.1", "http://[::ffff:1.2.3.4]",
 	} {
-		if !ValidEndpointURL(valid) {
+		if !IsValidEndpointURL(valid) {
 			t.Errorf("ValidEndpointURL(%q) = false, want true", valid)
 		}
 	}
@@ -95,7 +95,7 @@ func TestIsValidEndpointURL(t *testing.T) {
 		"http://0x0", "http://0X0:1", "http://0x0.0x0.0x0.0x0", "http://0.0.0.0x0", "http://0.0.0.0x", "http://0.0.0.0.",
 		"http://[::1", "http://[1.2.3.4]", "http://[::1]x", "http://[fe80::1%25eth0]", "http://::1", "http://" + strings.Repeat("a", 64), "http://mc\\x", "http://%6d",
 	} {
-		if ValidEndpointURL(invalid) {
+		if IsValidEndpointURL(invalid) {
 			t.Errorf("ValidEndpointURL(%q) = true, want false", invalid)
 		}
 	}
@@ -106,7 +106,7 @@ func FuzzIsValidEndpointURL(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if ValidEndpointURL(s) && strings.ContainsAny(s, "@?# \\%\x00\r\n") {
+		if IsValidEndpointURL(s) && strings.ContainsAny(s, "@?# \\%\x00\r\n") {
 			t.Errorf("ValidEndpointURL(%q) = true, want false", s)
 		}
 	})

@@ -27,7 +27,7 @@ type Watch interface {
 }
 
 // WatchHub opens watches.
-type Watcher interface {
+type WatchHub interface {
 	Watch(ctx context.Context, q WatchQuery) (Watch, error)
 }
 
@@ -127,7 +127,7 @@ func (q WatchQuery) Validate() error {
 		}
 	}
 	if q.After != nil && *q.After < 0 {
-		return errNoCursor()
+		return errInvalidCursor()
 	}
 	return nil
 }

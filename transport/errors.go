@@ -25,15 +25,15 @@ type Status struct {
 }
 
 // statusRow is the status of one error.
-type row struct {
+type statusRow struct {
 	err    error
 	status Status
 }
 
 // statusTable returns the rows in the order in which they are matched; the first error that matches decides. An error of the
 // service that wraps a context's error comes before the context's own.
-func table() []row {
-	return []row{
+func statusTable() []statusRow {
+	return []statusRow{
 		{service.ErrNotRegistered, Status{
 			GRPC:    codes.NotFound,
 			HTTP:    http.StatusNotFound,
@@ -97,7 +97,7 @@ func table() []row {
 	}
 }
 
-var rows = table()
+var rows = statusTable()
 
 // StatusOf returns the status of err: OK for nil, and Internal with a fixed text for an error that is not in the table.
 func StatusOf(err error) Status {

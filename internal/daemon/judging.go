@@ -193,7 +193,7 @@ func (s *Server) newClockedStore() clockedStore {
 	return clockedStore{s.store, read}
 }
 
-// Beat implements [service.Beater].
+// Beat implements [service.ReplicaStore].
 func (s clockedStore) Beat(ctx context.Context, b service.Beat) (service.BeatResult, error) {
 	began := time.Now()
 	result, err := s.Store.Beat(ctx, b)

@@ -162,7 +162,7 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 			endpoints.LimitAddresses(addresses, verifier, s.metrics.IncRateLimited),
 			endpoints.Authenticate(verifier, endpoints.AuthPolicy{
 				MCScopes: cfg.MCScopes, SubjectIsController: cfg.SubjectIsController,
-				Unjudged: s.heartbeats.ObserveUnjudged, Refused: s.judging.refused,
+				OnUnverifiable: s.heartbeats.ObserveUnjudged, OnRefused: s.judging.refused,
 			}),
 			endpoints.AfterAuthentication(s.traces.Authenticated()),
 			endpoints.RequireReady(s.isMigrated),
@@ -185,16 +185,16 @@ func New(cfg Config, logger log.Logger) (s *Server, err error) {
 	s.metrics.RegisterKeyCount(s.judging.keys.Count)
 	s.metrics.InitOperations(endpoints.OperationNames())
 	s.grpcServer = grpctransport.NewServer(operation, grpctransport.Config{
-		Logger: logger, OnPanic: func() { s.metrics.IncPanic("grpc") }, Health: s.grpcHealth, Reflection: cfg.GRPCReflection, Draining: s.draining,
-		CallBound: callBound, Authenticator: verifier, StreamsPerSubject: cfg.ControllersPerSubject,
-		Unknown: func(address, method string) { s.judging.unknown("grpc", address, method) },
+		Logger: logger, OnPanic: func() { s.metrics.IncPanic("grpc") }, Health: s.grpcHealth, Reflection: cfg.GRPCReflection, Shutdown: s.draining,
+		CallTimeout: callBound, Authenticator: verifier, StreamsPerSubject: cfg.ControllersPerSubject,
+		OnUnknownCall: func(address, method string) { s.judging.unknown("grpc", address, method) },
 	}, append(transportOptions, s.traces.ServerOptions()...)...)
 	s.httpServer = &http.Server{
 		Handler: httptransport.NewHandler(operation, httptransport.Config{
 			Logger: logger, OnPanic: func() { s.metrics.IncPanic("http") }, Metrics: s.metrics.Handler(), Trace: s.traces.Route,
 			Ready:    func(context.Context) map[string]string { return s.publishReadiness() },
-			Draining: s.draining, Authenticator: verifier, Controllers: s.controllers, SDNeedsToken: cfg.SDNeedsToken,
-			Unknown: func(address, what string) { s.judging.unknown("http", address, what) },
+			Shutdown: s.draining, Authenticator: verifier, Controllers: s.controllers, SDNeedsToken: cfg.SDNeedsToken,
+			OnUnknownCall: func(address, what string) { s.judging.unknown("http", address, what) },
 		}),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,

@@ -91,7 +91,7 @@ func settings() []setting {
 		{name: "GC_DATA_DIR", value: "data", allowed: "a folder", help: "the data folder, made when it is missing", read: text(func(c *Config) *string { return &c.DataDir }, notEmpty)},
 		{name: "BIND_ADDRESS", value: "127.0.0.1:8081", allowed: "HOST:PORT", help: "where HTTP listens", read: text(func(c *Config) *string { return &c.BindAddress }, isAddress)},
 		{name: "GC_GRPC_BIND_ADDRESS", value: "127.0.0.1:50051", allowed: "HOST:PORT", help: "where gRPC listens", read: text(func(c *Config) *string { return &c.GRPCBindAddress }, isAddress)},
-		{name: "GC_REGION", value: "us-east-1", allowed: "1 to 50 letters, digits, '-' and '_'", help: "the region that this service runs in", read: text(func(c *Config) *string { return &c.Region }, func(s string) bool { return service.ValidName(s, 50) })},
+		{name: "GC_REGION", value: "us-east-1", allowed: "1 to 50 letters, digits, '-' and '_'", help: "the region that this service runs in", read: text(func(c *Config) *string { return &c.Region }, func(s string) bool { return service.IsValidName(s, 50) })},
 		{name: "GC_ID", value: "", allowed: "1 to 255 letters, digits, '-' and '_'", help: "the name of this replica; unless set, gc-HOSTNAME-8 hex digits", read: readID},
 		{name: "AC_JWKS_URL", value: "http://localhost:8082/.well-known/jwks.json", allowed: "an http or https URL", help: "where the auth controller publishes its keys", secret: true, read: text(func(c *Config) *string { return &c.JWKSURL }, isHTTP)},
 		{name: "JWT_AUDIENCE", allowed: "any text", help: "the audience that tokens must name; unless set, it is not checked", read: text(func(c *Config) *string { return &c.Audience }, nil)},
@@ -288,7 +288,7 @@ func readID(c *Config, value string) error {
 	if value == "" {
 		value = defaultID()
 	}
-	if !service.ValidName(value, 255) {
+	if !service.IsValidName(value, 255) {
 		return errNotAllowed
 	}
 	c.ID = value
@@ -301,7 +301,7 @@ func defaultID() string {
 		host = "unknown"
 	}
 	name := strings.Map(func(r rune) rune {
-		if r < 128 && service.ValidName(string(r), 1) {
+		if r < 128 && service.IsValidName(string(r), 1) {
 			return r
 		}
 		return '-'
@@ -379,7 +379,7 @@ func ParseConfig(args []string, out io.Writer) (Config, error) {
 		return Config{}, flag.ErrHelp
 	case err != nil:
 		return Config{}, fmt.Errorf("read settings: %w (see --help)", err)
-	case flags.NArg() > 0 && !service.ValidName(flags.Arg(0), maxShownWord):
+	case flags.NArg() > 0 && !service.IsValidName(flags.Arg(0), maxShownWord):
 		// A database's address, for one, when the name of its flag was left out.
 		return Config{}, errors.New("unknown command (see --help)")
 	case flags.NArg() > 0:
@@ -409,7 +409,7 @@ func parseFile(r io.Reader, set func(name, value string) error) error {
 			return fmt.Errorf("line %d is not NAME=value", n)
 		}
 		name = strings.TrimSpace(name)
-		if !service.ValidName(name, maxShownWord) {
+		if !service.IsValidName(name, maxShownWord) {
 			return fmt.Errorf("line %d is not NAME=value", n)
 		}
 		name = setting{name: name}.flag()

@@ -221,7 +221,7 @@ func (w *World) orderDrain() error {
 // missed tells whether a controller's region could not do without it: the largest of those that then still serve may fail
 // as well, and what runs must have room.
 func (w *World) missed(gone *controller) bool {
-	if !gone.state().Serves() {
+	if !gone.state().IsServing() {
 		return false
 	}
 	var (
@@ -235,7 +235,7 @@ func (w *World) missed(gone *controller) bool {
 		if !c.stale {
 			running, attending = running+c.meetings, attending+c.participants
 		}
-		if c != gone && c.state().Serves() {
+		if c != gone && c.state().IsServing() {
 			served = true
 			meetings, most = meetings+c.maxMeetings, max(most, c.maxMeetings)
 			participants, many = participants+c.maxParticipants, max(many, c.maxParticipants)

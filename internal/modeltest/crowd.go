@@ -45,7 +45,7 @@ type member struct {
 	process       *process
 	beat          service.ComprehensiveHeartbeat
 	comprehensive bool
-	got           service.Acknowledged
+	got           service.Acknowledgement
 	err           error
 }
 

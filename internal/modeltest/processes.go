@@ -142,7 +142,7 @@ func (w *World) send(r *replica, p *process, beat service.ComprehensiveHeartbeat
 	return w.settle(attempt{c, r, want, wantErr, service.CauseHeartbeat, "client", true}, err), err
 }
 
-func call(ctx context.Context, r *replica, beat service.ComprehensiveHeartbeat, comprehensive bool) (service.Acknowledged, error) {
+func call(ctx context.Context, r *replica, beat service.ComprehensiveHeartbeat, comprehensive bool) (service.Acknowledgement, error) {
 	if comprehensive {
 		return r.calls.ComprehensiveHeartbeat.Call(ctx, beat, nil)
 	}
@@ -150,7 +150,7 @@ func call(ctx context.Context, r *replica, beat service.ComprehensiveHeartbeat, 
 }
 
 // acknowledged: an acknowledgement carries the store's time and the operator's order.
-func (w *World) acknowledged(r *replica, c *controller, got service.Acknowledged, want record) error {
+func (w *World) acknowledged(r *replica, c *controller, got service.Acknowledgement, want record) error {
 	r.vouching.committed(c.id)
 	// What the acknowledgement told holds for as long as the replica is known to be in use.
 	c.ackedBy, c.ackedThreshold = r.seenAt, r.Threshold.Milliseconds()

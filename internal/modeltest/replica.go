@@ -15,7 +15,7 @@ import (
 // Store is the storage that a simulated Global Controller opens.
 type Store interface {
 	service.Store
-	service.Beater
+	service.ReplicaStore
 	service.Sweeper
 	service.Pruner
 	WriteConflicts(ctx context.Context) error
@@ -75,7 +75,7 @@ func (r *replica) start() (err error) {
 	r.up, r.Heartbeats, r.vouching = true, health.NewHeartbeats(r.Fast, r.world.time), newVouching(r.Fast)
 	r.startClock()
 	r.calls = endpoints.New(service.New(faulty, r.Intervals, r, nil), endpoints.Authenticate(r, endpoints.AuthPolicy{
-		MCScopes: []string{scopeController}, Unjudged: r.ObserveUnjudged,
+		MCScopes: []string{scopeController}, OnUnverifiable: r.ObserveUnjudged,
 	}))
 	r.serviceable = health.NewServiceability(
 		health.Condition{Name: health.ConditionStore, State: func() string { return r.checker.StoreState() }},

@@ -40,9 +40,9 @@ func (w *World) beatReplica(r *replica) error {
 	vouches := r.vouching.judge(w.now) && r.wall.vouches(w.now)
 	r.checker.Beat(context.Background())
 	isLost := r.ticked // An error was observed.
-	if !isLost && r.beat.Vouches != vouches {
+	if !isLost && r.beat.CanAcceptHeartbeats != vouches {
 		return fmt.Errorf("%s vouches: %v, want %v: its clock is %d ms ahead, %+v",
-			r.id, r.beat.Vouches, vouches, r.wall.offset, *r.vouching)
+			r.id, r.beat.CanAcceptHeartbeats, vouches, r.wall.offset, *r.vouching)
 	}
 	for _, id := range r.beat.Failed {
 		if !r.vouching.unrecorded[id] {

@@ -29,7 +29,7 @@ const beatTimeout = Tolerance
 
 // Store is the storage that a checker needs.
 type Store interface {
-	service.Beater
+	service.ReplicaStore
 	service.Sweeper
 }
 
@@ -120,11 +120,11 @@ func (c *Checker) repeatSweeps(ctx context.Context) {
 func (c *Checker) Beat(ctx context.Context) {
 	c.cfg.Heartbeats.Judge()
 	beat := service.Beat{
-		Replica:   c.cfg.Replica,
-		First:     !c.beaten.Load(),
-		Vouches:   c.cfg.Vouches(),
-		Tolerance: c.cfg.Policy.Tolerance,
-		Failed:    c.cfg.Heartbeats.takeFailed(),
+		Replica:             c.cfg.Replica,
+		First:               !c.beaten.Load(),
+		CanAcceptHeartbeats: c.cfg.Vouches(),
+		Tolerance:           c.cfg.Policy.Tolerance,
+		Failed:              c.cfg.Heartbeats.takeFailed(),
 	}
 
 	bounded, cancel := context.WithTimeout(ctx, beatTimeout)
@@ -143,7 +143,7 @@ func (c *Checker) Beat(ctx context.Context) {
 
 	c.store.setCommitted()
 	c.beaten.Store(true)
-	c.vouched.Store(beat.Vouches)
+	c.vouched.Store(beat.CanAcceptHeartbeats)
 	switch {
 	case !result.Gap:
 	case result.Outage == 0:

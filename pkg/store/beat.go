@@ -55,7 +55,7 @@ FROM judged`
 	replicasKeptFor = 24 * time.Hour
 )
 
-// Beat implements [service.Beater].
+// Beat implements [service.ReplicaStore].
 func (s *Store) Beat(ctx context.Context, b service.Beat) (service.BeatResult, error) {
 	if b.First {
 		if err := s.keepFormerSettings(ctx, b.Replica); err != nil {
@@ -95,7 +95,7 @@ func (s *Store) beatPostgres(ctx context.Context, b service.Beat) (result servic
 		Now      dbTime `db:"now"`
 	}
 	r := b.Replica
-	err := s.checker.GetContext(ctx, &found, beatStatement, b.Tolerance.Milliseconds(), b.Vouches,
+	err := s.checker.GetContext(ctx, &found, beatStatement, b.Tolerance.Milliseconds(), b.CanAcceptHeartbeats,
 		r.ID, r.Version, r.StalenessThreshold.Milliseconds(), r.FastInterval.Milliseconds(), r.ComprehensiveInterval.Milliseconds(),
 		r.MaxConnections, b.First, pq.StringArray(b.Failed))
 	if err != nil {
@@ -128,7 +128,7 @@ func (s *Store) beatSQLite(ctx context.Context, tx *sqlx.Tx, b service.Beat) (re
 
 	result.At = now
 	pause := now.Sub(state.BeatAt.Time)
-	if b.Vouches {
+	if b.CanAcceptHeartbeats {
 		// A clock that was set back is a gap as well: what it said of the time before is worth nothing.
 		if result.Gap = isFirst || pause.Abs() > b.Tolerance; result.Gap {
 			state.GapBeganAt, state.ServiceableSince = state.BeatAt, dbTime{now}
@@ -175,7 +175,7 @@ func (s *Store) bindZeroAsNull(t dbTime) any {
 	return s.dialect.bind(t.Time)
 }
 
-// Replicas implements [service.Beater].
+// Replicas implements [service.ReplicaStore].
 func (s *Store) Replicas(ctx context.Context) ([]service.Replica, error) {
 	return run(ctx, s, "replicas", func(ctx context.Context) (replicas []service.Replica, _ error) {
 		var found []struct {

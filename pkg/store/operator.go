@@ -23,7 +23,7 @@ func (s *Store) Drain(ctx context.Context, order service.DrainOrder, actor strin
 		switch {
 		case order.DryRun:
 			return d, nil
-		case !d.plan.Safe() && !order.Force:
+		case !d.plan.IsSafe() && !order.Force:
 			return d, &service.UnsafeError{Plan: d.plan}
 		}
 		since := dbTime{now}
@@ -37,7 +37,7 @@ func (s *Store) Drain(ctx context.Context, order service.DrainOrder, actor strin
 		r.DrainReason.String, r.DrainReason.Valid = order.Reason, true
 		r.DrainBy.String, r.DrainBy.Valid = storable(actor), true
 		d.changed, d.reason = true, cmp.Or(order.Reason, "drain ordered")
-		if !d.plan.Safe() {
+		if !d.plan.IsSafe() {
 			d.reason += " (forced)"
 		}
 		return d, nil

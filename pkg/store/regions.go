@@ -122,7 +122,7 @@ func (r regionRow) without(c service.Controller) service.Region {
 	left := r.region()
 	left.Controllers[c.Health]--
 	left.Controllers[service.HealthDraining]++
-	if c.Health.Serves() {
+	if c.Health.IsServing() {
 		left.Meetings.Max -= c.MaxMeetings
 		left.Participants.Max -= c.MaxParticipants
 	}

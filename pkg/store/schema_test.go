@@ -76,7 +76,7 @@ func TestSchema_DatabaseWithoutTheTable(t *testing.T) {
 func TestMigrateDown_RefusedWhileReplicasBeat(t *testing.T) {
 	onBoth(t, func(t *testing.T, url string) {
 		s := open(t, url)
-		if _, err := s.Beat(t.Context(), service.Beat{Replica: service.Replica{ID: "gc"}, Vouches: true, Tolerance: 2500 * time.Millisecond}); err != nil {
+		if _, err := s.Beat(t.Context(), service.Beat{Replica: service.Replica{ID: "gc"}, CanAcceptHeartbeats: true, Tolerance: 2500 * time.Millisecond}); err != nil {
 			t.Fatal(err)
 		}
 		err := MigrateDown(t.Context(), url, DownOptions{}, log.NewNopLogger())

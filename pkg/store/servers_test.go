@@ -28,7 +28,7 @@ func registration(id string) service.Registration {
 func (s *Store) tickWithin(bound time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
-	if _, err := s.Beat(ctx, service.Beat{Replica: service.Replica{ID: "gc"}, Vouches: true, Tolerance: time.Second}); err != nil {
+	if _, err := s.Beat(ctx, service.Beat{Replica: service.Replica{ID: "gc"}, CanAcceptHeartbeats: true, Tolerance: time.Second}); err != nil {
 		return err
 	}
 	_, err := s.Sweep(ctx, service.SweepPolicy{Threshold: time.Minute, Interval: time.Second, Tolerance: time.Second})

@@ -10,7 +10,7 @@ import (
 // controller is drained, or full, is more than load: it decides what becomes of it.
 func sameButLoad(a, b *service.Controller) bool {
 	return withoutLoad(a) == withoutLoad(b) && a.CreatedAt.Equal(b.CreatedAt) && sameDrain(a.Drain, b.Drain) && sameTime(a.LastConflictAt, b.LastConflictAt) &&
-		a.Drained() == b.Drained() && a.DeadlinePassed() == b.DeadlinePassed() &&
+		a.IsDrained() == b.IsDrained() && a.IsPastDeadline() == b.IsPastDeadline() &&
 		(a.CurrentMeetings >= a.MaxMeetings) == (b.CurrentMeetings >= b.MaxMeetings) &&
 		(a.CurrentParticipants >= a.MaxParticipants) == (b.CurrentParticipants >= b.MaxParticipants)
 }
@@ -73,6 +73,6 @@ func withLoad(c *service.Controller, u *service.ControllerUpdate) *service.Contr
 func loadOf(c *service.Controller) service.WatchLoad {
 	return service.WatchLoad{
 		ControllerID: c.ControllerID, CurrentMeetings: c.CurrentMeetings, CurrentParticipants: c.CurrentParticipants,
-		CPUUsagePercent: c.CPUUsagePercent, MemoryUsagePercent: c.MemoryUsagePercent, LastHeartbeatAt: c.LastHeartbeatAt, Drained: c.Drained(),
+		CPUUsagePercent: c.CPUUsagePercent, MemoryUsagePercent: c.MemoryUsagePercent, LastHeartbeatAt: c.LastHeartbeatAt, Drained: c.IsDrained(),
 	}
 }

@@ -48,7 +48,7 @@ type Config struct {
 	Logger   log.Logger
 }
 
-// Hub serves watches, and reads the store while there are any. It implements [service.Watcher].
+// Hub serves watches, and reads the store while there are any. It implements [service.WatchHub].
 //
 // What readers read is an immutable view, so no reader's work holds a lock that the reading of the store, or a heartbeat
 // that announces a change, has to wait for.
@@ -70,7 +70,7 @@ type Hub struct {
 	waiting   []chan error // Who waits for the store to be read.
 }
 
-var _ service.Watcher = (*Hub)(nil)
+var _ service.WatchHub = (*Hub)(nil)
 
 // New returns a hub that serves once [Hub.Run] runs.
 func New(cfg Config) *Hub {

@@ -172,7 +172,7 @@ func TestADrainThatIsOver(t *testing.T) {
 		began := time.Now()
 		e := f.next()
 		wantTold(t, e, told{1, 0, "mc", service.HealthDraining})
-		if took := time.Since(began); took < 10*time.Second || took > 13*time.Second || !e.Changes[0].Controller.DeadlinePassed() || e.Changes[0].Controller.Drained() {
+		if took := time.Since(began); took < 10*time.Second || took > 13*time.Second || !e.Changes[0].Controller.IsPastDeadline() || e.Changes[0].Controller.IsDrained() {
 			t.Errorf("after %v = %+v, want it just past the deadline, and not drained: meetings are left", took, e.Changes[0].Controller)
 		}
 		f.quiet(2 * time.Minute)

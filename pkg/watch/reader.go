@@ -42,7 +42,7 @@ type wholeView struct {
 	part        int
 }
 
-// Watch implements [service.Watcher].
+// Watch implements [service.WatchHub].
 func (h *Hub) Watch(ctx context.Context, q service.WatchQuery) (service.Watch, error) {
 	if err := h.join(q.Loads); err != nil {
 		return nil, err

@@ -45,7 +45,7 @@ func TestSlowReadersOverTheNetwork(t *testing.T) {
 		return func(e endpoint.Endpoint) endpoint.Endpoint { return e }
 	}
 	e := endpoints.New(service.New(nil, service.Intervals{Fast: time.Second}, nil, hub), nothing)
-	web := httptest.NewServer(httptransport.NewHandler(e, httptransport.Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), Draining: ctx}))
+	web := httptest.NewServer(httptransport.NewHandler(e, httptransport.Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), Shutdown: ctx}))
 	defer web.Close()
 	rpc := grpctransport.NewServer(e, grpctransport.Config{Logger: log.NewNopLogger()})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -112,7 +112,7 @@ func (st *state) noteHistory(page service.ChangePage, named []string, byID map[s
 		if page.AsOf.Before(deadline) {
 			continue
 		}
-		if c := st.find(d, id); c != nil && !c.DeadlinePassed() {
+		if c := st.find(d, id); c != nil && !c.IsPastDeadline() {
 			late := *c
 			late.AsOf = page.AsOf
 			st.compare(d, id, &late)
@@ -153,7 +153,7 @@ func (st *state) set(d *delivery, id string, c *service.Controller, loaded bool)
 
 // noteDeadline keeps the deadline of a drain, to report when it has passed.
 func (st *state) noteDeadline(id string, c *service.Controller) {
-	if c != nil && c.Drain != nil && !c.Drain.Deadline.IsZero() && !c.DeadlinePassed() {
+	if c != nil && c.Drain != nil && !c.Drain.Deadline.IsZero() && !c.IsPastDeadline() {
 		st.deadlines[id] = c.Drain.Deadline
 	} else {
 		delete(st.deadlines, id)

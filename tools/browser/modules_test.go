@@ -66,7 +66,7 @@ func TestRegionsAddUpAsTheServiceDoes(t *testing.T) {
 				capacity     *service.RegionCapacity
 				max, current int64
 			}{{&want.Meetings, 100, meetings}, {&want.Participants, 2000, participants}} {
-				if facts.Health().Serves() {
+				if facts.Health().IsServing() {
 					of.capacity.Max, of.capacity.Largest = of.capacity.Max+of.max, of.max
 				}
 				if !facts.Stale {

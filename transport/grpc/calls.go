@@ -29,7 +29,7 @@ func limitCallTime(timeout time.Duration, calls map[string]callKind, onUnknown f
 		if !ok && onUnknown != nil {
 			address := ""
 			if p, ok := peer.FromContext(ctx); ok {
-				address = host(p.Addr)
+				address = hostOf(p.Addr)
 			}
 			onUnknown(address, info.FullMethodName)
 		}
@@ -54,7 +54,7 @@ func newCall(ctx context.Context, transportName string) *endpoints.Call {
 		Authorization: metadata.ValueFromIncomingContext(ctx, "authorization"),
 	}
 	if p, ok := peer.FromContext(ctx); ok {
-		call.Address, call.Connection = host(p.Addr), p.Addr
+		call.Address, call.Connection = hostOf(p.Addr), p.Addr
 	}
 	return call
 }
@@ -68,7 +68,7 @@ func connectionOf(ctx context.Context) string {
 }
 
 // host returns an address without its port.
-func host(address net.Addr) string {
+func hostOf(address net.Addr) string {
 	if tcp, ok := address.(*net.TCPAddr); ok {
 		return tcp.AddrPort().Addr().String()
 	}
@@ -81,7 +81,7 @@ func host(address net.Addr) string {
 
 // requestID returns the caller's id if it is safe to log and to send back, and a new one otherwise.
 func requestID(received []string) string {
-	if len(received) == 1 && service.ValidName(received[0], requestIDBytes) {
+	if len(received) == 1 && service.IsValidName(received[0], requestIDBytes) {
 		return received[0]
 	}
 	return uuid.NewString()

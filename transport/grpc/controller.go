@@ -35,7 +35,7 @@ func (s *controllerServer) ComprehensiveHeartbeat(
 func (s *controllerServer) NotifyMeetingEnded(
 	ctx context.Context, in *pb.NotifyMeetingEndedRequest,
 ) (*pb.NotifyMeetingEndedResponse, error) {
-	encode := func(service.Acknowledged) *pb.NotifyMeetingEndedResponse {
+	encode := func(service.Acknowledgement) *pb.NotifyMeetingEndedResponse {
 		return &pb.NotifyMeetingEndedResponse{Acknowledged: true}
 	}
 	return unary(ctx, s.endpoints.NotifyMeetingEnded, in, meetingEndedFromProto, encode)
@@ -53,7 +53,7 @@ func registrationFromProto(in *pb.RegisterMCRequest) service.Registration {
 	}
 }
 
-func registeredToProto(r service.Registered) *pb.RegisterMCResponse {
+func registeredToProto(r service.RegistrationResponse) *pb.RegisterMCResponse {
 	return &pb.RegisterMCResponse{
 		Accepted:                         true,
 		Message:                          registrationMessage,
@@ -78,7 +78,7 @@ func intentToProto(i service.Intent) *pb.OperatorIntent {
 
 func milliseconds(d time.Duration) uint64 { return uint64(max(0, d.Milliseconds())) }
 
-func fastAcknowledgementToProto(a service.Acknowledged) *pb.FastHeartbeatResponse {
+func fastAcknowledgementToProto(a service.Acknowledgement) *pb.FastHeartbeatResponse {
 	return &pb.FastHeartbeatResponse{
 		Acknowledged:                     true,
 		Timestamp:                        unixSeconds(a.At),
@@ -89,7 +89,7 @@ func fastAcknowledgementToProto(a service.Acknowledged) *pb.FastHeartbeatRespons
 	}
 }
 
-func comprehensiveAcknowledgementToProto(a service.Acknowledged) *pb.ComprehensiveHeartbeatResponse {
+func comprehensiveAcknowledgementToProto(a service.Acknowledgement) *pb.ComprehensiveHeartbeatResponse {
 	return &pb.ComprehensiveHeartbeatResponse{
 		Acknowledged:                     true,
 		Timestamp:                        unixSeconds(a.At),

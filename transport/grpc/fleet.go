@@ -91,7 +91,7 @@ func controllerToProto(c service.Controller) *pb.Controller {
 		Generation:           clampUint64(c.Generation),
 		Incarnation:          c.Incarnation,
 		IncarnationConflicts: clampUint64(c.IncarnationConflicts),
-		Drained:              c.Drained(),
+		Drained:              c.IsDrained(),
 		AsOf:                 timestampOrNil(c.AsOf),
 	}
 
@@ -104,7 +104,7 @@ func controllerToProto(c service.Controller) *pb.Controller {
 			Deadline:       timestampOrNil(c.Drain.Deadline),
 			Reason:         c.Drain.Reason,
 			By:             c.Drain.By,
-			DeadlinePassed: c.DeadlinePassed(),
+			DeadlinePassed: c.IsPastDeadline(),
 		}
 	}
 	return out

@@ -72,17 +72,17 @@ func (s *heartbeatStream) run(ctx context.Context) error {
 	var err error
 	select {
 	case err = <-s.ended:
-	case <-s.server.cfg.shutdown():
+	case <-s.server.cfg.shutdownStarted():
 		err = errStopping
 	case <-s.notReading:
 		return errNotReading
 	}
 
 	// A heartbeat is answered within the call timeout, so one second more is enough to send the last response.
-	timeout := time.NewTimer(s.server.cfg.CallBound + time.Second)
+	timeout := time.NewTimer(s.server.cfg.CallTimeout + time.Second)
 	defer timeout.Stop()
 	select {
-	case <-s.finish():
+	case <-s.stopAccepting():
 		select {
 		case later := <-s.ended: // The stream ended while the last heartbeats of a caller that has sent everything were answered.
 			return cmp.Or(err, later)
@@ -126,8 +126,8 @@ func (s *heartbeatStream) receive(ctx context.Context) {
 
 // send sends a response. Only one is sent at a time, and send waits for a client that reads slowly.
 func (s *heartbeatStream) send(out *pb.StreamHeartbeatsResponse) {
-	s.sending.Lock()
-	defer s.sending.Unlock()
+	s.sendMu.Lock()
+	defer s.sendMu.Unlock()
 	s.sendTimer.Reset(s.server.sendTimeout)
 	defer s.sendTimer.Stop()
 	if err := s.stream.Send(out); err != nil {

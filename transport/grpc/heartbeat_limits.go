@@ -22,8 +22,8 @@ const (
 // streamLimits counts the open heartbeat streams. The zero value is ready to use.
 type streamLimits struct {
 	mu           sync.Mutex
-	ofSubject    map[string]int
-	ofConnection map[string]int
+	bySubject    map[string]int
+	byConnection map[string]int
 
 	// spareWorkers is the number of workers of all streams, not counting the first one of each.
 	spareWorkers atomic.Int64
@@ -35,21 +35,21 @@ func (l *streamLimits) open(subject, connection string, perSubject int) (release
 	l.mu.Lock()
 	defer l.mu.Unlock()
 
-	if l.ofSubject == nil {
-		l.ofSubject, l.ofConnection = make(map[string]int), make(map[string]int)
+	if l.bySubject == nil {
+		l.bySubject, l.byConnection = make(map[string]int), make(map[string]int)
 	}
-	if l.ofConnection[connection] >= maxConnectionStreams {
+	if l.byConnection[connection] >= maxConnectionStreams {
 		return nil, status.Errorf(codes.ResourceExhausted,
 			"Too many heartbeat streams over this connection, at most %d are allowed: send heartbeats as calls", maxConnectionStreams)
 	}
-	if perSubject > 0 && l.ofSubject[subject] >= perSubject {
+	if perSubject > 0 && l.bySubject[subject] >= perSubject {
 		return nil, status.Errorf(codes.ResourceExhausted,
 			"Too many heartbeat streams of this client, at most %d are allowed (GC_MAX_CONTROLLERS_PER_SUBJECT): send heartbeats as calls",
 			perSubject)
 	}
 
-	l.ofConnection[connection]++
-	l.ofSubject[subject]++
+	l.byConnection[connection]++
+	l.bySubject[subject]++
 	return func() { l.close(subject, connection) }, nil
 }
 
@@ -57,11 +57,11 @@ func (l *streamLimits) open(subject, connection string, perSubject int) (release
 func (l *streamLimits) close(subject, connection string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ofConnection[connection]--; l.ofConnection[connection] == 0 {
-		delete(l.ofConnection, connection)
+	if l.byConnection[connection]--; l.byConnection[connection] == 0 {
+		delete(l.byConnection, connection)
 	}
-	if l.ofSubject[subject]--; l.ofSubject[subject] == 0 {
-		delete(l.ofSubject, subject)
+	if l.bySubject[subject]--; l.bySubject[subject] == 0 {
+		delete(l.bySubject, subject)
 	}
 }
 
@@ -79,13 +79,13 @@ func (s *heartbeatStream) startWorker(ctx context.Context, h *heartbeat) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
-	if s.closed || s.workers >= maxInFlight || (s.workers > 0 && !s.server.limits.takeWorker()) {
+	if s.isClosed || s.workers >= maxInFlight || (s.workers > 0 && !s.server.limits.takeWorker()) {
 		return false
 	}
 	s.workers++
-	if s.workers > 1 && !s.retiring {
-		s.retiring = true
-		s.retire.Reset(s.server.workerIdleTime)
+	if s.workers > 1 && !s.isRetireTimerRunning {
+		s.isRetireTimerRunning = true
+		s.retireTimer.Reset(s.server.workerIdleTime)
 	}
 	go s.runWorker(ctx, h)
 	return true
@@ -97,7 +97,7 @@ func (s *heartbeatStream) retireWorkers() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
-	if s.closed {
+	if s.isClosed {
 		return
 	}
 	for range s.workers - max(s.peak, 1) {
@@ -110,9 +110,9 @@ func (s *heartbeatStream) retireWorkers() {
 	}
 
 	s.peak = s.inFlight
-	s.retiring = s.workers > 1
-	if s.retiring {
-		s.retire.Reset(s.server.workerIdleTime)
+	s.isRetireTimerRunning = s.workers > 1
+	if s.isRetireTimerRunning {
+		s.retireTimer.Reset(s.server.workerIdleTime)
 	}
 }
 
@@ -120,7 +120,7 @@ func (s *heartbeatStream) retireWorkers() {
 func (s *heartbeatStream) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed = true
-	s.retire.Stop()
+	s.isClosed = true
+	s.retireTimer.Stop()
 	s.server.limits.spareWorkers.Add(-int64(max(0, s.workers-1)))
 }

@@ -152,8 +152,8 @@ func TestStreamLimits(t *testing.T) {
 	for _, release := range releases {
 		release()
 	}
-	if len(limits.ofSubject) != 0 || len(limits.ofConnection) != 0 {
-		t.Errorf("left: %v, %v, want nothing", limits.ofSubject, limits.ofConnection)
+	if len(limits.bySubject) != 0 || len(limits.byConnection) != 0 {
+		t.Errorf("left: %v, %v, want nothing", limits.bySubject, limits.byConnection)
 	}
 }
 

@@ -44,36 +44,36 @@ type heartbeatStream struct {
 	// as they are needed occasionally, so that their stacks have already grown when the next heartbeat arrives.
 	ready chan *heartbeat
 
-	mu       sync.Mutex
-	inFlight int
-	peak     int // The maximum of inFlight since workers were last retired.
-	workers  int
-	retiring bool
-	closed   bool
-	finished bool
-	idle     chan struct{}         // Closed when the stream is finished and nothing is in flight.
-	last     map[string]*heartbeat // The last heartbeat in the queue of each controller that has one in flight.
+	mu                   sync.Mutex
+	inFlight             int
+	peak                 int // The maximum of inFlight since workers were last retired.
+	workers              int
+	isRetireTimerRunning bool
+	isClosed             bool
+	isFinished           bool
+	idle                 chan struct{}         // Closed when the stream is finished and nothing is in flight.
+	lastByController     map[string]*heartbeat // The last heartbeat in the queue of each controller that has one in flight.
 
-	sending   sync.Mutex
-	sendTimer *time.Timer // Runs while a response is sent.
-	retire    *time.Timer // Runs while there is more than one worker.
+	sendMu      sync.Mutex
+	sendTimer   *time.Timer // Runs while a response is sent.
+	retireTimer *time.Timer // Runs while there is more than one worker.
 
 	// isTokenExpired is true once the token no longer authenticates: from then on nothing may reach the endpoints.
-	tokenExpired atomic.Bool
+	isTokenExpired atomic.Bool
 }
 
 func newHeartbeatStream(
 	server *heartbeatServer, stream grpc.BidiStreamingServer[pb.StreamHeartbeatsRequest, pb.StreamHeartbeatsResponse],
 ) *heartbeatStream {
 	s := &heartbeatStream{
-		server:     server,
-		stream:     stream,
-		ended:      make(chan error, 1),
-		notReading: make(chan struct{}, 1),
-		slots:      make(chan struct{}, maxInFlight),
-		ready:      make(chan *heartbeat),
-		idle:       make(chan struct{}),
-		last:       make(map[string]*heartbeat),
+		server:           server,
+		stream:           stream,
+		ended:            make(chan error, 1),
+		notReading:       make(chan struct{}, 1),
+		slots:            make(chan struct{}, maxInFlight),
+		ready:            make(chan *heartbeat),
+		idle:             make(chan struct{}),
+		lastByController: make(map[string]*heartbeat),
 	}
 
 	s.sendTimer = time.AfterFunc(server.sendTimeout, func() {
@@ -83,8 +83,8 @@ func newHeartbeatStream(
 		}
 	})
 	s.sendTimer.Stop()
-	s.retire = time.AfterFunc(server.workerIdleTime, s.retireWorkers)
-	s.retire.Stop()
+	s.retireTimer = time.AfterFunc(server.workerIdleTime, s.retireWorkers)
+	s.retireTimer.Stop()
 	return s
 }
 
@@ -134,14 +134,14 @@ func newHeartbeat(in *pb.StreamHeartbeatsRequest) *heartbeat {
 // over.
 func (s *heartbeatStream) dispatch(ctx context.Context, h *heartbeat) bool {
 	s.mu.Lock()
-	if s.finished {
+	if s.isFinished {
 		s.mu.Unlock()
 		return false
 	}
 	s.inFlight++
 	s.peak = max(s.peak, s.inFlight)
-	before := s.last[h.report.ControllerID]
-	s.last[h.report.ControllerID] = h
+	before := s.lastByController[h.report.ControllerID]
+	s.lastByController[h.report.ControllerID] = h
 	if before != nil {
 		before.next = h // The worker that handles the previous one continues with it.
 		s.mu.Unlock()
@@ -191,10 +191,10 @@ func (s *heartbeatStream) release(h *heartbeat) *heartbeat {
 	s.mu.Lock()
 	next := h.next
 	if next == nil {
-		delete(s.last, h.report.ControllerID)
+		delete(s.lastByController, h.report.ControllerID)
 	}
 	s.inFlight--
-	if s.finished && s.inFlight == 0 {
+	if s.isFinished && s.inFlight == 0 {
 		close(s.idle)
 	}
 	s.mu.Unlock()
@@ -206,10 +206,10 @@ func (s *heartbeatStream) release(h *heartbeat) *heartbeat {
 }
 
 // finish makes dispatch refuse further heartbeats. It returns a channel that is closed when nothing is in flight any more.
-func (s *heartbeatStream) finish() <-chan struct{} {
+func (s *heartbeatStream) stopAccepting() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.finished = true
+	s.isFinished = true
 	if s.inFlight == 0 {
 		close(s.idle)
 	}
@@ -219,7 +219,7 @@ func (s *heartbeatStream) finish() <-chan struct{} {
 // respond handles one heartbeat and sends its response. A caller that has gone, or whose token has expired, gets no response.
 func (s *heartbeatStream) respond(ctx context.Context, h *heartbeat) {
 	defer s.endOnPanic()
-	if ctx.Err() != nil || s.tokenExpired.Load() {
+	if ctx.Err() != nil || s.isTokenExpired.Load() {
 		return
 	}
 
@@ -237,7 +237,7 @@ func (s *heartbeatStream) respond(ctx context.Context, h *heartbeat) {
 	}
 
 	if tokenErr := s.tokenError(ctx, err); tokenErr != nil {
-		s.tokenExpired.Store(true)
+		s.isTokenExpired.Store(true)
 		s.end(statusError(tokenErr))
 		err = tokenErr
 	}
@@ -253,7 +253,7 @@ var errPanicked = errors.New("panicked")
 
 // call handles one heartbeat like a unary call. Its timeout begins with its arrival: the time in the queue does not make a
 // controller wait longer, and an old report is not stored as a new one.
-func (s *heartbeatStream) call(ctx context.Context, h *heartbeat) (acknowledged service.Acknowledged, err error) {
+func (s *heartbeatStream) call(ctx context.Context, h *heartbeat) (acknowledged service.Acknowledgement, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			s.server.cfg.reportPanic(pb.HeartbeatService_StreamHeartbeats_FullMethodName, cause)
@@ -262,7 +262,7 @@ func (s *heartbeatStream) call(ctx context.Context, h *heartbeat) (acknowledged 
 	}()
 
 	var decodeErr error
-	if waited, timeout := time.Since(h.arrived), s.server.cfg.CallBound; timeout > 0 && waited > maxDispatchTime {
+	if waited, timeout := time.Since(h.arrived), s.server.cfg.CallTimeout; timeout > 0 && waited > maxDispatchTime {
 		if waited >= timeout {
 			decodeErr = fmt.Errorf("wait for an earlier heartbeat: %w", context.DeadlineExceeded)
 		}

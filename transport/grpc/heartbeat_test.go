@@ -41,11 +41,11 @@ func (s *streamService) StreamHeartbeats(_ context.Context, h service.HeartbeatS
 	return h, nil
 }
 
-func (s *streamService) FastHeartbeat(ctx context.Context, h service.FastHeartbeat) (service.Acknowledged, error) {
+func (s *streamService) FastHeartbeat(ctx context.Context, h service.FastHeartbeat) (service.Acknowledgement, error) {
 	if err := h.Validate(); err != nil {
-		return service.Acknowledged{}, err
+		return service.Acknowledgement{}, err
 	}
-	return service.Acknowledged{At: time.Unix(1700000000, 0)}, s.beat(ctx, h.ControllerID)
+	return service.Acknowledgement{At: time.Unix(1700000000, 0)}, s.beat(ctx, h.ControllerID)
 }
 
 func at(e endpoint.Endpoint) endpoint.Endpoint { return e }
@@ -217,7 +217,7 @@ func TestStream_QueuedHeartbeatKeepsCallTimeout(t *testing.T) {
 		for n := range uint64(5) {
 			stream.sent = append(stream.sent, fast(n+1, "mc"))
 		}
-		_ = stream.play(ctx, svc, Config{CallBound: 8 * time.Second}, 8*time.Second)
+		_ = stream.play(ctx, svc, Config{CallTimeout: 8 * time.Second}, 8*time.Second)
 		want := []string{"1: 0  after 5s"}
 		for n := 2; n <= 5; n++ {
 			want = append(want, fmt.Sprintf("%d: 4 Deadline exceeded after 8s", n))
@@ -254,7 +254,7 @@ func TestStream_ClientReadsNothing(t *testing.T) {
 					stream.sent = append(stream.sent, fast(n, "mc"))
 				}
 				svc := &streamService{beat: func(context.Context, string) error { return nil }}
-				err := stream.play(t.Context(), svc, Config{CallBound: 8 * time.Second, Draining: draining}, 8*time.Second)
+				err := stream.play(t.Context(), svc, Config{CallTimeout: 8 * time.Second, Shutdown: draining}, 8*time.Second)
 				if took := time.Since(began); !errors.Is(err, tc.want) || took != tc.took {
 					t.Errorf("ended with %v after %v, want %v after %v", err, took, tc.want, tc.took)
 				}
@@ -271,7 +271,7 @@ func TestStream_ClientSendsAndNeverReads(t *testing.T) {
 	draining, drain := context.WithCancel(t.Context())
 	defer drain()
 	blocked := make(chan struct{})
-	w := serve(t, &streamService{beat: func(context.Context, string) error { return nil }}, Config{Draining: draining}, nil,
+	w := serve(t, &streamService{beat: func(context.Context, string) error { return nil }}, Config{Shutdown: draining}, nil,
 		func(s grpc.ServerStream) grpc.ServerStream { return &blockable{ServerStream: s, blocked: blocked} })
 	stream := w.open(t.Context(), t)
 	sender := make(chan struct{})
@@ -376,7 +376,7 @@ func TestStream_ShutdownAnswersArrivedHeartbeats(t *testing.T) {
 		<-release
 		return nil
 	}}
-	w := serve(t, svc, Config{CallBound: time.Minute, Draining: draining}, nil, nil)
+	w := serve(t, svc, Config{CallTimeout: time.Minute, Shutdown: draining}, nil, nil)
 	stream := w.open(t.Context(), t)
 	sendFast(t, stream, 1, "mc-1")
 	sendFast(t, stream, 2, "mc-2")
@@ -408,7 +408,7 @@ func TestStream_ClientDisconnects(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	}}
-	w := serve(t, svc, Config{CallBound: time.Minute}, nil, nil)
+	w := serve(t, svc, Config{CallTimeout: time.Minute}, nil, nil)
 	stream := w.open(ctx, t)
 	for n := range uint64(2 * maxInFlight) {
 		sendFast(t, stream, n, fmt.Sprintf("mc-%d", n))
@@ -477,7 +477,7 @@ func BenchmarkStream(b *testing.B) {
 	for _, underWay := range []uint64{1, 128} {
 		b.Run(fmt.Sprint(underWay), func(b *testing.B) {
 			svc := &streamService{beat: func(context.Context, string) error { return nil }}
-			stream := serve(b, svc, Config{CallBound: 8 * time.Second}, nil, nil).open(b.Context(), b)
+			stream := serve(b, svc, Config{CallTimeout: 8 * time.Second}, nil, nil).open(b.Context(), b)
 			for n := range underWay {
 				_ = stream.Send(fast(n, fmt.Sprintf("mc-%d", n)))
 			}

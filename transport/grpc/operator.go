@@ -23,7 +23,7 @@ func (s *fleetServer) Drain(ctx context.Context, in *pb.DrainRequest) (*pb.Drain
 			AssumeDrained:      in.GetAssumeDrained(),
 		}
 	}
-	encode := func(d service.Drained) *pb.DrainResponse {
+	encode := func(d service.DrainResponse) *pb.DrainResponse {
 		return &pb.DrainResponse{Controller: controllerToProto(d.Controller), Plan: planToProto(d.Plan)}
 	}
 	return unary(ctx, s.endpoints.Drain, in, decode, encode)
@@ -52,7 +52,7 @@ func (s *fleetServer) Deregister(ctx context.Context, in *pb.DeregisterRequest) 
 			ExpectedGeneration: generationFromProto(in.ExpectedGeneration),
 		}
 	}
-	encode := func(service.Deregistered) *pb.DeregisterResponse { return &pb.DeregisterResponse{} }
+	encode := func(service.DeregistrationResponse) *pb.DeregisterResponse { return &pb.DeregisterResponse{} }
 	return unary(ctx, s.endpoints.Deregister, in, decode, encode)
 }
 

@@ -35,9 +35,9 @@ func (f *operatorService) ListRegions(_ context.Context, q service.RegionQuery) 
 	return f.regions, f.err
 }
 
-func (f *operatorService) Drain(_ context.Context, order service.DrainOrder) (service.Drained, error) {
+func (f *operatorService) Drain(_ context.Context, order service.DrainOrder) (service.DrainResponse, error) {
 	f.last = order
-	return service.Drained{Controller: f.controller, Plan: f.plan}, f.err
+	return service.DrainResponse{Controller: f.controller, Plan: f.plan}, f.err
 }
 
 func (f *operatorService) Undrain(_ context.Context, order service.UndrainOrder) (service.Controller, error) {
@@ -45,9 +45,9 @@ func (f *operatorService) Undrain(_ context.Context, order service.UndrainOrder)
 	return f.controller, f.err
 }
 
-func (f *operatorService) Deregister(_ context.Context, d service.Deregistration) (service.Deregistered, error) {
+func (f *operatorService) Deregister(_ context.Context, d service.Deregistration) (service.DeregistrationResponse, error) {
 	f.last = d
-	return service.Deregistered{}, f.err
+	return service.DeregistrationResponse{}, f.err
 }
 
 func (f *operatorService) ListTransitions(_ context.Context, q service.TransitionQuery) (service.TransitionPage, error) {
@@ -55,14 +55,14 @@ func (f *operatorService) ListTransitions(_ context.Context, q service.Transitio
 	return f.page, f.err
 }
 
-func (f *operatorService) RegisterMC(_ context.Context, r service.Registration) (service.Registered, error) {
+func (f *operatorService) RegisterMC(_ context.Context, r service.Registration) (service.RegistrationResponse, error) {
 	f.last = r
-	return service.Registered{FastInterval: time.Second, ComprehensiveInterval: 3 * time.Second, Intent: f.intent, RetryAfter: 5 * time.Second}, f.err
+	return service.RegistrationResponse{FastInterval: time.Second, ComprehensiveInterval: 3 * time.Second, Intent: f.intent, RetryAfter: 5 * time.Second}, f.err
 }
 
-func (f *operatorService) ComprehensiveHeartbeat(_ context.Context, h service.ComprehensiveHeartbeat) (service.Acknowledged, error) {
+func (f *operatorService) ComprehensiveHeartbeat(_ context.Context, h service.ComprehensiveHeartbeat) (service.Acknowledgement, error) {
 	f.last = h
-	return service.Acknowledged{
+	return service.Acknowledgement{
 		At: time.Unix(7, 0), Intent: f.intent, Intervals: service.Intervals{Fast: time.Second, Comprehensive: 3 * time.Second}, RetryAfter: 700 * time.Millisecond,
 	}, f.err
 }

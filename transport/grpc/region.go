@@ -46,7 +46,7 @@ func capacityToProto(c service.RegionCapacity) *pb.RegionCapacity {
 
 func planToProto(p service.DrainPlan) *pb.DrainPlan {
 	return &pb.DrainPlan{
-		Safe:                 p.Safe(),
+		Safe:                 p.IsSafe(),
 		Reasons:              p.Reasons,
 		MeetingsAffected:     clampUint32(p.MeetingsAffected),
 		ParticipantsAffected: clampUint32(p.ParticipantsAffected),

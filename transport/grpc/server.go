@@ -53,12 +53,12 @@ type Config struct {
 	// Reflection enables gRPC server reflection.
 	Reflection bool
 	// Shutdown is done when the shutdown of the server begins. It ends the streams that would never end by themselves. It may be nil.
-	Draining context.Context //nolint:containedctx // It belongs to the server, not to a call.
+	Shutdown context.Context //nolint:containedctx // It belongs to the server, not to a call.
 	// CallTimeout is the maximum time of a unary call, including the time to receive the request. A heartbeat of a stream is stored
 	// only within this time after its arrival. 0 for no limit.
-	CallBound time.Duration
+	CallTimeout time.Duration
 	// OnUnknownCall is called for each call of a service or method that is not served. It may be nil and must not block.
-	Unknown func(address, method string)
+	OnUnknownCall func(address, method string)
 	// StreamsPerSubject is the number of heartbeat streams that a token subject may have open at once; 0 is unlimited.
 	StreamsPerSubject int
 	// Authenticator verifies the token of an open stream again. If it is nil, streams outlive their tokens.
@@ -119,7 +119,7 @@ func serverOptions(cfg Config, calls map[string]callKind) []grpc.ServerOption {
 		grpc.InitialWindowSize(windowBytes),
 		grpc.InitialConnWindowSize(connectionWindowBytes),
 
-		grpc.InTapHandle(limitCallTime(cfg.CallBound, calls, cfg.Unknown)),
+		grpc.InTapHandle(limitCallTime(cfg.CallTimeout, calls, cfg.OnUnknownCall)),
 		grpc.ForceServerCodecV2(tolerantCodec{encoding.GetCodecV2("proto")}),
 		grpc.UnaryInterceptor(recoverPanics(cfg)),
 		grpc.ChainStreamInterceptor(endOnShutdown(cfg), recoverStreamPanics(cfg)),
@@ -138,11 +138,11 @@ func serverOptions(cfg Config, calls map[string]callKind) []grpc.ServerOption {
 }
 
 // shutdown returns a channel that is closed when the shutdown of the server begins, nil if it never does.
-func (cfg Config) shutdown() <-chan struct{} {
-	if cfg.Draining == nil {
+func (cfg Config) shutdownStarted() <-chan struct{} {
+	if cfg.Shutdown == nil {
 		return nil
 	}
-	return cfg.Draining.Done()
+	return cfg.Shutdown.Done()
 }
 
 // checkToken returns an error if the token of an open stream no longer authenticates, nil if it does or if that cannot be decided.
@@ -167,7 +167,7 @@ func endOnShutdown(cfg Config) grpc.StreamServerInterceptor {
 		case info.FullMethod == globalcontrollerv1.FleetService_Watch_FullMethodName:
 			// It also ends by itself. There may be thousands of watches, so they get no second goroutine here.
 			return handler(srv, &requestStream{ServerStream: stream, cfg: cfg})
-		case cfg.Draining == nil:
+		case cfg.Shutdown == nil:
 			return handler(srv, stream)
 		}
 
@@ -176,7 +176,7 @@ func endOnShutdown(cfg Config) grpc.StreamServerInterceptor {
 		select {
 		case err := <-ended:
 			return err
-		case <-cfg.shutdown():
+		case <-cfg.shutdownStarted():
 			return errStopping
 		}
 	}

@@ -32,27 +32,27 @@ type fakeService struct {
 	list service.ListQuery
 }
 
-func (f *fakeService) RegisterMC(ctx context.Context, r service.Registration) (service.Registered, error) {
+func (f *fakeService) RegisterMC(ctx context.Context, r service.Registration) (service.RegistrationResponse, error) {
 	f.call = endpoints.CallFrom(ctx)
 	if r.ControllerID == "panic" {
 		panic("on purpose")
 	}
 	if err := r.Validate(); err != nil {
-		return service.Registered{}, err
+		return service.RegistrationResponse{}, err
 	}
-	return service.Registered{FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second}, f.err
+	return service.RegistrationResponse{FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second}, f.err
 }
 
-func (f *fakeService) FastHeartbeat(_ context.Context, h service.FastHeartbeat) (service.Acknowledged, error) {
-	return service.Acknowledged{At: time.Unix(1700000000, 0)}, errors.Join(h.Validate(), f.err)
+func (f *fakeService) FastHeartbeat(_ context.Context, h service.FastHeartbeat) (service.Acknowledgement, error) {
+	return service.Acknowledgement{At: time.Unix(1700000000, 0)}, errors.Join(h.Validate(), f.err)
 }
 
-func (f *fakeService) ComprehensiveHeartbeat(_ context.Context, h service.ComprehensiveHeartbeat) (service.Acknowledged, error) {
-	return service.Acknowledged{At: time.Unix(1700000000, 0)}, h.Validate()
+func (f *fakeService) ComprehensiveHeartbeat(_ context.Context, h service.ComprehensiveHeartbeat) (service.Acknowledgement, error) {
+	return service.Acknowledgement{At: time.Unix(1700000000, 0)}, h.Validate()
 }
 
-func (f *fakeService) NotifyMeetingEnded(_ context.Context, m service.MeetingEnded) (service.Acknowledged, error) {
-	return service.Acknowledged{}, m.Validate()
+func (f *fakeService) NotifyMeetingEnded(_ context.Context, m service.MeetingEnded) (service.Acknowledgement, error) {
+	return service.Acknowledgement{}, m.Validate()
 }
 
 func (f *fakeService) GetController(_ context.Context, q service.ControllerQuery) (service.Controller, error) {
@@ -195,7 +195,7 @@ func TestFleetService_Reads(t *testing.T) {
 
 func TestServer_ShutdownEndsIdleReflectionStream(t *testing.T) {
 	draining, drain := context.WithCancel(t.Context())
-	w := serve(t, &streamService{}, Config{Reflection: true, Draining: draining}, nil, nil)
+	w := serve(t, &streamService{}, Config{Reflection: true, Shutdown: draining}, nil, nil)
 	stream, err := reflectionpb.NewServerReflectionClient(w.conn).ServerReflectionInfo(t.Context())
 	if err != nil {
 		t.Fatalf("open: %v", err)

@@ -63,7 +63,7 @@ func (s *fleetServer) Watch(in *pb.WatchRequest, stream grpc.ServerStreamingServ
 		return err
 	case <-notReading:
 		return errNotReading
-	case <-s.cfg.shutdown():
+	case <-s.cfg.shutdownStarted():
 		return errStopping
 	}
 }
@@ -80,8 +80,8 @@ func (s *requestStream) RecvMsg(m any) error {
 	go func() { received <- s.ServerStream.RecvMsg(m) }()
 
 	var timeout <-chan time.Time
-	if s.cfg.CallBound > 0 {
-		timer := time.NewTimer(s.cfg.CallBound)
+	if s.cfg.CallTimeout > 0 {
+		timer := time.NewTimer(s.cfg.CallTimeout)
 		defer timer.Stop()
 		timeout = timer.C
 	}
@@ -91,7 +91,7 @@ func (s *requestStream) RecvMsg(m any) error {
 		return err
 	case <-timeout:
 		return statusError(context.DeadlineExceeded)
-	case <-s.cfg.shutdown():
+	case <-s.cfg.shutdownStarted():
 		return errStopping
 	}
 }

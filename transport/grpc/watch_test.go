@@ -155,7 +155,7 @@ func (s *stalledStream) SendMsg(any) error {
 
 func TestWatch_RequestDoesNotArrive(t *testing.T) {
 	draining, drain := context.WithCancel(t.Context())
-	w := serve(t, &watchService{}, Config{CallBound: 200 * time.Millisecond, Draining: draining}, nil, nil)
+	w := serve(t, &watchService{}, Config{CallTimeout: 200 * time.Millisecond, Shutdown: draining}, nil, nil)
 	open := func() grpc.ClientStream {
 		t.Helper()
 		stream, err := w.conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, pb.FleetService_Watch_FullMethodName)

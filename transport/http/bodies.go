@@ -173,7 +173,7 @@ func decodeListQuery(r *http.Request) (service.ListQuery, error) {
 	return q, err
 }
 
-func encodeRegistered(r service.Registered) any {
+func encodeRegistered(r service.RegistrationResponse) any {
 	return registeredBody{
 		Accepted:                         true,
 		Message:                          "Registration successful",
@@ -183,7 +183,7 @@ func encodeRegistered(r service.Registered) any {
 	}
 }
 
-func encodeAcknowledged(a service.Acknowledged) any {
+func encodeAcknowledged(a service.Acknowledgement) any {
 	return acknowledgedBody{
 		Acknowledged:   true,
 		Timestamp:      a.At.UTC().Truncate(time.Second),
@@ -223,7 +223,7 @@ func controllerToBody(c service.Controller) controllerBody {
 		Placement:           placementBody{Placeable: placement.Placeable, Reasons: placement.Reasons},
 		Generation:          c.Generation,
 		Conflicts:           c.IncarnationConflicts,
-		Drained:             c.Drained(),
+		Drained:             c.IsDrained(),
 	}
 
 	if c.WebTransportEndpoint != "" {
@@ -238,7 +238,7 @@ func controllerToBody(c service.Controller) controllerBody {
 			Deadline:       timeOrNull(c.Drain.Deadline),
 			Reason:         c.Drain.Reason,
 			By:             c.Drain.By,
-			DeadlinePassed: c.DeadlinePassed(),
+			DeadlinePassed: c.IsPastDeadline(),
 		}
 	}
 	if c.LastConflictAt != nil {

@@ -61,7 +61,7 @@ func TestDiscovery_Targets(t *testing.T) {
 		{"http://[2001:db8::1]", "[2001:db8::1]:80", "[2001:db8::1]", "http"},
 		{"http://[::ffff:192.0.2.1]:7/", "[::ffff:192.0.2.1]:7", "[::ffff:192.0.2.1]", "http"},
 	} {
-		if !service.ValidEndpointURL(tc.endpoint) {
+		if !service.IsValidEndpointURL(tc.endpoint) {
 			t.Errorf("%s is not an endpoint that a controller can have", tc.endpoint)
 		}
 		got := targetOf(service.Controller{

@@ -173,10 +173,10 @@ func writeError(w http.ResponseWriter, err error) {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(s.RetryAfter.Seconds())))))
 	}
-	writeFailure(w, s.HTTP, s.Name, s.Message)
+	writeErrorBody(w, s.HTTP, s.Name, s.Message)
 }
 
-func writeFailure(w http.ResponseWriter, status int, code, message string) {
+func writeErrorBody(w http.ResponseWriter, status int, code, message string) {
 	var body errorBody
 	body.Error.Code, body.Error.Message = code, message
 	writeJSON(w, status, body)
@@ -209,7 +209,7 @@ func withCall(next http.Handler, logger log.Logger, onPanic func()) http.Handler
 				if w.Header().Get("Content-Type") == eventStream {
 					panic(http.ErrAbortHandler) //nolint:forbidigo // A response that has begun can only be aborted.
 				}
-				writeFailure(w, http.StatusInternalServerError, "INTERNAL_ERROR", "Internal error")
+				writeErrorBody(w, http.StatusInternalServerError, "INTERNAL_ERROR", "Internal error")
 			}
 		}()
 
@@ -226,7 +226,7 @@ func withCall(next http.Handler, logger log.Logger, onPanic func()) http.Handler
 // newCall returns the description of a call for the middleware. The caller's request id is used if it is safe to log and to send back.
 func newCall(r *http.Request) *endpoints.Call {
 	id := r.Header.Get("X-Request-Id")
-	if !service.ValidName(id, requestIDBytes) {
+	if !service.IsValidName(id, requestIDBytes) {
 		id = uuid.NewString()
 	}
 	address := r.RemoteAddr

@@ -27,22 +27,22 @@ type fakeService struct {
 	left time.Duration // until the call's deadline
 }
 
-func (f *fakeService) RegisterMC(_ context.Context, r service.Registration) (service.Registered, error) {
+func (f *fakeService) RegisterMC(_ context.Context, r service.Registration) (service.RegistrationResponse, error) {
 	f.last = r
 	if r.ControllerID == "panic" {
 		panic("on purpose")
 	}
-	return service.Registered{FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second}, errors.Join(r.Validate(), f.err)
+	return service.RegistrationResponse{FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second}, errors.Join(r.Validate(), f.err)
 }
 
-func (f *fakeService) FastHeartbeat(_ context.Context, h service.FastHeartbeat) (service.Acknowledged, error) {
+func (f *fakeService) FastHeartbeat(_ context.Context, h service.FastHeartbeat) (service.Acknowledgement, error) {
 	f.last = h
-	return service.Acknowledged{At: time.Unix(1700000000, 5)}, h.Validate()
+	return service.Acknowledgement{At: time.Unix(1700000000, 5)}, h.Validate()
 }
 
-func (f *fakeService) ComprehensiveHeartbeat(_ context.Context, h service.ComprehensiveHeartbeat) (service.Acknowledged, error) {
+func (f *fakeService) ComprehensiveHeartbeat(_ context.Context, h service.ComprehensiveHeartbeat) (service.Acknowledgement, error) {
 	f.last = h
-	return service.Acknowledged{At: time.Unix(1700000000, 5)}, h.Validate()
+	return service.Acknowledgement{At: time.Unix(1700000000, 5)}, h.Validate()
 }
 
 func (f *fakeService) GetController(ctx context.Context, q service.ControllerQuery) (service.Controller, error) {

@@ -174,7 +174,9 @@ func pagedTransitions(q service.TransitionQuery, values url.Values) (_ service.T
 	return q, err
 }
 
-func encodeDeregistered(service.Deregistered) any { return deregisteredBody{Deregistered: true} }
+func encodeDeregistered(service.DeregistrationResponse) any {
+	return deregisteredBody{Deregistered: true}
+}
 
 func encodeTransitions(p service.TransitionPage) any {
 	body := transitionsBody{

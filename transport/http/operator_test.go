@@ -14,10 +14,10 @@ import (
 
 var drainEnds = time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC)
 
-func (f *fakeService) Drain(_ context.Context, order service.DrainOrder) (service.Drained, error) {
+func (f *fakeService) Drain(_ context.Context, order service.DrainOrder) (service.DrainResponse, error) {
 	f.last = order
 	at := drainEnds.Add(-time.Hour)
-	return service.Drained{Controller: service.Controller{
+	return service.DrainResponse{Controller: service.Controller{
 		ControllerID: order.ControllerID, Health: service.HealthDraining, Generation: 3, Incarnation: "one", IncarnationConflicts: 2, LastConflictAt: &at,
 		Drain: &service.Drain{Since: at, Deadline: drainEnds, Reason: "kernel", By: "op"}, AsOf: drainEnds,
 	}, Plan: service.DrainPlan{
@@ -31,9 +31,9 @@ func (f *fakeService) Undrain(_ context.Context, order service.UndrainOrder) (se
 	return service.Controller{ControllerID: order.ControllerID, Health: service.HealthHealthy}, f.err
 }
 
-func (f *fakeService) Deregister(_ context.Context, d service.Deregistration) (service.Deregistered, error) {
+func (f *fakeService) Deregister(_ context.Context, d service.Deregistration) (service.DeregistrationResponse, error) {
 	f.last = d
-	return service.Deregistered{}, f.err
+	return service.DeregistrationResponse{}, f.err
 }
 
 func (f *fakeService) ListRegions(_ context.Context, q service.RegionQuery) (service.Regions, error) {

@@ -64,11 +64,11 @@ func encodeRegions(r service.Regions) any {
 	return body
 }
 
-func encodeDrained(d service.Drained) any {
+func encodeDrained(d service.DrainResponse) any {
 	return drainedBody{
 		controllerBody: controllerToBody(d.Controller),
 		Plan: drainPlanBody{
-			Safe:                 d.Plan.Safe(),
+			Safe:                 d.Plan.IsSafe(),
 			Reasons:              d.Plan.Reasons,
 			MeetingsAffected:     d.Plan.MeetingsAffected,
 			ParticipantsAffected: d.Plan.ParticipantsAffected,

@@ -172,9 +172,9 @@ type Config struct {
 	// SDNeedsToken makes /sd/controllers require a token that may read the fleet.
 	SDNeedsToken bool
 	// Shutdown is done when the shutdown of the server begins. It may be nil.
-	Draining context.Context //nolint:containedctx // It belongs to the server, not to a call.
+	Shutdown context.Context //nolint:containedctx // It belongs to the server, not to a call.
 	// OnUnknownCall is called for each request to a path that is not served. It may be nil and must not block.
-	Unknown func(address, what string)
+	OnUnknownCall func(address, what string)
 	// Authenticator verifies the token of an open watch again. If it is nil, watches outlive their tokens.
 	Authenticator endpoints.Authenticator
 }
@@ -207,7 +207,7 @@ func NewHandler(e endpoints.Endpoints, cfg Config) http.Handler {
 		routes = append(routes, route{method: http.MethodGet, pattern: page.Pattern, handler: page})
 	}
 
-	return withCall(newRouter(routes, cfg.Unknown), cfg.Logger, cfg.OnPanic)
+	return withCall(newRouter(routes, cfg.OnUnknownCall), cfg.Logger, cfg.OnPanic)
 }
 
 // serveHealth serves the liveness check.
@@ -251,7 +251,7 @@ func newRouter(routes []route, onUnknown func(address, what string)) http.Handle
 			if onUnknown != nil {
 				onUnknown(endpoints.CallFrom(r.Context()).Address, r.Method+" "+r.URL.Path)
 			}
-			writeFailure(w, http.StatusNotFound, "NOT_FOUND", "No such path; see /openapi.json")
+			writeErrorBody(w, http.StatusNotFound, "NOT_FOUND", "No such path; see /openapi.json")
 			return
 		}
 		mux.ServeHTTP(w, r)
@@ -275,7 +275,7 @@ func methodHandler(byMethod map[string]http.Handler) http.HandlerFunc {
 		handler, ok := byMethod[method]
 		if !ok {
 			w.Header().Set("Allow", allow)
-			writeFailure(w, http.StatusMethodNotAllowed, "BAD_REQUEST", "Method not allowed; use "+allow)
+			writeErrorBody(w, http.StatusMethodNotAllowed, "BAD_REQUEST", "Method not allowed; use "+allow)
 			return
 		}
 		handler.ServeHTTP(w, r)

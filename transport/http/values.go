@@ -23,7 +23,7 @@ func (h *health) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
 	switch token.Kind() {
 	case '"':
 		*h = health(token.String())
-		if !service.HealthStatus(*h).Valid() {
+		if !service.HealthStatus(*h).IsValid() {
 			return service.Invalid(refusal)
 		}
 		return nil

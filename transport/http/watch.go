@@ -59,13 +59,13 @@ func (h *watchHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
-	out := &eventWriter{Writer: w, ResponseController: http.NewResponseController(w), shutdown: h.cfg.Draining}
+	out := &eventWriter{Writer: w, ResponseController: http.NewResponseController(w), shutdown: h.cfg.Shutdown}
 	// The server's read timeout is for calls that end. With it, the client would seem to have gone when its time to send is over.
 	if err := out.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return
 	}
-	if h.cfg.Draining != nil {
-		stop := context.AfterFunc(h.cfg.Draining, func() { _ = out.SetWriteDeadline(time.Now().Add(finalWriteTimeout)) })
+	if h.cfg.Shutdown != nil {
+		stop := context.AfterFunc(h.cfg.Shutdown, func() { _ = out.SetWriteDeadline(time.Now().Add(finalWriteTimeout)) })
 		defer stop()
 	}
 

@@ -144,7 +144,7 @@ func TestWatch_OutlastsCallTimeouts(t *testing.T) {
 	svc := &watchService{closed: make(chan struct{}, 1), events: []service.WatchEvent{{ID: 1}}}
 	draining, drain := context.WithCancel(t.Context())
 	defer drain()
-	server := httptest.NewUnstartedServer(NewHandler(endpoints.New(svc, nothing), Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), Draining: draining}))
+	server := httptest.NewUnstartedServer(NewHandler(endpoints.New(svc, nothing), Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), Shutdown: draining}))
 	server.Config.ReadTimeout, server.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
 	server.Start()
 	defer server.Close()

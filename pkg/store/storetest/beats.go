@@ -17,7 +17,7 @@ var settings = service.Replica{
 }
 
 func replicaBeat(r service.Replica) service.Beat {
-	return service.Beat{Replica: r, Vouches: true, Tolerance: policy.Tolerance}
+	return service.Beat{Replica: r, CanAcceptHeartbeats: true, Tolerance: policy.Tolerance}
 }
 
 func mustBeatReplica(t *testing.T, s Store, b service.Beat) service.BeatResult {
@@ -42,7 +42,7 @@ func testBeats(t *testing.T, f Fixture) {
 
 	f.Checker(t, time.Minute, hour, 0)
 	silent := replicaBeat(settings)
-	silent.Vouches = false
+	silent.CanAcceptHeartbeats = false
 	if got := mustBeatReplica(t, f.Store, silent); got.Gap {
 		t.Errorf("Beat(not vouching) = %+v, want no end of the gap", got)
 	}

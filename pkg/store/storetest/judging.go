@@ -41,14 +41,14 @@ func testSweepMentionsRefusals(t *testing.T, f Fixture) {
 // testBeatShowsTheClock: a beat carries the storage's time.
 func testBeatShowsTheClock(t *testing.T, f Fixture) {
 	before := mustRegister(t, f.Store, "mc")
-	first, err := f.Store.Beat(t.Context(), service.Beat{Replica: service.Replica{ID: "gc-1"}, Vouches: true, Tolerance: policy.Tolerance})
+	first, err := f.Store.Beat(t.Context(), service.Beat{Replica: service.Replica{ID: "gc-1"}, CanAcceptHeartbeats: true, Tolerance: policy.Tolerance})
 	if err != nil {
 		t.Fatalf("Beat() = %v", err)
 	}
 	if before == nil || first.At.Before(before.At) || first.At.Sub(before.At) > time.Minute {
 		t.Errorf("Beat() at %v, want just after the registration's %+v", first.At, before)
 	}
-	second, err := f.Store.Beat(t.Context(), service.Beat{Replica: service.Replica{ID: "gc-1"}, Vouches: false, Tolerance: policy.Tolerance})
+	second, err := f.Store.Beat(t.Context(), service.Beat{Replica: service.Replica{ID: "gc-1"}, CanAcceptHeartbeats: false, Tolerance: policy.Tolerance})
 	if err != nil || second.At.Before(first.At) {
 		t.Errorf("Beat() without vouching = %+v, %v, want a later time than %v", second, err, first.At)
 	}

@@ -77,7 +77,7 @@ func testUnsafeDrains(t *testing.T, f Fixture) {
 	}
 	mustRegister(t, f.Store, "pending")
 	planned, err := f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "a", DryRun: true}, "operator")
-	if err != nil || !planned.Plan.Safe() || planned.Plan.MeetingsAffected != 3 || planned.Transition != nil || planned.Controller.Drain != nil {
+	if err != nil || !planned.Plan.IsSafe() || planned.Plan.MeetingsAffected != 3 || planned.Transition != nil || planned.Controller.Drain != nil {
 		t.Errorf("dry run = %+v, %v, want a safe plan and nothing done", planned, err)
 	}
 	if before, after := planned.Plan.Before, planned.Plan.After; before.Meetings.Max != 30 || after.Meetings.Max != 20 || after.Meetings.Current != 9 ||
@@ -86,7 +86,7 @@ func testUnsafeDrains(t *testing.T, f Fixture) {
 	}
 	// As the second of two: "a" is taken for draining, and so is who is not there.
 	planned, err = f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "b", DryRun: true, AssumeDrained: []string{"a", "nobody"}}, "operator")
-	if err != nil || planned.Plan.Safe() || planned.Plan.Before.Meetings.Max != 20 || planned.Plan.After.Meetings.Max != 10 || planned.Plan.After.Controllers[service.HealthDraining] != 2 {
+	if err != nil || planned.Plan.IsSafe() || planned.Plan.Before.Meetings.Max != 20 || planned.Plan.After.Meetings.Max != 10 || planned.Plan.After.Controllers[service.HealthDraining] != 2 {
 		t.Errorf("dry run of the second = %+v, %v, want it not safe", planned.Plan, err)
 	}
 	if c := mustGet(t, f.Store, "a"); c.Drain != nil || c.Generation != 0 {
@@ -96,24 +96,24 @@ func testUnsafeDrains(t *testing.T, f Fixture) {
 
 	var unsafe *service.UnsafeError
 	_, err = f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "b"}, "operator")
-	if !errors.As(err, &unsafe) || unsafe.Plan.Safe() || unsafe.Plan.After.Meetings.FreeWithoutLargest() != -9 {
+	if !errors.As(err, &unsafe) || unsafe.Plan.IsSafe() || unsafe.Plan.After.Meetings.FreeWithoutLargest() != -9 {
 		t.Errorf("Drain(b) = %v, want it refused: c alone could not be lost", err)
 	}
 	planned, err = f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "b", DryRun: true}, "operator")
-	if err != nil || planned.Plan.Safe() {
+	if err != nil || planned.Plan.IsSafe() {
 		t.Errorf("dry run = %+v, %v, want a plan that is not safe", planned.Plan, err)
 	}
 	if c := mustGet(t, f.Store, "b"); c.Health != service.HealthHealthy || c.Generation != 0 {
 		t.Errorf("after a refusal = %+v, want it as it was", c)
 	}
 	forced := mustDrain(t, f.Store, service.DrainOrder{ControllerID: "b", Reason: "fire", Force: true})
-	if forced.Plan.Safe() || forced.Transition == nil || forced.Transition.Reason != "fire (forced)" {
+	if forced.Plan.IsSafe() || forced.Transition == nil || forced.Transition.Reason != "fire (forced)" {
 		t.Errorf("forced = %+v, want it done and recorded as forced", forced)
 	}
 	if _, err := f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "c"}, "operator"); !errors.As(err, &unsafe) || unsafe.Plan.After.Serving() != 0 {
 		t.Errorf("Drain(c) = %v, want it refused: nobody would be left", err)
 	}
-	if got := mustDrain(t, f.Store, service.DrainOrder{ControllerID: "pending"}); !got.Plan.Safe() {
+	if got := mustDrain(t, f.Store, service.DrainOrder{ControllerID: "pending"}); !got.Plan.IsSafe() {
 		t.Errorf("Drain(pending) = %+v, want it safe: it takes no meetings", got.Plan)
 	}
 }

@@ -15,7 +15,7 @@ import (
 // Store is all that the service, its health checker, its metrics and its watches need.
 type Store interface {
 	service.Store
-	service.Beater
+	service.ReplicaStore
 	service.Sweeper
 	service.RegionReader
 	service.ChangeSource
@@ -195,9 +195,9 @@ type ticked struct {
 // tick beats and sweeps once, as a replica does that has the settings of the policy.
 func tick(ctx context.Context, s Store, policy service.SweepPolicy) (result ticked, _ error) {
 	beat, err := s.Beat(ctx, service.Beat{
-		Replica:   service.Replica{ID: policy.Actor, StalenessThreshold: policy.Threshold, FastInterval: policy.FastInterval},
-		Vouches:   true,
-		Tolerance: policy.Tolerance,
+		Replica:             service.Replica{ID: policy.Actor, StalenessThreshold: policy.Threshold, FastInterval: policy.FastInterval},
+		CanAcceptHeartbeats: true,
+		Tolerance:           policy.Tolerance,
 	})
 	if err != nil {
 		return result, err
