@@ -43,6 +43,7 @@ func heartbeatPath(t testing.TB) (context.Context, Endpoint[service.FastHeartbea
 		}
 		return l
 	}
+
 	ignore := func(string) {}
 	e := New(service.New(oneStore{}, service.Intervals{}, nobody{}, nil), Chain(
 		Observe(func(context.Context, string, string, error, time.Duration) {}),
@@ -54,6 +55,7 @@ func heartbeatPath(t testing.TB) (context.Context, Endpoint[service.FastHeartbea
 		LimitCallers(limiter(), oneStore{}, ignore),
 		Deadline(time.Second),
 	))
+
 	return WithCall(context.Background(), &Call{Transport: "grpc", Address: "10.0.0.1"}), e.FastHeartbeat
 }
 

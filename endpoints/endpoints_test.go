@@ -43,15 +43,18 @@ func newTestEndpoints(policy AuthPolicy, observed *[]string) Endpoints {
 		"nameless": {Subject: "mc-1", Scopes: []string{"mc:register"}, ServiceType: new("")},
 		"operator": {Subject: "op", Scopes: []string{"gc:admin"}},
 	}
+
 	code := func(err error) string {
 		if err != nil {
 			return "ERR"
 		}
 		return "OK"
 	}
+
 	observe := func(_ context.Context, transport, operation string, err error, _ time.Duration) {
 		*observed = append(*observed, transport+" "+operation+" "+code(err))
 	}
+
 	policy.MCScopes = []string{"mc:register", "service.write.gc"}
 	logging := LogConfig{Logger: log.NewNopLogger(), Verbose: true, Code: code, TraceID: untraced}
 	return New(fakeService{}, Chain(Observe(observe), Log(logging), Authenticate(callers, policy), Deadline(time.Second)))
@@ -103,6 +106,7 @@ func TestObserve_Panic(t *testing.T) {
 	failing := Observe(func(_ context.Context, _, _ string, err error, _ time.Duration) { observed = err })(Operation{Name: "RegisterMC"})(
 		func(context.Context, any) (any, error) { panic("on purpose") },
 	)
+
 	passed := func() (cause any) {
 		defer func() { cause = recover() }()
 		_, _ = failing(t.Context(), nil)
@@ -122,6 +126,7 @@ func TestDeadline_EarlierDeadlineKeepsItsTimer(t *testing.T) {
 		got = ctx
 		return "done", nil
 	})
+
 	until := func() time.Duration {
 		at, ok := got.Deadline()
 		if !ok {
@@ -129,16 +134,19 @@ func TestDeadline_EarlierDeadlineKeepsItsTimer(t *testing.T) {
 		}
 		return time.Until(at)
 	}
+
 	_, _ = bounded(t.Context(), nil)
 	if left := until(); left > time.Minute || left < 30*time.Second {
 		t.Errorf("without a deadline of its own a call has %v left, want a minute", left)
 	}
+
 	longer, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
 	_, _ = bounded(longer, nil)
 	if left := until(); left > time.Minute {
 		t.Errorf("with a longer deadline a call has %v left, want a minute", left)
 	}
+
 	sooner, cancel := context.WithTimeout(t.Context(), 50*time.Second)
 	defer cancel()
 	if _, _ = bounded(sooner, nil); got != sooner {
@@ -176,6 +184,7 @@ func TestOperations_HaveEndpointMethodAndScope(t *testing.T) {
 	if got, want := methods.NumMethod(), len(Operations()); got != want {
 		t.Errorf("service methods = %d, want one for each of %d operations", got, want)
 	}
+
 	for _, op := range Operations() {
 		if field := value.FieldByName(op.Name); !field.IsValid() || field.IsNil() {
 			t.Errorf("endpoint %s is not set", op.Name)

@@ -132,12 +132,14 @@ func TestLimitCallers_StolenToken(t *testing.T) {
 			delete(store.known, id) // It deregisters what it made.
 		}
 	}
+
 	created := 0
 	for i := range 100 {
 		if register(fmt.Sprintf("again-%d", i)) == nil {
 			created++
 		}
 	}
+
 	if created > 0 {
 		t.Errorf("created %d more controllers at once, want none after 1,000", created)
 	}
@@ -206,24 +208,30 @@ func TestNotFoundLimit_FollowsTheStore(t *testing.T) {
 		}
 		return n
 	}
+
 	if got := told(); got != initialNotFoundPlaces {
 		t.Errorf("told at first = %d, want %d", got, initialNotFoundPlaces)
 	}
+
 	for range 100 {
 		r.releasePlace(time.Millisecond, false)
 	}
+
 	if got := told(); got != 200 {
 		t.Errorf("told after 100 quick registrations = %d, want their places and as many more", got)
 	}
+
 	r.releasePlace(0, true)
 	r.releasePlace(slowRegistration+1, false)
 	if got := told(); got != 0 {
 		t.Errorf("told after registrations that failed = %d, want none of %d places", got, r.limit)
 	}
+
 	now = now.Add(10 * time.Second)
 	if got := told(); got != 0 {
 		t.Errorf("told 10 s later = %d, want none: they may still register", got)
 	}
+
 	now = now.Add(time.Second)
 	if got := told(); got != minNotFoundPlaces {
 		t.Errorf("told 11 s later = %d, want the least, which is more than a quarter of 300", got)

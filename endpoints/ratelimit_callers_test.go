@@ -44,29 +44,35 @@ func TestLimitCallers_KnownControllersAreNeverRefused(t *testing.T) {
 			t.Fatalf("heartbeat of a known controller = %v, want nil: it is not charged", err)
 		}
 	}
+
 	if _, err := register(ctx, registrationOf("new-1")); err != nil {
 		t.Errorf("first registration = %v, want nil", err)
 	}
 	if _, err := register(ctx, registrationOf("new-2")); !errors.Is(err, service.ErrRateLimited) {
 		t.Errorf("second registration of a new controller = %v, want ErrRateLimited", err)
 	}
+
 	for range 100 {
 		if _, err := register(ctx, registrationOf("known")); err != nil {
 			t.Fatalf("registration of a known controller = %v, want nil", err)
 		}
 	}
+
 	asked = nil
 	for range 100 {
 		if _, err := beat(answer(nil))(ctx, heartbeatOf("known")); err != nil {
 			t.Fatalf("heartbeat of a known controller = %v, want nil", err)
 		}
 	}
+
 	if len(asked) > 0 {
 		t.Errorf("heartbeats of an exhausted subject cost %d lookups, want none: the heartbeat itself tells", len(asked))
 	}
+
 	if _, err := beat(answer(service.ErrUnavailable))(ctx, heartbeatOf("known")); !errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("heartbeat while the store is down = %v, want ErrUnavailable", err)
 	}
+
 	trouble := LimitCallers(limiter, fakeDirectory{err: service.ErrUnavailable}, func(string) {})(Operation{"RegisterMC", ScopeMC})(answer(nil))
 	if _, err := trouble(ctx, registrationOf("known")); !errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("registration while the store is down = %v, want ErrUnavailable", err)
@@ -88,6 +94,7 @@ func TestLimitCallers_UnknownControllersAreCharged(t *testing.T) {
 			t.Errorf("heartbeat %d = %v, want %v", i, err, want)
 		}
 	}
+
 	if limited != 1 {
 		t.Errorf("refusals counted = %d, want 1", limited)
 	}
@@ -139,6 +146,7 @@ func TestLimitCallers_LateRegistrations(t *testing.T) {
 		}
 		*now = now.Add(time.Second)
 	}
+
 	*now = now.Add(-time.Second)
 	for i := range sent {
 		if _, err := middleware(Operation{"RegisterMC", ScopeMC})(creating(nil))(ctx, registrationOf(fmt.Sprintf("mc-%d", i))); err != nil {
@@ -178,6 +186,7 @@ func TestLimitCallers_InvalidIDIsNotLookedUp(t *testing.T) {
 			}
 		}
 	}
+
 	if len(asked) > 0 {
 		t.Errorf("looked up %q, want nothing", asked)
 	}
@@ -190,42 +199,51 @@ func TestLimitCallers_ForbiddenCallsAreCharged(t *testing.T) {
 		"mc":    {Subject: "shared", Scopes: []string{"mc:register"}},
 		"other": {Subject: "shared", Scopes: []string{"x"}},
 	}
+
 	var asked []string
 	chain := Chain(
 		Authenticate(callers, AuthPolicy{MCScopes: []string{"mc:register"}}),
 		LimitCallers(limiter, fakeDirectory{known: map[string]bool{"mc-1": true}, asked: &asked}, func(string) {}),
 	)
+
 	e := New(allowingService{}, chain)
 	with := func(token string) context.Context {
 		return WithCall(t.Context(), &Call{Authorization: []string{token}})
 	}
+
 	register := func(token, id string) error {
 		_, err := e.RegisterMC.Call(with(token), service.Registration{ControllerID: id}, nil)
 		return err
 	}
+
 	beat := func(token string) error {
 		_, err := e.FastHeartbeat.Call(with(token), service.FastHeartbeat{ControllerID: "mc-1"}, nil)
 		return err
 	}
+
 	stream := func(token string) error {
 		_, err := e.StreamHeartbeats.Call(with(token), service.HeartbeatStream{}, nil)
 		return err
 	}
+
 	for name, err := range map[string]error{"registration": register("other", "mc-1"), "heartbeat": beat("other"), "stream": stream("other")} {
 		if !errors.Is(err, service.ErrForbidden) {
 			t.Errorf("%s = %v, want ErrForbidden", name, err)
 		}
 	}
+
 	for name, err := range map[string]error{"registration": register("other", "mc-1"), "heartbeat": beat("other"), "stream": stream("other")} {
 		if !errors.Is(err, service.ErrRateLimited) {
 			t.Errorf("%s of an exhausted subject = %v, want ErrRateLimited", name, err)
 		}
 	}
+
 	for name, err := range map[string]error{"registration": register("mc", "mc-2"), "heartbeat": beat("mc"), "stream": stream("mc")} {
 		if err != nil {
 			t.Errorf("%s with the right scope = %v, want nil", name, err)
 		}
 	}
+
 	if len(asked) > 0 {
 		t.Errorf("looked up %q, want nothing", asked)
 	}

@@ -65,12 +65,14 @@ func TestLimitCallers_BucketRefills(t *testing.T) {
 			t.Fatalf("call %d = %v, want nil", i, err)
 		}
 	}
+
 	if _, err := read(ctx, nil); !errors.Is(err, service.ErrRateLimited) || limited != 1 {
 		t.Errorf("call 61 = %v, counted %d, want ErrRateLimited, 1", err, limited)
 	}
 	if _, err := read(service.WithCaller(t.Context(), service.Caller{Subject: "b"}), nil); err != nil {
 		t.Errorf("another caller = %v, want nil", err)
 	}
+
 	*now = now.Add(time.Second)
 	if _, err := read(ctx, nil); err != nil {
 		t.Errorf("a second later = %v, want nil", err)
@@ -83,12 +85,14 @@ func TestLimitAddresses_FailedAuthenticationsAreCharged(t *testing.T) {
 	ctx := func(address string, authorization ...string) context.Context {
 		return WithCall(t.Context(), &Call{Address: address, Authorization: authorization})
 	}
+
 	refused := fmt.Errorf("bad: %w", service.ErrUnauthenticated)
 	for i, want := range []error{service.ErrUnauthenticated, service.ErrUnauthenticated, service.ErrRateLimited} {
 		if _, err := middleware(answer(refused))(ctx("10.0.0.1"), nil); !errors.Is(err, want) {
 			t.Errorf("bad call %d = %v, want %v", i, err, want)
 		}
 	}
+
 	if _, err := middleware(answer(nil))(ctx("10.0.0.1", "good"), nil); err != nil {
 		t.Errorf("a recognized token from that address = %v, want nil", err)
 	}
@@ -118,19 +122,23 @@ func TestLimitAddresses_VerificationsPerAddress(t *testing.T) {
 		_, err := verified(WithCall(t.Context(), &Call{Address: address, Authorization: authorization}), nil)
 		return err
 	}
+
 	addresses := make([]string, allVerifications/addressVerifications)
 	for i := range addresses {
 		addresses[i] = fmt.Sprintf("10.0.0.%d", i)
 		exhaust(t, limiter, addresses[i])
 	}
+
 	for range 2 * allVerifications {
 		if err := call(addresses[0], "garbage"); !errors.Is(err, service.ErrRateLimited) {
 			t.Fatalf("garbage from an exhausted address = %v, want ErrRateLimited", err)
 		}
 	}
+
 	if err := call(addresses[0]); !errors.Is(err, service.ErrRateLimited) || limited != 2*allVerifications+1 {
 		t.Errorf("no token from an exhausted address = %v, counted %d, want ErrRateLimited and each refusal", err, limited)
 	}
+
 	flood := func(address string) (passed int) {
 		for range 2 * addressVerifications {
 			err := call(address, "renewed")
@@ -143,15 +151,18 @@ func TestLimitAddresses_VerificationsPerAddress(t *testing.T) {
 		}
 		return passed
 	}
+
 	for _, address := range addresses {
 		if got := flood(address); got != addressVerifications {
 			t.Errorf("verifications for %s = %d, want %d: neither garbage nor another address costs any", address, got, addressVerifications)
 		}
 	}
+
 	exhaust(t, limiter, "10.0.1.0")
 	if err := call("10.0.1.0", "renewed"); !errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("beyond what is verified for all addresses = %v, want ErrUnavailable", err)
 	}
+
 	*now = now.Add(time.Second)
 	exhaust(t, limiter, "10.0.1.0")
 	if err := call("10.0.1.0", "renewed"); err != nil {
@@ -167,9 +178,11 @@ func TestLimiter_LongSubjectsAllocateNothing(t *testing.T) {
 			t.Errorf("a call of a subject of %d bytes allocates %.0f times, want 0", len(subject), got)
 		}
 	}
+
 	if size := reflect.TypeFor[bucketKey]().Size(); size > 16 {
 		t.Errorf("an allowance is named by %d bytes, want at most 16 however long a subject is", size)
 	}
+
 	limiter, _ = newTestLimiter(t, 1)
 	for _, subject := range []string{long, long + "s", long[1:]} {
 		if !limiter.allow(otherCalls, subject) {

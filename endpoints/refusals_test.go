@@ -80,19 +80,23 @@ func TestLog_RefusalsAreCounted(t *testing.T) {
 		Logger: log.NewLogfmtLogger(&lines), Sampler: sampler, TraceID: untraced,
 		Code: func(err error) string { return codes[err] },
 	})(Operation{Name: "FastHeartbeat"})(func(context.Context, any) (any, error) { return nil, failure })
+
 	ctx := WithCall(t.Context(), &Call{Transport: "grpc"})
 	for range 5000 {
 		if _, err := call(ctx, nil); !errors.Is(err, failure) {
 			t.Fatalf("call() = %v, want %v", err, failure)
 		}
 	}
+
 	if got := strings.Count(lines.String(), "\n"); got != 1 || sampler["calls grpc FastHeartbeat INVALID_TOKEN"] != 5000 {
 		t.Errorf("5000 bad tokens made %d lines, want 1; counted %v", got, sampler)
 	}
+
 	failure = service.ErrUnavailable
 	for range 5000 {
 		_, _ = call(ctx, nil)
 	}
+
 	if got := strings.Count(lines.String(), "\n"); got != 1+otherLines {
 		t.Errorf("5000 failures made %d lines, want %d", got-1, otherLines)
 	}

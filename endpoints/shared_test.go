@@ -68,6 +68,7 @@ func TestFindSharedIDs_TwoProcesses(t *testing.T) {
 		r.beats("mc", 2)
 		r.wait(10 * time.Second)
 	}
+
 	r.want("mc") // By the second return.
 	r.beats("mc", 1)
 	r.want("mc", "mc")
@@ -76,6 +77,7 @@ func TestFindSharedIDs_TwoProcesses(t *testing.T) {
 		r.beats("mc", 1)
 		r.wait(30 * time.Second)
 	}
+
 	r.want("mc", "mc")
 }
 

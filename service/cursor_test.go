@@ -15,9 +15,11 @@ func TestCursor_TextForm(t *testing.T) {
 			t.Errorf("ParseCursor(%q) = %+v, %v, want %+v", c, got, err, c)
 		}
 	}
+
 	if got, err := ParseCursor(strings.ToUpper(change.Cursor().String())); err != nil || got != change.Cursor() {
 		t.Errorf("ParseCursor(in capitals) = %+v, %v", got, err)
 	}
+
 	for _, text := range []string{"", "-", "x", "-1", "+1", "8-", "8-12", "8-1234567890ag", "8-1234567890abcd", "0-1234567890ab", "8 ", "9223372036854775808"} {
 		var invalid *InvalidError
 		if got, err := ParseCursor(text); !errors.As(err, &invalid) {
@@ -46,6 +48,7 @@ func TestFingerprint_DiffersByTransition(t *testing.T) {
 			seen[print] = true
 		}
 	}
+
 	if got := (Transition{}).Fingerprint(); got != "" {
 		t.Errorf("fingerprint of a change that is in no history = %q, want none", got)
 	}

@@ -36,6 +36,7 @@ func TestFacts_HealthProperties(t *testing.T) {
 			Reported:         rapid.SampledFrom(HealthStatuses()).Draw(t, "reported"),
 			Stale:            rapid.Bool().Draw(t, "stale"),
 		}
+
 		health := facts.Health()
 		if !health.IsValid() {
 			t.Fatalf("%+v.Health() = %q, want one of the five states", facts, health)
@@ -44,6 +45,7 @@ func TestFacts_HealthProperties(t *testing.T) {
 		if facts.OperatorDraining && health != HealthDraining {
 			t.Fatalf("%+v.Health() = %q, want draining", facts, health)
 		}
+
 		// An undrain invents no health: what is left is what the controller's own facts say.
 		undrained := Facts{Reported: facts.Reported, Stale: facts.Stale}
 		if got := undrained.Health(); got == HealthHealthy && (facts.Stale || facts.Reported != HealthHealthy) {

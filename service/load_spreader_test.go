@@ -26,6 +26,7 @@ func TestLoadSpreader_EvenFleetIsNotDelayed(t *testing.T) {
 			}
 		}
 	}
+
 	if spread > 0 {
 		t.Errorf("%d heartbeats of a fleet that comes evenly were told to wait, want none once it is known", spread)
 	}
@@ -50,6 +51,7 @@ func TestLoadSpreader_SpreadsBurst(t *testing.T) {
 	for i := range next {
 		next[i] = began
 	}
+
 	perSecond := make([]int, 60)
 	// Each controller's heartbeats, in the order of time.
 	for range 4 {
@@ -71,6 +73,7 @@ func TestLoadSpreader_SpreadsBurst(t *testing.T) {
 			next[i] = c.now.Add(wait)
 		}
 	}
+
 	for second, n := range perSecond[1:30] {
 		if n > 2*fleet/10 {
 			t.Errorf("second %d after the herd: %d heartbeats, want at most twice the %d of an even fleet", second+1, n, fleet/10)
@@ -84,17 +87,21 @@ func TestLoadSpreader_AfterOutage(t *testing.T) {
 	if wait := p.DelayAfterFailure(); wait < 5*time.Second || wait > 15*time.Second {
 		t.Errorf("Failed() = %v, want 5 to 15 s", wait)
 	}
+
 	c.now = c.now.Add(9 * time.Second)
 	if p.DelayAfterHeartbeat() == 0 {
 		t.Errorf("a heartbeat soon after the outage was not told to wait")
 	}
+
 	if wait := p.DelayAfterRegistration(); wait != 0 {
 		t.Errorf("a registration soon after the outage was told to wait %v, want 0: there are few", wait)
 	}
+
 	c.now = c.now.Add(2 * time.Second)
 	if wait := p.DelayAfterHeartbeat(); wait != 0 {
 		t.Errorf("a heartbeat an interval after the outage was told to wait %v, want 0", wait)
 	}
+
 	c.now = c.now.Add(-time.Hour)
 	p.DelayAfterHeartbeat() // A clock that was set back does no harm.
 }

@@ -67,6 +67,7 @@ func TestOperatorService_OrdersReachTheStore(t *testing.T) {
 	if observer.changed != 3 {
 		t.Errorf("changes reported = %d, want 3", observer.changed)
 	}
+
 	store.err = ErrConflict
 	if _, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc"}); !errors.Is(err, ErrConflict) {
 		t.Errorf("Drain() = %v, want ErrConflict", err)
@@ -125,6 +126,7 @@ func TestListTransitions_Pages(t *testing.T) {
 	if err != nil || page.NextAfter != 9 || store.order != (TransitionFilter{ControllerID: "mc", Region: "eu", After: 3, Limit: DefaultPageSize}) {
 		t.Errorf("ListTransitions() = %+v, %v, asked %+v", page, err, store.order)
 	}
+
 	store.through = Cursor{ID: 12, Fingerprint: "0123456789ab"}
 	if page, err = svc.ListTransitions(t.Context(), TransitionQuery{PageSize: 2}); err != nil || page.Next != store.page[1].Cursor() {
 		t.Errorf("next of a full page = %+v, %v, want its last change", page.Next, err)
@@ -132,6 +134,7 @@ func TestListTransitions_Pages(t *testing.T) {
 	if page, err = svc.ListTransitions(t.Context(), TransitionQuery{PageSize: 3, After: 3, Fingerprint: "ba9876543210"}); err != nil || page.Next != store.through {
 		t.Errorf("next of the last page = %+v, %v, want how far the history is settled", page.Next, err)
 	}
+
 	store.page = nil
 	if page, err = svc.ListTransitions(t.Context(), TransitionQuery{After: 9}); err != nil || page.NextAfter != 9 {
 		t.Errorf("ListTransitions() at the end = %+v, %v, want to go on from 9", page, err)

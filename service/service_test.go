@@ -108,12 +108,14 @@ func TestListControllers_Pages(t *testing.T) {
 	if err != nil || len(first.Controllers) != 2 || first.NextPageToken == "" {
 		t.Fatalf("ListControllers() = %+v, %v, want two and a token", first, err)
 	}
+
 	if _, err := svc.ListControllers(t.Context(), ListQuery{PageSize: 3, PageToken: first.NextPageToken}); err != nil {
 		t.Fatalf("ListControllers(token) = %v, want nil", err)
 	}
 	if store.filter.AfterID != "b" {
 		t.Errorf("the second page starts after %q, want b", store.filter.AfterID)
 	}
+
 	for _, q := range []ListQuery{{PageToken: "!"}, {PageToken: "MTog"}, {PageSize: -1}, {PageSize: 1001}, {Health: "well"}, {Region: "a b"}} {
 		var invalid *InvalidError
 		if _, err := svc.ListControllers(t.Context(), q); !errors.As(err, &invalid) {

@@ -87,6 +87,7 @@ func TestIsValidEndpointURL(t *testing.T) {
 			t.Errorf("ValidEndpointURL(%q) = false, want true", valid)
 		}
 	}
+
 	for _, invalid := range []string{
 		"", "mc:1", "ftp://mc", "http://", "http:///", "http://mc:0", "http://mc:65536", "http://mc:", "http://mc:+1", "http://mc:1/x", "http://mc//",
 		"http://u@mc", "http://u:p@mc", "http://mc?", "http://mc#", "http://mc?q=1", "http://a..b", "http://mc_1", "http://m c", "http://mc\x00",

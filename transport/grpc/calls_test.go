@@ -47,11 +47,13 @@ func TestServer_MalformedMessageReachesMiddlewareFirst(t *testing.T) {
 			}
 		}
 	}
+
 	server := NewServer(endpoints.New(&fakeService{}, authenticate), Config{Logger: log.NewNopLogger()})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatalf("listen: %v", err)
 	}
+
 	go func() { _ = server.Serve(listener) }()
 	defer server.Stop()
 	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -98,6 +100,7 @@ func TestLimitCallTime(t *testing.T) {
 			t.Errorf("%s: deadline in %v, %v, want %v", method, time.Until(at), bounded, want)
 		}
 	}
+
 	if want := []string{" /no.such.Service/Method"}; !slices.Equal(unknown, want) {
 		t.Errorf("unknown calls = %q, want %q", unknown, want)
 	}

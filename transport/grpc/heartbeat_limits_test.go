@@ -93,14 +93,17 @@ func TestStream_SpareWorkersAreLimited(t *testing.T) {
 			t.Fatal("takeWorker() = false, want true")
 		}
 	}
+
 	if limits.takeWorker() {
 		t.Error("takeWorker() = true beyond the bound, want false")
 	}
+
 	// Such a stream still has its first worker.
 	h := &heartbeatServer{
 		endpoints: endpoints.New(svc, endpoints.Deadline(time.Second)),
 		cfg:       Config{Logger: log.NewNopLogger()}, sendTimeout: sendTimeout, workerIdleTime: workerIdleTime,
 	}
+
 	h.limits.spareWorkers.Store(maxSpareWorkers)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -111,9 +114,11 @@ func TestStream_SpareWorkersAreLimited(t *testing.T) {
 		}
 		return nil
 	}}
+
 	for n := range uint64(20) {
 		stream.sent = append(stream.sent, fast(n, fmt.Sprintf("mc-%d", n)))
 	}
+
 	if err := stream.playAt(ctx, h); status.Code(err) != codes.Canceled && !errors.Is(err, context.Canceled) || answers != 20 {
 		t.Errorf("the stream ended with %v after %d answers, want 20", err, answers)
 	}

@@ -65,6 +65,7 @@ func serve(t testing.TB, svc service.Service, cfg Config, middleware endpoints.M
 	if middleware == nil {
 		middleware = func(endpoints.Operation) endpoint.Middleware { return at }
 	}
+
 	w.server = NewServer(endpoints.New(svc, middleware), cfg, grpc.ChainStreamInterceptor(
 		func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 			if wrap != nil {
@@ -75,15 +76,18 @@ func serve(t testing.TB, svc service.Service, cfg Config, middleware endpoints.M
 			return err
 		},
 	))
+
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatalf("listen: %v", err)
 	}
+
 	served := make(chan error, 1)
 	go func() { served <- w.server.Serve(listener) }()
 	if w.conn, err = grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
 		t.Fatalf("dial: %v", err)
 	}
+
 	t.Cleanup(func() {
 		_ = w.conn.Close()
 		w.server.Stop()
@@ -91,6 +95,7 @@ func serve(t testing.TB, svc service.Service, cfg Config, middleware endpoints.M
 			t.Errorf("Serve() = %v, want nil", err)
 		}
 	})
+
 	return w
 }
 
@@ -133,19 +138,23 @@ func TestStream_SlowControllerBlocksNoOther(t *testing.T) {
 		}
 		return nil
 	}}
+
 	stream := serve(t, svc, Config{}, nil, nil).open(t.Context(), t)
 	const held, others = 20, 1000
 	for n := range uint64(held) {
 		sendFast(t, stream, n, "held-up")
 	}
+
 	for n := range uint64(others) {
 		sendFast(t, stream, held+n, fmt.Sprintf("mc-%d", n))
 		wantAcknowledged(t, stream, held+n)
 	}
+
 	close(release)
 	for n := range uint64(held) {
 		wantAcknowledged(t, stream, n) // In the order in which they were sent.
 	}
+
 	_ = stream.CloseSend()
 	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
 		t.Errorf("the stream ended with %v, want the end", err)
@@ -206,6 +215,7 @@ func TestStream_QueuedHeartbeatKeepsCallTimeout(t *testing.T) {
 			<-ctx.Done()
 			return ctx.Err()
 		}}
+
 		var answers []string
 		stream := &scripted{answer: func(out *pb.StreamHeartbeatsResponse) error {
 			answers = append(answers, fmt.Sprintf("%d: %d %s after %v", out.GetSequence(), out.GetCode(), out.GetMessage(), time.Since(began)))
@@ -214,14 +224,17 @@ func TestStream_QueuedHeartbeatKeepsCallTimeout(t *testing.T) {
 			}
 			return nil
 		}}
+
 		for n := range uint64(5) {
 			stream.sent = append(stream.sent, fast(n+1, "mc"))
 		}
+
 		_ = stream.play(ctx, svc, Config{CallTimeout: 8 * time.Second}, 8*time.Second)
 		want := []string{"1: 0  after 5s"}
 		for n := 2; n <= 5; n++ {
 			want = append(want, fmt.Sprintf("%d: 4 Deadline exceeded after 8s", n))
 		}
+
 		if !slices.Equal(answers, want) || calls.Load() != 2 {
 			t.Errorf("%d calls, answers %q, want 2 calls and %q", calls.Load(), answers, want)
 		}
@@ -245,19 +258,23 @@ func TestStream_ClientReadsNothing(t *testing.T) {
 				if tc.drain {
 					time.AfterFunc(500*time.Millisecond, drain)
 				}
+
 				stream := &scripted{}
 				stream.answer = func(*pb.StreamHeartbeatsResponse) error {
 					<-stream.ctx.Done()
 					return stream.ctx.Err()
 				}
+
 				for n := range uint64(2000) {
 					stream.sent = append(stream.sent, fast(n, "mc"))
 				}
+
 				svc := &streamService{beat: func(context.Context, string) error { return nil }}
 				err := stream.play(t.Context(), svc, Config{CallTimeout: 8 * time.Second, Shutdown: draining}, 8*time.Second)
 				if took := time.Since(began); !errors.Is(err, tc.want) || took != tc.took {
 					t.Errorf("ended with %v after %v, want %v after %v", err, took, tc.want, tc.took)
 				}
+
 				synctest.Wait() // Nor may a goroutine be left, or the bubble does not end.
 				if read := 2000 - len(stream.sent); read > maxInFlight+1 {
 					t.Errorf("%d heartbeats were read, want no more than have a slot", read)
@@ -280,11 +297,13 @@ func TestStream_ClientSendsAndNeverReads(t *testing.T) {
 		for n := uint64(0); stream.Send(fast(n, "a.b")) == nil; n++ {
 		}
 	}()
+
 	<-blocked
 	drain()
 	if err := <-w.ended; !errors.Is(err, errStopping) {
 		t.Errorf("the handler returned %v, want %v", err, errStopping)
 	}
+
 	_ = w.conn.Close()
 	<-sender
 }
@@ -339,10 +358,12 @@ func TestStream_EndsWithItsToken(t *testing.T) {
 					}
 				}
 			}
+
 			stream := serve(t, &streamService{}, Config{Authenticator: authenticator}, middleware, nil).open(t.Context(), t)
 			for n := range uint64(queued) {
 				sendFast(t, stream, n, "mc")
 			}
+
 			close(hold)
 			out, err := stream.Recv()
 			if err != nil {
@@ -359,6 +380,7 @@ func TestStream_EndsWithItsToken(t *testing.T) {
 			if out.GetCode() != int32(tc.want) || out.GetMessage() != "Invalid token" {
 				t.Errorf("first answer = %v, want %v", out, tc.want)
 			}
+
 			_, err = stream.Recv()
 			wantStatus(t, err, tc.want, "Invalid token")
 			if got := handed.Load(); got != 1 {
@@ -376,6 +398,7 @@ func TestStream_ShutdownAnswersArrivedHeartbeats(t *testing.T) {
 		<-release
 		return nil
 	}}
+
 	w := serve(t, svc, Config{CallTimeout: time.Minute, Shutdown: draining}, nil, nil)
 	stream := w.open(t.Context(), t)
 	sendFast(t, stream, 1, "mc-1")
@@ -392,11 +415,13 @@ func TestStream_ShutdownAnswersArrivedHeartbeats(t *testing.T) {
 		}
 		seen[out.GetSequence()] = true
 	}
+
 	_, err := stream.Recv()
 	wantStatus(t, err, codes.Unavailable, "The server is stopping")
 	if len(seen) != 2 {
 		t.Errorf("answered = %v, want 1 and 2", seen)
 	}
+
 	w.server.GracefulStop()
 }
 
@@ -408,14 +433,17 @@ func TestStream_ClientDisconnects(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	}}
+
 	w := serve(t, svc, Config{CallTimeout: time.Minute}, nil, nil)
 	stream := w.open(ctx, t)
 	for n := range uint64(2 * maxInFlight) {
 		sendFast(t, stream, n, fmt.Sprintf("mc-%d", n))
 	}
+
 	for range maxInFlight {
 		<-began
 	}
+
 	leave()
 	if err := <-w.ended; status.Code(err) != codes.Canceled {
 		t.Errorf("the handler returned %v, want Canceled", err)
@@ -435,11 +463,13 @@ func TestStream_Panic(t *testing.T) {
 		_, err := serve(t, &fakeService{}, Config{OnPanic: onPanic}, nil, nil).open(t.Context(), t).Recv()
 		wantStatus(t, err, codes.Internal, "Internal error")
 	})
+
 	t.Run("when it is read", func(t *testing.T) {
 		w := serve(t, &streamService{}, Config{OnPanic: onPanic}, nil, func(s grpc.ServerStream) grpc.ServerStream { return panicking{s} })
 		_, err := w.open(t.Context(), t).Recv()
 		wantStatus(t, err, codes.Internal, "Internal error")
 	})
+
 	t.Run("in a heartbeat, and not even that", func(t *testing.T) {
 		svc := &streamService{beat: func(_ context.Context, id string) error {
 			if id == "panic" {
@@ -455,6 +485,7 @@ func TestStream_Panic(t *testing.T) {
 		sendFast(t, stream, 2, "mc")
 		wantAcknowledged(t, stream, 2)
 	})
+
 	if panics.Load() != 3 {
 		t.Errorf("panics counted = %d, want 3", panics.Load())
 	}

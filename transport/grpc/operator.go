@@ -23,9 +23,11 @@ func (s *fleetServer) Drain(ctx context.Context, in *pb.DrainRequest) (*pb.Drain
 			AssumeDrained:      in.GetAssumeDrained(),
 		}
 	}
+
 	encode := func(d service.DrainResponse) *pb.DrainResponse {
 		return &pb.DrainResponse{Controller: controllerToProto(d.Controller), Plan: planToProto(d.Plan)}
 	}
+
 	return unary(ctx, s.endpoints.Drain, in, decode, encode)
 }
 

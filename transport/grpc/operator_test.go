@@ -73,16 +73,19 @@ func TestFleetService_OperatorCalls(t *testing.T) {
 		ControllerID: "mc", Health: service.HealthDraining, Generation: 4, Incarnation: "one", IncarnationConflicts: 2, LastConflictAt: &since,
 		Drain: &service.Drain{Since: since, Deadline: ends, Reason: "kernel", By: "op"},
 	}}
+
 	c := fleetpb.NewFleetServiceClient(dial(t, svc, nil))
 	generation, huge := uint64(3), uint64(math.MaxUint64)
 	drained, err := c.Drain(t.Context(), &fleetpb.DrainRequest{ControllerId: "mc", Reason: "kernel", Deadline: timestamppb.New(ends), ExpectedGeneration: &generation})
 	if err != nil {
 		t.Fatalf("Drain() = %v", err)
 	}
+
 	three, most := int64(3), int64(math.MaxInt64)
 	if diff := cmp.Diff(service.DrainOrder{ControllerID: "mc", Reason: "kernel", Deadline: ends, ExpectedGeneration: &three}, svc.last); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
+
 	got := drained.GetController()
 	want := &fleetpb.Drain{Since: timestamppb.New(since), Deadline: timestamppb.New(ends), Reason: "kernel", By: "op"}
 	if diff := cmp.Diff(want, got.GetDrain(), protocmp.Transform()); diff != "" || got.GetGeneration() != 4 || got.GetIncarnation() != "one" ||
@@ -102,6 +105,7 @@ func TestFleetService_OperatorCalls(t *testing.T) {
 		svc.last != (service.Deregistration{ControllerID: "mc", Incarnation: "one", Reason: "done"}) {
 		t.Errorf("Deregister() = %v, reached the service as %+v", err, svc.last)
 	}
+
 	svc.err = service.ErrConflict
 	_, err = c.Drain(t.Context(), &fleetpb.DrainRequest{})
 	wantStatus(t, err, codes.Aborted, "The controller's generation has changed")
@@ -112,6 +116,7 @@ func TestFleetService_ListTransitions(t *testing.T) {
 		{ID: 8, ControllerID: "mc", Region: "eu", At: time.Unix(5, 0), To: service.HealthPending, Cause: service.CauseRegister, Actor: "a", Reason: "r", Reported: service.HealthPending},
 		{ID: 9, From: service.HealthPending, Silence: time.Second, Reported: service.HealthHealthy},
 	}}}
+
 	c := fleetpb.NewFleetServiceClient(dial(t, svc, nil))
 	got, err := c.ListTransitions(t.Context(), &fleetpb.ListTransitionsRequest{ControllerId: "mc", Region: "eu", After: 7, PageSize: 2})
 	want := &fleetpb.ListTransitionsResponse{NextAfter: 9, NextCursor: "9-0123456789ab", Transitions: []*fleetpb.Transition{
@@ -121,12 +126,14 @@ func TestFleetService_ListTransitions(t *testing.T) {
 		},
 		{Id: 9, At: timestamppb.New(time.Time{}), From: fleetpb.Health_HEALTH_PENDING, SilenceMs: 1000, ReportedHealth: fleetpb.Health_HEALTH_HEALTHY},
 	}}
+
 	if diff := cmp.Diff(want, got, protocmp.Transform()); err != nil || diff != "" {
 		t.Errorf("ListTransitions() = %v (-want +got):\n%s", err, diff)
 	}
 	if want := (service.TransitionQuery{ControllerID: "mc", Region: "eu", After: 7, PageSize: 2}); svc.last != want {
 		t.Errorf("query = %+v, want %+v", svc.last, want)
 	}
+
 	cursor := got.GetNextCursor()
 	if _, err := c.ListTransitions(t.Context(), &fleetpb.ListTransitionsRequest{After: 7, Cursor: &cursor}); err != nil {
 		t.Errorf("ListTransitions(cursor) = %v", err)
@@ -146,16 +153,20 @@ func TestGlobalControllerService_OptionalFields(t *testing.T) {
 	if err != nil || svc.last.(service.Registration).Incarnation != "one" || registered.GetRetryAfterMs() != 5000 {
 		t.Errorf("RegisterMC() = %v, %v", registered, err)
 	}
+
 	if diff := cmp.Diff(intent, registered.GetOperatorIntent(), protocmp.Transform()); diff != "" {
 		t.Errorf("intent (-want +got):\n%s", diff)
 	}
+
 	beat, err := c.ComprehensiveHeartbeat(t.Context(), &pb.ComprehensiveHeartbeatRequest{ControllerId: "mc", Incarnation: "one"})
 	want := &pb.ComprehensiveHeartbeatResponse{
 		Acknowledged: true, Timestamp: 7, OperatorIntent: intent, FastHeartbeatIntervalMs: 1000, ComprehensiveHeartbeatIntervalMs: 3000, RetryAfterMs: 700,
 	}
+
 	if diff := cmp.Diff(want, beat, protocmp.Transform()); err != nil || diff != "" || svc.last.(service.ComprehensiveHeartbeat).Incarnation != "one" {
 		t.Errorf("ComprehensiveHeartbeat() = %v (-want +got):\n%s", err, diff)
 	}
+
 	svc.err = &service.RetryError{After: 1500 * time.Millisecond, Err: service.ErrUnavailable}
 	_, err = c.ComprehensiveHeartbeat(t.Context(), &pb.ComprehensiveHeartbeatRequest{})
 	wantStatus(t, err, codes.Unavailable, "Service temporarily unavailable")
@@ -163,6 +174,7 @@ func TestGlobalControllerService_OptionalFields(t *testing.T) {
 	if len(details) != 1 || details[0].(*errdetails.RetryInfo).GetRetryDelay().AsDuration() != 1500*time.Millisecond {
 		t.Errorf("details = %v, want when to try again", details)
 	}
+
 	svc.err = service.ErrSuperseded
 	_, err = c.ComprehensiveHeartbeat(t.Context(), &pb.ComprehensiveHeartbeatRequest{})
 	wantStatus(t, err, codes.FailedPrecondition, "Another incarnation of this controller is registered")

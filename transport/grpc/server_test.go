@@ -69,11 +69,13 @@ func dial(t *testing.T, svc service.Service, onPanic func()) *grpc.ClientConn {
 	nothing := func(endpoints.Operation) endpoint.Middleware {
 		return func(e endpoint.Endpoint) endpoint.Endpoint { return e }
 	}
+
 	server := NewServer(endpoints.New(svc, nothing), Config{Logger: log.NewNopLogger(), OnPanic: onPanic})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatalf("listen: %v", err)
 	}
+
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() {
@@ -82,10 +84,12 @@ func dial(t *testing.T, svc service.Service, onPanic func()) *grpc.ClientConn {
 			t.Errorf("Serve() = %v, want nil", err)
 		}
 	})
+
 	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatalf("dial: %v", err)
 	}
+
 	t.Cleanup(func() { _ = conn.Close() })
 	return conn
 }
@@ -101,6 +105,7 @@ func TestGlobalControllerService_BothNames(t *testing.T) {
 		FastHeartbeat(context.Context, *pb.FastHeartbeatRequest, ...grpc.CallOption) (*pb.FastHeartbeatResponse, error)
 		ComprehensiveHeartbeat(context.Context, *pb.ComprehensiveHeartbeatRequest, ...grpc.CallOption) (*pb.ComprehensiveHeartbeatResponse, error)
 	}
+
 	for name, c := range map[string]client{
 		"v1": pb.NewGlobalControllerServiceClient(conn), "before v1": darktower.NewGlobalControllerServiceClient(conn),
 	} {
@@ -110,18 +115,22 @@ func TestGlobalControllerService_BothNames(t *testing.T) {
 				registered.GetFastHeartbeatIntervalMs() != 10000 || registered.GetComprehensiveHeartbeatIntervalMs() != 30000 {
 				t.Errorf("RegisterMC() = %v, %v", registered, err)
 			}
+
 			fast, err := c.FastHeartbeat(t.Context(), &pb.FastHeartbeatRequest{ControllerId: "mc-1", Capacity: &pb.ControllerCapacity{}})
 			if err != nil || !fast.GetAcknowledged() || fast.GetTimestamp() != 1700000000 {
 				t.Errorf("FastHeartbeat() = %v, %v", fast, err)
 			}
+
 			full, err := c.ComprehensiveHeartbeat(t.Context(), &pb.ComprehensiveHeartbeatRequest{ControllerId: "mc-1", Capacity: &pb.ControllerCapacity{}})
 			if err != nil || !full.GetAcknowledged() || full.GetTimestamp() != 1700000000 {
 				t.Errorf("ComprehensiveHeartbeat() = %v, %v", full, err)
 			}
+
 			_, err = c.FastHeartbeat(t.Context(), &pb.FastHeartbeatRequest{ControllerId: "mc-1"})
 			wantStatus(t, err, codes.InvalidArgument, "capacity is required")
 		})
 	}
+
 	if _, err := pb.NewGlobalControllerServiceClient(conn).NotifyMeetingEnded(t.Context(), &pb.NotifyMeetingEndedRequest{MeetingId: "m", Region: "eu"}); err != nil {
 		t.Errorf("NotifyMeetingEnded() = %v, want nil", err)
 	}
@@ -148,6 +157,7 @@ func TestServer_ErrorsHaveCodeAndNoDetail(t *testing.T) {
 	if panics != 1 {
 		t.Errorf("panics counted = %d, want 1", panics)
 	}
+
 	_, err = c.RegisterMC(t.Context(), &pb.RegisterMCRequest{Id: strings.Repeat("a", maxMessageBytes)})
 	if got := status.Code(err); got != codes.ResourceExhausted {
 		t.Errorf("a message over the limit = %v, want ResourceExhausted", got)
@@ -165,9 +175,11 @@ func TestServer_CallMetadata(t *testing.T) {
 	if svc.call.Transport != "grpc" || svc.call.Address != "127.0.0.1" || svc.call.RequestID != "req-1" || len(svc.call.Authorization) != 2 {
 		t.Errorf("call = %q %q %q and %d authorizations, want grpc 127.0.0.1 req-1 and 2", svc.call.Transport, svc.call.Address, svc.call.RequestID, len(svc.call.Authorization))
 	}
+
 	if got := header.Get("x-request-id"); len(got) != 1 || got[0] != "req-1" {
 		t.Errorf("x-request-id answered = %q, want req-1", got)
 	}
+
 	for _, unfit := range []string{"", "a b", strings.Repeat("a", 129)} {
 		if got := requestID([]string{unfit}); got == unfit || len(got) != 36 {
 			t.Errorf("requestID(%q) = %q, want one of our own", unfit, got)
@@ -182,13 +194,16 @@ func TestFleetService_Reads(t *testing.T) {
 	if err != nil || one.GetController().GetHealth() != fleetpb.Health_HEALTH_DEGRADED || !one.GetController().GetPlacement().GetPlaceable() {
 		t.Errorf("GetController() = %v, %v, want a degraded, placeable one", one, err)
 	}
+
 	page, err := c.ListControllers(t.Context(), &fleetpb.ListControllersRequest{Region: "eu", Health: fleetpb.Health_HEALTH_DRAINING, PageSize: 2})
 	if err != nil || len(page.GetControllers()) != 2 || page.GetNextPageToken() != "next" {
 		t.Errorf("ListControllers() = %v, %v, want two and a token", page, err)
 	}
+
 	if want := (service.ListQuery{Region: "eu", Health: service.HealthDraining, PageSize: 2}); svc.list != want {
 		t.Errorf("query = %+v, want %+v", svc.list, want)
 	}
+
 	_, err = c.ListControllers(t.Context(), &fleetpb.ListControllersRequest{Health: 99})
 	wantStatus(t, err, codes.InvalidArgument, "health must be one of pending, healthy, degraded, unhealthy, draining")
 }
@@ -200,10 +215,12 @@ func TestServer_ShutdownEndsIdleReflectionStream(t *testing.T) {
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
+
 	_ = stream.Send(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}})
 	if _, err := stream.Recv(); err != nil {
 		t.Fatalf("list services: %v", err)
 	}
+
 	drain()
 	w.server.GracefulStop()
 	_, err = stream.Recv()

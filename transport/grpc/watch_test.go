@@ -63,6 +63,7 @@ func TestWatch_Events(t *testing.T) {
 		{ID: 6, Loads: []service.WatchLoad{{ControllerID: "a", CurrentMeetings: 3, LastHeartbeatAt: time.Unix(1700000000, 0)}}},
 		{ID: 6, AsOf: time.Unix(1700000001, 0)},
 	}
+
 	left := events
 	svc := &watchService{watch: newFakeWatch(func(context.Context) (service.WatchEvent, error) {
 		if len(left) == 0 {
@@ -72,16 +73,19 @@ func TestWatch_Events(t *testing.T) {
 		left = left[1:]
 		return e, nil
 	})}
+
 	w := serve(t, svc, Config{}, nil, nil)
 	after := uint64(4)
 	stream, err := pb.NewFleetServiceClient(w.conn).Watch(t.Context(), &pb.WatchRequest{Region: "eu", After: &after, Loads: true})
 	if err != nil {
 		t.Fatalf("Watch() = %v", err)
 	}
+
 	header, err := stream.Header()
 	if err != nil || len(header.Get("x-request-id")) != 1 {
 		t.Errorf("header = %v, %v, want a request id", header, err)
 	}
+
 	for i, e := range events {
 		got, err := stream.Recv()
 		if want := e.Cursor().String(); e.ID != 0 && got.GetCursor() != want {
@@ -91,11 +95,13 @@ func TestWatch_Events(t *testing.T) {
 			t.Errorf("response %d = %v, %v, want %v", i, got, err, want)
 		}
 	}
+
 	_, err = stream.Recv()
 	wantStatus(t, err, codes.Unavailable, "Service temporarily unavailable")
 	if q := svc.asked; q.Region != "eu" || *q.After != 4 || !q.Loads {
 		t.Errorf("query = %+v, want that of the request", q)
 	}
+
 	svc.watch.wantClosed(t)
 }
 
@@ -164,6 +170,7 @@ func TestWatch_RequestDoesNotArrive(t *testing.T) {
 		}
 		return stream
 	}
+
 	wantStatus(t, open().RecvMsg(new(pb.WatchResponse)), codes.DeadlineExceeded, "Deadline exceeded")
 	stream := open()
 	drain()

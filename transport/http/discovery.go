@@ -128,6 +128,7 @@ func (d *discovery) render(ctx context.Context) ([]byte, error) {
 		}
 		filter.AfterID = found[len(found)-1].ControllerID
 	}
+
 	return json.Marshal(groups)
 }
 

@@ -38,6 +38,7 @@ func (f *fakeFleet) list(_ context.Context, filter service.ControllerFilter) ([]
 		_, _ = fmt.Sscanf(filter.AfterID, "mc-%d", &next)
 		next++
 	}
+
 	var found []service.Controller
 	for ; next < f.size && len(found) < filter.Limit; next++ {
 		if f.failAt > 0 && next >= f.failAt {
@@ -45,6 +46,7 @@ func (f *fakeFleet) list(_ context.Context, filter service.ControllerFilter) ([]
 		}
 		found = append(found, service.Controller{ControllerID: fmt.Sprintf("mc-%06d", next), GRPCEndpoint: "http://mc"})
 	}
+
 	return found, nil
 }
 
@@ -111,10 +113,12 @@ func TestDiscovery_ReadsStoreOnceASecond(t *testing.T) {
 				}
 			})
 		}
+
 		all.Wait()
 		if fleet.asked != 1 {
 			t.Errorf("50 callers had the store asked %d times, want once", fleet.asked)
 		}
+
 		fleet.failAt = 1
 		time.Sleep(minTargetsAge)
 		for range 2 {
@@ -122,6 +126,7 @@ func TestDiscovery_ReadsStoreOnceASecond(t *testing.T) {
 				t.Errorf("with the store down = %d, want 503", w.Code)
 			}
 		}
+
 		if fleet.asked != 2 {
 			t.Errorf("the store was asked %d times, want 2: a failure counts as long as an answer", fleet.asked)
 		}
@@ -138,6 +143,7 @@ func TestDiscovery_SlowListIsReusedLonger(t *testing.T) {
 		if fleet.asked != 1 {
 			t.Errorf("a list that took half a second was made %d times in 4 s, want once", fleet.asked)
 		}
+
 		time.Sleep(time.Second)
 		fleet.takes = 6 * time.Second
 		call(h, "GET", "/sd/controllers", "")

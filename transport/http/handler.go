@@ -104,6 +104,7 @@ func bodyError(err error) error {
 		semantic *json.SemanticError
 		syntax   *jsontext.SyntacticError
 	)
+
 	switch {
 	case errors.As(err, &tooLarge):
 		return &inputError{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", maxBodyBytes)}

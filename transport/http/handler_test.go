@@ -149,6 +149,7 @@ func TestHandler_ErrorsHaveOneForm(t *testing.T) {
 			}
 		})
 	}
+
 	if w := call(newTestHandler(&fakeService{}, nil), "PUT", one, registerOK, "Content-Type", "text/plain"); w.Code != 415 {
 		t.Errorf("text/plain = %d, want 415", w.Code)
 	}
@@ -211,6 +212,7 @@ func TestHandler_Success(t *testing.T) {
 			t.Errorf("%s %s = %d %s, want 200 %s", tc.method, tc.path, w.Code, got, tc.want)
 		}
 	}
+
 	if got := svc.last.(service.ComprehensiveHeartbeat); got.Health != service.HealthUnhealthy || got.CPUUsagePercent != 1.5 || got.ControllerID != "mc-1" {
 		t.Errorf("the service got %+v, want an unhealthy mc-1", got)
 	}

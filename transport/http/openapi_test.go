@@ -23,12 +23,14 @@ func TestOpenAPI_BodyIsRequiredWhereTheHandlerRequiresIt(t *testing.T) {
 			} `json:"requestBody"`
 		} `json:"paths"`
 	}
+
 	if err := json.Unmarshal(call(h, "GET", "/openapi.json", "").Body.Bytes(), &document); err != nil {
 		t.Fatal(err)
 	}
 	if len(document.Servers) != 1 || document.Servers[0].URL != "." {
 		t.Errorf("servers = %+v, want one that is relative to the document", document.Servers)
 	}
+
 	bodies, optional := 0, 0
 	for pattern, methods := range document.Paths {
 		path := strings.NewReplacer("{id}", "mc-1", "{meeting_id}", "m-1", "{region}", "eu").Replace(pattern)
@@ -52,6 +54,7 @@ func TestOpenAPI_BodyIsRequiredWhereTheHandlerRequiresIt(t *testing.T) {
 			}
 		}
 	}
+
 	if bodies < 4 || optional < 1 {
 		t.Errorf("%d operations with a body, %d of them optional: the test looks at too few", bodies, optional)
 	}

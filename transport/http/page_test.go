@@ -26,6 +26,7 @@ func TestHandler_WebPage(t *testing.T) {
 			t.Errorf("%s %s = %d %s, want %d %s", tc.method, tc.path, w.Code, got, tc.status, tc.contentType)
 		}
 	}
+
 	if w := call(h, "GET", "/openapi.json", ""); strings.Contains(w.Body.String(), "/assets/") {
 		t.Error("the document describes the page's files, want the API only")
 	}

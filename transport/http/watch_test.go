@@ -67,18 +67,22 @@ func TestWatch_Events(t *testing.T) {
 		{ID: 6, AsOf: at, Loads: []service.WatchLoad{{ControllerID: "a", CurrentMeetings: 3, CPUUsagePercent: &share, LastHeartbeatAt: at}}},
 		{ID: 6, AsOf: at},
 	}}
+
 	w := call(newTestHandler(svc, nil), "GET", watchPath+"?region=eu&loads=true&after=4", "", "Last-Event-ID", "7-0123456789ab")
 	if q := svc.last.(service.WatchQuery); q.Region != "eu" || !q.Loads || *q.After != 7 || q.Fingerprint != "0123456789ab" {
 		t.Errorf("query = %+v, want region, loads and the last event's id, which is later than the parameter after", q)
 	}
+
 	for name, want := range map[string]string{"Content-Type": eventStream, "Cache-Control": "no-store", "X-Accel-Buffering": "no"} {
 		if got := w.Header().Get(name); got != want {
 			t.Errorf("%s = %q, want %q", name, got, want)
 		}
 	}
+
 	if w.Header().Get("X-Request-Id") == "" {
 		t.Error("no request id")
 	}
+
 	got := strings.Split(w.Body.String(), "\n\n")
 	for i, want := range []string{
 		"event: snapshot\ndata: {\"as_of\":\"2023-11-14T22:13:20Z\",\"begin\":true,\"end\":false,\"reason\":\"start\",\"controllers\":[{\"controller_id\":\"a\\nb\",",
@@ -93,11 +97,13 @@ func TestWatch_Events(t *testing.T) {
 			t.Fatalf("event %d of %q, want it to begin with %q", i, got, want)
 		}
 	}
+
 	<-svc.closed
 	call(newTestHandler(svc, nil), "GET", watchPath, "", "Last-Event-ID", "3")
 	if q := svc.last.(service.WatchQuery); q.After == nil || *q.After != 3 {
 		t.Errorf("query = %+v, want it to go on after 3", q)
 	}
+
 	call(newTestHandler(svc, nil), "GET", watchPath+"?after=4", "", "Last-Event-ID", "of another server")
 	if q := svc.last.(service.WatchQuery); q.After == nil || *q.After != 4 {
 		t.Errorf("query = %+v, want it to go on after 4, as the last event's id is none of ours", q)
@@ -136,6 +142,7 @@ func TestWatch_PanicAbortsResponse(t *testing.T) {
 	if err == nil || strings.Contains(string(body), "error") || panics.Load() != 1 {
 		t.Errorf("body = %q, %v after %d panics, want it broken off after one", body, err, panics.Load())
 	}
+
 	<-svc.closed
 }
 
@@ -152,14 +159,17 @@ func TestWatch_OutlastsCallTimeouts(t *testing.T) {
 	if err != nil {
 		t.Fatalf("GET = %v", err)
 	}
+
 	if line, err := bufio.NewReader(response.Body).ReadString('\n'); err != nil || line != "id: 1\n" {
 		t.Errorf("body = %q, %v, want the first event", line, err)
 	}
+
 	select {
 	case <-svc.closed:
 		t.Error("the watch ended by itself")
 	case <-time.After(300 * time.Millisecond):
 	}
+
 	_ = response.Body.Close() // The caller goes away.
 	<-svc.closed
 }
