@@ -79,8 +79,8 @@ func (l *Limiter) allow(u quota, caller string) bool {
 	if !ok {
 		bucket = l.newBucket(u)
 		// Two concurrent first calls may both make a bucket; the first one stays.
-		if held, ok, _ := l.buckets.PeekOrAdd(key, bucket); ok {
-			bucket = held
+		if existing, ok, _ := l.buckets.PeekOrAdd(key, bucket); ok {
+			bucket = existing
 		}
 	}
 	return bucket.AllowN(l.now(), 1)

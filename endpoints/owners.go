@@ -37,9 +37,9 @@ type ownerCount struct {
 	readDone chan struct{} // Closed when the read in progress ends; nil if there is none.
 }
 
-func newOwnerCounts(most int, count func(context.Context, string) (int, error), now func() time.Time) *ownerCounts {
-	held, _ := lru.New[string, *ownerCount](maxBuckets) // It fails for a size of 0 only.
-	return &ownerCounts{limit: most, readFromStore: count, now: now, counts: held}
+func newOwnerCounts(limit int, readFromStore func(context.Context, string) (int, error), now func() time.Time) *ownerCounts {
+	counts, _ := lru.New[string, *ownerCount](maxBuckets) // New fails for a size of 0 only.
+	return &ownerCounts{limit: limit, readFromStore: readFromStore, now: now, counts: counts}
 }
 
 // checkLimit returns [service.OwnerLimitError] if the subject owns as many controllers as it may. It waits for the first read of a

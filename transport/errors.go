@@ -30,74 +30,70 @@ type statusRow struct {
 	status Status
 }
 
-// statusTable returns the rows in the order in which they are matched; the first error that matches decides. An error of the
+// statusTable has the rows in the order in which they are matched; the first error that matches decides. An error of the
 // service that wraps a context's error comes before the context's own.
-func statusTable() []statusRow {
-	return []statusRow{
-		{service.ErrNotRegistered, Status{
-			GRPC:    codes.NotFound,
-			HTTP:    http.StatusNotFound,
-			Name:    "NOT_FOUND",
-			Message: "Controller not registered",
-		}},
-		{service.ErrSuperseded, Status{
-			GRPC:    codes.FailedPrecondition,
-			HTTP:    http.StatusConflict,
-			Name:    "CONFLICT",
-			Message: "Another incarnation of this controller is registered",
-		}},
-		{service.ErrConflict, Status{
-			GRPC:    codes.Aborted,
-			HTTP:    http.StatusConflict,
-			Name:    "CONFLICT",
-			Message: "The controller's generation has changed",
-		}},
-		{service.ErrGone, Status{
-			GRPC:    codes.OutOfRange,
-			HTTP:    http.StatusGone,
-			Name:    "NOT_FOUND",
-			Message: "The history does not continue after this cursor: it was replaced, or later transitions were pruned; start again without it",
-		}},
-		{service.ErrUnauthenticated, Status{
-			GRPC:    codes.Unauthenticated,
-			HTTP:    http.StatusUnauthorized,
-			Name:    "INVALID_TOKEN",
-			Message: "Invalid token",
-		}},
-		{service.ErrForbidden, Status{
-			GRPC:    codes.PermissionDenied,
-			HTTP:    http.StatusForbidden,
-			Name:    "FORBIDDEN",
-			Message: "Access denied",
-		}},
-		{service.ErrRateLimited, Status{
-			GRPC:    codes.ResourceExhausted,
-			HTTP:    http.StatusTooManyRequests,
-			Name:    "RATE_LIMIT_EXCEEDED",
-			Message: "Rate limit exceeded",
-		}},
-		{service.ErrUnavailable, Status{
-			GRPC:    codes.Unavailable,
-			HTTP:    http.StatusServiceUnavailable,
-			Name:    "SERVICE_UNAVAILABLE",
-			Message: "Service temporarily unavailable",
-		}},
-		{context.DeadlineExceeded, Status{
-			GRPC:    codes.DeadlineExceeded,
-			HTTP:    http.StatusGatewayTimeout,
-			Name:    "SERVICE_UNAVAILABLE",
-			Message: "Deadline exceeded",
-		}},
-		{context.Canceled, Status{
-			GRPC:    codes.Canceled,
-			HTTP:    499,
-			Name:    "BAD_REQUEST",
-			Message: "The caller cancelled the call",
-		}},
-	}
+var statusTable = []statusRow{
+	{service.ErrNotRegistered, Status{
+		GRPC:    codes.NotFound,
+		HTTP:    http.StatusNotFound,
+		Name:    "NOT_FOUND",
+		Message: "Controller not registered",
+	}},
+	{service.ErrSuperseded, Status{
+		GRPC:    codes.FailedPrecondition,
+		HTTP:    http.StatusConflict,
+		Name:    "CONFLICT",
+		Message: "Another incarnation of this controller is registered",
+	}},
+	{service.ErrConflict, Status{
+		GRPC:    codes.Aborted,
+		HTTP:    http.StatusConflict,
+		Name:    "CONFLICT",
+		Message: "The controller's generation has changed",
+	}},
+	{service.ErrGone, Status{
+		GRPC:    codes.OutOfRange,
+		HTTP:    http.StatusGone,
+		Name:    "NOT_FOUND",
+		Message: "The history does not continue after this cursor: it was replaced, or later transitions were pruned; start again without it",
+	}},
+	{service.ErrUnauthenticated, Status{
+		GRPC:    codes.Unauthenticated,
+		HTTP:    http.StatusUnauthorized,
+		Name:    "INVALID_TOKEN",
+		Message: "Invalid token",
+	}},
+	{service.ErrForbidden, Status{
+		GRPC:    codes.PermissionDenied,
+		HTTP:    http.StatusForbidden,
+		Name:    "FORBIDDEN",
+		Message: "Access denied",
+	}},
+	{service.ErrRateLimited, Status{
+		GRPC:    codes.ResourceExhausted,
+		HTTP:    http.StatusTooManyRequests,
+		Name:    "RATE_LIMIT_EXCEEDED",
+		Message: "Rate limit exceeded",
+	}},
+	{service.ErrUnavailable, Status{
+		GRPC:    codes.Unavailable,
+		HTTP:    http.StatusServiceUnavailable,
+		Name:    "SERVICE_UNAVAILABLE",
+		Message: "Service temporarily unavailable",
+	}},
+	{context.DeadlineExceeded, Status{
+		GRPC:    codes.DeadlineExceeded,
+		HTTP:    http.StatusGatewayTimeout,
+		Name:    "SERVICE_UNAVAILABLE",
+		Message: "Deadline exceeded",
+	}},
+	{context.Canceled, Status{
+		GRPC:    codes.Canceled,
+		HTTP:    499,
+		Name:    "BAD_REQUEST",
+		Message: "The caller cancelled the call",
+	}},
 }
-
-var rows = statusTable()
 
 // StatusOf returns the status of err: OK for nil, and Internal with a fixed text for an error that is not in the table.
 func StatusOf(err error) Status {
@@ -125,7 +121,7 @@ func StatusOf(err error) Status {
 		}
 	}
 
-	for _, r := range rows {
+	for _, r := range statusTable {
 		if errors.Is(err, r.err) {
 			status := r.status
 			var retry *service.RetryError

@@ -11,7 +11,7 @@ import (
 )
 
 func TestStatusOf_WrappedErrors(t *testing.T) {
-	for _, r := range statusTable() {
+	for _, r := range statusTable {
 		got := StatusOf(fmt.Errorf("get controller mc-1: %w: secret detail", r.err))
 		if got != r.status {
 			t.Errorf("StatusOf(wrapped %v) = %+v, want %+v", r.err, got, r.status)

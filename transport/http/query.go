@@ -17,11 +17,11 @@ func fromQuery(r *http.Request, known ...string) (url.Values, error) {
 	if err != nil {
 		return nil, badInput("the query is malformed")
 	}
-	for name, given := range values {
+	for name, all := range values {
 		switch {
 		case !slices.Contains(known, name):
 			return nil, badInput("unknown parameter " + shownName(name))
-		case len(given) > 1:
+		case len(all) > 1:
 			return nil, badInput("repeated parameter " + name)
 		}
 	}
@@ -30,11 +30,11 @@ func fromQuery(r *http.Request, known ...string) (url.Values, error) {
 
 // pageSize returns 0 if the parameter is missing.
 func pageSize(values url.Values) (int64, error) {
-	given := values.Get("page_size")
-	if given == "" {
+	value := values.Get("page_size")
+	if value == "" {
 		return 0, nil
 	}
-	size, err := strconv.ParseInt(given, 10, 64)
+	size, err := strconv.ParseInt(value, 10, 64)
 	if err != nil || size < 1 {
 		return 0, badInput("page_size must be between 1 and " + strconv.Itoa(service.MaxPageSize))
 	}
@@ -52,11 +52,11 @@ func generationParameter(values url.Values) (*int64, error) {
 
 // timeParameter returns the zero time if the parameter is missing.
 func timeParameter(values url.Values, name string) (time.Time, error) {
-	given := values.Get(name)
-	if given == "" {
+	value := values.Get(name)
+	if value == "" {
 		return time.Time{}, nil
 	}
-	t, err := time.Parse(time.RFC3339, given)
+	t, err := time.Parse(time.RFC3339, value)
 	if err != nil {
 		return time.Time{}, badInput(name + invalidTimeSuffix)
 	}

@@ -45,6 +45,7 @@ func controllerRoutes(e endpoints.Endpoints) []route {
 			request:   registerBody{},
 			response:  registeredBody{},
 		},
+
 		{
 			method:    http.MethodPost,
 			pattern:   controllerPath + "/heartbeats/fast",
@@ -54,6 +55,7 @@ func controllerRoutes(e endpoints.Endpoints) []route {
 			request:   fastBody{},
 			response:  acknowledgedBody{},
 		},
+
 		{
 			method:    http.MethodPost,
 			pattern:   controllerPath + "/heartbeats/comprehensive",
@@ -78,6 +80,7 @@ func operatorRoutes(e endpoints.Endpoints) []route {
 			request:   optionalBody{drainOrderBody{}},
 			response:  drainedBody{},
 		},
+
 		{
 			method:    http.MethodDelete,
 			pattern:   controllerPath + "/drain",
@@ -87,6 +90,7 @@ func operatorRoutes(e endpoints.Endpoints) []route {
 			query:     []string{"reason", "expected_generation"},
 			response:  controllerBody{},
 		},
+
 		{
 			method:    http.MethodDelete,
 			pattern:   controllerPath,
@@ -110,6 +114,7 @@ func toolRoutes(e endpoints.Endpoints) []route {
 			handler:   handle(e.GetController, decodeControllerQuery, encodeController),
 			response:  controllerBody{},
 		},
+
 		{
 			method:    http.MethodGet,
 			pattern:   "/api/v1/controllers",
@@ -119,6 +124,7 @@ func toolRoutes(e endpoints.Endpoints) []route {
 			query:     []string{"region", "health", "page_size", "page_token"},
 			response:  controllersBody{},
 		},
+
 		{
 			method:    http.MethodGet,
 			pattern:   "/api/v1/transitions",
@@ -128,6 +134,7 @@ func toolRoutes(e endpoints.Endpoints) []route {
 			query:     transitionsQuery,
 			response:  transitionsBody{},
 		},
+
 		{
 			method:    http.MethodGet,
 			pattern:   controllerPath + "/transitions",
@@ -137,6 +144,7 @@ func toolRoutes(e endpoints.Endpoints) []route {
 			query:     controllerTransitionsQuery,
 			response:  transitionsBody{},
 		},
+
 		{
 			method:    http.MethodGet,
 			pattern:   "/api/v1/regions",
@@ -145,6 +153,7 @@ func toolRoutes(e endpoints.Endpoints) []route {
 			handler:   handle(e.ListRegions, decodeRegionQuery, encodeRegions),
 			response:  regionsBody{},
 		},
+
 		{
 			method:    http.MethodGet,
 			pattern:   "/api/v1/replicas",

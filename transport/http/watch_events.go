@@ -70,6 +70,7 @@ type watchBodies struct {
 // encodeWatchEvent encodes an event as a server-sent event. The JSON has no line breaks, so one line of data is enough.
 func encodeWatchEvent(e service.WatchEvent) ([]byte, error) {
 	asOf := e.AsOf.UTC()
+
 	switch {
 	case e.Snapshot != nil:
 		body := snapshotBody{
