@@ -20,7 +20,7 @@ func (fakeService) RegisterMC(ctx context.Context, _ service.Registration) (serv
 	if service.CallerFrom(ctx).Subject == "" {
 		return service.RegistrationResponse{}, errors.New("no caller in the context")
 	}
-	if _, bounded := ctx.Deadline(); !bounded {
+	if _, limited := ctx.Deadline(); !limited {
 		return service.RegistrationResponse{}, errors.New("no deadline")
 	}
 	return service.RegistrationResponse{FastInterval: time.Second}, nil
@@ -122,7 +122,7 @@ func TestObserve_Panic(t *testing.T) {
 
 func TestDeadline_EarlierDeadlineKeepsItsTimer(t *testing.T) {
 	var got context.Context
-	bounded := Deadline(time.Minute)(Operation{})(func(ctx context.Context, _ any) (any, error) {
+	limited := Deadline(time.Minute)(Operation{})(func(ctx context.Context, _ any) (any, error) {
 		got = ctx
 		return "done", nil
 	})
@@ -135,21 +135,21 @@ func TestDeadline_EarlierDeadlineKeepsItsTimer(t *testing.T) {
 		return time.Until(at)
 	}
 
-	_, _ = bounded(t.Context(), nil)
+	_, _ = limited(t.Context(), nil)
 	if left := until(); left > time.Minute || left < 30*time.Second {
 		t.Errorf("without a deadline of its own a call has %v left, want a minute", left)
 	}
 
 	longer, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
-	_, _ = bounded(longer, nil)
+	_, _ = limited(longer, nil)
 	if left := until(); left > time.Minute {
 		t.Errorf("with a longer deadline a call has %v left, want a minute", left)
 	}
 
 	sooner, cancel := context.WithTimeout(t.Context(), 50*time.Second)
 	defer cancel()
-	if _, _ = bounded(sooner, nil); got != sooner {
+	if _, _ = limited(sooner, nil); got != sooner {
 		t.Error("a call that ends sooner got a second timer")
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// fleetStore is a store of controllers of one subject.
+// fleetStore is a store with the controllers of one subject.
 type fleetStore struct {
 	known  map[string]bool
 	counts atomic.Int32
@@ -62,7 +62,7 @@ func newFleet(t *testing.T, store *fleetStore, most int) (register, beat func(id
 	return register, beat, &clock
 }
 
-// TestLimitCallers_LostTable: each of 10,000 controllers registers only once after it learns that it is not registered.
+// TestLimitCallers_LostTable: each of 10,000 controllers registers only once after NOT_FOUND.
 func TestLimitCallers_LostTable(t *testing.T) {
 	store := &fleetStore{known: map[string]bool{}}
 	register, beat, now := newFleet(t, store, 20_000)
@@ -71,19 +71,19 @@ func TestLimitCallers_LostTable(t *testing.T) {
 		if second > 60 {
 			t.Fatalf("%d of 10,000 controllers are registered after 60 s", len(store.known))
 		}
-		var told []string
+		var notFound []string
 		for i := range 10_000 {
 			id := fmt.Sprintf("mc-%d", i)
 			if err := beat(id); errors.Is(err, service.ErrNotRegistered) {
-				told = append(told, id)
+				notFound = append(notFound, id)
 			} else if err != nil && !errors.Is(err, service.ErrRateLimited) {
 				t.Fatalf("heartbeat of %s = %v", id, err)
 			}
 		}
-		if len(told) > maxNotFoundPlaces {
-			t.Fatalf("%d controllers register at once, want at most %d", len(told), maxNotFoundPlaces)
+		if len(notFound) > maxNotFoundPlaces {
+			t.Fatalf("%d controllers register at once, want at most %d", len(notFound), maxNotFoundPlaces)
 		}
-		for _, id := range told {
+		for _, id := range notFound {
 			if err := register(id); err != nil {
 				t.Fatalf("registration of %s = %v, want nil: it tries once", id, err)
 			}
@@ -106,7 +106,7 @@ func TestLimitCallers_OwnerLimit(t *testing.T) {
 		t.Errorf("registration beyond the limit = %v, want OwnerLimitError with 3 of 3", err)
 	}
 	if err := beat("mc-3"); !errors.As(err, &full) {
-		t.Errorf("heartbeat of a controller that may not register = %v, want OwnerLimitError: it would fall silent for good", err)
+		t.Errorf("heartbeat of a controller that may not register = %v, want OwnerLimitError: it would send no more heartbeats", err)
 	}
 	for _, id := range []string{"old", "mc-1"} {
 		if err := errors.Join(register(id), beat(id)); err != nil {
@@ -169,9 +169,9 @@ func TestOwners_OneCountASecond(t *testing.T) {
 // TestLimitCallers_Superseded: a heartbeat of a replaced process is no heartbeat of a known controller.
 func TestLimitCallers_Superseded(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 2)
-	middleware := LimitCallers(limiter, fakeDirectory{known: map[string]bool{"mc": true}}, func(string) {})
-	beat := middleware(Operation{"FastHeartbeat", ScopeMC})(answer(service.ErrSuperseded))
-	register := middleware(Operation{"RegisterMC", ScopeMC})(answer(service.ErrSuperseded))
+	middleware := LimitCallers(limiter, fakeLookup{known: map[string]bool{"mc": true}}, func(string) {})
+	beat := middleware(Operation{"FastHeartbeat", ScopeMC})(endpointReturning(service.ErrSuperseded))
+	register := middleware(Operation{"RegisterMC", ScopeMC})(endpointReturning(service.ErrSuperseded))
 
 	if _, err := register(callerContext(t, "a"), registrationOf("mc")); !errors.Is(err, service.ErrSuperseded) {
 		t.Errorf("registration = %v, want ErrSuperseded", err)
@@ -183,16 +183,16 @@ func TestLimitCallers_Superseded(t *testing.T) {
 		t.Errorf("heartbeat beyond the allowance = %v, want ErrRateLimited", err)
 	}
 	if _, err := register(callerContext(t, "a"), registrationOf("mc")); !errors.Is(err, service.ErrSuperseded) {
-		t.Errorf("registration beyond the allowance = %v, want ErrSuperseded: it ends the process", err)
+		t.Errorf("registration beyond the quota = %v, want ErrSuperseded: it ends the process", err)
 	}
 }
 
-// TestLimitCallers_FleetBesideUnknownController: a caller that has used up its allowance takes no place from others.
+// TestLimitCallers_FleetBesideUnknownController: a subject that has used up its quota takes no places from others.
 func TestLimitCallers_FleetBesideUnknownController(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 60)
-	beat := LimitCallers(limiter, fakeDirectory{}, func(string) {})(Operation{"FastHeartbeat", ScopeMC})(answer(service.ErrNotRegistered))
+	beat := LimitCallers(limiter, fakeLookup{}, func(string) {})(Operation{"FastHeartbeat", ScopeMC})(endpointReturning(service.ErrNotRegistered))
 	for range 10 * maxNotFoundPlaces {
-		_, _ = beat(callerContext(t, "stranger"), heartbeatOf("nobody"))
+		_, _ = beat(callerContext(t, "other"), heartbeatOf("unknown"))
 	}
 	if _, err := beat(callerContext(t, "fleet"), heartbeatOf("mc")); !errors.Is(err, service.ErrNotRegistered) {
 		t.Errorf("heartbeat of another subject = %v, want ErrNotRegistered", err)
@@ -202,38 +202,38 @@ func TestLimitCallers_FleetBesideUnknownController(t *testing.T) {
 func TestNotFoundLimit_FollowsTheStore(t *testing.T) {
 	now := time.Unix(1000, 0)
 	r := newNotFoundLimit(func() time.Time { return now })
-	told := func() (n int) {
+	takeAll := func() (n int) {
 		for r.takePlace() {
 			n++
 		}
 		return n
 	}
 
-	if got := told(); got != initialNotFoundPlaces {
-		t.Errorf("told at first = %d, want %d", got, initialNotFoundPlaces)
+	if got := takeAll(); got != initialNotFoundPlaces {
+		t.Errorf("places at first = %d, want %d", got, initialNotFoundPlaces)
 	}
 
 	for range 100 {
 		r.releasePlace(time.Millisecond, false)
 	}
 
-	if got := told(); got != 200 {
-		t.Errorf("told after 100 quick registrations = %d, want their places and as many more", got)
+	if got := takeAll(); got != 200 {
+		t.Errorf("places after 100 quick registrations = %d, want their places and as many more", got)
 	}
 
 	r.releasePlace(0, true)
 	r.releasePlace(slowRegistration+1, false)
-	if got := told(); got != 0 {
-		t.Errorf("told after registrations that failed = %d, want none of %d places", got, r.limit)
+	if got := takeAll(); got != 0 {
+		t.Errorf("places after registrations that failed = %d, want none of %d places", got, r.limit)
 	}
 
 	now = now.Add(10 * time.Second)
-	if got := told(); got != 0 {
-		t.Errorf("told 10 s later = %d, want none: they may still register", got)
+	if got := takeAll(); got != 0 {
+		t.Errorf("places 10 s later = %d, want none: they may still register", got)
 	}
 
 	now = now.Add(time.Second)
-	if got := told(); got != minNotFoundPlaces {
-		t.Errorf("told 11 s later = %d, want the least, which is more than a quarter of 300", got)
+	if got := takeAll(); got != minNotFoundPlaces {
+		t.Errorf("places 11 s later = %d, want the least, which is more than a quarter of 300", got)
 	}
 }

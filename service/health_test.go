@@ -41,15 +41,15 @@ func TestFacts_HealthProperties(t *testing.T) {
 		if !health.IsValid() {
 			t.Fatalf("%+v.Health() = %q, want one of the five states", facts, health)
 		}
-		// No report and no silence undoes an operator's drain.
+		// Neither a report nor staleness ends an operator's drain.
 		if facts.OperatorDraining && health != HealthDraining {
 			t.Fatalf("%+v.Health() = %q, want draining", facts, health)
 		}
 
-		// An undrain invents no health: what is left is what the controller's own facts say.
+		// After an undrain the health follows from the controller's own facts.
 		undrained := Facts{Reported: facts.Reported, Stale: facts.Stale}
 		if got := undrained.Health(); got == HealthHealthy && (facts.Stale || facts.Reported != HealthHealthy) {
-			t.Fatalf("%+v.Health() = %q, which nobody reported", undrained, got)
+			t.Fatalf("%+v.Health() = %q, which was not reported", undrained, got)
 		}
 	})
 }

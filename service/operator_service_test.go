@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// operatorStore answers what it was given and remembers the last order.
+// operatorStore returns its fields and records the last order.
 type operatorStore struct {
 	Store
 	err       error
@@ -79,7 +79,7 @@ func TestOperatorService_OrdersReachTheStore(t *testing.T) {
 		t.Errorf("Deregister() = %v, want ErrConflict", err)
 	}
 	if _, err := svc.ListTransitions(ctx, TransitionQuery{}); !errors.Is(err, ErrConflict) {
-		t.Errorf("ListTransitions() = %v, want what the store says", err)
+		t.Errorf("ListTransitions() = %v, want the store's error", err)
 	}
 }
 
@@ -115,7 +115,7 @@ func TestFastHeartbeat_UnavailableStoreGivesRetryDelay(t *testing.T) {
 	_, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}})
 	var retry *RetryError
 	if !errors.As(err, &retry) || !errors.Is(err, ErrUnavailable) || retry.After < 5*time.Second || retry.After > 15*time.Second {
-		t.Errorf("FastHeartbeat() = %v, want ErrUnavailable and when to try again", err)
+		t.Errorf("FastHeartbeat() = %v, want ErrUnavailable with a retry delay", err)
 	}
 }
 
@@ -124,7 +124,7 @@ func TestListTransitions_Pages(t *testing.T) {
 	svc := New(store, Intervals{}, &countingObserver{}, nil)
 	page, err := svc.ListTransitions(t.Context(), TransitionQuery{ControllerID: "mc", Region: "eu", After: 3})
 	if err != nil || page.NextAfter != 9 || store.order != (TransitionFilter{ControllerID: "mc", Region: "eu", After: 3, Limit: DefaultPageSize}) {
-		t.Errorf("ListTransitions() = %+v, %v, asked %+v", page, err, store.order)
+		t.Errorf("ListTransitions() = %+v, %v, filter %+v", page, err, store.order)
 	}
 
 	store.through = Cursor{ID: 12, Fingerprint: "0123456789ab"}
@@ -132,12 +132,12 @@ func TestListTransitions_Pages(t *testing.T) {
 		t.Errorf("next of a full page = %+v, %v, want its last change", page.Next, err)
 	}
 	if page, err = svc.ListTransitions(t.Context(), TransitionQuery{PageSize: 3, After: 3, Fingerprint: "ba9876543210"}); err != nil || page.Next != store.through {
-		t.Errorf("next of the last page = %+v, %v, want how far the history is settled", page.Next, err)
+		t.Errorf("next of the last page = %+v, %v, want the end of the settled history", page.Next, err)
 	}
 
 	store.page = nil
 	if page, err = svc.ListTransitions(t.Context(), TransitionQuery{After: 9}); err != nil || page.NextAfter != 9 {
-		t.Errorf("ListTransitions() at the end = %+v, %v, want to go on from 9", page, err)
+		t.Errorf("ListTransitions() at the end = %+v, %v, want it to continue from 9", page, err)
 	}
 }
 

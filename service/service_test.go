@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// fakeStore answers what it was given and remembers the last call.
+// fakeStore returns its fields and records the last call.
 type fakeStore struct {
 	Store
 	err      error
@@ -51,7 +51,7 @@ func newTestService(store *fakeStore) (Service, *countingObserver) {
 func TestRegisterMC_ReturnsIntervals(t *testing.T) {
 	svc, observer := newTestService(&fakeStore{register: &Transition{To: HealthPending}})
 	got, err := svc.RegisterMC(t.Context(), Registration{ControllerID: "mc", Region: "r", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1})
-	got.RetryAfter = 0 // It has only just started; see TestPace.
+	got.RetryAfter = 0 // See TestLoadSpreader.
 	if want := (RegistrationResponse{FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second, Created: true}); err != nil || got != want {
 		t.Errorf("RegisterMC() = %+v, %v, want %+v, nil", got, err, want)
 	}

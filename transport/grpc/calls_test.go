@@ -21,18 +21,18 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// raw sends bytes as they are.
-type raw struct{}
+// rawCodec sends bytes as they are.
+type rawCodec struct{}
 
-func (raw) Marshal(v any) ([]byte, error) {
+func (rawCodec) Marshal(v any) ([]byte, error) {
 	b, ok := v.([]byte)
 	if !ok {
 		return nil, errors.New("not bytes")
 	}
 	return b, nil
 }
-func (raw) Unmarshal([]byte, any) error { return nil }
-func (raw) Name() string                { return "proto" }
+func (rawCodec) Unmarshal([]byte, any) error { return nil }
+func (rawCodec) Name() string                { return "proto" }
 
 func TestServer_MalformedMessageReachesMiddlewareFirst(t *testing.T) {
 	t.Parallel()
@@ -63,8 +63,8 @@ func TestServer_MalformedMessageReachesMiddlewareFirst(t *testing.T) {
 	defer func() { _ = conn.Close() }()
 	for name, message := range map[string][]byte{"a length past the end": {0x0a, 0xff}, "invalid UTF-8": {0x0a, 1, 0xff}} {
 		send := func() error {
-			var answer []byte
-			return conn.Invoke(t.Context(), pb.GlobalControllerService_FastHeartbeat_FullMethodName, message, &answer, grpc.ForceCodec(raw{}))
+			var response []byte
+			return conn.Invoke(t.Context(), pb.GlobalControllerService_FastHeartbeat_FullMethodName, message, &response, grpc.ForceCodec(rawCodec{}))
 		}
 		t.Run(name, func(t *testing.T) {
 			refuse.Store(true)
@@ -95,9 +95,9 @@ func TestLimitCallTime(t *testing.T) {
 		if err != nil {
 			t.Fatalf("tap: %v", err)
 		}
-		at, bounded := ctx.Deadline()
-		if bounded != want || bounded && time.Until(at) > limit {
-			t.Errorf("%s: deadline in %v, %v, want %v", method, time.Until(at), bounded, want)
+		at, limited := ctx.Deadline()
+		if limited != want || limited && time.Until(at) > limit {
+			t.Errorf("%s: deadline in %v, %v, want %v", method, time.Until(at), limited, want)
 		}
 	}
 

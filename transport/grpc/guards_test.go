@@ -13,7 +13,7 @@ import (
 	fleetpb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// TestProtocol_CallsMatchOperations holds that a call in the protocol and an operation go by one name.
+// TestProtocol_CallsMatchOperations checks that every call of the protocol and its operation have the same name.
 func TestProtocol_CallsMatchOperations(t *testing.T) {
 	t.Parallel()
 	var operations, calls []string

@@ -22,7 +22,7 @@ import (
 
 var idleStreams = flag.Int("idle-streams", 5, "how many streams are busy once and then idle")
 
-// TestStream_IdleWorkersRetire has streams use all of their workers once. The measurement is of client and server.
+// TestStream_IdleWorkersRetire makes streams use all of their workers once. The measured figures are those of client and server together.
 func TestStream_IdleWorkersRetire(t *testing.T) {
 	var waiting atomic.Int64
 	release := make(chan struct{})
@@ -42,7 +42,7 @@ func TestStream_IdleWorkersRetire(t *testing.T) {
 		}
 		streams = append(streams, stream)
 	}
-	// Beyond the spare workers of all streams, heartbeats wait for those at work.
+	// Beyond the spare workers of all streams, heartbeats wait for a busy worker.
 	want := int64(min(*idleStreams*maxInFlight, maxSpareWorkers+*idleStreams))
 	waitUntil(t, "all workers", func() bool { return waiting.Load() == want })
 	busy := measure()
@@ -50,7 +50,7 @@ func TestStream_IdleWorkersRetire(t *testing.T) {
 	for _, stream := range streams {
 		for range maxInFlight {
 			if out, err := stream.Recv(); err != nil || !out.GetAcknowledged() {
-				t.Fatalf("answer = %v, %v", out, err)
+				t.Fatalf("response = %v, %v", out, err)
 			}
 		}
 	}
@@ -95,7 +95,7 @@ func TestStream_SpareWorkersAreLimited(t *testing.T) {
 	}
 
 	if limits.takeWorker() {
-		t.Error("takeWorker() = true beyond the bound, want false")
+		t.Error("takeWorker() = true beyond the limit, want false")
 	}
 
 	// Such a stream still has its first worker.
@@ -107,9 +107,9 @@ func TestStream_SpareWorkersAreLimited(t *testing.T) {
 	h.limits.spareWorkers.Store(maxSpareWorkers)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	answers := 0
-	stream := &scripted{answer: func(*pb.StreamHeartbeatsResponse) error {
-		if answers++; answers == 20 {
+	responses := 0
+	stream := &scriptedStream{respond: func(*pb.StreamHeartbeatsResponse) error {
+		if responses++; responses == 20 {
 			cancel()
 		}
 		return nil
@@ -119,8 +119,8 @@ func TestStream_SpareWorkersAreLimited(t *testing.T) {
 		stream.sent = append(stream.sent, fast(n, fmt.Sprintf("mc-%d", n)))
 	}
 
-	if err := stream.playAt(ctx, h); status.Code(err) != codes.Canceled && !errors.Is(err, context.Canceled) || answers != 20 {
-		t.Errorf("the stream ended with %v after %d answers, want 20", err, answers)
+	if err := stream.playAt(ctx, h); status.Code(err) != codes.Canceled && !errors.Is(err, context.Canceled) || responses != 20 {
+		t.Errorf("the stream ended with %v after %d responses, want 20", err, responses)
 	}
 	if got := h.limits.spareWorkers.Load(); got != maxSpareWorkers {
 		t.Errorf("spare workers = %d, want %d", got, maxSpareWorkers)
@@ -162,7 +162,7 @@ func TestStreamLimits(t *testing.T) {
 	}
 }
 
-// TestStream_TooMany: what is over a limit is refused before anything is sent, and a stream that ends makes room.
+// TestStream_TooMany: a stream beyond a limit is refused before anything is sent, and a stream that ends makes room for another.
 func TestStream_TooMany(t *testing.T) {
 	svc := &subjectService{streamService{beat: func(context.Context, string) error { return nil }}}
 	w := serve(t, svc, Config{StreamsPerSubject: 1}, nil, nil)

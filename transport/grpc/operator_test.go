@@ -18,7 +18,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// operatorService remembers the last order and answers from its fields.
+// operatorService returns its fields and records the last order.
 type operatorService struct {
 	fakeService
 	last       any
@@ -99,7 +99,7 @@ func TestFleetService_OperatorCalls(t *testing.T) {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
 	if _, err := c.Drain(t.Context(), &fleetpb.DrainRequest{Deadline: &timestamppb.Timestamp{Nanos: -1}}); err != nil || svc.last.(service.DrainOrder).Validate() == nil {
-		t.Errorf("a time that is none reached the service as %+v, %v, want it refused there", svc.last, err)
+		t.Errorf("an invalid time reached the service as %+v, %v, want it refused there", svc.last, err)
 	}
 	if _, err := c.Deregister(t.Context(), &fleetpb.DeregisterRequest{ControllerId: "mc", Incarnation: "one", Reason: "done"}); err != nil ||
 		svc.last != (service.Deregistration{ControllerID: "mc", Incarnation: "one", Reason: "done"}) {
@@ -139,7 +139,7 @@ func TestFleetService_ListTransitions(t *testing.T) {
 		t.Errorf("ListTransitions(cursor) = %v", err)
 	}
 	if want := (service.TransitionQuery{After: 9, Fingerprint: "0123456789ab"}); svc.last != want {
-		t.Errorf("query = %+v, want %+v: the cursor counts for more than the number", svc.last, want)
+		t.Errorf("query = %+v, want %+v: the cursor takes precedence over the number", svc.last, want)
 	}
 }
 
@@ -172,7 +172,7 @@ func TestGlobalControllerService_OptionalFields(t *testing.T) {
 	wantStatus(t, err, codes.Unavailable, "Service temporarily unavailable")
 	details := status.Convert(err).Details()
 	if len(details) != 1 || details[0].(*errdetails.RetryInfo).GetRetryDelay().AsDuration() != 1500*time.Millisecond {
-		t.Errorf("details = %v, want when to try again", details)
+		t.Errorf("details = %v, want a retry delay", details)
 	}
 
 	svc.err = service.ErrSuperseded

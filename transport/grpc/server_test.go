@@ -24,7 +24,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// fakeService answers from its fields and validates like the real one.
+// fakeService returns its fields and validates like the real one.
 type fakeService struct {
 	service.Service
 	err  error
@@ -177,12 +177,12 @@ func TestServer_CallMetadata(t *testing.T) {
 	}
 
 	if got := header.Get("x-request-id"); len(got) != 1 || got[0] != "req-1" {
-		t.Errorf("x-request-id answered = %q, want req-1", got)
+		t.Errorf("x-request-id returned = %q, want req-1", got)
 	}
 
-	for _, unfit := range []string{"", "a b", strings.Repeat("a", 129)} {
-		if got := requestID([]string{unfit}); got == unfit || len(got) != 36 {
-			t.Errorf("requestID(%q) = %q, want one of our own", unfit, got)
+	for _, invalid := range []string{"", "a b", strings.Repeat("a", 129)} {
+		if got := requestID([]string{invalid}); got == invalid || len(got) != 36 {
+			t.Errorf("requestID(%q) = %q, want a new one", invalid, got)
 		}
 	}
 }
@@ -209,8 +209,8 @@ func TestFleetService_Reads(t *testing.T) {
 }
 
 func TestServer_ShutdownEndsIdleReflectionStream(t *testing.T) {
-	draining, drain := context.WithCancel(t.Context())
-	w := serve(t, &streamService{}, Config{Reflection: true, Shutdown: draining}, nil, nil)
+	shutdown, beginShutdown := context.WithCancel(t.Context())
+	w := serve(t, &streamService{}, Config{Reflection: true, Shutdown: shutdown}, nil, nil)
 	stream, err := reflectionpb.NewServerReflectionClient(w.conn).ServerReflectionInfo(t.Context())
 	if err != nil {
 		t.Fatalf("open: %v", err)
@@ -221,11 +221,11 @@ func TestServer_ShutdownEndsIdleReflectionStream(t *testing.T) {
 		t.Fatalf("list services: %v", err)
 	}
 
-	drain()
+	beginShutdown()
 	w.server.GracefulStop()
 	_, err = stream.Recv()
 	wantStatus(t, err, codes.Unavailable, "The server is stopping")
 	if err := <-w.ended; status.Code(err) != codes.Canceled {
-		t.Errorf("the handler returned %v, want Canceled: it has noticed", err)
+		t.Errorf("the handler returned %v, want Canceled", err)
 	}
 }

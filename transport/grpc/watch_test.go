@@ -17,15 +17,15 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// watchService gives out one watch.
+// watchService returns one watch.
 type watchService struct {
 	fakeService
-	asked service.WatchQuery
+	query service.WatchQuery
 	watch *fakeWatch
 }
 
 func (s *watchService) Watch(_ context.Context, q service.WatchQuery) (service.Watch, error) {
-	s.asked = q
+	s.query = q
 	if err := q.Validate(); err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func newFakeWatch(next func(ctx context.Context) (service.WatchEvent, error)) *f
 func (w *fakeWatch) Next(ctx context.Context) (service.WatchEvent, error) { return w.next(ctx) }
 func (w *fakeWatch) Close()                                               { close(w.closed) }
 
-// wantClosed holds that whatever became of the stream, the watch was given up.
+// wantClosed checks that the watch was closed, whatever ended the stream.
 func (w *fakeWatch) wantClosed(t *testing.T) {
 	t.Helper()
 	select {
@@ -98,7 +98,7 @@ func TestWatch_Events(t *testing.T) {
 
 	_, err = stream.Recv()
 	wantStatus(t, err, codes.Unavailable, "Service temporarily unavailable")
-	if q := svc.asked; q.Region != "eu" || *q.After != 4 || !q.Loads {
+	if q := svc.query; q.Region != "eu" || *q.After != 4 || !q.Loads {
 		t.Errorf("query = %+v, want that of the request", q)
 	}
 
@@ -127,7 +127,7 @@ func TestWatch_Panic(t *testing.T) {
 	svc.watch.wantClosed(t)
 }
 
-// TestWatch_ClientReadsNothing ends, as no caller may hold a goroutine for ever.
+// TestWatch_ClientReadsNothing: a client that reads nothing must not keep a goroutine for ever.
 func TestWatch_ClientReadsNothing(t *testing.T) {
 	big := service.WatchEvent{Snapshot: &service.WatchSnapshot{}}
 	for range 500 {
@@ -135,7 +135,7 @@ func TestWatch_ClientReadsNothing(t *testing.T) {
 	}
 	big = big.Shared()
 	svc := &watchService{watch: newFakeWatch(func(context.Context) (service.WatchEvent, error) { return big, nil })}
-	nothing := func(endpoints.Operation) endpoint.Middleware { return at }
+	nothing := func(endpoints.Operation) endpoint.Middleware { return unwrapped }
 	server := &fleetServer{endpoints: endpoints.New(svc, nothing), sendTimeout: 100 * time.Millisecond}
 	stalled := &stalledStream{ctx: t.Context(), sent: make(chan struct{})}
 	err := server.Watch(&pb.WatchRequest{}, stalled)
@@ -144,7 +144,7 @@ func TestWatch_ClientReadsNothing(t *testing.T) {
 	svc.watch.wantClosed(t)
 }
 
-// stalledStream takes nothing until sent is closed, and is broken then.
+// stalledStream blocks until sent is closed, and then fails.
 type stalledStream struct {
 	grpc.ServerStreamingServer[pb.WatchResponse]
 	ctx  context.Context
@@ -160,8 +160,8 @@ func (s *stalledStream) SendMsg(any) error {
 }
 
 func TestWatch_RequestDoesNotArrive(t *testing.T) {
-	draining, drain := context.WithCancel(t.Context())
-	w := serve(t, &watchService{}, Config{CallTimeout: 200 * time.Millisecond, Shutdown: draining}, nil, nil)
+	shutdown, beginShutdown := context.WithCancel(t.Context())
+	w := serve(t, &watchService{}, Config{CallTimeout: 200 * time.Millisecond, Shutdown: shutdown}, nil, nil)
 	open := func() grpc.ClientStream {
 		t.Helper()
 		stream, err := w.conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, pb.FleetService_Watch_FullMethodName)
@@ -173,7 +173,7 @@ func TestWatch_RequestDoesNotArrive(t *testing.T) {
 
 	wantStatus(t, open().RecvMsg(new(pb.WatchResponse)), codes.DeadlineExceeded, "Deadline exceeded")
 	stream := open()
-	drain()
+	beginShutdown()
 	wantStatus(t, stream.RecvMsg(new(pb.WatchResponse)), codes.Unavailable, "The server is stopping")
 	w.server.GracefulStop()
 }

@@ -19,12 +19,12 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// fakeService remembers what reached it, validates like the real one, and fails with err.
+// fakeService records the last request, validates like the real one, and fails with err.
 type fakeService struct {
 	service.Service
 	err  error
 	last any
-	left time.Duration // until the call's deadline
+	left time.Duration // Until the call's deadline.
 }
 
 func (f *fakeService) RegisterMC(_ context.Context, r service.Registration) (service.RegistrationResponse, error) {
@@ -58,12 +58,12 @@ func (f *fakeService) ListControllers(_ context.Context, q service.ListQuery) (s
 	return service.ControllerPage{Controllers: []service.Controller{{ControllerID: "a"}}, NextPageToken: "next"}, q.Validate()
 }
 
-func nothing(endpoints.Operation) endpoint.Middleware {
+func noMiddleware(endpoints.Operation) endpoint.Middleware {
 	return func(e endpoint.Endpoint) endpoint.Endpoint { return e }
 }
 
 func newTestHandler(svc service.Service, checks map[string]string) http.Handler {
-	return NewHandler(endpoints.New(svc, nothing), Config{
+	return NewHandler(endpoints.New(svc, noMiddleware), Config{
 		Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), Ready: func(context.Context) map[string]string { return checks },
 	})
 }
@@ -139,13 +139,13 @@ func TestHandler_ErrorsHaveOneForm(t *testing.T) {
 			w := call(newTestHandler(&fakeService{}, nil), tc.method, tc.path, tc.body)
 			var got errorBody
 			if tc.code != "" && json.Unmarshal(w.Body.Bytes(), &got) != nil {
-				t.Fatalf("the answer is not JSON: %q", w.Body)
+				t.Fatalf("the response is not JSON: %q", w.Body)
 			}
 			if w.Code != tc.status || got.Error.Code != tc.code || got.Error.Message != tc.message {
 				t.Errorf("got %d %q %q, want %d %q %q", w.Code, got.Error.Code, got.Error.Message, tc.status, tc.code, tc.message)
 			}
 			if w.Header().Get("X-Request-Id") == "" {
-				t.Error("no request id in the answer")
+				t.Error("no request id in the response")
 			}
 		})
 	}
@@ -227,7 +227,7 @@ func TestHandler_Success(t *testing.T) {
 	}
 }
 
-// TestHandler_CallTimeout: what comes before the endpoint's own deadline takes its time as well.
+// TestHandler_CallTimeout: the timeout includes the time before the endpoint's own deadline begins.
 func TestHandler_CallTimeout(t *testing.T) {
 	svc := &fakeService{}
 	call(newTestHandler(svc, nil), "GET", one, "")
@@ -236,10 +236,10 @@ func TestHandler_CallTimeout(t *testing.T) {
 	}
 }
 
-// TestOpenAPI_HasEveryOperation holds that no operation is missing; make openapi-check holds that the document is valid.
+// TestOpenAPI_HasEveryOperation checks that no operation is missing; make openapi-check checks that the document is valid.
 func TestOpenAPI_HasEveryOperation(t *testing.T) {
 	w := call(newTestHandler(&fakeService{}, nil), "GET", "/openapi.json", "")
-	grpcOnly := map[string]string{"NotifyMeetingEnded": "the contract gives it no route", "StreamHeartbeats": "HTTP has no such streams"}
+	grpcOnly := map[string]string{"NotifyMeetingEnded": "the contract has no route for it", "StreamHeartbeats": "HTTP has no such streams"}
 	for _, op := range endpoints.Operations() {
 		if named := bytes.Contains(w.Body.Bytes(), []byte(`"operationId":"`+op.Name+`"`)); named == (grpcOnly[op.Name] != "") {
 			t.Errorf("operation %s in the document: %v", op.Name, named)

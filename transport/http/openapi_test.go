@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestOpenAPI_BodyIsRequiredWhereTheHandlerRequiresIt compares the document with what a request without a body is answered.
+// TestOpenAPI_BodyIsRequiredWhereTheHandlerRequiresIt compares the document with the response to a request without a body.
 func TestOpenAPI_BodyIsRequiredWhereTheHandlerRequiresIt(t *testing.T) {
 	h := newTestHandler(&fakeService{}, nil)
 	var document struct {
@@ -42,7 +42,7 @@ func TestOpenAPI_BodyIsRequiredWhereTheHandlerRequiresIt(t *testing.T) {
 			if !operation.RequestBody.Required {
 				optional++
 			}
-			// Without a body, and with one whose length is not known beforehand and that turns out to be empty.
+			// Without a body, and with an empty body of unknown length.
 			for name, body := range map[string]io.Reader{"no body": http.NoBody, "an empty body": struct{ io.Reader }{strings.NewReader("")}} {
 				r := httptest.NewRequest(strings.ToUpper(method), path, body)
 				r.Header.Set("Content-Type", "application/json")
@@ -56,6 +56,6 @@ func TestOpenAPI_BodyIsRequiredWhereTheHandlerRequiresIt(t *testing.T) {
 	}
 
 	if bodies < 4 || optional < 1 {
-		t.Errorf("%d operations with a body, %d of them optional: the test looks at too few", bodies, optional)
+		t.Errorf("%d operations with a body, %d of them optional: the test covers too few", bodies, optional)
 	}
 }

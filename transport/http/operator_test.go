@@ -21,7 +21,7 @@ func (f *fakeService) Drain(_ context.Context, order service.DrainOrder) (servic
 		ControllerID: order.ControllerID, Health: service.HealthDraining, Generation: 3, Incarnation: "one", IncarnationConflicts: 2, LastConflictAt: &at,
 		Drain: &service.Drain{Since: at, Deadline: drainEnds, Reason: "kernel", By: "op"}, AsOf: drainEnds,
 	}, Plan: service.DrainPlan{
-		Reasons: []string{"nobody left"}, MeetingsAffected: 5, Before: service.Region{Region: "eu", Controllers: map[service.HealthStatus]int64{service.HealthHealthy: 2}},
+		Reasons: []string{"no controller left"}, MeetingsAffected: 5, Before: service.Region{Region: "eu", Controllers: map[service.HealthStatus]int64{service.HealthHealthy: 2}},
 		After: service.Region{Region: "eu", Meetings: service.RegionCapacity{Max: 10, Current: 4, Largest: 7}},
 	}}, f.err
 }
@@ -62,7 +62,7 @@ func TestHandler_OperatorRoutes(t *testing.T) {
 			[]string{
 				`"drain":{"since":"2031-02-03T03:05:06Z","deadline":"2031-02-03T04:05:06Z","reason":"kernel","by":"op","deadline_passed":true}`, `"drained":true`, `"generation":3`, `"incarnation":"one"`,
 				`"incarnation_conflicts":2`, `"last_incarnation_conflict_at":"2031-02-03T03:05:06Z"`,
-				`"plan":{"safe":false,"reasons":["nobody left"],"meetings_affected":5`, `"before":{"region":"eu","pending":0,"healthy":2`,
+				`"plan":{"safe":false,"reasons":["no controller left"],"meetings_affected":5`, `"before":{"region":"eu","pending":0,"healthy":2`,
 				`"meetings":{"max":10,"current":4,"largest":7,"free":6,"free_without_largest":-1}`,
 			},
 		},
@@ -130,6 +130,6 @@ func TestHandler_ConflictAndRetryAfter(t *testing.T) {
 	}
 	retry := &service.RetryError{After: 1200 * time.Millisecond, Err: service.ErrUnavailable}
 	if w := call(newTestHandler(&fakeService{err: retry}, nil), "DELETE", one, ""); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "2" {
-		t.Errorf("trouble = %d, Retry-After %q, want 503 and 2", w.Code, w.Header().Get("Retry-After"))
+		t.Errorf("unavailable = %d, Retry-After %q, want 503 and 2", w.Code, w.Header().Get("Retry-After"))
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// watchService gives out watches that bring events, and then end with err.
+// watchService returns watches that have events, and then end with err.
 type watchService struct {
 	fakeService
 	events []service.WatchEvent
@@ -101,12 +101,12 @@ func TestWatch_Events(t *testing.T) {
 	<-svc.closed
 	call(newTestHandler(svc, nil), "GET", watchPath, "", "Last-Event-ID", "3")
 	if q := svc.last.(service.WatchQuery); q.After == nil || *q.After != 3 {
-		t.Errorf("query = %+v, want it to go on after 3", q)
+		t.Errorf("query = %+v, want it to continue after 3", q)
 	}
 
 	call(newTestHandler(svc, nil), "GET", watchPath+"?after=4", "", "Last-Event-ID", "of another server")
 	if q := svc.last.(service.WatchQuery); q.After == nil || *q.After != 4 {
-		t.Errorf("query = %+v, want it to go on after 4, as the last event's id is none of ours", q)
+		t.Errorf("query = %+v, want it to continue after 4, because the last event's id is invalid", q)
 	}
 	if w := call(newTestHandler(svc, nil), "HEAD", watchPath, ""); w.Code != 200 || w.Body.Len() != 0 || w.Header().Get("Content-Type") != eventStream {
 		t.Errorf("HEAD = %d %v %q, want the header only", w.Code, w.Header(), w.Body)
@@ -126,11 +126,11 @@ func TestWatch_InvalidQuery(t *testing.T) {
 	}
 }
 
-// TestWatch_PanicAbortsResponse: JSON in the midst of a stream would be taken for nothing.
+// TestWatch_PanicAbortsResponse: clients would ignore JSON in the middle of a stream.
 func TestWatch_PanicAbortsResponse(t *testing.T) {
 	svc := &watchService{err: errPanic, closed: make(chan struct{}, 1), events: []service.WatchEvent{{ID: 1}}}
 	var panics atomic.Int32
-	server := httptest.NewUnstartedServer(NewHandler(endpoints.New(svc, nothing), Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), OnPanic: func() { panics.Add(1) }}))
+	server := httptest.NewUnstartedServer(NewHandler(endpoints.New(svc, noMiddleware), Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), OnPanic: func() { panics.Add(1) }}))
 	server.Start()
 	defer server.Close()
 	response, err := server.Client().Get(server.URL + watchPath)
@@ -146,12 +146,12 @@ func TestWatch_PanicAbortsResponse(t *testing.T) {
 	<-svc.closed
 }
 
-// TestWatch_OutlastsCallTimeouts: those of the server would end it.
+// TestWatch_OutlastsCallTimeouts: the server's timeouts would end it.
 func TestWatch_OutlastsCallTimeouts(t *testing.T) {
 	svc := &watchService{closed: make(chan struct{}, 1), events: []service.WatchEvent{{ID: 1}}}
-	draining, drain := context.WithCancel(t.Context())
-	defer drain()
-	server := httptest.NewUnstartedServer(NewHandler(endpoints.New(svc, nothing), Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), Shutdown: draining}))
+	shutdown, beginShutdown := context.WithCancel(t.Context())
+	defer beginShutdown()
+	server := httptest.NewUnstartedServer(NewHandler(endpoints.New(svc, noMiddleware), Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), Shutdown: shutdown}))
 	server.Config.ReadTimeout, server.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
 	server.Start()
 	defer server.Close()
@@ -170,6 +170,6 @@ func TestWatch_OutlastsCallTimeouts(t *testing.T) {
 	case <-time.After(300 * time.Millisecond):
 	}
 
-	_ = response.Body.Close() // The caller goes away.
+	_ = response.Body.Close() // The client disconnects.
 	<-svc.closed
 }
