@@ -14,7 +14,7 @@ COPY --from=build /out/global-controller /global-controller
 COPY --from=build --chown=65532:65532 /out/data /data
 USER 65532:65532
 WORKDIR /
-# A container is reached from outside itself.
+# Listen on all addresses: calls come from outside the container.
 ENV BIND_ADDRESS=0.0.0.0:8081 GC_GRPC_BIND_ADDRESS=0.0.0.0:50051
 EXPOSE 8081 50051
 VOLUME /data

@@ -27,9 +27,9 @@ test-race: tools-cc ## run every test with the race detector, as CI does
 	internal/testpg/with-postgres.sh go test -race -shuffle=on -parallel 6 $(TESTFLAGS) ./...
 
 # Measurements run alone on the machine, without the race detector.
-MEASURED := ^(TestAChangeReachesAWatcherInTime|TestStart_ReadyInTime)$$
+MEASURED := ^(TestWatch_Latency|TestStart_ReadyInTime)$$
 measure: ## measure the delay of a watch of 5,000 controllers, and the time until a start is ready
-	internal/testpg/with-postgres.sh go test -count=1 -p 1 -v ./internal/daemon -run '$(MEASURED)'
+	internal/testpg/with-postgres.sh go test -count=1 -p 1 -v ./internal/e2e -run '$(MEASURED)'
 
 SEED  ?= 1
 SEEDS ?= 200

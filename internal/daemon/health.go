@@ -11,16 +11,57 @@ import (
 	grpctransport "darktower.example/global-controller/transport/grpc"
 )
 
-// newServiceability lists what keeps this replica from accepting heartbeats, for /ready and for the checker alike.
+// readinessInterval is the time between two updates of the metrics and of gRPC's health service.
+const readinessInterval = 100 * time.Millisecond
+
+// stateStarting is the state in /ready of a condition that is unknown until the schema is up to date.
+const stateStarting = "starting"
+
+// newServiceability lists the conditions under which this replica accepts heartbeats, for /ready and for the checker.
 func (s *Server) newServiceability() *health.Serviceability {
 	return health.NewServiceability(
 		health.Condition{Name: health.ConditionStore, State: s.storeState},
-		health.Condition{Name: health.ConditionHeartbeats, State: s.heartbeats.State},
-		health.Condition{Name: "keys", State: s.judging.keysState},
-		health.Condition{Name: "clock", State: s.judging.clockState},
+		health.Condition{Name: health.ConditionHeartbeats, State: s.heartbeatsState},
+		health.Condition{Name: "keys", State: s.auth.keysState},
+		health.Condition{Name: "clock", State: s.auth.clockState},
 		health.Condition{Name: "schema", State: s.schemaState},
 		health.Condition{Name: "server", State: s.serverState},
 	)
+}
+
+// storeState is [health.StateOK] while beats show that heartbeats can be committed.
+func (s *Server) storeState() string {
+	if !s.isMigrated() {
+		return stateStarting
+	}
+	return s.checker.StoreState()
+}
+
+// heartbeatsState is [health.StateOK] while most controllers' heartbeats are committed.
+func (s *Server) heartbeatsState() string {
+	if !s.isMigrated() {
+		return stateStarting
+	}
+	return s.heartbeats.State()
+}
+
+// schemaState is [health.StateOK] while this binary may use the schema of the store.
+func (s *Server) schemaState() string {
+	switch {
+	case s.isIncompatible.Load():
+		return stateIncompatible
+	case !s.isMigrated():
+		return stateStarting
+	}
+	return health.StateOK
+}
+
+// serverState is [health.StateOK] until the shutdown begins.
+func (s *Server) serverState() string {
+	if s.shutdownCtx.Err() != nil {
+		return "draining"
+	}
+	return health.StateOK
 }
 
 func (s *Server) newChecker() *health.Checker {
@@ -37,10 +78,10 @@ func (s *Server) newChecker() *health.Checker {
 		Policy: service.SweepPolicy{
 			Threshold:    s.cfg.StalenessThreshold,
 			FastInterval: s.cfg.FastInterval,
-			Interval:     checkInterval,
+			Interval:     sweepInterval,
 			Tolerance:    health.Tolerance,
 			Actor:        s.cfg.ID,
-			Refusals:     s.judging.refusals.ExplainAll,
+			Refusals:     s.auth.refusals.ExplainAll,
 		},
 		Vouches:    s.serviceable.Vouches,
 		Heartbeats: s.heartbeats,
@@ -49,39 +90,8 @@ func (s *Server) newChecker() *health.Checker {
 	})
 }
 
-func (s *Server) isMigrated() bool {
-	select {
-	case <-s.migrated:
-		return true
-	default:
-		return false
-	}
-}
-
-// storeState is what the beats show: that heartbeats can be committed.
-func (s *Server) storeState() string {
-	if !s.isMigrated() {
-		return "starting"
-	}
-	return s.checker.StoreState()
-}
-
-func (s *Server) schemaState() string {
-	if s.incompatible.Load() {
-		return stateIncompatible
-	}
-	return health.StateOK
-}
-
-func (s *Server) serverState() string {
-	if s.draining.Err() != nil {
-		return "draining"
-	}
-	return health.StateOK
-}
-
-// check beats and sweeps once the schema is there.
-func (s *Server) check(ctx context.Context) error {
+// checkHealth writes beats and sweeps, from when the schema is up to date until ctx ends.
+func (s *Server) checkHealth(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil
@@ -90,11 +100,8 @@ func (s *Server) check(ctx context.Context) error {
 	}
 }
 
-// readinessInterval is how often the metrics and gRPC's health service are brought up to date.
-const readinessInterval = 100 * time.Millisecond
-
-// showReadiness publishes until ctx ends.
-func (s *Server) showReadiness(ctx context.Context) error {
+// repeatReadiness publishes the readiness until ctx ends.
+func (s *Server) repeatReadiness(ctx context.Context) error {
 	ticker := time.NewTicker(readinessInterval)
 	defer ticker.Stop()
 	for {
@@ -107,17 +114,18 @@ func (s *Server) showReadiness(ctx context.Context) error {
 	}
 }
 
-// publishReadiness brings the metrics and gRPC's health service up to date, and returns what /ready answers.
+// publishReadiness updates the metrics and gRPC's health service, and returns the states for /ready.
 func (s *Server) publishReadiness() map[string]string {
-	state, status := s.serviceable.State(), healthgrpc.HealthCheckResponse_SERVING
-	for _, condition := range state {
-		if condition != health.StateOK {
+	states, status := s.serviceable.State(), healthgrpc.HealthCheckResponse_SERVING
+	for _, state := range states {
+		if state != health.StateOK {
 			status = healthgrpc.HealthCheckResponse_NOT_SERVING
 		}
 	}
-	s.metrics.ObserveReadiness(state, health.StateOK)
+
+	s.metrics.ObserveReadiness(states, health.StateOK)
 	for _, name := range append(grpctransport.ServiceNames(), "") {
 		s.grpcHealth.SetServingStatus(name, status)
 	}
-	return state
+	return states
 }

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -15,56 +18,69 @@ import (
 	"darktower.example/global-controller/pkg/store"
 )
 
-// migrateOrder is what is asked of "migrate".
-type migrateOrder struct {
+// sqliteScheme starts the address of an SQLite database.
+const sqliteScheme = "sqlite:"
+
+// migrateCommand has the arguments of "migrate".
+type migrateCommand struct {
 	words            []string
-	yes              bool
+	isConfirmed      bool
 	whileReplicasRun bool
 }
 
-// readMigrateOrder takes the words and the flags of migrate out of args, and returns the other flags: the settings.
-func readMigrateOrder(args []string) (order migrateOrder, settings []string) {
-	take := func(name string) bool {
+// parseMigrateCommand takes the words and the flags of migrate out of args. The rest are flags of settings.
+func parseMigrateCommand(args []string) (command migrateCommand, settings []string) {
+	takeFlag := func(name string) bool {
 		before := len(args)
 		args = slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return arg == "-"+name || arg == "--"+name })
 		return len(args) < before
 	}
-	order.yes, order.whileReplicasRun = take("yes"), take("while-replicas-run")
+	command.isConfirmed = takeFlag("yes")
+	command.whileReplicasRun = takeFlag("while-replicas-run")
+
 	for len(args) > 0 && args[0] != "" && args[0][0] != '-' {
-		order.words, args = append(order.words, args[0]), args[1:]
+		command.words = append(command.words, args[0])
+		args = args[1:]
 	}
-	return order, args
+	return command, args
 }
 
-func migrate(ctx context.Context, cfg Config, order migrateOrder, out io.Writer, logger log.Logger) error {
-	words := order.words
+func (m migrateCommand) run(ctx context.Context, cfg Config, out io.Writer, logger log.Logger) error {
 	switch {
-	case len(words) == 1 && words[0] == "up":
+	case len(m.words) == 1 && m.words[0] == "up":
 		return store.Migrate(ctx, cfg.DatabaseURL, logger)
-	case len(words) == 1 && words[0] == "status":
+	case len(m.words) == 1 && m.words[0] == "status":
 		return printMigrations(ctx, cfg, out)
-	case len(words) == 2 && words[0] == "down":
-		version, err := strconv.ParseInt(words[1], 10, 64)
-		if err != nil || version < 0 {
-			return fmt.Errorf("%q is not a version: it is a whole number from 0", words[1])
-		}
-		if !order.yes {
-			return fmt.Errorf(
-				"migrate down %d removes the tables and columns of every later migration, with their data: back the database up, then add --yes",
-				version,
-			)
-		}
-		return store.MigrateDown(ctx, cfg.DatabaseURL, store.DownOptions{Version: version, WhileReplicasRun: order.whileReplicasRun}, logger)
+	case len(m.words) == 2 && m.words[0] == "down":
+		return m.down(ctx, cfg, logger)
 	}
-
 	return errors.New("usage: global-controller migrate up | status | down VERSION --yes [--while-replicas-run]")
 }
 
+func (m migrateCommand) down(ctx context.Context, cfg Config, logger log.Logger) error {
+	version, err := strconv.ParseInt(m.words[1], 10, 64)
+	if err != nil || version < 0 {
+		return fmt.Errorf("%q is not a version: use a whole number from 0", m.words[1])
+	}
+	if !m.isConfirmed {
+		return fmt.Errorf(
+			"migrate down %d removes the tables and columns of every later migration, with their data: back the database up, then add --yes",
+			version,
+		)
+	}
+	return store.MigrateDown(ctx, cfg.DatabaseURL, store.DownOptions{Version: version, WhileReplicasRun: m.whileReplicasRun}, logger)
+}
+
+// printMigrations prints each migration and compares the schema with this binary.
 func printMigrations(ctx context.Context, cfg Config, out io.Writer) error {
+	if err := requireDatabaseFile(cfg.DatabaseURL); err != nil {
+		return err
+	}
 	states, schema, err := store.MigrationStatus(ctx, cfg.DatabaseURL)
 	if err != nil {
 		return err
 	}
+
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(w, "VERSION\tNAME\tAPPLIED AT")
 	for _, state := range states {
@@ -81,17 +97,32 @@ func printMigrations(ctx context.Context, cfg Config, out io.Writer) error {
 		return err
 	}
 
-	line := fmt.Sprintf("The database has schema version %d, this binary %d: ", schema.Version, schema.BinaryVersion)
+	_, err = fmt.Fprintf(out, "The database has schema version %d, this binary %d: %s.\n",
+		schema.Version, schema.BinaryVersion, describeSchema(schema))
+	return err
+}
+
+// requireDatabaseFile returns an error if the file of an SQLite database does not exist. Opening the database would create it.
+func requireDatabaseFile(databaseURL string) error {
+	path, isSQLite := strings.CutPrefix(databaseURL, sqliteScheme)
+	if !isSQLite {
+		return nil
+	}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the database file %s does not exist: check DATABASE_URL and GC_DATA_DIR, or create it with \"migrate up\"", path)
+	}
+	return nil
+}
+
+func describeSchema(schema store.SchemaState) string {
 	switch {
 	case !schema.IsCompatible():
-		line += fmt.Sprintf("incompatible, it needs a binary with %d or newer.", schema.MinBinaryVersion)
+		return fmt.Sprintf("incompatible, it needs a binary with %d or newer", schema.MinBinaryVersion)
 	case schema.IsNewer():
-		line += "newer than this binary, which may use it."
+		return "newer than this binary, which may use it"
 	case schema.Version < schema.BinaryVersion:
-		line += "'migrate up', or a start of the service, brings it up to date."
+		return "run 'migrate up', or start the service, to bring it up to date"
 	default:
-		line += "up to date."
+		return "up to date"
 	}
-	_, err = fmt.Fprintln(out, line)
-	return err
 }

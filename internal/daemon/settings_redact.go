@@ -6,47 +6,48 @@ import (
 )
 
 const (
-	redacted = "REDACTED"
-	// maxShownWord bounds what may be taken for a word of the command line or the name of a setting.
+	redactedText = "REDACTED"
+	// maxShownWord is the longest word of the command line, or name of a setting, that an error shows.
 	maxShownWord = 64
 )
 
-// shown is a value as it may be printed.
-func (s setting) shown(value string) string {
-	if s.secret {
+// redacted returns a value as it may be printed.
+func (s setting) redacted(value string) string {
+	if s.isSecret {
 		return redact(value)
 	}
 	return value
 }
 
-// redact shows an address of an allowed form without its password and parameters. In any other text a password may be
-// anywhere, as in "host=db password=…", which lib/pq would take and we do not: nothing of it is shown.
+// redact returns an address without its password and parameters. In a text that is no valid address the password may be
+// anywhere, as in "host=db password=…", which lib/pq would accept; such a text is not shown at all.
 func redact(value string) string {
 	if value == "" {
 		return ""
 	}
-	if strings.HasPrefix(value, "sqlite:") && !strings.ContainsAny(value, "?#@=") {
+	if strings.HasPrefix(value, sqliteScheme) && !strings.ContainsAny(value, "?#@=") {
 		return value
 	}
 	u, err := url.Parse(value)
-	if err != nil || !isPostgres(value) && !isHTTP(value) || isTorn(u) {
-		return redacted
+	if err != nil || !isPostgres(value) && !isHTTP(value) || hasSplitPassword(u) {
+		return redactedText
 	}
+
 	_, hasPassword := u.User.Password()
 	switch {
 	case hasPassword && isPostgres(value):
-		u.User = url.UserPassword(u.User.Username(), redacted)
-	case u.User != nil && isHTTP(value): // There the name is often the secret.
-		u.User = url.User(redacted)
+		u.User = url.UserPassword(u.User.Username(), redactedText)
+	case u.User != nil && isHTTP(value): // Over HTTP the user name often is the secret.
+		u.User = url.User(redactedText)
 	}
 	if u.RawQuery != "" {
-		u.RawQuery = redacted
+		u.RawQuery = redactedText
 	}
 	return u.String()
 }
 
-// isTorn tells whether an address may be one whose password has an unescaped character that ends the host, so that the
-// rest of the password looks like a path, parameters or a fragment.
-func isTorn(u *url.URL) bool {
+// hasSplitPassword reports whether the password may contain an unescaped character that ends the host, so that the rest of the
+// password looks like a path, parameters or a fragment.
+func hasSplitPassword(u *url.URL) bool {
 	return u.Fragment != "" || strings.ContainsAny(u.Path, "@= ") || strings.Contains(u.RawQuery, "@")
 }

@@ -2,8 +2,6 @@ package daemon
 
 import (
 	"bytes"
-	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,8 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// parse reads settings from arguments and an environment; the environment is the process's, so tests that call it do
-// not run in parallel.
+// parse reads the settings from arguments and an environment. It changes the environment of the process, so tests that call it
+// do not run in parallel.
 func parse(t *testing.T, args []string, environment map[string]string) (Config, error) {
 	t.Helper()
 	for _, s := range settings() {
@@ -32,7 +30,7 @@ func parse(t *testing.T, args []string, environment map[string]string) (Config, 
 	return ParseConfig(args, &bytes.Buffer{})
 }
 
-func TestDefaults(t *testing.T) {
+func TestConfig_Defaults(t *testing.T) {
 	got, err := parse(t, nil, nil)
 	if err != nil {
 		t.Fatalf("ParseConfig() = %v", err)
@@ -41,28 +39,46 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("id = %q, want gc-HOSTNAME-8 hex digits", got.ID)
 	}
 	got.ID = ""
+
 	want := Config{
-		DatabaseURL: "sqlite:data/global-controller.db", MaxConnections: 20, DataDir: "data", BindAddress: "127.0.0.1:8081", GRPCBindAddress: "127.0.0.1:50051",
-		Region: "us-east-1", JWKSURL: "http://localhost:8082/.well-known/jwks.json", ClockSkew: 5 * time.Minute, MCScopes: []string{"mc:register", "service.write.gc"},
-		StalenessThreshold: 30 * time.Second, HistoryRetention: 30 * 24 * time.Hour, FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second, RateLimitPerMinute: 600, ControllersPerSubject: 20_000,
-		Drain: 30 * time.Second, Batching: true, LogLevel: "info", LogFormat: "logfmt", TraceSampleRatio: 1,
+		DatabaseURL:           "sqlite:data/global-controller.db",
+		MaxConnections:        20,
+		DataDir:               "data",
+		Batching:              true,
+		HistoryRetention:      30 * 24 * time.Hour,
+		Region:                "us-east-1",
+		BindAddress:           "127.0.0.1:8081",
+		GRPCBindAddress:       "127.0.0.1:50051",
+		ShutdownTimeout:       30 * time.Second,
+		JWKSURL:               "http://localhost:8082/.well-known/jwks.json",
+		ClockSkew:             5 * time.Minute,
+		MCScopes:              []string{"mc:register", "service.write.gc"},
+		RateLimitPerMinute:    600,
+		ControllersPerSubject: 20_000,
+		StalenessThreshold:    30 * time.Second,
+		FastInterval:          10 * time.Second,
+		ComprehensiveInterval: 30 * time.Second,
+		LogLevel:              "info",
+		LogFormat:             "logfmt",
+		TraceSampleRatio:      1,
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Config{})); diff != "" {
 		t.Errorf("defaults: -want +got:\n%s", diff)
 	}
-	byHand := DefaultConfig()
-	byHand.ID = ""
-	if diff := cmp.Diff(want, byHand, cmp.AllowUnexported(Config{})); diff != "" {
+	defaults := DefaultConfig()
+	defaults.ID = ""
+	if diff := cmp.Diff(want, defaults, cmp.AllowUnexported(Config{})); diff != "" {
 		t.Errorf("DefaultConfig(): -want +got:\n%s", diff)
 	}
 }
 
-func TestAFlagComesBeforeTheEnvironmentBeforeTheFile(t *testing.T) {
+func TestParseConfig_Precedence(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "gc.conf")
 	text := "# a comment\n\nGC_REGION=from-file\nJWT_CLOCK_SKEW_SECONDS = 7\nlog-level=debug\nRATE_LIMIT_RPM=5\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	got, err := parse(t, []string{"--gc-region", "from-flag", "--gc-grpc-reflection"},
 		map[string]string{"GC_CONFIG_FILE": file, "GC_REGION": "from-environment", "JWT_CLOCK_SKEW_SECONDS": "8"})
 	if err != nil {
@@ -73,7 +89,7 @@ func TestAFlagComesBeforeTheEnvironmentBeforeTheFile(t *testing.T) {
 	}
 }
 
-func TestAWrongSettingIsNamedWithWhatIsAllowed(t *testing.T) {
+func TestParseConfig_InvalidValues(t *testing.T) {
 	for _, tc := range []struct{ name, value, allowed string }{
 		{"DATABASE_URL", "mysql://root@db/x", "postgres://"},
 		{"DATABASE_URL", "sqlite:", "sqlite:PATH"},
@@ -119,27 +135,34 @@ func TestAWrongSettingIsNamedWithWhatIsAllowed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, err := parse(t, nil, map[string]string{"MC_STALENESS_THRESHOLD_SECONDS": "20", "GC_FORCE_STALENESS_THRESHOLD": "true"}); err != nil || got.StalenessThreshold != 20*time.Second {
+
+	got, err := parse(t, nil, map[string]string{"MC_STALENESS_THRESHOLD_SECONDS": "20", "GC_FORCE_STALENESS_THRESHOLD": "true"})
+	if err != nil || got.StalenessThreshold != 20*time.Second {
 		t.Errorf("a forced threshold = %v, %v, want 20 s", got.StalenessThreshold, err)
 	}
 }
 
-func TestDatabaseAddressesThatAreTaken(t *testing.T) {
+func TestParseConfig_DatabaseAddresses(t *testing.T) {
 	for _, address := range []string{
-		"postgres://gc:pw@db:5432/gc?sslmode=disable", "postgresql://db/gc", "postgres:///gc?host=/run/postgresql", "sqlite:gc.db", "sqlite:/var/lib/gc/gc.db",
+		"postgres://gc:pw@db:5432/gc?sslmode=disable",
+		"postgresql://db/gc",
+		"postgres:///gc?host=/run/postgresql",
+		"sqlite:gc.db",
+		"sqlite:/var/lib/gc/gc.db",
 	} {
 		if got, err := parse(t, []string{"--database-url", address}, nil); err != nil || got.DatabaseURL != address {
-			t.Errorf("%s = %q, %v, want it taken", address, got.DatabaseURL, err)
+			t.Errorf("%s = %q, %v, want it accepted", address, got.DatabaseURL, err)
 		}
 	}
 }
 
-func TestNoSecretIsPrinted(t *testing.T) {
+func TestRedact_HidesSecrets(t *testing.T) {
 	for _, address := range []string{
 		"postgres://gc:hunter2@db/gc", "postgres://db/gc?password=hunter2", "mysql://gc:hunter2@db/gc", "postgres://gc:hunter2@db:%zz/gc",
 		"host=db user=gc password=hunter2", "password=hunter2", "gc:hunter2@db/gc", "//gc:hunter2@db/gc", "postgres:gc:hunter2@db/gc",
 		"postgres://db/gc password=hunter2", "postgres:///gc?host=/run&password=hunter2", "postgres://db/gc#hunter2", "postgres://gc:1/hunter2@db/gc",
-		"postgres://gc:1#hunter2@db/gc", "postgres://gc:1?hunter2@db/gc", "postgres://gc:a@hunter2@db/gc", "postgres://hunter2@db:x/gc", " postgres://gc:hunter2@db/gc",
+		"postgres://gc:1#hunter2@db/gc", "postgres://gc:1?hunter2@db/gc", "postgres://gc:a@hunter2@db/gc", "postgres://hunter2@db:x/gc",
+		" postgres://gc:hunter2@db/gc",
 		"https://hunter2@ac/jwks", "https://ac/jwks?token=hunter2", "sqlite:gc.db?key=hunter2", "file:gc.db?key=hunter2",
 	} {
 		if shown := redact(address); strings.Contains(shown, "hunter2") {
@@ -155,70 +178,40 @@ func TestNoSecretIsPrinted(t *testing.T) {
 			t.Errorf("ParseConfig(%s) = %v, want an error without the password", address, err)
 		}
 	}
+
 	file := filepath.Join(t.TempDir(), "gc.conf")
 	for _, line := range []string{
-		"DATABASE_URL postgres://gc:hunter2@db/gc", "DATABASE_URL postgres://gc:hunter2@db/gc?sslmode=disable", "DATABASE_URL: host=db password=hunter2",
+		"DATABASE_URL postgres://gc:hunter2@db/gc",
+		"DATABASE_URL postgres://gc:hunter2@db/gc?sslmode=disable",
+		"DATABASE_URL: host=db password=hunter2",
 		"DATABASE_URL=host=db password=hunter2",
 	} {
 		if err := os.WriteFile(file, []byte(line+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		_, err := parse(t, []string{"--gc-config-file", file}, nil)
-		if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "line 1") && !strings.Contains(err.Error(), "REDACTED") {
+		if err == nil || strings.Contains(err.Error(), "hunter2") ||
+			!strings.Contains(err.Error(), "line 1") && !strings.Contains(err.Error(), "REDACTED") {
 			t.Errorf("ParseConfig(file with %s) = %v, want the line's number and not the line", line, err)
 		}
 	}
 }
 
-func TestWhatIsNoSecretIsShown(t *testing.T) {
+func TestRedact_ShowsTheRest(t *testing.T) {
 	for address, want := range map[string]string{
-		"": "", "hunter2": "REDACTED", "postgres://gc:pw@db:5432/gc": "postgres://gc:REDACTED@db:5432/gc", "postgresql://db/gc": "postgresql://db/gc", "postgres://gc@db/gc": "postgres://gc@db/gc",
-		"postgres:///gc?host=/run/postgresql": "postgres:///gc?REDACTED", "sqlite:data/gc.db": "sqlite:data/gc.db", "sqlite:/var/lib/gc 1/gc.db": "sqlite:/var/lib/gc 1/gc.db",
-		"http://localhost:8082/.well-known/jwks.json": "http://localhost:8082/.well-known/jwks.json", "https://ac:8443": "https://ac:8443",
+		"":                                    "",
+		"hunter2":                             "REDACTED",
+		"postgres://gc:pw@db:5432/gc":         "postgres://gc:REDACTED@db:5432/gc",
+		"postgresql://db/gc":                  "postgresql://db/gc",
+		"postgres://gc@db/gc":                 "postgres://gc@db/gc",
+		"postgres:///gc?host=/run/postgresql": "postgres:///gc?REDACTED",
+		"sqlite:data/gc.db":                   "sqlite:data/gc.db",
+		"sqlite:/var/lib/gc 1/gc.db":          "sqlite:/var/lib/gc 1/gc.db",
+		"https://ac:8443":                     "https://ac:8443",
+		"http://localhost:8082/.well-known/jwks.json": "http://localhost:8082/.well-known/jwks.json",
 	} {
 		if got := redact(address); got != want {
 			t.Errorf("redact(%s) = %s, want %s", address, got, want)
 		}
-	}
-}
-
-func TestTheCommandLine(t *testing.T) {
-	run := func(args ...string) (code int, stdout, stderr string) {
-		var out, errs bytes.Buffer
-		code = Main(t.Context(), args, &out, &errs)
-		return code, out.String(), errs.String()
-	}
-	if code, out, _ := run("--help"); code != 0 || !strings.Contains(out, "JWT_CLOCK_SKEW_SECONDS") || !strings.Contains(out, `default "300"`) {
-		t.Errorf("--help = %d:\n%s\nwant every setting with its default", code, out)
-	}
-	if code, out, _ := run("version"); code != 0 || out != Version+"\n" {
-		t.Errorf("version = %d %q", code, out)
-	}
-	for _, args := range [][]string{{"fly"}, {"--fly"}, {"--rate-limit-rpm", "0"}} {
-		if code, _, errs := run(args...); code != 2 || errs == "" {
-			t.Errorf("%v = %d %q, want 2 and a reason", args, code, errs)
-		}
-	}
-	database := "sqlite:" + filepath.Join(t.TempDir(), "gc.db")
-	for _, tc := range []struct {
-		args []string
-		code int
-	}{
-		{[]string{"migrate", "up"}, 0},
-		{[]string{"migrate", "status"}, 0},
-		{[]string{"migrate", "down", "0"}, 1},
-		{[]string{"migrate", "down", "0", "--yes"}, 0},
-		{[]string{"migrate", "down", "--yes", "--while-replicas-run", "0"}, 0},
-		{[]string{"migrate", "down", "x"}, 1},
-		{[]string{"migrate"}, 1},
-		{[]string{"migrate", "sideways"}, 1},
-		{[]string{"probe", "--bind-address", "127.0.0.1:1"}, 1},
-	} {
-		if code, out, errs := run(append(tc.args, "--database-url", database)...); code != tc.code {
-			t.Errorf("%v = %d, want %d:\n%s%s", tc.args, code, tc.code, out, errs)
-		}
-	}
-	if _, err := ParseConfig([]string{"--help"}, &bytes.Buffer{}); !errors.Is(err, flag.ErrHelp) {
-		t.Errorf("ParseConfig(--help) = %v, want flag.ErrHelp", err)
 	}
 }

@@ -1,5 +1,4 @@
-// Package pgserver starts throw-away PostgreSQL servers from the programs that are installed here, for tests and for the
-// fleet simulator.
+// Package pgserver starts temporary PostgreSQL servers from the installed programs, for tests and for the fleet simulator.
 package pgserver
 
 import (
@@ -10,10 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -23,94 +19,114 @@ import (
 	"darktower.example/global-controller/internal/freeport"
 )
 
-// startTimeout bounds the start of a server, its recovery from a crash included.
-const startTimeout = 30 * time.Second
+const (
+	// startTimeout limits the start of a server, including its recovery from a crash.
+	startTimeout = 30 * time.Second
+	// pingInterval is the time between two attempts to connect to a server that starts.
+	pingInterval = 20 * time.Millisecond
+)
 
-// Cluster is a PostgreSQL server that may be killed, started again and frozen. Its methods are for one goroutine.
+// Cluster is a PostgreSQL server that can be killed, restarted and paused. Its methods are not safe for concurrent use.
 type Cluster struct {
-	bin     string
-	args    []string
-	dir     string
-	address string
-	as      *syscall.Credential
-	server  *exec.Cmd // nil while the server is down
-	watcher *exec.Cmd
-	stdin   io.Closer // ends the watcher
+	binDir        string
+	args          []string // further arguments of the server
+	dir           string   // of the data, the log and the socket
+	address       string
+	runAs         *syscall.Credential // nil: the user of this process
+	server        *exec.Cmd           // nil while the server is down
+	watchdog      *exec.Cmd
+	watchdogInput io.Closer // Its end makes the watchdog stop the server.
 }
 
-// New starts a server with further arguments, such as "-c max_connections=100". It is stopped and removed by
-// [Cluster.Close], or when this process ends without it.
-func New(args ...string) (*Cluster, error) {
-	bin, err := findBin()
+// NewCluster starts a server with further arguments, such as "-c max_connections=100". [Cluster.Close] stops and removes it. It is
+// also removed if this process ends without Close.
+func NewCluster(args ...string) (*Cluster, error) {
+	binDir, err := findBinDir()
 	if err != nil {
 		return nil, err
 	}
-	as, err := credential()
+	runAs, err := serverCredential()
 	if err != nil {
 		return nil, err
 	}
-	// A folder into which the server's user can look as well.
-	dir, err := os.MkdirTemp("", "testpg")
+	return startNew(&Cluster{binDir: binDir, runAs: runAs, args: args}, (*Cluster).initData)
+}
+
+// NewStandby starts a hot standby: a server that replicates c and accepts reads. It is a cluster of its own.
+func (c *Cluster) NewStandby() (*Cluster, error) {
+	copyPrimary := func(standby *Cluster) error { return standby.copyData(c.address) }
+	return startNew(&Cluster{binDir: c.binDir, runAs: c.runAs}, copyPrimary)
+}
+
+// startNew starts a new cluster in a new folder. makeData makes its data folder.
+func startNew(c *Cluster, makeData func(*Cluster) error) (*Cluster, error) {
+	dir, err := makeDir(c.runAs)
 	if err != nil {
-		return nil, fmt.Errorf("make folder: %w", err)
+		return nil, err
 	}
-	c := &Cluster{bin: bin, args: args, dir: dir, as: as}
-	if err := c.make(); err != nil {
+	c.dir = dir
+
+	if err := c.startWith(makeData); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
 }
 
-func (c *Cluster) make() (err error) {
-	if err := c.handOver(); err != nil {
+func (c *Cluster) startWith(makeData func(*Cluster) error) error {
+	if err := makeData(c); err != nil {
 		return err
 	}
-	initdb := c.command("initdb", "--no-sync", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "-D", c.data())
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb: %w\n%s", err, out)
-	}
+
 	addresses, err := freeport.Find(1)
 	if err != nil {
 		return err
 	}
 	c.address = addresses[0]
-	if err := c.watch(); err != nil {
+
+	if err := c.startWatchdog(); err != nil {
 		return err
 	}
 	return c.start()
 }
 
-// handOver gives the folder to the user that the server runs as.
-func (c *Cluster) handOver() error {
-	if c.as == nil {
-		return nil
-	}
-	if err := os.Chown(c.dir, int(c.as.Uid), int(c.as.Gid)); err != nil {
-		return fmt.Errorf("hand folder over: %w", err)
-	}
-	return nil
+// initData makes the data folder of an empty server.
+func (c *Cluster) initData() error {
+	return c.runProgram("initdb", "--no-sync", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "-D", c.dataDir())
 }
 
-// Close stops the server and removes what it stored.
+// copyData makes the data folder of a standby of the server at an address.
+func (c *Cluster) copyData(primary string) error {
+	host, port, err := net.SplitHostPort(primary)
+	if err != nil {
+		return fmt.Errorf("split address of primary: %w", err)
+	}
+	return c.runProgram("pg_basebackup", "-h", host, "-p", port, "-U", "postgres", "-D", c.dataDir(),
+		"-R", "-X", "stream", "-c", "fast", "--no-sync")
+}
+
+// Close stops the server and removes its data.
 func (c *Cluster) Close() error {
 	var errs []error
 	if c.server != nil {
 		errs = append(errs, c.Kill())
 	}
-	if c.watcher != nil {
-		_ = c.stdin.Close()
-		_ = c.watcher.Wait() // It has nothing to tell.
+	if c.watchdog != nil {
+		_ = c.watchdogInput.Close()
+		_ = c.watchdog.Wait() // Its exit code has no meaning.
 	}
 	return errors.Join(append(errs, os.RemoveAll(c.dir))...)
 }
 
-// URL is the address of the server's only database. It stays the same when the server is started again.
+// URL is the address of the server's only database. It stays the same after a restart.
 func (c *Cluster) URL() string {
 	return fmt.Sprintf("postgres://postgres@%s/postgres?sslmode=disable", c.address)
 }
 
-// Kill stops the server at once, without a checkpoint and without a word to its clients, as a crash does; it returns
-// when nothing of it is left.
+// Address is the server's host and port.
+func (c *Cluster) Address() string { return c.address }
+
+// Kill stops the server like a crash: immediately, without a checkpoint and without a message to its clients. It returns when
+// all of the server's processes have ended.
 func (c *Cluster) Kill() error {
 	if err := c.signalAll(syscall.SIGCONT); err != nil {
 		return err
@@ -118,12 +134,14 @@ func (c *Cluster) Kill() error {
 	if err := c.server.Process.Signal(syscall.SIGQUIT); err != nil {
 		return fmt.Errorf("stop PostgreSQL: %w", err)
 	}
-	_ = c.server.Wait() // It says how the server ended, which is known.
+
+	_ = c.server.Wait() // The error is that of the signal.
 	c.server = nil
 	return nil
 }
 
-// Restart starts a server that was killed, on the same port, and returns when it answers.
+// Restart starts the server again at the same address, and returns when it accepts connections. A server that is running is killed
+// first.
 func (c *Cluster) Restart() error {
 	if c.server != nil {
 		if err := c.Kill(); err != nil {
@@ -133,145 +151,74 @@ func (c *Cluster) Restart() error {
 	return c.start()
 }
 
-// Pause freezes the server: connections stay open, new ones are taken by the system, and nothing is answered.
+// Pause freezes the server: connections stay open, the operating system accepts new ones, and the server responds to none.
 func (c *Cluster) Pause() error { return c.signalAll(syscall.SIGSTOP) }
 
-// Resume ends a Pause.
+// Resume ends a pause.
 func (c *Cluster) Resume() error { return c.signalAll(syscall.SIGCONT) }
 
-func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
+// Promote makes a standby a primary, and returns when it accepts writes.
+func (c *Cluster) Promote() error {
+	db, err := sqlx.Open("postgres", c.URL())
+	if err != nil {
+		return fmt.Errorf("open PostgreSQL: %w", err)
+	}
+	defer func() { _ = db.Close() }()
 
-func (c *Cluster) command(program string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(context.Background(), filepath.Join(c.bin, program), args...) //nolint:gosec // The programs of PostgreSQL.
-	cmd.Dir = c.dir
-	// A group of its own, so that an interrupt from the keyboard reaches this process first.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.as, Setpgid: true}
-	return cmd
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	var isPromoted bool
+	if err := db.GetContext(ctx, &isPromoted, "SELECT pg_promote(true, $1)", int(startTimeout/time.Second)); err != nil {
+		return fmt.Errorf("promote standby: %w", err)
+	}
+	if !isPromoted {
+		return fmt.Errorf("promote standby: not a primary after %v", startTimeout)
+	}
+	return nil
 }
 
+func (c *Cluster) dataDir() string { return filepath.Join(c.dir, "data") }
+
+// start starts the server, and returns when it accepts connections.
 func (c *Cluster) start() error {
-	logged, err := os.OpenFile(filepath.Join(c.dir, "server.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	logFile, err := os.OpenFile(filepath.Join(c.dir, "server.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
-	defer func() { _ = logged.Close() }()
+	defer func() { _ = logFile.Close() }()
+
 	host, port, err := net.SplitHostPort(c.address)
 	if err != nil {
-		return fmt.Errorf("address: %w", err)
+		return fmt.Errorf("split address: %w", err)
 	}
-	args := []string{"-D", c.data(), "-h", host, "-p", port, "-k", c.dir, "-c", "max_connections=200"}
+	args := []string{"-D", c.dataDir(), "-h", host, "-p", port, "-k", c.dir, "-c", "max_connections=200"}
+
 	server := c.command("postgres", append(args, c.args...)...)
-	server.Stdout, server.Stderr = logged, logged
+	server.Stdout, server.Stderr = logFile, logFile
 	if err := server.Start(); err != nil {
 		return fmt.Errorf("start PostgreSQL: %w", err)
 	}
 	c.server = server
+
+	return c.waitUntilReady(logFile.Name())
+}
+
+// waitUntilReady waits until the server accepts connections. If it does not in time, the error has the server's log.
+func (c *Cluster) waitUntilReady(logPath string) error {
 	db, err := sqlx.Open("postgres", c.URL()+"&connect_timeout=2")
 	if err != nil {
 		return fmt.Errorf("open PostgreSQL: %w", err)
 	}
 	defer func() { _ = db.Close() }()
-	for deadline := time.Now().Add(startTimeout); ; time.Sleep(20 * time.Millisecond) {
+
+	for deadline := time.Now().Add(startTimeout); ; time.Sleep(pingInterval) {
 		err := db.PingContext(context.Background())
 		if err == nil {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			text, _ := os.ReadFile(logged.Name())
-			return fmt.Errorf("PostgreSQL does not answer: %w\n%s", err, text)
+			text, _ := os.ReadFile(logPath)
+			return fmt.Errorf("connect to PostgreSQL: %w\n%s", err, text)
 		}
 	}
-}
-
-// watch leaves a shell behind that stops the server when this process ends without its clean-ups, as it does on a
-// timeout: its standard input ends then.
-func (c *Cluster) watch() error {
-	watcher := c.command("sh")
-	watcher.Path, watcher.Err = "/bin/sh", nil
-	watcher.Args = []string{"sh", "-c", `cat >/dev/null
-		pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null) || exit 0
-		kill -CONT "$pid"; kill -QUIT "$pid"; rm -rf "$1"`, "sh", c.dir}
-	stdin, err := watcher.StdinPipe()
-	if err != nil {
-		return fmt.Errorf("watch PostgreSQL: %w", err)
-	}
-	if err := watcher.Start(); err != nil {
-		return fmt.Errorf("watch PostgreSQL: %w", err)
-	}
-	c.watcher, c.stdin = watcher, stdin
-	return nil
-}
-
-// signalAll reaches the server and then the processes that it has made, each of which is in a group of its own.
-func (c *Cluster) signalAll(signal syscall.Signal) error {
-	if c.server == nil {
-		return fmt.Errorf("send %v: PostgreSQL is not running", signal)
-	}
-	pids, err := children(c.server.Process.Pid)
-	if err != nil {
-		return err
-	}
-	for _, pid := range append([]int{c.server.Process.Pid}, pids...) {
-		// A process that has ended meanwhile is as good as one that was reached.
-		if err := syscall.Kill(pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return fmt.Errorf("send %v: %w", signal, err)
-		}
-	}
-	return nil
-}
-
-func children(parent int) (pids []int, err error) {
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil || len(stats) == 0 {
-		return nil, errors.New("find PostgreSQL's processes: needs Linux's /proc")
-	}
-	for _, path := range stats {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // It has ended.
-		}
-		// "pid (name) state parent …", where the name may hold anything.
-		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-		if len(fields) > 1 && fields[1] == strconv.Itoa(parent) {
-			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
-				pids = append(pids, pid)
-			}
-		}
-	}
-	return pids, nil
-}
-
-func findBin() (string, error) {
-	folders := []string{os.Getenv("TESTPG_BIN")}
-	installed, _ := filepath.Glob("/usr/lib/postgresql/*/bin")
-	folders = append(folders, installed...)
-	if path, err := exec.LookPath("initdb"); err == nil {
-		folders = append(folders, filepath.Dir(path))
-	}
-	for _, folder := range folders {
-		if folder == "" {
-			continue
-		}
-		if path, err := exec.LookPath(filepath.Join(folder, "postgres")); err == nil {
-			return filepath.Dir(path), nil
-		}
-	}
-	return "", errors.New("no PostgreSQL server programs found: install PostgreSQL 15 or newer, or set TESTPG_BIN to their folder")
-}
-
-// credential is whom PostgreSQL runs as; nil for this process's own user.
-func credential() (*syscall.Credential, error) {
-	if os.Getuid() != 0 {
-		return nil, nil
-	}
-	owner, err := user.Lookup("postgres")
-	if err != nil {
-		return nil, fmt.Errorf("PostgreSQL refuses to run as root: %w", err)
-	}
-	uid, uidErr := strconv.ParseUint(owner.Uid, 10, 32)
-	gid, gidErr := strconv.ParseUint(owner.Gid, 10, 32)
-	if uidErr != nil || gidErr != nil {
-		return nil, fmt.Errorf("user postgres has no numbers: %s, %s", owner.Uid, owner.Gid)
-	}
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }

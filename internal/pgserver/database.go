@@ -12,19 +12,58 @@ import (
 	"github.com/jmoiron/sqlx"
 )
 
-// NewDatabase makes an empty database, whose name begins with prefix, at the server that admin is the address of. It
-// returns its address and what drops it.
+// statementTimeout limits a statement that creates or drops a database.
+const statementTimeout = 30 * time.Second
+
+// errNotURL hides the parser's error, which may contain a password.
+var errNotURL = errors.New("the address of the database is not a URL")
+
+// NewDatabase creates an empty database at the server with the address admin. Its name begins with prefix. It returns the
+// database's address and a function that drops it.
 func NewDatabase(admin, prefix string) (address string, drop func() error, err error) {
 	u, err := url.Parse(admin)
 	if err != nil {
-		return "", nil, errors.New("the address of the database is not a URL") // The parser's error can quote a password.
+		return "", nil, errNotURL
 	}
+
 	name := prefix + strings.ToLower(rand.Text())
 	if err := execute(admin, "CREATE DATABASE "+name); err != nil {
 		return "", nil, err
 	}
+
 	u.Path = "/" + name
-	return u.String(), func() error { return execute(admin, "DROP DATABASE "+name+" WITH (FORCE)") }, nil
+	return u.String(), func() error { return dropDatabase(admin, name) }, nil
+}
+
+// CopyDatabase copies the database at an address, which must have no connections. It returns the name of the copy and a function
+// that drops it.
+func CopyDatabase(admin, address string) (name string, drop func() error, err error) {
+	original, err := databaseName(address)
+	if err != nil {
+		return "", nil, err
+	}
+
+	name = original + "_copy_" + strings.ToLower(rand.Text()[:8])
+	if err := execute(admin, "CREATE DATABASE "+name+" TEMPLATE "+original); err != nil {
+		return "", nil, err
+	}
+	return name, func() error { return dropDatabase(admin, name) }, nil
+}
+
+// ReplaceDatabase replaces the database at an address by a copy of the database with the name.
+func ReplaceDatabase(admin, address, name string) error {
+	replaced, err := databaseName(address)
+	if err != nil {
+		return err
+	}
+	if err := dropDatabase(admin, replaced); err != nil {
+		return err
+	}
+	return execute(admin, "CREATE DATABASE "+replaced+" TEMPLATE "+name)
+}
+
+func dropDatabase(admin, name string) error {
+	return execute(admin, "DROP DATABASE "+name+" WITH (FORCE)")
 }
 
 func execute(address, statement string) error {
@@ -33,7 +72,8 @@ func execute(address, statement string) error {
 		return fmt.Errorf("open PostgreSQL: %w", err)
 	}
 	defer func() { _ = db.Close() }()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+
+	ctx, cancel := context.WithTimeout(context.Background(), statementTimeout)
 	defer cancel()
 	if _, err := db.ExecContext(ctx, statement); err != nil {
 		return fmt.Errorf("%s: %w", statement, err)
@@ -41,36 +81,10 @@ func execute(address, statement string) error {
 	return nil
 }
 
-// CopyDatabase copies the database at an address, to which nothing may be connected, under a name of its own. It returns
-// the copy's name and what drops it.
-func CopyDatabase(admin, address string) (name string, drop func() error, err error) {
-	from, err := databaseOf(address)
-	if err != nil {
-		return "", nil, err
-	}
-	name = from + "_copy_" + strings.ToLower(rand.Text()[:8])
-	if err := execute(admin, "CREATE DATABASE "+name+" TEMPLATE "+from); err != nil {
-		return "", nil, err
-	}
-	return name, func() error { return execute(admin, "DROP DATABASE "+name+" WITH (FORCE)") }, nil
-}
-
-// ReplaceDatabase puts a copy in the place of the database at an address.
-func ReplaceDatabase(admin, address, name string) error {
-	to, err := databaseOf(address)
-	if err != nil {
-		return err
-	}
-	if err := execute(admin, "DROP DATABASE "+to+" WITH (FORCE)"); err != nil {
-		return err
-	}
-	return execute(admin, "CREATE DATABASE "+to+" TEMPLATE "+name)
-}
-
-func databaseOf(address string) (string, error) {
+func databaseName(address string) (string, error) {
 	u, err := url.Parse(address)
 	if err != nil {
-		return "", errors.New("the address of the database is not a URL") // The parser's error can quote a password.
+		return "", errNotURL
 	}
 	return strings.TrimPrefix(u.Path, "/"), nil
 }

@@ -16,51 +16,10 @@ import (
 	"darktower.example/global-controller/internal/freeport"
 )
 
-// Pooler is a PgBouncer before a server.
-type Pooler struct {
-	dir     string
-	address string
-	process *exec.Cmd
-}
-
-// NewPooler starts a PgBouncer before the server at the address admin, in a mode ("transaction" or "session") with as
-// many connections to the server as size says. Lines are added to its configuration.
-func NewPooler(admin, mode string, size int, lines ...string) (*Pooler, error) {
-	program, err := exec.LookPath("pgbouncer")
-	if err != nil {
-		if program, err = exec.LookPath("/usr/sbin/pgbouncer"); err != nil {
-			return nil, errors.New("no pgbouncer found: install Debian's package of that name")
-		}
-	}
-
-	u, err := url.Parse(admin)
-	if err != nil {
-		return nil, errors.New("the address of the database is not a URL")
-	}
-
-	as, err := credential()
-	if err != nil {
-		return nil, err
-	}
-
-	addresses, err := freeport.Find(1)
-	if err != nil {
-		return nil, err
-	}
-
-	dir, err := os.MkdirTemp("", "testpg")
-	if err != nil {
-		return nil, fmt.Errorf("make folder: %w", err)
-	}
-
-	p := &Pooler{dir: dir, address: addresses[0]}
-	host, port, err := net.SplitHostPort(p.address)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("address: %w", err), p.Close())
-	}
-
-	config := fmt.Sprintf(`[databases]
-* = host=%s port=%s
+// poolerConfig has the server's host, port and user, the pooler's host and port, the mode, the size, and further lines. With
+// auth_type any, every client is the user of the database's line.
+const poolerConfig = `[databases]
+* = host=%s port=%s user=%s
 [pgbouncer]
 listen_addr = %s
 listen_port = %s
@@ -71,44 +30,101 @@ pool_mode = %s
 default_pool_size = %d
 max_client_conn = 1000
 %s
-`, u.Hostname(), u.Port(), host, port, mode, size, strings.Join(lines, "\n"))
+`
 
-	// "any" has every client be the user of the database's own line.
-	config = strings.Replace(config, "port="+u.Port(), "port="+u.Port()+" user="+u.User.Username(), 1)
-	path := filepath.Join(dir, "pgbouncer.ini")
-	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("write configuration: %w", err), p.Close())
+// Pooler is a PgBouncer in front of a server.
+type Pooler struct {
+	dir     string
+	address string
+	process *exec.Cmd
+}
+
+// NewPooler starts a PgBouncer for the server with the address admin. mode is "transaction" or "session", size the number of
+// connections to the server. lines are added to the configuration.
+func NewPooler(admin, mode string, size int, lines ...string) (*Pooler, error) {
+	program, err := findPgBouncer()
+	if err != nil {
+		return nil, err
 	}
-	if as != nil {
-		if err := errors.Join(os.Chown(dir, int(as.Uid), int(as.Gid)), os.Chown(path, int(as.Uid), int(as.Gid))); err != nil {
-			return nil, errors.Join(fmt.Errorf("hand folder over: %w", err), p.Close())
+	u, err := url.Parse(admin)
+	if err != nil {
+		return nil, errNotURL
+	}
+	runAs, err := serverCredential()
+	if err != nil {
+		return nil, err
+	}
+
+	addresses, err := freeport.Find(1)
+	if err != nil {
+		return nil, err
+	}
+	host, port, err := net.SplitHostPort(addresses[0])
+	if err != nil {
+		return nil, fmt.Errorf("split address: %w", err)
+	}
+
+	dir, err := makeDir(runAs)
+	if err != nil {
+		return nil, err
+	}
+	p := &Pooler{dir: dir, address: addresses[0]}
+
+	config := fmt.Sprintf(poolerConfig, u.Hostname(), u.Port(), u.User.Username(), host, port, mode, size, strings.Join(lines, "\n"))
+	if err := p.start(program, config, runAs); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+func findPgBouncer() (string, error) {
+	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer"} {
+		if program, err := exec.LookPath(name); err == nil {
+			return program, nil
 		}
 	}
+	return "", errors.New("pgbouncer not found: install Debian's package pgbouncer")
+}
 
-	p.process = exec.CommandContext(context.Background(), program, path) //nolint:gosec // A program that is installed.
-	p.process.Dir = dir
-	p.process.SysProcAttr = &syscall.SysProcAttr{Credential: as, Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	logged, err := os.Create(filepath.Join(dir, "log"))
+// start starts the pooler, and returns when it accepts connections.
+func (p *Pooler) start(program, config string, runAs *syscall.Credential) error {
+	configPath := filepath.Join(p.dir, "pgbouncer.ini")
+	if err := os.WriteFile(configPath, []byte(config), 0o600); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	if err := chown(configPath, runAs); err != nil {
+		return err
+	}
+
+	logFile, err := os.Create(filepath.Join(p.dir, "log"))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open log: %w", err), p.Close())
+		return fmt.Errorf("open log: %w", err)
 	}
-	defer func() { _ = logged.Close() }()
+	defer func() { _ = logFile.Close() }()
 
-	p.process.Stdout, p.process.Stderr = logged, logged
-	if err := p.process.Start(); err != nil {
-		p.process = nil
-		return nil, errors.Join(fmt.Errorf("start PgBouncer: %w", err), p.Close())
+	process := exec.CommandContext(context.Background(), program, configPath) //nolint:gosec // An installed program.
+	process.Dir = p.dir
+	process.SysProcAttr = &syscall.SysProcAttr{Credential: runAs, Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	process.Stdout, process.Stderr = logFile, logFile
+	if err := process.Start(); err != nil {
+		return fmt.Errorf("start PgBouncer: %w", err)
 	}
+	p.process = process
 
+	return p.waitUntilReady(logFile.Name())
+}
+
+// waitUntilReady waits until the pooler accepts connections. If it does not in time, the error has the pooler's log.
+func (p *Pooler) waitUntilReady(logPath string) error {
 	var dialer net.Dialer
-	for deadline := time.Now().Add(startTimeout); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(startTimeout); ; time.Sleep(pingInterval) {
 		conn, err := dialer.DialContext(context.Background(), "tcp", p.address)
 		if err == nil {
-			return p, conn.Close()
+			return conn.Close()
 		}
 		if time.Now().After(deadline) {
-			text, _ := os.ReadFile(logged.Name())
-			return nil, errors.Join(fmt.Errorf("PgBouncer does not answer: %w\n%s", err, text), p.Close())
+			text, _ := os.ReadFile(logPath)
+			return fmt.Errorf("connect to PgBouncer: %w\n%s", err, text)
 		}
 	}
 }

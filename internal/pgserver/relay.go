@@ -8,40 +8,41 @@ import (
 	"sync"
 )
 
-// Relay is a TCP address that leads to a server, and may lead to another later, as a virtual IP address does.
+// Relay is a TCP address that forwards connections to a server. Like a virtual IP address, it can be redirected to another server.
 type Relay struct {
 	listener net.Listener
-	group    sync.WaitGroup
+	running  sync.WaitGroup
 
-	mu    sync.Mutex
-	to    string
-	conns map[net.Conn]bool
+	mu     sync.Mutex
+	target string
+	conns  map[net.Conn]bool
 }
 
-// NewRelay returns a relay to an address.
-func NewRelay(to string) (*Relay, error) {
-	var listening net.ListenConfig
-	listener, err := listening.Listen(context.Background(), "tcp", "127.0.0.1:0")
+// NewRelay returns a relay to a target address.
+func NewRelay(target string) (*Relay, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
-	r := &Relay{listener: listener, to: to, conns: make(map[net.Conn]bool)}
-	r.group.Go(r.accept)
+
+	r := &Relay{listener: listener, target: target, conns: make(map[net.Conn]bool)}
+	r.running.Go(r.acceptConnections)
 	return r, nil
 }
 
 // Address is the relay's host and port.
 func (r *Relay) Address() string { return r.listener.Addr().String() }
 
-// Lead has new connections lead to an address. Those that there are stay where they are.
-func (r *Relay) Lead(to string) {
+// Redirect forwards new connections to another target address. Existing connections stay as they are.
+func (r *Relay) Redirect(target string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.to = to
+	r.target = target
 }
 
-// Cut ends every connection.
-func (r *Relay) Cut() {
+// CloseConnections closes every connection.
+func (r *Relay) CloseConnections() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for conn := range r.conns {
@@ -49,51 +50,56 @@ func (r *Relay) Cut() {
 	}
 }
 
-// Close ends every connection and the relay.
+// Close closes the relay and every connection.
 func (r *Relay) Close() error {
 	err := r.listener.Close()
-	r.Cut()
-	r.group.Wait()
+	r.CloseConnections()
+	r.running.Wait()
 	return err
 }
 
-func (r *Relay) accept() {
+func (r *Relay) acceptConnections() {
 	for {
-		in, err := r.listener.Accept()
+		client, err := r.listener.Accept()
 		if err != nil {
 			return
 		}
-		r.group.Go(func() { r.serve(in) })
+		r.running.Go(func() { r.forward(client) })
 	}
 }
 
-func (r *Relay) serve(in net.Conn) {
-	defer r.drop(in)
-	r.mu.Lock()
-	to := r.to
-	r.conns[in] = true
-	r.mu.Unlock()
+// forward copies the data of one connection in both directions until one side closes it.
+func (r *Relay) forward(client net.Conn) {
+	defer r.remove(client)
+	target := r.add(client)
+
 	var dialer net.Dialer
-	out, err := dialer.DialContext(context.Background(), "tcp", to)
+	server, err := dialer.DialContext(context.Background(), "tcp", target)
 	if err != nil {
 		return
 	}
-	defer r.drop(out)
-	r.mu.Lock()
-	r.conns[out] = true
-	r.mu.Unlock()
+	defer r.remove(server)
+	r.add(server)
 
-	var back sync.WaitGroup
-	back.Go(func() {
-		_, _ = io.Copy(in, out)
-		_ = in.Close()
+	var fromServer sync.WaitGroup
+	fromServer.Go(func() {
+		_, _ = io.Copy(client, server)
+		_ = client.Close()
 	})
-	_, _ = io.Copy(out, in)
-	_ = out.Close()
-	back.Wait()
+	_, _ = io.Copy(server, client)
+	_ = server.Close()
+	fromServer.Wait()
 }
 
-func (r *Relay) drop(conn net.Conn) {
+// add records a connection, and returns the present target.
+func (r *Relay) add(conn net.Conn) (target string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.conns[conn] = true
+	return r.target
+}
+
+func (r *Relay) remove(conn net.Conn) {
 	_ = conn.Close()
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -6,20 +6,33 @@ import (
 	"darktower.example/global-controller/internal/pgserver"
 )
 
-// Cluster is a PostgreSQL server of a test's own, which the test may kill, start again and freeze. Its methods end the
-// test when they do not succeed; call them from the test's goroutine.
+// Cluster is a PostgreSQL server for one test, which can kill, restart and pause it. An error of a method fails the test, so call the
+// methods from the test's goroutine only.
 type Cluster struct {
 	t      testing.TB
 	server *pgserver.Cluster
 }
 
-// NewCluster starts a server with further arguments, which is stopped and removed when the test ends, or when the test's process does.
+// NewCluster starts a server with further arguments. The server is stopped and removed at the end of the test, or of its process.
 func NewCluster(t testing.TB, args ...string) *Cluster {
 	t.Helper()
-	server, err := pgserver.New(args...)
+	server, err := pgserver.NewCluster(args...)
 	if err != nil {
-		t.Fatalf("%v (`make test` installs what it needs)", err)
+		t.Fatalf("%v (make test installs PostgreSQL)", err)
 	}
+	return newCluster(t, server)
+}
+
+// NewStandby starts a hot standby of the server, which is removed at the end of the test.
+func (c *Cluster) NewStandby() *Cluster {
+	c.t.Helper()
+	server, err := c.server.NewStandby()
+	c.requireNoError(err)
+	return newCluster(c.t, server)
+}
+
+func newCluster(t testing.TB, server *pgserver.Cluster) *Cluster {
+	t.Helper()
 	t.Cleanup(func() {
 		if err := server.Close(); err != nil {
 			t.Errorf("remove PostgreSQL: %v", err)
@@ -28,52 +41,53 @@ func NewCluster(t testing.TB, args ...string) *Cluster {
 	return &Cluster{t: t, server: server}
 }
 
-// URL is the address of the server's only database. It stays the same when the server is started again.
+// URL calls [pgserver.Cluster.URL].
 func (c *Cluster) URL() string { return c.server.URL() }
 
-// Kill stops the server at once, without a checkpoint and without a word to its clients, as a crash does; it returns
-// when nothing of it is left.
-func (c *Cluster) Kill() { c.t.Helper(); c.must(c.server.Kill()) }
+// Address calls [pgserver.Cluster.Address].
+func (c *Cluster) Address() string { return c.server.Address() }
 
-// Restart starts a server that was killed, on the same port, and returns when it answers.
-func (c *Cluster) Restart() { c.t.Helper(); c.must(c.server.Restart()) }
+// Kill calls [pgserver.Cluster.Kill].
+func (c *Cluster) Kill() {
+	c.t.Helper()
+	c.requireNoError(c.server.Kill())
+}
 
-// Pause freezes the server: connections stay open, new ones are taken by the system, and nothing is answered.
-func (c *Cluster) Pause() { c.t.Helper(); c.must(c.server.Pause()) }
+// Restart calls [pgserver.Cluster.Restart].
+func (c *Cluster) Restart() {
+	c.t.Helper()
+	c.requireNoError(c.server.Restart())
+}
 
-// Resume ends a Pause.
-func (c *Cluster) Resume() { c.t.Helper(); c.must(c.server.Resume()) }
+// Pause calls [pgserver.Cluster.Pause].
+func (c *Cluster) Pause() {
+	c.t.Helper()
+	c.requireNoError(c.server.Pause())
+}
 
-func (c *Cluster) must(err error) {
+// Resume calls [pgserver.Cluster.Resume].
+func (c *Cluster) Resume() {
+	c.t.Helper()
+	c.requireNoError(c.server.Resume())
+}
+
+// Promote calls [pgserver.Cluster.Promote].
+func (c *Cluster) Promote() {
+	c.t.Helper()
+	c.requireNoError(c.server.Promote())
+}
+
+func (c *Cluster) requireNoError(err error) {
 	c.t.Helper()
 	if err != nil {
 		c.t.Fatal(err)
 	}
 }
 
-// NewStandby starts a hot standby of the server, which is removed when the test ends.
-func (c *Cluster) NewStandby() *Cluster {
-	c.t.Helper()
-	server, err := c.server.NewStandby()
-	c.must(err)
-	c.t.Cleanup(func() {
-		if err := server.Close(); err != nil {
-			c.t.Errorf("remove PostgreSQL: %v", err)
-		}
-	})
-	return &Cluster{t: c.t, server: server}
-}
-
-// Promote makes a primary of a standby.
-func (c *Cluster) Promote() { c.t.Helper(); c.must(c.server.Promote()) }
-
-// Address is the server's host and port.
-func (c *Cluster) Address() string { return c.server.Address() }
-
-// NewRelay returns a relay to an address, which ends when the test does.
-func NewRelay(t testing.TB, to string) *pgserver.Relay {
+// NewRelay returns a relay to a target address, which is closed at the end of the test.
+func NewRelay(t testing.TB, target string) *pgserver.Relay {
 	t.Helper()
-	relay, err := pgserver.NewRelay(to)
+	relay, err := pgserver.NewRelay(target)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +95,7 @@ func NewRelay(t testing.TB, to string) *pgserver.Relay {
 	return relay
 }
 
-// NewPooler starts a PgBouncer before the server at an address, which ends when the test does.
+// NewPooler starts a PgBouncer for the server at an address, which is stopped at the end of the test.
 func NewPooler(t testing.TB, address, mode string, size int, lines ...string) *pgserver.Pooler {
 	t.Helper()
 	pooler, err := pgserver.NewPooler(address, mode, size, lines...)

@@ -1,4 +1,4 @@
-// Package testpg gives each test a PostgreSQL database of its own.
+// Package testpg gives each test its own PostgreSQL database.
 package testpg
 
 import (
@@ -8,14 +8,15 @@ import (
 	"darktower.example/global-controller/internal/pgserver"
 )
 
-// URL returns the address of a new, empty database, which is dropped when the test ends. Without TEST_DATABASE_URL
-// the test fails: a test of the store that does not run hides a hole.
+// URL creates an empty database and returns its address. The database is dropped at the end of the test. If TEST_DATABASE_URL is not
+// set, the test fails: a test of the store that is skipped would hide a gap.
 func URL(t testing.TB) string {
 	t.Helper()
 	admin := os.Getenv("TEST_DATABASE_URL")
 	if admin == "" {
-		t.Fatal("TEST_DATABASE_URL is not set: run `make test`, which starts a throw-away PostgreSQL, or set it to a server's address")
+		t.Fatal("TEST_DATABASE_URL is not set: run make test, which starts a temporary PostgreSQL, or set it to a server's address")
 	}
+
 	address, drop, err := pgserver.NewDatabase(admin, "test_")
 	if err != nil {
 		t.Fatal(err)

@@ -25,42 +25,46 @@ func mustExec(t *testing.T, db *sqlx.DB, statement string) {
 	}
 }
 
-func TestEveryTestHasADatabaseOfItsOwn(t *testing.T) {
+func TestURL_DatabasePerTest(t *testing.T) {
 	t.Parallel()
 	one, other := connect(t, URL(t)), connect(t, URL(t))
 	mustExec(t, one, "CREATE TABLE mine (id int)")
 	mustExec(t, other, "CREATE TABLE mine (id int)")
 }
 
-func TestAClusterComesBackWithWhatWasCommitted(t *testing.T) {
+func TestCluster_RestartKeepsCommits(t *testing.T) {
 	t.Parallel()
 	c := NewCluster(t)
 	db := connect(t, c.URL())
 	mustExec(t, db, "CREATE TABLE kept (id int)")
+
 	c.Kill()
 	if err := db.PingContext(t.Context()); err == nil {
 		t.Error("ping of a killed server = nil, want an error")
 	}
+
 	c.Restart()
 	mustExec(t, connect(t, c.URL()), "INSERT INTO kept VALUES (1)")
 	c.Restart()
 }
 
-func TestAPausedClusterAnswersNothing(t *testing.T) {
+func TestCluster_PausedDoesNotRespond(t *testing.T) {
 	t.Parallel()
 	c := NewCluster(t)
 	db := connect(t, c.URL())
 	mustExec(t, db, "SELECT 1")
+
 	c.Pause()
-	answered := make(chan error, 1)
-	go func() { answered <- db.PingContext(context.Background()) }()
+	pinged := make(chan error, 1)
+	go func() { pinged <- db.PingContext(context.Background()) }()
 	select {
-	case err := <-answered:
-		t.Errorf("a paused server answered: %v", err)
+	case err := <-pinged:
+		t.Errorf("ping of a paused server = %v, want no response", err)
 	case <-time.After(300 * time.Millisecond):
 	}
+
 	c.Resume()
-	if err := <-answered; err != nil {
+	if err := <-pinged; err != nil {
 		t.Errorf("ping after resuming = %v, want nil", err)
 	}
 }

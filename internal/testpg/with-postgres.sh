@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs a command with TEST_DATABASE_URL set to a throw-away PostgreSQL, which is stopped and removed afterwards, and
-# TESTPG_BIN to the folder of its programs. A TEST_DATABASE_URL that is already set is used instead. Where no server is
-# installed, Debian's package is.
+# Starts a temporary PostgreSQL, runs a command, and stops and removes the server. The command gets TEST_DATABASE_URL, the server's
+# address, and TESTPG_BIN, the folder of its programs. If TEST_DATABASE_URL is set already, no server is started. If no server is
+# installed, the script installs Debian's package.
 set -euo pipefail
 
 [ $# -gt 0 ] || { echo "usage: $0 COMMAND [ARGUMENT ...]" >&2; exit 2; }
@@ -15,7 +15,7 @@ find_bin() {
 }
 
 if [ -n "${TEST_DATABASE_URL:-}" ]; then
-  # Tests that stop and start a server of their own still need its programs.
+  # Tests that start their own servers need the programs.
   if bin=$(find_bin); then export TESTPG_BIN=$bin; fi
   exec "$@"
 fi
@@ -24,13 +24,13 @@ if ! bin=$(find_bin); then
   sudo=""
   [ "$(id -u)" = 0 ] || sudo="sudo -n"
   if ! command -v apt-get >/dev/null || ! $sudo true 2>/dev/null; then
-    echo "The tests need the PostgreSQL server programs (initdb, pg_ctl): install PostgreSQL 15 or newer, or set TEST_DATABASE_URL." >&2
+    echo "PostgreSQL server programs (initdb, pg_ctl) not found: install PostgreSQL 15 or newer, or set TEST_DATABASE_URL." >&2
     exit 1
   fi
-  echo "No PostgreSQL server found: installing Debian's package postgresql" >&2
+  echo "PostgreSQL server not found: installing Debian's package postgresql" >&2
   export DEBIAN_FRONTEND=noninteractive
   $sudo apt-get update -q >&2
-  # A cluster of its own that the package would start is of no use here.
+  # By default the package creates and starts a cluster, which is not needed.
   $sudo mkdir -p /etc/postgresql-common
   [ -e /etc/postgresql-common/createcluster.conf ] || echo "create_main_cluster = false" | $sudo tee /etc/postgresql-common/createcluster.conf >/dev/null
   $sudo apt-get install -y -q --no-install-recommends -o Dpkg::Options::=--force-confold postgresql >&2
@@ -48,7 +48,7 @@ cleanup() {
   (cd "$dir" && "${as[@]}" "$bin/pg_ctl" -D "$dir/data" -s -m immediate stop >/dev/null 2>&1) || true
   rm -rf "$dir"
 }
-# A command that was told to stop still needs its server until it has.
+# The command needs the server until it has stopped.
 stop() {
   if [ -n "$child" ]; then
     kill -TERM "$child" 2>/dev/null || true
@@ -63,7 +63,7 @@ back=$PWD
 cd "$dir"
 "${as[@]}" "$bin/initdb" --no-sync -A trust -U postgres -E UTF8 --locale=C.UTF-8 -D "$dir/data" >"$dir/initdb.log" 2>&1 || { cat "$dir/initdb.log" >&2; exit 1; }
 for _ in 1 2 3 4 5; do
-  port=$((20000 + RANDOM % 10000)) # Below the range from which a system gives out ports itself.
+  port=$((20000 + RANDOM % 10000)) # Below the range of ephemeral ports.
   if "${as[@]}" "$bin/pg_ctl" -w -s -D "$dir/data" -l "$dir/server.log" \
     -o "-h 127.0.0.1 -p $port -k $dir -c max_connections=300 -c shared_buffers=128MB" start >/dev/null 2>&1; then
     started=yes
@@ -75,7 +75,7 @@ cd "$back"
 
 export TEST_DATABASE_URL="postgres://postgres@127.0.0.1:$port/postgres?sslmode=disable"
 export TESTPG_BIN=$bin
-# In the background, because bash attends to a signal only between commands or while it waits.
+# In the background, because bash handles a signal only between commands or while it waits.
 "$@" <&0 &
 child=$!
 code=0

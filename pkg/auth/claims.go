@@ -13,7 +13,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// claims are the claims that count. Times are JSON integers: nothing else is a time that the AC issues.
+// claims are the claims that the service reads. Times must be JSON integers, as the AC issues them.
 type claims struct {
 	jwt.MapClaims `json:"-"`
 	Subject       string   `json:"sub"`
@@ -23,10 +23,10 @@ type claims struct {
 	Audience      audience `json:"aud"`
 	Scope         string   `json:"scope"`
 	Scopes        []string `json:"scopes"`
-	ServiceType   *string  `json:"service_type"` // null is none, as some libraries write it
+	ServiceType   *string  `json:"service_type"` // Some libraries write null for none.
 }
 
-// UnmarshalJSON is what the token library calls; the strict decoder does the work.
+// UnmarshalJSON makes the token library use the strict decoder.
 func (c *claims) UnmarshalJSON(data []byte) error {
 	type plain claims
 	return json.Unmarshal(data, (*plain)(c))
@@ -34,34 +34,36 @@ func (c *claims) UnmarshalJSON(data []byte) error {
 
 type audience []string
 
-// UnmarshalJSON reads one string or an array of them.
+// UnmarshalJSON reads a string or an array of strings.
 func (a *audience) UnmarshalJSON(data []byte) error {
 	var one string
 	if stdjson.Unmarshal(data, &one) == nil {
 		*a = audience{one}
 		return nil
 	}
+
 	var many []string
 	if err := stdjson.Unmarshal(data, &many); err != nil {
-		return errors.New("aud is neither a string nor strings")
+		return errors.New("aud is neither a string nor an array of strings")
 	}
 	*a = many
 	return nil
 }
 
-// check refuses invalid claims. It checks the times last, and refuses those with a [service.RefusedError].
-func (c *claims) check(now time.Time, skew time.Duration, wanted string) error {
+// validate returns an error for invalid claims. It checks the times last, and returns a [service.RefusedError] for those.
+func (c *claims) validate(now time.Time, skew time.Duration, audience string) error {
+	latestStart := now.Unix() + int64(skew.Seconds())
 	var reason string
 	switch {
 	case c.Subject == "" || c.Expires == nil || c.IssuedAt == nil:
-		return refuse("a required claim is missing")
-	case wanted != "" && !slices.Contains(c.Audience, wanted):
-		return refuse("meant for another audience")
+		return newRefusal("a required claim is missing")
+	case audience != "" && !slices.Contains(c.Audience, audience):
+		return newRefusal("the token is for another audience")
 	case now.Unix() >= saturatingAdd(*c.Expires, int64(expiryLeeway.Seconds())):
 		reason = service.RefusedExpired
-	case *c.IssuedAt > now.Unix()+int64(skew.Seconds()):
+	case *c.IssuedAt > latestStart:
 		reason = service.RefusedFuture
-	case c.NotBefore != nil && *c.NotBefore > now.Unix()+int64(skew.Seconds()):
+	case c.NotBefore != nil && *c.NotBefore > latestStart:
 		reason = service.RefusedNotYetValid
 	default:
 		return nil
@@ -70,6 +72,7 @@ func (c *claims) check(now time.Time, skew time.Duration, wanted string) error {
 	return &service.RefusedError{Reason: reason, Err: service.ErrUnauthenticated}
 }
 
+// saturatingAdd returns a if a+b overflows.
 func saturatingAdd(a, b int64) int64 {
 	if sum := a + b; sum >= a {
 		return sum
@@ -78,5 +81,9 @@ func saturatingAdd(a, b int64) int64 {
 }
 
 func (c *claims) caller() service.Caller {
-	return service.Caller{Subject: c.Subject, Scopes: append(strings.Fields(c.Scope), c.Scopes...), ServiceType: c.ServiceType}
+	return service.Caller{
+		Subject:     c.Subject,
+		Scopes:      append(strings.Fields(c.Scope), c.Scopes...),
+		ServiceType: c.ServiceType,
+	}
 }

@@ -4,91 +4,101 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/golang-jwt/jwt/v5"
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"darktower.example/global-controller/service"
 )
 
-// What a token may be.
 const (
-	maxTokenBytes = 8192
-	expiryLeeway  = 60 * time.Second
-	cachedTokens  = 65536
-	// maxRemembered is how long a token is cached at most before it is verified again.
-	maxRemembered = 24 * time.Hour
+	expiryLeeway    = 60 * time.Second
+	maxCachedTokens = 65536
+	// maxCacheTime is how long a token is cached at most before it is verified again.
+	maxCacheTime = 24 * time.Hour
 )
 
-// Verifier verifies bearer tokens. Tokens that it has verified are remembered by digest, no longer than they live
-// and no longer than their key is published.
-type Verifier struct {
-	keys     *KeySet
-	audience string
-	skew     time.Duration
-	now      func() time.Time
-	// monotonic is the time since the verifier was made, which no step of the clock changes.
-	monotonic func() time.Duration
-	suspect   Suspect
-	cache     *lru.Cache[[sha256.Size]byte, verified]
-	onResult  func(result string)
+// VerifierConfig configures a verifier.
+type VerifierConfig struct {
+	Keys *KeySet
+	// Audience is what tokens must be issued for. Empty: not checked.
+	Audience string
+	// ClockSkew is how far in the future a token may be issued, 1 to 600 s.
+	ClockSkew time.Duration
+	// Now is the clock.
+	Now func() time.Time
+	// CheckClock is called for each token whose claims are checked. Nil: the clock counts as right.
+	CheckClock ClockCheck
+	// OnResult is called after each verification, with "cached", "ok", "invalid", "unavailable" or "canceled". Nil: not called.
+	OnResult func(result string)
 }
 
-// Suspect reports whether a token cannot be judged because the clock is wrong. refused says how the clock judges the token,
-// and byReference judges it at another time.
-type Suspect func(refused bool, byReference func(now time.Time) (refused bool)) (unjudged bool)
+// ClockCheck reports whether a token cannot be verified because the clock is wrong. isRefused is the result by this clock, and
+// refusesAt returns the result at another time.
+type ClockCheck func(isRefused bool, refusesAt func(now time.Time) bool) (isUnverifiable bool)
 
-type verified struct {
+// Verifier verifies bearer tokens. It caches verified tokens by their digest until they expire or their key is no longer
+// published.
+type Verifier struct {
+	keys       *KeySet
+	audience   string
+	skew       time.Duration
+	now        func() time.Time
+	checkClock ClockCheck
+	onResult   func(result string)
+	// monotonic is the time since the verifier was made, which a step of the clock does not change.
+	monotonic func() time.Duration
+	cache     *lru.Cache[[sha256.Size]byte, verifiedToken]
+}
+
+// verifiedToken is an entry of the cache.
+type verifiedToken struct {
 	caller  service.Caller
 	kid     string
 	key     ed25519.PublicKey
 	expires time.Time
-	// ends is when it expires by the monotonic clock: a clock that was set back prolongs nothing.
-	ends time.Duration
+	// monotonicExpiry is when it expires by the monotonic clock, so that a clock that is set back does not prolong it.
+	monotonicExpiry time.Duration
 }
 
-// NewVerifier returns a verifier. audience is checked unless empty; skew, 1 to 600 s, is how far in the future a
-// token may say it was issued. now is the clock.
-func NewVerifier(keys *KeySet, audience string, skew time.Duration, now func() time.Time) (*Verifier, error) {
-	cache, err := lru.New[[sha256.Size]byte, verified](cachedTokens)
+// NewVerifier returns a verifier.
+func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
+	cache, err := lru.New[[sha256.Size]byte, verifiedToken](maxCachedTokens)
 	if err != nil {
 		return nil, fmt.Errorf("make token cache: %w", err)
 	}
+	if cfg.CheckClock == nil {
+		cfg.CheckClock = func(bool, func(time.Time) bool) bool { return false }
+	}
+	if cfg.OnResult == nil {
+		cfg.OnResult = func(string) {}
+	}
+
 	began := time.Now()
 	return &Verifier{
-		keys:      keys,
-		audience:  audience,
-		skew:      skew,
-		now:       now,
-		monotonic: func() time.Duration { return time.Since(began) },
-		suspect:   func(bool, func(time.Time) bool) bool { return false },
-		cache:     cache,
-		onResult:  func(string) {},
+		keys:       cfg.Keys,
+		audience:   cfg.Audience,
+		skew:       cfg.ClockSkew,
+		now:        cfg.Now,
+		checkClock: cfg.CheckClock,
+		onResult:   cfg.OnResult,
+		monotonic:  func() time.Duration { return time.Since(began) },
+		cache:      cache,
 	}, nil
 }
 
-// SuspectClock has suspect asked about each token that is judged. It is to be set before the verifier is used.
-func (v *Verifier) SuspectClock(suspect Suspect) { v.suspect = suspect }
+func newRefusal(reason string) error { return fmt.Errorf("%s: %w", reason, service.ErrUnauthenticated) }
 
-// OnResult has observe told how each verification ended: "cached", "ok", "invalid", "unavailable" or "canceled". It is
-// to be set before the verifier is used.
-func (v *Verifier) OnResult(observe func(result string)) { v.onResult = observe }
-
-func refuse(reason string) error { return fmt.Errorf("%s: %w", reason, service.ErrUnauthenticated) }
-
-// Authenticate verifies the values of an authorization header, of which there must be one. Errors:
-// [service.ErrUnauthenticated], as a [service.RefusedError] where the signature proved who had issued the token,
-// [service.ErrUnavailable] when no key is to be had or the clock cannot be trusted, the context's.
+// Authenticate verifies the values of an authorization header, which must be exactly one. Errors: [service.ErrUnauthenticated],
+// as a [service.RefusedError] if the signature proves the issuer of the token; [service.ErrUnavailable] if there is no key or
+// the clock is wrong; the error of ctx.
 func (v *Verifier) Authenticate(ctx context.Context, authorization []string) (service.Caller, error) {
-	caller, cached, err := v.authenticate(ctx, authorization)
+	caller, isCached, err := v.authenticate(ctx, authorization)
 	switch {
-	case cached:
+	case isCached:
 		v.onResult("cached")
 	case err == nil:
 		v.onResult("ok")
@@ -102,179 +112,129 @@ func (v *Verifier) Authenticate(ctx context.Context, authorization []string) (se
 	return caller, err
 }
 
-func (v *Verifier) authenticate(ctx context.Context, authorization []string) (caller service.Caller, cached bool, _ error) {
-	token, err := bearer(authorization)
+func (v *Verifier) authenticate(ctx context.Context, authorization []string) (caller service.Caller, isCached bool, _ error) {
+	token, err := bearerToken(authorization)
 	if err != nil {
 		return service.Caller{}, false, err
 	}
 	digest := sha256.Sum256([]byte(token))
-	if hit, ok := v.cache.Get(digest); ok && v.counts(hit) {
-		return hit.caller, true, nil
+	if entry, ok := v.cache.Get(digest); ok && v.isValid(entry) {
+		return entry.caller, true, nil
 	}
-	fresh, err := v.verify(ctx, token)
+
+	entry, err := v.verify(ctx, token)
 	if err != nil {
 		return service.Caller{}, false, err
 	}
-	v.cache.Add(digest, fresh)
-	return fresh.caller, false, nil
+	v.cache.Add(digest, entry)
+	return entry.caller, false, nil
 }
 
-// bearer takes the token out of the values of an authorization header.
-func bearer(authorization []string) (string, error) {
-	if len(authorization) != 1 {
-		return "", refuse("not one authorization header")
-	}
-	// The scheme's name counts in any case, and any number of spaces follows it (RFC 9110, section 11.4).
-	name, rest, _ := strings.Cut(authorization[0], " ")
-	token := strings.TrimLeft(rest, " ")
-	switch {
-	case !strings.EqualFold(name, "Bearer") || token == "":
-		return "", refuse("no bearer token")
-	case len(token) > maxTokenBytes:
-		return "", refuse("token too long")
-	}
-	return token, nil
-}
-
-// IsCached tells whether the token was verified before and still counts, without verifying anything.
+// IsCached reports whether the token was verified before and is still valid. It verifies nothing.
 func (v *Verifier) IsCached(authorization []string) bool {
-	token, err := bearer(authorization)
+	token, err := bearerToken(authorization)
 	if err != nil {
 		return false
 	}
-	hit, ok := v.cache.Get(sha256.Sum256([]byte(token)))
-	return ok && v.counts(hit)
+	entry, ok := v.cache.Get(sha256.Sum256([]byte(token)))
+	return ok && v.isValid(entry)
 }
 
-// IsWellFormed tells whether the token is worth a signature, from its form and its key's id. It waits for nothing.
+// IsWellFormed reports whether the token may be valid, by its form and the id of its key. It does not wait.
 func (v *Verifier) IsWellFormed(authorization []string) bool {
-	token, err := bearer(authorization)
+	token, err := bearerToken(authorization)
 	if err != nil {
 		return false
 	}
-	kid, err := checkForm(token)
+	kid, err := parseForm(token)
 	return err == nil && v.keys.MayVerify(kid)
 }
 
-func (v *Verifier) counts(hit verified) bool {
-	return v.now().Before(hit.expires) && v.monotonic() < hit.ends && hit.key.Equal((*v.keys.keys.Load())[hit.kid])
+// isValid reports whether a cached token has not expired and its key is still published.
+func (v *Verifier) isValid(entry verifiedToken) bool {
+	return v.now().Before(entry.expires) &&
+		v.monotonic() < entry.monotonicExpiry &&
+		entry.key.Equal((*v.keys.keys.Load())[entry.kid])
 }
 
-func (v *Verifier) verify(ctx context.Context, token string) (verified, error) {
-	kid, err := checkForm(token)
+func (v *Verifier) verify(ctx context.Context, token string) (verifiedToken, error) {
+	kid, err := parseForm(token)
 	if err != nil {
-		return verified{}, err
+		return verifiedToken{}, err
 	}
 
 	var (
 		key    ed25519.PublicKey
 		keyErr error
 	)
-	parsed := &claims{}
-	parser := jwt.NewParser(jwt.WithValidMethods([]string{"EdDSA"}), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation())
-	_, err = parser.ParseWithClaims(token, parsed, func(*jwt.Token) (any, error) {
+	parsed, err := parseToken(token, func(*jwt.Token) (any, error) {
 		key, keyErr = v.keys.Key(ctx, kid)
 		return key, keyErr
 	})
 	switch {
 	case errors.Is(keyErr, service.ErrUnavailable):
-		// What no key could make right is refused all the same.
-		if err := v.judge(parsed); err != nil {
-			return verified{}, err
+		// Claims that are invalid with any key are refused anyway.
+		if err := v.checkClaims(parsed); err != nil {
+			return verifiedToken{}, err
 		}
-		v.keys.unjudged.note()
-		return verified{}, keyErr
+		v.keys.unverifiable.record()
+		return verifiedToken{}, keyErr
 	case keyErr != nil && !errors.Is(keyErr, service.ErrUnauthenticated):
-		return verified{}, keyErr
+		return verifiedToken{}, keyErr
 	case err != nil:
-		return verified{}, v.explain(token, kid, keyErr)
+		return verifiedToken{}, v.refusalOf(token, kid, keyErr)
 	}
 
-	if err := v.judge(parsed); err != nil {
-		return verified{}, err
+	if err := v.checkClaims(parsed); err != nil {
+		return verifiedToken{}, err
 	}
 	expires := time.Unix(*parsed.Expires, 0).Add(expiryLeeway)
-	return verified{
-		caller:  parsed.caller(),
-		kid:     kid,
-		key:     key,
-		expires: expires,
-		ends:    v.monotonic() + min(expires.Sub(v.now()), maxRemembered),
+	return verifiedToken{
+		caller:          parsed.caller(),
+		kid:             kid,
+		key:             key,
+		expires:         expires,
+		monotonicExpiry: v.monotonic() + min(expires.Sub(v.now()), maxCacheTime),
 	}, nil
 }
 
-// explain returns why a token is refused that no published key verifies. One that a key verifies which was published until
-// lately is its owner's: its refusal names what happened.
-func (v *Verifier) explain(token, kid string, keyErr error) error {
-	for _, key := range v.keys.dropped.find(kid) {
-		parsed := &claims{}
-		parser := jwt.NewParser(jwt.WithValidMethods([]string{"EdDSA"}), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation())
-		_, err := parser.ParseWithClaims(token, parsed, func(*jwt.Token) (any, error) { return key, nil })
-		if err == nil && v.judge(parsed) == nil {
+// parseToken parses a token and verifies its signature with the key that findKey returns. It returns the claims that it could
+// read even if it returns an error. It does not check them.
+func parseToken(token string, findKey jwt.Keyfunc) (*claims, error) {
+	parsed := &claims{}
+	parser := jwt.NewParser(jwt.WithValidMethods([]string{"EdDSA"}), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation())
+	_, err := parser.ParseWithClaims(token, parsed, findKey)
+	return parsed, err
+}
+
+// refusalOf returns why a token is refused that no published key verifies. If a key verifies it that was published until
+// recently, the token belongs to its subject, and the refusal names the cause.
+func (v *Verifier) refusalOf(token, kid string, keyErr error) error {
+	for _, key := range v.keys.droppedKeys.find(kid) {
+		parsed, err := parseToken(token, func(*jwt.Token) (any, error) { return key, nil })
+		if err == nil && v.checkClaims(parsed) == nil {
 			return &service.RefusedError{Reason: service.RefusedKeyDropped, Err: service.ErrUnauthenticated}
 		}
 	}
+
 	if keyErr != nil {
 		return keyErr
 	}
-	// The library's text may quote the token; which of its rules was broken is not worth that.
-	return refuse("malformed token or bad signature")
+	// The library's error may quote the token, so it is not passed on.
+	return newRefusal("malformed token or bad signature")
 }
 
-// judge checks claims by the clock, or returns [service.ErrUnavailable] when the clock is wrong and may be the reason for what
-// it says.
-func (v *Verifier) judge(c *claims) error {
-	err := c.check(v.now(), v.skew, v.audience)
+// checkClaims validates claims by the clock. It returns [service.ErrUnavailable] if the clock is wrong and may be the cause of
+// the result.
+func (v *Verifier) checkClaims(c *claims) error {
+	err := c.validate(v.now(), v.skew, v.audience)
 	if err != nil && !errors.As(err, new(*service.RefusedError)) {
-		return err
+		return err // Invalid by any clock.
 	}
-	if v.suspect(err != nil, func(now time.Time) bool { return c.check(now, v.skew, v.audience) != nil }) {
-		return fmt.Errorf("the clock is wrong, the token cannot be verified: %w", service.ErrUnavailable)
+
+	refusesAt := func(now time.Time) bool { return c.validate(now, v.skew, v.audience) != nil }
+	if v.checkClock(err != nil, refusesAt) {
+		return fmt.Errorf("the clock is wrong, so the token cannot be verified: %w", service.ErrUnavailable)
 	}
 	return err
-}
-
-// checkForm refuses a token that two readers could read differently, before any key is looked for, and returns its
-// key's id.
-func checkForm(token string) (kid string, _ error) {
-	encoded, rest, _ := strings.Cut(token, ".")
-	_, signature, _ := strings.Cut(rest, ".")
-	switch {
-	case strings.Count(token, ".") != 2:
-		return "", refuse("not three parts")
-	case !isBase64URL(token):
-		return "", refuse("not base64url")
-	case len(signature) != base64.RawURLEncoding.EncodedLen(ed25519.SignatureSize):
-		return "", refuse("not a signature")
-	}
-	raw, err := strictBase64(encoded)
-	if err != nil {
-		return "", refuse("malformed header")
-	}
-	var header struct {
-		Alg  string `json:"alg"`
-		Kid  string `json:"kid"`
-		Crit any    `json:"crit"`
-	}
-	// This decoder refuses duplicate names and is exact about case.
-	if err := json.Unmarshal(raw, &header); err != nil || header.Alg != "EdDSA" || header.Kid == "" || header.Crit != nil {
-		return "", refuse("unfit header")
-	}
-	return header.Kid, nil
-}
-
-// isBase64URL tells whether the parts of a token hold nothing but their alphabet. Go's decoders, strict ones too, pass
-// over line breaks, so that one signature would have many texts.
-func isBase64URL(token string) bool {
-	for i := range len(token) {
-		c := token[i]
-		if (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
-			return false
-		}
-	}
-	return true
-}
-
-func strictBase64(s string) ([]byte, error) {
-	return jwt.NewParser(jwt.WithStrictDecoding()).DecodeSegment(s)
 }

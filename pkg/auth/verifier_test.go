@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-kit/log"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/time/rate"
@@ -26,38 +25,49 @@ import (
 
 var testNow = time.Unix(1_800_000_000, 0)
 
-func seeded(seed byte) ed25519.PrivateKey {
+func privateKeyFromSeed(seed byte) ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed([]byte(strings.Repeat(string(rune(seed)), 32)))
 }
 
-func sign(key ed25519.PrivateKey, header, payload string) string {
+func signToken(key ed25519.PrivateKey, header, payload string) string {
 	signed := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString([]byte(payload))
 	return signed + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(key, []byte(signed)))
 }
 
+// bearerHeader returns an authorization header with a token that is signed with the key of the seed.
+func bearerHeader(seed byte, header, payload string) []string {
+	return []string{"Bearer " + signToken(privateKeyFromSeed(seed), header, payload)}
+}
+
 const (
 	goodHeader  = `{"alg":"EdDSA","kid":"k1"}`
-	goodPayload = `{"sub":"client","iat":1800000000,"exp":1800003600,"scope":"mc:register x","scopes":["y"],"service_type":"meeting-controller"}`
+	goodPayload = `{"sub":"client","iat":1800000000,"exp":1800003600,"scope":"mc:register x","scopes":["y"],` +
+		`"service_type":"meeting-controller"}`
 )
 
-func newTestVerifier(t testing.TB, audience string, now *time.Time) (*Verifier, *controller) {
+func newTestVerifier(t testing.TB, audience string, now *time.Time) (*Verifier, *fakeController) {
 	t.Helper()
-	ac := newController(t, document(jwk("k1", 'a')))
-	keys := NewKeySet(ac.URL, log.NewNopLogger(), nil)
+	ac := startController(t, keyDocument(jwkFromSeed("k1", 'a')))
+	keys := newTestKeySet(ac.URL)
 	if err := keys.Refresh(t.Context()); err != nil {
 		t.Fatalf("Refresh() = %v", err)
 	}
-	v, err := NewVerifier(keys, audience, 300*time.Second, func() time.Time { return *now })
+	v, err := NewVerifier(VerifierConfig{
+		Keys:      keys,
+		Audience:  audience,
+		ClockSkew: 300 * time.Second,
+		Now:       func() time.Time { return *now },
+	})
 	if err != nil {
 		t.Fatalf("NewVerifier() = %v", err)
 	}
 	return v, ac
 }
 
-func claimsWith(replace, by string) string { return strings.Replace(goodPayload, replace, by, 1) }
+func payloadWith(replace, by string) string { return strings.Replace(goodPayload, replace, by, 1) }
 
-func TestHostileTokens(t *testing.T) {
-	key, public := seeded('a'), seeded('a').Public().(ed25519.PublicKey)
+func TestVerifier_HostileTokens(t *testing.T) {
+	key, public := privateKeyFromSeed('a'), privateKeyFromSeed('a').Public().(ed25519.PublicKey)
 	hmacToken := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": "client", "iat": 1800000000, "exp": 1800003600})
 	hmacToken.Header["kid"] = "k1"
 	hs256, err := hmacToken.SignedString([]byte(public))
@@ -78,25 +88,28 @@ func TestHostileTokens(t *testing.T) {
 	if err != nil {
 		t.Fatalf("sign: %v", err)
 	}
-	good := sign(key, goodHeader, goodPayload)
+	good := signToken(key, goodHeader, goodPayload)
 	part := strings.Split(good, ".")
-	// signText signs what is not the base64url of anything: the signature holds, the form does not.
+	// signText signs a text that is not base64url: the signature is valid, the form is not.
 	signText := func(text string) string {
 		return text + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(key, []byte(text)))
 	}
-	// Padding inside a claim, and a space in the header, bring a token to an exact length.
+	// sized returns a token of exactly n bytes, by padding in a claim and a space in the header.
 	sized := func(n int) string {
 		for pad := n/4*3 - 400; pad < n; pad++ {
-			payload := claimsWith(`"sub"`, `"pad":"`+strings.Repeat("x", pad)+`","sub"`)
+			payload := payloadWith(`"sub"`, `"pad":"`+strings.Repeat("x", pad)+`","sub"`)
 			for _, header := range []string{goodHeader, goodHeader + " "} {
-				if token := sign(key, header, payload); len(token) == n {
+				if token := signToken(key, header, payload); len(token) == n {
 					return token
 				}
 			}
 		}
+
 		t.Fatalf("no token of %d bytes can be made", n)
 		return ""
 	}
+
+	nested := strings.Repeat("[", 2000) + strings.Repeat("]", 2000)
 	for _, tc := range []struct {
 		name, token string
 		accepted    bool
@@ -106,15 +119,15 @@ func TestHostileTokens(t *testing.T) {
 		{"HS256 with the public key", hs256, false},
 		{"HS256 with the public key as PEM", pemToken, false},
 		{"RS256 with an RSA key", rs256, false},
-		{"EdDSA said to be RS256", sign(key, `{"alg":"RS256","kid":"k1"}`, goodPayload), false},
-		{"no kid", sign(key, `{"alg":"EdDSA"}`, goodPayload), false},
-		{"empty kid", sign(key, `{"alg":"EdDSA","kid":""}`, goodPayload), false},
-		{"numeric kid", sign(key, `{"alg":"EdDSA","kid":1}`, goodPayload), false},
-		{"kid with a path", sign(key, `{"alg":"EdDSA","kid":"../../etc/passwd"}`, goodPayload), false},
-		{"kid with SQL", sign(key, `{"alg":"EdDSA","kid":"' OR 1=1 --"}`, goodPayload), false},
-		{"crit", sign(key, `{"alg":"EdDSA","kid":"k1","crit":["x"]}`, goodPayload), false},
-		{"duplicate header name", sign(key, `{"alg":"EdDSA","alg":"EdDSA","kid":"k1"}`, goodPayload), false},
-		{"duplicate claim", sign(key, goodHeader, claimsWith(`"sub"`, `"sub":"a","sub"`)), false},
+		{"EdDSA said to be RS256", signToken(key, `{"alg":"RS256","kid":"k1"}`, goodPayload), false},
+		{"no kid", signToken(key, `{"alg":"EdDSA"}`, goodPayload), false},
+		{"empty kid", signToken(key, `{"alg":"EdDSA","kid":""}`, goodPayload), false},
+		{"numeric kid", signToken(key, `{"alg":"EdDSA","kid":1}`, goodPayload), false},
+		{"kid with a path", signToken(key, `{"alg":"EdDSA","kid":"../../etc/passwd"}`, goodPayload), false},
+		{"kid with SQL", signToken(key, `{"alg":"EdDSA","kid":"' OR 1=1 --"}`, goodPayload), false},
+		{"crit", signToken(key, `{"alg":"EdDSA","kid":"k1","crit":["x"]}`, goodPayload), false},
+		{"duplicate header name", signToken(key, `{"alg":"EdDSA","alg":"EdDSA","kid":"k1"}`, goodPayload), false},
+		{"duplicate claim", signToken(key, goodHeader, payloadWith(`"sub"`, `"sub":"a","sub"`)), false},
 		{"8192 bytes", sized(8192), true},
 		{"8193 bytes", sized(8193), false},
 		{"two parts", part[0] + "." + part[1], false},
@@ -128,32 +141,32 @@ func TestHostileTokens(t *testing.T) {
 		{"carriage return in the signature", part[0] + "." + part[1] + "." + part[2][:10] + "\r" + part[2][10:], false},
 		{"line feed after the signature", good + "\n", false},
 		{"changed signature", part[0] + "." + part[1] + "." + strings.Repeat("A", 86), false},
-		{"wrong key with the right kid", sign(seeded('b'), goodHeader, goodPayload), false},
-		{"expired within the leeway", sign(key, goodHeader, claimsWith("1800003600", "1799999941")), true},
-		{"expired", sign(key, goodHeader, claimsWith("1800003600", "1799999940")), false},
-		{"issued at the skew", sign(key, goodHeader, claimsWith("1800000000", "1800000300")), true},
-		{"issued in the future", sign(key, goodHeader, claimsWith("1800000000", "1800000301")), false},
-		{"not valid yet", sign(key, goodHeader, claimsWith(`"sub"`, `"nbf":1800000301,"sub"`)), false},
-		{"no exp", sign(key, goodHeader, claimsWith(`"exp"`, `"x"`)), false},
-		{"no iat", sign(key, goodHeader, claimsWith(`"iat"`, `"x"`)), false},
-		{"no sub", sign(key, goodHeader, claimsWith(`"sub"`, `"x"`)), false},
-		{"float time", sign(key, goodHeader, claimsWith("1800003600", "1800003600.5")), false},
-		{"string time", sign(key, goodHeader, claimsWith("1800003600", `"1800003600"`)), false},
-		{"float iat", sign(key, goodHeader, claimsWith("1800000000", "1800000000.5")), false},
-		{"string iat", sign(key, goodHeader, claimsWith("1800000000", `"1800000000"`)), false},
-		{"float nbf", sign(key, goodHeader, claimsWith(`"sub"`, `"nbf":1799999999.5,"sub"`)), false},
-		{"string nbf", sign(key, goodHeader, claimsWith(`"sub"`, `"nbf":"1799999999","sub"`)), false},
-		{"nbf at the skew", sign(key, goodHeader, claimsWith(`"sub"`, `"nbf":1800000300,"sub"`)), true},
-		// What it may do is decided elsewhere.
-		{"empty service_type", sign(key, goodHeader, claimsWith(`"meeting-controller"`, `""`)), true},
-		{"service_type of the wrong type", sign(key, goodHeader, claimsWith(`"meeting-controller"`, "7")), false},
-		{"time out of range", sign(key, goodHeader, claimsWith("1800003600", "99999999999999999999")), false},
-		{"scope of the wrong type", sign(key, goodHeader, claimsWith(`"mc:register x"`, "7")), false},
-		{"time with an exponent", sign(key, goodHeader, claimsWith("1800003600", "18000036e2")), false},
-		{"header of another case", sign(key, `{"ALG":"EdDSA","Kid":"k1"}`, goodPayload), false},
-		{"header that is no object", sign(key, `["EdDSA"]`, goodPayload), false},
-		{"claims that are no object", sign(key, goodHeader, `["client"]`), false},
-		{"deeply nested claim", sign(key, goodHeader, claimsWith(`"sub"`, `"n":`+strings.Repeat("[", 2000)+strings.Repeat("]", 2000)+`,"sub"`)), true},
+		{"wrong key with the right kid", signToken(privateKeyFromSeed('b'), goodHeader, goodPayload), false},
+		{"expired within the leeway", signToken(key, goodHeader, payloadWith("1800003600", "1799999941")), true},
+		{"expired", signToken(key, goodHeader, payloadWith("1800003600", "1799999940")), false},
+		{"issued at the skew", signToken(key, goodHeader, payloadWith("1800000000", "1800000300")), true},
+		{"issued in the future", signToken(key, goodHeader, payloadWith("1800000000", "1800000301")), false},
+		{"not valid yet", signToken(key, goodHeader, payloadWith(`"sub"`, `"nbf":1800000301,"sub"`)), false},
+		{"no exp", signToken(key, goodHeader, payloadWith(`"exp"`, `"x"`)), false},
+		{"no iat", signToken(key, goodHeader, payloadWith(`"iat"`, `"x"`)), false},
+		{"no sub", signToken(key, goodHeader, payloadWith(`"sub"`, `"x"`)), false},
+		{"float time", signToken(key, goodHeader, payloadWith("1800003600", "1800003600.5")), false},
+		{"string time", signToken(key, goodHeader, payloadWith("1800003600", `"1800003600"`)), false},
+		{"float iat", signToken(key, goodHeader, payloadWith("1800000000", "1800000000.5")), false},
+		{"string iat", signToken(key, goodHeader, payloadWith("1800000000", `"1800000000"`)), false},
+		{"float nbf", signToken(key, goodHeader, payloadWith(`"sub"`, `"nbf":1799999999.5,"sub"`)), false},
+		{"string nbf", signToken(key, goodHeader, payloadWith(`"sub"`, `"nbf":"1799999999","sub"`)), false},
+		{"nbf at the skew", signToken(key, goodHeader, payloadWith(`"sub"`, `"nbf":1800000300,"sub"`)), true},
+		// Authorization is not the task of the verifier.
+		{"empty service_type", signToken(key, goodHeader, payloadWith(`"meeting-controller"`, `""`)), true},
+		{"service_type of the wrong type", signToken(key, goodHeader, payloadWith(`"meeting-controller"`, "7")), false},
+		{"time out of range", signToken(key, goodHeader, payloadWith("1800003600", "99999999999999999999")), false},
+		{"scope of the wrong type", signToken(key, goodHeader, payloadWith(`"mc:register x"`, "7")), false},
+		{"time with an exponent", signToken(key, goodHeader, payloadWith("1800003600", "18000036e2")), false},
+		{"header of another case", signToken(key, `{"ALG":"EdDSA","Kid":"k1"}`, goodPayload), false},
+		{"header that is no object", signToken(key, `["EdDSA"]`, goodPayload), false},
+		{"claims that are no object", signToken(key, goodHeader, `["client"]`), false},
+		{"deeply nested claim", signToken(key, goodHeader, payloadWith(`"sub"`, `"n":`+nested+`,"sub"`)), true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			now := testNow
@@ -169,29 +182,31 @@ func TestHostileTokens(t *testing.T) {
 	}
 }
 
-func TestHeaderForms(t *testing.T) {
+func TestVerifier_AuthorizationHeader(t *testing.T) {
 	now := testNow
 	v, _ := newTestVerifier(t, "gc", &now)
-	withAudience := sign(seeded('a'), goodHeader, claimsWith(`"sub"`, `"aud":["x","gc"],"sub"`))
+	withAudience := signToken(privateKeyFromSeed('a'), goodHeader, payloadWith(`"sub"`, `"aud":["x","gc"],"sub"`))
 	got, err := v.Authenticate(t.Context(), []string{"Bearer " + withAudience})
 	want := service.Caller{Subject: "client", Scopes: []string{"mc:register", "x", "y"}, ServiceType: new("meeting-controller")}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("Authenticate() = %v, (-want +got):\n%s", err, diff)
 	}
+
 	for claim, want := range map[string]*string{`,"service_type":""`: new(""), `,"service_type":null`: nil, "": nil} {
-		token := sign(seeded('a'), goodHeader, strings.Replace(claimsWith(`"sub"`, `"aud":"gc","sub"`), `,"service_type":"meeting-controller"`, claim, 1))
-		got, err := v.Authenticate(t.Context(), []string{"Bearer " + token})
+		payload := strings.Replace(payloadWith(`"sub"`, `"aud":"gc","sub"`), `,"service_type":"meeting-controller"`, claim, 1)
+		got, err := v.Authenticate(t.Context(), bearerHeader('a', goodHeader, payload))
 		if diff := cmp.Diff(want, got.ServiceType); err != nil || diff != "" {
 			t.Errorf("Authenticate(%s) = %v, (-want +got):\n%s", claim, err, diff)
 		}
 	}
+
 	for _, scheme := range []string{"bearer ", "BEARER ", "bEaReR  "} {
 		if _, err := v.Authenticate(t.Context(), []string{scheme + withAudience}); err != nil || !v.IsCached([]string{scheme + withAudience}) {
-			t.Errorf("Authenticate(%q) = %v, want the scheme's name taken in any case", scheme, err)
+			t.Errorf("Authenticate(%q) = %v, want the name of the scheme accepted in any case", scheme, err)
 		}
 	}
 
-	for _, unfit := range [][]string{
+	for _, invalid := range [][]string{
 		nil,
 		{""},
 		{"Bearer "},
@@ -201,21 +216,21 @@ func TestHeaderForms(t *testing.T) {
 		{"Basic " + withAudience},
 		{withAudience},
 		{"Bearer " + withAudience, "Bearer " + withAudience},
-		{"Bearer " + sign(seeded('a'), goodHeader, goodPayload)},
-		{"Bearer " + sign(seeded('a'), goodHeader, claimsWith(`"sub"`, `"aud":"x","sub"`))},
-		{"Bearer " + sign(seeded('a'), goodHeader, claimsWith(`"sub"`, `"aud":7,"sub"`))},
+		{"Bearer " + signToken(privateKeyFromSeed('a'), goodHeader, goodPayload)},
+		{"Bearer " + signToken(privateKeyFromSeed('a'), goodHeader, payloadWith(`"sub"`, `"aud":"x","sub"`))},
+		{"Bearer " + signToken(privateKeyFromSeed('a'), goodHeader, payloadWith(`"sub"`, `"aud":7,"sub"`))},
 	} {
-		if _, err := v.Authenticate(t.Context(), unfit); !errors.Is(err, service.ErrUnauthenticated) {
-			t.Errorf("Authenticate(%d values) = %v, want ErrUnauthenticated", len(unfit), err)
+		if _, err := v.Authenticate(t.Context(), invalid); !errors.Is(err, service.ErrUnauthenticated) {
+			t.Errorf("Authenticate(%d values) = %v, want ErrUnauthenticated", len(invalid), err)
 		}
 	}
 }
 
-// TestPlausibility: what is told from a token's form and its key's id, at the cost of no signature.
-func TestPlausibility(t *testing.T) {
+// TestVerifier_IsWellFormed: the form of a token and the id of its key are checked without its signature.
+func TestVerifier_IsWellFormed(t *testing.T) {
 	now := testNow
 	v, ac := newTestVerifier(t, "", &now)
-	good := sign(seeded('a'), goodHeader, goodPayload)
+	good := signToken(privateKeyFromSeed('a'), goodHeader, goodPayload)
 	part := strings.Split(good, ".")
 	for name, tc := range map[string]struct {
 		authorization []string
@@ -231,58 +246,61 @@ func TestPlausibility(t *testing.T) {
 		"two parts":             {[]string{"Bearer " + part[0] + "." + part[1]}, false},
 		"a line break":          {[]string{"Bearer " + good + "\n"}, false},
 		"no signature":          {[]string{"Bearer " + part[0] + "." + part[1] + "."}, false},
-		"a signature's part":    {[]string{"Bearer " + part[0] + "." + part[1] + ".AAAA"}, false},
-		"another algorithm":     {[]string{"Bearer " + sign(seeded('a'), `{"alg":"none","kid":"k1"}`, goodPayload)}, false},
-		"an unknown key":        {[]string{"Bearer " + sign(seeded('b'), `{"alg":"EdDSA","kid":"k2"}`, goodPayload)}, false},
-		"a header of no object": {[]string{"Bearer " + sign(seeded('a'), `7`, goodPayload)}, false},
+		"a short signature":     {[]string{"Bearer " + part[0] + "." + part[1] + ".AAAA"}, false},
+		"another algorithm":     {bearerHeader('a', `{"alg":"none","kid":"k1"}`, goodPayload), false},
+		"an unknown key":        {bearerHeader('b', `{"alg":"EdDSA","kid":"k2"}`, goodPayload), false},
+		"a header of no object": {bearerHeader('a', `7`, goodPayload), false},
 	} {
 		if got := v.IsWellFormed(tc.authorization); got != tc.want {
-			t.Errorf("Plausible(%s) = %v, want %v", name, got, tc.want)
+			t.Errorf("IsWellFormed(%s) = %v, want %v", name, got, tc.want)
 		}
 	}
+
 	if v.IsCached([]string{"Bearer " + good}) {
-		t.Error("Plausible() remembers a token that nobody verified")
+		t.Error("IsCached() = true for a token that was not verified")
 	}
-	v.keys.refetch.SetLimit(rate.Inf)
-	ac.answer(http.StatusOK, document(jwk("k1", 'a'), jwk("k2", 'b')))
-	rotated := []string{"Bearer " + sign(seeded('b'), `{"alg":"EdDSA","kid":"k2"}`, goodPayload)}
+
+	v.keys.refetchLimit.SetLimit(rate.Inf)
+	ac.setResponse(http.StatusOK, keyDocument(jwkFromSeed("k1", 'a'), jwkFromSeed("k2", 'b')))
+	rotated := bearerHeader('b', `{"alg":"EdDSA","kid":"k2"}`, goodPayload)
 	for deadline := time.Now().Add(30 * time.Second); !v.IsWellFormed(rotated); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("a key that is published now is still not known")
+			t.Fatal("IsWellFormed() = false 30 s after the key was published")
 		}
 	}
 }
 
-func TestWithoutAnyKeyEveryFormIsPlausible(t *testing.T) {
+func TestVerifier_IsWellFormedWithoutKeys(t *testing.T) {
 	now := testNow
 	v, _ := newTestVerifier(t, "", &now)
 	v.keys.keys.Store(&map[string]ed25519.PublicKey{})
-	if !v.IsWellFormed([]string{"Bearer " + sign(seeded('a'), goodHeader, goodPayload)}) {
-		t.Error("Plausible() = false, want true: that there is no key is no fault of the token")
+	if !v.IsWellFormed(bearerHeader('a', goodHeader, goodPayload)) {
+		t.Error("IsWellFormed() = false, want true while there is no key")
 	}
 }
 
-func TestRememberedTokensEndWithTheirLifeAndTheirKey(t *testing.T) {
+func TestVerifier_Cache(t *testing.T) {
 	now := testNow
 	v, ac := newTestVerifier(t, "", &now)
-	header := []string{"Bearer " + sign(seeded('a'), goodHeader, goodPayload)}
+	header := bearerHeader('a', goodHeader, goodPayload)
 	if v.IsCached(header) || v.IsCached(nil) || v.IsCached([]string{"x"}) {
-		t.Error("Recognized() before verification = true, want false")
+		t.Error("IsCached() before verification = true, want false")
 	}
 	if _, err := v.Authenticate(t.Context(), header); err != nil || !v.IsCached(header) {
-		t.Fatalf("Authenticate() = %v, Recognized() = %v, want nil and true", err, v.IsCached(header))
+		t.Fatalf("Authenticate() = %v, IsCached() = %v, want nil and true", err, v.IsCached(header))
 	}
 	now = testNow.Add(2 * time.Hour)
 	if _, err := v.Authenticate(t.Context(), header); err == nil || v.IsCached(header) {
-		t.Error("an expired token is still let in")
+		t.Error("an expired token is still accepted")
 	}
+
 	now = testNow
-	ac.answer(http.StatusOK, document(jwk("k2", 'b')))
+	ac.setResponse(http.StatusOK, keyDocument(jwkFromSeed("k2", 'b')))
 	if err := v.keys.Refresh(t.Context()); err != nil {
 		t.Fatalf("Refresh() = %v", err)
 	}
 	if _, err := v.Authenticate(t.Context(), header); err == nil || v.IsCached(header) {
-		t.Error("a token whose key was withdrawn is still let in")
+		t.Error("a token is still accepted after its key was withdrawn")
 	}
 }
 
@@ -295,12 +313,12 @@ func marshalPublic(t *testing.T, key ed25519.PublicKey) []byte {
 	return der
 }
 
-func TestEveryVerificationIsCountedByHowItEnded(t *testing.T) {
+func TestVerifier_OnResult(t *testing.T) {
 	now := testNow
 	v, ac := newTestVerifier(t, "", &now)
 	var got []string
-	v.OnResult(func(result string) { got = append(got, result) })
-	good := []string{"Bearer " + sign(seeded('a'), goodHeader, goodPayload)}
+	v.onResult = func(result string) { got = append(got, result) }
+	good := bearerHeader('a', goodHeader, goodPayload)
 	for range 2 {
 		_, _ = v.Authenticate(t.Context(), good)
 	}
@@ -313,10 +331,10 @@ func TestEveryVerificationIsCountedByHowItEnded(t *testing.T) {
 	}
 }
 
-func TestNoFormOfOurTypesShowsAToken(t *testing.T) {
+func TestVerifier_PrintsNoToken(t *testing.T) {
 	now := testNow
 	v, _ := newTestVerifier(t, "", &now)
-	token := sign(seeded('a'), goodHeader, goodPayload)
+	token := signToken(privateKeyFromSeed('a'), goodHeader, goodPayload)
 	caller, err := v.Authenticate(t.Context(), []string{"Bearer " + token})
 	if err != nil {
 		t.Fatalf("Authenticate() = %v", err)
@@ -327,7 +345,13 @@ func TestNoFormOfOurTypesShowsAToken(t *testing.T) {
 	if err != nil {
 		t.Fatalf("marshal: %v", err)
 	}
-	for _, shown := range []string{fmt.Sprintf("%v %+v %#v", caller, caller, caller), fmt.Sprintf("%v %+v %#v", hit, hit, hit), fmt.Sprintf("%+v", v), string(asJSON)} {
+
+	for _, shown := range []string{
+		fmt.Sprintf("%v %+v %#v", caller, caller, caller),
+		fmt.Sprintf("%v %+v %#v", hit, hit, hit),
+		fmt.Sprintf("%+v", v),
+		string(asJSON),
+	} {
 		for part := range strings.SplitSeq(token, ".") {
 			if strings.Contains(shown, part) {
 				t.Errorf("%q shows a part of the token", shown)
@@ -336,24 +360,24 @@ func TestNoFormOfOurTypesShowsAToken(t *testing.T) {
 	}
 }
 
-func FuzzAuthenticate(f *testing.F) {
+func FuzzVerifier(f *testing.F) {
 	now := testNow
 	v, _ := newTestVerifier(f, "", &now)
-	good := sign(seeded('a'), goodHeader, goodPayload)
-	for _, seed := range []string{good, good + ".", "a.b.c", "..", sign(seeded('b'), goodHeader, goodPayload)} {
+	good := signToken(privateKeyFromSeed('a'), goodHeader, goodPayload)
+	for _, seed := range []string{good, good + ".", "a.b.c", "..", signToken(privateKeyFromSeed('b'), goodHeader, goodPayload)} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, token string) {
 		if _, err := v.Authenticate(t.Context(), []string{"Bearer " + token}); err == nil && token != good {
-			t.Errorf("a token that nobody signed is let in: %q", token)
+			t.Errorf("a token without a valid signature is accepted: %q", token)
 		}
 	})
 }
 
-func BenchmarkAuthenticateRemembered(b *testing.B) {
+func BenchmarkVerifier_Cached(b *testing.B) {
 	now := testNow
 	v, _ := newTestVerifier(b, "", &now)
-	header := []string{"Bearer " + sign(seeded('a'), goodHeader, goodPayload)}
+	header := bearerHeader('a', goodHeader, goodPayload)
 	for b.Loop() {
 		if _, err := v.Authenticate(b.Context(), header); err != nil {
 			b.Fatal(err)
@@ -361,10 +385,10 @@ func BenchmarkAuthenticateRemembered(b *testing.B) {
 	}
 }
 
-func BenchmarkAuthenticateNew(b *testing.B) {
+func BenchmarkVerifier_New(b *testing.B) {
 	now := testNow
 	v, _ := newTestVerifier(b, "", &now)
-	header := []string{"Bearer " + sign(seeded('a'), goodHeader, goodPayload)}
+	header := bearerHeader('a', goodHeader, goodPayload)
 	for b.Loop() {
 		v.cache.Purge()
 		if _, err := v.Authenticate(b.Context(), header); err != nil {

@@ -1,6 +1,21 @@
-// Package client is what a meeting controller speaks to its Global Controllers with: it registers, keeps the
-// heartbeats at the pace that they dictate, finds its way back after every kind of trouble without coming at the same
-// time as the rest of the fleet, and says goodbye.
+// Package client is the SDK for meeting controllers. A [Client] registers one controller with its Global Controllers and
+// sends heartbeats at the intervals that they dictate. It gets and renews tokens, fails over between addresses, and
+// reconnects after an outage at a random time within the heartbeat interval, so that a fleet does not return in a burst.
+// At shutdown it reports draining, waits for meetings and deregisters. docs/client.md is the guide.
+//
+// # Stability
+//
+// This package is the public Go API of the project; the generated packages below proto are its public wire API. All
+// other packages of the module may change with any release. From the first release on, a minor release only adds to the
+// following:
+//
+//   - the exported identifiers of this package and what their comments guarantee;
+//   - the texts of [EventKind.String];
+//   - the names and labels of [Metrics].
+//
+// New fields may be added to [Config], [TokenConfig], [Shutdown], [Load], [Call] and [Event]: use keyed literals. New
+// kinds of events may be added: ignore the unknown ones. The texts of errors and log lines may change: compare errors
+// with errors.Is and errors.As.
 package client
 
 import (
@@ -13,56 +28,62 @@ import (
 	"github.com/google/uuid"
 )
 
-// Client keeps one meeting controller known to its Global Controllers.
+// Client keeps one meeting controller registered with its Global Controllers.
 type Client struct {
-	cfg     Config
-	running atomic.Bool
+	cfg       Config
+	isRunning atomic.Bool
 }
 
-// New checks the settings; it calls nobody.
+// New validates the configuration and returns a client. It makes no call.
 func New(cfg Config) (*Client, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
-	if cfg.Incarnation == "" {
-		cfg.Incarnation = uuid.NewString()
-	}
-	if cfg.Health == nil {
-		cfg.Health = func() Health { return HealthHealthy }
-	}
-	if cfg.OnEvent == nil {
-		cfg.OnEvent = func(Event) {}
-	}
-	if cfg.OnCall == nil {
-		cfg.OnCall = func(Call) {}
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = log.NewNopLogger()
-	}
-	if cfg.CallTimeout == 0 {
-		cfg.CallTimeout = defaultCallTimeout
-	}
-	if cfg.FailoverAfter == 0 {
-		cfg.FailoverAfter = defaultFailoverAfter
-	}
-	if cfg.Shutdown.Timeout == 0 {
-		cfg.Shutdown.Timeout = defaultShutdownTimeout
-	}
+
+	cfg.setDefaults()
 	return &Client{cfg: cfg}, nil
 }
 
-// Incarnation names this process to the Global Controllers.
+func (c *Config) setDefaults() {
+	if c.Incarnation == "" {
+		c.Incarnation = uuid.NewString()
+	}
+	if c.Health == nil {
+		c.Health = func() Health { return HealthHealthy }
+	}
+	if c.OnEvent == nil {
+		c.OnEvent = func(Event) {}
+	}
+	if c.OnCall == nil {
+		c.OnCall = func(Call) {}
+	}
+	if c.Logger == nil {
+		c.Logger = log.NewNopLogger()
+	}
+	if c.CallTimeout == 0 {
+		c.CallTimeout = defaultCallTimeout
+	}
+	if c.FailoverAfter == 0 {
+		c.FailoverAfter = defaultFailoverAfter
+	}
+	if c.Shutdown.Timeout == 0 {
+		c.Shutdown.Timeout = defaultShutdownTimeout
+	}
+}
+
+// Incarnation returns the id of this process, which registrations and heartbeats carry.
 func (c *Client) Incarnation() string { return c.cfg.Incarnation }
 
-// Run registers and keeps the heartbeats until ctx ends. It then reports draining, waits for its meetings and
-// deregisters, as [Shutdown] says, and returns nil; when the cause of ctx's end is [ErrAbandon] it returns nil at once.
-// Before that it returns only when trying on is of no use: [ErrSuperseded], or a [*RegistrationError]. Nothing that it
-// started runs any more when it has returned.
+// Run registers the controller and sends heartbeats until ctx ends. It then shuts down as [Shutdown] says and returns nil.
+// If the cause of ctx's end is [ErrAbandon], it returns nil at once. While ctx lasts it retries every failure, except two
+// that it returns because a retry is of no use: [ErrSuperseded] and a [*RegistrationError]. When Run returns, none of its
+// goroutines runs any more. Only one call of Run may be active at a time.
 func (c *Client) Run(ctx context.Context) error {
-	if !c.running.CompareAndSwap(false, true) {
+	if !c.isRunning.CompareAndSwap(false, true) {
 		return errRunning
 	}
-	defer c.running.Store(false)
+	defer c.isRunning.Store(false)
+
 	connection := c.cfg.Connection
 	if connection == nil {
 		own, err := NewConnection(c.cfg.Addresses, c.cfg.TLS, c.cfg.DialOptions...)
@@ -72,7 +93,8 @@ func (c *Client) Run(ctx context.Context) error {
 		defer func() { _ = own.Close() }()
 		connection = own
 	}
-	calls := newGRPCTransport(&c.cfg, connection)
-	defer calls.close()
-	return newSession(&c.cfg, calls, rand.Float64).run(ctx)
+
+	transport := newGRPCTransport(&c.cfg, connection)
+	defer transport.close()
+	return newRegistrationLoop(&c.cfg, transport, rand.Float64).run(ctx)
 }

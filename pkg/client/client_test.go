@@ -14,7 +14,7 @@ import (
 	darktowerv1 "darktower.example/global-controller/proto/darktower/v1"
 )
 
-func TestSettings(t *testing.T) {
+func TestConfig_Validation(t *testing.T) {
 	t.Parallel()
 	connection, err := NewConnection([]string{"gc:1"}, nil)
 	if err != nil {
@@ -22,26 +22,26 @@ func TestSettings(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		change func(*Config)
-		want   string // Empty: fine.
+		want   string // Empty: valid.
 	}{
-		"fine":                     {func(*Config) {}, ""},
-		"fine with a connection":   {func(cfg *Config) { cfg.Addresses, cfg.Connection = nil, connection }, ""},
-		"fine with an incarnation": {func(cfg *Config) { cfg.Incarnation = "boot-7_b" }, ""},
-		"no id":                    {func(cfg *Config) { cfg.ControllerID = "" }, "ControllerID"},
-		"a long id":                {func(cfg *Config) { cfg.ControllerID = strings.Repeat("a", 256) }, "ControllerID"},
-		"a strange id":             {func(cfg *Config) { cfg.ControllerID = "mc.1" }, "ControllerID"},
-		"no region":                {func(cfg *Config) { cfg.Region = "" }, "region"},
-		"no endpoint":              {func(cfg *Config) { cfg.GRPCEndpoint = "" }, "GRPCEndpoint"},
-		"no meetings":              {func(cfg *Config) { cfg.MaxMeetings = 0 }, "MaxMeetings"},
-		"too many":                 {func(cfg *Config) { cfg.MaxParticipants = math.MaxUint32 }, "MaxParticipants"},
-		"a strange incarnation":    {func(cfg *Config) { cfg.Incarnation = "a b" }, "incarnation"},
-		"no tokens":                {func(cfg *Config) { cfg.Tokens = nil }, "tokens"},
-		"no load":                  {func(cfg *Config) { cfg.Load = nil }, "load"},
-		"a negative time":          {func(cfg *Config) { cfg.CallTimeout = -1 }, "negative"},
-		"a negative count":         {func(cfg *Config) { cfg.FailoverAfter = -1 }, "FailoverAfter"},
-		"no address":               {func(cfg *Config) { cfg.Addresses = nil }, "address"},
-		"both":                     {func(cfg *Config) { cfg.Connection = connection }, "Connection"},
-		"a connection and TLS":     {func(cfg *Config) { cfg.Addresses, cfg.Connection, cfg.TLS = nil, connection, &tls.Config{} }, "TLS"},
+		"valid":                      {func(*Config) {}, ""},
+		"valid with a connection":    {func(cfg *Config) { cfg.Addresses, cfg.Connection = nil, connection }, ""},
+		"valid with an incarnation":  {func(cfg *Config) { cfg.Incarnation = "boot-7_b" }, ""},
+		"no id":                      {func(cfg *Config) { cfg.ControllerID = "" }, "ControllerID"},
+		"a long id":                  {func(cfg *Config) { cfg.ControllerID = strings.Repeat("a", 256) }, "ControllerID"},
+		"an invalid id":              {func(cfg *Config) { cfg.ControllerID = "mc.1" }, "ControllerID"},
+		"no region":                  {func(cfg *Config) { cfg.Region = "" }, "region"},
+		"no endpoint":                {func(cfg *Config) { cfg.GRPCEndpoint = "" }, "GRPCEndpoint"},
+		"no meetings":                {func(cfg *Config) { cfg.MaxMeetings = 0 }, "MaxMeetings"},
+		"too many":                   {func(cfg *Config) { cfg.MaxParticipants = math.MaxUint32 }, "MaxParticipants"},
+		"an invalid incarnation":     {func(cfg *Config) { cfg.Incarnation = "a b" }, "incarnation"},
+		"no tokens":                  {func(cfg *Config) { cfg.Tokens = nil }, "tokens"},
+		"no load":                    {func(cfg *Config) { cfg.Load = nil }, "load"},
+		"a negative time":            {func(cfg *Config) { cfg.CallTimeout = -1 }, "negative"},
+		"a negative count":           {func(cfg *Config) { cfg.FailoverAfter = -1 }, "FailoverAfter"},
+		"no address":                 {func(cfg *Config) { cfg.Addresses = nil }, "address"},
+		"addresses and a connection": {func(cfg *Config) { cfg.Connection = connection }, "Connection"},
+		"a connection and TLS":       {func(cfg *Config) { cfg.Addresses, cfg.Connection, cfg.TLS = nil, connection, &tls.Config{} }, "TLS"},
 		"a connection and options": {func(cfg *Config) {
 			cfg.Addresses, cfg.Connection, cfg.DialOptions = nil, connection, []grpc.DialOption{nil}
 		}, "DialOptions"},
@@ -51,28 +51,29 @@ func TestSettings(t *testing.T) {
 			t.Parallel()
 			cfg := testConfig("gc:1")
 			c.change(&cfg)
+
 			client, err := New(cfg)
 			switch {
 			case c.want == "" && (err != nil || client.Incarnation() == "" || cfg.Incarnation != "" && client.Incarnation() != cfg.Incarnation):
 				t.Errorf("New() = %v, want a client", err)
 			case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
-				t.Errorf("New() = %v, want it to name %s", err, c.want)
+				t.Errorf("New() = %v, want an error with %s", err, c.want)
 			}
 		})
 	}
 }
 
-func TestAClientRunsOnceAtATime(t *testing.T) {
+func TestClient_RunsOnceAtATime(t *testing.T) {
 	t.Parallel()
 	gc := startGC(t, true)
-	r := run(t, testConfig(gc.address))
-	r.event(t, EventRegistered)
+	r := startClient(t, testConfig(gc.address))
+	r.waitForEvent(t, EventRegistered)
 	if err := r.Run(t.Context()); !errors.Is(err, errRunning) {
 		t.Errorf("Run() = %v, want %v", err, errRunning)
 	}
 }
 
-func TestConversions(t *testing.T) {
+func TestConvert(t *testing.T) {
 	t.Parallel()
 	for health, want := range map[Health]darktowerv1.HealthStatus{
 		HealthHealthy: 1, HealthDegraded: 2, HealthUnhealthy: 3, HealthDraining: 4, 17: 3, -1: 3,
@@ -81,46 +82,34 @@ func TestConversions(t *testing.T) {
 			t.Errorf("healthToProto(%d) = %v, want %v", health, got, want)
 		}
 	}
-	if got := milliseconds(math.MaxUint64); got != maxInterval {
-		t.Errorf("milliseconds(much) = %v, want %v", got, maxInterval)
+
+	if got := durationFromMilliseconds(math.MaxUint64); got != maxInterval {
+		t.Errorf("durationFromMilliseconds(max) = %v, want %v", got, maxInterval)
 	}
+
 	intent := &darktowerv1.OperatorIntent{Draining: true, Deadline: 1_700_000_000, Reason: "kernel"}
-	if got, want := intentFrom(intent), (Intent{true, time.Unix(1_700_000_000, 0), "kernel"}); got != want {
-		t.Errorf("intentFrom() = %v, want %v", got, want)
+	if got, want := intentFromProto(intent), (Intent{true, time.Unix(1_700_000_000, 0), "kernel"}); got != want {
+		t.Errorf("intentFromProto() = %v, want %v", got, want)
 	}
+
 	intent.Deadline = math.MaxUint64
-	if got := intentFrom(intent).Deadline; got.Year() < 3000 {
-		t.Errorf("a far deadline is %v", got)
+	if got := intentFromProto(intent).Deadline; got.Year() < 3000 {
+		t.Errorf("deadline = %v, want the far future", got)
 	}
+
 	intent.Draining = false
-	if got := intentFrom(intent); got != (Intent{}) {
-		t.Errorf("intentFrom(not draining) = %v, want nothing", got)
+	if got := intentFromProto(intent); got != (Intent{}) {
+		t.Errorf("intentFromProto(not draining) = %v, want no intent", got)
 	}
 }
 
-func TestIntervalsHaveBounds(t *testing.T) {
-	t.Parallel()
-	p := newPace(nil)
-	if p.adopt(Intervals{}) || p.adopt(Intervals{defaultFast, defaultComprehensive}) {
-		t.Error("adopt() took what is as before for news")
-	}
-	if !p.adopt(Intervals{time.Nanosecond, 1000 * time.Hour}) || p.intervals != (Intervals{minInterval, maxInterval}) {
-		t.Errorf("intervals = %v, want them bounded", p.intervals)
-	}
-	p.comprehensive = time.Now().Add(time.Hour)
-	p.adopt(Intervals{Comprehensive: time.Minute})
-	if got := time.Until(p.comprehensive); got > time.Minute {
-		t.Errorf("the next comprehensive heartbeat is due in %v, want it to follow the new interval", got)
-	}
-}
-
-func TestWords(t *testing.T) {
+func TestTexts(t *testing.T) {
 	t.Parallel()
 	if EventDrain.String() != "drain" || EventKind(99).String() != "EventKind(99)" {
-		t.Error("the kinds of events have other names")
+		t.Error("String() = another name")
 	}
 	if codeOf(errors.New("any")) != codes.Unknown || codeOf(nil) != codes.OK || retryAfterOf(errors.New("any")) != 0 {
-		t.Error("errors of others are read as something")
+		t.Error("the code or the delay of a foreign error is not the default")
 	}
 	if got := (&RegistrationError{"region is required"}).Error(); got != "the registration is invalid: region is required" {
 		t.Errorf("Error() = %q", got)

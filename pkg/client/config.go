@@ -18,22 +18,23 @@ const (
 	defaultCallTimeout     = 10 * time.Second
 	defaultShutdownTimeout = 10 * time.Second
 	defaultFailoverAfter   = 3
-	// maxLimit is the most meetings or participants that a Global Controller lets a controller have.
-	maxLimit = math.MaxInt32
-	maxName  = 255
+	// maxCapacity is the largest number of meetings or participants that a Global Controller accepts.
+	maxCapacity          = math.MaxInt32
+	maxNameLength        = 255
+	maxIncarnationLength = 64
 )
 
-// Load is what a controller carries now. What lies outside of the percents' range of 0 to 100 is moved to its border.
+// Load is the current load of a controller. Percentages outside of 0 to 100 are sent as 0 or 100.
 type Load struct {
 	Meetings, Participants    uint32
 	CPUPercent, MemoryPercent float32
 }
 
-// isIdle reports whether nothing is carried. Participants count as well, as the Global Controller counts them too before it
-// shows a controller as drained.
+// isIdle reports whether the controller has no meetings and no participants. The Global Controller also counts both before
+// it shows a controller as drained.
 func (l Load) isIdle() bool { return l.Meetings == 0 && l.Participants == 0 }
 
-// Health is what a controller says of itself.
+// Health is the state that a controller reports about itself.
 type Health int
 
 // The zero value is healthy.
@@ -44,110 +45,128 @@ const (
 	HealthDraining
 )
 
-// Call is one attempt to call a Global Controller.
+// Call describes one attempt to call a Global Controller.
 type Call struct {
-	// Method is the name of the call, such as FastHeartbeat, without its service.
+	// Method is the name of the RPC without its service, such as FastHeartbeat.
 	Method string
 	Code   codes.Code
 	Began  time.Time
 	Took   time.Duration
-	// Stream tells that a heartbeat went over a stream.
+	// Stream is true if the heartbeat was sent over a stream.
 	Stream bool
-	// Err is nil when Code is OK.
+	// Err is nil if Code is OK.
 	Err error
 }
 
-// Shutdown says how a client leaves.
+// Shutdown configures what a client does when the context of Run ends.
 type Shutdown struct {
-	// WaitForMeetings is how long to wait at most until Load() has neither meetings nor participants, beating as draining;
-	// 0: not at all.
+	// WaitForMeetings is the longest time to wait until Load returns neither meetings nor participants. Meanwhile heartbeats
+	// report draining. 0: do not wait.
 	WaitForMeetings time.Duration
-	// Deregister has the client leave the fleet; otherwise a last draining heartbeat says goodbye.
+	// Deregister removes the controller from the fleet. If false, the last call is a heartbeat that reports draining.
 	Deregister bool
-	// Timeout bounds the last calls, all of them together; 0: 10 s.
+	// Timeout limits the duration of all final calls together. 0: 10 s.
 	Timeout time.Duration
 }
 
-// Config is what a client needs to know.
+// Config configures a client.
 //
-// Load, Health, OnEvent and OnCall are called by the goroutine that Run runs in, one at a time for each client, so they
-// must not block: while they run no heartbeat is sent. Clients that share a function call it at the same time. A panic
-// in one of them is not caught, as it is the application's own.
+// Load, Health, OnEvent and OnCall are called from the goroutine of Run, one at a time for each client. They must not
+// block: no heartbeat is sent while they run. If several clients share a function, it is called concurrently. The client
+// does not recover their panics.
 type Config struct {
-	ControllerID, Region, GRPCEndpoint string
-	// WebTransportEndpoint may be empty: none.
+	// ControllerID is 1 to 255 letters, digits, '-' and '_'.
+	ControllerID string
+	Region       string
+	// GRPCEndpoint is the URL at which the Global Controller reaches the meeting controller.
+	GRPCEndpoint string
+	// WebTransportEndpoint is optional.
 	WebTransportEndpoint string
-	// MaxMeetings and MaxParticipants are at least 1.
+	// MaxMeetings and MaxParticipants are the capacity, each at least 1.
 	MaxMeetings, MaxParticipants uint32
-	// Incarnation names this process among those that go by the same id, one after the other; empty: a random one.
+	// Incarnation tells this process from earlier and later ones with the same controller id. Empty: a random UUID.
 	Incarnation string
-	// Addresses are those of the Global Controllers, host:port, tried in turn. Not with Connection.
+
+	// Addresses are those of the Global Controllers, as host:port, in the order in which they are tried. Not with Connection.
 	Addresses []string
 	// TLS is nil for plaintext. Not with Connection.
 	TLS *tls.Config
-	// DialOptions are added to those that gRPC connects with: a stats handler or interceptors that have a trace go out with
-	// the calls, for one. Not with Connection.
+	// DialOptions are added to the options that gRPC connects with, for example a stats handler or interceptors that
+	// propagate traces. Not with Connection.
 	DialOptions []grpc.DialOption
-	// Connection is shared by several clients, as an agent has them; nil: one of its own to Addresses.
+	// Connection is a connection that several clients share. Nil: the client opens its own to Addresses.
 	Connection *Connection
 	// Tokens is required.
 	Tokens TokenSource
+
 	// Load is required. It is called for each heartbeat, and each second while a shutdown waits for meetings and
 	// participants.
 	Load func() Load
-	// Health is called for each heartbeat; nil: always healthy.
+	// Health is called for each heartbeat. Nil: always healthy.
 	Health func() Health
-	// OnEvent is told what happens; nil: nobody.
+	// OnEvent is called for each event. Nil: events are dropped.
 	OnEvent func(Event)
-	// OnCall is told of each attempt; nil: nobody.
+	// OnCall is called after each attempt. Nil: attempts are not reported.
 	OnCall func(Call)
-	// Metrics may be shared by the clients of a process; nil: none.
+	// Metrics may be shared by all clients of a process. Nil: no metrics.
 	Metrics *Metrics
-	// Logger is nil for none.
+	// Logger receives log lines. Nil: no log.
 	Logger log.Logger
-	// NoStream has heartbeats sent as unary calls only.
+
+	// NoStream disables heartbeat streams: all heartbeats are unary calls.
 	NoStream bool
-	// FailoverAfter is how many attempts in a row may fail at one address before the client goes on at the next; 0: 3. An
-	// attempt that found no answer in time, a second one that was answered UNAVAILABLE, and a connection that broke have the
-	// client go on at once. NOT_FOUND, FAILED_PRECONDITION and INVALID_ARGUMENT are answers and no failures.
+	// FailoverAfter is how many attempts in a row may fail at one address before the client switches to the next. 0: 3.
+	// The client switches at once after a timeout, a second UNAVAILABLE in a row, or a broken connection. The responses
+	// NOT_FOUND, FAILED_PRECONDITION and INVALID_ARGUMENT do not count as failures.
 	FailoverAfter int
-	// CallTimeout bounds each attempt; 0: 10 s.
+	// CallTimeout limits the duration of each attempt. 0: 10 s.
 	CallTimeout time.Duration
 	Shutdown    Shutdown
 }
 
-// validate names the first thing that is wrong. The Global Controller checks more, and knows better.
+// validate returns an error that names the first invalid field. The Global Controller validates the rest.
 func (c *Config) validate() error {
+	if err := c.validateController(); err != nil {
+		return err
+	}
+
 	switch {
-	case !validName(c.ControllerID, maxName):
-		return errors.New("ControllerID must be 1 to 255 letters, digits, '-' and '_'")
-	case c.Region == "":
-		return errors.New("region is required")
-	case c.GRPCEndpoint == "":
-		return errors.New("GRPCEndpoint is required")
-	case c.MaxMeetings < 1 || c.MaxMeetings > maxLimit:
-		return fmt.Errorf("MaxMeetings must be 1 to %d", maxLimit)
-	case c.MaxParticipants < 1 || c.MaxParticipants > maxLimit:
-		return fmt.Errorf("MaxParticipants must be 1 to %d", maxLimit)
-	case c.Incarnation != "" && !validName(c.Incarnation, 64):
-		return errors.New("incarnation must be at most 64 letters, digits, '-' and '_'")
 	case c.Tokens == nil:
 		return errors.New("tokens is required")
 	case c.Load == nil:
 		return errors.New("load is required")
 	case c.CallTimeout < 0 || c.Shutdown.Timeout < 0 || c.Shutdown.WaitForMeetings < 0:
-		return errors.New("a time must not be negative")
+		return errors.New("CallTimeout, Shutdown.Timeout and Shutdown.WaitForMeetings must not be negative")
 	case c.FailoverAfter < 0:
 		return errors.New("FailoverAfter must not be negative")
 	case c.Connection != nil && (len(c.Addresses) > 0 || c.TLS != nil || len(c.DialOptions) > 0):
-		return errors.New("a Connection has addresses, TLS and options of its own: give no Addresses, TLS and DialOptions with it")
+		return errors.New("a Connection excludes Addresses, TLS and DialOptions: pass them to NewConnection")
 	case c.Connection == nil:
-		return validAddresses(c.Addresses)
+		return validateAddresses(c.Addresses)
 	}
 	return nil
 }
 
-func validAddresses(addresses []string) error {
+// validateController validates the fields that describe the controller.
+func (c *Config) validateController() error {
+	switch {
+	case !isValidName(c.ControllerID, maxNameLength):
+		return errors.New("ControllerID must be 1 to 255 letters, digits, '-' and '_'")
+	case c.Region == "":
+		return errors.New("region is required")
+	case c.GRPCEndpoint == "":
+		return errors.New("GRPCEndpoint is required")
+	case c.MaxMeetings < 1 || c.MaxMeetings > maxCapacity:
+		return fmt.Errorf("MaxMeetings must be 1 to %d", maxCapacity)
+	case c.MaxParticipants < 1 || c.MaxParticipants > maxCapacity:
+		return fmt.Errorf("MaxParticipants must be 1 to %d", maxCapacity)
+	case c.Incarnation != "" && !isValidName(c.Incarnation, maxIncarnationLength):
+		return errors.New("incarnation must be at most 64 letters, digits, '-' and '_'")
+	}
+	return nil
+}
+
+func validateAddresses(addresses []string) error {
 	if len(addresses) == 0 {
 		return errors.New("at least one address is required")
 	}
@@ -159,10 +178,11 @@ func validAddresses(addresses []string) error {
 	return nil
 }
 
-func validName(name string, most int) bool {
-	if name == "" || len(name) > most {
+func isValidName(name string, maxLength int) bool {
+	if name == "" || len(name) > maxLength {
 		return false
 	}
+
 	for _, r := range name {
 		switch {
 		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_':

@@ -1,13 +1,11 @@
 package client
 
 import (
-	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -17,82 +15,67 @@ import (
 	"google.golang.org/grpc/keepalive"
 )
 
-// connectTimeout bounds an attempt to connect, so that an address that swallows everything does not hold up the next.
+// connectTimeout limits an attempt to connect, so that an address that drops all packets does not delay the next address.
 const connectTimeout = 5 * time.Second
 
-// maxStreams is how many streams one connection carries. A Global Controller takes 1000 calls and streams at once on
-// each; those clients that come later beat by calls, which need a place only while they last.
+// maxStreams is how many streams one connection carries. A Global Controller accepts 1000 calls and streams at once on
+// each connection. Clients beyond this number send unary calls, which occupy a slot only while they last.
 const maxStreams = 800
 
-// Connection is one gRPC connection with fail-over among addresses, usable by many clients: up to 800 with streams, a
-// few thousand without. It connects when the first of them calls, to the first address, and stays with one that works;
-// who wants to spread clients over Global Controllers gives each the addresses in another order.
+// Connection is one gRPC connection with fail-over among addresses. Many clients can share it: up to 800 with streams, a
+// few thousand without. It connects to the first address at the first call, and stays with an address that works. To
+// spread clients over Global Controllers, give each client its own connection with the addresses in another order.
 type Connection struct {
 	addresses []string
 	options   []grpc.DialOption
 
-	mu      sync.Mutex
-	closed  bool
-	address int            // The index of the address that clients use, except those that left it by themselves.
-	current []*link        // By address; nil: none yet.
-	links   map[*link]bool // All that are open, those that were replaced included.
+	mu       sync.Mutex
+	isClosed bool
+	// sharedIndex is the index of the address that clients use, except those that moved to another one alone.
+	sharedIndex int
+	// currentLinks has the link that new calls use, by index of the address; nil: not connected.
+	currentLinks []*link
+	// openLinks has all open links, including those that were replaced and still have calls.
+	openLinks map[*link]bool
 }
 
-// sharedAddress stands for the address that the connection's clients have in common.
+// sharedAddress selects the address that the clients of a connection have in common.
 const sharedAddress = -1
 
-// link is one gRPC connection to one address. It is replaced rather than mended: gRPC's own reconnection waits longer
-// the longer an outage lasts, and knows nothing of the other addresses.
-type link struct {
-	conn *grpc.ClientConn
-	// address is the index of the address that it leads to.
-	address int
-	// users are the calls and streams on it, and the connection itself while it is the current one of its address.
-	users int
-	// streams are those of the users that stay.
-	streams int
-	// noStream is true once the Global Controller there said that it does not know streams.
-	noStream atomic.Bool
-	// streamAgain is when to try a stream again after the Global Controller there had too many, in Unix nanoseconds.
-	streamAgain atomic.Int64
-	// heard is when something last came from there, in nanoseconds since the link was made.
-	heard atomic.Int64
-	// answered is when a call was last answered, in the same way.
-	answered atomic.Int64
-	made     time.Time
+// NewConnection returns a connection to the first of the addresses that works; tlsConfig is nil for plaintext. The caller
+// closes it after the clients that use it have ended. The options are added to those of the connection, for example
+// interceptors that propagate traces.
+func NewConnection(addresses []string, tlsConfig *tls.Config, options ...grpc.DialOption) (*Connection, error) {
+	return newConnection(addresses, tlsConfig, connectTimeout, options...)
 }
 
-// NewConnection returns a connection to the first of the addresses that answers; tls is nil for plaintext. It is
-// closed by whoever made it, after the clients that use it have ended. More options may follow, such as those that have a
-// trace go out with the calls.
-func NewConnection(addresses []string, tls *tls.Config, options ...grpc.DialOption) (*Connection, error) {
-	return newConnection(addresses, tls, connectTimeout, options...)
-}
-
-func newConnection(addresses []string, tls *tls.Config, timeout time.Duration, more ...grpc.DialOption) (*Connection, error) {
-	if err := validAddresses(addresses); err != nil {
+func newConnection(addresses []string, tlsConfig *tls.Config, timeout time.Duration, more ...grpc.DialOption) (*Connection, error) {
+	if err := validateAddresses(addresses); err != nil {
 		return nil, fmt.Errorf("connection: %w", err)
 	}
-	security := insecure.NewCredentials()
-	if tls != nil {
-		security = credentials.NewTLS(tls)
+
+	transportCredentials := insecure.NewCredentials()
+	if tlsConfig != nil {
+		transportCredentials = credentials.NewTLS(tlsConfig)
 	}
-	retries := backoff.DefaultConfig
-	retries.MaxDelay = connectTimeout
+	reconnectBackoff := backoff.DefaultConfig
+	reconnectBackoff.MaxDelay = connectTimeout
+
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(transportCredentials),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnectBackoff, MinConnectTimeout: timeout}),
+		// Keepalive detects a frozen peer between heartbeats that are far apart. If heartbeats are more frequent than this, no
+		// ping is sent. The Global Controller allows one ping every 5 s.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 5 * time.Second}),
+		// This package alone decides how often a call is retried.
+		grpc.WithDisableRetry(),
+		grpc.WithDisableServiceConfig(),
+	}
 	return &Connection{
-		addresses: slices.Clone(addresses),
-		current:   make([]*link, len(addresses)),
-		links:     make(map[*link]bool),
-		options: append([]grpc.DialOption{
-			grpc.WithTransportCredentials(security),
-			grpc.WithConnectParams(grpc.ConnectParams{Backoff: retries, MinConnectTimeout: timeout}),
-			// A peer that is frozen is noticed also between heartbeats that lie far apart. While heartbeats come more often there
-			// is no ping at all. The Global Controller allows one every 5 s.
-			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 5 * time.Second}),
-			// How often a call is tried is decided here alone.
-			grpc.WithDisableRetry(),
-			grpc.WithDisableServiceConfig(),
-		}, more...),
+		addresses:    slices.Clone(addresses),
+		currentLinks: make([]*link, len(addresses)),
+		openLinks:    make(map[*link]bool),
+		options:      append(options, more...),
 	}, nil
 }
 
@@ -100,60 +83,68 @@ func newConnection(addresses []string, tls *tls.Config, timeout time.Duration, m
 func (c *Connection) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.closed = true
-	clear(c.current)
-	for l := range c.links {
-		_ = l.conn.Close() // It was closed already, which is as good.
+
+	c.isClosed = true
+	clear(c.currentLinks)
+	for l := range c.openLinks {
+		_ = l.conn.Close() // The only error is that it is closed already.
 	}
-	clear(c.links)
+	clear(c.openLinks)
 	return nil
 }
 
-// acquire returns the current link to the address with that index, or to the shared one; release gives it back.
-func (c *Connection) acquire(address int) (*link, error) {
+// acquire returns the current link to the address with that index, or to the shared address, and counts a user of it. The
+// caller calls release afterwards.
+func (c *Connection) acquire(index int) (*link, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
+
+	if c.isClosed {
 		return nil, errClosed
 	}
-	if address == sharedAddress {
-		address = c.address
+	if index == sharedAddress {
+		index = c.sharedIndex
 	}
-	if c.current[address] == nil {
-		if err := c.connect(address); err != nil {
+	if c.currentLinks[index] == nil {
+		if err := c.openLink(index); err != nil {
 			return nil, err
 		}
 	}
-	l := c.current[address]
+
+	l := c.currentLinks[index]
 	l.users++
 	return l, nil
 }
 
-// connect makes a link to the address with that index. The caller holds the lock.
-func (c *Connection) connect(index int) error {
+// openLink makes a link to the address with that index. The caller holds the lock.
+func (c *Connection) openLink(index int) error {
 	address := c.addresses[index]
-	l := &link{address: index, users: 1, made: time.Now()}
-	conn, err := grpc.NewClient(target(address), append(slices.Clone(c.options), grpc.WithStatsHandler(ear{l}))...)
+	l := &link{addressIndex: index, users: 1, openedAt: time.Now()}
+	options := append(slices.Clone(c.options), grpc.WithStatsHandler(activityHandler{l}))
+
+	conn, err := grpc.NewClient(dialTarget(address), options...)
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", address, err)
 	}
-	l.conn, c.current[index] = conn, l
-	c.links[l] = true
+	l.conn = conn
+	c.currentLinks[index] = l
+	c.openLinks[l] = true
 	return nil
 }
 
-// target spares what is an IP address the resolver.
-func target(address string) string {
+// dialTarget returns the gRPC target of an address. An IP address needs no resolver.
+func dialTarget(address string) string {
 	if host, _, err := net.SplitHostPort(address); err == nil && net.ParseIP(host) != nil {
 		return "passthrough:///" + address
 	}
 	return "dns:///" + address
 }
 
-// holdStream counts a stream as one more user of a link that is in use, unless it has as many as it can bear.
-func (c *Connection) holdStream(l *link) bool {
+// acquireStream counts a stream as one more user of a link that is in use. It returns false if the link has maxStreams.
+func (c *Connection) acquireStream(l *link) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	if l.streams >= maxStreams {
 		return false
 	}
@@ -165,66 +156,46 @@ func (c *Connection) holdStream(l *link) bool {
 func (c *Connection) releaseStream(l *link) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	l.streams--
-	c.drop(l)
+	c.releaseLocked(l)
 }
 
 func (c *Connection) release(l *link) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.drop(l)
+
+	c.releaseLocked(l)
 }
 
-// drop closes a link after its last user. The caller holds the lock.
-func (c *Connection) drop(l *link) {
+// releaseLocked removes one user of a link and closes the link after the last one. The caller holds the lock.
+func (c *Connection) releaseLocked(l *link) {
 	l.users--
-	if l.users == 0 && c.links[l] {
-		delete(c.links, l)
-		_ = l.conn.Close() // It was closed already, which is as good.
+	if l.users == 0 && c.openLinks[l] {
+		delete(c.openLinks, l)
+		_ = l.conn.Close() // The only error is that it is closed already.
 	}
 }
 
-// replace has the calls that follow use a fresh link, and those of the shared address the next address; it reports whether
-// it did. Of many clients that find the same link broken only the first replaces it. Calls that still are under way on the
-// old link are left to end.
-func (c *Connection) replace(l *link) bool {
+// replaceLink makes later calls use a new link, and those of the shared address the next address. It reports whether it
+// replaced the link: if many clients find the same link broken, only the first call replaces it. Calls that are under way
+// on the old link are not cancelled.
+func (c *Connection) replaceLink(l *link) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.current[l.address] != l {
+
+	if c.currentLinks[l.addressIndex] != l {
 		return false
 	}
-	if c.address == l.address {
-		c.address = c.after(l.address)
+	if c.sharedIndex == l.addressIndex {
+		c.sharedIndex = c.nextAddress(l.addressIndex)
 	}
-	c.current[l.address] = nil // The next call connects.
-	c.drop(l)
+	c.currentLinks[l.addressIndex] = nil // The next call connects.
+	c.releaseLocked(l)
 	return true
 }
 
-// after is the index of the address that follows.
-func (c *Connection) after(address int) int { return (address + 1) % len(c.addresses) }
+// nextAddress returns the index of the address after the one with that index.
+func (c *Connection) nextAddress(index int) int { return (index + 1) % len(c.addresses) }
 
-func (c *Connection) several() bool { return len(c.addresses) > 1 }
-
-// silentSince reports whether nothing came over the link since then.
-func (l *link) silentSince(then time.Time) bool {
-	return time.Duration(l.heard.Load()) <= then.Sub(l.made)
-}
-
-// markAnswered notes that a call was answered.
-func (l *link) markAnswered() { l.answered.Store(int64(time.Since(l.made))) }
-
-// answeredSince reports whether a call of any client was answered over the link since then.
-func (l *link) answeredSince(then time.Time) bool {
-	return time.Duration(l.answered.Load()) > then.Sub(l.made)
-}
-
-// heardKey finds in a call's context the flag that is set once the Global Controller has ended the call itself.
-type heardKey struct{}
-
-// withEar returns a context for a call, and what tells afterwards whether the peer itself ended it: gRPC gives the same
-// code to a peer that says it is unavailable and to one that is not there.
-func withEar(ctx context.Context) (context.Context, *atomic.Bool) {
-	heard := new(atomic.Bool)
-	return context.WithValue(ctx, heardKey{}, heard), heard
-}
+func (c *Connection) hasSeveralAddresses() bool { return len(c.addresses) > 1 }

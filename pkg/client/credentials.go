@@ -16,82 +16,89 @@ import (
 )
 
 const (
-	// wallSlack is how far the wall clock may fall behind the other one before a token is renewed for it.
-	wallSlack    = 5 * time.Second
-	fetchTimeout = 10 * time.Second
-	minFetchWait = time.Second
-	maxFetchWait = 30 * time.Second
-	// settled is how long a token must have been in use for its refusal to say nothing against the next one.
-	settled = time.Minute
+	// maxWallClockLag is how far the wall clock may fall behind the monotonic clock before the token is renewed.
+	maxWallClockLag = 5 * time.Second
+	fetchTimeout    = 10 * time.Second
+	minFetchDelay   = time.Second
+	maxFetchDelay   = 30 * time.Second
+	// refusalWindow is the age of a token from which its refusal no longer delays the fetch of the next one.
+	refusalWindow = time.Minute
 )
 
-// TokenConfig says where tokens come from.
+// TokenConfig configures a source of tokens.
 type TokenConfig struct {
 	// URL is the base address of the auth controller.
 	URL          string
 	ClientID     string
 	ClientSecret Secret
-	// Scope is empty for all that the client has.
+	// Scope is empty for all scopes of the client.
 	Scope string
-	// HTTPClient is nil for one that suits; redirects to other hosts are refused by either.
+	// HTTPClient is nil for a client with suitable defaults. Redirects to other hosts are refused with any client.
 	HTTPClient *http.Client
-	// Now is the wall clock; nil: the machine's.
+	// Now is the wall clock. Nil: the clock of the machine.
 	Now func() time.Time
-	// Metrics and Logger are nil for none.
+	// Metrics and Logger are optional.
 	Metrics *Metrics
 	Logger  log.Logger
 }
 
-// ClientCredentials gets tokens from an auth controller's token endpoint, and renews them ahead of their end. While
-// the auth controller is not to be had the token that there is goes on being used.
+// ClientCredentials gets tokens from the token endpoint of an auth controller and renews them before they expire. While the
+// auth controller is not available, it returns the current token until that expires.
 type ClientCredentials struct { //nolint:revive // OAuth has the name for the grant.
-	cfg    TokenConfig // Without the secret.
-	secret sealed
-	client *http.Client
-	// elapsed is a clock that nobody sets. The wall clock is asked as well, as this one stops while the machine sleeps.
-	elapsed func() time.Duration
-	random  func() float64
-	life    context.Context //nolint:containedctx // It is no call's context but the source's own life.
-	end     context.CancelFunc
-	running sync.WaitGroup
+	cfg        TokenConfig // Without the secret.
+	secret     sealedSecret
+	httpClient *http.Client
+	// monotonic is a clock that is never set. The wall clock is read as well, because the monotonic clock stops while the
+	// machine is suspended.
+	monotonic func() time.Duration
+	random    func() float64
 
-	mu       sync.Mutex
-	token    sealed // nil: none.
-	got      moment
-	lasts    time.Duration
-	renew    time.Duration // The age to renew at.
-	fetching *fetch        // nil: none is under way.
-	failures int           // In a row.
-	refusals int           // By the service, in a row.
-	next     time.Duration // On elapsed: no fetch before.
-	err      error         // Why the last fetch failed.
+	// ctx ends when the source is closed. Fetches use it, because several callers wait for one fetch.
+	ctx     context.Context //nolint:containedctx // It belongs to the source, not to a call.
+	cancel  context.CancelFunc
+	fetches sync.WaitGroup
+
+	mu          sync.Mutex
+	token       sealedSecret // nil: none.
+	requestedAt clockReading // When the token was requested.
+	lifetime    time.Duration
+	renewalAge  time.Duration
+	// currentFetch is nil if no fetch is under way.
+	currentFetch *tokenFetch
+	// fetchFailures and refusals count failed fetches and tokens that the service refused, each in a row.
+	fetchFailures, refusals int
+	// nextFetch is the earliest time of the next fetch, by the monotonic clock.
+	nextFetch time.Duration
+	// lastErr is why there is no token.
+	lastErr error
 }
 
-// moment is a time by both clocks.
-type moment struct {
-	wall    time.Time
-	elapsed time.Duration
+// clockReading is one time, read from both clocks.
+type clockReading struct {
+	wall      time.Time
+	monotonic time.Duration
 }
 
-// fetch is one that all wait for who have no token.
-type fetch struct {
+// tokenFetch is a fetch that all callers without a token wait for.
+type tokenFetch struct {
 	done chan struct{}
-	err  error
+	err  error // Set before done is closed.
 }
 
-// NewTokenSource checks the settings; it calls nobody.
+// NewTokenSource validates the configuration and returns a source. It makes no call.
 func NewTokenSource(cfg TokenConfig) (*ClientCredentials, error) {
 	base, err := url.Parse(strings.TrimSuffix(cfg.URL, "/"))
 	switch {
 	case err != nil, base.Scheme != "http" && base.Scheme != "https", base.Host == "":
-		return nil, errors.New("token source: URL must be that of the auth controller, http or https")
+		return nil, errors.New("token source: URL must be the http or https address of the auth controller")
 	case base.User != nil, base.RawQuery != "", base.Fragment != "":
 		return nil, errors.New("token source: URL must have no user info, query or fragment")
 	case cfg.ClientID == "", cfg.ClientSecret == "":
 		return nil, errors.New("token source: ClientID and ClientSecret are required")
 	}
+
 	cfg.URL = base.String()
-	secret := seal(string(cfg.ClientSecret))
+	secret := sealSecret(string(cfg.ClientSecret))
 	cfg.ClientSecret = ""
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -99,124 +106,146 @@ func NewTokenSource(cfg TokenConfig) (*ClientCredentials, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = log.NewNopLogger()
 	}
+
 	began := time.Now()
 	c := &ClientCredentials{
-		cfg: cfg, secret: secret, client: tokenClient(cfg.HTTPClient, base), random: rand.Float64,
-		elapsed: func() time.Duration { return time.Since(began) },
+		cfg:        cfg,
+		secret:     secret,
+		httpClient: newTokenHTTPClient(cfg.HTTPClient, base),
+		random:     rand.Float64,
+		monotonic:  func() time.Duration { return time.Since(began) },
 	}
-	c.life, c.end = context.WithCancel(context.Background())
+	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c, nil
 }
 
-// Close ends a fetch that is under way and waits for it. Nothing else of the source runs by itself, so that whoever
-// does not mind a fetch of at most 10 s need not close it.
+// Close cancels a fetch that is under way and waits for its end. A source that is not closed leaks nothing else: a fetch
+// ends after 10 s at the latest.
 func (c *ClientCredentials) Close() {
-	c.end()
-	c.running.Wait()
+	c.cancel()
+	c.fetches.Wait()
 }
 
-// Token implements [TokenSource]. It waits for the auth controller only when there is no token that may still be
-// valid; one that is merely to be renewed is returned while a fetch goes on beside.
+// Token implements [TokenSource]. It waits for the auth controller only if there is no token that may still be valid. A
+// token that is due for renewal is returned while the fetch runs in the background.
 func (c *ClientCredentials) Token(ctx context.Context) (string, error) {
 	c.mu.Lock()
-	usable, due := c.judge(c.now())
-	if due && c.fetching == nil && c.elapsed() >= c.next {
-		c.start()
+	isUsable, isDue := c.tokenState(c.readClocks())
+	if isDue && c.currentFetch == nil && c.monotonic() >= c.nextFetch {
+		c.startFetch()
 	}
-	token, waiting, err := c.token, c.fetching, c.err
+	token, pending, err := c.token, c.currentFetch, c.lastErr
 	c.mu.Unlock()
+
 	switch {
-	case usable:
+	case isUsable:
 		return token.open(), nil
-	case waiting == nil:
-		return "", fmt.Errorf("wait to ask again: %w", err)
+	case pending == nil:
+		return "", fmt.Errorf("waiting before the next attempt: %w", err)
 	}
+
 	select {
 	case <-ctx.Done():
 		return "", fmt.Errorf("get token: %w", ctx.Err())
-	case <-waiting.done:
+	case <-pending.done:
 	}
-	if waiting.err != nil {
-		return "", waiting.err
+	if pending.err != nil {
+		return "", pending.err
 	}
+
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.token == nil {
-		return "", errors.New("get token: the new one is refused already")
+		return "", errors.New("get token: the service has already refused the new token")
 	}
 	return c.token.open(), nil
 }
 
-// Invalidate implements [TokenSource]. A service that refuses new tokens as well does not make for a run on the auth
-// controller.
+// Invalidate implements [TokenSource]. If the service refuses new tokens as well, fetches are delayed more and more, which
+// protects the auth controller.
 func (c *ClientCredentials) Invalidate(token string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+
 	if c.token == nil || c.token.open() != token {
-		return // Somebody else has said so, and there may be a new one.
+		return // Another caller has invalidated it before, and there may be a new one.
 	}
-	now := c.now()
-	if now.elapsed-c.got.elapsed > settled {
+	now := c.readClocks()
+	if now.monotonic-c.requestedAt.monotonic > refusalWindow {
 		c.refusals = 0
 	}
 	if c.refusals > 0 {
-		c.next = max(c.next, now.elapsed+c.wait(c.refusals))
+		c.nextFetch = max(c.nextFetch, now.monotonic+c.retryDelay(c.refusals))
 	}
+
 	c.refusals++
-	c.token, c.err = nil, errors.New("the service refused the token")
+	c.token = nil
+	c.lastErr = errors.New("the service refused the token")
 }
 
-func (c *ClientCredentials) now() moment {
-	return moment{c.cfg.Now().Round(0), c.elapsed()}
+func (c *ClientCredentials) readClocks() clockReading {
+	return clockReading{wall: c.cfg.Now().Round(0), monotonic: c.monotonic()}
 }
 
-// judge tells whether the token may still be valid, and whether it is time for another. Each clock may be wrong in
-// its own way, so either can say that it is time; only both together say that it is too late.
-func (c *ClientCredentials) judge(now moment) (usable, due bool) {
+// tokenState reports whether the token may still be valid, and whether a new one is due. Each of the clocks may be wrong, so
+// a renewal is due if either of them says so. The token is unusable only if both clocks agree that it has expired.
+func (c *ClientCredentials) tokenState(now clockReading) (isUsable, isDue bool) {
 	if c.token == nil {
 		return false, true
 	}
-	elapsed, wall := now.elapsed-c.got.elapsed, now.wall.Sub(c.got.wall)
-	usable = min(elapsed, wall) < c.lasts
-	due = max(elapsed, wall) >= c.renew || elapsed-wall > wallSlack
-	return usable, due
+
+	monotonicAge := now.monotonic - c.requestedAt.monotonic
+	wallAge := now.wall.Sub(c.requestedAt.wall)
+	isUsable = min(monotonicAge, wallAge) < c.lifetime
+	isDue = max(monotonicAge, wallAge) >= c.renewalAge || monotonicAge-wallAge > maxWallClockLag
+	return isUsable, isDue
 }
 
-// start begins a fetch. The caller holds the lock. No caller's context counts for it: the others wait for it too.
-func (c *ClientCredentials) start() {
-	f := &fetch{done: make(chan struct{})}
-	c.fetching = f
-	c.running.Go(func() {
-		ctx, cancel := context.WithTimeout(c.life, fetchTimeout)
+// startFetch starts a fetch in the background. The caller holds the lock. The fetch does not use the context of a caller,
+// because other callers wait for it too.
+func (c *ClientCredentials) startFetch() {
+	f := &tokenFetch{done: make(chan struct{})}
+	c.currentFetch = f
+	c.fetches.Go(func() {
+		ctx, cancel := context.WithTimeout(c.ctx, fetchTimeout)
 		defer cancel()
-		asked := c.now() // Its life counts from when it was asked for: the answer may take long.
-		token, lasts, err := c.fetch(ctx)
-		c.finish(f, asked, token, lasts, err)
+
+		requestedAt := c.readClocks() // The lifetime counts from the request, because the response may be slow.
+		token, lifetime, err := c.requestToken(ctx)
+		c.finishFetch(f, requestedAt, token, lifetime, err)
 	})
 }
 
-func (c *ClientCredentials) finish(f *fetch, asked moment, token string, lasts time.Duration, err error) {
-	c.cfg.Metrics.tokenFetched(err)
-	if err != nil && c.life.Err() == nil {
+func (c *ClientCredentials) finishFetch(f *tokenFetch, requestedAt clockReading, token string, lifetime time.Duration, err error) {
+	c.cfg.Metrics.countTokenFetch(err)
+	if err != nil && c.ctx.Err() == nil {
 		_ = level.Warn(c.cfg.Logger).Log("msg", "cannot get a token", "err", err)
 	}
+
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer close(f.done)
-	c.fetching, f.err, c.err = nil, err, err
+
+	c.currentFetch = nil
+	f.err = err
+	c.lastErr = err
 	if err != nil {
-		c.failures++
-		c.next = c.elapsed() + c.wait(c.failures)
+		c.fetchFailures++
+		c.nextFetch = c.monotonic() + c.retryDelay(c.fetchFailures)
 		return
 	}
-	c.failures = 0
-	c.token, c.got, c.lasts = seal(token), asked, lasts
-	// By chance, so that those who got theirs together do not renew them together.
-	c.renew = time.Duration(float64(lasts) * (0.6 + 0.2*c.random()))
+
+	c.fetchFailures = 0
+	c.token = sealSecret(token)
+	c.requestedAt = requestedAt
+	c.lifetime = lifetime
+	// Random, so that clients that got their tokens together do not renew them together.
+	c.renewalAge = time.Duration(float64(lifetime) * (0.6 + 0.2*c.random()))
 }
 
-// wait is 1 s, doubled each time up to 30 s, less up to a half by chance.
-func (c *ClientCredentials) wait(times int) time.Duration {
-	full := min(minFetchWait<<min(times-1, 10), maxFetchWait)
+// retryDelay returns how long to wait after that many failures in a row: 1 s, doubled each time up to 30 s, less a random
+// part of up to a half.
+func (c *ClientCredentials) retryDelay(failures int) time.Duration {
+	full := min(minFetchDelay<<min(failures-1, 10), maxFetchDelay)
 	return time.Duration(float64(full) * (0.5 + 0.5*c.random()))
 }

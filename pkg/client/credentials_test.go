@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -21,22 +22,22 @@ import (
 
 const testSecret = "hunter2-and-a-half"
 
-// fakeAC is an auth controller that answers as it is told to.
+// fakeAC is an auth controller with settable responses.
 type fakeAC struct {
 	*httptest.Server
-	asked  atomic.Int32
-	mu     sync.Mutex
-	answer http.HandlerFunc // nil: a token, t1, t2 and so on.
-	life   int
+	requests atomic.Int32
+	mu       sync.Mutex
+	handler  http.HandlerFunc // nil: a token, t1, t2 and so on.
+	lifetime int
 }
 
 func startAC(t *testing.T) *fakeAC {
 	t.Helper()
-	ac := &fakeAC{life: 3600}
+	ac := &fakeAC{lifetime: 3600}
 	ac.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		n := ac.asked.Add(1)
+		n := ac.requests.Add(1)
 		ac.mu.Lock()
-		answer, life := ac.answer, ac.life
+		answer, life := ac.handler, ac.lifetime
 		ac.mu.Unlock()
 		if answer != nil {
 			answer(w, r)
@@ -48,28 +49,28 @@ func startAC(t *testing.T) *fakeAC {
 	return ac
 }
 
-func (ac *fakeAC) answers(answer http.HandlerFunc) {
+func (ac *fakeAC) setHandler(answer http.HandlerFunc) {
 	ac.mu.Lock()
 	defer ac.mu.Unlock()
-	ac.answer = answer
+	ac.handler = answer
 }
 
-// clocks are those of a machine; tests move them.
-type clocks struct {
+// fakeClocks are the clocks of a machine.
+type fakeClocks struct {
 	mu      sync.Mutex
 	wall    time.Time
 	elapsed time.Duration
 }
 
-func (c *clocks) move(wall, elapsed time.Duration) {
+func (c *fakeClocks) move(wall, elapsed time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wall, c.elapsed = c.wall.Add(wall), c.elapsed+elapsed
 }
 
-func newTestSource(t *testing.T, ac *fakeAC) (*ClientCredentials, *clocks) {
+func newTestSource(t *testing.T, ac *fakeAC) (*ClientCredentials, *fakeClocks) {
 	t.Helper()
-	c := &clocks{wall: time.Unix(1_700_000_000, 0)}
+	c := &fakeClocks{wall: time.Unix(1_700_000_000, 0)}
 	source, err := NewTokenSource(TokenConfig{
 		URL: ac.URL + "/", ClientID: "mc", ClientSecret: testSecret, Scope: "mc:register",
 		Now: func() time.Time {
@@ -81,17 +82,18 @@ func newTestSource(t *testing.T, ac *fakeAC) (*ClientCredentials, *clocks) {
 	if err != nil {
 		t.Fatalf("NewTokenSource() = %v", err)
 	}
-	source.elapsed = func() time.Duration {
+	source.monotonic = func() time.Duration {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return c.elapsed
 	}
-	source.random = func() float64 { return 0.5 } // Tokens are renewed at 70 % of their life.
+
+	source.random = func() float64 { return 0.5 } // Tokens are renewed at 70 % of their lifetime.
 	t.Cleanup(source.Close)
 	return source, c
 }
 
-func wantToken(t *testing.T, source TokenSource, want string) {
+func checkToken(t *testing.T, source TokenSource, want string) {
 	t.Helper()
 	got, err := source.Token(t.Context())
 	if got != want || (err == nil) != (want != "") {
@@ -99,38 +101,45 @@ func wantToken(t *testing.T, source TokenSource, want string) {
 	}
 }
 
-// settle waits for the fetch that is under way.
-func settle(c *ClientCredentials) { c.running.Wait() }
+// waitForFetch waits for the fetch that is under way.
+func waitForFetch(c *ClientCredentials) { c.fetches.Wait() }
 
-func TestATokenIsAskedForAsTheContractSays(t *testing.T) {
+func TestClientCredentials_Request(t *testing.T) {
 	t.Parallel()
 	ac := startAC(t)
-	ac.answers(func(w http.ResponseWriter, r *http.Request) {
+	ac.setHandler(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		var got map[string]string
 		_ = json.Unmarshal(body, &got)
-		if r.Method != http.MethodPost || r.URL.Path != "/api/v1/auth/service/token" || r.Header.Get("Content-Type") != "application/json" ||
-			len(got) != 4 || got["grant_type"] != "client_credentials" || got["client_id"] != "mc" || got["client_secret"] != testSecret || got["scope"] != "mc:register" {
-			t.Errorf("%s %s asked with %v", r.Method, r.URL, got)
+		want := map[string]string{
+			"grant_type":    "client_credentials",
+			"client_id":     "mc",
+			"client_secret": testSecret,
+			"scope":         "mc:register",
+		}
+		isForEndpoint := r.Method == http.MethodPost && r.URL.Path == "/api/v1/auth/service/token"
+		if !isForEndpoint || r.Header.Get("Content-Type") != "application/json" || !maps.Equal(got, want) {
+			t.Errorf("%s %s with %v, want the request of the contract", r.Method, r.URL, got)
 		}
 		_, _ = io.WriteString(w, `{"access_token":"a.b.c","token_type":"Bearer","expires_in":3600}`)
 	})
+
 	source, _ := newTestSource(t, ac)
-	wantToken(t, source, "a.b.c")
-	wantToken(t, source, "a.b.c")
-	if n := ac.asked.Load(); n != 1 {
-		t.Errorf("asked %d times, want once", n)
+	checkToken(t, source, "a.b.c")
+	checkToken(t, source, "a.b.c")
+	if n := ac.requests.Load(); n != 1 {
+		t.Errorf("%d requests, want 1", n)
 	}
 }
 
-func TestWhenATokenIsRenewed(t *testing.T) {
+func TestClientCredentials_Renewal(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		wall, elapsed time.Duration
 		renewed       bool
 	}{
 		"young":                     {41 * time.Minute, 41 * time.Minute, false},
-		"at 70 % of its life":       {42 * time.Minute, 42 * time.Minute, true},
+		"at 70 % of its lifetime":   {42 * time.Minute, 42 * time.Minute, true},
 		"after the machine slept":   {50 * time.Minute, 0, true},
 		"after a set clock":         {50 * time.Hour, time.Second, true},
 		"wall clock stopped":        {0, 43 * time.Minute, true},
@@ -144,124 +153,128 @@ func TestWhenATokenIsRenewed(t *testing.T) {
 			t.Parallel()
 			ac := startAC(t)
 			source, clocks := newTestSource(t, ac)
-			wantToken(t, source, "t1")
+			checkToken(t, source, "t1")
 			clocks.move(c.wall, c.elapsed)
 			_, _ = source.Token(t.Context())
-			settle(source)
+			waitForFetch(source)
 			want := map[bool]string{true: "t2", false: "t1"}[c.renewed]
-			wantToken(t, source, want)
-			settle(source)
-			wantToken(t, source, want) // One jump is one renewal.
+			checkToken(t, source, want)
+			waitForFetch(source)
+			checkToken(t, source, want) // One step of a clock causes one renewal.
 		})
 	}
 }
 
-func TestATokenIsUsedWhileThereIsNoOther(t *testing.T) {
+func TestClientCredentials_TokenIsKeptWhileFetchesFail(t *testing.T) {
 	t.Parallel()
 	ac := startAC(t)
 	source, clocks := newTestSource(t, ac)
-	wantToken(t, source, "t1")
-	ac.answers(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+	checkToken(t, source, "t1")
+	ac.setHandler(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	clocks.move(50*time.Minute, 50*time.Minute)
 	for range 20 {
-		wantToken(t, source, "t1")
-		settle(source)
+		checkToken(t, source, "t1")
+		waitForFetch(source)
 	}
-	if n := ac.asked.Load(); n != 2 {
-		t.Errorf("asked %d times, want 2: the second and then a pause", n)
+	if n := ac.requests.Load(); n != 2 {
+		t.Errorf("%d requests, want 2: one retry and then a delay", n)
 	}
-	clocks.move(9*time.Hour, time.Minute) // Over by one clock: it may be that one that is wrong.
-	wantToken(t, source, "t1")
-	settle(source)
+
+	clocks.move(9*time.Hour, time.Minute) // Expired by one clock only, which may be wrong.
+	checkToken(t, source, "t1")
+	waitForFetch(source)
 	clocks.move(0, time.Hour)
-	wantToken(t, source, "")
-	ac.answers(nil)
+	checkToken(t, source, "")
+	ac.setHandler(nil)
 	clocks.move(time.Minute, time.Minute)
-	wantToken(t, source, "t5")
+	checkToken(t, source, "t5")
 }
 
-func TestThePausesBetweenFetches(t *testing.T) {
+func TestClientCredentials_RetryDelays(t *testing.T) {
 	t.Parallel()
 	ac := startAC(t)
-	ac.answers(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+	ac.setHandler(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
 	source, clocks := newTestSource(t, ac)
+
 	var at []time.Duration
 	for asked := int32(0); len(at) < 9; clocks.move(250*time.Millisecond, 250*time.Millisecond) {
-		wantToken(t, source, "")
-		settle(source)
-		if n := ac.asked.Load(); n != asked {
+		checkToken(t, source, "")
+		waitForFetch(source)
+		if n := ac.requests.Load(); n != asked {
 			asked, at = n, append(at, clocks.elapsed)
 		}
 	}
-	// With random at 0.5 a pause is three quarters of 1, 2, 4 … 30 s.
+
+	// With random at 0.5, a delay is three quarters of 1, 2, 4 … 30 s.
 	for i, want := range []time.Duration{750, 1500, 3000, 6000, 12000, 22500, 22500, 22500} {
-		within(t, "pause "+strconv.Itoa(i), at[i+1]-at[i], want*time.Millisecond, (want+250)*time.Millisecond)
+		checkWithin(t, "delay "+strconv.Itoa(i), at[i+1]-at[i], want*time.Millisecond, (want+250)*time.Millisecond)
 	}
 }
 
-func TestManyCallersAskOnce(t *testing.T) {
+func TestClientCredentials_CallersShareAFetch(t *testing.T) {
 	t.Parallel()
 	ac := startAC(t)
 	arrived, proceed := make(chan struct{}, 10), make(chan struct{})
-	ac.answers(func(w http.ResponseWriter, _ *http.Request) {
+	ac.setHandler(func(w http.ResponseWriter, _ *http.Request) {
 		arrived <- struct{}{}
 		<-proceed
 		_, _ = io.WriteString(w, `{"access_token":"one","token_type":"Bearer","expires_in":3600}`)
 	})
+
 	source, clocks := newTestSource(t, ac)
 	given, giveUp := context.WithCancel(t.Context())
 	var all sync.WaitGroup
-	all.Go(func() { // The first to ask gives up, which must not be at the others' cost.
+	all.Go(func() { // The first caller cancels, which must not affect the others.
 		if _, err := source.Token(given); err == nil {
-			t.Error("Token() = nil, want the context's end")
+			t.Error("Token() = nil, want an error of the context")
 		}
 	})
 	<-arrived
 	for range 50 {
-		all.Go(func() { wantToken(t, source, "one") })
+		all.Go(func() { checkToken(t, source, "one") })
 	}
 	giveUp()
 	proceed <- struct{}{}
 	all.Wait()
-	// And a renewal holds nobody up.
+	// A renewal delays no caller.
 	clocks.move(50*time.Minute, 50*time.Minute)
 	for range 50 {
-		all.Go(func() { wantToken(t, source, "one") })
+		all.Go(func() { checkToken(t, source, "one") })
 	}
 	all.Wait()
 	<-arrived
 	close(proceed)
-	settle(source)
-	if n := ac.asked.Load(); n != 2 {
-		t.Errorf("asked %d times, want 2", n)
+	waitForFetch(source)
+	if n := ac.requests.Load(); n != 2 {
+		t.Errorf("%d requests, want 2", n)
 	}
 }
 
-func TestARefusedTokenIsReplaced(t *testing.T) {
+func TestClientCredentials_RefusedTokenIsReplaced(t *testing.T) {
 	t.Parallel()
 	ac := startAC(t)
 	source, clocks := newTestSource(t, ac)
-	wantToken(t, source, "t1")
+	checkToken(t, source, "t1")
 	source.Invalidate("other")
 	source.Invalidate("")
-	wantToken(t, source, "t1")
+	checkToken(t, source, "t1")
 	source.Invalidate("t1")
-	wantToken(t, source, "t2")
-	source.Invalidate("t1") // Somebody who is late.
-	wantToken(t, source, "t2")
-	// A service that refuses everything must not have the auth controller asked without end.
+	checkToken(t, source, "t2")
+	source.Invalidate("t1") // From a caller that is late.
+	checkToken(t, source, "t2")
+	// If the service refuses every token, the auth controller gets no unlimited requests.
 	source.Invalidate("t2")
 	for range 20 {
-		wantToken(t, source, "")
+		checkToken(t, source, "")
 	}
 	clocks.move(time.Second, time.Second)
-	wantToken(t, source, "t3")
-	clocks.move(2*settled, 2*settled)
+	checkToken(t, source, "t3")
+	clocks.move(2*refusalWindow, 2*refusalWindow)
 	source.Invalidate("t3")
-	wantToken(t, source, "t4")
+	checkToken(t, source, "t4")
 }
 
-func TestAnswersThatAreNoTokens(t *testing.T) {
+func TestClientCredentials_InvalidResponses(t *testing.T) {
 	t.Parallel()
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		t.Error("the secret went to another host")
@@ -273,46 +286,47 @@ func TestAnswersThatAreNoTokens(t *testing.T) {
 			_, _ = io.WriteString(w, body)
 		}
 	}
+
 	token := func(fields string) http.HandlerFunc {
 		return text(200, `{"token_type":"Bearer","marker":1,`+fields+`}`)
 	}
 	for name, answer := range map[string]http.HandlerFunc{
-		"400":               text(400, `{"error":"invalid_request","marker":1}`),
-		"401":               text(401, `{"error":"marker"}`),
-		"500":               text(500, "marker"),
-		"204":               text(204, ""),
-		"201":               text(201, `{"access_token":"t","token_type":"Bearer","expires_in":1}`),
-		"nothing":           text(200, ""),
-		"HTML":              text(200, "<html><body>marker</body></html>"),
-		"garbage":           text(200, "\x00\xff\x17marker"),
-		"a list":            text(200, `["marker"]`),
-		"null":              text(200, `null`),
-		"no token":          token(`"expires_in":3600`),
-		"an empty token":    token(`"expires_in":3600,"access_token":""`),
-		"a number":          token(`"expires_in":3600,"access_token":17`),
-		"a long token":      token(`"expires_in":3600,"access_token":"` + strings.Repeat("t", maxTokenBytes+1) + `"`),
-		"a line break":      token(`"expires_in":3600,"access_token":"a\r\nmarker: b"`),
-		"a blank":           token(`"expires_in":3600,"access_token":"a b"`),
-		"not ASCII":         token(`"expires_in":3600,"access_token":"ä"`),
-		"expires_in 0":      token(`"expires_in":0,"access_token":"t"`),
-		"negative":          token(`"expires_in":-5,"access_token":"t"`),
-		"no expires_in":     token(`"access_token":"t"`),
-		"expires_in a word": token(`"expires_in":"marker","access_token":"t"`),
-		"too large a life":  token(`"expires_in":1e999,"access_token":"t"`),
-		"more after it":     text(200, `{"access_token":"t","token_type":"Bearer","expires_in":1} marker`),
-		"another type":      text(200, `{"access_token":"t","token_type":"marker","expires_in":3600}`),
-		"a huge body":       text(200, `{"access_token":"t","token_type":"Bearer","expires_in":3600,"x":"`+strings.Repeat("marker", 20_000)+`"}`),
+		"400":                  text(400, `{"error":"invalid_request","marker":1}`),
+		"401":                  text(401, `{"error":"marker"}`),
+		"500":                  text(500, "marker"),
+		"204":                  text(204, ""),
+		"201":                  text(201, `{"access_token":"t","token_type":"Bearer","expires_in":1}`),
+		"nothing":              text(200, ""),
+		"HTML":                 text(200, "<html><body>marker</body></html>"),
+		"garbage":              text(200, "\x00\xff\x17marker"),
+		"a list":               text(200, `["marker"]`),
+		"null":                 text(200, `null`),
+		"no token":             token(`"expires_in":3600`),
+		"an empty token":       token(`"expires_in":3600,"access_token":""`),
+		"a number":             token(`"expires_in":3600,"access_token":17`),
+		"a long token":         token(`"expires_in":3600,"access_token":"` + strings.Repeat("t", maxTokenBytes+1) + `"`),
+		"a line break":         token(`"expires_in":3600,"access_token":"a\r\nmarker: b"`),
+		"a blank":              token(`"expires_in":3600,"access_token":"a b"`),
+		"not ASCII":            token(`"expires_in":3600,"access_token":"ä"`),
+		"expires_in 0":         token(`"expires_in":0,"access_token":"t"`),
+		"negative":             token(`"expires_in":-5,"access_token":"t"`),
+		"no expires_in":        token(`"access_token":"t"`),
+		"expires_in a word":    token(`"expires_in":"marker","access_token":"t"`),
+		"too large a lifetime": token(`"expires_in":1e999,"access_token":"t"`),
+		"more after it":        text(200, `{"access_token":"t","token_type":"Bearer","expires_in":1} marker`),
+		"another type":         text(200, `{"access_token":"t","token_type":"marker","expires_in":3600}`),
+		"a huge body":          token(`"access_token":"t","expires_in":3600,"x":"` + strings.Repeat("marker", 20_000) + `"`),
 		"redirect": func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, other.URL+"/marker", http.StatusTemporaryRedirect)
 		},
-		"redirect in a circle": func(w http.ResponseWriter, r *http.Request) {
+		"redirect loop": func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, r.URL.Path, http.StatusPermanentRedirect)
 		},
 		"closed": func(w http.ResponseWriter, _ *http.Request) {
 			conn, _, _ := http.NewResponseController(w).Hijack()
 			_ = conn.Close()
 		},
-		"closed in the middle": func(w http.ResponseWriter, _ *http.Request) {
+		"closed during the body": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000")
 			_, _ = io.WriteString(w, "marker")
 		},
@@ -326,8 +340,8 @@ func TestAnswersThatAreNoTokens(t *testing.T) {
 			t.Parallel()
 			ac := startAC(t)
 			ac.Config.ErrorLog = nil
-			ac.answers(answer)
-			var logged syncBuffer
+			ac.setHandler(answer)
+			var logged lockedBuffer
 			source, _ := newTestSource(t, ac)
 			source.cfg.Logger = log.NewLogfmtLogger(&logged)
 			registry := prometheus.NewRegistry()
@@ -336,40 +350,49 @@ func TestAnswersThatAreNoTokens(t *testing.T) {
 			if got != "" || err == nil {
 				t.Fatalf("Token() = %q, %v, want an error", got, err)
 			}
-			settle(source)
+			waitForFetch(source)
+
 			_, again := source.Token(t.Context())
-			for _, told := range []string{err.Error(), again.Error(), logged.String()} {
-				if strings.Contains(told, "marker") || strings.Contains(told, testSecret) || told == "" {
-					t.Errorf("told %q, want nothing of the answer and no secret", told)
+			for _, text := range []string{err.Error(), again.Error(), logged.String()} {
+				if strings.Contains(text, "marker") || strings.Contains(text, testSecret) || text == "" {
+					t.Errorf("text %q has a part of the response or the secret", text)
 				}
 			}
-			if n := metric(t, registry, "mc_client_token_fetches_total", "error"); n != 1 {
+
+			if n := metricSum(t, registry, "mc_client_token_fetches_total", "error"); n != 1 {
 				t.Errorf("counted %v errors, want 1", n)
 			}
-			ac.answers(func(w http.ResponseWriter, _ *http.Request) {
-				_, _ = io.WriteString(w, `{"access_token":"fine","token_type":"BEARER","expires_in":3600.5}`)
+
+			ac.setHandler(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = io.WriteString(w, `{"access_token":"valid","token_type":"BEARER","expires_in":3600.5}`)
 			})
 			source.mu.Lock()
-			source.next = 0
+			source.nextFetch = 0
 			source.mu.Unlock()
-			wantToken(t, source, "fine")
+			checkToken(t, source, "valid")
 		})
 	}
 }
 
-func TestALifeIsBelievedUpToADay(t *testing.T) {
+func TestClientCredentials_LifetimeLimit(t *testing.T) {
 	t.Parallel()
 	for seconds, want := range map[string]time.Duration{
-		"1": time.Second, "0.5": 500 * time.Millisecond, "86399": 86399 * time.Second, "86401": maxTokenLife, "1e300": maxTokenLife, "9223372036854775807": maxTokenLife,
+		"1":                   time.Second,
+		"0.5":                 500 * time.Millisecond,
+		"86399":               86399 * time.Second,
+		"86401":               maxTokenLifetime,
+		"1e300":               maxTokenLifetime,
+		"9223372036854775807": maxTokenLifetime,
 	} {
-		_, got, err := readToken([]byte(`{"access_token":"` + strings.Repeat("t", maxTokenBytes) + `","token_type":"Bearer","expires_in":` + seconds + `}`))
+		token := strings.Repeat("t", maxTokenBytes)
+		_, got, err := parseToken([]byte(`{"access_token":"` + token + `","token_type":"Bearer","expires_in":` + seconds + `}`))
 		if err != nil || got != want {
 			t.Errorf("readToken(%s) = %v, %v, want %v", seconds, got, err, want)
 		}
 	}
 }
 
-func TestAnAuthControllerThatAnswersNothing(t *testing.T) {
+func TestClientCredentials_NoResponse(t *testing.T) {
 	t.Parallel()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -383,13 +406,15 @@ func TestAnAuthControllerThatAnswersNothing(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := source.Token(ctx); err == nil {
-		t.Error("Token() = nil, want the context's end")
+		t.Error("Token() = nil, want an error of the context")
 	}
-	source.Close() // Ends what still waits; goleak would find it.
+
+	source.Close() // Cancels the fetch that still waits; goleak would find it.
 	if _, err := source.Token(t.Context()); err == nil {
 		t.Error("Token() after Close = nil, want an error")
 	}
-	settle(source)
+
+	waitForFetch(source)
 	_ = listener.Close()
 	gone, err := NewTokenSource(TokenConfig{URL: "http://" + listener.Addr().String(), ClientID: "mc", ClientSecret: testSecret})
 	if err != nil {
@@ -397,11 +422,11 @@ func TestAnAuthControllerThatAnswersNothing(t *testing.T) {
 	}
 	defer gone.Close()
 	if _, err := gone.Token(t.Context()); err == nil || !strings.Contains(err.Error(), "refused") {
-		t.Errorf("Token() = %v, want it to say that the connection is refused", err)
+		t.Errorf("Token() = %v, want a refused connection", err)
 	}
 }
 
-func TestTokenSettings(t *testing.T) {
+func TestTokenConfig_Validation(t *testing.T) {
 	t.Parallel()
 	for _, cfg := range []TokenConfig{
 		{},
@@ -418,9 +443,10 @@ func TestTokenSettings(t *testing.T) {
 			t.Errorf("NewTokenSource(%+v) = %v, want an error without the secret", cfg, err)
 		}
 	}
+
 	given := &http.Client{Timeout: time.Second}
 	source, err := NewTokenSource(TokenConfig{URL: "https://ac/base/", ClientID: "a", ClientSecret: "b", HTTPClient: given})
-	if err != nil || source.client.Timeout != time.Second || given.CheckRedirect != nil || source.cfg.URL != "https://ac/base" {
+	if err != nil || source.httpClient.Timeout != time.Second || given.CheckRedirect != nil || source.cfg.URL != "https://ac/base" {
 		t.Errorf("NewTokenSource() = %v, want a copy of the given client", err)
 	}
 }

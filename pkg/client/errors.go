@@ -12,25 +12,25 @@ import (
 )
 
 var (
-	// ErrAbandon as the cause of the end of Run's context (context.WithCancelCause) makes Run return at once without a
-	// goodbye, as a crash would.
+	// ErrAbandon, as the cause of the end of Run's context (context.WithCancelCause), makes Run return at once without a
+	// final call, as a crash would.
 	ErrAbandon = errors.New("abandoned")
-	// ErrSuperseded is what Run returns when another process has registered under the id since. Whoever came later is
-	// the controller: two that took it from each other in turn would serve nobody.
+	// ErrSuperseded is what Run returns after another process has registered under the same controller id. The later process
+	// keeps the id: if both kept registering, neither could serve.
 	ErrSuperseded = errors.New("another process has registered under the controller's id")
 
-	errRunning = errors.New("the client runs already")
-	errClosed  = errors.New("the connection is closed")
-	errNoAck   = errors.New("not acknowledged")
+	errRunning         = errors.New("the client is already running")
+	errClosed          = errors.New("the connection is closed")
+	errNotAcknowledged = errors.New("the response does not acknowledge the call")
 )
 
-// errStreamOver is a stream that the Global Controller ended as if nothing were left to say.
-var errStreamOver = &failure{code: codes.Unavailable, message: "the stream ended before the answer came"}
+// errStreamEnded is the failure of a heartbeat whose stream the Global Controller ended without an error.
+var errStreamEnded = &failure{code: codes.Unavailable, message: "the stream ended before the response arrived"}
 
-// RegistrationError is what Run returns when the Global Controller calls the registration invalid: trying again would
-// change nothing.
+// RegistrationError is what Run returns if the Global Controller rejects the registration as invalid. A retry would fail
+// as well: correct the configuration.
 type RegistrationError struct {
-	// Message is what the Global Controller says is wrong.
+	// Message is the explanation of the Global Controller.
 	Message string
 }
 
@@ -39,11 +39,11 @@ func (e *RegistrationError) Error() string {
 	return "the registration is invalid: " + e.Message
 }
 
-// failure is a call that was not answered as hoped.
+// failure is the error of a failed call.
 type failure struct {
 	code    codes.Code
 	message string
-	// retryAfter is when the Global Controller wishes to be called again; 0: it did not say.
+	// retryAfter is the delay that the Global Controller requests before the next call; 0: none.
 	retryAfter time.Duration
 	err        error
 }
@@ -56,26 +56,28 @@ func (f *failure) Error() string {
 	return fmt.Sprintf("%v: %s", f.code, f.message)
 }
 
-// Unwrap gives errors.Is the cause.
+// Unwrap returns the cause.
 func (f *failure) Unwrap() error { return f.err }
 
-// failureFrom reads what gRPC returned. ctx is the call's: when it is over, that is the reason, whatever gRPC made of
-// it.
-func failureFrom(ctx context.Context, err error) *failure {
+// newFailure converts an error of gRPC. ctx is the context of the call: if it has ended, that is the cause, whatever gRPC
+// returned.
+func newFailure(ctx context.Context, err error) *failure {
 	if f, ok := errors.AsType[*failure](err); ok {
 		return f
 	}
+
 	s := status.Convert(err)
 	f := &failure{code: s.Code(), message: s.Message()}
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return &failure{code: codes.DeadlineExceeded, message: "no answer in time", err: context.DeadlineExceeded}
+		return &failure{code: codes.DeadlineExceeded, message: "timeout", err: context.DeadlineExceeded}
 	case ctx.Err() != nil:
-		return &failure{code: codes.Canceled, message: "given up", err: ctx.Err()}
+		return &failure{code: codes.Canceled, message: "cancelled", err: ctx.Err()}
 	case f.code == codes.OK, f.code == codes.Canceled:
-		// Nobody here gave up on the call, so somebody closed the connection.
+		// The caller did not cancel the call, so the connection was closed.
 		f.code = codes.Unavailable
 	}
+
 	for _, detail := range s.Details() {
 		if info, ok := detail.(*errdetails.RetryInfo); ok {
 			f.retryAfter = max(0, info.GetRetryDelay().AsDuration())
@@ -84,7 +86,7 @@ func failureFrom(ctx context.Context, err error) *failure {
 	return f
 }
 
-// codeOf is the code of a call's error.
+// codeOf returns the gRPC code of a call's error.
 func codeOf(err error) codes.Code {
 	if err == nil {
 		return codes.OK

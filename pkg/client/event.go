@@ -5,52 +5,59 @@ import (
 	"time"
 )
 
-// EventKind says what happened.
+// EventKind is the kind of an event.
 type EventKind int
 
 const (
-	// EventRegistered follows each registration that was accepted, the first one and later ones.
+	// EventRegistered: a registration was accepted, the first one or a later one.
 	EventRegistered EventKind = iota + 1
-	// EventLost follows the first heartbeat of a run of them that was not acknowledged; Err says why.
+	// EventLost: a heartbeat was not acknowledged, the first one of a row; Err is the cause. The client continues to try.
 	EventLost
-	// EventRecovered follows the heartbeat that ends such a run.
+	// EventRecovered: a heartbeat was acknowledged after EventLost.
 	EventRecovered
-	// EventDrain tells that an operator wishes the controller to drain, or changed by when or why; Intent has it. It is
-	// the application that acts on it: the client goes on to report what Health says.
+	// EventDrain: an operator drains the controller, or changed the deadline or the reason; Intent has them. The application
+	// must act on it: the client continues to report what Health returns.
 	EventDrain
-	// EventUndrain tells that the operator wishes it no more.
+	// EventUndrain: the operator has ended the drain.
 	EventUndrain
-	// EventSuperseded tells that another process has registered under the id; Run ends.
+	// EventSuperseded: another process has registered under the controller's id. Run returns [ErrSuperseded].
 	EventSuperseded
-	// EventGoodbye is the last event of a shutdown; Err is not nil when nobody heard the goodbye.
+	// EventStopped is the last event of a shutdown; Err is set if the final calls failed.
 	EventStopped
-	// EventIntervals tells that the intervals have changed; Intervals has them.
+	// EventIntervals: the heartbeat intervals have changed; Intervals has them.
 	EventIntervals
-	// EventNotRegistered follows the first of a run of registrations that failed; Err says why. The client goes on trying.
+	// EventNotRegistered: a registration failed, the first one of a row; Err is the cause. The client continues to try.
 	EventNotRegistered
-	// EventLeaving tells that a shutdown has begun; it may wait for meetings. EventGoodbye ends it.
+	// EventStopping: a shutdown has begun, which may wait for meetings. EventStopped ends it.
 	EventStopping
 )
 
-var kinds = map[EventKind]string{
-	EventRegistered: "registered", EventLost: "lost", EventRecovered: "recovered", EventDrain: "drain",
-	EventUndrain: "undrain", EventSuperseded: "superseded", EventStopped: "goodbye", EventIntervals: "intervals",
-	EventNotRegistered: "not registered", EventStopping: "leaving",
+var eventNames = map[EventKind]string{
+	EventRegistered:    "registered",
+	EventLost:          "lost",
+	EventRecovered:     "recovered",
+	EventDrain:         "drain",
+	EventUndrain:       "undrain",
+	EventSuperseded:    "superseded",
+	EventStopped:       "stopped",
+	EventIntervals:     "intervals",
+	EventNotRegistered: "not registered",
+	EventStopping:      "stopping",
 }
 
 // String implements [fmt.Stringer].
 func (k EventKind) String() string {
-	if name, ok := kinds[k]; ok {
+	if name, ok := eventNames[k]; ok {
 		return name
 	}
 	return fmt.Sprintf("EventKind(%d)", int(k))
 }
 
-// Event is something that the application may want to know.
+// Event is a change in the state of the client.
 type Event struct {
 	Kind EventKind
 	At   time.Time
-	// Err is set for EventNotRegistered, EventLost and EventSuperseded, and for EventGoodbye when it failed.
+	// Err is set for EventNotRegistered, EventLost and EventSuperseded, and for EventStopped if the final calls failed.
 	Err error
 	// Intent is set for EventDrain.
 	Intent Intent
@@ -58,16 +65,16 @@ type Event struct {
 	Intervals Intervals
 }
 
-// Intent is what an operator wishes a controller to do.
+// Intent is what an operator requests of a controller.
 type Intent struct {
-	// Draining: take no new meetings, and see those that there are to their end.
+	// Draining requests that the controller accepts no new meetings and lets the current ones end.
 	Draining bool
-	// Deadline is when the drain is to be over; zero: no deadline.
+	// Deadline is when the drain should be complete; zero: no deadline.
 	Deadline time.Time
 	Reason   string
 }
 
-// Intervals is how often the two heartbeats are sent.
+// Intervals are the times between two heartbeats of each kind.
 type Intervals struct {
 	Fast, Comprehensive time.Duration
 }

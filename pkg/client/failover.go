@@ -8,23 +8,51 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// refusalsBeforeMove is how often in a row a Global Controller may say that it is unavailable, as one does that stops.
-const refusalsBeforeMove = 2
+// maxUnavailable is how many times in a row a Global Controller may return UNAVAILABLE, as one does that is stopping, before
+// the client moves to the next address.
+const maxUnavailable = 2
 
-// failureRun is what went wrong since the last answer.
-type failureRun struct {
-	since time.Time // When the first attempt began that failed; zero: none did.
-	// here counts the attempts that failed at the address that is in use, refusals those of them in a row that it answered
-	// with UNAVAILABLE itself.
-	here, refusals int
-	// moves counts the addresses that were left.
-	moves int
-	// renewed is true once a token was given up at the address that is in use.
-	renewed bool
+// failureKind is what a failed attempt shows about the connection and the Global Controller. It decides what the client does
+// next.
+type failureKind int
+
+const (
+	// failureOther: the Global Controller returned an error that another one may not return.
+	failureOther failureKind = iota
+	// failureConnectionLost: the connection itself ended the call.
+	failureConnectionLost
+	// failureLinkSilent: the call timed out, and nothing else arrived over the link either.
+	failureLinkSilent
+	// failureTimeout: the call timed out on a link that works.
+	failureTimeout
+	// failureUnavailable: the Global Controller returned UNAVAILABLE.
+	failureUnavailable
+	// failureTokenRefused: the Global Controller refused the token.
+	failureTokenRefused
+)
+
+// classify returns the kind of a failed attempt that began at that time.
+func classify(l *link, end outcome, began time.Time) failureKind {
+	switch end.err.code {
+	case codes.Unavailable:
+		if end.isPeerEnded {
+			return failureUnavailable
+		}
+		return failureConnectionLost
+	case codes.DeadlineExceeded:
+		if end.isPeerEnded || l.hasReceivedSince(began) {
+			return failureTimeout
+		}
+		return failureLinkSilent
+	case codes.Unauthenticated:
+		return failureTokenRefused
+	}
+	return failureOther
 }
 
-// isAnswer reports whether the code is the answer of a Global Controller that works: another one would say the same.
-func isAnswer(code codes.Code) bool {
+// isConclusive reports whether the code is a response of a Global Controller that works: any other one would return the
+// same.
+func isConclusive(code codes.Code) bool {
 	switch code {
 	case codes.OK, codes.NotFound, codes.FailedPrecondition, codes.InvalidArgument, codes.AlreadyExists, codes.OutOfRange:
 		return true
@@ -32,124 +60,138 @@ func isAnswer(code codes.Code) bool {
 	return false
 }
 
-// judge decides after a failure whether the client goes on at another address, and reports whether another attempt at once
-// is likely to end differently.
-func (t *grpcTransport) judge(ctx context.Context, l *link, end outcome, began time.Time) (again bool) {
-	run := &t.failures
-	if run.since.IsZero() {
-		run.since = began
+// failureStreak counts the failed attempts since the last response.
+type failureStreak struct {
+	// began is when the first of them began; zero: there are none.
+	began time.Time
+	// atAddress counts those at the current address, unavailable the last ones of kind failureUnavailable in a row.
+	atAddress, unavailable int
+	// moves counts the addresses that the client left.
+	moves int
+	// isTokenRenewed is true after a token was invalidated at the current address.
+	isTokenRenewed bool
+}
+
+func (s *failureStreak) add(kind failureKind, began time.Time) {
+	if s.began.IsZero() {
+		s.began = began
 	}
-	run.here++
-	if end.err.code == codes.Unavailable && end.peer {
-		run.refusals++
+	s.atAddress++
+	if kind == failureUnavailable {
+		s.unavailable++
 	} else {
-		run.refusals = 0
+		s.unavailable = 0
+	}
+}
+
+// leaveAddress starts to count at another address.
+func (s *failureStreak) leaveAddress() {
+	s.moves++
+	s.atAddress = 0
+	s.unavailable = 0
+	s.isTokenRenewed = false
+}
+
+// handleFailure replaces the link, renews the token or moves to another address, as the failure requires. It reports whether
+// another attempt at once is likely to end differently.
+func (t *grpcTransport) handleFailure(ctx context.Context, l *link, end outcome, began time.Time) (shouldRetry bool) {
+	kind := classify(l, end, began)
+	t.failures.add(kind, began)
+
+	switch kind {
+	case failureConnectionLost:
+		t.replaceBrokenLink(l, end)
+		return !t.hasFailed && (end.hasOldStream || t.connection.hasSeveralAddresses())
+	case failureLinkSilent:
+		t.replaceBrokenLink(l, end)
+		return false // The attempt took the whole timeout, so the backoff decides.
+	case failureTokenRefused:
+		if !t.failures.isTokenRenewed {
+			t.failures.isTokenRenewed = true
+			if t.renewToken(ctx, end.token) && !t.hasFailed {
+				return true
+			}
+		}
 	}
 
-	switch {
-	case isBroken(l, end, began):
-		t.leaveBroken(l, end)
-		return !t.troubled && (end.stale || t.connection.several() && end.err.code == codes.Unavailable)
-	case end.err.code == codes.Unauthenticated && !run.renewed:
-		run.renewed = true
-		if t.renewToken(ctx, end.token) && !t.troubled {
+	if !t.shouldMove(kind) {
+		return end.hasOldStream && !t.hasFailed
+	}
+	// Each of the other addresses is tried once without a wait, so that the client is acknowledged again before it counts as
+	// stale. When all of them fail, only the backoff decides when to call. It is short after an attempt that timed out.
+	isMoved := t.moveToNextAddress(l, end)
+	hasUntriedAddress := t.connection.hasSeveralAddresses() && t.failures.moves < len(t.connection.addresses)
+	return isMoved && hasUntriedAddress && kind != failureTimeout
+}
+
+// shouldMove reports whether the client leaves the address after a failure of that kind. If there are several addresses, one
+// timeout is enough: two of them take almost as long as the staleness threshold.
+func (t *grpcTransport) shouldMove(kind failureKind) bool {
+	if t.connection.hasSeveralAddresses() {
+		if kind == failureTimeout || t.failures.unavailable >= maxUnavailable {
 			return true
 		}
 	}
-	if run.here < t.limit(end) {
-		return end.stale && !t.troubled
-	}
-	// Each of the other addresses is tried once without a wait, so that the client is acknowledged again before it counts as
-	// stale. When all of them fail, only the backoff determines the next call; it is short after an attempt that took its whole time.
-	return t.move(l, end) && t.connection.several() && run.moves < len(t.connection.addresses) && end.err.code != codes.DeadlineExceeded
+	return t.failures.atAddress >= t.cfg.FailoverAfter
 }
 
-// isBroken reports whether a link is of no use to any client: the connection ended the call, or the call found no answer
-// while nothing else came over the link either.
-func isBroken(l *link, end outcome, began time.Time) bool {
-	switch end.err.code {
-	case codes.Unavailable:
-		return !end.peer
-	case codes.DeadlineExceeded:
-		return !end.peer && l.silentSince(began)
+// replaceBrokenLink replaces a link for all clients that use it.
+func (t *grpcTransport) replaceBrokenLink(l *link, end outcome) {
+	if t.addressIndex != sharedAddress {
+		t.addressIndex = t.connection.nextAddress(l.addressIndex)
 	}
-	return false
-}
+	t.failures.leaveAddress()
+	if !t.connection.replaceLink(l) {
+		return // Another client has replaced it.
+	}
 
-// limit is how many attempts in a row may fail in the way of the last one before the client moves. One that took its whole
-// time is too long to wait for another: two of them are nearly the staleness threshold.
-func (t *grpcTransport) limit(end outcome) int {
-	switch {
-	case !t.connection.several():
-	case end.err.code == codes.DeadlineExceeded:
-		return 1
-	case t.failures.refusals >= refusalsBeforeMove:
-		return t.failures.here
-	}
-	return t.cfg.FailoverAfter
-}
-
-// leaveBroken replaces a link for all clients that use it.
-func (t *grpcTransport) leaveBroken(l *link, end outcome) {
-	if t.address != sharedAddress {
-		t.address = t.connection.after(l.address)
-	}
-	t.startOver()
-	if !t.connection.replace(l) {
-		return // Another client did.
-	}
-	t.cfg.Metrics.failedOver()
+	t.cfg.Metrics.countFailover()
 	_ = level.Warn(t.cfg.Logger).Log("msg", "connection replaced", "err", end.err)
 }
 
-// move has this client alone use the next address, as others may well be served where it is not, and reports whether it did.
-// If there is one address only, the connection is made again, as there may be several Global Controllers behind it; not
-// while it serves other clients.
-func (t *grpcTransport) move(l *link, end outcome) bool {
-	since := t.failures.since
-	t.startOver()
-	if t.connection.several() {
-		t.address = t.connection.after(l.address)
-	} else if l.answeredSince(since) || !t.connection.replace(l) {
+// moveToNextAddress moves this client alone, because the current address may serve other clients well. It reports whether
+// the client moved. If there is only one address, it replaces the connection instead, because several Global Controllers may
+// share the address; not while other clients get responses over that connection.
+func (t *grpcTransport) moveToNextAddress(l *link, end outcome) bool {
+	began := t.failures.began
+	t.failures.leaveAddress()
+	if t.connection.hasSeveralAddresses() {
+		t.addressIndex = t.connection.nextAddress(l.addressIndex)
+	} else if l.hasAnsweredSince(began) || !t.connection.replaceLink(l) {
 		return false
 	}
-	t.cfg.Metrics.failedOver()
-	_ = level.Warn(t.cfg.Logger).Log("msg", "calls fail here: trying the next address", "err", end.err)
+
+	t.cfg.Metrics.countFailover()
+	_ = level.Warn(t.cfg.Logger).Log("msg", "calls fail at this address: trying the next one", "err", end.err)
 	return true
 }
 
-// startOver begins to count at another address.
-func (t *grpcTransport) startOver() {
-	run := &t.failures
-	run.moves++
-	run.here, run.refusals, run.renewed = 0, 0, false
-}
-
-// renewToken gives a token up, and reports whether there is another one. The refused token is kept: if it was the Global
-// Controller's fault and no other token is to be had, another address may accept it.
+// renewToken invalidates a token and reports whether there is another one. It keeps the refused token: if the Global
+// Controller refused it wrongly and there is no other token, another address may accept it.
 func (t *grpcTransport) renewToken(ctx context.Context, token string) bool {
-	t.refused = seal(token)
+	t.refusedToken = sealSecret(token)
 	t.cfg.Tokens.Invalidate(token)
 	next, err := t.token(ctx)
 	return err == nil && next != token
 }
 
-// token is bounded by itself: an auth controller that hangs must not use up the call's time.
+// token returns a token for the next call. It has its own timeout, so that a slow auth controller does not use up the time
+// of the call. That is shorter while a refused token can be used instead.
 func (t *grpcTransport) token(ctx context.Context) (string, *failure) {
-	bound := t.cfg.CallTimeout
-	if t.refused != nil {
-		bound /= 4
+	timeout := t.cfg.CallTimeout
+	if t.refusedToken != nil {
+		timeout /= 4
 	}
-	ctx, cancel := context.WithTimeout(ctx, bound)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 
 	token, err := t.cfg.Tokens.Token(ctx)
 	switch {
 	case err == nil:
-		t.refused = nil
+		t.refusedToken = nil
 		return token, nil
-	case t.refused != nil:
-		return t.refused.open(), nil
+	case t.refusedToken != nil:
+		return t.refusedToken.open(), nil
 	}
 	return "", &failure{code: codes.Unavailable, message: "no token", err: err}
 }

@@ -19,23 +19,23 @@ import (
 	globalcontrollerv1 "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// fakeGC is a Global Controller that answers as it is told to.
+// fakeGC is a Global Controller with settable responses.
 type fakeGC struct {
 	darktowerv1.UnimplementedGlobalControllerServiceServer
 	address string
 	server  *grpc.Server
-	calls   chan seen // All that arrive; tests read along.
+	calls   chan receivedCall // All calls that have arrived.
 
-	mu     sync.Mutex
-	answer func(seen) error // nil: all is well.
-	pace   Intervals
+	mu                sync.Mutex
+	respond           func(receivedCall) error // nil: every call succeeds.
+	dictatedIntervals Intervals
 	// ended is closed to end the streams, with endErr.
 	ended  chan struct{}
 	endErr error
 }
 
-// seen is a call that arrived.
-type seen struct {
+// receivedCall is a call that has arrived.
+type receivedCall struct {
 	method string
 	token  string
 	stream bool
@@ -47,12 +47,12 @@ type seen struct {
 	incarnation string
 }
 
-// startGC serves on a port of its own. Streams are offered when streams is true.
+// startGC serves on a free port, with heartbeat streams if streams is true.
 func startGC(t *testing.T, streams bool) *fakeGC {
 	t.Helper()
 	gc := &fakeGC{
-		server: grpc.NewServer(), calls: make(chan seen, 10_000), ended: make(chan struct{}),
-		pace: Intervals{20 * time.Millisecond, time.Minute},
+		server: grpc.NewServer(), calls: make(chan receivedCall, 10_000), ended: make(chan struct{}),
+		dictatedIntervals: Intervals{20 * time.Millisecond, time.Minute},
 	}
 	darktowerv1.RegisterGlobalControllerServiceServer(gc.server, gc)
 	globalcontrollerv1.RegisterFleetServiceServer(gc.server, fakeFleet{gc: gc})
@@ -63,14 +63,14 @@ func startGC(t *testing.T, streams bool) *fakeGC {
 	return gc
 }
 
-// answers has calls answered so from now on.
-func (gc *fakeGC) answers(answer func(seen) error) {
+// setResponse sets the function that decides how calls end from now on.
+func (gc *fakeGC) setResponse(answer func(receivedCall) error) {
 	gc.mu.Lock()
 	defer gc.mu.Unlock()
-	gc.answer = answer
+	gc.respond = answer
 }
 
-// endStreams ends all streams there are.
+// endStreams ends all open streams.
 func (gc *fakeGC) endStreams(err error) {
 	gc.mu.Lock()
 	defer gc.mu.Unlock()
@@ -79,13 +79,13 @@ func (gc *fakeGC) endStreams(err error) {
 	gc.ended = make(chan struct{})
 }
 
-func (gc *fakeGC) take(ctx context.Context, s seen) error {
+func (gc *fakeGC) record(ctx context.Context, s receivedCall) error {
 	md, _ := metadata.FromIncomingContext(ctx)
 	if values := md.Get("authorization"); len(values) == 1 {
 		s.token = values[0]
 	}
 	gc.mu.Lock()
-	answer := gc.answer
+	answer := gc.respond
 	gc.mu.Unlock()
 	var err error
 	if answer != nil {
@@ -98,34 +98,46 @@ func (gc *fakeGC) take(ctx context.Context, s seen) error {
 	return err
 }
 
-func (gc *fakeGC) intervals() (fast, comprehensive uint64) {
+func (gc *fakeGC) intervalsMS() (fast, comprehensive uint64) {
 	gc.mu.Lock()
 	defer gc.mu.Unlock()
-	return uint64(gc.pace.Fast.Milliseconds()), uint64(gc.pace.Comprehensive.Milliseconds())
+	return uint64(gc.dictatedIntervals.Fast.Milliseconds()), uint64(gc.dictatedIntervals.Comprehensive.Milliseconds())
 }
 
 func (gc *fakeGC) RegisterMC(ctx context.Context, in *darktowerv1.RegisterMCRequest) (*darktowerv1.RegisterMCResponse, error) {
-	fast, comprehensive := gc.intervals()
+	fast, comprehensive := gc.intervalsMS()
 	return &darktowerv1.RegisterMCResponse{Accepted: true, FastHeartbeatIntervalMs: fast, ComprehensiveHeartbeatIntervalMs: comprehensive},
-		gc.take(ctx, seen{method: methodRegister, id: in.GetId(), incarnation: in.GetIncarnation()})
+		gc.record(ctx, receivedCall{method: methodRegister, id: in.GetId(), incarnation: in.GetIncarnation()})
 }
 
 func (gc *fakeGC) FastHeartbeat(ctx context.Context, in *darktowerv1.FastHeartbeatRequest) (*darktowerv1.FastHeartbeatResponse, error) {
-	return &darktowerv1.FastHeartbeatResponse{Acknowledged: true}, gc.take(ctx, fastSeen(in))
+	return &darktowerv1.FastHeartbeatResponse{Acknowledged: true}, gc.record(ctx, fastCall(in))
 }
 
-func (gc *fakeGC) ComprehensiveHeartbeat(ctx context.Context, in *darktowerv1.ComprehensiveHeartbeatRequest) (*darktowerv1.ComprehensiveHeartbeatResponse, error) {
-	return &darktowerv1.ComprehensiveHeartbeatResponse{Acknowledged: true}, gc.take(ctx, comprehensiveSeen(in))
+func (gc *fakeGC) ComprehensiveHeartbeat(
+	ctx context.Context, in *darktowerv1.ComprehensiveHeartbeatRequest,
+) (*darktowerv1.ComprehensiveHeartbeatResponse, error) {
+	return &darktowerv1.ComprehensiveHeartbeatResponse{Acknowledged: true}, gc.record(ctx, comprehensiveCall(in))
 }
 
-func fastSeen(in *darktowerv1.FastHeartbeatRequest) seen {
-	return seen{method: methodFast, id: in.GetControllerId(), health: in.GetHealth(), load: in.GetCapacity(), incarnation: in.GetIncarnation()}
+func fastCall(in *darktowerv1.FastHeartbeatRequest) receivedCall {
+	return receivedCall{
+		method:      methodFast,
+		id:          in.GetControllerId(),
+		health:      in.GetHealth(),
+		load:        in.GetCapacity(),
+		incarnation: in.GetIncarnation(),
+	}
 }
 
-func comprehensiveSeen(in *darktowerv1.ComprehensiveHeartbeatRequest) seen {
-	return seen{
-		method: methodComprehensive, id: in.GetControllerId(), health: in.GetHealth(), load: in.GetCapacity(),
-		cpu: in.GetCpuUsagePercent(), incarnation: in.GetIncarnation(),
+func comprehensiveCall(in *darktowerv1.ComprehensiveHeartbeatRequest) receivedCall {
+	return receivedCall{
+		method:      methodComprehensive,
+		id:          in.GetControllerId(),
+		health:      in.GetHealth(),
+		load:        in.GetCapacity(),
+		cpu:         in.GetCpuUsagePercent(),
+		incarnation: in.GetIncarnation(),
 	}
 }
 
@@ -134,8 +146,11 @@ type fakeFleet struct {
 	gc *fakeGC
 }
 
-func (f fakeFleet) Deregister(ctx context.Context, in *globalcontrollerv1.DeregisterRequest) (*globalcontrollerv1.DeregisterResponse, error) {
-	return &globalcontrollerv1.DeregisterResponse{}, f.gc.take(ctx, seen{method: methodDeregister, id: in.GetControllerId(), incarnation: in.GetIncarnation()})
+func (f fakeFleet) Deregister(
+	ctx context.Context, in *globalcontrollerv1.DeregisterRequest,
+) (*globalcontrollerv1.DeregisterResponse, error) {
+	call := receivedCall{method: methodDeregister, id: in.GetControllerId(), incarnation: in.GetIncarnation()}
+	return &globalcontrollerv1.DeregisterResponse{}, f.gc.record(ctx, call)
 }
 
 type fakeStreams struct {
@@ -143,15 +158,15 @@ type fakeStreams struct {
 	gc *fakeGC
 }
 
-// errEnd and errQuit have a stream ended instead of a heartbeat answered, errMute has it left unanswered.
+// errEndStream and errEndStreamCleanly end the stream instead of a response to a heartbeat. errNoResponse sends none.
 var (
-	errEnd  = errors.New("end")
-	errQuit = errors.New("quit")
-	errMute = errors.New("mute")
+	errEndStream        = errors.New("end")
+	errEndStreamCleanly = errors.New("quit")
+	errNoResponse       = errors.New("mute")
 )
 
 func (f fakeStreams) StreamHeartbeats(stream grpc.BidiStreamingServer[streamRequest, streamResponse]) error {
-	if err := f.gc.take(stream.Context(), seen{method: methodStream, stream: true}); err != nil {
+	if err := f.gc.record(stream.Context(), receivedCall{method: methodStream, stream: true}); err != nil {
 		return err
 	}
 	f.gc.mu.Lock()
@@ -162,6 +177,7 @@ func (f fakeStreams) StreamHeartbeats(stream grpc.BidiStreamingServer[streamRequ
 	}
 	over := make(chan error, 1)
 	go func() { over <- f.serve(stream) }()
+
 	select {
 	case err := <-over:
 		return err
@@ -181,24 +197,27 @@ func (f fakeStreams) serve(stream grpc.BidiStreamingServer[streamRequest, stream
 		if err != nil {
 			return err
 		}
-		var s seen
+
+		var s receivedCall
 		switch beat := in.GetHeartbeat().(type) {
 		case *globalcontrollerv1.StreamHeartbeatsRequest_Fast:
-			s = fastSeen(beat.Fast)
+			s = fastCall(beat.Fast)
 		case *globalcontrollerv1.StreamHeartbeatsRequest_Comprehensive:
-			s = comprehensiveSeen(beat.Comprehensive)
+			s = comprehensiveCall(beat.Comprehensive)
 		}
+
 		s.stream = true
-		// An answer that nobody waits for, which must do no harm.
+		// A response without a request, which the client must drop.
 		if err := stream.Send(&streamResponse{Sequence: in.GetSequence() + 1000, Code: int32(codes.NotFound)}); err != nil {
 			return err
 		}
-		switch err := f.gc.take(stream.Context(), s); {
-		case errors.Is(err, errEnd):
+
+		switch err := f.gc.record(stream.Context(), s); {
+		case errors.Is(err, errEndStream):
 			return status.Error(codes.Unavailable, "The server is stopping")
-		case errors.Is(err, errQuit):
+		case errors.Is(err, errEndStreamCleanly):
 			return nil
-		case errors.Is(err, errMute):
+		case errors.Is(err, errNoResponse):
 		case err != nil:
 			s := status.Convert(err)
 			err = stream.Send(&streamResponse{Sequence: in.GetSequence(), Code: int32(s.Code()), Message: s.Message(), RetryAfterMs: 7})
@@ -206,9 +225,14 @@ func (f fakeStreams) serve(stream grpc.BidiStreamingServer[streamRequest, stream
 				return err
 			}
 		default:
-			fast, comprehensive := f.gc.intervals()
-			for range 2 { // The second one must do no harm either.
-				err = stream.Send(&streamResponse{Sequence: in.GetSequence(), Acknowledged: true, FastHeartbeatIntervalMs: fast, ComprehensiveHeartbeatIntervalMs: comprehensive})
+			fast, comprehensive := f.gc.intervalsMS()
+			for range 2 { // The client must drop the second one.
+				err = stream.Send(&streamResponse{
+					Sequence:                         in.GetSequence(),
+					Acknowledged:                     true,
+					FastHeartbeatIntervalMs:          fast,
+					ComprehensiveHeartbeatIntervalMs: comprehensive,
+				})
 				if err != nil {
 					return err
 				}
@@ -217,8 +241,8 @@ func (f fakeStreams) serve(stream grpc.BidiStreamingServer[streamRequest, stream
 	}
 }
 
-// next waits for a call that fits.
-func (gc *fakeGC) next(t *testing.T, what string, fits func(seen) bool) seen {
+// waitForCall waits for a call that matches.
+func (gc *fakeGC) waitForCall(t *testing.T, what string, fits func(receivedCall) bool) receivedCall {
 	t.Helper()
 	timeout := time.After(10 * time.Second)
 	for {
@@ -228,42 +252,48 @@ func (gc *fakeGC) next(t *testing.T, what string, fits func(seen) bool) seen {
 				return s
 			}
 		case <-timeout:
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("timeout while waiting for %s", what)
 		}
 	}
 }
 
-func method(name string) func(seen) bool { return func(s seen) bool { return s.method == name } }
+func hasMethod(name string) func(receivedCall) bool {
+	return func(s receivedCall) bool { return s.method == name }
+}
 
-func isHeartbeat(s seen) bool { return s.method == methodFast || s.method == methodComprehensive }
+func isDraining(s receivedCall) bool { return s.health == darktowerv1.HealthStatus_HEALTH_STATUS_DRAINING }
 
-// network has addresses where servers come and go: on a real one another test may take the port in between.
-type network struct {
+func isHeartbeat(s receivedCall) bool {
+	return s.method == methodFast || s.method == methodComprehensive
+}
+
+// fakeNetwork has addresses whose servers start and stop. On a real network, another test may get the port in between.
+type fakeNetwork struct {
 	mu      sync.Mutex
 	servers map[string]string
 }
 
-// The addresses that a network may have. Nobody else has them.
+// The addresses of a fakeNetwork, from a range that is reserved for documentation.
 const (
 	northAddress = "192.0.2.1:1"
 	southAddress = "192.0.2.2:1"
 )
 
-func (n *network) put(address string, gc *fakeGC) {
+func (n *fakeNetwork) put(address string, gc *fakeGC) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.servers[address] = gc.address
 }
 
 // stop stops the server at the address.
-func (n *network) stop(address string, gc *fakeGC) {
+func (n *fakeNetwork) stop(address string, gc *fakeGC) {
 	n.mu.Lock()
 	delete(n.servers, address)
 	n.mu.Unlock()
 	gc.server.Stop()
 }
 
-func (n *network) dial(ctx context.Context, address string) (net.Conn, error) {
+func (n *fakeNetwork) dial(ctx context.Context, address string) (net.Conn, error) {
 	n.mu.Lock()
 	server, ok := n.servers[address]
 	n.mu.Unlock()
@@ -273,10 +303,10 @@ func (n *network) dial(ctx context.Context, address string) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, "tcp", server)
 }
 
-// join has a client's connection go over a network of its own.
-func join(t *testing.T, cfg *Config, addresses ...string) *network {
+// connectOverNetwork makes the client of cfg use a network that only it has.
+func connectOverNetwork(t *testing.T, cfg *Config, addresses ...string) *fakeNetwork {
 	t.Helper()
-	n := &network{servers: make(map[string]string)}
+	n := &fakeNetwork{servers: make(map[string]string)}
 	connection, err := newConnection(addresses, nil, connectTimeout, grpc.WithContextDialer(n.dial))
 	if err != nil {
 		t.Fatalf("newConnection() = %v", err)

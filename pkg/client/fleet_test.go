@@ -11,38 +11,41 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// fleet is a Global Controller to many sessions, all in one bubble.
-type fleet struct {
-	mu    sync.Mutex
-	down  bool
-	calls map[int]int // By second since began.
-	began time.Time
-	heard map[*fleetCalls]time.Time
+// fleetServer is the Global Controller of many registration loops, all in one bubble.
+type fleetServer struct {
+	mu            sync.Mutex
+	isDown        bool
+	calls         map[int]int // By second since began.
+	began         time.Time
+	lastHeartbeat map[*fleetTransport]time.Time
 }
 
-// fleetCalls is the transport of one session.
-type fleetCalls struct{ fleet *fleet }
+// fleetTransport is the transport of one registration loop.
+type fleetTransport struct{ server *fleetServer }
 
-func (c *fleetCalls) take() (answer, error) {
-	f := c.fleet
+func (c *fleetTransport) record() (callResponse, error) {
+	f := c.server
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls[int(time.Since(f.began)/time.Second)]++
-	if f.down {
-		return answer{}, failed(codes.Unavailable)
+	if f.isDown {
+		return callResponse{}, newTestFailure(codes.Unavailable)
 	}
-	f.heard[c] = time.Now()
-	return answer{}, nil
+	f.lastHeartbeat[c] = time.Now()
+	return callResponse{}, nil
 }
 
-func (c *fleetCalls) register(context.Context) (answer, error)          { return c.take() }
-func (c *fleetCalls) heartbeat(context.Context, report) (answer, error) { return c.take() }
-func (c *fleetCalls) deregister(context.Context) error                  { return nil }
-func (*fleetCalls) close()                                              {}
+func (c *fleetTransport) register(context.Context) (callResponse, error) { return c.record() }
 
-// TestAFleetComesBackAtItsSteadyRate is the case that all the chance is for: an outage of three times the staleness
-// threshold, after a beginning that was as bad as can be, as all registered at the same time.
-func TestAFleetComesBackAtItsSteadyRate(t *testing.T) {
+func (c *fleetTransport) heartbeat(context.Context, heartbeatReport) (callResponse, error) {
+	return c.record()
+}
+func (c *fleetTransport) deregister(context.Context) error { return nil }
+func (*fleetTransport) close()                             {}
+
+// TestRegistrationLoop_FleetReturnsAtItsSteadyRate is the case that the random delays are for: an outage of three times the
+// staleness threshold in a fleet whose controllers all registered at the same time.
+func TestRegistrationLoop_FleetReturnsAtItsSteadyRate(t *testing.T) {
 	t.Parallel()
 	const (
 		size    = 500
@@ -52,30 +55,33 @@ func TestAFleetComesBackAtItsSteadyRate(t *testing.T) {
 		watched = 45 * time.Second
 	)
 	synctest.Test(t, func(t *testing.T) {
-		f := &fleet{calls: make(map[int]int), heard: make(map[*fleetCalls]time.Time), began: time.Now()}
+		f := &fleetServer{calls: make(map[int]int), lastHeartbeat: make(map[*fleetTransport]time.Time), began: time.Now()}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		var all sync.WaitGroup
 		for i := range size {
-			tr := newTrial(t, nil)
-			s := newSession(tr.cfg, &fleetCalls{f}, rand.New(rand.NewPCG(1, uint64(i))).Float64) // The same chance each time.
+			tr := newLoopTrial(t, nil)
+			s := newRegistrationLoop(tr.cfg, &fleetTransport{f}, rand.New(rand.NewPCG(1, uint64(i))).Float64) // The same random numbers in each run.
 			all.Go(func() { _ = s.run(ctx) })
 		}
+
 		time.Sleep(quiet)
 		f.mu.Lock()
-		f.down = true
+		f.isDown = true
 		f.mu.Unlock()
 		time.Sleep(outage)
 		f.mu.Lock()
-		f.down = false
+		f.isDown = false
 		back := time.Now()
 		f.mu.Unlock()
-		time.Sleep(defaultFast)
+		time.Sleep(defaultFastInterval)
 		f.mu.Lock()
-		for _, at := range f.heard {
+
+		for _, at := range f.lastHeartbeat {
 			if at.Before(back) {
-				t.Errorf("one was last heard %v before the end of the outage, want it heard within an interval of it", back.Sub(at))
+				t.Errorf("a last heartbeat is %v older than the end of the outage, want it within an interval after it", back.Sub(at))
 			}
 		}
+
 		f.mu.Unlock()
 		time.Sleep(watched)
 		cancel(ErrAbandon)
@@ -88,8 +94,8 @@ func TestAFleetComesBackAtItsSteadyRate(t *testing.T) {
 		if peak > 2*steady {
 			t.Errorf("peak %d calls a second, want at most %d", peak, 2*steady)
 		}
-		if len(f.heard) != size {
-			t.Errorf("heard %d controllers, want %d", len(f.heard), size)
+		if len(f.lastHeartbeat) != size {
+			t.Errorf("heartbeats of %d controllers, want %d", len(f.lastHeartbeat), size)
 		}
 	})
 }

@@ -11,84 +11,78 @@ import (
 	globalcontrollerv1 "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// grpcTransport calls a Global Controller over gRPC. It belongs to one session and is used by one goroutine.
+// grpcTransport calls a Global Controller over gRPC. It belongs to one registration loop and is used by one goroutine.
 type grpcTransport struct {
 	cfg        *Config
 	connection *Connection
 	stream     *heartbeatStream // nil: none.
 
-	// troubled tells that the last call failed. Only the first failure of a run has a second try at once: in an outage
-	// a fleet must call no more often than its backoff says.
-	troubled bool
-	// address is the index of the address that the client moved to by itself, or sharedAddress.
-	address int
-	// failures are those since the last answer.
-	failures failureRun
-	// refused is the last token that was given up, until there is another one; nil: none.
-	refused sealed
+	// hasFailed is true if the last attempt failed. Only the first failure of a row is retried at once: during an outage, a
+	// fleet must not call more often than its backoff allows.
+	hasFailed bool
+	// addressIndex is the address that this client moved to alone, or sharedAddress.
+	addressIndex int
+	// failures are those since the last response.
+	failures failureStreak
+	// refusedToken is the last token that was invalidated, until there is another one; nil: none.
+	refusedToken sealedSecret
 }
 
 func newGRPCTransport(cfg *Config, connection *Connection) *grpcTransport {
-	return &grpcTransport{cfg: cfg, connection: connection, address: sharedAddress}
+	return &grpcTransport{cfg: cfg, connection: connection, addressIndex: sharedAddress}
 }
 
-func (t *grpcTransport) register(ctx context.Context) (answer, error) {
-	return t.call(ctx, func(ctx context.Context, l *link, token string) (answer, outcome) {
+func (t *grpcTransport) register(ctx context.Context) (callResponse, error) {
+	return t.call(ctx, func(ctx context.Context, l *link, token string) (callResponse, outcome) {
 		var response *darktowerv1.RegisterMCResponse
-		end := t.unary(ctx, token, methodRegister, func(ctx context.Context) (acknowledged bool, err error) {
-			response, err = darktowerv1.NewGlobalControllerServiceClient(l.conn).RegisterMC(ctx, t.registration())
+		end := t.callUnary(ctx, token, methodRegister, func(ctx context.Context) (isAcknowledged bool, err error) {
+			response, err = darktowerv1.NewGlobalControllerServiceClient(l.conn).RegisterMC(ctx, t.registerRequest())
 			return response.GetAccepted(), err
 		})
-		return answerFrom(response.GetFastHeartbeatIntervalMs(), response.GetComprehensiveHeartbeatIntervalMs(), response.GetRetryAfterMs(), response.GetOperatorIntent()), end
+		return callResponseFromProto(response), end
 	})
 }
 
-func (t *grpcTransport) heartbeat(ctx context.Context, r report) (answer, error) {
-	return t.call(ctx, func(ctx context.Context, l *link, token string) (answer, outcome) {
+func (t *grpcTransport) heartbeat(ctx context.Context, r heartbeatReport) (callResponse, error) {
+	return t.call(ctx, func(ctx context.Context, l *link, token string) (callResponse, outcome) {
 		if !t.cfg.NoStream {
-			if a, end, offered := t.overStream(ctx, l, token, r); offered {
-				return a, end
+			if response, end, hasStream := t.heartbeatOverStream(ctx, l, token, r); hasStream {
+				return response, end
 			}
 		}
-		return t.unaryHeartbeat(ctx, l, token, r)
+		return t.heartbeatUnary(ctx, l, token, r)
 	})
 }
 
-// dictating is what both heartbeats' answers, and those of a stream, have in common.
-type dictating interface {
-	GetAcknowledged() bool
-	GetOperatorIntent() *darktowerv1.OperatorIntent
-	GetFastHeartbeatIntervalMs() uint64
-	GetComprehensiveHeartbeatIntervalMs() uint64
-	GetRetryAfterMs() uint64
-}
-
-func (t *grpcTransport) unaryHeartbeat(ctx context.Context, l *link, token string, r report) (answer, outcome) {
-	var response dictating
-	end := t.unary(ctx, token, r.method(), func(ctx context.Context) (_ bool, err error) {
-		calls := darktowerv1.NewGlobalControllerServiceClient(l.conn)
-		if r.comprehensive {
-			response, err = calls.ComprehensiveHeartbeat(ctx, t.comprehensive(r))
+func (t *grpcTransport) heartbeatUnary(ctx context.Context, l *link, token string, r heartbeatReport) (callResponse, outcome) {
+	var response protoHeartbeatResponse
+	end := t.callUnary(ctx, token, r.method(), func(ctx context.Context) (isAcknowledged bool, err error) {
+		service := darktowerv1.NewGlobalControllerServiceClient(l.conn)
+		if r.isComprehensive {
+			response, err = service.ComprehensiveHeartbeat(ctx, t.comprehensiveRequest(r))
 		} else {
-			response, err = calls.FastHeartbeat(ctx, t.fast(r))
+			response, err = service.FastHeartbeat(ctx, t.fastRequest(r))
 		}
 		return response.GetAcknowledged(), err
 	})
+
 	if end.err != nil {
-		return answer{}, end
+		return callResponse{}, end
 	}
-	return heartbeatAnswer(response), end
+	return callResponseFromProto(response), end
 }
 
 func (t *grpcTransport) deregister(ctx context.Context) error {
-	_, err := t.call(ctx, func(ctx context.Context, l *link, token string) (answer, outcome) {
-		end := t.unary(ctx, token, methodDeregister, func(ctx context.Context) (bool, error) {
-			_, err := globalcontrollerv1.NewFleetServiceClient(l.conn).Deregister(ctx, &globalcontrollerv1.DeregisterRequest{
-				ControllerId: t.cfg.ControllerID, Incarnation: t.cfg.Incarnation, Reason: "The controller shuts down",
+	_, err := t.call(ctx, func(ctx context.Context, l *link, token string) (callResponse, outcome) {
+		end := t.callUnary(ctx, token, methodDeregister, func(ctx context.Context) (isAcknowledged bool, err error) {
+			_, err = globalcontrollerv1.NewFleetServiceClient(l.conn).Deregister(ctx, &globalcontrollerv1.DeregisterRequest{
+				ControllerId: t.cfg.ControllerID,
+				Incarnation:  t.cfg.Incarnation,
+				Reason:       "The controller shuts down",
 			})
 			return err == nil, err
 		})
-		return answer{}, end
+		return callResponse{}, end
 	})
 	return err
 }
@@ -96,89 +90,97 @@ func (t *grpcTransport) deregister(ctx context.Context) error {
 // close implements transport.
 func (t *grpcTransport) close() { t.closeStream() }
 
-// outcome is how an attempt ended.
+// outcome is the result of one attempt.
 type outcome struct {
-	err *failure // nil: well.
-	// token is the one that the call was made with.
+	err *failure // nil: success.
+	// token is the token that the call was made with.
 	token string
-	// peer tells that it was the Global Controller that ended the call, and not the connection.
-	peer bool
-	// stale tells that a stream was used that may have been dead before.
-	stale bool
-	// ended is true if the stream ended, false if one heartbeat was refused.
-	ended bool
+	// isPeerEnded is true if the Global Controller ended the call, false if the connection did.
+	isPeerEnded bool
+	// hasOldStream is true if the call failed on a stream that was open before and may have broken before the call.
+	hasOldStream bool
+	// isStreamEnded is true if the stream ended, false if the Global Controller refused one heartbeat on it.
+	isStreamEnded bool
 }
 
-// attempt makes a call once.
-type attempt func(ctx context.Context, l *link, token string) (answer, outcome)
+// attemptFunc makes one attempt at a call.
+type attemptFunc func(ctx context.Context, l *link, token string) (callResponse, outcome)
 
-// call makes one call, and tries it a second time at once where that is likely to help.
-func (t *grpcTransport) call(ctx context.Context, make attempt) (answer, error) {
-	a, end, again := t.once(ctx, make)
-	if again && ctx.Err() == nil {
-		t.troubled = true
-		a, end, _ = t.once(ctx, make)
+// call makes one attempt, and a second one at once if that is likely to succeed.
+func (t *grpcTransport) call(ctx context.Context, attempt attemptFunc) (callResponse, error) {
+	response, end, shouldRetry := t.attemptOnce(ctx, attempt)
+	if shouldRetry && ctx.Err() == nil {
+		t.hasFailed = true
+		response, end, _ = t.attemptOnce(ctx, attempt)
 	}
-	t.troubled = end.err != nil
+
+	t.hasFailed = end.err != nil
 	if end.err != nil {
-		return answer{}, end.err
+		return callResponse{}, end.err
 	}
-	return a, nil
+	return response, nil
 }
 
-// once makes one attempt, and reports whether another one at once is likely to end differently.
-func (t *grpcTransport) once(ctx context.Context, make attempt) (a answer, end outcome, again bool) {
-	t.sweep()
+// attemptOnce makes one attempt, and reports whether another attempt at once is likely to end differently.
+func (t *grpcTransport) attemptOnce(ctx context.Context, attempt attemptFunc) (_ callResponse, end outcome, shouldRetry bool) {
+	t.closeEndedStream()
 	token, err := t.token(ctx)
 	if err != nil {
-		return answer{}, outcome{err: err}, false
+		return callResponse{}, outcome{err: err}, false
 	}
-	l, failed := t.connection.acquire(t.address)
-	if failed != nil {
-		return answer{}, outcome{err: &failure{code: codes.Unavailable, message: "cannot connect", err: failed}}, false
+	l, connectErr := t.connection.acquire(t.addressIndex)
+	if connectErr != nil {
+		return callResponse{}, outcome{err: &failure{code: codes.Unavailable, message: "cannot connect", err: connectErr}}, false
 	}
 	defer t.connection.release(l)
 
 	began := time.Now()
-	a, end = make(ctx, l, token)
+	response, end := attempt(ctx, l, token)
 	switch {
-	case end.err == nil, isAnswer(end.err.code):
+	case end.err == nil, isConclusive(end.err.code):
 		l.markAnswered()
-		t.failures = failureRun{}
-		return a, end, false
-	case ctx.Err() != nil: // The caller gave up; that is no evidence about the Global Controller.
-		return a, end, false
+		t.failures = failureStreak{}
+		return response, end, false
+	case ctx.Err() != nil: // The caller cancelled the call, which shows nothing about the Global Controller.
+		return response, end, false
 	}
-	return a, end, t.judge(ctx, l, end, began)
+	return response, end, t.handleFailure(ctx, l, end, began)
 }
 
-// unary makes a call with its deadline and tells who wants to know.
-func (t *grpcTransport) unary(ctx context.Context, token, method string, do func(context.Context) (acknowledged bool, err error)) outcome {
+// callUnary makes a unary call with its timeout and reports the attempt. do returns whether the response acknowledges the
+// call.
+func (t *grpcTransport) callUnary(
+	ctx context.Context, token, method string, do func(context.Context) (isAcknowledged bool, err error),
+) outcome {
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.CallTimeout)
 	defer cancel()
-	ctx, peer := withEar(ctx)
+	ctx, isPeerEnded := withPeerEndedFlag(ctx)
+
 	began := time.Now()
-	acknowledged, err := do(authorized(ctx, token))
-	end := outcome{token: token, peer: peer.Load()}
+	isAcknowledged, err := do(withToken(ctx, token))
+	end := outcome{token: token, isPeerEnded: isPeerEnded.Load()}
 	switch {
 	case err != nil:
-		end.err = failureFrom(ctx, err)
-	case !acknowledged:
-		end.err = &failure{code: codes.Unknown, err: errNoAck}
+		end.err = newFailure(ctx, err)
+	case !isAcknowledged:
+		end.err = &failure{code: codes.Unknown, err: errNotAcknowledged}
 	}
-	t.observe(method, began, end.err, false)
+
+	t.reportCall(method, began, end.err, false)
 	return end
 }
 
-func (t *grpcTransport) observe(method string, began time.Time, err *failure, stream bool) {
-	call := Call{Method: method, Began: began, Took: time.Since(began), Stream: stream}
+// reportCall reports an attempt to the metrics and to OnCall.
+func (t *grpcTransport) reportCall(method string, began time.Time, err *failure, isStream bool) {
+	call := Call{Method: method, Began: began, Took: time.Since(began), Stream: isStream}
 	if err != nil {
-		call.Code, call.Err = err.code, err
+		call.Code = err.code
+		call.Err = err
 	}
-	t.cfg.Metrics.called(method, call.Code, call.Took)
+	t.cfg.Metrics.observeCall(method, call.Code, call.Took)
 	t.cfg.OnCall(call)
 }
 
-func authorized(ctx context.Context, token string) context.Context {
+func withToken(ctx context.Context, token string) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
 }

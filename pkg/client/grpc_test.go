@@ -16,8 +16,8 @@ import (
 	darktowerv1 "darktower.example/global-controller/proto/darktower/v1"
 )
 
-// runner runs a client in a test and notes what it tells.
-type runner struct {
+// clientRunner runs a client and records its events and calls.
+type clientRunner struct {
 	*Client
 	events chan Event
 	calls  chan Call
@@ -32,9 +32,9 @@ func testConfig(addresses ...string) Config {
 	}
 }
 
-func run(t *testing.T, cfg Config) *runner {
+func startClient(t *testing.T, cfg Config) *clientRunner {
 	t.Helper()
-	r := &runner{events: make(chan Event, 1000), calls: make(chan Call, 10_000), result: make(chan error, 1)}
+	r := &clientRunner{events: make(chan Event, 1000), calls: make(chan Call, 10_000), result: make(chan error, 1)}
 	cfg.OnEvent = func(e Event) { r.events <- e }
 	cfg.OnCall = func(c Call) {
 		select {
@@ -42,6 +42,7 @@ func run(t *testing.T, cfg Config) *runner {
 		default:
 		}
 	}
+
 	client, err := New(cfg)
 	if err != nil {
 		t.Fatalf("New() = %v", err)
@@ -58,7 +59,7 @@ func run(t *testing.T, cfg Config) *runner {
 	return r
 }
 
-func (r *runner) event(t *testing.T, kind EventKind) Event {
+func (r *clientRunner) waitForEvent(t *testing.T, kind EventKind) Event {
 	t.Helper()
 	timeout := time.After(10 * time.Second)
 	for {
@@ -68,13 +69,13 @@ func (r *runner) event(t *testing.T, kind EventKind) Event {
 				return e
 			}
 		case <-timeout:
-			t.Fatalf("waited in vain for the event %v", kind)
+			t.Fatalf("timeout while waiting for the event %v", kind)
 		}
 	}
 }
 
-// call waits for an attempt that fits.
-func (r *runner) call(t *testing.T, what string, fits func(Call) bool) Call {
+// waitForCall waits for an attempt that matches.
+func (r *clientRunner) waitForCall(t *testing.T, what string, fits func(Call) bool) Call {
 	t.Helper()
 	timeout := time.After(10 * time.Second)
 	for {
@@ -84,83 +85,95 @@ func (r *runner) call(t *testing.T, what string, fits func(Call) bool) Call {
 				return c
 			}
 		case <-timeout:
-			t.Fatalf("waited in vain for the call %s", what)
+			t.Fatalf("timeout while waiting for the call %s", what)
 		}
 	}
 }
 
-func (r *runner) ends(t *testing.T) error {
+func (r *clientRunner) waitForEnd(t *testing.T) error {
 	t.Helper()
 	select {
 	case err := <-r.result:
 		return err
 	case <-time.After(10 * time.Second):
-		t.Fatal("Run goes on")
+		t.Fatal("Run has not returned after 10 s")
 		return nil
 	}
 }
 
-func TestHeartbeatsGoOverTheStream(t *testing.T) {
+func TestClient_HeartbeatsUseTheStream(t *testing.T) {
 	t.Parallel()
 	gc := startGC(t, true)
-	r := run(t, testConfig(gc.address))
-	r.event(t, EventRegistered)
-	registered := gc.next(t, "the registration", method(methodRegister))
+	r := startClient(t, testConfig(gc.address))
+	r.waitForEvent(t, EventRegistered)
+	registered := gc.waitForCall(t, "the registration", hasMethod(methodRegister))
 	if registered.id != "mc-1" || registered.token != "Bearer t1" || registered.incarnation != r.Incarnation() || r.Incarnation() == "" {
 		t.Errorf("registered %+v, want mc-1 with t1 and %q", registered, r.Incarnation())
 	}
-	first := gc.next(t, "the first heartbeat", isHeartbeat)
+
+	first := gc.waitForCall(t, "the first heartbeat", isHeartbeat)
 	if first.method != methodComprehensive || !first.stream || first.cpu != 30 || first.load.GetCurrentParticipants() != 2 {
 		t.Errorf("first heartbeat %+v, want a comprehensive one over the stream", first)
 	}
 	for range 3 {
-		if got := gc.next(t, "another", isHeartbeat); !got.stream || got.incarnation != r.Incarnation() || got.health != darktowerv1.HealthStatus_HEALTH_STATUS_HEALTHY {
+		got := gc.waitForCall(t, "another", isHeartbeat)
+		if !got.stream || got.incarnation != r.Incarnation() || got.health != darktowerv1.HealthStatus_HEALTH_STATUS_HEALTHY {
 			t.Errorf("heartbeat %+v, want one over the stream", got)
 		}
 	}
-	if c := r.call(t, "a heartbeat", func(c Call) bool { return c.Method == methodFast }); !c.Stream || c.Err != nil || c.Took <= 0 || c.Began.IsZero() {
+
+	c := r.waitForCall(t, "a heartbeat", func(c Call) bool { return c.Method == methodFast })
+	if !c.Stream || c.Err != nil || c.Took <= 0 || c.Began.IsZero() {
 		t.Errorf("call %+v, want one over the stream", c)
 	}
+
 	r.stop(errors.New("shutdown"))
-	if err := r.ends(t); err != nil {
+	if err := r.waitForEnd(t); err != nil {
 		t.Errorf("Run() = %v, want nil", err)
 	}
-	last := gc.next(t, "the goodbye", func(s seen) bool { return s.health == darktowerv1.HealthStatus_HEALTH_STATUS_DRAINING })
+
+	last := gc.waitForCall(t, "the last heartbeat", isDraining)
 	if !last.stream {
-		t.Errorf("goodbye %+v, want it over a stream", last)
+		t.Errorf("last heartbeat %+v, want it over a stream", last)
 	}
-	r.event(t, EventStopped)
+
+	r.waitForEvent(t, EventStopped)
 }
 
-func TestWithoutStreamsHeartbeatsAreCalls(t *testing.T) {
+func TestClient_HeartbeatsWithoutStreams(t *testing.T) {
 	t.Parallel()
-	for name, noStream := range map[string]bool{"not offered": false, "not wanted": true} {
+	for name, noStream := range map[string]bool{"not offered": false, "disabled": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			gc := startGC(t, noStream)
 			cfg := testConfig(gc.address)
 			cfg.NoStream = noStream
 			cfg.Shutdown.Deregister = true
-			r := run(t, cfg)
+
+			r := startClient(t, cfg)
 			for range 3 {
-				if got := gc.next(t, "a heartbeat", isHeartbeat); got.stream {
+				if got := gc.waitForCall(t, "a heartbeat", isHeartbeat); got.stream {
 					t.Errorf("heartbeat %+v, want none over a stream", got)
 				}
 			}
+
 			r.stop(nil)
-			if err := r.ends(t); err != nil {
+			if err := r.waitForEnd(t); err != nil {
 				t.Errorf("Run() = %v, want nil", err)
 			}
-			gc.next(t, "draining", func(s seen) bool { return s.health == darktowerv1.HealthStatus_HEALTH_STATUS_DRAINING })
-			if got := gc.next(t, "the deregistration", method(methodDeregister)); got.incarnation != r.Incarnation() || got.id != "mc-1" {
+
+			gc.waitForCall(t, "draining", isDraining)
+			if got := gc.waitForCall(t, "the deregistration", hasMethod(methodDeregister)); got.incarnation != r.Incarnation() || got.id != "mc-1" {
 				t.Errorf("deregistered %+v", got)
 			}
+
 			refused := 0
 			for len(r.calls) > 0 {
 				if c := <-r.calls; c.Method == methodStream {
 					refused++
 				}
 			}
+
 			if want := map[bool]int{false: 1, true: 0}[noStream]; refused != want {
 				t.Errorf("tried %d streams, want %d", refused, want)
 			}
@@ -173,73 +186,76 @@ func TestWithoutStreamsHeartbeatsAreCalls(t *testing.T) {
 	}
 }
 
-func TestFailOver(t *testing.T) {
+func TestClient_FailsOverAndBack(t *testing.T) {
 	t.Parallel()
 	for name, streams := range map[string]bool{"streams": true, "calls": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			first, second := startGC(t, streams), startGC(t, streams)
 			cfg := testConfig()
-			net := join(t, &cfg, northAddress, southAddress)
+			net := connectOverNetwork(t, &cfg, northAddress, southAddress)
 			net.put(northAddress, first)
 			net.put(southAddress, second)
-			r := run(t, cfg)
-			first.next(t, "a heartbeat", isHeartbeat)
+			r := startClient(t, cfg)
+			first.waitForCall(t, "a heartbeat", isHeartbeat)
 			net.stop(northAddress, first)
-			second.next(t, "a heartbeat at the second", isHeartbeat)
+			second.waitForCall(t, "a heartbeat at the second", isHeartbeat)
 			again := startGC(t, streams)
 			net.put(northAddress, again)
 			net.stop(southAddress, second)
-			again.next(t, "a heartbeat at the first", isHeartbeat)
-			r.event(t, EventRegistered)
+			again.waitForCall(t, "a heartbeat at the first", isHeartbeat)
+			r.waitForEvent(t, EventRegistered)
 		})
 	}
 }
 
-func TestARestartIsFound(t *testing.T) {
+func TestClient_ReconnectsAfterARestart(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig()
-	net := join(t, &cfg, northAddress)
+	net := connectOverNetwork(t, &cfg, northAddress)
 	gc := startGC(t, true)
 	net.put(northAddress, gc)
-	r := run(t, cfg)
-	gc.next(t, "a heartbeat", isHeartbeat)
+	r := startClient(t, cfg)
+	gc.waitForCall(t, "a heartbeat", isHeartbeat)
 	net.stop(northAddress, gc)
-	lost := r.event(t, EventLost)
+	lost := r.waitForEvent(t, EventLost)
 	if codeOf(lost.Err) != codes.Unavailable {
 		t.Errorf("lost: %v, want unavailable", lost.Err)
 	}
+
 	again := startGC(t, false)
 	net.put(northAddress, again)
-	r.event(t, EventRecovered)
-	if got := again.next(t, "a heartbeat", isHeartbeat); got.stream {
-		t.Errorf("heartbeat %+v, want a call, as the new one has no streams", got)
+	r.waitForEvent(t, EventRecovered)
+	if got := again.waitForCall(t, "a heartbeat", isHeartbeat); got.stream {
+		t.Errorf("heartbeat %+v, want a unary call, because the new server has no streams", got)
 	}
+
 	net.stop(northAddress, again)
-	r.event(t, EventLost)
+	r.waitForEvent(t, EventLost)
 	last := startGC(t, true)
 	net.put(northAddress, last)
-	r.event(t, EventRecovered)
-	if got := last.next(t, "a heartbeat", isHeartbeat); !got.stream {
-		t.Errorf("heartbeat %+v, want the stream tried again", got)
+	r.waitForEvent(t, EventRecovered)
+	if got := last.waitForCall(t, "a heartbeat", isHeartbeat); !got.stream {
+		t.Errorf("heartbeat %+v, want a new stream", got)
 	}
 }
 
-func TestAStoppedServerThatIsThereIsLeftAtTheSecondRefusal(t *testing.T) {
+func TestClient_LeavesAnAddressAfterTwoUnavailable(t *testing.T) {
 	t.Parallel()
 	first, second := startGC(t, false), startGC(t, false)
-	first.answers(func(seen) error { return status.Error(codes.Unavailable, "The store is down") })
+	first.setResponse(func(receivedCall) error { return status.Error(codes.Unavailable, "The store is down") })
 	cfg := testConfig(first.address, second.address)
 	var mu sync.Mutex
 	tries := 0
-	first.answers(func(seen) error {
+	first.setResponse(func(receivedCall) error {
 		mu.Lock()
 		defer mu.Unlock()
 		tries++
 		return retryInfo(codes.Unavailable, 10*time.Millisecond)
 	})
-	run(t, cfg)
-	second.next(t, "the registration at the second", method(methodRegister))
+
+	startClient(t, cfg)
+	second.waitForCall(t, "the registration at the second", hasMethod(methodRegister))
 	mu.Lock()
 	defer mu.Unlock()
 	if tries != 2 {
@@ -255,26 +271,26 @@ func retryInfo(code codes.Code, after time.Duration) error {
 	return s.Err()
 }
 
-// TestRetryInfo would take 2.5 s without it, and 10 s with a default backoff that has grown.
-func TestRetryInfoSaysWhenToTryAgain(t *testing.T) {
+// TestClient_RetryInfo would take 2.5 s without the RetryInfo, and 10 s with a default backoff that has grown.
+func TestClient_RetryInfo(t *testing.T) {
 	t.Parallel()
 	gc := startGC(t, true)
 	tries := 0
-	gc.answers(func(seen) error {
+	gc.setResponse(func(receivedCall) error {
 		if tries++; tries <= 5 {
 			return retryInfo(codes.ResourceExhausted, 120*time.Millisecond)
 		}
 		return nil
 	})
 	began := time.Now()
-	r := run(t, testConfig(gc.address))
-	r.event(t, EventRegistered)
+	r := startClient(t, testConfig(gc.address))
+	r.waitForEvent(t, EventRegistered)
 	if took := time.Since(began); took < 600*time.Millisecond || took > 3*time.Second {
-		t.Errorf("registered after %v, want 600 ms and little more", took)
+		t.Errorf("registered after %v, want slightly more than 600 ms", took)
 	}
 }
 
-func TestBlackHolesAreLeft(t *testing.T) {
+func TestClient_UnresponsiveAddress(t *testing.T) {
 	t.Parallel()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -282,7 +298,7 @@ func TestBlackHolesAreLeft(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = listener.Close() })
 	gc := startGC(t, true)
-	for name, times := range map[string][2]time.Duration{ // The call's, and the connection attempt's.
+	for name, times := range map[string][2]time.Duration{ // The timeouts of the call and of the connection attempt.
 		"the attempt ends first": {10 * time.Second, 100 * time.Millisecond},
 		"the call ends first":    {100 * time.Millisecond, 10 * time.Second},
 	} {
@@ -295,13 +311,13 @@ func TestBlackHolesAreLeft(t *testing.T) {
 			t.Cleanup(func() { _ = connection.Close() })
 			cfg := testConfig()
 			cfg.Connection, cfg.CallTimeout = connection, times[0]
-			r := run(t, cfg)
-			r.event(t, EventRegistered)
+			r := startClient(t, cfg)
+			r.waitForEvent(t, EventRegistered)
 		})
 	}
 }
 
-func TestAFrozenServerIsLeft(t *testing.T) {
+func TestClient_FrozenServer(t *testing.T) {
 	t.Parallel()
 	for name, streams := range map[string]bool{"streams": true, "calls": false} {
 		t.Run(name, func(t *testing.T) {
@@ -310,18 +326,19 @@ func TestAFrozenServerIsLeft(t *testing.T) {
 			thaw := make(chan struct{})
 			cfg := testConfig(first.address, second.address)
 			cfg.CallTimeout = 200 * time.Millisecond
-			r := run(t, cfg)
-			first.next(t, "a heartbeat", isHeartbeat)
-			first.answers(func(seen) error {
+			r := startClient(t, cfg)
+			first.waitForCall(t, "a heartbeat", isHeartbeat)
+			first.setResponse(func(receivedCall) error {
 				<-thaw
 				return nil
 			})
-			lost := r.event(t, EventLost)
+			lost := r.waitForEvent(t, EventLost)
 			if codeOf(lost.Err) != codes.DeadlineExceeded {
-				t.Errorf("lost: %v, want a deadline", lost.Err)
+				t.Errorf("lost: %v, want a timeout", lost.Err)
 			}
-			second.next(t, "a heartbeat at the second", isHeartbeat)
-			r.event(t, EventRecovered)
+
+			second.waitForCall(t, "a heartbeat at the second", isHeartbeat)
+			r.waitForEvent(t, EventRecovered)
 			close(thaw)
 		})
 	}

@@ -8,13 +8,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metric is the sum of what is counted under the name with all of the labels' values.
-func metric(t *testing.T, registry *prometheus.Registry, name string, values ...string) float64 {
+// metricSum returns the sum of all series with that name that have all of the label values.
+func metricSum(t *testing.T, registry *prometheus.Registry, name string, values ...string) float64 {
 	t.Helper()
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatalf("Gather() = %v", err)
 	}
+
 	var sum float64
 	for _, family := range families {
 		if family.GetName() != name {
@@ -30,6 +31,7 @@ func metric(t *testing.T, registry *prometheus.Registry, name string, values ...
 			}
 		}
 	}
+
 	return sum
 }
 
@@ -39,19 +41,21 @@ func TestMetrics(t *testing.T) {
 	gc := startGC(t, true)
 	cfg := testConfig(gc.address)
 	cfg.Metrics = NewMetrics(registry)
-	r := run(t, cfg)
-	r.event(t, EventRegistered)
-	r.call(t, "a fast heartbeat", func(c Call) bool { return c.Method == methodFast })
-	if n := metric(t, registry, "mc_client_clients", "registered"); n != 1 {
+	r := startClient(t, cfg)
+	r.waitForEvent(t, EventRegistered)
+	r.waitForCall(t, "a fast heartbeat", func(c Call) bool { return c.Method == methodFast })
+	if n := metricSum(t, registry, "mc_client_clients", "registered"); n != 1 {
 		t.Errorf("%v clients are registered, want 1", n)
 	}
+
 	gc.server.Stop()
-	r.event(t, EventLost)
-	if n := metric(t, registry, "mc_client_clients", "lost"); n != 1 {
+	r.waitForEvent(t, EventLost)
+	if n := metricSum(t, registry, "mc_client_clients", "lost"); n != 1 {
 		t.Errorf("%v clients are lost, want 1", n)
 	}
+
 	r.stop(ErrAbandon)
-	_ = r.ends(t)
+	_ = r.waitForEnd(t)
 	for _, c := range []struct {
 		name   string
 		values []string
@@ -63,15 +67,17 @@ func TestMetrics(t *testing.T) {
 		{"mc_client_calls_total", []string{methodComprehensive, "OK"}, 1},
 		{"mc_client_call_duration_seconds", []string{methodRegister}, 1},
 	} {
-		if got := metric(t, registry, c.name, c.values...); got != c.want {
+		if got := metricSum(t, registry, c.name, c.values...); got != c.want {
 			t.Errorf("%s%v = %v, want %v", c.name, c.values, got, c.want)
 		}
 	}
+
 	for _, name := range []string{"mc_client_failovers_total", "mc_client_streams_opened_total", "mc_client_calls_total"} {
-		if got := metric(t, registry, name); got < 1 {
-			t.Errorf("%s = %v, want some", name, got)
+		if got := metricSum(t, registry, name); got < 1 {
+			t.Errorf("%s = %v, want at least 1", name, got)
 		}
 	}
+
 	families, _ := registry.Gather()
 	for _, family := range families {
 		if text := family.String(); strings.Contains(text, cfg.ControllerID) || strings.Contains(text, gc.address) {

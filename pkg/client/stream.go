@@ -13,132 +13,158 @@ import (
 	globalcontrollerv1 "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// streamRetry is how long heartbeats are calls after a Global Controller refused a stream because it had too many.
-const streamRetry = time.Minute
+// streamRetryDelay is how long heartbeats are unary calls after a Global Controller refused a stream because it had too many.
+const streamRetryDelay = time.Minute
 
 type (
 	streamRequest  = globalcontrollerv1.StreamHeartbeatsRequest
 	streamResponse = globalcontrollerv1.StreamHeartbeatsResponse
 )
 
-// heartbeatStream carries the heartbeats of one controller, one after the other. It is opened at a heartbeat and
-// closed at one; when it ends by itself in between, nobody needs to know before the next.
+// heartbeatStream carries the heartbeats of one controller, one at a time. It is opened and closed by a heartbeat. If it ends
+// between two heartbeats, the next heartbeat opens another one.
 type heartbeatStream struct {
-	link   *link
-	token  sealed
-	raw    grpc.BidiStreamingClient[streamRequest, streamResponse]
-	cancel context.CancelFunc
-	peer   *atomic.Bool // Whether the Global Controller ended it.
+	link        *link
+	token       sealedSecret
+	raw         grpc.BidiStreamingClient[streamRequest, streamResponse]
+	cancel      context.CancelFunc
+	isPeerEnded *atomic.Bool // Whether the Global Controller ended it.
 
-	sequence uint64
-	awaited  atomic.Pointer[awaited] // nil: nothing.
-	ended    chan struct{}           // Closed when the reader has ended, with why in err.
-	err      error
+	lastSequence uint64
+	pending      atomic.Pointer[pendingHeartbeat] // nil: none.
+	done         chan struct{}                    // Closed when the reader has ended, after err is set.
+	err          error
 }
 
-// awaited is the answer to one heartbeat. Each has a channel of its own, so that what comes too late or twice is never
-// taken for the answer to the next.
-type awaited struct {
+// pendingHeartbeat is a heartbeat without a response. Each has its own channel, so that a late or repeated response is never
+// taken for the response to the next heartbeat.
+type pendingHeartbeat struct {
 	sequence uint64
-	answer   chan *streamResponse // Has room for it.
+	response chan *streamResponse // Has room for one.
 }
 
-// overStream sends a heartbeat over a stream, a new one when there is none that is fit for it. It tells whether
-// streams are to be had.
-func (t *grpcTransport) overStream(ctx context.Context, l *link, token string, r report) (a answer, end outcome, offered bool) {
+// heartbeatOverStream sends a heartbeat over the open stream, or over a new one if none is usable. hasStream is false if no
+// stream is available: the heartbeat must then be a unary call.
+func (t *grpcTransport) heartbeatOverStream(
+	ctx context.Context, l *link, token string, r heartbeatReport,
+) (response callResponse, end outcome, hasStream bool) {
 	if s := t.stream; s != nil && (s.token.open() != token || s.link != l) {
 		t.closeStream()
 	}
-	reused := t.stream != nil
-	if l.noStream.Load() || !reused && (time.Now().UnixNano() < l.streamAgain.Load() || !t.connection.holdStream(l)) {
-		return answer{}, outcome{}, false
+	isReused := t.stream != nil
+	if l.isStreamUnsupported.Load() || (!isReused && !t.canOpenStream(l)) {
+		return callResponse{}, outcome{}, false
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, t.cfg.CallTimeout)
 	defer cancel()
 	began := time.Now()
+	response, end = t.exchangeHeartbeat(ctx, l, token, r)
+
 	method := r.method()
-	a, end = t.exchange(ctx, l, token, r)
-	// What the stream itself was refused for is no answer to a heartbeat.
+	hasStream = true
+	// An error for the stream itself is not a response to the heartbeat.
 	switch {
 	case end.err != nil && end.err.code == codes.Unimplemented:
-		l.noStream.Store(true)
-		method = methodStream
-	case end.err != nil && end.err.code == codes.ResourceExhausted && end.ended && !reused:
-		l.streamAgain.Store(began.Add(streamRetry).UnixNano())
-		method = methodStream
-	default:
-		offered = true
+		l.isStreamUnsupported.Store(true)
+		method, hasStream = methodStream, false
+	case end.err != nil && end.err.code == codes.ResourceExhausted && end.isStreamEnded && !isReused:
+		l.streamRetryAt.Store(began.Add(streamRetryDelay).UnixNano())
+		method, hasStream = methodStream, false
 	}
-	end.stale = reused && end.stale
-	t.observe(method, began, end.err, true)
-	return a, end, offered
+
+	end.hasOldStream = isReused && end.hasOldStream
+	t.reportCall(method, began, end.err, true)
+	return response, end, hasStream
 }
 
-func (t *grpcTransport) exchange(ctx context.Context, l *link, token string, r report) (answer, outcome) {
+// canOpenStream reports whether the link may have another stream, and reserves it.
+func (t *grpcTransport) canOpenStream(l *link) bool {
+	return time.Now().UnixNano() >= l.streamRetryAt.Load() && t.connection.acquireStream(l)
+}
+
+// exchangeHeartbeat sends a heartbeat over the stream, which it opens if there is none, and waits for the response.
+func (t *grpcTransport) exchangeHeartbeat(ctx context.Context, l *link, token string, r heartbeatReport) (callResponse, outcome) {
 	s := t.stream
 	if s == nil {
 		var err error
-		if s, err = t.open(ctx, l, token); err != nil {
+		if s, err = t.openStream(ctx, l, token); err != nil {
 			t.connection.releaseStream(l)
-			return answer{}, outcome{err: failureFrom(ctx, err), token: token}
+			return callResponse{}, outcome{err: newFailure(ctx, err), token: token}
 		}
 	}
-	response, err := s.send(ctx, t.request(r))
+
+	response, err := s.send(ctx, t.newStreamRequest(r))
 	if err != nil {
-		t.closeStream() // So that the reader has ended, and what it noted can be read.
-		end := outcome{err: failureFrom(ctx, err), token: token, peer: s.peer.Load(), ended: true}
-		end.stale = ctx.Err() == nil && end.err.code == codes.Unavailable
-		return answer{}, end
+		t.closeStream() // Waits for the reader, after which isPeerEnded is final.
+		end := outcome{err: newFailure(ctx, err), token: token, isPeerEnded: s.isPeerEnded.Load(), isStreamEnded: true}
+		end.hasOldStream = ctx.Err() == nil && end.err.code == codes.Unavailable
+		return callResponse{}, end
 	}
-	end := outcome{token: token, peer: true}
+
+	end := outcome{token: token, isPeerEnded: true}
 	switch code := codes.Code(max(0, response.GetCode())); {
 	case code != codes.OK:
-		end.err = &failure{code: code, message: response.GetMessage(), retryAfter: milliseconds(response.GetRetryAfterMs())}
+		end.err = &failure{
+			code:       code,
+			message:    response.GetMessage(),
+			retryAfter: durationFromMilliseconds(response.GetRetryAfterMs()),
+		}
 	case !response.GetAcknowledged():
-		end.err = &failure{code: codes.Unknown, err: errNoAck}
+		end.err = &failure{code: codes.Unknown, err: errNotAcknowledged}
 	}
-	return heartbeatAnswer(response), end
+	return callResponseFromProto(response), end
 }
 
-func (t *grpcTransport) request(r report) *streamRequest {
-	if r.comprehensive {
-		return &streamRequest{Heartbeat: &globalcontrollerv1.StreamHeartbeatsRequest_Comprehensive{Comprehensive: t.comprehensive(r)}}
+func (t *grpcTransport) newStreamRequest(r heartbeatReport) *streamRequest {
+	if r.isComprehensive {
+		heartbeat := &globalcontrollerv1.StreamHeartbeatsRequest_Comprehensive{Comprehensive: t.comprehensiveRequest(r)}
+		return &streamRequest{Heartbeat: heartbeat}
 	}
-	return &streamRequest{Heartbeat: &globalcontrollerv1.StreamHeartbeatsRequest_Fast{Fast: t.fast(r)}}
+	return &streamRequest{Heartbeat: &globalcontrollerv1.StreamHeartbeatsRequest_Fast{Fast: t.fastRequest(r)}}
 }
 
-// open begins a stream that outlives ctx, which bounds the beginning only.
-func (t *grpcTransport) open(ctx context.Context, l *link, token string) (*heartbeatStream, error) {
-	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	life, peer := withEar(life)
-	unbind := context.AfterFunc(ctx, cancel)
-	defer unbind()
-	raw, err := globalcontrollerv1.NewHeartbeatServiceClient(l.conn).StreamHeartbeats(authorized(life, token))
+// openStream opens a stream that outlives ctx: ctx limits only the opening.
+func (t *grpcTransport) openStream(ctx context.Context, l *link, token string) (*heartbeatStream, error) {
+	streamCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	streamCtx, isPeerEnded := withPeerEndedFlag(streamCtx)
+	stop := context.AfterFunc(ctx, cancel)
+	defer stop()
+
+	raw, err := globalcontrollerv1.NewHeartbeatServiceClient(l.conn).StreamHeartbeats(withToken(streamCtx, token))
 	if err != nil {
 		cancel()
 		return nil, err
 	}
-	s := &heartbeatStream{link: l, token: seal(token), raw: raw, cancel: cancel, peer: peer, ended: make(chan struct{})}
+
+	s := &heartbeatStream{
+		link:        l,
+		token:       sealSecret(token),
+		raw:         raw,
+		cancel:      cancel,
+		isPeerEnded: isPeerEnded,
+		done:        make(chan struct{}),
+	}
 	t.stream = s
-	t.cfg.Metrics.streamOpened()
-	go s.read()
+	t.cfg.Metrics.countStream()
+	go s.readResponses()
 	return s, nil
 }
 
-// sweep puts away a stream that has ended since the last heartbeat. That is no failure: Global Controllers stop, and
-// tokens run out.
-func (t *grpcTransport) sweep() {
+// closeEndedStream closes a stream that has ended since the last heartbeat. That is not a failure: Global Controllers stop,
+// and tokens expire.
+func (t *grpcTransport) closeEndedStream() {
 	s := t.stream
-	if s == nil || !s.over() {
+	if s == nil || !s.hasEnded() {
 		return
 	}
-	if failureFrom(context.Background(), s.err).code == codes.Unauthenticated {
+	if newFailure(context.Background(), s.err).code == codes.Unauthenticated {
 		t.cfg.Tokens.Invalidate(s.token.open())
 	}
 	t.closeStream()
 }
 
-// closeStream waits for the reader, which has nothing else to wait for any more.
+// closeStream cancels the stream and waits for its reader.
 func (t *grpcTransport) closeStream() {
 	s := t.stream
 	if s == nil {
@@ -147,63 +173,68 @@ func (t *grpcTransport) closeStream() {
 	t.stream = nil
 	_ = s.raw.CloseSend() // It never fails.
 	s.cancel()
-	<-s.ended
+	<-s.done
 	t.connection.releaseStream(s.link)
 }
 
-func (s *heartbeatStream) over() bool {
+func (s *heartbeatStream) hasEnded() bool {
 	select {
-	case <-s.ended:
+	case <-s.done:
 		return true
 	default:
 		return false
 	}
 }
 
-// read passes on the answer that is waited for, and drops all others: whoever asked for them has given up.
-func (s *heartbeatStream) read() {
-	defer close(s.ended)
+// readResponses passes on the response to the pending heartbeat. It drops all others: their heartbeats have timed out.
+func (s *heartbeatStream) readResponses() {
+	defer close(s.done)
 	for {
 		response, err := s.raw.Recv()
 		if errors.Is(err, io.EOF) {
-			err = errStreamOver
+			err = errStreamEnded
 		}
 		if err != nil {
 			s.err = err
 			return
 		}
-		waiting := s.awaited.Load()
-		if waiting == nil || waiting.sequence != response.GetSequence() {
+
+		pending := s.pending.Load()
+		if pending == nil || pending.sequence != response.GetSequence() {
 			continue
 		}
 		select {
-		case waiting.answer <- response:
-		default: // The same answer once more.
+		case pending.response <- response:
+		default: // The response is a repetition.
 		}
 	}
 }
 
-// send waits for the answer, no longer than ctx lasts: its end ends the stream, which may be stuck anywhere.
+// send sends a heartbeat and waits for its response until ctx ends. The end of ctx cancels the stream, because the call may
+// block in any of its steps.
 func (s *heartbeatStream) send(ctx context.Context, request *streamRequest) (*streamResponse, error) {
-	unbind := context.AfterFunc(ctx, s.cancel)
-	defer unbind()
-	s.sequence++
-	waiting := &awaited{s.sequence, make(chan *streamResponse, 1)}
-	s.awaited.Store(waiting)
-	defer s.awaited.Store(nil)
-	request.Sequence = s.sequence
+	stop := context.AfterFunc(ctx, s.cancel)
+	defer stop()
+
+	s.lastSequence++
+	pending := &pendingHeartbeat{sequence: s.lastSequence, response: make(chan *streamResponse, 1)}
+	s.pending.Store(pending)
+	defer s.pending.Store(nil)
+
+	request.Sequence = pending.sequence
 	if err := s.raw.Send(request); err != nil {
-		s.cancel() // A message that cannot be sent ends no stream by itself.
-		<-s.ended  // Why, the reader learns: here it is only the end.
-		return nil, s.err
+		s.cancel() // A message that cannot be sent does not end the stream.
+		<-s.done
+		return nil, s.err // The reader has the cause; err is only io.EOF.
 	}
+
 	select {
-	case response := <-waiting.answer:
+	case response := <-pending.response:
 		return response, nil
-	case <-s.ended:
+	case <-s.done:
 	}
 	select {
-	case response := <-waiting.answer: // The last before the end.
+	case response := <-pending.response: // It arrived just before the end of the stream.
 		return response, nil
 	default:
 		return nil, s.err

@@ -8,17 +8,17 @@ import (
 	"log/slog"
 )
 
-// TokenSource gives the tokens that calls are made with. It is used by many goroutines at once.
+// TokenSource returns the tokens that calls are authenticated with. Its methods are called concurrently.
 type TokenSource interface {
-	// Token returns one that is valid for a while yet.
+	// Token returns a token that is valid now.
 	Token(ctx context.Context) (string, error)
-	// Invalidate says that the service refused the token.
+	// Invalidate reports that the service refused the token.
 	Invalidate(token string)
 }
 
 const redacted = "REDACTED"
 
-// Secret prints as a word, whatever it is printed with.
+// Secret is a string that is printed, logged and encoded as REDACTED.
 type Secret string
 
 // String implements [fmt.Stringer].
@@ -27,7 +27,7 @@ func (Secret) String() string { return redacted }
 // GoString implements [fmt.GoStringer].
 func (Secret) GoString() string { return redacted }
 
-// Format implements [fmt.Formatter]: for a verb that fits no string, such as %d, nobody asks String.
+// Format implements [fmt.Formatter]: for a verb that does not fit a string, such as %d, fmt does not call String.
 func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // MarshalText implements [encoding.TextMarshaler].
@@ -39,26 +39,26 @@ func (Secret) MarshalJSON() ([]byte, error) { return json.Marshal(redacted) }
 // LogValue implements [slog.LogValuer].
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// sealed holds a secret where fmt may come by without asking how: of a field that is not exported it prints what is
-// there, and of a function that is an address.
-type sealed func() string
+// sealedSecret holds a secret in an unexported field. fmt prints the content of such a field without calling its methods; a
+// function prints as an address.
+type sealedSecret func() string
 
-func seal(secret string) sealed {
+func sealSecret(secret string) sealedSecret {
 	return func() string { return secret }
 }
 
-// open returns the secret, which is empty when there is none.
-func (s sealed) open() string {
+// open returns the secret, or an empty string if there is none.
+func (s sealedSecret) open() string {
 	if s == nil {
 		return ""
 	}
 	return s()
 }
 
-type staticToken struct{ token sealed }
+type staticToken struct{ token sealedSecret }
 
-// StaticToken returns a source of one token, which is used whatever the service says of it.
-func StaticToken(token string) TokenSource { return staticToken{seal(token)} }
+// StaticToken returns a source of one token, which it returns even after the service has refused it.
+func StaticToken(token string) TokenSource { return staticToken{sealSecret(token)} }
 
 func (s staticToken) Token(context.Context) (string, error) { return s.token.open(), nil }
 func (staticToken) Invalidate(string)                       {}

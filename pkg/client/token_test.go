@@ -13,32 +13,32 @@ import (
 	"github.com/go-kit/log"
 )
 
-// syncBuffer is a buffer for many writers.
-type syncBuffer struct {
+// lockedBuffer is a buffer for concurrent writers.
+type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (s *syncBuffer) Write(p []byte) (int, error) {
+func (s *lockedBuffer) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.Write(p)
 }
 
-func (s *syncBuffer) String() string {
+func (s *lockedBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
 }
 
-func TestASecretPrintsAsAWord(t *testing.T) {
+func TestSecret_IsNeverPrinted(t *testing.T) {
 	t.Parallel()
 	secret := Secret(testSecret)
 	source, err := NewTokenSource(TokenConfig{URL: "http://ac", ClientID: "mc", ClientSecret: secret})
 	if err != nil {
 		t.Fatal(err)
 	}
-	source.token = seal(testSecret)
+	source.token = sealSecret(testSecret)
 	static := StaticToken(testSecret)
 	cfg := testConfig("127.0.0.1:1")
 	cfg.Tokens = source
@@ -46,29 +46,41 @@ func TestASecretPrintsAsAWord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var told bytes.Buffer
-	for _, v := range []any{secret, &secret, TokenConfig{ClientSecret: secret}, source, static, client, client.cfg, cfg, struct{ S Secret }{secret}, []Secret{secret}} {
+
+	var printed bytes.Buffer
+	for _, v := range []any{
+		secret, &secret,
+		TokenConfig{ClientSecret: secret},
+		source, static,
+		client, client.cfg, cfg,
+		struct{ S Secret }{secret},
+		[]Secret{secret},
+	} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T", "%t"} {
-			fmt.Fprintf(&told, verb+"\n", v)
+			fmt.Fprintf(&printed, verb+"\n", v)
 		}
 	}
+
 	for _, v := range []any{secret, &secret, struct{ S Secret }{secret}} {
 		text, err := json.Marshal(v)
 		if err != nil {
 			t.Errorf("Marshal() = %v", err)
 		}
-		told.Write(text)
-		slog.New(slog.NewTextHandler(&told, nil)).Info("msg", "v", v)
-		slog.New(slog.NewJSONHandler(&told, nil)).Info("msg", "v", v)
-		_ = log.NewLogfmtLogger(&told).Log("v", v)
-		_ = log.NewJSONLogger(&told).Log("v", v)
+
+		printed.Write(text)
+		slog.New(slog.NewTextHandler(&printed, nil)).Info("msg", "v", v)
+		slog.New(slog.NewJSONHandler(&printed, nil)).Info("msg", "v", v)
+		_ = log.NewLogfmtLogger(&printed).Log("v", v)
+		_ = log.NewJSONLogger(&printed).Log("v", v)
 	}
+
 	hex := fmt.Sprintf("%x", testSecret)
-	text := told.String()
+	text := printed.String()
 	if strings.Contains(text, testSecret) || strings.Contains(strings.ToLower(text), hex) || !strings.Contains(text, redacted) {
-		t.Errorf("the secret is told: %s", slices.DeleteFunc(strings.Split(text, "\n"), func(line string) bool { return !strings.Contains(line, testSecret) }))
+		hasNoSecret := func(line string) bool { return !strings.Contains(line, testSecret) }
+		t.Errorf("the secret is printed: %s", slices.DeleteFunc(strings.Split(text, "\n"), hasNoSecret))
 	}
 	if secret.String() != redacted || secret.GoString() != redacted {
-		t.Error("a secret tells itself")
+		t.Errorf("String() = %s, GoString() = %s, want %s", secret.String(), secret.GoString(), redacted)
 	}
 }

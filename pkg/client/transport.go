@@ -5,32 +5,32 @@ import (
 	"time"
 )
 
-// transport carries the calls. Each bounds itself; its errors are of type *failure.
+// transport makes the calls of one controller. Each call has its own timeout, and its error is a *failure.
 type transport interface {
-	register(ctx context.Context) (answer, error)
-	heartbeat(ctx context.Context, r report) (answer, error)
+	register(ctx context.Context) (callResponse, error)
+	heartbeat(ctx context.Context, r heartbeatReport) (callResponse, error)
 	deregister(ctx context.Context) error
-	// close waits until nothing of it runs any more.
+	// close waits until none of its goroutines runs any more.
 	close()
 }
 
-// report is a heartbeat.
-type report struct {
-	comprehensive bool
-	load          Load
-	health        Health
+// heartbeatReport is the content of a heartbeat.
+type heartbeatReport struct {
+	isComprehensive bool
+	load            Load
+	health          Health
 }
 
-// method is the name of the call that carries it.
-func (r report) method() string {
-	if r.comprehensive {
+// method returns the name of the RPC for the heartbeat.
+func (r heartbeatReport) method() string {
+	if r.isComprehensive {
 		return methodComprehensive
 	}
 	return methodFast
 }
 
-// answer is what the Global Controller says to a registration or a heartbeat that it took.
-type answer struct {
+// callResponse is what the Global Controller returns for a registration or a heartbeat that it has accepted.
+type callResponse struct {
 	intervals  Intervals
 	intent     Intent
 	retryAfter time.Duration

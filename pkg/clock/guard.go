@@ -1,5 +1,5 @@
-// Package clock compares this process's wall clock with the clocks of what it depends on. Tokens can only be judged by a
-// clock that agrees with the one of the auth controller that issues them.
+// Package clock compares this host's wall clock with reference clocks: the store's and the auth controller's. The times of a token
+// can be verified only by a clock that agrees with the clock of the auth controller that issues it.
 package clock
 
 import (
@@ -12,93 +12,92 @@ import (
 	"github.com/go-kit/log/level"
 )
 
-// The references.
+// Names of the reference clocks.
 const (
 	Store          = "store"
 	AuthController = "auth_controller"
 )
 
 const (
-	// Limit is by how much the wall clock may differ from a reference: the leeway of a token's expiry.
+	// Limit is the largest allowed difference between the wall clock and a reference: the leeway of a token's expiry.
 	Limit = 60 * time.Second
-	// maxAge is how long a reading counts.
+	// maxAge is the time for which a reading counts.
 	maxAge = 5 * time.Minute
 )
 
-// Guard compares the wall clock with readings of reference clocks. A reading ages by the monotonic clock, so a step of the
-// wall clock shows at the next question, not at the next reading. Its methods may be called at the same time.
+// Guard compares the wall clock with readings of reference clocks. Readings age by the monotonic clock, so the next call detects a step
+// of the wall clock, before the next reading. Its methods are safe for concurrent use.
 type Guard struct {
 	wall      func() time.Time
 	monotonic func() time.Duration
 	logger    log.Logger
-	// memory is how long a token that could not be judged is remembered.
+	// memory is the time for which a token that could not be judged counts.
 	memory time.Duration
 
-	mu         sync.Mutex
-	readings   map[string]reading
-	unjudged   time.Duration // When the last token could not be judged, by the monotonic clock; below 0 for never.
-	wasWrong   bool
-	storeWrong bool
-	recheck    func()
+	mu            sync.Mutex
+	readings      map[string]reading
+	unjudgedAt    time.Duration // monotonic time of the last token that could not be judged; negative if there was none
+	wasWrong      bool          // the wall clock was wrong by the last Judge
+	wasStoreWrong bool          // the store's clock was wrong by the last Judge
+	recheck       func()
 }
 
-// reading is what a reference clock showed, and when by the monotonic clock.
+// reading is one reading of a reference clock.
 type reading struct {
-	at          time.Time
-	uncertainty time.Duration
-	taken       time.Duration
+	at          time.Time     // the time that the reference clock showed
+	uncertainty time.Duration // at may be off by this much
+	takenAt     time.Duration // monotonic time of the reading
 }
 
-// Verdict is what the references say about the wall clock.
+// Verdict is the result of comparing the wall clock with the references.
 type Verdict struct {
-	// Wrong is true when every reference contradicts the wall clock.
+	// Wrong is true if every reference contradicts the wall clock.
 	Wrong bool
 	// Doubtful is true if the auth controller's clock contradicts it, regardless of the store's clock.
 	Doubtful bool
-	// StoreWrong is true when the store's clock contradicts the wall clock and the auth controller's confirms it.
+	// StoreWrong is true if the store's clock contradicts the wall clock and the auth controller's clock confirms it.
 	StoreWrong bool
-	// Reference is the clock that contradicts, and Offset by how much the wall clock is ahead of it.
+	// Reference is the clock that contradicts the wall clock, and Offset the time by which the wall clock is ahead of it.
 	Reference string
 	Offset    time.Duration
-	// Now is the wall clock's time, and Corrected the time by the reference.
+	// Now is the wall clock's time, and Corrected the same moment by the reference clock.
 	Now, Corrected time.Time
 }
 
-// New returns a guard of wall, which is [time.Now] but in tests. memory is for how long a token that could not be judged
-// keeps the service from being ready: longer than the interval of its caller's calls.
+// New returns a guard of the clock wall: [time.Now], except in tests. memory is the time for which a token that could not be judged
+// makes the replica not ready. It must be longer than the interval between a caller's calls.
 func New(wall func() time.Time, memory time.Duration, logger log.Logger) *Guard {
 	began := time.Now()
 	return &Guard{
-		wall:      func() time.Time { return wall().Round(0) },
-		monotonic: func() time.Duration { return time.Since(began) },
-		logger:    logger,
-		memory:    memory,
-		readings:  make(map[string]reading),
-		unjudged:  -1,
+		wall:       func() time.Time { return wall().Round(0) },
+		monotonic:  func() time.Duration { return time.Since(began) },
+		logger:     logger,
+		memory:     memory,
+		readings:   make(map[string]reading),
+		unjudgedAt: -1,
 	}
 }
 
-// OnContradiction has recheck called when the wall clock begins to contradict the references, so that they are read again
-// soon: a machine that was suspended has an old reading, not a wrong clock. It must not block.
+// OnContradiction sets a function to call when the wall clock starts to contradict the references. The function makes them be read again
+// soon, because a machine that was suspended has an old reading, not a wrong clock. It must not block.
 func (g *Guard) OnContradiction(recheck func()) { g.recheck = recheck }
 
-// MeasureBy replaces the clock by which readings age: monotonic returns the time since any moment that stays the same. It is
-// to be set before the guard is used.
+// MeasureBy replaces the clock by which readings age. monotonic returns the time since a fixed moment. Call it before any other method.
 func (g *Guard) MeasureBy(monotonic func() time.Duration) { g.monotonic = monotonic }
 
-// Now is the wall clock's time.
+// Now returns the wall clock's time.
 func (g *Guard) Now() time.Time { return g.wall() }
 
-// Read records that the clock of reference showed at just now, give or take uncertainty.
+// Read records that the clock of reference shows the time at now, and may be off by uncertainty.
 func (g *Guard) Read(reference string, at time.Time, uncertainty time.Duration) {
 	g.mu.Lock()
-	g.readings[reference] = reading{at: at, uncertainty: uncertainty, taken: g.monotonic()}
+	g.readings[reference] = reading{at: at, uncertainty: uncertainty, takenAt: g.monotonic()}
 	g.mu.Unlock()
 
 	g.Judge()
 }
 
-// Offsets returns by how much the wall clock is ahead of each reference whose reading still counts.
+// Offsets returns the time by which the wall clock is ahead of each reference whose reading still counts.
 func (g *Guard) Offsets() map[string]time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -106,24 +105,35 @@ func (g *Guard) Offsets() map[string]time.Duration {
 	now, mono := g.wall(), g.monotonic()
 	offsets := make(map[string]time.Duration, len(g.readings))
 	for reference, r := range g.readings {
-		if mono-r.taken <= maxAge {
-			offsets[reference] = now.Sub(r.at.Add(mono - r.taken))
+		if mono-r.takenAt <= maxAge {
+			offsets[reference] = now.Sub(r.at.Add(mono - r.takenAt))
 		}
 	}
 	return offsets
 }
 
-// Judge compares the wall clock with the references, and logs when the answer changes.
+// Judge compares the wall clock with the references, and logs a line when the verdict changes.
 func (g *Guard) Judge() Verdict {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 
-	v := g.judge()
-	began := v.Wrong && !g.wasWrong
+	v := g.compare()
+	hasBecomeWrong := v.Wrong && !g.wasWrong
+	g.logChanges(v)
+	g.wasWrong, g.wasStoreWrong = v.Wrong, v.StoreWrong
+
+	if hasBecomeWrong && g.recheck != nil {
+		g.recheck()
+	}
+	return v
+}
+
+// logChanges logs where the verdict differs from the last one.
+func (g *Guard) logChanges(v Verdict) {
 	switch {
-	case began:
+	case v.Wrong && !g.wasWrong:
 		_ = level.Error(g.logger).Log(
-			"msg", "the clock of this host is wrong: tokens cannot be judged until it is set",
+			"msg", "the clock of this host is wrong: tokens cannot be verified; synchronize it by NTP",
 			"reference", v.Reference,
 			"ahead", v.Offset,
 			"limit", Limit,
@@ -131,85 +141,84 @@ func (g *Guard) Judge() Verdict {
 	case !v.Wrong && g.wasWrong:
 		_ = level.Info(g.logger).Log("msg", "the clock of this host is right again")
 	}
+
 	switch {
-	case v.StoreWrong && !g.storeWrong:
+	case v.StoreWrong && !g.wasStoreWrong:
 		_ = level.Warn(g.logger).Log(
-			"msg", "the clock of the store is wrong: the auth controller's confirms this host's", "ahead", v.Offset, "limit", Limit,
+			"msg", "the clock of the store is wrong: the auth controller's clock confirms this host's; synchronize the store's by NTP",
+			"ahead", v.Offset,
+			"limit", Limit,
 		)
-	case !v.StoreWrong && g.storeWrong:
+	case !v.StoreWrong && g.wasStoreWrong:
 		_ = level.Info(g.logger).Log("msg", "the clock of the store agrees again")
 	}
-	g.wasWrong, g.storeWrong = v.Wrong, v.StoreWrong
-
-	if began && g.recheck != nil {
-		g.recheck()
-	}
-	return v
 }
 
-func (g *Guard) judge() Verdict {
+func (g *Guard) compare() Verdict {
 	now, mono := g.wall(), g.monotonic()
-	v := Verdict{Now: now, Corrected: now}
-	fresh, contradicting := 0, make(map[string]time.Duration, 2)
+
+	recent := 0
+	contradicting := make(map[string]time.Duration, 2)
 	for reference, r := range g.readings {
-		age := mono - r.taken
+		age := mono - r.takenAt
 		if age > maxAge {
 			continue
 		}
-		fresh++
+		recent++
 		if offset := now.Sub(r.at.Add(age)); offset.Abs()-r.uncertainty > Limit {
 			contradicting[reference] = offset
 		}
 	}
+
+	v := Verdict{Now: now, Corrected: now}
 	if len(contradicting) == 0 {
 		return v
 	}
 
-	v.Wrong = len(contradicting) == fresh
+	v.Wrong = len(contradicting) == recent
 	_, v.Doubtful = contradicting[AuthController]
 	v.StoreWrong = !v.Wrong && !v.Doubtful
-	// The auth controller's comes first: its clock is the one in the tokens.
+	// The auth controller's clock comes first, because it sets the times in the tokens.
 	v.Reference = slices.Sorted(maps.Keys(contradicting))[0]
 	v.Offset = contradicting[v.Reference].Round(time.Millisecond)
 	v.Corrected = now.Add(-contradicting[v.Reference])
 	return v
 }
 
-// Suspect returns the verdict on a token that is about to be refused for its time, or accepted. unjudged is true when the
-// token cannot be judged: refused says how the wall clock judges it, and byReference judges it at another time.
-func (g *Guard) Suspect(refused bool, byReference func(now time.Time) (refused bool)) (unjudged bool) {
+// Suspect reports whether a token cannot be judged, because the verdict on the wall clock makes its result unreliable. isRefused is the
+// result by the wall clock, and isRefusedAt returns the result at another time. Suspect records a token that cannot be judged for
+// [Guard.Problem].
+func (g *Guard) Suspect(isRefused bool, isRefusedAt func(now time.Time) bool) (isUnjudged bool) {
 	v := g.Judge()
-	switch {
-	case !v.Wrong && !v.Doubtful:
+	if !v.Wrong && !v.Doubtful {
 		return false
-	case refused:
-	case !v.Wrong || !byReference(v.Corrected):
+	}
+	// A wrong clock also accepts tokens wrongly; a doubtful one, which the store confirms, only refuses them wrongly.
+	if !isRefused && (!v.Wrong || !isRefusedAt(v.Corrected)) {
 		return false
 	}
 
 	g.mu.Lock()
-	g.unjudged = g.monotonic()
+	g.unjudgedAt = g.monotonic()
 	g.mu.Unlock()
 	return true
 }
 
-// Problem returns why tokens cannot be judged by this clock, empty if they can.
+// Problem returns why tokens cannot be judged by this clock, or an empty string if they can.
 func (g *Guard) Problem() string {
 	v := g.Judge()
 
 	g.mu.Lock()
-	isUnjudged := g.unjudged >= 0 && g.monotonic()-g.unjudged <= g.memory
+	hasUnjudged := g.unjudgedAt >= 0 && g.monotonic()-g.unjudgedAt <= g.memory
 	g.mu.Unlock()
 
-	switch {
-	case v.Wrong, v.Doubtful && isUnjudged:
-		return describe(v)
-	default:
-		return ""
+	if v.Wrong || v.Doubtful && hasUnjudged {
+		return describeOffset(v)
 	}
+	return ""
 }
 
-func describe(v Verdict) string {
+func describeOffset(v Verdict) string {
 	names := map[string]string{Store: "the store's clock", AuthController: "the auth controller's clock"}
 	direction := "ahead of "
 	if v.Offset < 0 {

@@ -12,10 +12,10 @@ import (
 
 const memory = 15 * time.Second
 
-// stepped is a wall clock that a test can set.
-type stepped struct{ by time.Duration }
+// fakeClock is a wall clock that a test can set ahead.
+type fakeClock struct{ ahead time.Duration }
 
-func (s *stepped) now() time.Time { return time.Now().Round(0).Add(s.by) }
+func (c *fakeClock) now() time.Time { return time.Now().Round(0).Add(c.ahead) }
 
 func TestGuard_Step(t *testing.T) {
 	for name, step := range map[string]time.Duration{
@@ -26,19 +26,20 @@ func TestGuard_Step(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var (
-					wall    stepped
+					wall    fakeClock
 					logged  bytes.Buffer
 					rereads int
 				)
 				g := New(wall.now, memory, log.NewLogfmtLogger(&logged))
 				g.OnContradiction(func() { rereads++ })
 				g.Read(AuthController, time.Now(), time.Second)
+
 				time.Sleep(time.Minute)
 				if got := g.Problem(); got != "" {
 					t.Fatalf("Problem() before the step = %q, want none", got)
 				}
 
-				wall.by = step
+				wall.ahead = step
 				v := g.Judge()
 				isClose := (v.Offset-step).Abs() <= time.Second && time.Until(v.Corrected).Abs() <= time.Second
 				if !v.Wrong || v.Reference != AuthController || !isClose {
@@ -49,13 +50,15 @@ func TestGuard_Step(t *testing.T) {
 						t.Errorf("Problem() = %q, want it to name the reference", got)
 					}
 				}
-				if got := logged.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "ahead="+step.String()) || rereads != 1 {
+
+				got := logged.String()
+				if strings.Count(got, "\n") != 1 || !strings.Contains(got, "ahead="+step.String()) || rereads != 1 {
 					t.Errorf("log = %q with %d new readings, want one line with the difference and one reading", got, rereads)
 				}
 
-				wall.by = 0
+				wall.ahead = 0
 				if got := g.Problem(); got != "" || strings.Count(logged.String(), "\n") != 2 {
-					t.Errorf("Problem() after the clock was set right = %q, log %q, want none and one line more", got, logged.String())
+					t.Errorf("Problem() after the clock was corrected = %q, log %q, want none and one line more", got, logged.String())
 				}
 			})
 		})
@@ -64,19 +67,21 @@ func TestGuard_Step(t *testing.T) {
 
 func TestGuard_WithinTheLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		wall := stepped{by: Limit + 500*time.Millisecond}
+		wall := fakeClock{ahead: Limit + 500*time.Millisecond}
 		g := New(wall.now, memory, log.NewNopLogger())
 		if v := g.Judge(); v.Wrong || v.Doubtful {
-			t.Errorf("Judge() without a reading = %+v, want nothing said", v)
+			t.Errorf("Judge() without a reading = %+v, want neither wrong nor doubtful", v)
 		}
+
 		g.Read(AuthController, time.Now(), time.Second)
-		if v := g.Judge(); v.Wrong || v.Doubtful || g.Offsets()[AuthController] != wall.by {
-			t.Errorf("Judge() within the reading's uncertainty = %+v, want it right", v)
+		if v := g.Judge(); v.Wrong || v.Doubtful || g.Offsets()[AuthController] != wall.ahead {
+			t.Errorf("Judge() within the reading's uncertainty = %+v, want neither wrong nor doubtful", v)
 		}
-		wall.by = time.Hour
+
+		wall.ahead = time.Hour
 		time.Sleep(maxAge + time.Second)
 		if v := g.Judge(); v.Wrong || len(g.Offsets()) != 0 {
-			t.Errorf("Judge() with an old reading = %+v, want nothing said", v)
+			t.Errorf("Judge() with an old reading = %+v, want it not wrong", v)
 		}
 	})
 }
@@ -84,37 +89,40 @@ func TestGuard_WithinTheLimit(t *testing.T) {
 func TestGuard_ReferencesDisagree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var (
-			wall   stepped
+			wall   fakeClock
 			logged bytes.Buffer
 		)
 		g := New(wall.now, memory, log.NewLogfmtLogger(&logged))
 		g.Read(AuthController, time.Now(), time.Second)
 		g.Read(Store, time.Now().Add(time.Hour), time.Millisecond)
+
 		if v := g.Judge(); v.Wrong || v.Doubtful || !v.StoreWrong || g.Problem() != "" {
-			t.Errorf("Judge() = %+v, want the store's clock to be the wrong one and the service to go on", v)
+			t.Errorf("Judge() = %+v, want only the store's clock wrong and no problem", v)
 		}
 		if got := logged.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "clock of the store is wrong") {
 			t.Errorf("log = %q, want one line about the store", got)
 		}
 		if g.Suspect(true, nil) {
-			t.Error("Suspect() = true, want tokens judged by this clock, which the auth controller's confirms")
+			t.Error("Suspect() = true, want false: the auth controller's clock confirms this clock")
 		}
 
-		// The store confirms this clock, the auth controller's contradicts it.
+		// The store's clock confirms this clock, and the auth controller's contradicts it.
 		g.Read(Store, time.Now(), time.Millisecond)
 		g.Read(AuthController, time.Now().Add(-time.Hour), time.Second)
 		if v := g.Judge(); v.Wrong || !v.Doubtful || v.StoreWrong {
-			t.Errorf("Judge() = %+v, want doubt only", v)
+			t.Errorf("Judge() = %+v, want only doubtful", v)
 		}
+
 		if g.Problem() != "" {
 			t.Error("Problem() is not empty although every token could be judged")
 		}
 		if g.Suspect(false, func(time.Time) bool { return true }) {
-			t.Error("Suspect(a token that is valid by this clock) = true, want it accepted: the store confirms this clock")
+			t.Error("Suspect(a token valid by this clock) = true, want false: the store's clock confirms this clock")
 		}
 		if !g.Suspect(true, nil) || g.Problem() != "1h0m0s ahead of the auth controller's clock" {
-			t.Errorf("Suspect(a token refused for its time) = false or Problem() = %q, want it unjudged and shown", g.Problem())
+			t.Errorf("Suspect(a token refused for its time) = false or Problem() = %q, want true and the offset", g.Problem())
 		}
+
 		time.Sleep(memory + time.Second)
 		if g.Problem() != "" {
 			t.Errorf("Problem() long after the last such token = %q, want none", g.Problem())

@@ -1,4 +1,4 @@
-// Package health runs the background check that marks the controllers that have been silent for too long.
+// Package health runs the background check that marks controllers stale, and judges whether this replica can accept heartbeats.
 package health
 
 import (
@@ -14,63 +14,63 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// How often a replica records that heartbeats can be committed, and how far apart two records may lie before the time
-// between them counts as an outage of our own.
 const (
+	// BeatInterval is the time between two beats. A beat is a write by which a replica records that it can commit heartbeats.
 	BeatInterval = time.Second
-	Tolerance    = 2500 * time.Millisecond
+	// Tolerance is the longest time between two beats of any replicas that does not count as an outage of the Global Controller.
+	Tolerance = 2500 * time.Millisecond
 )
 
-// maxStaleLines bounds what is logged about one chunk of a sweep.
+// maxStaleLines limits the log lines for one chunk of a sweep.
 const maxStaleLines = 100
 
-// beatTimeout bounds a beat: one that takes longer has failed to prove anything.
+// beatTimeout limits the duration of a beat. A beat that takes longer proves nothing about the store.
 const beatTimeout = Tolerance
 
-// Store is the storage that a checker needs.
+// Store is the storage that a [Checker] uses.
 type Store interface {
 	service.ReplicaStore
 	service.Sweeper
 }
 
-// Config is what a checker works with. Every field is needed.
+// Config configures a [Checker]. Every field but Now is required.
 type Config struct {
 	Store   Store
 	Replica service.Replica
 	Policy  service.SweepPolicy
-	// Vouches reports whether this replica accepts the heartbeats that it should accept, as far as a beat does not prove it.
-	// While it returns false, the beats do not vouch and no sweep runs. Unless another replica vouches, that is an outage of
-	// the Global Controller.
+	// Vouches reports whether every condition for accepting heartbeats holds, except the store's, which a beat itself proves.
+	// While it returns false, the beats do not vouch for the service and no sweep runs. If no other replica vouches either,
+	// that is an outage of the Global Controller.
 	Vouches    func() bool
 	Heartbeats *Heartbeats
-	// Observe receives the result of each pass of the sweep.
+	// Observe receives the result of each chunk of a sweep, and the error of each failed beat.
 	Observe func(result service.SweepResult, err error)
 	Logger  log.Logger
 	// Now is the clock; nil stands for [time.Now].
 	Now func() time.Time
 }
 
-// Checker beats and sweeps. [Checker.Run] does both on time; a simulation calls [Checker.Beat] and [Checker.Sweep] itself.
+// Checker beats and sweeps. [Checker.Run] does both on schedule; the model-based test calls [Checker.Beat] and [Checker.Sweep].
 type Checker struct {
-	cfg     Config
-	beaten  atomic.Bool // A beat of this process has been committed.
-	vouched atomic.Bool // The last beat vouched.
-	store   outcome
-	holding bool
+	cfg        Config
+	hasBeaten  atomic.Bool // A beat of this process was committed.
+	hasVouched atomic.Bool // The last beat was committed and vouched for the service.
+	lastBeat   beatOutcome
+	isOnHold   bool // The last sweep marked no controller because of a recent outage.
 }
 
-// NewChecker returns a checker that has not beaten yet.
+// NewChecker returns a checker that has not sent a beat yet.
 func NewChecker(cfg Config) *Checker {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Checker{cfg: cfg, store: outcome{now: cfg.Now}}
+	return &Checker{cfg: cfg, lastBeat: beatOutcome{now: cfg.Now}}
 }
 
-// StoreState returns [StateOK] while beats are committed, and otherwise why the last one was not.
-func (c *Checker) StoreState() string { return c.store.state() }
+// StoreState returns [StateOK] while beats are committed, and otherwise the reason why the last beat failed.
+func (c *Checker) StoreState() string { return c.lastBeat.state() }
 
-// Run beats and sweeps until ctx ends, beginning at once. The two do not wait for each other.
+// Run beats and sweeps until ctx ends. Both start at once and run independently of each other.
 func (c *Checker) Run(ctx context.Context) error {
 	c.Beat(ctx)
 
@@ -85,6 +85,7 @@ func (c *Checker) Run(ctx context.Context) error {
 func (c *Checker) repeatBeats(ctx context.Context) {
 	ticker := time.NewTicker(BeatInterval)
 	defer ticker.Stop()
+
 	for {
 		select {
 		case <-ctx.Done():
@@ -99,7 +100,7 @@ func (c *Checker) repeatSweeps(ctx context.Context) {
 	ticker := time.NewTicker(BeatInterval)
 	defer ticker.Stop()
 
-	// The sweep has a time of its own, so that it is not late by up to one beat.
+	// Sweeps have their own timer: with the ticker alone a sweep would be late by up to one beat interval.
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 
@@ -116,34 +117,39 @@ func (c *Checker) repeatSweeps(ctx context.Context) {
 	}
 }
 
-// Beat records once that heartbeats can be committed, and which could not be.
+// Beat records once that heartbeats can be committed, and which controllers' heartbeats could not be.
 func (c *Checker) Beat(ctx context.Context) {
 	c.cfg.Heartbeats.Judge()
+
 	beat := service.Beat{
 		Replica:             c.cfg.Replica,
-		First:               !c.beaten.Load(),
+		First:               !c.hasBeaten.Load(),
 		CanAcceptHeartbeats: c.cfg.Vouches(),
 		Tolerance:           c.cfg.Policy.Tolerance,
 		Failed:              c.cfg.Heartbeats.takeFailed(),
 	}
 
-	bounded, cancel := context.WithTimeout(ctx, beatTimeout)
+	beatCtx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
-	result, err := c.cfg.Store.Beat(bounded, beat)
+	result, err := c.cfg.Store.Beat(beatCtx, beat)
 	if err != nil {
 		c.cfg.Heartbeats.returnFailed(beat.Failed)
-		c.vouched.Store(false)
+		c.hasVouched.Store(false)
 		if ctx.Err() == nil {
-			c.store.setFailed(err)
+			c.lastBeat.setFailed(err)
 			c.cfg.Observe(service.SweepResult{}, err)
-			_ = level.Error(c.cfg.Logger).Log("msg", "check failed", "err", err)
+			_ = level.Error(c.cfg.Logger).Log("msg", "beat failed", "err", err)
 		}
 		return
 	}
 
-	c.store.setCommitted()
-	c.beaten.Store(true)
-	c.vouched.Store(beat.CanAcceptHeartbeats)
+	c.lastBeat.setCommitted()
+	c.hasBeaten.Store(true)
+	c.hasVouched.Store(beat.CanAcceptHeartbeats)
+	c.logGap(result)
+}
+
+func (c *Checker) logGap(result service.BeatResult) {
 	switch {
 	case !result.Gap:
 	case result.Outage == 0:
@@ -156,17 +162,17 @@ func (c *Checker) Beat(ctx context.Context) {
 	}
 }
 
-// Sweep marks the controllers that are silent, if a sweep is due, chunk by chunk until none is left. It does nothing while
-// this replica does not vouch. It returns how long from now the next sweep is due, and whether
-// that is known.
+// Sweep runs a sweep if one is due: it marks stale controllers chunk by chunk until none is left. While this replica does not
+// vouch for the service, Sweep does nothing. It returns the time until the next sweep, and reports whether that time is known.
 func (c *Checker) Sweep(ctx context.Context) (next time.Duration, isKnown bool) {
-	for c.vouched.Load() {
+	for c.hasVouched.Load() {
 		result, err := c.sweepChunk(ctx)
 		if ctx.Err() != nil {
 			return 0, false
 		}
+
 		c.cfg.Observe(result, err)
-		c.report(result, err)
+		c.logResult(result, err)
 		if err != nil {
 			return 0, false
 		}
@@ -183,28 +189,36 @@ func (c *Checker) sweepChunk(ctx context.Context) (service.SweepResult, error) {
 	return c.cfg.Store.Sweep(ctx, c.cfg.Policy)
 }
 
-func (c *Checker) report(result service.SweepResult, err error) {
+func (c *Checker) logResult(result service.SweepResult, err error) {
 	if err != nil {
-		_ = level.Error(c.cfg.Logger).Log("msg", "check failed", "err", err)
+		_ = level.Error(c.cfg.Logger).Log("msg", "sweep failed", "err", err)
 		return
 	}
-	if result.Hold != c.holding {
-		c.holding = result.Hold
-		_ = level.Info(c.cfg.Logger).Log("msg", "checker", "hold", c.holding)
+	if result.Hold != c.isOnHold {
+		c.isOnHold = result.Hold
+		_ = level.Info(c.cfg.Logger).Log("msg", "checker", "hold", c.isOnHold)
 	}
+
 	for i, t := range result.Transitions {
 		if i == maxStaleLines {
-			// The history has them all. A line for each of 100,000 would take as long as the marks.
+			// The history has all transitions. Logging 100,000 lines would take as long as marking the controllers.
 			_ = level.Warn(c.cfg.Logger).Log("msg", "more controllers are stale", "count", len(result.Transitions)-i)
 			break
 		}
-		_ = level.Warn(c.cfg.Logger).Log("msg", "controller is stale", "controller_id", t.ControllerID, "region", t.Region,
-			"from", t.From, "to", t.To, "silence", t.Silence, "reason", t.Reason)
+		_ = level.Warn(c.cfg.Logger).Log(
+			"msg", "controller is stale",
+			"controller_id", t.ControllerID,
+			"region", t.Region,
+			"from", t.From,
+			"to", t.To,
+			"silence", t.Silence,
+			"reason", t.Reason,
+		)
 	}
 }
 
-// outcome is how the latest beats ended.
-type outcome struct {
+// beatOutcome records how the latest beats ended.
+type beatOutcome struct {
 	now func() time.Time
 
 	mu          sync.Mutex
@@ -212,27 +226,29 @@ type outcome struct {
 	reason      string
 }
 
-func (o *outcome) setCommitted() {
+func (o *beatOutcome) setCommitted() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.committedAt, o.reason = o.now(), ""
 }
 
-func (o *outcome) setFailed(err error) {
+func (o *beatOutcome) setFailed(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+
 	o.reason = "down"
-	// /ready is public: it shows the condition's name and not the error's text.
+	// /ready is public, so it shows the name of the condition and not the error's text.
 	var condition *service.ConditionError
 	if errors.As(err, &condition) {
 		o.reason = condition.Name
 	}
 }
 
-// state forgives a failure that is followed by a commit within the tolerance.
-func (o *outcome) state() string {
+// state returns [StateOK] if a beat was committed within the tolerance, even if a later one failed.
+func (o *beatOutcome) state() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+
 	switch {
 	case !o.committedAt.IsZero() && o.now().Sub(o.committedAt) <= Tolerance:
 		return StateOK

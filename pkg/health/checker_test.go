@@ -14,7 +14,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// fakeStore sweeps by the clock it runs in.
+// fakeStore counts beats and sweeps, and schedules sweeps by the clock of its bubble.
 type fakeStore struct {
 	mu       sync.Mutex
 	start    time.Time
@@ -22,8 +22,8 @@ type fakeStore struct {
 	passes   int
 	beats    []service.Beat
 	sweeps   []time.Duration
-	chunks   int           // How many chunks each sweep has.
-	took     time.Duration // How long a chunk takes.
+	chunks   int           // chunks of each sweep
+	took     time.Duration // duration of a chunk
 	beatErr  error
 	sweepErr error
 }
@@ -42,9 +42,11 @@ func (f *fakeStore) Sweep(_ context.Context, policy service.SweepPolicy) (servic
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.passes++
+
 	if f.sweepErr != nil {
 		return service.SweepResult{}, f.sweepErr
 	}
+
 	var result service.SweepResult
 	if now := time.Now(); now.Sub(f.swept) >= policy.Interval {
 		f.sweeps = append(f.sweeps, now.Sub(f.start))
@@ -55,12 +57,12 @@ func (f *fakeStore) Sweep(_ context.Context, policy service.SweepPolicy) (servic
 		}
 		f.swept = now
 	}
+
 	result.NextIn = policy.Interval - time.Since(f.swept)
 	return result, nil
 }
 
-// beaten is how many beats there were.
-func (f *fakeStore) beaten() int {
+func (f *fakeStore) beatCount() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.beats)
@@ -69,14 +71,20 @@ func (f *fakeStore) beaten() int {
 func newTestChecker(store *fakeStore, vouches func() bool, observe func(service.SweepResult, error)) *Checker {
 	store.start = time.Now()
 	return NewChecker(Config{
-		Store: store, Policy: service.SweepPolicy{Interval: 4500 * time.Millisecond, Tolerance: Tolerance}, Vouches: vouches,
-		Heartbeats: NewHeartbeats(10*time.Second, nil), Observe: observe, Logger: log.NewNopLogger(),
+		Store:      store,
+		Policy:     service.SweepPolicy{Interval: 4500 * time.Millisecond, Tolerance: Tolerance},
+		Vouches:    vouches,
+		Heartbeats: NewHeartbeats(10*time.Second, nil),
+		Observe:    observe,
+		Logger:     log.NewNopLogger(),
 	})
 }
 
-func run(t *testing.T, store *fakeStore, vouches func() bool, length time.Duration) (observed, failed int) {
+// runChecker runs a checker for a time, and returns the number of results it reported and how many of them were errors.
+func runChecker(t *testing.T, store *fakeStore, vouches func() bool, length time.Duration) (observed, failed int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
+
 	var mu sync.Mutex
 	checker := newTestChecker(store, vouches, func(_ service.SweepResult, err error) {
 		mu.Lock()
@@ -86,8 +94,10 @@ func run(t *testing.T, store *fakeStore, vouches func() bool, length time.Durati
 			failed++
 		}
 	})
+
 	done := make(chan error)
 	go func() { done <- checker.Run(ctx) }()
+
 	time.Sleep(length)
 	cancel()
 	if err := <-done; err != nil {
@@ -96,12 +106,13 @@ func run(t *testing.T, store *fakeStore, vouches func() bool, length time.Durati
 	return observed, failed
 }
 
-func vouching() bool { return true }
+func alwaysVouches() bool { return true }
 
-func TestChecker_SweepsComeOnTimeBetweenBeats(t *testing.T) {
+func TestChecker_SweepScheduleBetweenBeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{}
-		run(t, store, vouching, 10*time.Second)
+		runChecker(t, store, alwaysVouches, 10*time.Second)
+
 		want := []time.Duration{0, 4500 * time.Millisecond, 9 * time.Second}
 		if len(store.sweeps) != len(want) {
 			t.Fatalf("sweeps at %v, want %v", store.sweeps, want)
@@ -114,58 +125,62 @@ func TestChecker_SweepsComeOnTimeBetweenBeats(t *testing.T) {
 	})
 }
 
-func TestChecker_ALongSweepDelaysNoBeat(t *testing.T) {
+func TestChecker_LongSweepDelaysNoBeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{chunks: 6, took: 2 * time.Second}
-		run(t, store, vouching, 12500*time.Millisecond)
-		if store.beaten() != 13 || len(store.sweeps) < 6 {
-			t.Errorf("beats = %d, chunks = %d in 12.5 s, want a beat each second and all 6 chunks", store.beaten(), len(store.sweeps))
+		runChecker(t, store, alwaysVouches, 12500*time.Millisecond)
+		if store.beatCount() != 13 || len(store.sweeps) < 6 {
+			t.Errorf("beats = %d, chunks = %d in 12.5 s, want a beat each second and all 6 chunks", store.beatCount(), len(store.sweeps))
 		}
 	})
 }
 
-func TestChecker_ChunksFollowEachOtherAtOnce(t *testing.T) {
+func TestChecker_SweepChunksWithoutDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{chunks: 40}
-		run(t, store, vouching, 100*time.Millisecond)
+		runChecker(t, store, alwaysVouches, 100*time.Millisecond)
 		if len(store.sweeps) != 40 {
 			t.Errorf("chunks in 100 ms = %d, want 40", len(store.sweeps))
 		}
 	})
 }
 
-func TestChecker_BeatsProveTheStoreWhileItDoesNotVouch(t *testing.T) {
+func TestChecker_NotVouchingBeatsButDoesNotSweep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{}
-		if observed, _ := run(t, store, func() bool { return false }, 10500*time.Millisecond); observed != 0 || store.passes != 0 {
+		observed, _ := runChecker(t, store, func() bool { return false }, 10500*time.Millisecond)
+		if observed != 0 || store.passes != 0 {
 			t.Errorf("sweeps = %d, want none", store.passes)
 		}
 		if len(store.beats) != 11 || store.beats[5].CanAcceptHeartbeats || !store.beats[0].First || store.beats[1].First {
-			t.Errorf("beats = %+v, want one each second that does not vouch", store.beats)
+			t.Errorf("beats = %+v, want one each second, none of which vouches", store.beats)
 		}
 	})
 }
 
-func TestChecker_AFailureIsReportedAndTriedAgain(t *testing.T) {
+func TestChecker_FailureIsReportedAndRetried(t *testing.T) {
 	for name, store := range map[string]*fakeStore{"beat": {beatErr: errors.New("down")}, "sweep": {sweepErr: errors.New("down")}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				observed, failed := run(t, store, vouching, 5500*time.Millisecond)
+				observed, failed := runChecker(t, store, alwaysVouches, 5500*time.Millisecond)
 				if observed < 6 || failed != observed {
-					t.Errorf("passes reported = %d of which failed %d, want at least 6, all", observed, failed)
+					t.Errorf("results reported = %d, of which failed %d, want at least 6, all failed", observed, failed)
 				}
 			})
 		})
 	}
 }
 
-func TestChecker_LogsAMassDeathInSum(t *testing.T) {
+func TestChecker_LogLinesOfMassStaleness(t *testing.T) {
 	var lines strings.Builder
 	store := &fakeStore{}
-	checker := newTestChecker(store, vouching, func(service.SweepResult, error) {})
+	checker := newTestChecker(store, alwaysVouches, func(service.SweepResult, error) {})
 	checker.cfg.Logger = log.NewLogfmtLogger(&lines)
-	checker.report(service.SweepResult{Transitions: make([]service.Transition, maxStaleLines+7)}, nil)
-	if got := strings.Count(lines.String(), "controller is stale"); got != maxStaleLines || !strings.Contains(lines.String(), `msg="more controllers are stale" count=7`) {
+
+	checker.logResult(service.SweepResult{Transitions: make([]service.Transition, maxStaleLines+7)}, nil)
+
+	got := strings.Count(lines.String(), "controller is stale")
+	if got != maxStaleLines || !strings.Contains(lines.String(), `msg="more controllers are stale" count=7`) {
 		t.Errorf("lines = %d and %q, want %d and the count of the rest", got, lines.String()[max(0, lines.Len()-80):], maxStaleLines)
 	}
 }
@@ -173,35 +188,41 @@ func TestChecker_LogsAMassDeathInSum(t *testing.T) {
 func TestChecker_StoreState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{beatErr: &service.ConditionError{Name: "disk_full", Err: errors.New("secret")}}
-		checker := newTestChecker(store, vouching, func(service.SweepResult, error) {})
+		checker := newTestChecker(store, alwaysVouches, func(service.SweepResult, error) {})
 		want := func(when, want string) {
 			t.Helper()
 			if got := checker.StoreState(); got != want {
 				t.Errorf("StoreState() %s = %q, want %q", when, got, want)
 			}
 		}
+
 		want("before the first beat", "starting")
 		checker.Beat(t.Context())
 		want("with a full disk", "disk_full")
+
 		store.beatErr = nil
 		checker.Beat(t.Context())
 		want("after a beat", StateOK)
+
 		store.beatErr = service.ErrUnavailable
 		checker.Beat(t.Context())
 		want("after one failure", StateOK)
+
 		time.Sleep(Tolerance + 1)
 		want("after the tolerance", "down")
 	})
 }
 
-func TestChecker_FailedHeartbeatsAreRecordedByTheNextBeatThatIsCommitted(t *testing.T) {
+func TestChecker_FailedHeartbeatsAreRecordedByTheNextCommittedBeat(t *testing.T) {
 	store := &fakeStore{beatErr: errors.New("down")}
-	checker := newTestChecker(store, vouching, func(service.SweepResult, error) {})
+	checker := newTestChecker(store, alwaysVouches, func(service.SweepResult, error) {})
 	checker.cfg.Heartbeats.ObserveFailure("mc")
+
 	checker.Beat(t.Context())
 	store.beatErr = nil
 	checker.Beat(t.Context())
 	checker.Beat(t.Context())
+
 	var got []int
 	for _, b := range store.beats {
 		got = append(got, len(b.Failed))

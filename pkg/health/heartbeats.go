@@ -7,75 +7,84 @@ import (
 )
 
 const (
-	// maxFailing bounds how many controllers are remembered whose heartbeats failed.
+	// maxFailing limits the number of controllers whose failed heartbeats are remembered.
 	maxFailing = 1 << 16
-	// maxRecorded bounds how many of them one beat writes.
+	// maxRecorded limits the number of failed controllers that one beat writes.
 	maxRecorded = 5000
 )
 
-// Heartbeats judges by the fleet whether this replica stores the heartbeats that it receives. While nothing fails it only
-// counts. Once something has failed it compares the controllers whose latest heartbeat could not be stored with the
-// heartbeats that were: one locked row does not end the service, and one lucky commit does not restore it.
+// Heartbeats judges whether this replica commits the heartbeats that it receives. While no heartbeat fails, it only counts. After
+// a failure, it compares two numbers: the controllers whose latest heartbeat failed, and the recently committed heartbeats. So one
+// locked row does not make the replica unserviceable, and one commit does not make it serviceable again.
 type Heartbeats struct {
-	// now is the clock.
+	// now is the wall clock; tests replace it.
 	now func() time.Time
-	// window is how far back commits count, and memory how long a failure counts that no later heartbeat of the same
-	// controller replaces.
-	window, memory time.Duration
+	// window is the time for which commits count.
+	window time.Duration
+	// memory is the time for which a failure counts if no later heartbeat of the controller replaces it.
+	memory time.Duration
 
-	commits     atomic.Int64
-	failing     atomic.Int64 // len(failed)
-	outnumbered atomic.Bool
+	commits   atomic.Int64
+	failing   atomic.Int64 // len(failed)
+	isFailing atomic.Bool  // more failed controllers than recent commits, by the last [Heartbeats.Judge]
 
 	mu     sync.Mutex
 	failed map[string]time.Time
-	// unrecorded are those of failed that no beat has written yet.
+	// unrecorded are the failed controllers that no beat has written yet.
 	unrecorded map[string]struct{}
-	samples    []sample // The oldest first; all but one are younger than the window.
+	samples    []sample // oldest first; all but the first are younger than the window
 }
 
-// sample is how many heartbeats had been committed at a time.
+// sample is the number of heartbeats committed until a time.
 type sample struct {
 	at      time.Time
 	commits int64
 }
 
-// NewHeartbeats returns a judge of a fleet whose controllers send a heartbeat each interval. A nil clock stands for [time.Now].
+// NewHeartbeats returns a judge for a fleet whose controllers send a heartbeat every interval. If now is nil, it uses [time.Now].
 func NewHeartbeats(interval time.Duration, now func() time.Time) *Heartbeats {
 	if now == nil {
 		now = time.Now
 	}
-	// A fourth more than an interval: every living controller is in the window, even one that is a little late. A controller
-	// that keeps failing comes back within two intervals.
+
 	return &Heartbeats{
-		now: now, window: interval * 5 / 4, memory: 2 * interval, failed: make(map[string]time.Time), unrecorded: make(map[string]struct{}),
+		now: now,
+		// A quarter more than one interval: a controller that is a little late still has a commit in the window.
+		window: interval * 5 / 4,
+		// A controller whose heartbeats keep failing sends the next one within two intervals.
+		memory:     2 * interval,
+		failed:     make(map[string]time.Time),
+		unrecorded: make(map[string]struct{}),
 	}
 }
 
-// ObserveCommit notes that a controller's heartbeat was stored.
+// ObserveCommit records that a controller's heartbeat was committed.
 func (h *Heartbeats) ObserveCommit(controllerID string) {
 	h.commits.Add(1)
 	if h.failing.Load() == 0 {
 		return
 	}
+
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.forgetLocked(controllerID)
+	h.removeLocked(controllerID)
 }
 
-// ObserveFailure records that an authenticated controller's heartbeat could not be stored for a server-side reason.
+// ObserveFailure records that an authenticated controller's heartbeat could not be committed for a server-side reason.
 func (h *Heartbeats) ObserveFailure(controllerID string) { h.add(controllerID, true) }
 
-// ObserveUnjudged records a heartbeat that was refused because this replica cannot verify its token for a server-side
-// reason. It counts as failed, but excuses no controller, because the id is not authenticated.
+// ObserveUnjudged records a heartbeat that was refused because this replica cannot verify its token for a server-side reason. It
+// counts as failed, but excuses no controller, because the controller id is not authenticated.
 func (h *Heartbeats) ObserveUnjudged(controllerID string) { h.add(controllerID, false) }
 
 func (h *Heartbeats) add(controllerID string, isExcused bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+
 	if _, isKnown := h.failed[controllerID]; !isKnown && len(h.failed) >= maxFailing {
 		return
 	}
+
 	h.failed[controllerID] = h.now()
 	if isExcused {
 		h.unrecorded[controllerID] = struct{}{}
@@ -83,16 +92,17 @@ func (h *Heartbeats) add(controllerID string, isExcused bool) {
 	h.failing.Store(int64(len(h.failed)))
 }
 
-func (h *Heartbeats) forgetLocked(controllerID string) {
+func (h *Heartbeats) removeLocked(controllerID string) {
 	delete(h.failed, controllerID)
 	delete(h.unrecorded, controllerID)
 	h.failing.Store(int64(len(h.failed)))
 }
 
-// Judge compares the failed heartbeats with those that were committed recently. The checker calls it before each beat.
+// Judge compares the failed heartbeats with the recently committed ones. The checker calls it before each beat.
 func (h *Heartbeats) Judge() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+
 	now, committed := h.now(), h.commits.Load()
 
 	h.samples = append(h.samples, sample{now, committed})
@@ -107,29 +117,31 @@ func (h *Heartbeats) Judge() {
 		switch {
 		case now.Sub(at) <= h.memory:
 			failing++
-		case !isUnrecorded: // What no beat has written yet is kept for the next one.
-			h.forgetLocked(id)
+		case !isUnrecorded: // A failure that no beat has written yet is kept for the next beat.
+			h.removeLocked(id)
 		}
 	}
-	h.outnumbered.Store(failing > committed)
+	h.isFailing.Store(failing > committed)
 }
 
-// State returns what the last judgement was: [StateOK] unless more controllers' latest heartbeats failed than heartbeats
-// were committed.
+// State returns "failing" if, by the last [Heartbeats.Judge], more controllers' latest heartbeats failed than heartbeats were
+// committed, and [StateOK] otherwise.
 func (h *Heartbeats) State() string {
-	if h.outnumbered.Load() {
+	if h.isFailing.Load() {
 		return "failing"
 	}
 	return StateOK
 }
 
-// takeFailed returns controllers whose failure no beat has written yet.
+// takeFailed returns the controllers whose failure no beat has written yet, and marks them as written.
 func (h *Heartbeats) takeFailed() (ids []string) {
 	if h.failing.Load() == 0 {
 		return nil
 	}
+
 	h.mu.Lock()
 	defer h.mu.Unlock()
+
 	for id := range h.unrecorded {
 		if len(ids) == maxRecorded {
 			break
@@ -140,7 +152,7 @@ func (h *Heartbeats) takeFailed() (ids []string) {
 	return ids
 }
 
-// returnFailed restores ids that could not be written, except those of which a later heartbeat was stored.
+// returnFailed marks ids as not written after their beat failed, except controllers whose later heartbeat was committed.
 func (h *Heartbeats) returnFailed(ids []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

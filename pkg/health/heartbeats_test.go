@@ -6,20 +6,21 @@ import (
 	"time"
 )
 
-// fleetOf drives heartbeats of a fleet by a clock of its own, judging once a second.
-type fleetOf struct {
+// testFleet sends the heartbeats of a fleet by its own clock, and judges them once a second.
+type testFleet struct {
 	*Heartbeats
 	now time.Time
 }
 
-func newFleetOf() *fleetOf {
-	f := &fleetOf{now: time.Unix(1_800_000_000, 0)}
+func newTestFleet() *testFleet {
+	f := &testFleet{now: time.Unix(1_800_000_000, 0)}
 	f.Heartbeats = NewHeartbeats(10*time.Second, func() time.Time { return f.now })
 	return f
 }
 
-// run lets size controllers send a heartbeat every 10 s for some seconds; fails decides by controller and second.
-func (f *fleetOf) run(size, seconds int, fails func(controller, second int) bool) (states []string) {
+// run makes size controllers send a heartbeat every 10 s for some seconds, and returns the state after each second. fails reports
+// whether the heartbeat of a controller in a second fails.
+func (f *testFleet) run(size, seconds int, fails func(controller, second int) bool) (states []string) {
 	for second := range seconds {
 		for c := range size {
 			if c%10 != second%10 {
@@ -31,6 +32,7 @@ func (f *fleetOf) run(size, seconds int, fails func(controller, second int) bool
 				f.ObserveCommit(id)
 			}
 		}
+
 		f.Judge()
 		states = append(states, f.State())
 		f.now = f.now.Add(time.Second)
@@ -38,71 +40,80 @@ func (f *fleetOf) run(size, seconds int, fails func(controller, second int) bool
 	return states
 }
 
-func count(states []string, what string) (n int) {
+func countStates(states []string, state string) (n int) {
 	for _, s := range states {
-		if s == what {
+		if s == state {
 			n++
 		}
 	}
 	return n
 }
 
-func never(int, int) bool  { return false }
-func always(int, int) bool { return true }
+func noneFails(int, int) bool { return false }
+func allFail(int, int) bool   { return true }
 
 func TestHeartbeats_OneLockedRowInAFleetOfTwo(t *testing.T) {
-	f := newFleetOf()
-	f.run(2, 60, never)
-	if states := f.run(2, 120, func(c, _ int) bool { return c == 0 }); count(states, StateOK) != 120 {
+	f := newTestFleet()
+	f.run(2, 60, noneFails)
+
+	states := f.run(2, 120, func(c, _ int) bool { return c == 0 })
+	if countStates(states, StateOK) != 120 {
 		t.Errorf("states while one of two fails = %v, want ok throughout", states)
 	}
 }
 
 func TestHeartbeats_MostFail(t *testing.T) {
-	f := newFleetOf()
-	f.run(40, 60, never)
-	states := f.run(40, 60, always)
-	if states[0] != StateOK || count(states[:10], "failing") == 0 || count(states[10:], StateOK) != 0 {
+	f := newTestFleet()
+	f.run(40, 60, noneFails)
+
+	states := f.run(40, 60, allFail)
+	if states[0] != StateOK || countStates(states[:10], "failing") == 0 || countStates(states[10:], StateOK) != 0 {
 		t.Errorf("states while all fail = %v, want failing within an interval, and then throughout", states)
 	}
-	// A commit here and there ends nothing.
-	if states := f.run(40, 30, func(c, second int) bool { return c+second != 7 }); count(states, StateOK) != 0 {
-		t.Errorf("states with one lucky commit = %v, want failing throughout", states)
+
+	// A single commit does not end the failing state.
+	states = f.run(40, 30, func(c, second int) bool { return c+second != 7 })
+	if countStates(states, StateOK) != 0 {
+		t.Errorf("states with a single commit = %v, want failing throughout", states)
 	}
-	if states := f.run(40, 20, never); states[19] != StateOK {
+
+	if states := f.run(40, 20, noneFails); states[19] != StateOK {
 		t.Errorf("states while none fails = %v, want ok again", states)
 	}
 }
 
-func TestHeartbeats_ACallerThatNeverComesBack(t *testing.T) {
-	f := newFleetOf()
+func TestHeartbeats_FailedCallerDoesNotReturn(t *testing.T) {
+	f := newTestFleet()
 	f.ObserveFailure("mc")
 	f.Judge()
 	if f.State() != "failing" || len(f.takeFailed()) != 1 {
-		t.Errorf("State() after the only heartbeat failed = %s, want failing, and the failure to be recorded once", f.State())
+		t.Errorf("State() after the only heartbeat failed = %s, want failing, and the failure recorded once", f.State())
 	}
-	if states := f.run(0, 30, never); states[29] != StateOK || f.failing.Load() != 0 {
+
+	if states := f.run(0, 30, noneFails); states[29] != StateOK || f.failing.Load() != 0 {
 		t.Errorf("states = %v, want ok after two intervals, and nothing remembered", states)
 	}
 }
 
 func TestHeartbeats_FailuresAreRecordedOnce(t *testing.T) {
-	f := newFleetOf()
+	f := newTestFleet()
 	f.ObserveFailure("a")
 	f.ObserveFailure("b")
+
 	taken := f.takeFailed()
 	if len(taken) != 2 || len(f.takeFailed()) != 0 {
 		t.Errorf("takeFailed() = %v and more, want both once", taken)
 	}
+
 	f.ObserveCommit("a")
 	f.returnFailed(taken)
 	if got := f.takeFailed(); len(got) != 1 || got[0] != "b" {
-		t.Errorf("takeFailed() after a was stored = %v, want b", got)
+		t.Errorf("takeFailed() after a commit for a = %v, want b", got)
 	}
 }
 
-func TestHeartbeats_MemoryIsBounded(t *testing.T) {
-	f := newFleetOf()
+func TestHeartbeats_MemoryIsLimited(t *testing.T) {
+	f := newTestFleet()
 	for i := range maxFailing + 1000 {
 		f.ObserveFailure(fmt.Sprint("mc-", i))
 	}
@@ -110,6 +121,7 @@ func TestHeartbeats_MemoryIsBounded(t *testing.T) {
 		f.Judge()
 		f.now = f.now.Add(time.Millisecond)
 	}
+
 	if n := f.failing.Load(); n != maxFailing {
 		t.Errorf("failures remembered = %d, want %d", n, maxFailing)
 	}
@@ -118,8 +130,8 @@ func TestHeartbeats_MemoryIsBounded(t *testing.T) {
 	}
 }
 
-func TestHeartbeats_CommittingAllocatesNothing(t *testing.T) {
-	f := newFleetOf()
+func TestHeartbeats_ObserveCommitAllocatesNothing(t *testing.T) {
+	f := newTestFleet()
 	if n := testing.AllocsPerRun(100, func() { f.ObserveCommit("mc") }); n != 0 {
 		t.Errorf("allocations of a commit = %v, want 0", n)
 	}

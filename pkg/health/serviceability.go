@@ -3,19 +3,19 @@ package health
 // StateOK is the state of a condition that holds.
 const StateOK = "ok"
 
-// Condition is one thing that a replica needs in order to accept the heartbeats that it should accept.
+// Condition is one thing that a replica needs to accept heartbeats.
 type Condition struct {
-	// Name is the condition's key in the answer of /ready.
+	// Name is the condition's key in the response of /ready.
 	Name string
-	// State returns [StateOK] or a short reason. It is called for each request of /ready, so it must not block.
+	// State returns [StateOK] or a short reason. Each request of /ready calls it, so it must not block.
 	State func() string
 }
 
-// Serviceability decides from named conditions whether a replica can accept heartbeats. /ready shows it, and a beat of the
-// health checker vouches for it, so that both have the same reasons.
+// Serviceability decides from named conditions whether a replica can accept heartbeats. /ready and the beats of the health checker
+// both use it, so that they agree.
 type Serviceability struct{ conditions []Condition }
 
-// NewServiceability returns a serviceability that consists of the conditions.
+// NewServiceability returns the serviceability of a replica with these conditions.
 func NewServiceability(conditions ...Condition) *Serviceability {
 	return &Serviceability{conditions}
 }
@@ -30,12 +30,12 @@ func (s *Serviceability) State() map[string]string {
 }
 
 // Serviceable reports whether all conditions hold.
-func (s *Serviceability) Serviceable() bool { return s.holds("") }
+func (s *Serviceability) Serviceable() bool { return s.allHold("") }
 
-// Vouches reports whether all conditions hold that a beat does not prove itself: all but the store's.
-func (s *Serviceability) Vouches() bool { return s.holds(ConditionStore) }
+// Vouches reports whether all conditions hold except the store's, which a beat itself proves.
+func (s *Serviceability) Vouches() bool { return s.allHold(ConditionStore) }
 
-func (s *Serviceability) holds(except string) bool {
+func (s *Serviceability) allHold(except string) bool {
 	for _, c := range s.conditions {
 		if c.Name != except && c.State() != StateOK {
 			return false
@@ -44,7 +44,7 @@ func (s *Serviceability) holds(except string) bool {
 	return true
 }
 
-// The names of the conditions that this package judges. Others are "server", "keys" and "clock".
+// Names of the conditions that this package judges. Others are "server", "schema", "keys" and "clock".
 const (
 	// ConditionStore holds while beats are committed.
 	ConditionStore = "store"

@@ -13,17 +13,19 @@ func TestServiceability(t *testing.T) {
 		Condition{"keys", func() string { return keys }},
 	)
 	for _, tc := range []struct {
-		store, keys          string
-		serviceable, vouches bool
+		store, keys   string
+		isServiceable bool
+		vouches       bool
 	}{
 		{StateOK, StateOK, true, true},
 		{"disk_full", StateOK, false, true},
 		{StateOK, "none", false, false},
 	} {
 		store, keys = tc.store, tc.keys
-		if s.Serviceable() != tc.serviceable || s.Vouches() != tc.vouches {
+
+		if s.Serviceable() != tc.isServiceable || s.Vouches() != tc.vouches {
 			t.Errorf("store %s, keys %s: serviceable = %v, vouches = %v, want %v, %v",
-				store, keys, s.Serviceable(), s.Vouches(), tc.serviceable, tc.vouches)
+				store, keys, s.Serviceable(), s.Vouches(), tc.isServiceable, tc.vouches)
 		}
 		if diff := cmp.Diff(map[string]string{"store": tc.store, "keys": tc.keys}, s.State()); diff != "" {
 			t.Errorf("State() (-want +got):\n%s", diff)

@@ -1,78 +1,82 @@
 package metrics
 
 import (
+	"sync"
 	"time"
 
-	kitmetrics "github.com/go-kit/kit/metrics"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-type callKey struct{ transport, endpoint, code string }
+// serverFailureCodes are the codes that are never the caller's fault.
+var serverFailureCodes = []string{"Internal", "Unavailable", "DeadlineExceeded"}
 
-type callChildren struct {
-	count kitmetrics.Counter
-	time  histogram
+// callMetrics are the metrics of calls over gRPC and HTTP.
+type callMetrics struct {
+	requests  *prometheus.CounterVec
+	durations *prometheus.HistogramVec
+	limited   *prometheus.CounterVec
+	panics    *prometheus.CounterVec
+	series    *sync.Map // of callKey to *callSeries
 }
 
-// ownFailures are the codes that are never the caller's fault.
-var ownFailures = []string{"Internal", "Unavailable", "DeadlineExceeded"}
+type callKey struct{ transport, endpoint, code string }
 
-// ObserveCall is told of a call that ended. The children of each combination are looked up once: there are few of them, and
-// looking one up by its labels costs more than counting. The first call of an endpoint makes the counters of our own
-// failures as well, so that the first failure is seen as a rise. traceID names the trace that recorded the call, empty
-// for none; one of each bucket's is shown in OpenMetrics.
-func (m *Metrics) ObserveCall(transport, endpoint, code string, took time.Duration, traceID string) {
-	key := callKey{transport, endpoint, code}
-	found, ok := m.resolved.Load(key)
-	if !ok {
-		for _, ours := range ownFailures {
-			m.requests.WithLabelValues(transport, endpoint, ours)
-		}
-		found, _ = m.resolved.LoadOrStore(key, &callChildren{
-			count: counter{m.requests, nil}.With("transport", transport, "endpoint", endpoint, "code", code),
-			time:  histogram{m.durations, m.durations.WithLabelValues(transport, endpoint)},
-		})
+// callSeries are the series of one callKey.
+type callSeries struct {
+	count    prometheus.Counter
+	duration prometheus.Observer
+}
+
+func newCallMetrics(r registry) callMetrics {
+	return callMetrics{
+		requests:  r.counterVec("gc_requests_total", "Calls by transport, endpoint and result code.", "transport", "endpoint", "code"),
+		durations: r.histogramVec("gc_request_duration_seconds", "Duration of calls in seconds.", fastBuckets, "transport", "endpoint"),
+		limited:   r.counterVec("gc_rate_limited_total", "Calls that were refused by a rate limit.", "endpoint"),
+		panics:    r.initializedCounterVec("gc_panics_total", "Panics that were caught while a call was served.", "transport", "grpc", "http"),
+		series:    &sync.Map{},
 	}
-	children := found.(*callChildren) //nolint:forcetypeassert // The only type that is stored.
-	children.count.Add(1)
-	if traced, ok := children.time.child.(prometheus.ExemplarObserver); ok && traceID != "" {
+}
+
+// ObserveCall records a call that ended. It looks the series of each combination of labels up once: there are few of them, and
+// a lookup by labels costs more than the count. traceID names the trace that recorded the call, empty for none; OpenMetrics
+// shows one for each bucket.
+func (m *callMetrics) ObserveCall(transport, endpoint, code string, took time.Duration, traceID string) {
+	key := callKey{transport, endpoint, code}
+	found, ok := m.series.Load(key)
+	if !ok {
+		found, _ = m.series.LoadOrStore(key, m.newSeries(key))
+	}
+	series := found.(*callSeries) //nolint:forcetypeassert // The only type that is stored.
+
+	series.count.Inc()
+	if traced, ok := series.duration.(prometheus.ExemplarObserver); ok && traceID != "" {
 		traced.ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": traceID})
 		return
 	}
-	children.time.Observe(took.Seconds())
+	series.duration.Observe(took.Seconds())
 }
 
-// counter is go-kit's counter over one resolved child. go-kit's own adapter builds a map of labels for each count.
-type counter struct {
-	vector *prometheus.CounterVec
-	child  prometheus.Counter
-}
-
-// With implements go-kit's Counter; it takes all the labels at once.
-func (c counter) With(labelValues ...string) kitmetrics.Counter {
-	return counter{c.vector, c.vector.With(labels(labelValues))}
-}
-
-// Add implements go-kit's Counter.
-func (c counter) Add(delta float64) { c.child.Add(delta) }
-
-type histogram struct {
-	vector *prometheus.HistogramVec
-	child  prometheus.Observer
-}
-
-// With implements go-kit's Histogram; it takes all the labels at once.
-func (h histogram) With(labelValues ...string) kitmetrics.Histogram {
-	return histogram{h.vector, h.vector.With(labels(labelValues))}
-}
-
-// Observe implements go-kit's Histogram.
-func (h histogram) Observe(value float64) { h.child.Observe(value) }
-
-func labels(pairs []string) prometheus.Labels {
-	l := make(prometheus.Labels, len(pairs)/2)
-	for i := 0; i+1 < len(pairs); i += 2 {
-		l[pairs[i]] = pairs[i+1]
+// newSeries returns the series of a combination of labels. It also creates the endpoint's counters of server-side failures
+// with the value 0, so that the first failure shows as an increase.
+func (m *callMetrics) newSeries(key callKey) *callSeries {
+	for _, code := range serverFailureCodes {
+		m.requests.WithLabelValues(key.transport, key.endpoint, code)
 	}
-	return l
+	return &callSeries{
+		count:    m.requests.WithLabelValues(key.transport, key.endpoint, key.code),
+		duration: m.durations.WithLabelValues(key.transport, key.endpoint),
+	}
 }
+
+// IncRateLimited counts a call that was refused by a rate limit.
+func (m *callMetrics) IncRateLimited(operation string) { m.limited.WithLabelValues(operation).Inc() }
+
+// InitOperations creates the counters of refused calls of these endpoints with the value 0.
+func (m *callMetrics) InitOperations(names []string) {
+	for _, name := range names {
+		m.limited.WithLabelValues(name)
+	}
+}
+
+// IncPanic counts a panic that was caught.
+func (m *callMetrics) IncPanic(transport string) { m.panics.WithLabelValues(transport).Inc() }

@@ -29,16 +29,20 @@ func scrape(m *Metrics) string {
 	return w.Body.String()
 }
 
-func TestWhatIsToldIsShown(t *testing.T) {
-	synctest.Test(t, testWhatIsToldIsShown)
+func TestMetrics_Page(t *testing.T) {
+	synctest.Test(t, testPage)
 }
 
-func testWhatIsToldIsShown(t *testing.T) {
+// testPage records events of every kind and reads the page.
+func testPage(t *testing.T) {
 	m := New("1.2.3", 30*time.Second, 5*time.Second)
 	store := &fakeRegions{rows: []service.Region{{
-		Region: "eu", Controllers: map[service.HealthStatus]int64{service.HealthHealthy: 2}, Stale: 4,
-		Meetings: service.RegionCapacity{Max: 18, Current: 2, Largest: 9, Limits: 20, Load: 3},
+		Region:      "eu",
+		Controllers: map[service.HealthStatus]int64{service.HealthHealthy: 2},
+		Stale:       4,
+		Meetings:    service.RegionCapacity{Max: 18, Current: 2, Largest: 9, Limits: 20, Load: 3},
 	}}}
+
 	m.RegisterFleet(store, "us")
 	m.RegisterPool(func() sql.DBStats { return sql.DBStats{MaxOpenConnections: 20} })
 	for range 2 {
@@ -50,7 +54,12 @@ func testWhatIsToldIsShown(t *testing.T) {
 	m.ObserveSweep(service.SweepResult{Hold: true}, nil)
 	m.ObserveSweep(service.SweepResult{}, errors.New("down"))
 	m.ObserveSweep(service.SweepResult{}, nil)
-	m.ObserveSweep(service.SweepResult{Swept: true, Transitions: []service.Transition{{From: service.HealthHealthy, To: service.HealthUnhealthy, Cause: service.CauseStale, Silence: 31 * time.Second}}}, nil)
+	m.ObserveSweep(service.SweepResult{Swept: true, Transitions: []service.Transition{{
+		From:    service.HealthHealthy,
+		To:      service.HealthUnhealthy,
+		Cause:   service.CauseStale,
+		Silence: 31 * time.Second,
+	}}}, nil)
 	m.ObserveTokenValidation("ok")
 	m.ObserveKeyRefresh("error")
 	m.IncRateLimited("RegisterMC")
@@ -58,6 +67,7 @@ func testWhatIsToldIsShown(t *testing.T) {
 	m.InitOperations([]string{"FastHeartbeat", "RegisterMC"})
 	m.RegisterKeyCount(func() int { return 2 })
 	m.ObserveReadiness(map[string]string{"store": "ok", "keys": "none"}, "ok")
+
 	got := scrape(m)
 	for _, want := range []string{
 		`gc_requests_total{code="OK",endpoint="FastHeartbeat",transport="grpc"} 2`,
@@ -105,33 +115,42 @@ func testWhatIsToldIsShown(t *testing.T) {
 			t.Errorf("the metrics lack %s", want)
 		}
 	}
+
 	store.err = errors.New("down")
 	if got := scrape(m); !strings.Contains(got, "gc_registered_controllers{") {
-		t.Error("a moment later the answer must still count: anybody may scrape as often as they like")
+		t.Error("the last summary must be shared for a moment, because the number of scrapes is not limited")
 	}
-	time.Sleep(2 * summaryAge)
+
+	time.Sleep(2 * regionsMaxAge)
 	if got := scrape(m); strings.Contains(got, "gc_registered_controllers{") || !strings.Contains(got, "gc_requests_total") {
-		t.Error("with the store down the fleet must be left out and the rest stay")
+		t.Error("while the store is down, the page must have all metrics but those of the fleet")
 	}
 }
 
-func TestDetectionBucketsAreInOrderAndFineAroundThePromise(t *testing.T) {
-	for _, tc := range []struct{ threshold, interval time.Duration }{{30 * time.Second, 5 * time.Second}, {time.Second, 5 * time.Second}, {5 * time.Second, 5 * time.Second}, {24 * time.Hour, time.Second}} {
-		buckets, promise := detectionBuckets(tc.threshold, tc.interval), (tc.threshold + tc.interval).Seconds()
-		if !slices.IsSorted(buckets) || !slices.Contains(buckets, promise) || slices.Min(buckets) <= 0 {
-			t.Errorf("buckets of %v and %v = %v, want them in order and %v among them", tc.threshold, tc.interval, buckets, promise)
+func TestDetectionBuckets(t *testing.T) {
+	for _, tc := range []struct{ threshold, interval time.Duration }{
+		{30 * time.Second, 5 * time.Second},
+		{time.Second, 5 * time.Second},
+		{5 * time.Second, 5 * time.Second},
+		{24 * time.Hour, time.Second},
+	} {
+		buckets, limit := detectionBuckets(tc.threshold, tc.interval), (tc.threshold + tc.interval).Seconds()
+		if !slices.IsSorted(buckets) || !slices.Contains(buckets, limit) || slices.Min(buckets) <= 0 {
+			t.Errorf("buckets of %v and %v = %v, want them in order and %v among them", tc.threshold, tc.interval, buckets, limit)
 		}
 	}
+
 	want := []float64{5, 10, 20, 25, 30, 31, 32, 33, 34, 35, 36, 40, 60, 120, 300}
 	if diff := cmp.Diff(want, detectionBuckets(30*time.Second, 5*time.Second)); diff != "" {
 		t.Errorf("buckets of the defaults (-want +got):\n%s", diff)
 	}
 }
 
-func TestARecordedCallIsShownAsAnExemplar(t *testing.T) {
+func TestObserveCall_Exemplar(t *testing.T) {
 	m := New("x", 30*time.Second, 5*time.Second)
 	m.ObserveCall("grpc", "RegisterMC", "OK", time.Millisecond, "4bf92f3577b34da6a3ce929d0e0e4736")
 	m.ObserveCall("http", "RegisterMC", "OK", time.Millisecond, "")
+
 	request := httptest.NewRequest("GET", "/metrics", nil)
 	request.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
 	w := httptest.NewRecorder()
@@ -142,15 +161,17 @@ func TestARecordedCallIsShownAsAnExemplar(t *testing.T) {
 			with = append(with, line)
 		}
 	}
-	want := `gc_request_duration_seconds_bucket{endpoint="RegisterMC",transport="grpc",le="0.001"} 1 # {trace_id="4bf92f3577b34da6a3ce929d0e0e4736"} 0.001 `
+	want := `gc_request_duration_seconds_bucket{endpoint="RegisterMC",transport="grpc",le="0.001"} 1 ` +
+		`# {trace_id="4bf92f3577b34da6a3ce929d0e0e4736"} 0.001 `
 	if len(with) != 1 || !strings.HasPrefix(with[0], want) {
 		t.Errorf("lines with a trace: %q, want one that begins with %q", with, want)
 	}
 }
 
-func TestACallAllocatesLittle(t *testing.T) {
+func TestObserveCall_Allocations(t *testing.T) {
 	m := New("x", 30*time.Second, 5*time.Second)
-	if got := testing.AllocsPerRun(1000, func() { m.ObserveCall("grpc", "FastHeartbeat", "OK", time.Millisecond, "") }); got > 1 {
+	got := testing.AllocsPerRun(1000, func() { m.ObserveCall("grpc", "FastHeartbeat", "OK", time.Millisecond, "") })
+	if got > 1 {
 		t.Errorf("allocations for a call = %v, want at most 1", got)
 	}
 }

@@ -8,7 +8,7 @@ import (
 
 // WatchMetrics are the metrics of watches.
 type WatchMetrics struct {
-	readers    prometheus.Gauge
+	watches    prometheus.Gauge
 	lagged     prometheus.Counter
 	delivery   prometheus.Histogram
 	reconnects prometheus.Counter
@@ -16,24 +16,25 @@ type WatchMetrics struct {
 
 // RegisterWatches adds the metrics of watches.
 func (m *Metrics) RegisterWatches() *WatchMetrics {
-	w := &WatchMetrics{
-		readers:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "gc_watchers", Help: "Watches that are open."}),
-		lagged:     prometheus.NewCounter(prometheus.CounterOpts{Name: "gc_watch_lagged_total", Help: "Watches that began anew because they were read too slowly."}),
-		delivery:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "gc_watch_delivery_seconds", Help: "Time from a change of public state to its delivery to the watches here.", Buckets: fastBuckets}),
-		reconnects: prometheus.NewCounter(prometheus.CounterOpts{Name: "gc_watch_listener_reconnects_total", Help: "Times that the connection which hears of other replicas' changes was made anew."}),
+	r := m.registry
+	return &WatchMetrics{
+		watches: r.gauge("gc_watchers", "Open watches."),
+		lagged:  r.counter("gc_watch_lagged_total", "Watches that restarted with a snapshot because their client reads too slowly."),
+		delivery: r.histogram("gc_watch_delivery_seconds",
+			"Time from a transition to its delivery to this server's watches, in seconds.", fastBuckets),
+		reconnects: r.counter("gc_watch_listener_reconnects_total",
+			"Reconnects of the connection that listens for other replicas' changes."),
 	}
-	m.registry.MustRegister(w.readers, w.lagged, w.delivery, w.reconnects)
-	return w
 }
 
-// SetWatches is told how many watches there are.
-func (w *WatchMetrics) SetWatches(readers int) { w.readers.Set(float64(readers)) }
+// SetWatches sets the number of open watches.
+func (w *WatchMetrics) SetWatches(watches int) { w.watches.Set(float64(watches)) }
 
-// IncLagged is told of a watch that began anew.
+// IncLagged counts a watch that restarted with a snapshot.
 func (w *WatchMetrics) IncLagged() { w.lagged.Inc() }
 
-// ObserveDelivery is told how long after a change it was passed on.
+// ObserveDelivery records the time from a transition to its delivery.
 func (w *WatchMetrics) ObserveDelivery(took time.Duration) { w.delivery.Observe(took.Seconds()) }
 
-// IncReconnected is told that the listener has connected again.
+// IncReconnected counts a reconnect of the listener.
 func (w *WatchMetrics) IncReconnected() { w.reconnects.Inc() }

@@ -1,4 +1,4 @@
-// Package refusals records which controllers were refused recently, to explain why they are stale.
+// Package refusals records recent refusals by controller, so that the reason of a staleness mark can name them.
 package refusals
 
 import (
@@ -10,58 +10,59 @@ import (
 )
 
 const (
-	// maxControllers bounds the memory. The controller whose last refusal is the oldest is forgotten first.
+	// maxControllers limits the memory. The controller whose last refusal is the oldest is removed first.
 	maxControllers = 8192
-	// maxTimes is how many refusals of a controller are kept separately.
+	// maxTimes is the number of refusals of a controller whose times are kept.
 	maxTimes = 16
 )
 
-// Memory remembers refusals. Its methods may be called at the same time.
+// Memory stores recent refusals. Its methods are safe for concurrent use.
 type Memory struct {
 	mu          sync.Mutex
 	controllers *lru.Cache[string, *record]
 	now         func() time.Duration
 }
 
-// record holds the times of the last refusals of one controller, the newest overwriting the oldest.
+// record has the last refusals of one controller.
 type record struct {
-	times  [maxTimes]time.Duration
+	times  [maxTimes]time.Duration // ring buffer: refusal n is at n % maxTimes
 	total  int
-	reason string
+	reason string // of the last refusal
 }
 
 // New returns an empty memory.
 func New() (*Memory, error) {
 	controllers, err := lru.New[string, *record](maxControllers)
 	if err != nil {
-		return nil, fmt.Errorf("make memory of refusals: %w", err)
+		return nil, fmt.Errorf("create cache of refusals: %w", err)
 	}
 	began := time.Now()
 	return &Memory{controllers: controllers, now: func() time.Duration { return time.Since(began) }}, nil
 }
 
-// Add records that a call in the name of a controller was refused.
+// Add records that a call in the name of a controller was refused, and why.
 func (m *Memory) Add(controllerID, reason string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 
-	r, ok := m.controllers.Get(controllerID)
-	if !ok {
+	r, isKnown := m.controllers.Get(controllerID)
+	if !isKnown {
 		r = &record{}
 		m.controllers.Add(controllerID, r)
 	}
-	r.times[r.total%maxTimes], r.reason = m.now(), reason
+
+	r.times[r.total%maxTimes] = m.now()
+	r.reason = reason
 	r.total++
 }
 
-// Within returns how often calls in the name of a controller were refused within a time until now, 16 at most, and why the
-// last one was.
+// Within returns the number of refusals of a controller during the last period within, at most 16, and the reason of the last one.
 func (m *Memory) Within(controllerID string, within time.Duration) (count int, reason string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 
-	r, ok := m.controllers.Peek(controllerID)
-	if !ok {
+	r, isKnown := m.controllers.Peek(controllerID)
+	if !isKnown {
 		return 0, ""
 	}
 	return r.count(m.now() - within), r.reason
@@ -76,7 +77,8 @@ func (r *record) count(since time.Duration) (count int) {
 	return count
 }
 
-// Explain describes the refusals within a time, for the reason of a change: empty when there were none.
+// Explain describes the refusals of a controller during the last period within, for the reason of a transition. The description is empty
+// if there were none.
 func (m *Memory) Explain(controllerID string, within time.Duration) string {
 	count, reason := m.Within(controllerID, within)
 	switch count {
@@ -91,22 +93,22 @@ func (m *Memory) Explain(controllerID string, within time.Duration) string {
 	}
 }
 
-// ExplainAll describes the refusals within a time until now, by the controllers' ids.
+// ExplainAll describes the refusals of all controllers during the last period within, by controller id.
 func (m *Memory) ExplainAll(within time.Duration) map[string]string {
 	m.mu.Lock()
 	ids := m.controllers.Keys()
 	m.mu.Unlock()
 
-	explained := make(map[string]string)
+	descriptions := make(map[string]string)
 	for _, id := range ids {
-		if words := m.Explain(id, within); words != "" {
-			explained[id] = words
+		if description := m.Explain(id, within); description != "" {
+			descriptions[id] = description
 		}
 	}
-	return explained
+	return descriptions
 }
 
-// Controllers returns how many controllers were refused for a reason within a time until now.
+// Controllers returns the number of controllers whose last refusal had this reason and that were refused during the last period within.
 func (m *Memory) Controllers(reason string, within time.Duration) (count int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -6,22 +6,25 @@ import (
 	"time"
 )
 
-func TestMemory(t *testing.T) {
+func TestMemory_CountsAndDescriptions(t *testing.T) {
 	m, err := New()
 	if err != nil {
 		t.Fatalf("New() = %v", err)
 	}
 	var now time.Duration
 	m.now = func() time.Duration { return now }
+
 	if got := m.Explain("mc", time.Hour); got != "" {
 		t.Errorf("Explain() before any refusal = %q, want nothing", got)
 	}
+
 	m.Add("mc", "expired")
 	now = time.Minute
 	for range 3 {
 		m.Add("mc", "dropped")
 	}
 	m.Add("mc-2", "dropped")
+
 	if got, want := m.Explain("mc", 35*time.Second), "3 calls in its name were refused meanwhile: dropped"; got != want {
 		t.Errorf("Explain() = %q, want %q", got, want)
 	}
@@ -31,20 +34,23 @@ func TestMemory(t *testing.T) {
 	if got := m.Controllers("dropped", time.Minute); got != 2 {
 		t.Errorf("Controllers(dropped) = %d, want 2", got)
 	}
+
 	now = 3 * time.Minute
 	if count, _ := m.Within("mc", time.Minute); count != 0 || m.Controllers("dropped", time.Minute) != 0 {
-		t.Errorf("Within() long after the last = %d, want 0", count)
+		t.Errorf("Within() long after the last refusal = %d, want 0", count)
 	}
+
 	for range 100 {
 		m.Add("mc", "dropped")
 	}
 	if got, want := m.Explain("mc", time.Minute), "16 calls or more in its name were refused meanwhile: dropped"; got != want {
 		t.Errorf("Explain() = %q, want %q", got, want)
 	}
+
 	for i := range 2 * maxControllers {
 		m.Add(fmt.Sprint("mc-", i), "dropped")
 	}
 	if got := m.Controllers("dropped", time.Minute); got != maxControllers {
-		t.Errorf("Controllers() = %d, want at most %d to be remembered", got, maxControllers)
+		t.Errorf("Controllers() = %d, want the limit of %d", got, maxControllers)
 	}
 }

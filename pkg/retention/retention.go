@@ -1,4 +1,4 @@
-// Package retention removes what need not be kept any longer.
+// Package retention prunes the history and retires controllers that have been stale for long.
 package retention
 
 import (
@@ -13,68 +13,79 @@ import (
 
 const (
 	defaultInterval = time.Minute
-	// soon is the part of the interval after which the first pass comes.
-	soon = 10
-	// pause leaves room for others between the batches of a large removal.
-	pause = 100 * time.Millisecond
-	// bound is how long a pass may take. The store's own bound is shorter.
-	bound = 30 * time.Second
+	// retriesPerInterval divides the interval into the delay before the first pass, and after a pass that was skipped.
+	retriesPerInterval = 10
+	// batchPause is the delay between the batches of a large removal, so that other statements can run.
+	batchPause = 100 * time.Millisecond
+	// passTimeout limits the duration of a pass. The store's own timeout is shorter.
+	passTimeout = 30 * time.Second
 )
 
-// Config is what the removal needs.
+// Config configures [Run].
 type Config struct {
 	Store  service.Pruner
 	Policy service.RetentionPolicy
-	// Interval is how far apart passes are when there is nothing left to remove; 0 stands for a minute.
+	// Interval is the time between passes if nothing is left to remove; 0 means one minute.
 	Interval time.Duration
-	// Serviceable tells whether the store can be used now.
+	// Serviceable reports whether the store can be used now. If not, the pass is skipped.
 	Serviceable func() bool
-	// Observe is told of each pass.
+	// Observe receives the result of each pass.
 	Observe func(service.RetentionResult, error)
 	Logger  log.Logger
 }
 
-// Run removes until ctx ends. Trouble is reported, and tried again.
+// Run runs passes until ctx ends. A pass that fails is logged and retried after the interval.
 func Run(ctx context.Context, cfg Config) error {
 	if cfg.Interval == 0 {
 		cfg.Interval = defaultInterval
 	}
-	timer := time.NewTimer(cfg.Interval / soon)
+	timer := time.NewTimer(cfg.Interval / retriesPerInterval)
 	defer timer.Stop()
+
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
-			timer.Reset(pass(ctx, cfg))
+			timer.Reset(runPass(ctx, cfg))
 		}
 	}
 }
 
-// pass returns how long to wait until the next one.
-func pass(ctx context.Context, cfg Config) time.Duration {
+// runPass prunes and retires once, and returns the delay until the next pass.
+func runPass(ctx context.Context, cfg Config) time.Duration {
 	if !cfg.Serviceable() {
-		return cfg.Interval / soon
+		return cfg.Interval / retriesPerInterval
 	}
-	bounded, cancel := context.WithTimeout(ctx, bound)
+
+	passCtx, cancel := context.WithTimeout(ctx, passTimeout)
 	defer cancel()
-	result, err := cfg.Store.Prune(bounded, cfg.Policy)
+	result, err := cfg.Store.Prune(passCtx, cfg.Policy)
 	if ctx.Err() != nil {
 		return cfg.Interval
 	}
+
 	cfg.Observe(result, err)
 	if err != nil {
-		_ = level.Error(cfg.Logger).Log("msg", "old records could not be removed", "err", err)
+		_ = level.Error(cfg.Logger).Log("msg", "pruning failed", "err", err)
 		return cfg.Interval
 	}
+
 	if result.Pruned > 0 {
 		_ = level.Info(cfg.Logger).Log("msg", "history pruned", "changes", result.Pruned)
 	}
 	for _, t := range result.Retired {
-		_ = level.Warn(cfg.Logger).Log("msg", "controller retired", "controller_id", t.ControllerID, "region", t.Region, "from", t.From, "silence", t.Silence)
+		_ = level.Warn(cfg.Logger).Log(
+			"msg", "controller retired",
+			"controller_id", t.ControllerID,
+			"region", t.Region,
+			"from", t.From,
+			"silence", t.Silence,
+		)
 	}
+
 	if result.More {
-		return pause
+		return batchPause
 	}
 	return cfg.Interval
 }

@@ -32,7 +32,7 @@ func TestSweep_MassDeath(t *testing.T) {
 		policy := service.SweepPolicy{
 			Threshold: 30 * time.Second, FastInterval: 10 * time.Second, Interval: 5 * time.Second, Tolerance: time.Minute, Actor: "gc",
 		}
-		f.Checker(t, 0, time.Hour, time.Hour)
+		f.SetCheckerAges(t, 0, time.Hour, time.Hour)
 
 		ctx, stop := context.WithCancel(t.Context())
 		var all sync.WaitGroup

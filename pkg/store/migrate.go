@@ -279,7 +279,7 @@ func lockSchemaFile(ctx context.Context, path string) (unlock func(), err error)
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
 	for {
-		unlock, err := filelock.Try(path)
+		unlock, err := filelock.TryLock(path)
 		if !errors.Is(err, filelock.ErrHeld) {
 			return unlock, err
 		}

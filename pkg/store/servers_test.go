@@ -71,8 +71,8 @@ func TestPostgresStandby_AddressLedThere(t *testing.T) {
 		eventually(t, name, work)
 	}
 
-	relay.Lead(standby.Address())
-	relay.Cut()
+	relay.Redirect(standby.Address())
+	relay.CloseConnections()
 	for away := time.Now(); time.Since(away) < 2*time.Second; time.Sleep(50 * time.Millisecond) {
 		for name, work := range operations {
 			if err := work(); !errors.Is(err, service.ErrUnavailable) {
@@ -84,7 +84,7 @@ func TestPostgresStandby_AddressLedThere(t *testing.T) {
 		t.Errorf("Heartbeat(standby) = %v, want an error that says read-only", err)
 	}
 
-	relay.Lead(primary.Address())
+	relay.Redirect(primary.Address())
 	for name, work := range operations {
 		took := eventually(t, name, work)
 		t.Logf("%s: %v after the primary's return", name, took)
@@ -116,7 +116,7 @@ func TestPostgresReadOnly_ConnectionIsDropped(t *testing.T) {
 
 	// The old primary stays up; new connections lead to the new one.
 	standby.Promote()
-	relay.Lead(standby.Address())
+	relay.Redirect(standby.Address())
 	took := eventually(t, "heartbeat", s.beatOnce)
 	for name, work := range map[string]func() error{"tick": func() error { return s.tickWithin(5 * time.Second) }, "ping": func() error { return s.Ping(context.Background()) }} {
 		if err := work(); err != nil {

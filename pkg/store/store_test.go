@@ -120,45 +120,45 @@ func fixture(t *testing.T, url string) storetest.Fixture {
 	t.Helper()
 	s := open(t, url)
 	return storetest.Fixture{
-		Store:   s,
-		Replica: func(t *testing.T) storetest.Store { return unmigrated(t, Config{URL: url}) },
+		Store:       s,
+		OpenReplica: func(t *testing.T) storetest.Store { return unmigrated(t, Config{URL: url}) },
 		Close: func(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Errorf("Close() = %v", err)
 			}
 		},
-		Silence: func(t *testing.T, id string, by time.Duration) {
+		SetLastHeartbeatAge: func(t *testing.T, id string, by time.Duration) {
 			s.exec(t, `UPDATE meeting_controllers SET last_heartbeat_at = ? WHERE controller_id = ? OR ? = ''`, s.ago(t, by), id, id)
 		},
-		Checker: func(t *testing.T, beat, serviceable, swept time.Duration) {
+		SetCheckerAges: func(t *testing.T, beat, serviceable, swept time.Duration) {
 			s.exec(t, `INSERT INTO checker_state (id, beat_at, serviceable_since, swept_at) VALUES (1, ?, ?, ?)
 				ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, serviceable_since = excluded.serviceable_since`,
 				s.ago(t, beat), s.ago(t, serviceable), s.ago(t, swept))
 			s.exec(t, `UPDATE checker_sweeps SET swept_at = ?`, s.ago(t, swept))
 		},
-		ServiceableFor: func(t *testing.T, by time.Duration) {
+		SetServiceableFor: func(t *testing.T, by time.Duration) {
 			s.exec(t, `UPDATE checker_state SET beat_at = ?, serviceable_since = ?`, s.ago(t, 0), s.ago(t, by))
 			s.exec(t, `UPDATE checker_sweeps SET swept_at = ?`, s.ago(t, time.Hour))
 		},
-		ReplicaWith: func(t *testing.T, fast, threshold time.Duration) storetest.Store {
+		OpenReplicaWith: func(t *testing.T, fast, threshold time.Duration) storetest.Store {
 			return unmigrated(t, Config{URL: url, FastInterval: fast, StalenessThreshold: threshold})
 		},
-		Seen: func(t *testing.T, id string, by time.Duration) {
+		SetReplicaSeenAge: func(t *testing.T, id string, by time.Duration) {
 			s.exec(t, `UPDATE replicas SET seen_at = ? WHERE replica_id = ?`, s.ago(t, by), id)
 		},
-		FailedHeartbeat: func(t *testing.T, id string, by time.Duration) {
+		SetFailedHeartbeatAge: func(t *testing.T, id string, by time.Duration) {
 			s.exec(t, `UPDATE heartbeat_failures SET failed_at = ? WHERE controller_id = ?`, s.ago(t, by), id)
 		},
-		Drain: func(t *testing.T, id string) {
+		SetDraining: func(t *testing.T, id string) {
 			s.exec(t, `UPDATE meeting_controllers SET operator_draining = true, health_status = 'draining' WHERE controller_id = ?`, id)
 		},
-		Delete: func(t *testing.T, id string) {
+		DeleteRow: func(t *testing.T, id string) {
 			s.exec(t, `DELETE FROM meeting_controllers WHERE controller_id = ?`, id)
 		},
-		Age: func(t *testing.T, through int64, by time.Duration) {
+		SetTransitionsAge: func(t *testing.T, through int64, by time.Duration) {
 			s.exec(t, `UPDATE controller_transitions SET at = ? WHERE id <= ?`, s.ago(t, by), through)
 		},
-		Forget: func(t *testing.T, from int64) {
+		RewindHistory: func(t *testing.T, from int64) {
 			s.exec(t, `DELETE FROM controller_transitions WHERE id >= ?`, from)
 			if s.dialect.name == "sqlite" {
 				s.exec(t, `UPDATE sqlite_sequence SET seq = ? WHERE name = 'controller_transitions'`, from-1)
@@ -166,7 +166,7 @@ func fixture(t *testing.T, url string) storetest.Fixture {
 				s.exec(t, `SELECT setval(pg_get_serial_sequence('controller_transitions', 'id'), ?, false)`, from)
 			}
 		},
-		Lose: func(t *testing.T, id int64) {
+		DeleteTransition: func(t *testing.T, id int64) {
 			s.exec(t, `DELETE FROM controller_transitions WHERE id = ?`, id)
 		},
 		History: s.history,

@@ -1,5 +1,5 @@
-// Package sumlog keeps the log small whatever callers do: the first events of a kind are written, the others are counted, and
-// the counts are written once a period.
+// Package sumlog limits the size of the log. The first events of a kind are logged in each period. The others are counted, and their
+// counts are logged at the period's end.
 package sumlog
 
 import (
@@ -12,10 +12,10 @@ import (
 	"github.com/go-kit/log"
 )
 
-// maxKinds limits how many kinds of a group are counted separately within a period. The others share one.
+// maxKinds limits the number of kinds of a group that are counted separately within a period. All other kinds share one count.
 const maxKinds = 128
 
-// Log counts events. Its methods may be called at the same time.
+// Log counts events. Its methods are safe for concurrent use.
 type Log struct {
 	period time.Duration
 
@@ -27,18 +27,18 @@ type Log struct {
 type kind struct {
 	logger  log.Logger
 	summary []any
-	written int
-	counted int
+	written int // events that were logged
+	counted int // events that were not logged
 }
 
-// New returns a log that writes its counts once a period, while [Log.Run] runs.
+// New returns a log that writes its counts once a period while [Log.Run] runs.
 func New(period time.Duration) *Log {
 	return &Log{period: period, groups: make(map[string]map[string]*kind)}
 }
 
-// Admit reports whether the caller is to write the event to the log: the first allowance events of each kind in a period are
-// written. The others are counted, and logger gets summary with their count at the period's end. group is one of few words of
-// our own; kind may be anything, such as the address of a peer.
+// Admit reports whether the caller must log the event: it does for the first allowance events of each kind in a period. Admit counts the
+// others, and writes summary with their count to logger at the period's end. group is one of few constants; kindName may be any
+// text, such as the address of a peer.
 func (l *Log) Admit(logger log.Logger, group, kindName string, allowance int, summary ...any) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -48,9 +48,11 @@ func (l *Log) Admit(logger log.Logger, group, kindName string, allowance int, su
 		kinds = make(map[string]*kind)
 		l.groups[group] = kinds
 	}
+
 	k := kinds[kindName]
 	if k == nil && len(kinds) >= maxKinds {
-		kindName, summary = "", append(slices.Clone(summary), "among", "others")
+		kindName = ""
+		summary = append(slices.Clone(summary), "among", "others")
 		allowance = 0
 		k = kinds[kindName]
 	}
@@ -83,10 +85,11 @@ func (l *Log) Flush() {
 	}
 }
 
-// Run flushes once a period until ctx ends, and then once more. after, which may be nil, is called after each flush.
+// Run flushes once a period until ctx ends, and then once more. It calls after, which may be nil, at the end of each period.
 func (l *Log) Run(ctx context.Context, after func()) error {
 	ticker := time.NewTicker(l.period)
 	defer ticker.Stop()
+
 	for {
 		select {
 		case <-ctx.Done():

@@ -16,34 +16,39 @@ func TestLog_FirstEventsAndCounts(t *testing.T) {
 	var out bytes.Buffer
 	logger, l := log.NewLogfmtLogger(&out), New(time.Minute)
 	admitted := 0
+
 	for range 5000 {
 		if l.Admit(logger, "calls", "FastHeartbeat INVALID_TOKEN", 1, "msg", "calls refused", "code", "INVALID_TOKEN") {
 			admitted++
 		}
 	}
+	// The first event of another kind has its own allowance.
 	if !l.Admit(logger, "calls", "RegisterMC INVALID_TOKEN", 1, "msg", "calls refused") {
 		t.Error("Admit() of the first of another kind = false")
 	}
 	if out.Len() > 0 || admitted != 1 {
-		t.Errorf("%d of 5000 admitted, log %q, want one and nothing yet", admitted, out.String())
+		t.Errorf("%d of 5000 admitted, log %q, want one admitted and an empty log", admitted, out.String())
 	}
+
 	l.Flush()
 	if want := "msg=\"calls refused\" code=INVALID_TOKEN count=4999 within=1m0s\n"; out.String() != want {
 		t.Errorf("log = %q, want %q", out.String(), want)
 	}
+
 	l.Flush()
 	if strings.Count(out.String(), "\n") != 1 {
-		t.Errorf("log = %q, want nothing more: nothing happened", out.String())
+		t.Errorf("log = %q, want no further line, because no event happened", out.String())
 	}
 	if !l.Admit(logger, "calls", "FastHeartbeat INVALID_TOKEN", 1) {
 		t.Error("Admit() in the next period = false")
 	}
 }
 
-func TestLog_ManyPeersAreBounded(t *testing.T) {
+func TestLog_KindsAreLimited(t *testing.T) {
 	var out bytes.Buffer
 	logger, l := log.NewLogfmtLogger(&out), New(time.Minute)
 	admitted := 0
+
 	for i := range 100_000 {
 		peer := fmt.Sprintf("peer-%d", i)
 		if l.Admit(logger, "peers", peer, 1, "msg", "unknown service", "peer", peer) {
@@ -53,9 +58,10 @@ func TestLog_ManyPeersAreBounded(t *testing.T) {
 	if admitted != maxKinds || len(l.groups["peers"]) != maxKinds+1 {
 		t.Errorf("%d lines and %d kinds, want %d and one more", admitted, len(l.groups["peers"]), maxKinds)
 	}
+
 	l.Flush()
 	if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "among=others count=99872") {
-		t.Errorf("log = %q, want one line for all others", got)
+		t.Errorf("log = %q, want one line for all other kinds", got)
 	}
 }
 
@@ -66,17 +72,19 @@ func TestLog_Run(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended, after := make(chan error), 0
 		go func() { ended <- l.Run(ctx, func() { after++ }) }()
-		note := func() { l.Admit(logger, "g", "k", 0, "msg", "x") }
-		note()
+		addEvent := func() { l.Admit(logger, "g", "k", 0, "msg", "x") }
+
+		addEvent()
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if after != 1 || out.Len() == 0 {
 			t.Errorf("after a period: %d calls, log %q, want one of each", after, out.String())
 		}
-		note()
+
+		addEvent()
 		cancel()
 		if err := <-ended; err != nil || strings.Count(out.String(), "\n") != 2 {
-			t.Errorf("Run() = %v, log %q, want what was left written at the end", err, out.String())
+			t.Errorf("Run() = %v, log %q, want the remaining count written at the end", err, out.String())
 		}
 	})
 }

@@ -1,5 +1,5 @@
-// Package summary shares one reading of the fleet's sums among all callers: adding up a large fleet is expensive, and clients
-// may scrape metrics or list regions at any rate.
+// Package summary shares one result of the query that sums up the fleet among all callers. Summing up a large fleet is expensive, and
+// clients may scrape metrics or list regions at any rate.
 package summary
 
 import (
@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	// readShare bounds the part of the time in which the store adds up the fleet for a process: as many times as long as the
-	// last reading took passes from its begin to that of the next, but no more than oldest. Until then callers share it.
-	readShare = 20
-	oldest    = 10 * time.Second
+	// spacingFactor limits the load on the store. The next query starts no earlier than spacingFactor times the duration of the last one
+	// after its start, or maxAge if that is shorter. Until then callers share the last result.
+	spacingFactor = 20
+	maxAge        = 10 * time.Second
 )
 
 // Summary reads the sums of the fleet for all callers in a process. It implements [service.RegionReader].
@@ -22,12 +22,12 @@ type Summary struct {
 	source service.RegionReader
 
 	mu      sync.Mutex
-	last    *reading
-	reading *reading // nil unless one is under way
+	last    *query
+	running *query // nil if none is running
 }
 
-// reading is one reading of the sums. What it found is set when done is closed.
-type reading struct {
+// query is one query of the sums. Its results are set when done is closed.
+type query struct {
 	done    chan struct{}
 	began   time.Time
 	took    time.Duration
@@ -37,50 +37,52 @@ type reading struct {
 
 var _ service.RegionReader = (*Summary)(nil)
 
-// New returns a summary of what source adds up. Its calls must be bounded.
+// New returns a summary of source. The calls of source must have a timeout.
 func New(source service.RegionReader) *Summary { return &Summary{source: source} }
 
-// Regions returns the sums, which callers share and must not change. They are as old as [service.Region.AsOf] says: at most
-// ten seconds, and 20 times as long as it takes to read them.
+// Regions returns the sums. Callers share the result and must not change it. [service.Region.AsOf] has its age: at most ten seconds, and
+// at most 20 times the duration of the query.
 func (s *Summary) Regions(ctx context.Context) ([]service.Region, error) {
-	r := s.join(ctx)
+	q := s.currentQuery(ctx)
 	select {
-	case <-r.done:
-		return r.regions, r.err
+	case <-q.done:
+		return q.regions, q.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-// join returns the last reading when it is recent, one that is under way, or one that begins now.
-func (s *Summary) join(ctx context.Context) *reading {
+// currentQuery returns the running query, or the last one if it is recent, or a query that it starts.
+func (s *Summary) currentQuery(ctx context.Context) *query {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reading != nil {
-		return s.reading
+
+	if s.running != nil {
+		return s.running
 	}
-	if s.last != nil && time.Since(s.last.began) < min(readShare*s.last.took, oldest) {
+	if s.last != nil && time.Since(s.last.began) < min(spacingFactor*s.last.took, maxAge) {
 		return s.last
 	}
 
-	r := &reading{done: make(chan struct{}), began: time.Now()}
-	s.reading = r
-	// Others wait for it as well, so it does not end with its caller.
-	go s.read(context.WithoutCancel(ctx), r)
-	return r
+	q := &query{done: make(chan struct{}), began: time.Now()}
+	s.running = q
+	// Other callers wait for the query as well, so it must not end with this caller's context.
+	go s.run(context.WithoutCancel(ctx), q)
+	return q
 }
 
-func (s *Summary) read(ctx context.Context, r *reading) {
-	r.regions, r.err = s.source.Regions(ctx)
-	r.took = time.Since(r.began)
+func (s *Summary) run(ctx context.Context, q *query) {
+	q.regions, q.err = s.source.Regions(ctx)
+	q.took = time.Since(q.began)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.last, s.reading = r, nil
-	close(r.done)
+	s.last = q
+	s.running = nil
+	close(q.done)
 }
 
-// Store is a store whose regions are shared.
+// Store is a store whose Regions method goes through a [Summary].
 type Store struct {
 	service.Store
 	Summary *Summary

@@ -11,19 +11,20 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// source takes as long as it is told to.
-type source struct {
+// fakeSource is a source whose queries take the time took.
+type fakeSource struct {
 	mu    sync.Mutex
 	took  time.Duration
 	err   error
 	reads int
 }
 
-func (s *source) Regions(ctx context.Context) ([]service.Region, error) {
+func (s *fakeSource) Regions(ctx context.Context) ([]service.Region, error) {
 	s.mu.Lock()
 	s.reads++
 	took, err, n := s.took, s.err, s.reads
 	s.mu.Unlock()
+
 	select {
 	case <-time.After(took):
 	case <-ctx.Done():
@@ -32,29 +33,31 @@ func (s *source) Regions(ctx context.Context) ([]service.Region, error) {
 	return []service.Region{{Region: "eu", Meetings: service.RegionCapacity{Current: int64(n)}}}, err
 }
 
-func TestSummary_CallersShareOneRead(t *testing.T) {
+func TestSummary_CallersShareOneQuery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		from := &source{took: 200 * time.Millisecond}
+		from := &fakeSource{took: 200 * time.Millisecond}
 		s := New(from)
+
 		var all sync.WaitGroup
 		for range 100 {
 			all.Go(func() {
 				if got, err := s.Regions(t.Context()); err != nil || got[0].Meetings.Current != 1 {
-					t.Errorf("Regions() = %v, %v, want the first", got, err)
+					t.Errorf("Regions() = %v, %v, want the result of the first query", got, err)
 				}
 			})
 		}
 		all.Wait()
+
 		if from.reads != 1 {
-			t.Errorf("%d reads, want one for all", from.reads)
+			t.Errorf("%d queries, want one for all callers", from.reads)
 		}
 	})
 }
 
-func TestSummary_SpacingGrowsWithCost(t *testing.T) {
+func TestSummary_SpacingGrowsWithDuration(t *testing.T) {
 	for took, most := range map[time.Duration]int{time.Millisecond: 3100, 200 * time.Millisecond: 16, 3 * time.Second: 8} {
 		synctest.Test(t, func(t *testing.T) {
-			from := &source{took: took}
+			from := &fakeSource{took: took}
 			s := New(from)
 			for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 				if _, err := s.Regions(t.Context()); err != nil {
@@ -62,40 +65,43 @@ func TestSummary_SpacingGrowsWithCost(t *testing.T) {
 				}
 			}
 			if from.reads > most || from.reads < most/2 {
-				t.Errorf("a read of %v: %d reads in a minute, want at most %d, and as many as may be", took, from.reads, most)
+				t.Errorf("query of %v: %d queries in a minute, want between %d and %d", took, from.reads, most/2, most)
 			}
 		})
 	}
 }
 
-func TestSummary_ACallerThatLeaves(t *testing.T) {
+func TestSummary_CancelledCallerDoesNotCancelTheQuery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		from := &source{took: time.Second}
+		from := &fakeSource{took: time.Second}
 		s := New(from)
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		if _, err := s.Regions(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Regions() = %v, want the caller's end", err)
+			t.Errorf("Regions() = %v, want the caller's deadline", err)
 		}
+
 		if got, err := s.Regions(t.Context()); err != nil || from.reads != 1 {
-			t.Errorf("Regions() = %v, %v after %d reads, want what the first caller began", got, err, from.reads)
+			t.Errorf("Regions() = %v, %v after %d queries, want the result of the first caller's query", got, err, from.reads)
 		}
 	})
 }
 
 func TestSummary_ErrorIsNotKeptForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		from := &source{took: 10 * time.Millisecond, err: service.ErrUnavailable}
+		from := &fakeSource{took: 10 * time.Millisecond, err: service.ErrUnavailable}
 		s := New(from)
 		if _, err := s.Regions(t.Context()); !errors.Is(err, service.ErrUnavailable) {
 			t.Errorf("Regions() = %v, want ErrUnavailable", err)
 		}
+
 		from.mu.Lock()
 		from.err = nil
 		from.mu.Unlock()
-		time.Sleep(readShare * 10 * time.Millisecond)
+
+		time.Sleep(spacingFactor * 10 * time.Millisecond)
 		if _, err := s.Regions(t.Context()); err != nil {
-			t.Errorf("Regions() = %v, want an answer", err)
+			t.Errorf("Regions() = %v, want no error", err)
 		}
 	})
 }

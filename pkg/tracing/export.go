@@ -10,41 +10,44 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// complaintInterval is how often trouble with the collector is logged at most.
-const complaintInterval = time.Minute
+// failureLogInterval is the shortest time between two log lines about failures of the collector.
+const failureLogInterval = time.Minute
 
-// exporter keeps the trouble of the collector to itself: the SDK would tell its global error handler of each batch.
+// exporter logs failures of the collector and returns nil: the SDK would report each of them to its global error handler.
 type exporter struct {
 	next   sdktrace.SpanExporter
 	logger log.Logger
-	// life ends what is still being sent after the last flush.
-	life context.Context //nolint:containedctx // It is no call's context but the server's own life.
+	// ctx ends when the time for the last flush is over.
+	ctx context.Context //nolint:containedctx // It belongs to the server, not to a call.
 
-	mu   sync.Mutex
-	told time.Time // When trouble was logged last.
-	lost int       // Spans since then.
+	mu         sync.Mutex
+	lastLogged time.Time // Zero: never.
+	lostSpans  int       // Since lastLogged.
 }
 
 // ExportSpans implements [sdktrace.SpanExporter].
 func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(e.life, cancel)()
+	defer context.AfterFunc(e.ctx, cancel)()
+
 	if err := e.next.ExportSpans(ctx, spans); err != nil {
-		e.complain(err, len(spans))
+		e.logFailure(err, len(spans))
 	}
 	return nil
 }
 
-func (e *exporter) complain(err error, lost int) {
+func (e *exporter) logFailure(err error, lostSpans int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.lost += lost
-	if !e.told.IsZero() && time.Since(e.told) < complaintInterval {
+
+	e.lostSpans += lostSpans
+	if !e.lastLogged.IsZero() && time.Since(e.lastLogged) < failureLogInterval {
 		return
 	}
-	_ = level.Warn(e.logger).Log("msg", "spans not taken by the collector", "lost", e.lost, "err", err)
-	e.told, e.lost = time.Now(), 0
+	_ = level.Warn(e.logger).Log("msg", "spans not taken by the collector", "lost", e.lostSpans, "err", err)
+	e.lastLogged = time.Now()
+	e.lostSpans = 0
 }
 
 // Shutdown implements [sdktrace.SpanExporter].

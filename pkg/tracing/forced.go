@@ -8,9 +8,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// forcedSpans are the spans under way whose caller asked for them to be recorded and has not been authenticated. Any client
-// can send such a header, so whether a span is sent is decided at its end: without a valid token, the sampling ratio of local
-// traces decides.
+// forcedSpans has the spans under way whose caller requested their recording and is not yet authenticated. Any client can send
+// such a header, so whether a span is sent is decided at its end: without a valid token, the sampling ratio of local traces
+// decides.
 type forcedSpans struct {
 	mu    sync.Mutex
 	spans map[trace.SpanID]struct{}
@@ -24,7 +24,7 @@ func (f *forcedSpans) add(id trace.SpanID) {
 	f.spans[id] = struct{}{}
 }
 
-// remove reports whether the span was there.
+// remove reports whether the set contained the span.
 func (f *forcedSpans) remove(id trace.SpanID) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -33,34 +33,34 @@ func (f *forcedSpans) remove(id trace.SpanID) bool {
 	return ok
 }
 
-func (f *forcedSpans) has(id trace.SpanID) bool {
+func (f *forcedSpans) contains(id trace.SpanID) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	_, ok := f.spans[id]
 	return ok
 }
 
-// watchForced remembers a span that its caller has forced, and returns a context that finds it again.
-func (t *Tracing) watchForced(parent, ctx context.Context, span trace.Span) context.Context {
-	if from := trace.SpanContextFromContext(parent); !from.IsRemote() || !from.IsSampled() || t.forced == nil {
+// trackForced records a span whose caller forced it, and returns a context that refers to it.
+func (t *Tracing) trackForced(parent, ctx context.Context, span trace.Span) context.Context {
+	parentSpan := trace.SpanContextFromContext(parent)
+	if !parentSpan.IsRemote() || !parentSpan.IsSampled() || t.forced == nil {
 		return ctx
 	}
 	t.forced.add(span.SpanContext().SpanID())
 	return context.WithValue(ctx, forcedKey{}, span.SpanContext())
 }
 
-// forcedKey finds in the context of a call the span that its caller has forced.
+// forcedKey is the context key of the span that the caller of a call forced.
 type forcedKey struct{}
 
-// isForced reports whether the call's span is one that its caller has forced without having been authenticated.
+// isForced reports whether the call's span was forced by a caller that is not authenticated.
 func (t *Tracing) isForced(ctx context.Context) bool {
 	span, ok := ctx.Value(forcedKey{}).(trace.SpanContext)
-	return ok && t.forced.has(span.SpanID())
+	return ok && t.forced.contains(span.SpanID())
 }
 
-// Authenticated returns what is to be called when the caller of a call has been authenticated, nil where tracing is switched
-// off.
-func (t *Tracing) Authenticated() func(ctx context.Context) {
+// AuthenticationHook returns a function to call after the caller of a call has been authenticated, or nil if tracing is off.
+func (t *Tracing) AuthenticationHook() func(ctx context.Context) {
 	if t == nil {
 		return nil
 	}
@@ -71,18 +71,18 @@ func (t *Tracing) Authenticated() func(ctx context.Context) {
 	}
 }
 
-// unforcedSpans passes on ended spans, except those that only an unauthenticated caller forced.
+// unforcedSpans passes on ended spans, except those that an unauthenticated caller forced and the sampler drops.
 type unforcedSpans struct {
 	sdktrace.SpanProcessor
-	forced *forcedSpans
-	ratio  sdktrace.Sampler
+	forced  *forcedSpans
+	sampler sdktrace.Sampler
 }
 
 // OnEnd implements [sdktrace.SpanProcessor].
 func (p unforcedSpans) OnEnd(s sdktrace.ReadOnlySpan) {
 	if p.forced.remove(s.SpanContext().SpanID()) {
 		parameters := sdktrace.SamplingParameters{TraceID: s.SpanContext().TraceID()}
-		if p.ratio.ShouldSample(parameters).Decision == sdktrace.Drop {
+		if p.sampler.ShouldSample(parameters).Decision == sdktrace.Drop {
 			return
 		}
 	}

@@ -9,89 +9,97 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Route has a handler make a span of each request, named by its method and the route's pattern: a path has ids in it.
-func (t *Tracing) Route(method, pattern string, next http.Handler) http.Handler {
+// WrapRoute returns a handler that records a span for each request. The span is named by its method and the route's pattern,
+// because a path contains ids.
+func (t *Tracing) WrapRoute(method, pattern string, next http.Handler) http.Handler {
 	if t == nil {
 		return next
 	}
-	attributes := trace.WithAttributes(attribute.String("http.request.method", method), attribute.String("http.route", pattern))
+
+	attributes := trace.WithAttributes(
+		attribute.String("http.request.method", method),
+		attribute.String("http.route", pattern),
+	)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		parent := t.propagator.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
 		ctx, span := t.tracer.Start(parent, method+" "+pattern, trace.WithSpanKind(trace.SpanKindServer), attributes)
-		ctx = t.watchForced(parent, ctx, span)
-		seen := &answer{ResponseWriter: w}
-		returned := false
+		ctx = t.trackForced(parent, ctx, span)
+
+		recorder := &statusRecorder{ResponseWriter: w}
+		hasReturned := false
 		defer func() {
-			if !returned { // It panicked, which the transport recovers and answers.
-				seen.status = http.StatusInternalServerError
+			if !hasReturned { // The handler panicked. The transport recovers and responds with 500.
+				recorder.status = http.StatusInternalServerError
 			}
-			endHTTP(span, seen.status, http.StatusInternalServerError)
+			endHTTPSpan(span, recorder.status, http.StatusInternalServerError)
 		}()
-		next.ServeHTTP(seen, r.WithContext(ctx))
-		returned = true
+		next.ServeHTTP(recorder, r.WithContext(ctx))
+		hasReturned = true
 	})
 }
 
-// endHTTP ends a span with the status of an answer, which is an error from bad on.
-func endHTTP(span trace.Span, status, bad int) {
+// endHTTPSpan ends a span with the status of the response; 0 is 200. Statuses from firstError on are errors.
+func endHTTPSpan(span trace.Span, status, firstError int) {
 	if status == 0 {
 		status = http.StatusOK
 	}
 	span.SetAttributes(attribute.Int("http.response.status_code", status))
-	if status >= bad {
+	if status >= firstError {
 		span.SetStatus(otelcodes.Error, "")
 	}
 	span.End()
 }
 
-// answer remembers the status of an answer, 0 for one that was written without.
-type answer struct {
+// statusRecorder records the status of a response; 0 if the handler sets none.
+type statusRecorder struct {
 	http.ResponseWriter
 	status int
 }
 
 // WriteHeader implements [http.ResponseWriter].
-func (a *answer) WriteHeader(status int) {
-	if a.status == 0 {
-		a.status = status
+func (r *statusRecorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
 	}
-	a.ResponseWriter.WriteHeader(status)
+	r.ResponseWriter.WriteHeader(status)
 }
 
-// Flush implements [http.Flusher], which handlers ask for by its type.
-func (a *answer) Flush() { _ = http.NewResponseController(a.ResponseWriter).Flush() }
+// Flush implements [http.Flusher], for which handlers check the type.
+func (r *statusRecorder) Flush() { _ = http.NewResponseController(r.ResponseWriter).Flush() }
 
-// Unwrap lets [http.ResponseController] find what else the connection can do.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+// Unwrap gives [http.ResponseController] access to the other methods of the connection.
+func (r *statusRecorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// Outgoing has requests make spans of that name and carry their trace to who answers them. It returns nil, which stands
-// for net/http's own way, where tracing is switched off.
-func (t *Tracing) Outgoing(name string) http.RoundTripper {
+// ClientTransport returns a transport that records a span with that name for each request and sends the trace with it. If
+// tracing is off it returns nil, which is the default transport of net/http.
+func (t *Tracing) ClientTransport(spanName string) http.RoundTripper {
 	if t == nil {
 		return nil
 	}
-	return outgoing{t, name}
+	return clientTransport{tracing: t, spanName: spanName}
 }
 
-type outgoing struct {
-	tracing *Tracing
-	name    string
+type clientTransport struct {
+	tracing  *Tracing
+	spanName string
 }
 
-// RoundTrip implements [http.RoundTripper]. The address is left out but for the host: the rest may hold a secret.
-func (o outgoing) RoundTrip(r *http.Request) (*http.Response, error) {
-	ctx, span := o.tracing.tracer.Start(
-		r.Context(), o.name, trace.WithSpanKind(trace.SpanKindClient),
+// RoundTrip implements [http.RoundTripper]. The span has only the host of the address: the rest may contain a secret.
+func (c clientTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	ctx, span := c.tracing.tracer.Start(
+		r.Context(), c.spanName,
+		trace.WithSpanKind(trace.SpanKindClient),
 		trace.WithAttributes(attribute.String("http.request.method", r.Method), attribute.String("server.address", r.URL.Hostname())),
 	)
 	r = r.Clone(ctx)
-	o.tracing.propagator.Inject(ctx, propagation.HeaderCarrier(r.Header))
+	c.tracing.propagator.Inject(ctx, propagation.HeaderCarrier(r.Header))
+
 	response, err := http.DefaultTransport.RoundTrip(r)
 	if err != nil {
-		span.SetStatus(otelcodes.Error, "no answer")
+		span.SetStatus(otelcodes.Error, "no response")
 		span.End()
 		return nil, err
 	}
-	endHTTP(span, response.StatusCode, http.StatusBadRequest)
+	endHTTPSpan(span, response.StatusCode, http.StatusBadRequest)
 	return response, nil
 }

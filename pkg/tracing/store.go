@@ -11,102 +11,121 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// Store has each operation that a recorded call asks of next make a span. What happens outside of calls makes none. It
-// returns next itself where tracing is switched off.
-func (t *Tracing) Store(next service.Store) service.Store {
+// WrapStore returns a store that records a span for each operation within a recorded call. Operations outside of calls get no
+// span. If tracing is off, it returns next itself.
+func (t *Tracing) WrapStore(next service.Store) service.Store {
 	if t == nil {
 		return next
 	}
-	return tracedStore{next, t.tracer}
+	return tracedStore{Store: next, tracer: t.tracer}
 }
 
-// tracedStore names the operations as the store's own metrics do. A heartbeat's span is its wait for the commit that it
-// shares with others.
+// tracedStore records spans. The names of the operations are those of the store's metrics. The span of a heartbeat is its wait
+// for the commit, which it shares with others.
 type tracedStore struct {
 	service.Store
 	tracer trace.Tracer
 }
 
-func operation[T any](ctx context.Context, s tracedStore, name string, do func(context.Context) (T, error)) (value T, err error) {
+func traceOperation[T any](ctx context.Context, s tracedStore, name string, do func(context.Context) (T, error)) (T, error) {
 	if !trace.SpanFromContext(ctx).IsRecording() {
 		return do(ctx)
 	}
+
 	ctx, span := s.tracer.Start(ctx, "store "+name, trace.WithAttributes(attribute.String("db.operation.name", name)))
 	defer span.End()
-	value, err = do(ctx)
-	if err != nil && !isAnswer(err) {
+	value, err := do(ctx)
+	if err != nil && !isDomainError(err) {
 		span.SetStatus(otelcodes.Error, "")
 	}
 	return value, err
 }
 
-// isAnswer tells what the storage says of a controller or an order from what goes wrong with the storage.
-func isAnswer(err error) bool {
-	var invalid *service.InvalidError
-	return errors.Is(err, service.ErrNotRegistered) || errors.Is(err, service.ErrSuperseded) || errors.Is(err, service.ErrConflict) ||
-		errors.Is(err, service.ErrUnsafe) || errors.As(err, &invalid)
+// isDomainError reports whether err is a result about a controller or an operator's order, not a failure of the storage.
+func isDomainError(err error) bool {
+	return errors.Is(err, service.ErrNotRegistered) ||
+		errors.Is(err, service.ErrSuperseded) ||
+		errors.Is(err, service.ErrConflict) ||
+		errors.Is(err, service.ErrUnsafe) ||
+		errors.As(err, new(*service.InvalidError))
 }
 
 // Register implements [service.Store].
 func (s tracedStore) Register(ctx context.Context, r service.Registration, actor string) (service.RegisterResult, error) {
-	return operation(ctx, s, "register", func(ctx context.Context) (service.RegisterResult, error) { return s.Store.Register(ctx, r, actor) })
+	return traceOperation(ctx, s, "register", func(ctx context.Context) (service.RegisterResult, error) {
+		return s.Store.Register(ctx, r, actor)
+	})
 }
 
 // Heartbeat implements [service.Store].
 func (s tracedStore) Heartbeat(ctx context.Context, h service.HeartbeatWrite) (service.HeartbeatResult, error) {
-	return operation(ctx, s, "heartbeat", func(ctx context.Context) (service.HeartbeatResult, error) { return s.Store.Heartbeat(ctx, h) })
+	return traceOperation(ctx, s, "heartbeat", func(ctx context.Context) (service.HeartbeatResult, error) {
+		return s.Store.Heartbeat(ctx, h)
+	})
 }
 
 // Drain implements [service.Store].
 func (s tracedStore) Drain(ctx context.Context, order service.DrainOrder, actor string) (service.OperatorResult, error) {
-	return operation(ctx, s, "drain", func(ctx context.Context) (service.OperatorResult, error) { return s.Store.Drain(ctx, order, actor) })
+	return traceOperation(ctx, s, "drain", func(ctx context.Context) (service.OperatorResult, error) {
+		return s.Store.Drain(ctx, order, actor)
+	})
 }
 
 // Undrain implements [service.Store].
 func (s tracedStore) Undrain(ctx context.Context, order service.UndrainOrder, actor string) (service.OperatorResult, error) {
-	return operation(ctx, s, "undrain", func(ctx context.Context) (service.OperatorResult, error) { return s.Store.Undrain(ctx, order, actor) })
+	return traceOperation(ctx, s, "undrain", func(ctx context.Context) (service.OperatorResult, error) {
+		return s.Store.Undrain(ctx, order, actor)
+	})
 }
 
 // Deregister implements [service.Store].
 func (s tracedStore) Deregister(ctx context.Context, d service.Deregistration, actor string, byItself bool) (*service.Transition, error) {
-	return operation(ctx, s, "deregister", func(ctx context.Context) (*service.Transition, error) {
+	return traceOperation(ctx, s, "deregister", func(ctx context.Context) (*service.Transition, error) {
 		return s.Store.Deregister(ctx, d, actor, byItself)
 	})
 }
 
 // Regions implements [service.Store].
 func (s tracedStore) Regions(ctx context.Context) ([]service.Region, error) {
-	return operation(ctx, s, "regions", s.Store.Regions)
+	return traceOperation(ctx, s, "regions", s.Store.Regions)
 }
 
 // ListReplicas implements [service.Store].
 func (s tracedStore) ListReplicas(ctx context.Context) (service.ReplicaList, error) {
-	return operation(ctx, s, "replicas", s.Store.ListReplicas)
+	return traceOperation(ctx, s, "replicas", s.Store.ListReplicas)
 }
 
 // Transitions implements [service.Store].
 func (s tracedStore) Transitions(ctx context.Context, filter service.TransitionFilter) (service.TransitionList, error) {
-	return operation(ctx, s, "transitions", func(ctx context.Context) (service.TransitionList, error) {
+	return traceOperation(ctx, s, "transitions", func(ctx context.Context) (service.TransitionList, error) {
 		return s.Store.Transitions(ctx, filter)
 	})
 }
 
 // IsRegistered implements [service.Store].
 func (s tracedStore) IsRegistered(ctx context.Context, controllerID string) (bool, error) {
-	return operation(ctx, s, "known", func(ctx context.Context) (bool, error) { return s.Store.IsRegistered(ctx, controllerID) })
+	return traceOperation(ctx, s, "known", func(ctx context.Context) (bool, error) {
+		return s.Store.IsRegistered(ctx, controllerID)
+	})
 }
 
 // CountOwned implements [service.Store].
 func (s tracedStore) CountOwned(ctx context.Context, subject string) (int, error) {
-	return operation(ctx, s, "owned", func(ctx context.Context) (int, error) { return s.Store.CountOwned(ctx, subject) })
+	return traceOperation(ctx, s, "owned", func(ctx context.Context) (int, error) {
+		return s.Store.CountOwned(ctx, subject)
+	})
 }
 
 // Controller implements [service.Store].
 func (s tracedStore) Controller(ctx context.Context, controllerID string) (service.Controller, error) {
-	return operation(ctx, s, "controller", func(ctx context.Context) (service.Controller, error) { return s.Store.Controller(ctx, controllerID) })
+	return traceOperation(ctx, s, "controller", func(ctx context.Context) (service.Controller, error) {
+		return s.Store.Controller(ctx, controllerID)
+	})
 }
 
 // Controllers implements [service.Store].
 func (s tracedStore) Controllers(ctx context.Context, filter service.ControllerFilter) ([]service.Controller, error) {
-	return operation(ctx, s, "controllers", func(ctx context.Context) ([]service.Controller, error) { return s.Store.Controllers(ctx, filter) })
+	return traceOperation(ctx, s, "controllers", func(ctx context.Context) ([]service.Controller, error) {
+		return s.Store.Controllers(ctx, filter)
+	})
 }

@@ -12,17 +12,18 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// TestEveryOperationOfTheStoreHasItsSpan fails for a method that the interface gained and tracedStore only inherited.
-func TestEveryOperationOfTheStoreHasItsSpan(t *testing.T) {
+// TestWrapStore_EveryOperationHasASpan fails if tracedStore does not implement a method of the interface itself.
+func TestWrapStore_EveryOperationHasASpan(t *testing.T) {
 	t.Parallel()
-	traces, recorder := newRecorded(t)
+	traces, recorder := newRecordedTracing(t)
 	ctx, call := traces.tracer.Start(t.Context(), "call")
 	defer call.End()
-	store := reflect.ValueOf(traces.Store(struct{ service.Store }{}))
+	store := reflect.ValueOf(traces.WrapStore(struct{ service.Store }{}))
+
 	methods := reflect.TypeFor[service.Store]()
 	for i := range methods.NumMethod() {
 		if methods.Method(i).Name == "RecordConflict" {
-			continue // It only counts.
+			continue // It only counts conflicts.
 		}
 		method := store.MethodByName(methods.Method(i).Name)
 		arguments := []reflect.Value{reflect.ValueOf(ctx)}
@@ -31,7 +32,7 @@ func TestEveryOperationOfTheStoreHasItsSpan(t *testing.T) {
 		}
 		before := len(recorder.Ended())
 		func() {
-			defer func() { _ = recover() }() // There is nothing behind it.
+			defer func() { _ = recover() }() // The embedded store is nil.
 			method.Call(arguments)
 		}()
 		if got := len(recorder.Ended()) - before; got != 1 {
@@ -47,7 +48,7 @@ type failingStore struct {
 
 func (s failingStore) IsRegistered(context.Context, string) (bool, error) { return false, s.err }
 
-func TestAnAnswerOfTheStoreIsNoError(t *testing.T) {
+func TestWrapStore_DomainErrorsAreNoFailures(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]otelcodes.Code{
 		nil: otelcodes.Unset,
@@ -58,9 +59,9 @@ func TestAnAnswerOfTheStoreIsNoError(t *testing.T) {
 		service.ErrSuperseded:                         otelcodes.Unset,
 		fmt.Errorf("x: %w", service.ErrUnavailable):   otelcodes.Error,
 	} {
-		traces, recorder := newRecorded(t)
+		traces, recorder := newRecordedTracing(t)
 		ctx, _ := traces.tracer.Start(t.Context(), "call")
-		if _, got := traces.Store(failingStore{err: err}).IsRegistered(ctx, "mc"); !errors.Is(got, err) {
+		if _, got := traces.WrapStore(failingStore{err: err}).IsRegistered(ctx, "mc"); !errors.Is(got, err) {
 			t.Errorf("IsRegistered() = %v, want %v", got, err)
 		}
 		if got := recorder.Ended()[0]; got.Status().Code != want || got.Status().Description != "" || got.Name() != "store known" {

@@ -8,8 +8,8 @@ import (
 
 // sameButLoad tells whether two states of a controller differ in nothing but what a [service.WatchLoad] tells. That a
 // controller is drained, or full, is more than load: it decides what becomes of it.
-func sameButLoad(a, b *service.Controller) bool {
-	return withoutLoad(a) == withoutLoad(b) && a.CreatedAt.Equal(b.CreatedAt) && sameDrain(a.Drain, b.Drain) && sameTime(a.LastConflictAt, b.LastConflictAt) &&
+func equalExceptLoad(a, b *service.Controller) bool {
+	return withoutLoad(a) == withoutLoad(b) && a.CreatedAt.Equal(b.CreatedAt) && equalDrains(a.Drain, b.Drain) && equalTimes(a.LastConflictAt, b.LastConflictAt) &&
 		a.IsDrained() == b.IsDrained() && a.IsPastDeadline() == b.IsPastDeadline() &&
 		(a.CurrentMeetings >= a.MaxMeetings) == (b.CurrentMeetings >= b.MaxMeetings) &&
 		(a.CurrentParticipants >= a.MaxParticipants) == (b.CurrentParticipants >= b.MaxParticipants)
@@ -24,26 +24,26 @@ func withoutLoad(c *service.Controller) service.Controller {
 	return rest
 }
 
-func sameDrain(a, b *service.Drain) bool {
+func equalDrains(a, b *service.Drain) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
 	return a.Reason == b.Reason && a.By == b.By && a.Since.Equal(b.Since) && a.Deadline.Equal(b.Deadline)
 }
 
-func sameTime(a, b *time.Time) bool {
+func equalTimes(a, b *time.Time) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
 	return a.Equal(*b)
 }
 
-func sameLoad(a, b *service.Controller) bool {
+func equalLoads(a, b *service.Controller) bool {
 	return a.CurrentMeetings == b.CurrentMeetings && a.CurrentParticipants == b.CurrentParticipants && a.LastHeartbeatAt.Equal(b.LastHeartbeatAt) &&
-		samePercent(a.CPUUsagePercent, b.CPUUsagePercent) && samePercent(a.MemoryUsagePercent, b.MemoryUsagePercent)
+		equalPercents(a.CPUUsagePercent, b.CPUUsagePercent) && equalPercents(a.MemoryUsagePercent, b.MemoryUsagePercent)
 }
 
-func samePercent(a, b *float64) bool {
+func equalPercents(a, b *float64) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
@@ -52,7 +52,7 @@ func samePercent(a, b *float64) bool {
 
 // onlyLoadChanged reports whether an update of a controller changes only its load. Fields that an update does not have change
 // when the controller registers, which leaves it pending, and by hand, which the re-read of the fleet finds.
-func onlyLoadChanged(c *service.Controller, u *service.ControllerUpdate) bool {
+func changesLoadOnly(c *service.Controller, u *service.ControllerUpdate) bool {
 	registered := (u.Health == service.HealthPending || u.Facts.Reported == service.HealthPending) && !c.UpdatedAt.Equal(u.UpdatedAt)
 	return !registered && c.Health == u.Health && c.Facts == u.Facts && c.Generation == u.Generation &&
 		c.MaxMeetings == u.MaxMeetings && c.MaxParticipants == u.MaxParticipants && c.IncarnationConflicts == u.IncarnationConflicts

@@ -19,26 +19,26 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fakeSource is a store whose clock is that of the test.
 type fakeSource struct {
-	mu          sync.Mutex
-	controllers map[string]service.Controller
-	history     []service.Transition
-	down        error
-	calls       int
-	listening   int
-	listened    int
-	heard       func(service.Announcement)
+	mu             sync.Mutex
+	controllers    map[string]service.Controller
+	history        []service.Transition
+	err            error
+	reads          int
+	listening      int
+	listenCount    int
+	onAnnouncement func(service.Announcement)
 }
 
 func newSource() *fakeSource { return &fakeSource{controllers: map[string]service.Controller{}} }
 
-func (s *fakeSource) enter() (func(), error) {
+func (s *fakeSource) lock() (func(), error) {
 	s.mu.Lock()
-	s.calls++
-	return s.mu.Unlock, s.down
+	s.reads++
+	return s.mu.Unlock, s.err
 }
 
 func (s *fakeSource) Changes(_ context.Context, after int64, missing []int64, limit int) (service.ChangePage, error) {
-	leave, err := s.enter()
+	leave, err := s.lock()
 	defer leave()
 	if err != nil {
 		return service.ChangePage{}, err
@@ -60,7 +60,7 @@ func (s *fakeSource) Changes(_ context.Context, after int64, missing []int64, li
 }
 
 func (s *fakeSource) Controllers(_ context.Context, filter service.ControllerFilter) (page []service.Controller, _ error) {
-	leave, err := s.enter()
+	leave, err := s.lock()
 	defer leave()
 	if err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func (s *fakeSource) Controllers(_ context.Context, filter service.ControllerFil
 }
 
 func (s *fakeSource) ControllersByID(_ context.Context, ids []string) (found []service.Controller, _ error) {
-	leave, err := s.enter()
+	leave, err := s.lock()
 	defer leave()
 	if err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ func (s *fakeSource) ControllersByID(_ context.Context, ids []string) (found []s
 }
 
 func (s *fakeSource) ControllersUpdated(_ context.Context, since time.Time) (found []service.ControllerUpdate, _ error) {
-	leave, err := s.enter()
+	leave, err := s.lock()
 	defer leave()
 	if err != nil {
 		return nil, err
@@ -112,25 +112,25 @@ func (s *fakeSource) shown(id string) service.Controller {
 	return c
 }
 
-func (s *fakeSource) Listen(ctx context.Context, heard func(service.Announcement)) {
+func (s *fakeSource) Listen(ctx context.Context, onAnnouncement func(service.Announcement)) {
 	s.mu.Lock()
 	s.listening++
-	s.listened++
-	s.heard = heard
+	s.listenCount++
+	s.onAnnouncement = onAnnouncement
 	s.mu.Unlock()
 	<-ctx.Done()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.listening--
-	s.heard = nil
+	s.onAnnouncement = nil
 }
 
 func (s *fakeSource) announce(a service.Announcement) {
 	s.mu.Lock()
-	heard := s.heard
+	onAnnouncement := s.onAnnouncement
 	s.mu.Unlock()
-	if heard != nil {
-		heard(a)
+	if onAnnouncement != nil {
+		onAnnouncement(a)
 	}
 }
 
@@ -158,7 +158,7 @@ func (s *fakeSource) record(id int64, controller string, to service.HealthStatus
 }
 
 // append writes history at its end, as if nobody announced it.
-func (s *fakeSource) append(id int64, controller string) {
+func (s *fakeSource) appendUnannounced(id int64, controller string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.controllers[controller]
@@ -175,13 +175,13 @@ func (s *fakeSource) change(id int64, c service.Controller) {
 func (s *fakeSource) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.down = err
+	s.err = err
 }
 
-func (s *fakeSource) asked() int {
+func (s *fakeSource) readCount() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.calls
+	return s.reads
 }
 
 var errDown = errors.Join(errors.New("no store"), service.ErrUnavailable)
@@ -191,42 +191,46 @@ func controller(id, region string, health service.HealthStatus) service.Controll
 }
 
 // counts is an observer that counts.
-type counts struct {
+type countingObserver struct {
 	mu                           sync.Mutex
 	watching, lagged, reconnects int
 	delivered                    []time.Duration
 }
 
-func (c *counts) SetWatches(readers int) { c.mu.Lock(); defer c.mu.Unlock(); c.watching = readers }
-func (c *counts) IncLagged()             { c.mu.Lock(); defer c.mu.Unlock(); c.lagged++ }
-func (c *counts) IncReconnected()        { c.mu.Lock(); defer c.mu.Unlock(); c.reconnects++ }
-func (c *counts) ObserveDelivery(took time.Duration) {
+func (c *countingObserver) SetWatches(readers int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.watching = readers
+}
+func (c *countingObserver) IncLagged()      { c.mu.Lock(); defer c.mu.Unlock(); c.lagged++ }
+func (c *countingObserver) IncReconnected() { c.mu.Lock(); defer c.mu.Unlock(); c.reconnects++ }
+func (c *countingObserver) ObserveDelivery(took time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.delivered = append(c.delivered, took)
 }
 
 // lines counts what is logged.
-type lines struct {
-	mu sync.Mutex
-	n  int
+type countingLogger struct {
+	mu    sync.Mutex
+	lines int
 }
 
-func (l *lines) Log(...any) error { l.mu.Lock(); defer l.mu.Unlock(); l.n++; return nil }
+func (l *countingLogger) Log(...any) error { l.mu.Lock(); defer l.mu.Unlock(); l.lines++; return nil }
 
 // bench is a hub that runs in a bubble.
-type bench struct {
-	t      *testing.T
-	source *fakeSource
-	counts *counts
-	lines  *lines
-	hub    *Hub
-	stop   context.CancelFunc
+type harness struct {
+	t        *testing.T
+	source   *fakeSource
+	observer *countingObserver
+	logger   *countingLogger
+	hub      *Hub
+	stop     context.CancelFunc
 }
 
-func newBench(t *testing.T) *bench {
-	b := &bench{t: t, source: newSource(), counts: &counts{}, lines: &lines{}}
-	b.hub = New(Config{Source: b.source, Observer: b.counts, Logger: log.Logger(b.lines)})
+func newHarness(t *testing.T) *harness {
+	b := &harness{t: t, source: newSource(), observer: &countingObserver{}, logger: &countingLogger{}}
+	b.hub = New(Config{Source: b.source, Observer: b.observer, Logger: log.Logger(b.logger)})
 	ctx, cancel := context.WithCancel(t.Context())
 	b.stop = cancel
 	ended := make(chan error, 1)
@@ -240,32 +244,32 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-func (b *bench) watch(q service.WatchQuery) *follower {
+func (b *harness) watch(q service.WatchQuery) *watcher {
 	b.t.Helper()
 	w, err := b.hub.Watch(b.t.Context(), q)
 	if err != nil {
 		b.t.Fatalf("Watch() = %v", err)
 	}
 	b.t.Cleanup(w.Close)
-	return &follower{t: b.t, watch: w}
+	return &watcher{t: b.t, watch: w}
 }
 
-func (b *bench) after(id int64) *follower {
+func (b *harness) watchAfter(id int64) *watcher {
 	b.t.Helper()
 	return b.watch(service.WatchQuery{After: &id})
 }
 
 // follower reads a watch.
-type follower struct {
+type watcher struct {
 	t     *testing.T
 	watch service.Watch
 }
 
 // next returns the next event that is no beat.
-func (f *follower) next() service.WatchEvent {
+func (f *watcher) next() service.WatchEvent {
 	f.t.Helper()
 	for range 100 {
-		if e := f.any(); e.Snapshot != nil || e.Changes != nil || e.Loads != nil {
+		if e := f.nextOrBeat(); e.Snapshot != nil || e.Changes != nil || e.Loads != nil {
 			return e
 		}
 	}
@@ -273,7 +277,7 @@ func (f *follower) next() service.WatchEvent {
 	return service.WatchEvent{}
 }
 
-func (f *follower) any() service.WatchEvent {
+func (f *watcher) nextOrBeat() service.WatchEvent {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), 3*time.Minute)
 	defer cancel()
@@ -285,7 +289,7 @@ func (f *follower) any() service.WatchEvent {
 }
 
 // quiet holds that nothing but beats comes for a while.
-func (f *follower) quiet(d time.Duration) {
+func (f *watcher) wantNothing(d time.Duration) {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), d)
 	defer cancel()
@@ -301,7 +305,7 @@ func (f *follower) quiet(d time.Duration) {
 }
 
 // snapshot reads a whole snapshot and returns its reason, its id and who is in it.
-func (f *follower) snapshot() (reason string, id int64, fleet []string) {
+func (f *watcher) snapshot() (reason string, id int64, fleet []string) {
 	f.t.Helper()
 	for first := true; ; first = false {
 		e := f.next()
@@ -318,4 +322,4 @@ func (f *follower) snapshot() (reason string, id int64, fleet []string) {
 }
 
 // count is how many readers lagged.
-func (c *counts) count() int { c.mu.Lock(); defer c.mu.Unlock(); return c.lagged }
+func (c *countingObserver) laggedCount() int { c.mu.Lock(); defer c.mu.Unlock(); return c.lagged }

@@ -9,7 +9,7 @@ import (
 
 // keptFingerprints is how many fingerprints are kept: more than the log has changes, so that every cursor that a reader can
 // resume from is distinguished from a change of another history with the same id.
-const keptFingerprints = keptEntries + 2*lookBack
+const maxFingerprints = maxLogChanges + 2*initialHistory
 
 // fingerprints has the fingerprints of the last changes of one history. It is safe for concurrent use.
 type fingerprints struct {
@@ -37,13 +37,13 @@ func (p *fingerprints) add(t service.Transition) {
 		return
 	}
 	p.byID[t.ID] = fingerprint
-	if len(p.order) < keptFingerprints {
+	if len(p.order) < maxFingerprints {
 		p.order = append(p.order, t.ID)
 		return
 	}
 	delete(p.byID, p.order[p.next])
 	p.order[p.next] = t.ID
-	p.next = (p.next + 1) % keptFingerprints
+	p.next = (p.next + 1) % maxFingerprints
 }
 
 // cursor returns the cursor after the change with the id; without a fingerprint if that is unknown.

@@ -19,15 +19,15 @@ type fleet struct {
 type chunk struct {
 	controllers []*service.Controller
 	// loadNumbers has, for each controller, the number of the reading that last changed its load; newest is the highest.
-	loadNumbers []uint64
-	newest      uint64
+	loadVersions      []uint64
+	newestLoadVersion uint64
 }
 
 // edit is a change to one controller of a fleet.
 type edit struct {
 	id         string
 	controller *service.Controller // nil: it is removed
-	loaded     bool                // Its load changed.
+	hasNewLoad bool                // Its load changed.
 }
 
 // newFleet returns a fleet of controllers, which are in the order of their ids.
@@ -35,7 +35,7 @@ func newFleet(controllers []*service.Controller) fleet {
 	f := fleet{size: len(controllers)}
 
 	for some := range slices.Chunk(controllers, partSize) {
-		f.chunks = append(f.chunks, &chunk{controllers: slices.Clone(some), loadNumbers: make([]uint64, len(some))})
+		f.chunks = append(f.chunks, &chunk{controllers: slices.Clone(some), loadVersions: make([]uint64, len(some))})
 	}
 	return f
 }
@@ -57,7 +57,7 @@ func (f fleet) find(id string) *service.Controller {
 
 // after returns the chunk with the first controller whose id is above the one given, nil when there is none, and whether it
 // is the last.
-func (f fleet) after(id string) (c *chunk, last bool) {
+func (f fleet) chunkAfter(id string) (c *chunk, last bool) {
 	at := sort.Search(len(f.chunks), func(i int) bool {
 		all := f.chunks[i].controllers
 		return all[len(all)-1].ControllerID > id
@@ -69,7 +69,7 @@ func (f fleet) after(id string) (c *chunk, last bool) {
 }
 
 // with returns the fleet after edits, which are in the order of their ids, one for each. What they load has the number.
-func (f fleet) with(edits []edit, number uint64) fleet {
+func (f fleet) withEdits(edits []edit, number uint64) fleet {
 	if len(edits) == 0 {
 		return f
 	}
@@ -85,11 +85,11 @@ func (f fleet) with(edits []edit, number uint64) fleet {
 			out.chunks = append(out.chunks, c)
 			continue
 		}
-		out.chunks = append(out.chunks, c.with(edits[:n], number)...)
+		out.chunks = append(out.chunks, c.withEdits(edits[:n], number)...)
 		edits = edits[n:]
 	}
 	if len(f.chunks) == 0 {
-		out.chunks = (&chunk{}).with(edits, number)
+		out.chunks = (&chunk{}).withEdits(edits, number)
 	}
 
 	for _, c := range out.chunks {
@@ -99,31 +99,31 @@ func (f fleet) with(edits []edit, number uint64) fleet {
 }
 
 // with returns what becomes of the chunk: several when they would be too many for one, none when nothing is left.
-func (c *chunk) with(edits []edit, number uint64) (chunks []*chunk) {
+func (c *chunk) withEdits(edits []edit, number uint64) (chunks []*chunk) {
 	merged := &chunk{
-		controllers: make([]*service.Controller, 0, len(c.controllers)+len(edits)),
-		loadNumbers: make([]uint64, 0, len(c.controllers)+len(edits)),
+		controllers:  make([]*service.Controller, 0, len(c.controllers)+len(edits)),
+		loadVersions: make([]uint64, 0, len(c.controllers)+len(edits)),
 	}
 	at := 0
 	for _, e := range edits {
 		for at < len(c.controllers) && c.controllers[at].ControllerID < e.id {
-			merged.add(c.controllers[at], c.loadNumbers[at])
+			merged.append(c.controllers[at], c.loadVersions[at])
 			at++
 		}
 		loaded := uint64(0)
 		if at < len(c.controllers) && c.controllers[at].ControllerID == e.id {
-			loaded = c.loadNumbers[at]
+			loaded = c.loadVersions[at]
 			at++
 		}
-		if e.loaded {
+		if e.hasNewLoad {
 			loaded = number
 		}
 		if e.controller != nil {
-			merged.add(e.controller, loaded)
+			merged.append(e.controller, loaded)
 		}
 	}
 	for ; at < len(c.controllers); at++ {
-		merged.add(c.controllers[at], c.loadNumbers[at])
+		merged.append(c.controllers[at], c.loadVersions[at])
 	}
 
 	// Even parts, so that the next one to be added does not split them again.
@@ -135,21 +135,21 @@ func (c *chunk) with(edits []edit, number uint64) (chunks []*chunk) {
 	for i := range parts {
 		part := &chunk{}
 		for at := i * total / parts; at < (i+1)*total/parts; at++ {
-			part.add(merged.controllers[at], merged.loadNumbers[at])
+			part.append(merged.controllers[at], merged.loadVersions[at])
 		}
 		chunks = append(chunks, part)
 	}
 	return chunks
 }
 
-func (c *chunk) add(controller *service.Controller, loaded uint64) {
+func (c *chunk) append(controller *service.Controller, loaded uint64) {
 	c.controllers = append(c.controllers, controller)
-	c.loadNumbers = append(c.loadNumbers, loaded)
-	c.newest = max(c.newest, loaded)
+	c.loadVersions = append(c.loadVersions, loaded)
+	c.newestLoadVersion = max(c.newestLoadVersion, loaded)
 }
 
 // between passes the controllers with ids above after, up to and with to, to yield.
-func (f fleet) between(after, to string, yield func(*service.Controller)) {
+func (f fleet) visitBetween(after, to string, yield func(*service.Controller)) {
 	for i, c := range f.chunks {
 		if i+1 < len(f.chunks) && f.chunks[i+1].controllers[0].ControllerID <= after {
 			continue

@@ -18,14 +18,14 @@ func TestFleet(t *testing.T) {
 	for step := range 300 {
 		edits := map[string]edit{}
 		for range random.IntN(2 * partSize) {
-			e := edit{id: fmt.Sprintf("mc-%04d", random.IntN(2000)), loaded: random.IntN(2) == 0}
+			e := edit{id: fmt.Sprintf("mc-%04d", random.IntN(2000)), hasNewLoad: random.IntN(2) == 0}
 			if random.IntN(3) > 0 {
 				e.controller = &service.Controller{ControllerID: e.id}
 			}
 			edits[e.id] = e
 		}
 		earlier, earlierIDs := f, idsOf(f)
-		f = f.with(slices.SortedFunc(maps.Values(edits), func(a, b edit) int { return strings.Compare(a.id, b.id) }), uint64(step))
+		f = f.withEdits(slices.SortedFunc(maps.Values(edits), func(a, b edit) int { return strings.Compare(a.id, b.id) }), uint64(step))
 		for id, e := range edits {
 			if want[id] = e.controller; e.controller == nil {
 				delete(want, id)
@@ -42,14 +42,14 @@ func TestFleet(t *testing.T) {
 			t.Fatalf("step %d changed the fleet before it", step)
 		}
 		for _, c := range f.chunks {
-			if len(c.controllers) == 0 || len(c.controllers) > partSize || len(c.loadNumbers) != len(c.controllers) || c.newest != slices.Max(c.loadNumbers) {
-				t.Fatalf("a chunk has %d controllers and %d numbers", len(c.controllers), len(c.loadNumbers))
+			if len(c.controllers) == 0 || len(c.controllers) > partSize || len(c.loadVersions) != len(c.controllers) || c.newestLoadVersion != slices.Max(c.loadVersions) {
+				t.Fatalf("a chunk has %d controllers and %d numbers", len(c.controllers), len(c.loadVersions))
 			}
 		}
 	}
 
 	var some []string
-	f.between("mc-0500", "mc-1000", func(c *service.Controller) { some = append(some, c.ControllerID) })
+	f.visitBetween("mc-0500", "mc-1000", func(c *service.Controller) { some = append(some, c.ControllerID) })
 	all := slices.DeleteFunc(slices.Sorted(maps.Keys(want)), func(id string) bool { return id <= "mc-0500" || id > "mc-1000" })
 	if !slices.Equal(some, all) {
 		t.Errorf("between() = %d controllers, want %d", len(some), len(all))

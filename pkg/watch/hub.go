@@ -20,13 +20,13 @@ const (
 	// pace is how far apart readings of the history are at the least, so that many changes become one event for each
 	// reader; with many readers, to each of whom it has to be written, it is longer. What comes after a pause is read at
 	// once.
-	pace, pacePerReader, longestPace = 20 * time.Millisecond, 50 * time.Microsecond, 100 * time.Millisecond
+	minPollInterval, pollIntervalPerWatch, maxPollInterval = 20 * time.Millisecond, 50 * time.Microsecond, 100 * time.Millisecond
 	// How often the store is looked at without being told that something changed: where loads are watched, and otherwise.
-	refreshLoads, refreshOthers = time.Second, 2 * time.Second
+	loadsRefreshInterval, defaultRefreshInterval = time.Second, 2 * time.Second
 	// rereadEvery is how often the whole fleet is read again, for what was changed by hand.
-	rereadEvery = time.Minute
+	rereadInterval = time.Minute
 	// keptFor is how long the fleet is kept after the last reader has left.
-	keptFor = time.Minute
+	keepFleetFor = time.Minute
 )
 
 // Observer is told what happens to watches. Its methods must not block.
@@ -62,12 +62,12 @@ type Hub struct {
 	parts   parts
 	turns   *turns
 
-	mu        sync.Mutex
-	ended     bool
-	readers   int
-	withLoads int
-	idleSince time.Time
-	waiting   []chan error // Who waits for the store to be read.
+	mu               sync.Mutex
+	isStopped        bool
+	watches          int
+	watchesWithLoads int
+	idleSince        time.Time
+	pollWaiters      []chan error // Who waits for the store to be read.
 }
 
 var _ service.WatchHub = (*Hub)(nil)
@@ -75,13 +75,13 @@ var _ service.WatchHub = (*Hub)(nil)
 // New returns a hub that serves once [Hub.Run] runs.
 func New(cfg Config) *Hub {
 	h := &Hub{cfg: cfg, wake: make(chan struct{}, 1), stopped: make(chan struct{}), turns: newTurns()}
-	h.view.Store(&view{news: make(chan struct{})})
+	h.view.Store(&view{updated: make(chan struct{})})
 	return h
 }
 
 // Run serves until ctx ends, which ends every watch.
 func (h *Hub) Run(ctx context.Context) error {
-	defer h.end()
+	defer h.stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -91,32 +91,32 @@ func (h *Hub) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil // Readers that are still there have woken it.
 		}
-		if h.idle(0) {
+		if h.isIdle(0) {
 			continue // Whoever came has left.
 		}
-		h.serve(ctx)
+		h.pollWhileWatched(ctx)
 	}
 }
 
-func (h *Hub) end() {
+func (h *Hub) stop() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.ended = true
-	h.answer(h.waiting, stopping())
-	h.waiting = nil
+	h.isStopped = true
+	h.notifyWaiters(h.pollWaiters, stoppingError())
+	h.pollWaiters = nil
 	close(h.stopped)
 }
 
-func stopping() error { return fmt.Errorf("the server is stopping: %w", service.ErrUnavailable) }
+func stoppingError() error { return fmt.Errorf("the server is stopping: %w", service.ErrUnavailable) }
 
 // serve reads the store for as long as there are readers, and a while longer, in case they come back.
-func (h *Hub) serve(ctx context.Context) {
+func (h *Hub) pollWhileWatched(ctx context.Context) {
 	serving, end := context.WithCancel(ctx)
-	r := newRounds(h)
+	r := newPoller(h)
 	var tasks sync.WaitGroup
-	tasks.Go(func() { h.cfg.Source.Listen(serving, h.hear) })
-	defer h.forget()
-	defer r.wait()
+	tasks.Go(func() { h.cfg.Source.Listen(serving, h.onAnnouncement) })
+	defer h.dropFleet()
+	defer r.waitForBackgroundRead()
 	defer tasks.Wait()
 	defer end()
 
@@ -124,79 +124,79 @@ func (h *Hub) serve(ctx context.Context) {
 	defer timer.Stop()
 	for {
 		began := time.Now()
-		r.next(serving, began)
-		h.parts.turn(began)
-		h.shared.forget(began)
-		timer.Reset(max(0, h.pace()-time.Since(began)))
+		r.pollOnce(serving, began)
+		h.parts.dropUnused(began)
+		h.shared.dropExpired(began)
+		timer.Reset(max(0, h.pollInterval()-time.Since(began)))
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		}
 
-		timer.Reset(time.Until(r.due()))
+		timer.Reset(time.Until(r.nextDue()))
 		select {
 		case <-ctx.Done():
 			return
 		case <-h.wake:
 		case <-timer.C:
 		}
-		if h.idle(keptFor) {
+		if h.isIdle(keepFleetFor) {
 			return
 		}
 	}
 }
 
 // publish shows readers a view, and wakes those that wait for news when there are any in it.
-func (h *Hub) publish(v *view, news bool) {
-	waited := h.view.Load().news
-	if v.news = waited; news {
-		v.news = make(chan struct{})
+func (h *Hub) publish(v *view, hasUpdate bool) {
+	previous := h.view.Load().updated
+	if v.updated = previous; hasUpdate {
+		v.updated = make(chan struct{})
 	}
 	h.view.Store(v)
-	if news {
-		close(waited)
+	if hasUpdate {
+		close(previous)
 	}
 }
 
-func (h *Hub) pace() time.Duration {
+func (h *Hub) pollInterval() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return min(max(pace, time.Duration(h.readers)*pacePerReader), longestPace)
+	return min(max(minPollInterval, time.Duration(h.watches)*pollIntervalPerWatch), maxPollInterval)
 }
 
 // interval is how often the store is looked at.
-func (h *Hub) interval() time.Duration {
+func (h *Hub) refreshInterval() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.withLoads > 0 {
-		return refreshLoads
+	if h.watchesWithLoads > 0 {
+		return loadsRefreshInterval
 	}
-	return refreshOthers
+	return defaultRefreshInterval
 }
 
 // idle tells whether there has been no reader for as long as that.
-func (h *Hub) idle(long time.Duration) bool {
+func (h *Hub) isIdle(long time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.readers == 0 && time.Since(h.idleSince) >= long
+	return h.watches == 0 && time.Since(h.idleSince) >= long
 }
 
 // forget drops the fleet.
-func (h *Hub) forget() {
+func (h *Hub) dropFleet() {
 	h.publish(&view{asOf: h.view.Load().asOf}, true)
 	h.inbox.take()
-	h.shared.forget(time.Now().Add(shareTimeInUse))
+	h.shared.dropExpired(time.Now().Add(shareTimeInUse))
 	h.parts.clear()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.readers > 0 {
+	if h.watches > 0 {
 		h.wakeUp() // Somebody came just now.
 	}
 }
 
 // hear takes an announcement.
-func (h *Hub) hear(a service.Announcement) {
+func (h *Hub) onAnnouncement(a service.Announcement) {
 	if a.Reconnected {
 		h.cfg.Observer.IncReconnected()
 	}
@@ -212,45 +212,45 @@ func (h *Hub) wakeUp() {
 }
 
 // join counts a reader in.
-func (h *Hub) join(loads bool) error {
+func (h *Hub) addWatch(loads bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
-	case h.ended:
-		return stopping()
-	case h.readers >= maxWatches:
-		return fmt.Errorf("there are %d watches: %w", h.readers, service.ErrUnavailable)
+	case h.isStopped:
+		return stoppingError()
+	case h.watches >= maxWatches:
+		return fmt.Errorf("there are %d watches: %w", h.watches, service.ErrUnavailable)
 	}
-	h.readers++
+	h.watches++
 	if loads {
-		h.withLoads++
+		h.watchesWithLoads++
 	}
-	h.cfg.Observer.SetWatches(h.readers)
+	h.cfg.Observer.SetWatches(h.watches)
 	return nil
 }
 
-func (h *Hub) leave(loads bool) {
+func (h *Hub) removeWatch(loads bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.readers--
+	h.watches--
 	if loads {
-		h.withLoads--
+		h.watchesWithLoads--
 	}
-	if h.readers == 0 {
+	if h.watches == 0 {
 		h.idleSince = time.Now()
 	}
-	h.cfg.Observer.SetWatches(h.readers)
+	h.cfg.Observer.SetWatches(h.watches)
 }
 
 // await waits until the store has been read anew.
-func (h *Hub) await(ctx context.Context) error {
+func (h *Hub) waitForPoll(ctx context.Context) error {
 	done := make(chan error, 1)
 	h.mu.Lock()
-	if h.ended {
+	if h.isStopped {
 		h.mu.Unlock()
-		return stopping()
+		return stoppingError()
 	}
-	h.waiting = append(h.waiting, done)
+	h.pollWaiters = append(h.pollWaiters, done)
 	h.mu.Unlock()
 	h.wakeUp()
 	select {
@@ -262,22 +262,22 @@ func (h *Hub) await(ctx context.Context) error {
 }
 
 // takeWaiting returns the channels of the calls that wait for a reading of the store.
-func (h *Hub) takeWaiting() []chan error {
+func (h *Hub) takePollWaiters() []chan error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	waiting := h.waiting
-	h.waiting = nil
+	waiting := h.pollWaiters
+	h.pollWaiters = nil
 	return waiting
 }
 
-func (*Hub) answer(waiting []chan error, err error) {
+func (*Hub) notifyWaiters(waiting []chan error, err error) {
 	for _, done := range waiting {
 		done <- err
 	}
 }
 
 // report logs trouble with the store once, and its end.
-func (h *Hub) report(before, now error) {
+func (h *Hub) logReadError(before, now error) {
 	switch {
 	case now != nil && before == nil:
 		_ = level.Error(h.cfg.Logger).Log("msg", "watches cannot read the store", "err", now)

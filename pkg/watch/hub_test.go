@@ -14,15 +14,15 @@ import (
 )
 
 // told is what a change says, in short.
-type told struct {
+type changeSummary struct {
 	ID, Transition int64
 	Controller     string
 	Health         service.HealthStatus // empty: it left
 }
 
-func tell(e service.WatchEvent) (all []told) {
+func summarize(e service.WatchEvent) (all []changeSummary) {
 	for _, c := range e.Changes {
-		one := told{ID: e.ID, Controller: c.ControllerID}
+		one := changeSummary{ID: e.ID, Controller: c.ControllerID}
 		if c.Transition != nil {
 			one.Transition = c.Transition.ID
 		}
@@ -34,16 +34,16 @@ func tell(e service.WatchEvent) (all []told) {
 	return all
 }
 
-func wantTold(t *testing.T, e service.WatchEvent, want ...told) {
+func wantChanges(t *testing.T, e service.WatchEvent, want ...changeSummary) {
 	t.Helper()
-	if diff := cmp.Diff(want, tell(e)); diff != "" {
+	if diff := cmp.Diff(want, summarize(e)); diff != "" {
 		t.Errorf("changes (-want +got):\n%s", diff)
 	}
 }
 
-func TestASnapshotAndThenWhatChanges(t *testing.T) {
+func TestHub_SnapshotThenChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newHarness(t)
 		for i := range 1200 {
 			b.source.change(int64(i+1), controller(fmt.Sprintf("mc-%04d", i), "eu", service.HealthPending))
 		}
@@ -54,40 +54,40 @@ func TestASnapshotAndThenWhatChanges(t *testing.T) {
 		}
 		began := time.Now()
 		b.source.change(1201, controller("mc-0007", "eu", service.HealthHealthy))
-		wantTold(t, f.next(), told{1201, 1201, "mc-0007", service.HealthHealthy})
-		if took := time.Since(began); took > pace {
+		wantChanges(t, f.next(), changeSummary{1201, 1201, "mc-0007", service.HealthHealthy})
+		if took := time.Since(began); took > minPollInterval {
 			t.Errorf("a change was told after %v, want at once", took)
 		}
 		synctest.Wait()
 		b.source.remove("mc-0007")
 		b.source.record(1202, "mc-0007", "")
-		wantTold(t, f.next(), told{1202, 1202, "mc-0007", ""})
+		wantChanges(t, f.next(), changeSummary{1202, 1202, "mc-0007", ""})
 		b.source.put(controller("mc-0008", "eu", service.HealthPending))
 		b.source.announce(service.Announcement{ControllerIDs: []string{"mc-0008"}})
-		f.quiet(time.Second) // It is as it was.
+		f.wantNothing(time.Second) // It is as it was.
 		changed := controller("mc-0008", "eu", service.HealthPending)
 		changed.MaxMeetings = 99
 		b.source.put(changed)
 		b.source.announce(service.Announcement{ControllerIDs: []string{"mc-0008"}})
-		wantTold(t, f.next(), told{1202, 0, "mc-0008", service.HealthPending})
+		wantChanges(t, f.next(), changeSummary{1202, 0, "mc-0008", service.HealthPending})
 		changed.MaxMeetings = 98
 		b.source.put(changed) // Whoever should have announced it is gone.
-		wantTold(t, f.next(), told{1202, 0, "mc-0008", service.HealthPending})
+		wantChanges(t, f.next(), changeSummary{1202, 0, "mc-0008", service.HealthPending})
 	})
 }
 
-func TestAControllerIsNeverShownOlderThanBefore(t *testing.T) {
+func TestHub_ChangesShowLatestController(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newHarness(t)
 		f := b.watch(service.WatchQuery{})
 		f.snapshot()
 		b.source.put(controller("mc", "eu", service.HealthPending))
 		b.source.put(controller("mc", "eu", service.HealthHealthy))
 		b.source.record(1, "mc", service.HealthPending)
 		b.source.record(2, "mc", service.HealthHealthy)
-		var all []told
+		var all []changeSummary
 		for len(all) < 2 {
-			all = append(all, tell(f.next())...)
+			all = append(all, summarize(f.next())...)
 		}
 		for i, c := range all {
 			if c.Health != service.HealthHealthy || c.Transition != int64(i+1) {
@@ -98,26 +98,26 @@ func TestAControllerIsNeverShownOlderThanBefore(t *testing.T) {
 }
 
 // TestIDsThatAppearLate: PostgreSQL gives ids out before their transactions commit.
-func TestIDsThatAppearLate(t *testing.T) {
+func TestHub_LateIDs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newHarness(t)
 		b.source.change(1, controller("a", "eu", service.HealthPending))
 		f := b.watch(service.WatchQuery{})
 		f.snapshot()
 		b.source.change(3, controller("b", "eu", service.HealthPending))
-		wantTold(t, f.next(), told{1, 3, "b", service.HealthPending}) // 2 may yet come.
+		wantChanges(t, f.next(), changeSummary{1, 3, "b", service.HealthPending}) // 2 may yet come.
 		synctest.Wait()
 		b.source.change(2, controller("a", "eu", service.HealthHealthy))
-		wantTold(t, f.next(), told{3, 2, "a", service.HealthHealthy})
+		wantChanges(t, f.next(), changeSummary{3, 2, "a", service.HealthHealthy})
 		b.source.change(6, controller("b", "eu", service.HealthHealthy))
-		wantTold(t, f.next(), told{3, 6, "b", service.HealthHealthy})
-		f.quiet(neverComes + 2*refreshOthers)
+		wantChanges(t, f.next(), changeSummary{3, 6, "b", service.HealthHealthy})
+		f.wantNothing(gapTimeout + 2*defaultRefreshInterval)
 		b.source.change(7, controller("b", "eu", service.HealthDegraded))
-		wantTold(t, f.next(), told{7, 7, "b", service.HealthDegraded})
+		wantChanges(t, f.next(), changeSummary{7, 7, "b", service.HealthDegraded})
 	})
 }
 
-func TestCursor(t *testing.T) {
+func TestCursor_WatermarkAndMissing(t *testing.T) {
 	now := time.Now()
 	c := cursor{watermark: 5, highest: 5}
 	for _, id := range []int64{9, 7, 6, 12} {
@@ -125,23 +125,23 @@ func TestCursor(t *testing.T) {
 			t.Errorf("add(%d) is not new the first time only", id)
 		}
 	}
-	c.settle(now)
+	c.advance(now)
 	if diff := cmp.Diff([]int64{11, 10, 8}, c.missing()); diff != "" || c.watermark != 7 || c.highest != 12 {
 		t.Errorf("watermark %d, highest %d, missing (-want +got):\n%s", c.watermark, c.highest, diff)
 	}
-	c.settle(now.Add(neverComes + 1))
+	c.advance(now.Add(gapTimeout + 1))
 	if c.watermark != 12 || c.missing() != nil {
 		t.Errorf("watermark %d, missing %v, want all settled", c.watermark, c.missing())
 	}
 }
 
-func TestLoadsAreForThoseWhoAsk(t *testing.T) {
+func TestHub_LoadsOnRequestOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newHarness(t)
 		b.source.change(1, controller("eu-1", "eu", service.HealthHealthy))
 		b.source.change(2, controller("us-1", "us", service.HealthHealthy))
 		with, without, elsewhere := b.watch(service.WatchQuery{Loads: true}), b.watch(service.WatchQuery{}), b.watch(service.WatchQuery{Loads: true, Region: "us"})
-		for _, f := range []*follower{with, without, elsewhere} {
+		for _, f := range []*watcher{with, without, elsewhere} {
 			f.snapshot()
 		}
 		loaded := controller("eu-1", "eu", service.HealthHealthy)
@@ -149,20 +149,20 @@ func TestLoadsAreForThoseWhoAsk(t *testing.T) {
 		b.source.put(loaded)
 		began := time.Now()
 		e := with.next()
-		if len(e.Loads) != 1 || e.Loads[0].ControllerID != "eu-1" || e.Loads[0].CurrentMeetings != 4 || time.Since(began) > refreshLoads+pace {
+		if len(e.Loads) != 1 || e.Loads[0].ControllerID != "eu-1" || e.Loads[0].CurrentMeetings != 4 || time.Since(began) > loadsRefreshInterval+minPollInterval {
 			t.Errorf("after %v %+v, want the load within a second", time.Since(began), e)
 		}
-		elsewhere.quiet(3 * time.Second)
-		without.quiet(3 * time.Second)
+		elsewhere.wantNothing(3 * time.Second)
+		without.wantNothing(3 * time.Second)
 		loaded.CurrentMeetings = loaded.MaxMeetings
 		b.source.put(loaded)
-		wantTold(t, without.next(), told{2, 0, "eu-1", service.HealthHealthy}) // It is full, which is more than load.
+		wantChanges(t, without.next(), changeSummary{2, 0, "eu-1", service.HealthHealthy}) // It is full, which is more than load.
 	})
 }
 
-func TestADrainThatIsOver(t *testing.T) {
+func TestHub_DrainDeadlinePasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newHarness(t)
 		draining := controller("mc", "eu", service.HealthDraining)
 		draining.CurrentMeetings = 3
 		draining.Drain = &service.Drain{Since: time.Now(), Deadline: time.Now().Add(10 * time.Second)}
@@ -171,34 +171,34 @@ func TestADrainThatIsOver(t *testing.T) {
 		f.snapshot()
 		began := time.Now()
 		e := f.next()
-		wantTold(t, e, told{1, 0, "mc", service.HealthDraining})
+		wantChanges(t, e, changeSummary{1, 0, "mc", service.HealthDraining})
 		if took := time.Since(began); took < 10*time.Second || took > 13*time.Second || !e.Changes[0].Controller.IsPastDeadline() || e.Changes[0].Controller.IsDrained() {
 			t.Errorf("after %v = %+v, want it just past the deadline, and not drained: meetings are left", took, e.Changes[0].Controller)
 		}
-		f.quiet(2 * time.Minute)
+		f.wantNothing(2 * time.Minute)
 	})
 }
 
-func TestARowDeletedByHandIsMissed(t *testing.T) {
+func TestHub_RowDeletedByHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newHarness(t)
 		b.source.change(1, controller("a", "eu", service.HealthHealthy))
 		b.source.change(2, controller("b", "eu", service.HealthHealthy))
 		f := b.watch(service.WatchQuery{})
 		f.snapshot()
 		b.source.remove("a")
 		began := time.Now()
-		wantTold(t, f.next(), told{2, 0, "a", ""})
-		if took := time.Since(began); took > rereadEvery+2*refreshOthers {
+		wantChanges(t, f.next(), changeSummary{2, 0, "a", ""})
+		if took := time.Since(began); took > rereadInterval+2*defaultRefreshInterval {
 			t.Errorf("it was missed after %v", took)
 		}
-		f.quiet(2 * time.Minute)
+		f.wantNothing(2 * time.Minute)
 	})
 }
 
-func TestARegion(t *testing.T) {
+func TestHub_Region(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newHarness(t)
 		b.source.change(1, controller("eu-1", "eu", service.HealthHealthy))
 		b.source.change(2, controller("us-1", "us", service.HealthHealthy))
 		eu, us := b.watch(service.WatchQuery{Region: "eu"}), b.watch(service.WatchQuery{Region: "us"})
@@ -208,36 +208,36 @@ func TestARegion(t *testing.T) {
 		us.snapshot()
 		// It moves, once with a change of state and once without.
 		b.source.change(3, controller("eu-1", "us", service.HealthPending))
-		wantTold(t, eu.next(), told{3, 3, "eu-1", ""})
-		wantTold(t, us.next(), told{3, 3, "eu-1", service.HealthPending})
+		wantChanges(t, eu.next(), changeSummary{3, 3, "eu-1", ""})
+		wantChanges(t, us.next(), changeSummary{3, 3, "eu-1", service.HealthPending})
 		b.source.put(controller("eu-1", "eu", service.HealthPending))
 		b.source.announce(service.Announcement{ControllerIDs: []string{"eu-1"}})
-		wantTold(t, us.next(), told{3, 0, "eu-1", ""})
-		wantTold(t, eu.next(), told{3, 0, "eu-1", service.HealthPending})
+		wantChanges(t, us.next(), changeSummary{3, 0, "eu-1", ""})
+		wantChanges(t, eu.next(), changeSummary{3, 0, "eu-1", service.HealthPending})
 		b.source.change(4, controller("us-1", "us", service.HealthDegraded))
-		wantTold(t, us.next(), told{4, 4, "us-1", service.HealthDegraded})
-		eu.quiet(time.Minute)
+		wantChanges(t, us.next(), changeSummary{4, 4, "us-1", service.HealthDegraded})
+		eu.wantNothing(time.Minute)
 		if _, _, fleet := b.watch(service.WatchQuery{Region: "nowhere"}).snapshot(); len(fleet) != 0 {
 			t.Errorf("snapshot of nowhere = %v, want an empty one", fleet)
 		}
 	})
 }
 
-func TestAnOutageOfTheStore(t *testing.T) {
+func TestHub_StoreOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newHarness(t)
 		b.source.change(1, controller("mc", "eu", service.HealthHealthy))
 		f := b.watch(service.WatchQuery{})
 		f.snapshot()
 		b.source.fail(errDown)
 		down := time.Now()
 		for range 5 {
-			if e := f.any(); e.Snapshot != nil || e.Changes != nil || e.AsOf.After(down) || e.AsOf.IsZero() || e.ID != 1 {
+			if e := f.nextOrBeat(); e.Snapshot != nil || e.Changes != nil || e.AsOf.After(down) || e.AsOf.IsZero() || e.ID != 1 {
 				t.Errorf("Next() = %+v, want a beat of the time before the outage", e)
 			}
 		}
 		// What is known is shown, to a watch that resumes as well: it is served from memory.
-		if changes, last := b.after(0).all(); len(changes) == 0 || last != 1 {
+		if changes, last := b.watchAfter(0).available(); len(changes) == 0 || last != 1 {
 			t.Errorf("resumed = %+v up to %d, want what is known", changes, last)
 		}
 		if _, err := b.hub.Watch(t.Context(), service.WatchQuery{After: new(int64(2))}); !errors.Is(err, service.ErrUnavailable) {
@@ -249,33 +249,33 @@ func TestAnOutageOfTheStore(t *testing.T) {
 		b.source.remove("mc")
 		b.source.record(3, "mc", "")
 		b.source.fail(nil)
-		wantTold(t, f.next(), told{3, 2, "mc", ""}, told{3, 3, "mc", ""})
+		wantChanges(t, f.next(), changeSummary{3, 2, "mc", ""}, changeSummary{3, 3, "mc", ""})
 		synctest.Wait()
-		if b.lines.n != 2 {
-			t.Errorf("%d lines were logged, want one for the outage and one for its end", b.lines.n)
+		if b.logger.lines != 2 {
+			t.Errorf("%d lines were logged, want one for the outage and one for its end", b.logger.lines)
 		}
-		before := f.any().AsOf
-		if now := f.any().AsOf; !now.After(before) {
+		before := f.nextOrBeat().AsOf
+		if now := f.nextOrBeat().AsOf; !now.After(before) {
 			t.Errorf("beats show %v and %v, want the time to go on", before, now)
 		}
 	})
 }
 
-func TestNobodyIsWatching(t *testing.T) {
+func TestHub_NoWatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newHarness(t)
 		time.Sleep(time.Hour)
-		if b.source.calls != 0 || b.source.listened != 0 {
-			t.Errorf("%d questions and %d listeners before anybody watched, want none", b.source.calls, b.source.listened)
+		if b.source.reads != 0 || b.source.listenCount != 0 {
+			t.Errorf("%d questions and %d listeners before anybody watched, want none", b.source.reads, b.source.listenCount)
 		}
 		f := b.watch(service.WatchQuery{})
 		f.snapshot()
 		f.watch.Close()
 		f.watch.Close()
-		time.Sleep(keptFor + 2*refreshOthers)
-		asked := b.source.asked()
+		time.Sleep(keepFleetFor + 2*defaultRefreshInterval)
+		asked := b.source.readCount()
 		time.Sleep(time.Hour)
-		if got := b.source.asked(); got != asked || b.source.listening != 0 {
+		if got := b.source.readCount(); got != asked || b.source.listening != 0 {
 			t.Errorf("%d questions and %d listeners after the last reader left, want none", got-asked, b.source.listening)
 		}
 		b.source.change(1, controller("mc", "eu", service.HealthHealthy))
@@ -285,30 +285,30 @@ func TestNobodyIsWatching(t *testing.T) {
 	})
 }
 
-func TestAThousandReadersAskTheStoreAsOneDoes(t *testing.T) {
+func TestHub_ThousandWatchesReadStoreOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newHarness(t)
 		b.source.change(1, controller("mc", "eu", service.HealthHealthy))
 		b.watch(service.WatchQuery{}).snapshot()
 		synctest.Wait()
-		before := b.source.asked()
+		before := b.source.readCount()
 		began := time.Now()
-		all := make([]*follower, 1000)
+		all := make([]*watcher, 1000)
 		for i := range all {
 			all[i] = b.watch(service.WatchQuery{})
 			all[i].snapshot()
 		}
 		// They take turns, so some time passes, in which the store is looked at as for one: what was updated, and what was written to the
 		// history before and after that, with the controllers that are named.
-		rounds := int(time.Since(began) / refreshOthers)
-		if got := b.source.asked(); got > before+5*rounds || b.source.listened != 1 || b.counts.watching != 1001 {
-			t.Errorf("%d questions, %d listeners for %d readers, want none and one", got-before, b.source.listened, b.counts.watching)
+		rounds := int(time.Since(began) / defaultRefreshInterval)
+		if got := b.source.readCount(); got > before+5*rounds || b.source.listenCount != 1 || b.observer.watching != 1001 {
+			t.Errorf("%d questions, %d listeners for %d readers, want none and one", got-before, b.source.listenCount, b.observer.watching)
 		}
 		b.source.change(2, controller("mc", "eu", service.HealthDegraded))
 		encoded := 0
 		for _, f := range all {
 			e := f.next()
-			wantTold(t, e, told{2, 2, "mc", service.HealthDegraded})
+			wantChanges(t, e, changeSummary{2, 2, "mc", service.HealthDegraded})
 			_, _ = e.Encoded("form", func(service.WatchEvent) ([]byte, error) { encoded++; return nil, nil })
 		}
 		if encoded != 1 {
@@ -317,9 +317,9 @@ func TestAThousandReadersAskTheStoreAsOneDoes(t *testing.T) {
 	})
 }
 
-func TestAWatchIsOverWhenTheServerStops(t *testing.T) {
+func TestWatch_EndsWithServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newHarness(t)
 		f := b.watch(service.WatchQuery{})
 		f.snapshot()
 		time.AfterFunc(time.Second, b.stop)
@@ -332,9 +332,9 @@ func TestAWatchIsOverWhenTheServerStops(t *testing.T) {
 	})
 }
 
-func TestAWatchThatCannotBegin(t *testing.T) {
+func TestHub_WatchRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newHarness(t)
 		b.source.fail(errDown)
 		if _, err := b.hub.Watch(t.Context(), service.WatchQuery{}); !errors.Is(err, service.ErrUnavailable) {
 			t.Errorf("Watch() = %v, want ErrUnavailable", err)

@@ -12,22 +12,22 @@ import (
 const (
 	// keptEntries is how many changes are kept for readers that have not read them yet: the bound of what slow readers
 	// cost, however many they are.
-	keptEntries = 20_000
+	maxLogChanges = 20_000
 	// resumeSlack is how much earlier a resumed watch begins than where it ended. Servers see what the history does not
 	// tell a little apart.
-	resumeSlack = 10 * time.Second
+	resumeOverlap = 10 * time.Second
 )
 
 // event is what readers are sent at one time. All readers share it, and those of one region share its part for that region.
 type event struct {
 	service.WatchEvent
 	// regions are those that the controllers were in before.
-	regions []string
+	previousRegions []string
 	// before is how many changes came before it; highestID is the highest id of a change up to and including it.
-	before    uint64
-	highestID int64
+	changesBefore uint64
+	highestID     int64
 	// loads is the number of the last reading that changed loads before it.
-	loads uint64
+	loadVersion uint64
 
 	mu        sync.Mutex
 	filtered  map[string]service.WatchEvent
@@ -45,7 +45,7 @@ func (e *event) withoutID() service.WatchEvent {
 }
 
 // in returns what concerns a region, and whether anything does.
-func (e *event) in(region string) (service.WatchEvent, bool) {
+func (e *event) forRegion(region string) (service.WatchEvent, bool) {
 	if region == "" {
 		return e.WatchEvent, true
 	}
@@ -58,7 +58,7 @@ func (e *event) in(region string) (service.WatchEvent, bool) {
 
 	seen := service.WatchEvent{ID: e.ID, Fingerprint: e.Fingerprint, AsOf: e.AsOf}
 	for i, c := range e.Changes {
-		if c, ok := changeIn(region, change{c, e.regions[i]}); ok {
+		if c, ok := changeForRegion(region, change{c, e.previousRegions[i]}); ok {
 			seen.Changes = append(seen.Changes, c)
 		}
 	}
@@ -74,11 +74,11 @@ func (e *event) in(region string) (service.WatchEvent, bool) {
 }
 
 // changeIn returns a change as a watch of one region shows it: a controller that moved to another region is removed.
-func changeIn(region string, c change) (service.WatchChange, bool) {
+func changeForRegion(region string, c change) (service.WatchChange, bool) {
 	switch {
 	case c.Controller != nil && c.Controller.Region == region:
 		return c.WatchChange, true
-	case c.was == region || c.Transition != nil && c.Transition.Region == region:
+	case c.previousRegion == region || c.Transition != nil && c.Transition.Region == region:
 		c.Controller = nil
 		return c.WatchChange, true
 	default:
@@ -89,15 +89,15 @@ func changeIn(region string, c change) (service.WatchChange, bool) {
 // eventLog has the last events, numbered from 0; readers hold the number of their next one. A copy of it is a view that
 // stays as it is: append writes behind what copies show, and what is dropped is dropped from the new log only.
 type eventLog struct {
-	events  []*event
-	first   uint64 // the number of the first that is kept
-	entries int
-	total   uint64 // how many changes there have been
+	events       []*event
+	first        uint64 // the number of the first that is kept
+	changes      int
+	totalChanges uint64 // how many changes there have been
 	// from is the id above which every change of the history is in the log that has appeared.
-	from int64
+	completeAfter int64
 	// Events from the number live on were observed as they happened, with changes that the history does not record. Earlier
 	// events were read from the history. startID and startAsOf are of the time before the first live event that is kept.
-	live      uint64
+	firstLive uint64
 	startID   int64
 	startAsOf time.Time
 }
@@ -109,7 +109,7 @@ func (l *eventLog) at(number uint64) *event { return l.events[number-l.first] }
 
 // append adds an event that was seen happening.
 func (l *eventLog) append(e *event) {
-	reach := l.from
+	reach := l.completeAfter
 	if n := len(l.events); n > 0 {
 		reach = l.events[n-1].highestID
 	}
@@ -118,66 +118,66 @@ func (l *eventLog) append(e *event) {
 			reach = max(reach, c.Transition.ID)
 		}
 	}
-	e.WatchEvent, e.before, e.highestID = e.Shared(), l.total, reach
+	e.WatchEvent, e.changesBefore, e.highestID = e.Shared(), l.totalChanges, reach
 	l.events = append(l.events, e)
-	l.entries += len(e.Changes)
-	l.total += uint64(len(e.Changes))
+	l.changes += len(e.Changes)
+	l.totalChanges += uint64(len(e.Changes))
 
 	n := 0
-	for ; l.entries > keptEntries && n < len(l.events)-1; n++ {
+	for ; l.changes > maxLogChanges && n < len(l.events)-1; n++ {
 		dropped := l.events[n]
-		l.entries -= len(dropped.Changes)
-		l.from = dropped.highestID
-		if l.first+uint64(n) >= l.live {
+		l.changes -= len(dropped.Changes)
+		l.completeAfter = dropped.highestID
+		if l.first+uint64(n) >= l.firstLive {
 			l.startID, l.startAsOf = dropped.ID, dropped.AsOf
 		}
 	}
 	l.events, l.first = l.events[n:], l.first+uint64(n)
-	l.live = max(l.live, l.first)
+	l.firstLive = max(l.firstLive, l.first)
 }
 
 // appendHistory begins the log with changes that happened before anything was seen happening, in the order of their ids.
 func (l *eventLog) appendHistory(transitions []service.Transition) {
-	for some := range slices.Chunk(transitions, historySize) {
-		e := &event{regions: make([]string, len(some))}
+	for some := range slices.Chunk(transitions, historyEventSize) {
+		e := &event{previousRegions: make([]string, len(some))}
 		for i := range some {
 			e.Changes = append(e.Changes, service.WatchChange{ControllerID: some[i].ControllerID, Transition: &some[i]})
 		}
 		l.append(e)
-		l.live = l.end()
+		l.firstLive = l.end()
 	}
 }
 
 // since returns the number of the first event that a reader which has seen everything up to id may have missed. ok reports
 // whether the log still has all of them, with the changes that the history does not record.
-func (l *eventLog) since(id int64) (number uint64, ok bool) {
+func (l *eventLog) eventSince(id int64) (number uint64, ok bool) {
 	if id <= l.startID {
 		return 0, false
 	}
 
 	// Ids never fall.
-	events := l.events[l.live-l.first:]
+	events := l.events[l.firstLive-l.first:]
 	reached := sort.Search(len(events), func(i int) bool { return events[i].ID >= id })
 	if reached == len(events) {
 		return 0, false
 	}
-	from := events[reached].AsOf.Add(-resumeSlack)
+	from := events[reached].AsOf.Add(-resumeOverlap)
 	if l.startAsOf.After(from) {
 		return 0, false
 	}
 	at := sort.Search(reached, func(i int) bool { return !events[i].AsOf.Before(from) })
-	return l.live + uint64(at), true //nolint:gosec // An index is not negative.
+	return l.firstLive + uint64(at), true //nolint:gosec // An index is not negative.
 }
 
 // after returns the number of the first event with a change of the history above the id, and how many changes there are
 // from that change on.
-func (l *eventLog) after(id int64) (number, changes uint64) {
+func (l *eventLog) eventAfter(id int64) (number, changes uint64) {
 	at := sort.Search(len(l.events), func(i int) bool { return l.events[i].highestID > id })
 	if at == len(l.events) {
 		return l.end(), 0
 	}
 
-	changes = l.total - l.events[at].before
+	changes = l.totalChanges - l.events[at].changesBefore
 	for _, c := range l.events[at].Changes {
 		if c.Transition != nil && c.Transition.ID <= id {
 			changes--

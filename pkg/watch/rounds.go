@@ -13,110 +13,110 @@ const (
 	// pageSize is how much is read at once, of the history and of the fleet.
 	pageSize = 1000
 	// pagesAtOnce bounds how much of the history is read before readers are told.
-	pagesAtOnce = 10
+	maxHistoryPages = 10
 	// lookBack is how much of the history is read to begin with: what readers resume after, and changes that are not
 	// committed yet.
-	lookBack = 5000
+	initialHistory = 5000
 	// namedAtMost bounds how many controllers are read by name.
-	namedAtMost = 1000
+	maxNamed = 1000
 )
 
 // rounds reads the store, one round after the other. Slow reads run in the background.
-type rounds struct {
-	hub        *Hub
-	st         *state    // nil before the first load
-	read       time.Time // when the last round began, by our clock
-	err        error     // how the last one ended
-	background *backgroundReader
+type poller struct {
+	hub            *Hub
+	state          *state    // nil before the first load
+	localTimeBegan time.Time // when the last round began, by our clock
+	lastErr        error     // how the last one ended
+	background     *backgroundReader
 }
 
-func newRounds(h *Hub) *rounds { return &rounds{hub: h, background: newBackgroundReader(h)} }
+func newPoller(h *Hub) *poller { return &poller{hub: h, background: newBackgroundReader(h)} }
 
 // wait waits for the background read to end.
-func (r *rounds) wait() { r.background.running.Wait() }
+func (r *poller) waitForBackgroundRead() { r.background.running.Wait() }
 
 // due returns when the next round is due without an announcement.
-func (r *rounds) due() time.Time {
-	due := r.read.Add(r.hub.interval())
-	if next := r.background.nextAt(); r.st != nil && next.Before(due) {
+func (r *poller) nextDue() time.Time {
+	due := r.localTimeBegan.Add(r.hub.refreshInterval())
+	if next := r.background.nextDue(); r.state != nil && next.Before(due) {
 		return next
 	}
 	return due
 }
 
 // next reads what is new and passes it on.
-func (r *rounds) next(ctx context.Context, now time.Time) {
+func (r *poller) pollOnce(ctx context.Context, now time.Time) {
 	h := r.hub
-	waiting, announced := h.takeWaiting(), h.inbox.take()
-	r.read = now
+	waiting, announced := h.takePollWaiters(), h.inbox.take()
+	r.localTimeBegan = now
 	trouble := r.readError()
-	if r.st == nil {
-		r.err = r.load(ctx, now)
+	if r.state == nil {
+		r.lastErr = r.loadFleet(ctx, now)
 	} else {
-		r.err = r.advance(ctx, announced.ControllerIDs, r.takeBackgroundRead(now))
+		r.lastErr = r.advance(ctx, announced.ControllerIDs, r.takeBackgroundRead(now))
 	}
 
 	switch {
 	case ctx.Err() != nil:
-		r.err = stopping()
-	case r.err != nil:
+		r.lastErr = stoppingError()
+	case r.lastErr != nil:
 		h.inbox.add(announced) // For the next.
 		r.background.rereadSoon()
-		h.report(trouble, r.readError())
+		h.logReadError(trouble, r.readError())
 	default:
-		h.report(trouble, r.readError())
-		if r.st != nil {
-			r.background.startRead(ctx, now, r.st, announced.Everything)
+		h.logReadError(trouble, r.readError())
+		if r.state != nil {
+			r.background.startRead(ctx, now, r.state, announced.Everything)
 		}
 	}
-	h.answer(waiting, r.err)
+	h.notifyWaiters(waiting, r.lastErr)
 }
 
 // readError returns the error of the last round or background read.
-func (r *rounds) readError() error {
-	if r.err != nil {
-		return r.err
+func (r *poller) readError() error {
+	if r.lastErr != nil {
+		return r.lastErr
 	}
 	return r.background.err
 }
 
 // load reads the fleet and the end of the history, before the first round.
-func (r *rounds) load(ctx context.Context, now time.Time) error {
+func (r *poller) loadFleet(ctx context.Context, now time.Time) error {
 	source := r.hub.cfg.Source
 	ends, err := source.Changes(ctx, math.MaxInt64, nil, 1)
 	if err != nil {
 		return err
 	}
 
-	from := max(0, ends.Newest-lookBack)
+	from := max(0, ends.Newest-initialHistory)
 	seen := cursor{watermark: from, highest: from}
-	page, err := source.Changes(ctx, from, nil, lookBack)
+	page, err := source.Changes(ctx, from, nil, initialHistory)
 	if err != nil {
 		return err
 	}
 	for _, t := range page.Transitions {
 		seen.add(t, now.Add(-max(0, page.AsOf.Sub(t.At))))
 	}
-	seen.settle(now)
+	seen.advance(now)
 
 	controllers, err := r.readFleet(ctx)
 	if err != nil {
 		return err
 	}
 
-	r.st = newState(seen, from, page, controllers)
-	r.background.schedule(now, ends.AsOf)
-	r.hub.publish(r.st.view(), true)
+	r.state = newState(seen, from, page, controllers)
+	r.background.scheduleFrom(now, ends.AsOf)
+	r.hub.publish(r.state.view(), true)
 	return nil
 }
 
 // advance reads what is new since the last round, and takes the result of a background read; nil if there is none.
-func (r *rounds) advance(ctx context.Context, named []string, read *backgroundRead) error {
-	st, source := r.st, r.hub.cfg.Source
+func (r *poller) advance(ctx context.Context, named []string, read *backgroundRead) error {
+	st, source := r.state, r.hub.cfg.Source
 	news := false
 	if read != nil {
-		d, unknown := r.background.compare(st, read)
-		news, named = st.take(d), append(named, unknown...)
+		d, unknown := r.background.applyRead(st, read)
+		news, named = st.deliver(d), append(named, unknown...)
 	}
 
 	for id := range st.pendingTransitions {
@@ -124,14 +124,14 @@ func (r *rounds) advance(ctx context.Context, named []string, read *backgroundRe
 	}
 
 	began := time.Now()
-	page, more, err := r.history(ctx)
+	page, more, err := r.readHistory(ctx)
 	if err != nil {
 		r.hub.publish(st.view(), news)
 		return err
 	}
 	if !st.continuesHistory(&page) {
 		// It is another history: load everything again.
-		r.st = nil
+		r.state = nil
 		r.hub.publish(&view{asOf: st.asOf}, true)
 		r.hub.wakeUp()
 		return nil
@@ -157,8 +157,8 @@ func (r *rounds) advance(ctx context.Context, named []string, read *backgroundRe
 		r.hub.wakeUp()
 	}
 
-	d := st.noteHistory(page, named, byID)
-	news = st.take(d) || news
+	d := st.applyHistory(page, named, byID)
+	news = st.deliver(d) || news
 	if len(st.pendingTransitions) > 0 {
 		r.hub.wakeUp()
 	}
@@ -173,10 +173,10 @@ func (r *rounds) advance(ctx context.Context, named []string, read *backgroundRe
 }
 
 // takeBackgroundRead returns the result of a background read, nil if there is none.
-func (r *rounds) takeBackgroundRead(now time.Time) *backgroundRead {
+func (r *poller) takeBackgroundRead(now time.Time) *backgroundRead {
 	select {
 	case read := <-r.background.done:
-		if read = r.background.finish(read, now); read != nil && read.epoch != r.st.epoch {
+		if read = r.background.finish(read, now); read != nil && read.epoch != r.state.epoch {
 			return nil // It is of another history.
 		}
 		return read
@@ -186,10 +186,10 @@ func (r *rounds) takeBackgroundRead(now time.Time) *backgroundRead {
 }
 
 // history reads what is not known of it yet, and tells whether there is more.
-func (r *rounds) history(ctx context.Context) (all service.ChangePage, more bool, _ error) {
+func (r *poller) readHistory(ctx context.Context) (all service.ChangePage, more bool, _ error) {
 	// The newest that was seen is read again.
-	after, missing := max(0, r.st.seen.highest-1), r.st.seen.missing()
-	for range pagesAtOnce {
+	after, missing := max(0, r.state.seen.highest-1), r.state.seen.missing()
+	for range maxHistoryPages {
 		page, err := r.hub.cfg.Source.Changes(ctx, after, missing, pageSize)
 		if err != nil {
 			return all, false, err
@@ -209,7 +209,7 @@ func (r *rounds) history(ctx context.Context) (all service.ChangePage, more bool
 }
 
 // readFleet reads all of it.
-func (r *rounds) readFleet(ctx context.Context) (all []service.Controller, _ error) {
+func (r *poller) readFleet(ctx context.Context) (all []service.Controller, _ error) {
 	for after := ""; ; {
 		page, err := r.hub.cfg.Source.Controllers(ctx, service.ControllerFilter{AfterID: after, Limit: pageSize})
 		if err != nil {

@@ -10,8 +10,8 @@ import (
 const (
 	// keptParts is how many parts of the fleet, replays and loads are kept for the next reader that needs them, with what
 	// they are encoded to; keptPartsFor how long those are kept that no reader needs.
-	keptParts    = 500
-	keptPartsFor = 2 * time.Second
+	maxRecentParts = 500
+	partLifetime   = 2 * time.Second
 )
 
 // partKey identifies a part of a view that several readers may need.
@@ -30,10 +30,10 @@ type partKey struct {
 type partKind byte
 
 const (
-	fleetPart partKind = iota
+	snapshotPart partKind = iota
 	replayPart
 	loadsPart
-	fillPart
+	fleetPassPart
 )
 
 // part is the part of a key, and the position of a reader after it.
@@ -48,7 +48,7 @@ type part struct {
 type parts struct {
 	mu              sync.Mutex
 	recent, earlier map[partKey]part
-	turned          time.Time
+	rotatedAt       time.Time
 }
 
 // get returns the part of a key from the cache, or makes it.
@@ -67,7 +67,7 @@ func (p *parts) get(key partKey, now time.Time, make func() part) part {
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.turnLocked(now)
+	p.rotateLocked(now)
 	if other, ok := p.recent[key]; ok {
 		return other // Another reader was faster.
 	}
@@ -82,44 +82,44 @@ func (p *parts) clear() {
 }
 
 // turn drops parts that were not needed for a while.
-func (p *parts) turn(now time.Time) {
+func (p *parts) dropUnused(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.turnLocked(now)
+	p.rotateLocked(now)
 }
 
-func (p *parts) turnLocked(now time.Time) {
-	if p.recent == nil || len(p.recent) >= keptParts || now.Sub(p.turned) >= keptPartsFor {
-		p.recent, p.earlier, p.turned = make(map[partKey]part), p.recent, now
+func (p *parts) rotateLocked(now time.Time) {
+	if p.recent == nil || len(p.recent) >= maxRecentParts || now.Sub(p.rotatedAt) >= partLifetime {
+		p.recent, p.earlier, p.rotatedAt = make(map[partKey]part), p.recent, now
 	}
 }
 
 // sharedView is the view that readers begin with.
 type sharedView struct {
-	mu     sync.Mutex
-	view   *view
-	chosen time.Time
+	mu       sync.Mutex
+	view     *view
+	chosenAt time.Time
 }
 
 // choose returns a view to begin with that shows at least what comes before the event and up to the change. It is v, or
 // one that is a little older and that other readers have begun with.
-func (s *sharedView) choose(v *view, now time.Time, next uint64, id int64) *view {
+func (s *sharedView) chooseView(v *view, now time.Time, next uint64, id int64) *view {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old := s.view; old != nil && old.epoch == v.epoch && old.log.end() >= max(next, v.log.first) && old.highest >= id {
-		if age := now.Sub(s.chosen); age < shareTime || age < shareTimeInUse && old.readers.Load() > 0 {
+	if old := s.view; old != nil && old.epoch == v.epoch && old.log.end() >= max(next, v.log.first) && old.highestID >= id {
+		if age := now.Sub(s.chosenAt); age < shareTime || age < shareTimeInUse && old.activeWatches.Load() > 0 {
 			return old
 		}
 	}
-	s.view, s.chosen = v, now
+	s.view, s.chosenAt = v, now
 	return v
 }
 
 // forget drops the view, unless readers may begin with it.
-func (s *sharedView) forget(now time.Time) {
+func (s *sharedView) dropExpired(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.view != nil && now.Sub(s.chosen) >= shareTimeInUse {
+	if s.view != nil && now.Sub(s.chosenAt) >= shareTimeInUse {
 		s.view = nil
 	}
 }

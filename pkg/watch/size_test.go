@@ -11,24 +11,24 @@ import (
 )
 
 // TestResumes_StoreReads: however many watches resume at a replica that nobody watched before, the store is read once.
-func TestResumes_StoreReads(t *testing.T) {
+func TestWatch_ManyResumesReadStoreOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newHarness(t)
 		const controllers, behind, readers = 300, 4900, 1000
 		for i := range controllers {
 			b.source.put(controller(fmt.Sprintf("mc-%03d", i), "eu", service.HealthHealthy))
 		}
 		for i := range behind + 100 {
-			b.source.append(int64(i+1), fmt.Sprintf("mc-%03d", i%controllers))
+			b.source.appendUnannounced(int64(i+1), fmt.Sprintf("mc-%03d", i%controllers))
 		}
 
 		var all sync.WaitGroup
-		watches := make([]*follower, readers)
+		watches := make([]*watcher, readers)
 		for i := range watches {
-			all.Go(func() { watches[i] = b.after(100) })
+			all.Go(func() { watches[i] = b.watchAfter(100) })
 		}
 		all.Wait()
-		if asked := b.source.asked(); asked > 20 {
+		if asked := b.source.readCount(); asked > 20 {
 			t.Errorf("the store was read %d times for %d watches that resume, want it read for all at once", asked, readers)
 		}
 
@@ -41,7 +41,7 @@ func TestResumes_StoreReads(t *testing.T) {
 				_, _ = e.Encoded("form", func(service.WatchEvent) ([]byte, error) { encoded++; return nil, nil })
 			}
 		}
-		if parts := (behind+controllers)/historySize + 2; encoded > parts {
+		if parts := (behind+controllers)/historyEventSize + 2; encoded > parts {
 			t.Errorf("%d parts were encoded, want at most %d, once for all", encoded, parts)
 		}
 	})
@@ -49,8 +49,8 @@ func TestResumes_StoreReads(t *testing.T) {
 
 // TestHub_AnnouncementWhileAReaderWorks: who announces a change is on the way of a heartbeat, so whatever readers, or the
 // reading of the store, hold meanwhile must not hold it up.
-func TestHub_AnnouncementWhileAReaderWorks(t *testing.T) {
-	b := newBench(t)
+func TestHub_AnnouncementDuringReads(t *testing.T) {
+	b := newHarness(t)
 	for i := range 1000 {
 		b.source.put(controller(fmt.Sprintf("mc-%03d", i), "eu", service.HealthHealthy))
 	}
@@ -62,7 +62,7 @@ func TestHub_AnnouncementWhileAReaderWorks(t *testing.T) {
 	}
 	announced := make(chan struct{})
 	go func() {
-		b.hub.hear(service.Announcement{ControllerIDs: []string{"mc-001"}})
+		b.hub.onAnnouncement(service.Announcement{ControllerIDs: []string{"mc-001"}})
 		close(announced)
 	}()
 	select {
@@ -77,24 +77,24 @@ func TestHub_AnnouncementWhileAReaderWorks(t *testing.T) {
 }
 
 // TestHub_SlowReaderHoldsNoEvents: what a resumed reader holds that is not read from is positions, not what it is to be sent.
-func TestHub_SlowReaderHoldsNoEvents(t *testing.T) {
+func TestWatch_SlowWatcherMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		b := newHarness(t)
 		const controllers, behind = 2000, 4900
 		for i := range controllers {
 			b.source.put(controller(fmt.Sprintf("mc-%04d", i), "eu", service.HealthHealthy))
 		}
 		for i := range behind {
-			b.source.append(int64(i+1), fmt.Sprintf("mc-%04d", i%controllers))
+			b.source.appendUnannounced(int64(i+1), fmt.Sprintf("mc-%04d", i%controllers))
 		}
 		b.watch(service.WatchQuery{}).snapshot()
 
-		before := heap()
+		before := heapBytes()
 		const readers = 200
 		for i := range readers {
-			b.after(int64(i)).next() // Each from elsewhere.
+			b.watchAfter(int64(i)).next() // Each from elsewhere.
 		}
-		if held := (heap() - before) / readers; held > 32<<10 {
+		if held := (heapBytes() - before) / readers; held > 32<<10 {
 			t.Errorf("a resumed reader holds %d bytes, want at most %d", held, 32<<10)
 		} else {
 			t.Logf("a resumed reader holds %d bytes", held)

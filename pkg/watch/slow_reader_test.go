@@ -28,9 +28,9 @@ import (
 
 // TestSlowReadersOverTheNetwork has readers of both transports, over real connections, read nothing while much changes.
 // What they cost the server stays within bounds, and when they read again they are told to start over.
-func TestSlowReadersOverTheNetwork(t *testing.T) {
+func TestHub_SlowWatchersOverNetwork(t *testing.T) {
 	source := newSource()
-	observer := &counts{}
+	observer := &countingObserver{}
 	hub := New(Config{Source: source, Observer: observer, Logger: log.NewNopLogger()})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -65,11 +65,11 @@ func TestSlowReadersOverTheNetwork(t *testing.T) {
 			c := controller(fmt.Sprintf("mc-%03d", i), "eu", service.HealthStatuses()[id%5])
 			c.GRPCEndpoint = "http://" + strings.Repeat("long.", 40) + "example:50051"
 			source.put(c)
-			source.append(id, c.ControllerID)
+			source.appendUnannounced(id, c.ControllerID)
 		}
 		source.announce(service.Announcement{})
 		deadline := time.Now().Add(20 * time.Second)
-		for known(hub) < id && time.Now().Before(deadline) {
+		for highestKnownID(hub) < id && time.Now().Before(deadline) {
 			time.Sleep(time.Millisecond)
 		}
 	}
@@ -84,12 +84,12 @@ func TestSlowReadersOverTheNetwork(t *testing.T) {
 			t.Fatalf("the first event is a %s because of %q, want a snapshot", kind, reason)
 		}
 	}
-	before := heap()
+	before := heapBytes()
 	for range rounds {
 		churn()
 	}
 	// The log keeps 20,000 changes, with what they are encoded to; 30,000 came.
-	if grown := heap() - before; grown > 150<<20 {
+	if grown := heapBytes() - before; grown > 150<<20 {
 		t.Errorf("the heap has grown by %d MiB, want it bounded", grown>>20)
 	} else {
 		t.Logf("the heap has grown by %d MiB for %d readers who missed %d changes", grown>>20, len(next), id)
@@ -109,20 +109,20 @@ func TestSlowReadersOverTheNetwork(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if observer.count() != len(next) {
-		t.Errorf("%d readers lagged, want all %d", observer.count(), len(next))
+	if observer.laggedCount() != len(next) {
+		t.Errorf("%d readers lagged, want all %d", observer.laggedCount(), len(next))
 	}
 }
 
-func known(h *Hub) int64 {
+func highestKnownID(h *Hub) int64 {
 	v := h.view.Load()
 	if v.epoch == nil {
 		return 1 << 62 // Nobody watches yet.
 	}
-	return v.highest
+	return v.highestID
 }
 
-func heap() int64 {
+func heapBytes() int64 {
 	runtime.GC()
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)

@@ -14,11 +14,11 @@ type state struct {
 	epoch        *epoch
 	seen         cursor
 	fingerprints *fingerprints
-	oldest       int64
+	oldestID     int64
 	asOf         time.Time
 	fleet        fleet
 	log          eventLog
-	loads        uint64
+	loadVersion  uint64
 	deadlines    map[string]time.Time // of drains that are not over
 	// pendingTransitions has controllers whose new public state was read before its transition. The next round reads both.
 	pendingTransitions map[string]bool
@@ -31,18 +31,18 @@ func newState(seen cursor, from int64, page service.ChangePage, controllers []se
 		epoch:        &epoch{},
 		seen:         seen,
 		fingerprints: newFingerprints(page.Transitions),
-		oldest:       page.Oldest,
+		oldestID:     page.Oldest,
 		asOf:         page.AsOf,
 		deadlines:    make(map[string]time.Time),
 	}
 	all := make([]*service.Controller, len(controllers))
 	for i := range controllers {
 		all[i] = &controllers[i]
-		st.noteDeadline(all[i].ControllerID, all[i])
+		st.updateDeadline(all[i].ControllerID, all[i])
 	}
 	st.fleet = newFleet(all)
 
-	st.log.from = from
+	st.log.completeAfter = from
 	st.log.appendHistory(page.Transitions)
 	st.log.startID, st.log.startAsOf = seen.watermark, page.AsOf
 	return st
@@ -51,35 +51,35 @@ func newState(seen cursor, from int64, page service.ChangePage, controllers []se
 // view returns the view of the present state.
 func (st *state) view() *view {
 	return &view{
-		epoch: st.epoch, asOf: st.asOf, watermark: st.seen.watermark, fingerprints: st.fingerprints, highest: st.seen.highest, oldest: st.oldest,
-		fleet: st.fleet, log: st.log, loads: st.loads,
+		epoch: st.epoch, asOf: st.asOf, watermark: st.seen.watermark, fingerprints: st.fingerprints, highestID: st.seen.highest, oldestID: st.oldestID,
+		fleet: st.fleet, log: st.log, loadVersion: st.loadVersion,
 	}
 }
 
 // change is one of an event's changes, and the region that the controller was in before; empty when it was not there.
 type change struct {
 	service.WatchChange
-	was string
+	previousRegion string
 }
 
 // delivery is what one reading adds for the readers.
 type delivery struct {
-	asOf    time.Time
-	id      int64 // What to go on from when all of it was received.
-	before  int64 // What to go on from when not all of it was.
-	changes []change
-	edits   map[string]edit
-	loads   bool
+	asOf           time.Time
+	resumeID       int64 // What to go on from when all of it was received.
+	resumeIDBefore int64 // What to go on from when not all of it was.
+	changes        []change
+	edits          map[string]edit
+	hasNewLoads    bool
 }
 
 func (st *state) newDelivery() *delivery {
-	return &delivery{asOf: st.asOf, id: st.seen.watermark, before: st.seen.watermark, edits: make(map[string]edit)}
+	return &delivery{asOf: st.asOf, resumeID: st.seen.watermark, resumeIDBefore: st.seen.watermark, edits: make(map[string]edit)}
 }
 
 // noteHistory applies a page of the history, its controllers, and the other controllers that were named.
-func (st *state) noteHistory(page service.ChangePage, named []string, byID map[string]*service.Controller) *delivery {
+func (st *state) applyHistory(page service.ChangePage, named []string, byID map[string]*service.Controller) *delivery {
 	d := st.newDelivery()
-	d.asOf, st.oldest = page.AsOf, page.Oldest
+	d.asOf, st.oldestID = page.AsOf, page.Oldest
 
 	hasTransition := make(map[string]bool, len(named))
 	for i := range page.Transitions {
@@ -92,18 +92,18 @@ func (st *state) noteHistory(page service.ChangePage, named []string, byID map[s
 		made := service.WatchChange{ControllerID: t.ControllerID, Controller: byID[t.ControllerID], Transition: t}
 		d.changes = append(d.changes, change{made, st.regionOf(t.ControllerID)})
 	}
-	st.seen.settle(time.Now())
-	d.id = st.seen.watermark
+	st.seen.advance(time.Now())
+	d.resumeID = st.seen.watermark
 
 	pending := make(map[string]bool)
 	for _, id := range named {
 		switch {
 		case hasTransition[id]:
-			st.set(d, id, byID[id], false)
+			st.setController(d, id, byID[id], false)
 		case st.hasNewHealth(id, byID[id]) && !st.pendingTransitions[id]:
 			pending[id] = true
 		default:
-			st.compare(d, id, byID[id])
+			st.applyController(d, id, byID[id])
 		}
 	}
 	st.pendingTransitions = pending
@@ -115,7 +115,7 @@ func (st *state) noteHistory(page service.ChangePage, named []string, byID map[s
 		if c := st.find(d, id); c != nil && !c.IsPastDeadline() {
 			late := *c
 			late.AsOf = page.AsOf
-			st.compare(d, id, &late)
+			st.applyController(d, id, &late)
 		}
 	}
 	return d
@@ -146,13 +146,13 @@ func (st *state) regionOf(id string) string {
 	return ""
 }
 
-func (st *state) set(d *delivery, id string, c *service.Controller, loaded bool) {
-	d.edits[id] = edit{id: id, controller: c, loaded: loaded || d.edits[id].loaded}
-	st.noteDeadline(id, c)
+func (st *state) setController(d *delivery, id string, c *service.Controller, loaded bool) {
+	d.edits[id] = edit{id: id, controller: c, hasNewLoad: loaded || d.edits[id].hasNewLoad}
+	st.updateDeadline(id, c)
 }
 
 // noteDeadline keeps the deadline of a drain, to report when it has passed.
-func (st *state) noteDeadline(id string, c *service.Controller) {
+func (st *state) updateDeadline(id string, c *service.Controller) {
 	if c != nil && c.Drain != nil && !c.Drain.Deadline.IsZero() && !c.IsPastDeadline() {
 		st.deadlines[id] = c.Drain.Deadline
 	} else {
@@ -161,24 +161,24 @@ func (st *state) noteDeadline(id string, c *service.Controller) {
 }
 
 // compare applies a controller without a new transition; nil if it does not exist.
-func (st *state) compare(d *delivery, id string, c *service.Controller) {
+func (st *state) applyController(d *delivery, id string, c *service.Controller) {
 	old := st.find(d, id)
 	loaded := false
 	switch {
 	case old == nil && c == nil:
 		return
-	case old == nil || c == nil || !sameButLoad(old, c):
+	case old == nil || c == nil || !equalExceptLoad(old, c):
 		d.changes = append(d.changes, change{service.WatchChange{ControllerID: id, Controller: c}, st.regionOf(id)})
-	case !sameLoad(old, c):
-		loaded, d.loads = true, true
+	case !equalLoads(old, c):
+		loaded, d.hasNewLoads = true, true
 	default:
 		return
 	}
-	st.set(d, id, c, loaded)
+	st.setController(d, id, c, loaded)
 }
 
 // take makes a delivery part of the state, and reports whether readers have something to read.
-func (st *state) take(d *delivery) bool {
+func (st *state) deliver(d *delivery) bool {
 	for _, c := range d.changes {
 		if c.Controller != nil && c.Controller.AsOf.After(d.asOf) {
 			d.asOf = c.Controller.AsOf // What is shown is no older than what it shows.
@@ -189,13 +189,13 @@ func (st *state) take(d *delivery) bool {
 	for left := d.changes; len(left) > 0; {
 		some := left[:min(partSize, len(left))]
 		left = left[len(some):]
-		e := &event{loads: st.loads, WatchEvent: service.WatchEvent{AsOf: d.asOf, Changes: make([]service.WatchChange, 0, len(some))}}
-		setCursor(&e.WatchEvent, st.fingerprints.cursor(d.before))
+		e := &event{loadVersion: st.loadVersion, WatchEvent: service.WatchEvent{AsOf: d.asOf, Changes: make([]service.WatchChange, 0, len(some))}}
+		setCursor(&e.WatchEvent, st.fingerprints.cursor(d.resumeIDBefore))
 		if len(left) == 0 {
-			setCursor(&e.WatchEvent, st.fingerprints.cursor(d.id))
+			setCursor(&e.WatchEvent, st.fingerprints.cursor(d.resumeID))
 		}
 		for _, c := range some {
-			e.Changes, e.regions = append(e.Changes, c.WatchChange), append(e.regions, c.was)
+			e.Changes, e.previousRegions = append(e.Changes, c.WatchChange), append(e.previousRegions, c.previousRegion)
 		}
 		st.log.append(e)
 	}
@@ -206,9 +206,9 @@ func (st *state) take(d *delivery) bool {
 	}
 	slices.SortFunc(edits, func(a, b edit) int { return strings.Compare(a.id, b.id) })
 
-	if d.loads {
-		st.loads++
+	if d.hasNewLoads {
+		st.loadVersion++
 	}
-	st.fleet = st.fleet.with(edits, st.loads)
-	return len(d.changes) > 0 || d.loads
+	st.fleet = st.fleet.withEdits(edits, st.loadVersion)
+	return len(d.changes) > 0 || d.hasNewLoads
 }

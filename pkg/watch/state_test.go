@@ -9,7 +9,7 @@ import (
 
 // TestState_HealthBeforeItsChange: a controller may be read after its change was committed, and the history before it. Then
 // the change is sent once, when the history has it too.
-func TestState_HealthBeforeItsChange(t *testing.T) {
+func TestState_HealthBeforeTransition(t *testing.T) {
 	const id = "mc-1"
 	now := time.Now()
 	begin := func() *state {
@@ -20,10 +20,10 @@ func TestState_HealthBeforeItsChange(t *testing.T) {
 
 	t.Run("the history follows", func(t *testing.T) {
 		st := begin()
-		if d := st.noteHistory(service.ChangePage{AsOf: now}, []string{id}, drained); len(d.changes) > 0 || !st.pendingTransitions[id] {
+		if d := st.applyHistory(service.ChangePage{AsOf: now}, []string{id}, drained); len(d.changes) > 0 || !st.pendingTransitions[id] {
 			t.Errorf("changes before the history has it = %+v, early = %v, want none, and the controller to be read again", d.changes, st.pendingTransitions)
 		}
-		d := st.noteHistory(service.ChangePage{AsOf: now, Transitions: []service.Transition{drain}}, []string{id}, drained)
+		d := st.applyHistory(service.ChangePage{AsOf: now, Transitions: []service.Transition{drain}}, []string{id}, drained)
 		if len(d.changes) != 1 || d.changes[0].Transition == nil || len(st.pendingTransitions) > 0 {
 			t.Errorf("changes with the history = %+v, early = %v, want one with its transition", d.changes, st.pendingTransitions)
 		}
@@ -31,8 +31,8 @@ func TestState_HealthBeforeItsChange(t *testing.T) {
 
 	t.Run("changed by hand", func(t *testing.T) {
 		st := begin()
-		st.noteHistory(service.ChangePage{AsOf: now}, []string{id}, drained)
-		d := st.noteHistory(service.ChangePage{AsOf: now}, []string{id}, drained)
+		st.applyHistory(service.ChangePage{AsOf: now}, []string{id}, drained)
+		d := st.applyHistory(service.ChangePage{AsOf: now}, []string{id}, drained)
 		if len(d.changes) != 1 || d.changes[0].Transition != nil {
 			t.Errorf("changes = %+v, want one without a transition in the next round", d.changes)
 		}

@@ -10,10 +10,10 @@ import (
 
 const (
 	// turnLimit is how long a reader keeps its turn while it sends. One that takes longer waits for its client.
-	turnLimit = 2 * time.Millisecond
+	maxTurnTime = 2 * time.Millisecond
 	// replayShare and bulkShare limit the load of turns that are not live: the time from one start to the next is at least that
 	// multiple of what the turn took.
-	replayShare, bulkShare = 2, 4
+	replayCostFactor, bulkCostFactor = 2, 4
 )
 
 // turnClass orders what readers send: lower ones go first.
@@ -29,11 +29,11 @@ const (
 // turns limits how many readers send at the same time. Without it, a thousand readers that one change wakes, or that resume
 // together, would all be ready to run, and a heartbeat would wait behind them for a processor.
 type turns struct {
-	mu      sync.Mutex
-	free    int
-	waiting [turnClasses]list.List // of *turn
-	after   time.Time              // when turns that are not live may begin again
-	timer   *time.Timer
+	mu              sync.Mutex
+	free            int
+	queues          [turnClasses]list.List // of *turn
+	othersNotBefore time.Time              // when turns that are not live may begin again
+	timer           *time.Timer
 }
 
 func newTurns() *turns { return &turns{free: max(1, runtime.GOMAXPROCS(0)/2)} }
@@ -41,16 +41,16 @@ func newTurns() *turns { return &turns{free: max(1, runtime.GOMAXPROCS(0)/2)} }
 // grantLocked gives the turns that are free to those that wait.
 func (t *turns) grantLocked() {
 	for class := range turnClasses {
-		for t.free > 0 && t.waiting[class].Len() > 0 {
+		for t.free > 0 && t.queues[class].Len() > 0 {
 			if class != liveTurn {
-				if left := time.Until(t.after); left > 0 {
-					t.grantIn(left)
+				if left := time.Until(t.othersNotBefore); left > 0 {
+					t.grantLater(left)
 					return
 				}
 			}
-			first := t.waiting[class].Remove(t.waiting[class].Front()).(*turn) //nolint:forcetypeassert // The only type in it.
-			first.places[class] = nil
-			if class == bulkTurn && first.isAway {
+			first := t.queues[class].Remove(t.queues[class].Front()).(*turn) //nolint:forcetypeassert // The only type in it.
+			first.queueElements[class] = nil
+			if class == bulkTurn && first.isDeferred {
 				first.hasMissedTurn = true
 				continue
 			}
@@ -61,7 +61,7 @@ func (t *turns) grantLocked() {
 	}
 }
 
-func (t *turns) grantIn(left time.Duration) {
+func (t *turns) grantLater(left time.Duration) {
 	if t.timer != nil {
 		return
 	}
@@ -83,10 +83,10 @@ type turn struct {
 	limitTimer *time.Timer
 	// wasSlow is set when the last turn exceeded turnLimit. The next turn is not waited for: a reader that waits for its client
 	// uses no processor, and would delay others.
-	wasSlow bool
-	places  [turnClasses]*list.Element // where it waits
+	wasSlow       bool
+	queueElements [turnClasses]*list.Element // where it waits
 	// isAway is true while the reader waits for a bulk turn and sends something else; hasMissedTurn if its turn came then.
-	isAway, hasMissedTurn bool
+	isDeferred, hasMissedTurn bool
 }
 
 func newTurn(of *turns) *turn { return &turn{turns: of, granted: make(chan struct{}, 1)} }
@@ -94,15 +94,15 @@ func newTurn(of *turns) *turn { return &turn{turns: of, granted: make(chan struc
 func (t *turn) begin(class turnClass) {
 	t.isHeld, t.class, t.began = true, class, time.Now()
 	if t.limitTimer == nil {
-		t.limitTimer = time.AfterFunc(turnLimit, t.endAtLimit)
+		t.limitTimer = time.AfterFunc(maxTurnTime, t.releaseAtLimit)
 	} else {
-		t.limitTimer.Reset(turnLimit)
+		t.limitTimer.Reset(maxTurnTime)
 	}
 }
 
 // take waits for the reader's turn, and reports whether it came before ctx ended or news was closed.
-func (t *turn) take(ctx context.Context, class turnClass, news <-chan struct{}) bool {
-	if !t.ask(class) {
+func (t *turn) acquire(ctx context.Context, class turnClass, news <-chan struct{}) bool {
+	if !t.request(class) {
 		return true
 	}
 	select {
@@ -120,34 +120,34 @@ func (t *turn) take(ctx context.Context, class turnClass, news <-chan struct{}) 
 	default:
 	}
 	if class == bulkTurn {
-		t.isAway = true // It keeps its place.
+		t.isDeferred = true // It keeps its place.
 	} else {
-		t.leavePlace(class)
+		t.leaveQueue(class)
 	}
 	return false
 }
 
 // ask requests a turn, and reports whether the reader has to wait for it.
-func (t *turn) ask(class turnClass) bool {
+func (t *turn) request(class turnClass) bool {
 	t.turns.mu.Lock()
 	defer t.turns.mu.Unlock()
 
-	queue := &t.turns.waiting[class]
+	queue := &t.turns.queues[class]
 	switch {
 	case t.wasSlow:
 		t.wasSlow = false
 		return false
-	case class == bulkTurn && t.places[class] != nil:
-		t.isAway = false
+	case class == bulkTurn && t.queueElements[class] != nil:
+		t.isDeferred = false
 	case class == bulkTurn && t.hasMissedTurn:
-		t.isAway, t.hasMissedTurn = false, false
-		t.places[class] = queue.PushFront(t)
-	case t.turns.free > 0 && queue.Len() == 0 && (class == liveTurn || !time.Now().Before(t.turns.after)):
+		t.isDeferred, t.hasMissedTurn = false, false
+		t.queueElements[class] = queue.PushFront(t)
+	case t.turns.free > 0 && queue.Len() == 0 && (class == liveTurn || !time.Now().Before(t.turns.othersNotBefore)):
 		t.turns.free--
 		t.begin(class)
 		return false
 	default:
-		t.places[class] = queue.PushBack(t)
+		t.queueElements[class] = queue.PushBack(t)
 	}
 
 	t.turns.grantLocked()
@@ -155,22 +155,22 @@ func (t *turn) ask(class turnClass) bool {
 }
 
 // end gives the turn back, if the reader has it.
-func (t *turn) end() {
+func (t *turn) release() {
 	t.turns.mu.Lock()
 	defer t.turns.mu.Unlock()
-	t.endLocked()
+	t.releaseLocked()
 }
 
-func (t *turn) endAtLimit() {
+func (t *turn) releaseAtLimit() {
 	t.turns.mu.Lock()
 	defer t.turns.mu.Unlock()
-	if t.isHeld && time.Since(t.began) >= turnLimit {
+	if t.isHeld && time.Since(t.began) >= maxTurnTime {
 		t.wasSlow = true
-		t.endLocked()
+		t.releaseLocked()
 	}
 }
 
-func (t *turn) endLocked() {
+func (t *turn) releaseLocked() {
 	if !t.isHeld {
 		return
 	}
@@ -179,27 +179,27 @@ func (t *turn) endLocked() {
 	t.turns.free++
 	switch took := time.Since(t.began); t.class {
 	case replayTurn:
-		t.turns.after = time.Now().Add((replayShare - 1) * took)
+		t.turns.othersNotBefore = time.Now().Add((replayCostFactor - 1) * took)
 	case bulkTurn:
-		t.turns.after = time.Now().Add((bulkShare - 1) * took)
+		t.turns.othersNotBefore = time.Now().Add((bulkCostFactor - 1) * took)
 	case liveTurn, turnClasses:
 	}
 	t.turns.grantLocked()
 }
 
 // leave gives up the turn and every place in the queues.
-func (t *turn) leave() {
+func (t *turn) cancel() {
 	t.turns.mu.Lock()
 	defer t.turns.mu.Unlock()
 	for class := range turnClasses {
-		t.leavePlace(class)
+		t.leaveQueue(class)
 	}
-	t.endLocked()
+	t.releaseLocked()
 }
 
-func (t *turn) leavePlace(class turnClass) {
-	if place := t.places[class]; place != nil {
-		t.turns.waiting[class].Remove(place)
-		t.places[class] = nil
+func (t *turn) leaveQueue(class turnClass) {
+	if place := t.queueElements[class]; place != nil {
+		t.turns.queues[class].Remove(place)
+		t.queueElements[class] = nil
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestTurns_OneAtATimeAndWhatIsLiveFirst(t *testing.T) {
+func TestTurns_Order(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all := &turns{free: 1}
 		var (
@@ -18,26 +18,26 @@ func TestTurns_OneAtATimeAndWhatIsLiveFirst(t *testing.T) {
 			group   sync.WaitGroup
 		)
 		first := newTurn(all)
-		if !first.take(t.Context(), liveTurn, nil) {
+		if !first.acquire(t.Context(), liveTurn, nil) {
 			t.Fatal("take() = false, want the only turn")
 		}
 		for _, class := range []turnClass{bulkTurn, replayTurn, liveTurn, bulkTurn, liveTurn} {
 			group.Go(func() {
 				mine := newTurn(all)
-				if !mine.take(t.Context(), class, nil) {
+				if !mine.acquire(t.Context(), class, nil) {
 					t.Error("take() = false, want a turn")
 				}
 				if n := sending.Add(1); n != 1 {
 					t.Errorf("%d send at once, want one", n)
 				}
 				order = append(order, class)
-				time.Sleep(turnLimit / 2)
+				time.Sleep(maxTurnTime / 2)
 				sending.Add(-1)
-				mine.end()
+				mine.release()
 			})
 		}
 		synctest.Wait()
-		first.end()
+		first.release()
 		group.Wait()
 		for i, want := range []turnClass{liveTurn, liveTurn, replayTurn, bulkTurn, bulkTurn} {
 			if order[i] != want {
@@ -47,23 +47,23 @@ func TestTurns_OneAtATimeAndWhatIsLiveFirst(t *testing.T) {
 	})
 }
 
-func TestTurns_APeerThatDoesNotRead(t *testing.T) {
+func TestTurns_BlockedWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all := &turns{free: 1}
 		blocked, other := newTurn(all), newTurn(all)
-		blocked.take(t.Context(), liveTurn, nil)
+		blocked.acquire(t.Context(), liveTurn, nil)
 		began := time.Now()
-		other.take(t.Context(), liveTurn, nil)
-		if waited := time.Since(began); waited > turnLimit {
-			t.Errorf("a turn came after %v, want it within %v", waited, turnLimit)
+		other.acquire(t.Context(), liveTurn, nil)
+		if waited := time.Since(began); waited > maxTurnTime {
+			t.Errorf("a turn came after %v, want it within %v", waited, maxTurnTime)
 		}
 		// It is not waited for another time, as it costs nothing while its peer is waited for.
-		blocked.end()
-		if !blocked.take(t.Context(), liveTurn, nil) || all.free != 0 {
+		blocked.release()
+		if !blocked.acquire(t.Context(), liveTurn, nil) || all.free != 0 {
 			t.Errorf("take() waits, or takes the turn of another: %d free", all.free)
 		}
-		blocked.end()
-		other.end()
+		blocked.release()
+		other.release()
 		if all.free != 1 {
 			t.Errorf("%d turns are free, want one", all.free)
 		}
@@ -76,58 +76,58 @@ func TestTurns_ShareOfBulk(t *testing.T) {
 		mine, sent := newTurn(all), time.Duration(0)
 		began := time.Now()
 		for range 100 {
-			mine.take(t.Context(), bulkTurn, nil)
-			time.Sleep(turnLimit / 2)
-			sent += turnLimit / 2
-			mine.end()
+			mine.acquire(t.Context(), bulkTurn, nil)
+			time.Sleep(maxTurnTime / 2)
+			sent += maxTurnTime / 2
+			mine.release()
 		}
-		if took := time.Since(began); took < (bulkShare-1)*sent {
-			t.Errorf("bulk was sent for %v of %v, want at most a part of %d", sent, took, bulkShare)
+		if took := time.Since(began); took < (bulkCostFactor-1)*sent {
+			t.Errorf("bulk was sent for %v of %v, want at most a part of %d", sent, took, bulkCostFactor)
 		}
 	})
 }
 
 // TestTurns_PlaceIsKept: a reader that waits for bulk, and sends something live meanwhile, does not fall behind others.
-func TestTurns_PlaceIsKept(t *testing.T) {
+func TestTurns_KeepsPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all := &turns{free: 1}
 		holder, early, late := newTurn(all), newTurn(all), newTurn(all)
-		holder.take(t.Context(), liveTurn, nil)
+		holder.acquire(t.Context(), liveTurn, nil)
 		news := make(chan struct{})
 		close(news)
-		if early.take(t.Context(), bulkTurn, news) {
+		if early.acquire(t.Context(), bulkTurn, news) {
 			t.Error("take() = true, want the news")
 		}
 		var order []string
 		var group sync.WaitGroup
 		group.Go(func() {
-			late.take(t.Context(), bulkTurn, nil)
+			late.acquire(t.Context(), bulkTurn, nil)
 			order = append(order, "late")
-			late.end()
+			late.release()
 		})
 		synctest.Wait()
 		group.Go(func() {
-			early.take(t.Context(), bulkTurn, nil)
+			early.acquire(t.Context(), bulkTurn, nil)
 			order = append(order, "early")
-			early.end()
+			early.release()
 		})
 		synctest.Wait()
-		holder.end()
+		holder.release()
 		group.Wait()
 		if len(order) != 2 || order[0] != "early" {
 			t.Errorf("order = %v, want the one that came first", order)
 		}
 
 		// One that leaves is not waited for.
-		holder.take(t.Context(), liveTurn, nil)
+		holder.acquire(t.Context(), liveTurn, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if early.take(ctx, liveTurn, nil) || early.take(ctx, bulkTurn, nil) {
+		if early.acquire(ctx, liveTurn, nil) || early.acquire(ctx, bulkTurn, nil) {
 			t.Error("take() = true, want the caller's end")
 		}
-		early.leave()
-		holder.end()
-		if all.free != 1 || all.waiting[liveTurn].Len()+all.waiting[bulkTurn].Len() != 0 {
+		early.cancel()
+		holder.release()
+		if all.free != 1 || all.queues[liveTurn].Len()+all.queues[bulkTurn].Len() != 0 {
 			t.Errorf("%d turns are free, want one, and nobody waiting", all.free)
 		}
 	})

@@ -14,7 +14,7 @@ const (
 	partSize = 100
 	// historySize is how many changes of the history that was read share an event. A reader that resumes amid them has the
 	// rest of one to itself.
-	historySize = 25
+	historyEventSize = 25
 	// shareTime is how long readers begin with the same view; later changes follow it. shareTimeInUse applies while other
 	// readers still read the view, because its parts are encoded already.
 	shareTime, shareTimeInUse = time.Second, 10 * time.Second
@@ -29,17 +29,17 @@ type view struct {
 	asOf  time.Time
 	// watermark is the id to resume from after this view; highest is the highest id of a change in it; oldest is the lowest id
 	// in the history.
-	watermark, highest, oldest int64
-	fingerprints               *fingerprints
-	fleet                      fleet
-	log                        eventLog
+	watermark, highestID, oldestID int64
+	fingerprints                   *fingerprints
+	fleet                          fleet
+	log                            eventLog
 	// loads is the number of the last reading that changed loads.
-	loads uint64
+	loadVersion uint64
 	// news is closed when a view is published that shows something new.
-	news chan struct{}
+	updated chan struct{}
 
 	// readers is how many are being sent the view as a whole.
-	readers atomic.Int64
+	activeWatches atomic.Int64
 
 	mu      sync.Mutex
 	regions map[string][]*service.Controller
@@ -49,7 +49,7 @@ type view struct {
 func (v *view) cursor() service.Cursor { return v.fingerprints.cursor(v.watermark) }
 
 // in returns the controllers of a region, which readers share.
-func (v *view) in(region string) []*service.Controller {
+func (v *view) inRegion(region string) []*service.Controller {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if found, ok := v.regions[region]; ok {
@@ -74,7 +74,7 @@ func (v *view) in(region string) []*service.Controller {
 }
 
 // part returns one part of the fleet in a region, and whether it is the last.
-func (v *view) part(region, reason string, number int) (e service.WatchEvent, last bool) {
+func (v *view) snapshotPart(region, reason string, number int) (e service.WatchEvent, last bool) {
 	var some []*service.Controller
 	if region == "" {
 		if number < len(v.fleet.chunks) {
@@ -82,7 +82,7 @@ func (v *view) part(region, reason string, number int) (e service.WatchEvent, la
 		}
 		last = number+1 >= len(v.fleet.chunks)
 	} else {
-		all := v.in(region)
+		all := v.inRegion(region)
 		from := min(number*partSize, len(all))
 		to := min(from+partSize, len(all))
 		some, last = all[from:to], to == len(all)
@@ -99,28 +99,28 @@ func (v *view) part(region, reason string, number int) (e service.WatchEvent, la
 // event. Changes of the history up to the id skipThrough are left out of the first event.
 func (v *view) replay(region string, from uint64, skipThrough int64) (e service.WatchEvent, next uint64) {
 	e.AsOf = v.asOf
-	block := v.log.at(from).before / partSize
+	block := v.log.at(from).changesBefore / partSize
 	withoutTransition := make(map[string]bool) // controllers that had a change without a transition
 	for next = from; next < v.log.end(); next++ {
 		of := v.log.at(next)
-		if next > from && of.before/partSize != block {
+		if next > from && of.changesBefore/partSize != block {
 			break // Readers that began at another event share the part from here on.
 		}
 		for i, c := range of.Changes {
 			switch {
 			case c.Transition == nil && withoutTransition[c.ControllerID]:
-				if region == "" || of.regions[i] != region {
+				if region == "" || of.previousRegions[i] != region {
 					continue
 				}
 			case c.Transition == nil:
 				withoutTransition[c.ControllerID] = true
-			case next == from && c.Transition.ID <= skipThrough && next < v.log.live:
+			case next == from && c.Transition.ID <= skipThrough && next < v.log.firstLive:
 				continue
 			}
 			c.Controller = v.fleet.find(c.ControllerID)
 			if region == "" {
 				e.Changes = append(e.Changes, c)
-			} else if c, ok := changeIn(region, change{c, of.regions[i]}); ok {
+			} else if c, ok := changeForRegion(region, change{c, of.previousRegions[i]}); ok {
 				e.Changes = append(e.Changes, c)
 			}
 		}
@@ -135,11 +135,11 @@ func (v *view) loadsAfter(region string, since uint64, after string) (e service.
 	e = service.WatchEvent{AsOf: v.asOf}
 	setCursor(&e, v.cursor())
 	for i, chunk := range v.fleet.chunks {
-		if chunk.newest <= since || i+1 < len(v.fleet.chunks) && v.fleet.chunks[i+1].controllers[0].ControllerID <= after {
+		if chunk.newestLoadVersion <= since || i+1 < len(v.fleet.chunks) && v.fleet.chunks[i+1].controllers[0].ControllerID <= after {
 			continue
 		}
 		for at, c := range chunk.controllers {
-			if chunk.loadNumbers[at] <= since || c.ControllerID <= after || region != "" && c.Region != region {
+			if chunk.loadVersions[at] <= since || c.ControllerID <= after || region != "" && c.Region != region {
 				continue
 			}
 			if len(e.Loads) == partSize {

@@ -22,14 +22,14 @@ import (
 )
 
 var (
-	screenshots = flag.String("screenshots", "", "the folder that screenshots are written to; empty: none")
-	binaries    = flag.String("bin", "../../bin", "the folder of gcctl")
+	screenshots = flag.String("screenshots", "", "folder for screenshots; empty: no screenshots")
+	binaries    = flag.String("bin", "../../bin", "folder of gcctl")
 )
 
-// patience is how long a page is waited for; the machine may be busy.
-const patience = 20 * time.Second
+// waitTimeout limits the wait for a page. It is long because the machine may be busy.
+const waitTimeout = 20 * time.Second
 
-// chromium starts the one browser of all tests.
+// chromium is the context of the browser that all tests share.
 var chromium context.Context
 
 func TestMain(m *testing.M) {
@@ -44,11 +44,18 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
-		chromedp.ExecPath("chromium"), chromedp.Flag("headless", "new"), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.UserDataDir(filepath.Join(dir, "profile")), chromedp.WindowSize(1440, 900))
+		chromedp.ExecPath("chromium"),
+		chromedp.Flag("headless", "new"),
+		chromedp.NoSandbox,
+		chromedp.DisableGPU,
+		chromedp.UserDataDir(filepath.Join(dir, "profile")),
+		chromedp.WindowSize(1440, 900),
+	)
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	defer stop()
+
 	var cancel context.CancelFunc
 	chromium, cancel = chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {}))
 	defer cancel()
@@ -59,39 +66,43 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// tab is a page in a browser profile of its own. What the browser complains about fails the test.
+// tab is a page in a browser profile of its own. Errors and warnings of the browser fail the test.
 type tab struct {
-	t    *testing.T
-	ctx  context.Context
-	mu   sync.Mutex
-	said []string
-	// expected are parts of complaints that are meant to come.
-	expected []string
+	t   *testing.T
+	ctx context.Context
+
+	mu       sync.Mutex
+	messages []string // the browser's errors and warnings
+	expected []string // parts of messages that do not fail the test
 }
 
-// observe has a violation of the policy show in the console.
-const observe = `addEventListener("securitypolicyviolation", (e) => console.error("policy: " + e.violatedDirective + " " + e.blockedURI));`
+// reportPolicyViolations is a script that writes violations of the Content-Security-Policy to the console.
+const reportPolicyViolations = `addEventListener("securitypolicyviolation", (e) => {
+	console.error("policy: " + e.violatedDirective + " " + e.blockedURI);
+});`
 
 func newTab(t *testing.T, scripts ...string) *tab {
 	t.Helper()
 	b := &tab{t: t}
 	ctx, cancel := chromedp.NewContext(chromium, chromedp.WithNewBrowserContext(), chromedp.WithListener(b.listen))
 	b.ctx = ctx
+
 	t.Cleanup(func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		for _, text := range b.said {
+		for _, text := range b.messages {
 			if !slices.ContainsFunc(b.expected, func(part string) bool { return strings.Contains(text, part) }) {
-				t.Errorf("the browser complains: %s", text)
+				t.Errorf("message of the browser: %s", text)
 			}
 		}
 		cancel()
 	})
-	// The page lives as long as the context of the first run.
+
+	// The page exists as long as the context of the first run.
 	if err := chromedp.Do(ctx, chromedp.EmulateViewport(1440, 900)); err != nil {
 		t.Fatalf("open a tab: %v", err)
 	}
-	for _, script := range append([]string{observe}, scripts...) {
+	for _, script := range append([]string{reportPolicyViolations}, scripts...) {
 		call(b, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: script})
 	}
 	call(b, log.Enable, cdp.Empty{})
@@ -102,7 +113,8 @@ func (b *tab) listen(event any) {
 	text := ""
 	switch e := event.(type) {
 	case *runtime.EventConsoleAPICalled:
-		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning || e.Type == runtime.ConsoleAPICalledTypeAssert {
+		switch e.Type {
+		case runtime.ConsoleAPICalledTypeError, runtime.ConsoleAPICalledTypeWarning, runtime.ConsoleAPICalledTypeAssert:
 			for _, argument := range e.Args {
 				text += fmt.Sprintf("%s %s ", argument.Value, argument.Description)
 			}
@@ -118,15 +130,16 @@ func (b *tab) listen(event any) {
 			text = fmt.Sprintf("%s: %s %s", e.Entry.Source, e.Entry.Text, e.Entry.URL)
 		}
 	}
+
 	if text != "" {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.said = append(b.said, text)
+		b.messages = append(b.messages, text)
 	}
 }
 
-// expect says that complaints with this part are meant to come.
-func (b *tab) expect(part string) {
+// expectMessage allows messages of the browser that contain part.
+func (b *tab) expectMessage(part string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.expected = append(b.expected, part)
@@ -134,7 +147,7 @@ func (b *tab) expect(part string) {
 
 func call[P, R any](b *tab, command cdp.Command[P, R], params P) R {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)
 	defer cancel()
 	result, err := chromedp.Call(ctx, command, params)
 	if err != nil {
@@ -143,9 +156,9 @@ func call[P, R any](b *tab, command cdp.Command[P, R], params P) R {
 	return result
 }
 
-func (b *tab) do(what string, steps ...chromedp.Action[chromedp.Void]) {
+func (b *tab) mustDo(what string, steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)
 	defer cancel()
 	if err := chromedp.Do(ctx, steps...); err != nil {
 		b.t.Fatalf("%s: %v", what, err)
@@ -154,20 +167,26 @@ func (b *tab) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 
 func (b *tab) navigate(address string) {
 	b.t.Helper()
-	b.do("open "+address, chromedp.Navigate(address))
+	b.mustDo("open "+address, chromedp.Navigate(address))
 }
 
-func (b *tab) click(css string) { b.t.Helper(); b.do("click "+css, chromedp.Click(chromedp.CSS(css))) }
-
-func (b *tab) size(width, height int64) {
+func (b *tab) click(css string) {
 	b.t.Helper()
-	b.do("size", chromedp.EmulateViewport(width, height))
+	b.mustDo("click "+css, chromedp.Click(chromedp.CSS(css)))
 }
 
-// press presses one key, by its name in the DOM. A letter is typed only when the page does not take the key for itself.
+func (b *tab) resize(width, height int64) {
+	b.t.Helper()
+	b.mustDo("size", chromedp.EmulateViewport(width, height))
+}
+
+// press presses one key, by its name in the DOM. A letter is typed unless the page handles the key.
 func (b *tab) press(key string) {
 	b.t.Helper()
-	codes := map[string]int64{"Enter": 13, "Escape": 27, "Tab": 9, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+	codes := map[string]int64{
+		"Enter": 13, "Escape": 27, "Tab": 9,
+		"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40,
+	}
 	event := input.DispatchKeyEventParams{Type: "rawKeyDown", Key: key, WindowsVirtualKeyCode: codes[key]}
 	switch {
 	case key == "Enter":
@@ -182,11 +201,11 @@ func (b *tab) press(key string) {
 
 func (b *tab) fill(css, text string) {
 	b.t.Helper()
-	b.do("type into "+css, chromedp.SendKeys(chromedp.CSS(css), text))
+	b.mustDo("type into "+css, chromedp.SendKeys(chromedp.CSS(css), text))
 }
 
-// media sets what the system would: prefers-color-scheme, prefers-reduced-motion.
-func (b *tab) media(features map[string]string) {
+// emulateMedia sets media features of the system, such as prefers-color-scheme.
+func (b *tab) emulateMedia(features map[string]string) {
 	b.t.Helper()
 	var set []*emulation.MediaFeature
 	for name, value := range features {
@@ -195,10 +214,10 @@ func (b *tab) media(features map[string]string) {
 	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: set})
 }
 
-// eval returns what an expression, or the promise that it is, comes to.
+// eval returns the value of an expression, or of its promise.
 func eval[T any](b *tab, expression string) T {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)
 	defer cancel()
 	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 	if err != nil {
@@ -207,33 +226,36 @@ func eval[T any](b *tab, expression string) T {
 	return value
 }
 
-// until waits until an expression is true.
-func (b *tab) until(what, expression string) { b.t.Helper(); b.untilWithin(patience, what, expression) }
-
-func (b *tab) untilWithin(patience time.Duration, what, expression string) {
+// waitFor waits until an expression is true.
+func (b *tab) waitFor(what, expression string) {
 	b.t.Helper()
-	for end := time.Now().Add(patience); !eval[bool](b, "Boolean("+expression+")"); time.Sleep(20 * time.Millisecond) {
+	b.waitForWithin(waitTimeout, what, expression)
+}
+
+func (b *tab) waitForWithin(timeout time.Duration, what, expression string) {
+	b.t.Helper()
+	for end := time.Now().Add(timeout); !eval[bool](b, "Boolean("+expression+")"); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			b.shoot("failed")
-			b.t.Fatalf("not seen within %v: %s\n%s", patience, what, eval[string](b, "document.body.innerText.slice(0, 3000)"))
+			b.screenshot("failed")
+			b.t.Fatalf("after %v still no %s\n%s", timeout, what, eval[string](b, "document.body.innerText.slice(0, 3000)"))
 		}
 	}
 }
 
-func (b *tab) text(css string) string {
+func (b *tab) innerText(css string) string {
 	b.t.Helper()
 	return eval[string](b, fmt.Sprintf("document.querySelector(%q)?.innerText ?? '(none)'", css))
 }
 
 func (b *tab) enterToken(token string) {
 	b.t.Helper()
-	b.until("the dialog that asks for a token", `document.querySelector("dialog.token[open]")`)
+	b.waitFor("token dialog", `document.querySelector("dialog.token[open]")`)
 	b.fill("#token", token)
 	b.press("Enter")
 }
 
-// shoot writes a screenshot when they are asked for.
-func (b *tab) shoot(name string) {
+// screenshot writes a screenshot if the flag -screenshots is set.
+func (b *tab) screenshot(name string) {
 	b.t.Helper()
 	if *screenshots == "" {
 		return

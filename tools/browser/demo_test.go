@@ -18,72 +18,86 @@ import (
 	"time"
 )
 
-var database = flag.String("database", "", "postgres://… of an empty database, which the demo is run over as well")
+var database = flag.String("database", "", "postgres://… address of an empty database, with which the demo runs as well")
 
-// demo is `gcctl dev`, which kills one of its controllers once all are healthy.
-type demo struct{ http, ac string }
+// demo is a running `gcctl dev --kill-one`, which kills one of its controllers when all are healthy.
+type demo struct {
+	http string
+	ac   string
+}
 
-// killed is the controller that the demo kills; detection is how long that may take to show: the staleness threshold, one
-// interval of the checker and some for a busy machine.
 const (
-	killed    = "mc-us-east-1-1"
-	detection = 45 * time.Second
+	// killedController is the controller that the demo kills.
+	killedController = "mc-us-east-1-1"
+	// maxDetectionTime limits the time until the page shows it as unhealthy: the staleness threshold, one interval between sweeps,
+	// and a margin for a busy machine.
+	maxDetectionTime = 45 * time.Second
 )
 
 func startDemo(t *testing.T, database string) demo {
 	t.Helper()
-	command := exec.Command(filepath.Join(*binaries, "gcctl"), "dev", "--kill-one", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--ac", "127.0.0.1:0",
-		"--data", filepath.Join(t.TempDir(), "data"), "--database", database)
+	command := exec.Command(filepath.Join(*binaries, "gcctl"), "dev", "--kill-one",
+		"--http", "127.0.0.1:0",
+		"--grpc", "127.0.0.1:0",
+		"--ac", "127.0.0.1:0",
+		"--data", filepath.Join(t.TempDir(), "data"),
+		"--database", database,
+	)
 	out, err := command.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var failures bytes.Buffer
-	command.Stderr = &failures
+	var errorOutput bytes.Buffer
+	command.Stderr = &errorOutput
 	if err := command.Start(); err != nil {
-		t.Fatalf("start the demo: %v (make build)", err)
+		t.Fatalf("start the demo: %v: run make build", err)
 	}
+
 	var (
-		mu   sync.Mutex
-		text strings.Builder
-		read = make(chan struct{})
+		mu        sync.Mutex
+		output    strings.Builder
+		outputEnd = make(chan struct{})
 	)
 	go func() {
-		defer close(read)
+		defer close(outputEnd)
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			mu.Lock()
-			text.WriteString(lines.Text() + "\n")
+			output.WriteString(lines.Text() + "\n")
 			mu.Unlock()
 		}
 	}()
 	t.Cleanup(func() {
 		_ = command.Process.Signal(syscall.SIGTERM)
-		<-read
+		<-outputEnd
 		if err := command.Wait(); err != nil {
-			t.Errorf("the demo ended with %v:\n%s", err, &failures)
+			t.Errorf("the demo ended with %v:\n%s", err, &errorOutput)
 		}
 	})
-	find := func(pattern string) string {
-		of := regexp.MustCompile(pattern)
-		for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+
+	waitForOutput := func(pattern string) string {
+		expression := regexp.MustCompile(pattern)
+		for end := time.Now().Add(waitTimeout); ; time.Sleep(20 * time.Millisecond) {
 			mu.Lock()
-			found := of.FindStringSubmatch(text.String())
-			said := text.String()
+			text := output.String()
 			mu.Unlock()
+			found := expression.FindStringSubmatch(text)
 			if found != nil {
 				return found[len(found)-1]
 			}
 			if time.Now().After(end) {
-				t.Fatalf("the demo does not say %s:\n%s", pattern, said)
+				t.Fatalf("no %s in the demo's output:\n%s", pattern, text)
 			}
 		}
 	}
-	d := demo{http: find(`HTTP +(http://[0-9.:]+)`), ac: find(`auth controller +(http://[0-9.:]+)`)}
-	find(`all 12 controllers are healthy`)
+	d := demo{
+		http: waitForOutput(`HTTP +(http://[0-9.:]+)`),
+		ac:   waitForOutput(`auth controller +(http://[0-9.:]+)`),
+	}
+	waitForOutput(`all 12 controllers are healthy`)
 	return d
 }
 
-// token asks the demo's auth controller for one.
+// token requests a token from the demo's auth controller.
 func (d demo) token(t *testing.T, client string) string {
 	t.Helper()
 	body := fmt.Sprintf(`{"grant_type":"client_credentials","client_id":%q,"client_secret":%q}`, client, client+"-secret")
@@ -92,21 +106,22 @@ func (d demo) token(t *testing.T, client string) string {
 		t.Fatalf("token: %v", err)
 	}
 	defer func() { _ = response.Body.Close() }()
+
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatalf("token: %v", err)
 	}
-	var answer struct {
+	var parsed struct {
 		Token string `json:"access_token"`
 	}
-	if err := json.Unmarshal(text, &answer); err != nil || answer.Token == "" {
+	if err := json.Unmarshal(text, &parsed); err != nil || parsed.Token == "" {
 		t.Fatalf("token: %s, %v", text, err)
 	}
-	return answer.Token
+	return parsed.Token
 }
 
-// TestTheDemo uses the page with a real Global Controller and its fleet.
-func TestTheDemo(t *testing.T) {
+// TestDemo uses the page with a running Global Controller and its fleet.
+func TestDemo(t *testing.T) {
 	databases := map[string]string{"sqlite": ""}
 	if *database != "" {
 		databases["postgres"] = *database
@@ -123,60 +138,69 @@ func testDemo(t *testing.T, name string, d demo) {
 	b := newTab(t)
 	b.navigate(d.http)
 	b.enterToken(d.token(t, "dev-admin"))
-	b.until("12 tiles", `document.querySelectorAll(".tile").length === 12`)
-	b.until("3 regions", `document.querySelectorAll(".region").length === 3`)
-	b.until("live", `document.querySelector("#connection").dataset.state === "live"`)
-	eval[bool](b, `(window.marked = true)`) // A reload would forget that.
+	b.waitFor("12 tiles", `document.querySelectorAll(".tile").length === 12`)
+	b.waitFor("3 regions", `document.querySelectorAll(".region").length === 3`)
+	b.waitFor("live", `document.querySelector("#connection").dataset.state === "live"`)
+	eval[bool](b, `(window.isFirstLoad = true)`) // A reload of the page would remove it.
 
-	// Drain: what it would do, the order, and what comes of it, without looking again.
 	const drained = "mc-eu-west-1-2"
-	b.until(drained+" healthy", stateIs(drained, "healthy"))
-	b.click(`[data-id="` + drained + `"]`)
-	b.until("its history", `document.querySelectorAll(".timeline li").length >= 2`)
-	b.click("#detail .order")
-	b.until("that it is safe", `document.querySelector("dialog .verdict")?.innerText.includes("Safe")`)
-	b.fill("#reason", "new kernel")
-	b.shoot(name + "-drain")
-	b.click("dialog .danger")
-	b.until("no dialog", `!document.querySelector("dialog")`)
-	b.until(drained+" drains", stateIs(drained, "draining"))
-	b.until("who drains it and why", `document.querySelector("#detail").innerText.includes("dev-admin") && document.querySelector("#detail").innerText.includes("new kernel")`)
-	b.until("the drain in its history", `document.querySelector(".timeline li").innerText.includes("draining") && document.querySelector(".timeline li").innerText.includes("new kernel")`)
+	b.waitFor(drained+" healthy", stateIs(drained, "healthy"))
+	drainWithDialog(b, name, drained)
 
-	// The controller that was killed: its tile changes by itself.
-	b.untilWithin(detection, killed+" unhealthy", stateIs(killed, "unhealthy"))
-	if !eval[bool](b, "window.marked === true") {
-		t.Error("the page was loaded anew")
+	// The tile of the killed controller changes without a reload.
+	b.waitForWithin(maxDetectionTime, killedController+" unhealthy", stateIs(killedController, "unhealthy"))
+	if !eval[bool](b, "window.isFirstLoad === true") {
+		t.Error("the page was reloaded")
 	}
+
 	if name == "sqlite" {
 		for _, theme := range []string{"light", "dark"} {
-			b.media(map[string]string{"prefers-color-scheme": theme})
-			b.shoot("demo-" + theme)
+			b.emulateMedia(map[string]string{"prefers-color-scheme": theme})
+			b.screenshot("demo-" + theme)
 		}
 	}
 
-	// Undrain, with keys alone.
+	// The drain ends with keys only.
 	b.click(`[data-id="` + drained + `"]`)
 	b.press("d")
-	b.until("the dialog", `document.querySelector("dialog.undrain[open]")`)
+	b.waitFor("undrain dialog", `document.querySelector("dialog.undrain[open]")`)
 	b.press("Enter")
-	b.until("no dialog", `!document.querySelector("dialog")`)
-	b.until(drained+" healthy again", stateIs(drained, "healthy"))
+	b.waitFor("no dialog", `!document.querySelector("dialog")`)
+	b.waitFor(drained+" healthy again", stateIs(drained, "healthy"))
 
-	// Another reader, who may not change anything, sees the same.
+	// An operator without gc:admin sees the same, and cannot drain.
 	other := newTab(t)
-	other.expect("403")
+	other.expectMessage("403")
 	other.navigate(d.http)
 	other.enterToken(d.token(t, "dev-reader"))
-	other.until("12 tiles", `document.querySelectorAll(".tile").length === 12`)
-	other.until(killed+" unhealthy", stateIs(killed, "unhealthy"))
+	other.waitFor("12 tiles", `document.querySelectorAll(".tile").length === 12`)
+	other.waitFor(killedController+" unhealthy", stateIs(killedController, "unhealthy"))
 	other.click(`[data-id="` + drained + `"]`)
 	other.press("d")
-	other.until("that it is not allowed to", `document.querySelector("dialog .problem")?.hidden === false`)
+	other.waitFor("an error in the dialog", `document.querySelector("dialog .problem")?.hidden === false`)
 }
 
-// TestWhatIsServed holds the headers of the page as the whole service sends them.
-func TestWhatIsServed(t *testing.T) {
+// drainWithDialog drains a controller with the dialog, and waits until the page shows the drain.
+func drainWithDialog(b *tab, name, drained string) {
+	b.t.Helper()
+	b.click(`[data-id="` + drained + `"]`)
+	b.waitFor("the history", `document.querySelectorAll(".timeline li").length >= 2`)
+
+	b.click("#detail .drain-button")
+	b.waitFor("a safe plan", `document.querySelector("dialog .verdict")?.innerText.includes("Safe")`)
+	b.fill("#reason", "new kernel")
+	b.screenshot(name + "-drain")
+	b.click("dialog .danger")
+
+	b.waitFor("no dialog", `!document.querySelector("dialog")`)
+	b.waitFor(drained+" draining", stateIs(drained, "draining"))
+	b.waitFor("operator and reason", `["dev-admin", "new kernel"].every((text) => document.querySelector("#detail").innerText.includes(text))`)
+	b.waitFor("the drain in the history",
+		`["draining", "new kernel"].every((text) => document.querySelector(".timeline li").innerText.includes(text))`)
+}
+
+// TestDemo_PageHeaders checks the headers of the page as the whole service sends them.
+func TestDemo_PageHeaders(t *testing.T) {
 	d := startDemo(t, "")
 	response, err := http.Get(d.http + "/")
 	if err != nil {

@@ -1,3 +1,3 @@
-// Package browser holds the tests of the web page in a real Chromium. They are a module of their own, so that the product
-// does not name what only they need. tools/browser/run.sh runs them.
+// Package browser tests the web page in Chromium. It is a module of its own, so that the product's module does not list what only
+// these tests need. tools/browser/run.sh runs them.
 package browser

@@ -12,7 +12,7 @@ import (
 	"darktower.example/global-controller/transport/http/web"
 )
 
-// controller has the fields of the API.
+// controller is a controller of the API.
 type controller struct {
 	ID                  string         `json:"controller_id"`
 	Region              string         `json:"region"`
@@ -43,7 +43,7 @@ type controller struct {
 
 type object = map[string]any
 
-// epoch is the store's clock in these tests, far from the browser's: ages must come from here.
+// epoch is the time of the store's clock, far from the browser's clock. The page must calculate ages from the store's clock.
 var epoch = time.Date(2031, 5, 4, 12, 0, 0, 0, time.UTC)
 
 func newController(id, region, health string) controller {
@@ -56,84 +56,113 @@ func newController(id, region, health string) controller {
 	case "pending":
 		reasons = append(reasons, "it has registered but not yet reported that it is healthy")
 	}
+
 	return controller{
-		ID: id, Region: region, GRPCEndpoint: "http://" + id + ".example:50052", MaxMeetings: 100, CurrentMeetings: 30, MaxParticipants: 5000, CurrentParticipants: 900,
-		Health: health, Reported: health, Stale: health == "unhealthy", LastHeartbeatAt: epoch.Add(-4 * time.Second), CreatedAt: epoch.Add(-72 * time.Hour), UpdatedAt: epoch.Add(-4 * time.Second),
-		Placement: object{"placeable": len(reasons) == 0, "reasons": reasons}, AsOf: epoch,
+		ID:                  id,
+		Region:              region,
+		GRPCEndpoint:        "http://" + id + ".example:50052",
+		MaxMeetings:         100,
+		CurrentMeetings:     30,
+		MaxParticipants:     5000,
+		CurrentParticipants: 900,
+		Health:              health,
+		Reported:            health,
+		Stale:               health == "unhealthy",
+		LastHeartbeatAt:     epoch.Add(-4 * time.Second),
+		CreatedAt:           epoch.Add(-72 * time.Hour),
+		UpdatedAt:           epoch.Add(-4 * time.Second),
+		Placement:           object{"placeable": len(reasons) == 0, "reasons": reasons},
+		AsOf:                epoch,
 	}
 }
 
-// fakeGC serves the page's files and speaks the API as far as a test says.
-type fakeGC struct {
+// fakeServer serves the files of the page, the watch, and the parts of the API that a test adds.
+type fakeServer struct {
 	*httptest.Server
-	t      *testing.T
-	mux    *http.ServeMux
-	mu     sync.Mutex
-	stream chan string // what the reader is sent; nil when there is none
-	cut    chan struct{}
-	asked  []string // the queries of the watch
-	fleet  []controller
-	id     int
-	refuse int // the status of the watch, when not 0
+	t     *testing.T
+	mux   *http.ServeMux
+	fleet []controller
+	id    int // of the latest event
+
+	mu           sync.Mutex
+	stream       chan string // the texts for the watcher; nil if there is none
+	streamEnd    chan struct{}
+	watchQueries []string
+	watchStatus  int // with which a watch is refused, unless it is 0
 }
 
 const goodToken = "good-token"
 
-func newFakeGC(t *testing.T, fleet ...controller) *fakeGC {
+func newFakeServer(t *testing.T, fleet ...controller) *fakeServer {
 	t.Helper()
-	f := &fakeGC{t: t, mux: http.NewServeMux(), fleet: fleet, id: 100}
+	f := &fakeServer{t: t, mux: http.NewServeMux(), fleet: fleet, id: 100}
 	for _, p := range web.Pages() {
 		f.mux.Handle("GET "+p.Pattern, p)
 	}
-	f.handle("GET /api/v1/watch", f.watch)
+	f.handle("GET /api/v1/watch", f.serveWatch)
 	f.Server = httptest.NewServer(f.mux)
-	t.Cleanup(func() { f.hangUp(); f.Close() })
+	t.Cleanup(func() {
+		f.endStream()
+		f.Close()
+	})
 	return f
 }
 
-func (f *fakeGC) handle(pattern string, handler http.HandlerFunc) {
+func (f *fakeServer) handle(pattern string, handler http.HandlerFunc) {
 	f.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer "+goodToken {
-			fail(w, http.StatusUnauthorized, "INVALID_TOKEN", "Invalid token")
+			writeError(w, http.StatusUnauthorized, "INVALID_TOKEN", "Invalid token")
 			return
 		}
 		handler(w, r)
 	})
 }
 
-func fail(w http.ResponseWriter, status int, code, message string) {
-	answer(w, status, object{"error": object{"code": code, "message": message}})
+func writeError(w http.ResponseWriter, status int, code, message string) {
+	writeJSON(w, status, object{"error": object{"code": code, "message": message}})
 }
 
-func answer(w http.ResponseWriter, status int, body any) {
+func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-func (f *fakeGC) watch(w http.ResponseWriter, r *http.Request) {
+// writeTransitions writes the only page of a history.
+func writeTransitions(w http.ResponseWriter, transitions ...object) {
+	if transitions == nil {
+		transitions = []object{}
+	}
+	writeJSON(w, http.StatusOK, object{"transitions": transitions, "next_after": 0, "next_before": 0})
+}
+
+func (f *fakeServer) serveWatch(w http.ResponseWriter, r *http.Request) {
+	stream, streamEnd := make(chan string, 10000), make(chan struct{})
 	f.mu.Lock()
-	f.asked = append(f.asked, r.URL.RawQuery)
-	stream, cut, refuse := make(chan string, 10000), make(chan struct{}), f.refuse
-	if refuse == 0 {
-		f.stream, f.cut = stream, cut
+	f.watchQueries = append(f.watchQueries, r.URL.RawQuery)
+	status := f.watchStatus
+	if status == 0 {
+		f.stream, f.streamEnd = stream, streamEnd
 	}
 	f.mu.Unlock()
-	if refuse != 0 {
-		fail(w, refuse, "SERVICE_UNAVAILABLE", "Service temporarily unavailable")
+
+	if status != 0 {
+		writeError(w, status, "SERVICE_UNAVAILABLE", "Service temporarily unavailable")
 		return
 	}
+
 	w.Header().Set("Content-Type", "text/event-stream")
 	if r.URL.Query().Get("after") == "" {
 		_, _ = w.Write([]byte(f.snapshot("start")))
 	}
 	_ = http.NewResponseController(w).Flush()
+
 	for {
 		select {
 		case text := <-stream:
 			_, _ = w.Write([]byte(text))
 			_ = http.NewResponseController(w).Flush()
-		case <-cut:
+		case <-streamEnd:
 			return
 		case <-r.Context().Done():
 			return
@@ -141,8 +170,8 @@ func (f *fakeGC) watch(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// snapshot is the whole fleet in parts of at most 500.
-func (f *fakeGC) snapshot(reason string) string {
+// snapshot returns the fleet in parts of at most 500 controllers.
+func (f *fakeServer) snapshot(reason string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	text := ""
@@ -152,7 +181,13 @@ func (f *fakeGC) snapshot(reason string) string {
 		if end {
 			text += fmt.Sprintf("id: %d\n", f.id)
 		}
-		text += event("snapshot", object{"as_of": epoch, "begin": i == 0, "end": end, "reason": reason, "controllers": part})
+		text += event("snapshot", object{
+			"as_of":       epoch,
+			"begin":       i == 0,
+			"end":         end,
+			"reason":      reason,
+			"controllers": part,
+		})
 	}
 	return text
 }
@@ -165,10 +200,10 @@ func event(name string, data any) string {
 	return fmt.Sprintf("event: %s\ndata: %s\n\n", name, text)
 }
 
-// send waits for a reader and sends text to it.
-func (f *fakeGC) send(text string) {
+// send waits for a watcher and sends text to it.
+func (f *fakeServer) send(text string) {
 	f.t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(waitTimeout); ; time.Sleep(5 * time.Millisecond) {
 		f.mu.Lock()
 		stream := f.stream
 		f.mu.Unlock()
@@ -177,44 +212,54 @@ func (f *fakeGC) send(text string) {
 			return
 		}
 		if time.Now().After(end) {
-			f.t.Fatal("nobody watches")
+			f.t.Fatal("no watcher")
 		}
 	}
 }
 
-// change sends one controller, and the change of its state that came with it.
-func (f *fakeGC) change(c controller, from string, at time.Time) {
+// sendChange sends a controller and the transition to its state.
+func (f *fakeServer) sendChange(c controller, from string, at time.Time) {
 	f.t.Helper()
 	f.id++
-	f.send(fmt.Sprintf("id: %d\n", f.id) + event("changes", object{"as_of": at, "changes": []any{object{"controller_id": c.ID, "controller": c, "transition": transition(f.id, c, from, at)}}}))
+	change := object{"controller_id": c.ID, "controller": c, "transition": transition(f.id, c, from, at)}
+	f.send(fmt.Sprintf("id: %d\n", f.id) + event("changes", object{"as_of": at, "changes": []any{change}}))
 }
 
 func transition(id int, c controller, from string, at time.Time) object {
 	return object{
-		"id": id, "controller_id": c.ID, "region": c.Region, "at": at, "from": from, "to": c.Health, "cause": "heartbeat", "actor": "mc", "reason": "",
-		"silence_ms": 0, "reported_health": c.Reported,
+		"id":              id,
+		"controller_id":   c.ID,
+		"region":          c.Region,
+		"at":              at,
+		"from":            from,
+		"to":              c.Health,
+		"cause":           "heartbeat",
+		"actor":           "mc",
+		"reason":          "",
+		"silence_ms":      0,
+		"reported_health": c.Reported,
 	}
 }
 
-// hangUp ends the stream.
-func (f *fakeGC) hangUp() {
+// endStream ends the stream.
+func (f *fakeServer) endStream() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.cut != nil {
-		close(f.cut)
+	if f.streamEnd != nil {
+		close(f.streamEnd)
 	}
-	f.stream, f.cut = nil, nil
+	f.stream, f.streamEnd = nil, nil
 }
 
-// refuseWatch has the next readers answered with a status; 0: served.
-func (f *fakeGC) refuseWatch(status int) {
+// setWatchStatus makes the server refuse watches with a status, and serve them again for 0.
+func (f *fakeServer) setWatchStatus(status int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.refuse = status
+	f.watchStatus = status
 }
 
-func (f *fakeGC) queries() []string {
+func (f *fakeServer) queries() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return append([]string(nil), f.asked...)
+	return append([]string(nil), f.watchQueries...)
 }

@@ -11,19 +11,19 @@ import (
 const (
 	manyControllers = 5000
 	loadSeconds     = 10
-	// The bounds of the promise. A frame is late for many reasons on a busy machine; one that a person takes for a freeze is
-	// longer than this.
-	longestLoad  = 2 * time.Second
-	longestFrame = 250 * time.Millisecond
+	maxLoadTime     = 2 * time.Second
+	// maxFrameTime is shorter than a frame that people see as a freeze. On a busy machine a frame is late for many reasons.
+	maxFrameTime  = 250 * time.Millisecond
+	maxMedianTime = 34 * time.Millisecond // two frames of the screen
 )
 
-// clocking enters the token as soon as it is asked for, and notes when all tiles were painted: two frames after they are
-// there, the first of which paints them.
-const clocking = `
+// measurePainting is a script that enters the token as soon as its dialog is open, and records when all tiles were painted. That is
+// two frames after they exist: the first one paints them.
+const measurePainting = `
 addEventListener("DOMContentLoaded", () => {
-  const look = () => {
+  const enterToken = () => {
     const input = document.querySelector("#token");
-    if (!input) return setTimeout(look, 1);
+    if (!input) return setTimeout(enterToken, 1);
     input.value = "` + goodToken + `";
     input.form.requestSubmit();
     const count = () => {
@@ -32,15 +32,20 @@ addEventListener("DOMContentLoaded", () => {
     };
     requestAnimationFrame(count);
   };
-  look();
+  enterToken();
 });
 window.longTasks = [];
 new PerformanceObserver((list) => longTasks.push(...list.getEntries().map((e) => e.duration))).observe({ type: "longtask", buffered: true });
 window.measureFrames = () => {
-  window.frames_ = [];
+  window.frameTimes = [];
   let before = performance.now();
-  const tick = () => { const now = performance.now(); frames_.push(now - before); before = now; window.frameLoop = requestAnimationFrame(tick); };
-  window.frameLoop = requestAnimationFrame(tick);
+  const measureFrame = () => {
+    const now = performance.now();
+    frameTimes.push(now - before);
+    before = now;
+    window.frameLoop = requestAnimationFrame(measureFrame);
+  };
+  window.frameLoop = requestAnimationFrame(measureFrame);
 };`
 
 func manyFleet() []controller {
@@ -62,98 +67,119 @@ func manyFleet() []controller {
 		fleet[i].CurrentMeetings = random.IntN(95)
 		fleet[i].CurrentParticipants = fleet[i].CurrentMeetings * 20
 	}
-	fleet[0].Health = "healthy" // Its change is the last one.
+	fleet[0].Health = "healthy" // Its change is the last one of a burst.
 	return fleet
 }
 
-// TestFiveThousandTiles holds what the page promises of a large fleet: it is there within 2 s, and 500 changes of state a
-// second, with as many reports of load beside, freeze nothing.
-func TestFiveThousandTiles(t *testing.T) {
+// TestTiles_FiveThousandControllers checks that a large fleet is painted within 2 s. It also checks that 500 transitions and 500
+// loads a second do not freeze the page.
+func TestTiles_FiveThousandControllers(t *testing.T) {
 	for _, tc := range []struct {
 		name, address string
 		seconds       int
-		longest       time.Duration
+		maxFrameTime  time.Duration
 	}{
-		{"small tiles", "", loadSeconds, longestFrame},
-		{"large tiles", "#size=large", loadSeconds / 2, longestFrame},
-		// Nearly all tiles have another place after each report of load. That takes a moment every few seconds.
+		{"small tiles", "", loadSeconds, maxFrameTime},
+		{"large tiles", "#size=large", loadSeconds / 2, maxFrameTime},
+		// After new loads nearly all tiles have other places. To move them takes a long frame every few seconds.
 		{"sorted by load", "#sort=load", loadSeconds / 2, time.Second},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			f := newFakeGC(t, manyFleet()...)
-			b := newTab(t, clocking)
+			f := newFakeServer(t, manyFleet()...)
+			b := newTab(t, measurePainting)
 			b.navigate(f.URL + "/" + tc.address)
-			b.until("all tiles painted", "window.paintedAt > 0")
+			b.waitFor("all tiles painted", "window.paintedAt > 0")
+
 			painted := time.Duration(eval[float64](b, "paintedAt") * float64(time.Millisecond))
 			if got := eval[int](b, `document.querySelectorAll(".tile").length`); got != manyControllers {
 				t.Fatalf("got %d tiles, want %d", got, manyControllers)
 			}
 			t.Logf("5,000 tiles were painted %v after navigation began", painted.Round(time.Millisecond))
-			if painted > longestLoad {
-				t.Errorf("all tiles were painted after %v, want at most %v", painted, longestLoad)
+			if painted > maxLoadTime {
+				t.Errorf("all tiles were painted after %v, want at most %v", painted, maxLoadTime)
 			}
-			measured := b.measure(f, tc.seconds)
-			if measured.Longest > tc.longest.Seconds()*1000 {
-				t.Log("once more: what else runs on this machine may have had the processor")
-				measured = b.measure(f, tc.seconds)
+
+			measured := b.measureFrames(f, tc.seconds)
+			if measured.longest() > tc.maxFrameTime {
+				t.Log("measure again: other programs may have used the processor")
+				measured = b.measureFrames(f, tc.seconds)
 			}
-			if measured.Longest > tc.longest.Seconds()*1000 {
-				t.Errorf("the longest frame took %.0f ms, want at most %v", measured.Longest, tc.longest)
+			if measured.longest() > tc.maxFrameTime {
+				t.Errorf("the longest frame took %v, want at most %v", measured.longest(), tc.maxFrameTime)
 			}
-			if measured.Median > 34 {
-				t.Errorf("the median frame took %.1f ms, want at most 34: two of the screen's", measured.Median)
+			if measured.median() > maxMedianTime {
+				t.Errorf("the median frame took %v, want at most %v", measured.median(), maxMedianTime)
 			}
 			if tc.address == "" {
-				b.shoot("5000-tiles")
+				b.screenshot("5000-tiles")
 			}
 		})
 	}
 }
 
-// frames are what a storm did to the page; times in milliseconds.
-type frames struct {
-	Frames  int     `json:"frames"`
-	Median  float64 `json:"median"`
-	P99     float64 `json:"p99"`
-	Longest float64 `json:"longest"`
-	Tasks   int     `json:"tasks"`
-	Total   float64 `json:"total"`
-	Task    float64 `json:"task"`
+// frameStats are statistics of the page's frames and long tasks during a burst. Times are in milliseconds.
+type frameStats struct {
+	Frames        int     `json:"frames"`
+	MedianFrame   float64 `json:"medianFrame"`
+	P99Frame      float64 `json:"p99Frame"`
+	LongestFrame  float64 `json:"longestFrame"`
+	LongTasks     int     `json:"longTasks"`
+	LongTasksTime float64 `json:"longTasksTime"`
+	LongestTask   float64 `json:"longestTask"`
 }
 
-func (b *tab) measure(f *fakeGC, seconds int) frames {
+func (s frameStats) median() time.Duration  { return milliseconds(s.MedianFrame) }
+func (s frameStats) longest() time.Duration { return milliseconds(s.LongestFrame) }
+
+func milliseconds(ms float64) time.Duration {
+	return time.Duration(ms * float64(time.Millisecond)).Round(100 * time.Microsecond)
+}
+
+// measureFrames sends a burst and returns the statistics of the page's frames meanwhile.
+func (b *tab) measureFrames(f *fakeServer, seconds int) frameStats {
 	b.t.Helper()
-	f.change(newController("mc-00000", "region-00", "healthy"), "pending", epoch)
-	b.until("the storm's beginning", `document.querySelector('[data-id="mc-00000"]').dataset.state === "healthy"`)
+	f.sendChange(newController("mc-00000", "region-00", "healthy"), "pending", epoch)
+	b.waitFor("the first change", `document.querySelector('[data-id="mc-00000"]').dataset.state === "healthy"`)
 	began := eval[float64](b, `(longTasks.length = 0, measureFrames(), performance.now())`)
-	sent := f.storm(seconds)
-	b.until("the last change", `document.querySelector('[data-id="mc-00000"]').dataset.state === "pending"`)
+	sent := f.sendBurst(seconds)
+	b.waitFor("the last change", `document.querySelector('[data-id="mc-00000"]').dataset.state === "pending"`)
 	took := eval[float64](b, fmt.Sprintf("(cancelAnimationFrame(frameLoop), performance.now() - %f)", began)) / 1000
-	m := eval[frames](b, `(() => {
-		const sorted = frames_.toSorted((a, b) => a - b);
-		const at = (q) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
-		return { frames: sorted.length, median: at(.5), p99: at(.99), longest: at(1), tasks: longTasks.length, total: longTasks.reduce((a, b) => a + b, 0), task: Math.max(0, ...longTasks) };
+	s := eval[frameStats](b, `(() => {
+		const sorted = frameTimes.toSorted((a, b) => a - b);
+		const quantile = (q) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
+		return {
+			frames: sorted.length,
+			medianFrame: quantile(.5),
+			p99Frame: quantile(.99),
+			longestFrame: quantile(1),
+			longTasks: longTasks.length,
+			longTasksTime: longTasks.reduce((a, b) => a + b, 0),
+			longestTask: Math.max(0, ...longTasks),
+		};
 	})()`)
-	b.t.Logf("%d changes in %.1f s: %d frames, median %.1f ms, p99 %.1f ms, longest %.1f ms; %d long tasks, %.0f ms in all, longest %.0f ms",
-		sent, took, m.Frames, m.Median, m.P99, m.Longest, m.Tasks, m.Total, m.Task)
-	return m
+
+	b.t.Logf("%d changes in %.1f s: %d frames, median %.1f ms, p99 %.1f ms, longest %.1f ms; %d long tasks of %.0f ms in all, longest %.0f ms",
+		sent, took, s.Frames, s.MedianFrame, s.P99Frame, s.LongestFrame, s.LongTasks, s.LongTasksTime, s.LongestTask)
+	return s
 }
 
-// storm sends 500 changes of state and 500 reports of load a second, and last that mc-00000 is pending.
-func (f *fakeGC) storm(seconds int) (sent int) {
+// sendBurst sends 500 transitions and 500 loads a second, and at the end a change of mc-00000 to pending.
+func (f *fakeServer) sendBurst(seconds int) (sent int) {
 	f.t.Helper()
 	random := rand.New(rand.NewPCG(3, 4))
-	states := []string{"pending", "healthy", "degraded", "unhealthy", "draining"}
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
+
 	at := epoch
 	for tick := range seconds * 10 {
 		<-ticker.C
 		at = at.Add(100 * time.Millisecond)
+
 		var changes []any
 		for range 50 {
 			i := 1 + random.IntN(manyControllers-1)
-			c, from := newController(f.fleet[i].ID, f.fleet[i].Region, states[random.IntN(5)]), f.fleet[i].Health
+			from := f.fleet[i].Health
+			c := newController(f.fleet[i].ID, f.fleet[i].Region, allStates[random.IntN(5)])
 			f.fleet[i] = c
 			f.id++
 			changes = append(changes, object{"controller_id": c.ID, "controller": c, "transition": transition(f.id, c, from, at)})
@@ -161,13 +187,19 @@ func (f *fakeGC) storm(seconds int) (sent int) {
 		var text strings.Builder
 		fmt.Fprintf(&text, "id: %d\n%s", f.id, event("changes", object{"as_of": at, "changes": changes}))
 		sent += len(changes)
+
 		if tick%10 == 9 {
 			var loads []any
 			for range 500 {
 				meetings := random.IntN(100)
 				loads = append(loads, object{
-					"controller_id": f.fleet[random.IntN(manyControllers)].ID, "current_meetings": meetings, "current_participants": meetings * 20,
-					"cpu_usage_percent": 20, "memory_usage_percent": 40, "last_heartbeat_at": at, "drained": false,
+					"controller_id":        f.fleet[random.IntN(manyControllers)].ID,
+					"current_meetings":     meetings,
+					"current_participants": meetings * 20,
+					"cpu_usage_percent":    20,
+					"memory_usage_percent": 40,
+					"last_heartbeat_at":    at,
+					"drained":              false,
 				})
 			}
 			text.WriteString(event("loads", object{"as_of": at, "loads": loads}))
@@ -175,6 +207,6 @@ func (f *fakeGC) storm(seconds int) (sent int) {
 		}
 		f.send(text.String())
 	}
-	f.change(newController("mc-00000", "region-00", "pending"), f.fleet[0].Health, at)
+	f.sendChange(newController("mc-00000", "region-00", "pending"), f.fleet[0].Health, at)
 	return sent + 1
 }

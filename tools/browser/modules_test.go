@@ -16,27 +16,54 @@ func decode[T any](r *http.Request) T {
 	return v
 }
 
-// TestEventsAreReadInAnyPieces feeds the reader one stream in thousands of different pieces.
-func TestEventsAreReadInAnyPieces(t *testing.T) {
-	f := newFakeGC(t)
+// TestEventReader_PiecesOfAnyLength gives the reader the same stream in thousands of different pieces.
+func TestEventReader_PiecesOfAnyLength(t *testing.T) {
+	f := newFakeServer(t)
 	b := newTab(t)
 	b.navigate(f.URL)
 	got := eval[string](b, `(async () => {
 		const { EventReader } = await import("/assets/sse.js");
-		const stream = "\uFEFF: a comment\r\nid: 1\r\nevent: changes\r\ndata: {\"a\":1}\r\n\r\nretry: 5\ndata\n\ndata: one\rdata:two\rdata:  three\r\rid: 2\ndata: ä€😀\n\nid: no\0pe\ndata: x\nevent: last\n\nevent: never\n\nid: 3\ndata: cut off\n";
-		const wanted = [["changes", "{\"a\":1}", "1"], ["message", "", "1"], ["message", "one\ntwo\n three", "1"], ["message", "ä€😀", "2"], ["last", "x", "2"]];
-		const read = (pieces) => { const events = []; const reader = new EventReader((e) => events.push([e.type, e.data, e.id])); pieces.forEach((p) => reader.push(p)); return JSON.stringify(events); };
-		const want = JSON.stringify(wanted);
-		if (read([stream]) !== want) return "whole: " + read([stream]);
-		if (read([...stream]) !== want) return "one by one: " + read([...stream]);
+		const stream = [
+			"\uFEFF: a comment\r\nid: 1\r\nevent: changes\r\ndata: {\"a\":1}\r\n\r\n",
+			"retry: 5\ndata\n\n",
+			"data: one\rdata:two\rdata:  three\r\r",
+			"id: 2\ndata: ä€😀\n\n",
+			"id: no\0pe\ndata: x\nevent: last\n\n",
+			"event: never\n\n",
+			"id: 3\ndata: cut off\n",
+		].join("");
+		const want = JSON.stringify([
+			["changes", "{\"a\":1}", "1"],
+			["message", "", "1"],
+			["message", "one\ntwo\n three", "1"],
+			["message", "ä€😀", "2"],
+			["last", "x", "2"],
+		]);
+		const read = (pieces) => {
+			const events = [];
+			const reader = new EventReader((e) => events.push([e.type, e.data, e.id]));
+			pieces.forEach((piece) => reader.push(piece));
+			return JSON.stringify(events);
+		};
+
+		if (read([stream]) !== want) return "one piece: " + read([stream]);
+		if (read([...stream]) !== want) return "a piece for each letter: " + read([...stream]);
+
 		let seed = 1;
-		const random = (n) => { seed = (seed * 1103515245 + 12345) % 2147483648; return seed % n; };
+		const random = (n) => {
+			seed = (seed * 1103515245 + 12345) % 2147483648;
+			return seed % n;
+		};
 		const bytes = new TextEncoder().encode(stream);
 		for (let round = 0; round < 5000; round++) {
-			// In bytes, as they come: a piece may end within a letter.
+			// The pieces are cut from bytes, so that a piece may end within a letter.
 			const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 			const pieces = [];
-			for (let at = 0; at < bytes.length;) { const n = random(9); pieces.push(decoder.decode(bytes.slice(at, at + n), { stream: true })); at += n; }
+			for (let at = 0; at < bytes.length;) {
+				const n = random(9);
+				pieces.push(decoder.decode(bytes.slice(at, at + n), { stream: true }));
+				at += n;
+			}
 			if (read(pieces) !== want) return "round " + round + ": " + read(pieces) + " from " + JSON.stringify(pieces);
 		}
 		return "";
@@ -46,48 +73,85 @@ func TestEventsAreReadInAnyPieces(t *testing.T) {
 	}
 }
 
-// TestRegionsAddUpAsTheServiceDoes compares the page's sums with those of the service over invented fleets.
-func TestRegionsAddUpAsTheServiceDoes(t *testing.T) {
-	f := newFakeGC(t)
+// randomController returns a controller as the page's sums need it, and adds it to the service's sums.
+func randomController(random *rand.Rand, sums *service.Region) object {
+	facts := service.Facts{
+		OperatorDraining: random.IntN(6) == 0,
+		Reported:         service.HealthStatuses()[random.IntN(5)],
+		Stale:            random.IntN(5) == 0,
+	}
+	meetings, participants := random.Int64N(40), random.Int64N(900)
+
+	sums.Controllers[facts.Health()]++
+	for _, part := range []struct {
+		capacity     *service.RegionCapacity
+		max, current int64
+	}{{&sums.Meetings, 100, meetings}, {&sums.Participants, 2000, participants}} {
+		if facts.Health().IsServing() {
+			part.capacity.Max += part.max
+			part.capacity.Largest = part.max
+		}
+		if !facts.Stale {
+			part.capacity.Current += part.current
+		}
+	}
+
+	return object{
+		"region":               "eu",
+		"state":                facts.Health(),
+		"stale":                facts.Stale,
+		"max_meetings":         100,
+		"current_meetings":     meetings,
+		"max_participants":     2000,
+		"current_participants": participants,
+	}
+}
+
+// TestSumRegions_MatchesService compares the page's sums with those of the service over random fleets.
+func TestSumRegions_MatchesService(t *testing.T) {
+	f := newFakeServer(t)
 	b := newTab(t)
 	b.navigate(f.URL)
 	random := rand.New(rand.NewPCG(5, 6))
 	survived := 0
 	for round := range 200 {
 		var fleet []object
-		var want service.Region
-		want.Controllers = make(map[service.HealthStatus]int64)
+		want := service.Region{Controllers: make(map[service.HealthStatus]int64)}
 		for range random.IntN(6) + 1 {
-			facts := service.Facts{OperatorDraining: random.IntN(6) == 0, Reported: service.HealthStatuses()[random.IntN(5)], Stale: random.IntN(5) == 0}
-			meetings, participants := random.Int64N(40), random.Int64N(900)
-			fleet = append(fleet, object{"region": "eu", "state": facts.Health(), "stale": facts.Stale, "max_meetings": 100, "current_meetings": meetings, "max_participants": 2000, "current_participants": participants})
-			want.Controllers[facts.Health()]++
-			for _, of := range []struct {
-				capacity     *service.RegionCapacity
-				max, current int64
-			}{{&want.Meetings, 100, meetings}, {&want.Participants, 2000, participants}} {
-				if facts.Health().IsServing() {
-					of.capacity.Max, of.capacity.Largest = of.capacity.Max+of.max, of.max
-				}
-				if !facts.Stale {
-					of.capacity.Current += of.current
-				}
-			}
+			fleet = append(fleet, randomController(random, &want))
 		}
 		text, err := json.Marshal(fleet)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := eval[string](b, fmt.Sprintf(`import("/assets/facts.js").then(({ regionsOf }) => { const [r] = regionsOf(%s); return [r.serving, r.meetings.max, r.meetings.current, r.meetings.freeWithoutLargest, r.participants.freeWithoutLargest, r.survivesLargestLoss].join(" "); })`, text))
-		expected := fmt.Sprint(want.Serving(), want.Meetings.Max, want.Meetings.Current, want.Meetings.FreeWithoutLargest(), want.Participants.FreeWithoutLargest(), want.SurvivesLargestLoss())
+
+		got := eval[string](b, fmt.Sprintf(`import("/assets/capacity.js").then(({ sumRegions }) => {
+			const [{ serving, meetings, participants, survivesLargestLoss }] = sumRegions(%s);
+			return [
+				serving,
+				meetings.max,
+				meetings.current,
+				meetings.freeWithoutLargest,
+				participants.freeWithoutLargest,
+				survivesLargestLoss,
+			].join(" ");
+		})`, text))
+		expected := fmt.Sprint(
+			want.Serving(),
+			want.Meetings.Max,
+			want.Meetings.Current,
+			want.Meetings.FreeWithoutLargest(),
+			want.Participants.FreeWithoutLargest(),
+			want.SurvivesLargestLoss(),
+		)
 		if got != expected {
-			t.Fatalf("round %d: the page adds up to %s, want %s as the service does, for %s", round, got, expected, text)
+			t.Fatalf("round %d: the page's sums are %s, want the service's %s, for %s", round, got, expected, text)
 		}
 		if want.SurvivesLargestLoss() {
 			survived++
 		}
 	}
 	if survived == 0 || survived == 200 {
-		t.Errorf("%d of 200 invented regions survive, want some and not all", survived)
+		t.Errorf("%d of 200 random regions survive, want some and not all", survived)
 	}
 }

@@ -15,170 +15,217 @@ func stateIs(id, state string) string {
 
 func smallFleet() []controller {
 	return []controller{
-		newController("mc-1", "eu-west-1", "healthy"), newController("mc-2", "eu-west-1", "degraded"), newController("mc-10", "eu-west-1", "unhealthy"),
-		newController("mc-3", "us-east-1", "healthy"), newController("mc-4", "us-east-1", "draining"), newController("mc-5", "us-east-1", "pending"),
+		newController("mc-1", "eu-west-1", "healthy"),
+		newController("mc-2", "eu-west-1", "degraded"),
+		newController("mc-10", "eu-west-1", "unhealthy"),
+		newController("mc-3", "us-east-1", "healthy"),
+		newController("mc-4", "us-east-1", "draining"),
+		newController("mc-5", "us-east-1", "pending"),
 	}
 }
 
-// opened is a page with a token, over a fake server.
-func opened(t *testing.T, f *fakeGC, hash string) *tab {
+// openPage opens the page of a fake server and enters the token.
+func openPage(t *testing.T, f *fakeServer, hash string) *tab {
 	t.Helper()
 	b := newTab(t)
 	b.navigate(f.URL + "/" + hash)
 	b.enterToken(goodToken)
-	b.until("tiles", `document.querySelector(".tile")`)
+	b.waitFor("tiles", `document.querySelector(".tile")`)
 	return b
 }
 
-func TestTheWatchIsFollowedAndGoneOnWith(t *testing.T) {
-	f := newFakeGC(t, smallFleet()...)
+// invalidToken reports whether the dialog for the token is open and shows an error.
+const invalidToken = `document.querySelector("dialog.token .problem")?.innerText.includes("invalid")`
+
+func TestWatch_FollowsAndResumes(t *testing.T) {
+	f := newFakeServer(t, smallFleet()...)
 	b := newTab(t)
-	b.expect("401")
-	b.expect("ERR_INCOMPLETE_CHUNKED_ENCODING")
+	b.expectMessage("401")
+	b.expectMessage("ERR_INCOMPLETE_CHUNKED_ENCODING")
 	b.navigate(f.URL)
 	b.enterToken("wrong-token")
-	b.until("that the token is wrong", `document.querySelector("dialog.token .problem")?.innerText.includes("not valid")`)
+	b.waitFor("an error about the token", invalidToken)
 	b.enterToken(goodToken)
-	b.until("six tiles", `document.querySelectorAll(".tile").length === 6`)
-	if got, want := eval[string](b, `[...document.querySelectorAll(".tile")].map((t) => t.dataset.id).join(" ")`), "mc-1 mc-2 mc-10 mc-3 mc-4 mc-5"; got != want {
-		t.Errorf("the order is %s, want %s", got, want)
+	b.waitFor("six tiles", `document.querySelectorAll(".tile").length === 6`)
+	order := eval[string](b, `[...document.querySelectorAll(".tile")].map((t) => t.dataset.id).join(" ")`)
+	if want := "mc-1 mc-2 mc-10 mc-3 mc-4 mc-5"; order != want {
+		t.Errorf("the order is %s, want %s", order, want)
 	}
-	b.until("live", `document.querySelector("#connection").dataset.state === "live"`)
+	b.waitFor("live", `document.querySelector("#connection").dataset.state === "live"`)
 
-	f.change(newController("mc-1", "eu-west-1", "unhealthy"), "healthy", epoch.Add(time.Second))
-	b.until("mc-1 unhealthy", stateIs("mc-1", "unhealthy"))
-	b.until("that a screen reader is told", `document.querySelector("#announcements").innerText.includes("mc-1 is unhealthy")`)
+	f.sendChange(newController("mc-1", "eu-west-1", "unhealthy"), "healthy", epoch.Add(time.Second))
+	b.waitFor("mc-1 unhealthy", stateIs("mc-1", "unhealthy"))
+	b.waitFor("an announcement", `document.querySelector("#announcements").innerText.includes("mc-1 is unhealthy")`)
 
-	f.hangUp()
-	f.change(newController("mc-2", "eu-west-1", "healthy"), "degraded", epoch.Add(2*time.Second))
-	b.until("mc-2 healthy after a new connection", stateIs("mc-2", "healthy"))
-	if asked := f.queries(); asked[len(asked)-1] != "loads=true&after=101" {
-		t.Errorf("the page asked for %q, want to go on after 101", asked[len(asked)-1])
+	f.endStream()
+	f.sendChange(newController("mc-2", "eu-west-1", "healthy"), "degraded", epoch.Add(2*time.Second))
+	b.waitFor("mc-2 healthy after a new connection", stateIs("mc-2", "healthy"))
+	if queries := f.queries(); queries[len(queries)-1] != "loads=true&after=101" {
+		t.Errorf("the page requested %q, want it to resume after 101", queries[len(queries)-1])
 	}
 
-	// A snapshot starts over: what is not in it is gone.
+	// A snapshot replaces the fleet.
 	f.mu.Lock()
 	f.fleet = f.fleet[:2]
 	f.mu.Unlock()
 	f.send(f.snapshot("lagged"))
-	b.until("two tiles", `document.querySelectorAll(".tile").length === 2`)
-	f.send(event("changes", object{"as_of": epoch, "changes": []any{object{"controller_id": "mc-2", "controller": nil, "transition": nil}}}))
-	b.until("one tile", `document.querySelectorAll(".tile").length === 1`)
+	b.waitFor("two tiles", `document.querySelectorAll(".tile").length === 2`)
+	removed := object{"controller_id": "mc-2", "controller": nil, "transition": nil}
+	f.send(event("changes", object{"as_of": epoch, "changes": []any{removed}}))
+	b.waitFor("one tile", `document.querySelectorAll(".tile").length === 1`)
 
-	f.refuseWatch(http.StatusServiceUnavailable)
-	b.expect("503")
-	f.hangUp()
-	b.until("that it reconnects, and why", `document.querySelector("#connection").innerText.includes("store does not answer")`)
-	f.refuseWatch(0)
-	b.until("live again", `document.querySelector("#connection").dataset.state === "live"`)
+	f.setWatchStatus(http.StatusServiceUnavailable)
+	b.expectMessage("503")
+	f.endStream()
+	b.waitFor("a new connection and its reason", `document.querySelector("#connection").innerText.includes("store does not respond")`)
+	f.setWatchStatus(0)
+	b.waitFor("live again", `document.querySelector("#connection").dataset.state === "live"`)
 
 	f.send(event("error", object{"error": object{"code": "INVALID_TOKEN", "message": "Invalid token"}}))
-	b.until("that the token has run out", `document.querySelector("dialog.token .problem")?.innerText.includes("not valid")`)
+	b.waitFor("an error about the token", invalidToken)
 }
 
-func TestASilentStoreIsSeen(t *testing.T) {
+func TestWatch_StoreDoesNotRespond(t *testing.T) {
 	t.Parallel()
-	f := newFakeGC(t, smallFleet()...)
-	b := opened(t, f, "")
-	for end := time.Now().Add(2 * patience); ; time.Sleep(time.Second) {
+	f := newFakeServer(t, smallFleet()...)
+	b := openPage(t, f, "")
+	for end := time.Now().Add(2 * waitTimeout); ; time.Sleep(time.Second) {
 		f.send(event("beat", object{"as_of": epoch}))
-		if eval[string](b, `document.querySelector("#connection").dataset.state`) == "silent" {
+		if eval[string](b, `document.querySelector("#connection").dataset.state`) == "stalled" {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatal("beats with the same time are not taken for a silent store")
+			t.Fatal("the page shows no failure of the store although all beats have the same time")
 		}
 	}
 	f.send(event("beat", object{"as_of": epoch.Add(time.Second)}))
-	b.until("live again", `document.querySelector("#connection").dataset.state === "live"`)
+	b.waitFor("live again", `document.querySelector("#connection").dataset.state === "live"`)
 }
 
-func TestFiltersAreInTheAddressAndTheTokenIsNowhere(t *testing.T) {
-	f := newFakeGC(t, smallFleet()...)
-	b := opened(t, f, "")
+func TestFilters_InAddressWithoutToken(t *testing.T) {
+	f := newFakeServer(t, smallFleet()...)
+	b := openPage(t, f, "")
 	b.click(`.chip[data-state="healthy"]`)
 	b.click(`.chip[data-state="degraded"]`)
-	b.until("three tiles", `document.querySelectorAll(".tile").length === 3`)
+	b.waitFor("three tiles", `document.querySelectorAll(".tile").length === 3`)
 	b.click(`[data-region="eu-west-1"] .name`)
-	b.until("two tiles", `document.querySelectorAll(".tile").length === 2`)
+	b.waitFor("two tiles", `document.querySelectorAll(".tile").length === 2`)
 	b.fill("#filter-text", "mc-2")
-	b.until("one tile", `document.querySelectorAll(".tile").length === 1`)
-	b.until("the address", `location.hash === "#q=mc-2&region=eu-west-1&state=healthy%2Cdegraded"`)
-	if got := b.text("#count"); got != "1 of 6 controllers" {
+	b.waitFor("one tile", `document.querySelectorAll(".tile").length === 1`)
+	b.waitFor("filters in the address", `location.hash === "#q=mc-2&region=eu-west-1&state=healthy%2Cdegraded"`)
+	if got := b.innerText("#count"); got != "1 of 6 controllers" {
 		t.Errorf("got %q, want 1 of 6 controllers", got)
 	}
 	address := eval[string](b, "location.href")
-	kept := eval[string](b, `JSON.stringify([location.href, document.documentElement.outerHTML, [...document.querySelectorAll("input")].map((i) => i.value), {...localStorage}, {...sessionStorage}, document.cookie])`)
-	if strings.Contains(kept, goodToken) {
-		t.Errorf("the token is in %s", kept)
+	stored := eval[string](b, `JSON.stringify([
+		location.href,
+		document.documentElement.outerHTML,
+		[...document.querySelectorAll("input")].map((i) => i.value),
+		{...localStorage},
+		{...sessionStorage},
+		document.cookie,
+	])`)
+	if strings.Contains(stored, goodToken) {
+		t.Errorf("the token is in %s", stored)
 	}
 
 	shared := newTab(t)
 	shared.navigate(address)
 	shared.enterToken(goodToken)
-	shared.until("the same tile", `[...document.querySelectorAll(".tile")].map((t) => t.dataset.id).join() === "mc-2"`)
+	shared.waitFor("the same tile", `[...document.querySelectorAll(".tile")].map((t) => t.dataset.id).join() === "mc-2"`)
 	shared.click("#filters .plain")
-	shared.until("all tiles", `document.querySelectorAll(".tile").length === 6`)
+	shared.waitFor("all tiles", `document.querySelectorAll(".tile").length === 6`)
 
-	// What is not in the filter any more leaves by itself.
-	f.change(newController("mc-2", "eu-west-1", "unhealthy"), "degraded", epoch)
-	shared.until("mc-2 unhealthy", stateIs("mc-2", "unhealthy"))
+	// A controller that no longer matches the filters disappears.
+	f.sendChange(newController("mc-2", "eu-west-1", "unhealthy"), "degraded", epoch)
+	shared.waitFor("mc-2 unhealthy", stateIs("mc-2", "unhealthy"))
 	shared.click("#token-button")
-	shared.until("the dialog", `document.querySelector("dialog.token[open]")`)
-	eval[bool](shared, `([...document.querySelectorAll("dialog button")].find((b) => b.innerText === "Forget the token").click(), true)`)
-	shared.until("nothing shown without a token", `document.querySelectorAll(".tile").length === 0 && document.querySelectorAll(".region").length === 0`)
+	shared.waitFor("token dialog", `document.querySelector("dialog.token[open]")`)
+	eval[bool](shared, `(
+		[...document.querySelectorAll("dialog button")].find((b) => b.innerText === "Forget the token").click(),
+		true
+	)`)
+	shared.waitFor("an empty page without a token", `document.querySelectorAll(".tile, .region").length === 0`)
 }
 
-func TestKeysAreEnough(t *testing.T) {
-	f := newFakeGC(t, smallFleet()...)
+func TestKeyboard_ReachesEverything(t *testing.T) {
+	f := newFakeServer(t, smallFleet()...)
 	f.handle("GET /api/v1/controllers/{id}/transitions", func(w http.ResponseWriter, r *http.Request) {
 		c := newController(r.PathValue("id"), "eu-west-1", "unhealthy")
 		older := transition(3, c, "healthy", epoch.Add(-time.Minute))
 		older["reason"], older["cause"], older["actor"] = `<img src=x onerror=alert(1)>`, "operator", "alice"
-		answer(w, http.StatusOK, object{"transitions": []any{transition(9, c, "degraded", epoch.Add(-time.Second)), older}, "next_after": 0, "next_before": 0})
+		writeTransitions(w, transition(9, c, "degraded", epoch.Add(-time.Second)), older)
 	})
-	b := opened(t, f, "")
-	focused := func(id string) { b.until(id+" focused", fmt.Sprintf(`document.activeElement.dataset.id === "%s"`, id)) }
+	b := openPage(t, f, "")
+	focused := func(id string) {
+		b.waitFor(id+" focused", fmt.Sprintf(`document.activeElement.dataset.id === "%s"`, id))
+	}
+
 	b.press("/")
-	b.until("the filter focused", `document.activeElement.id === "filter-text"`)
+	b.waitFor("the filter focused", `document.activeElement.id === "filter-text"`)
 	b.press("Escape")
 	focused("mc-1")
-	b.press("ArrowRight") // →
+	b.press("ArrowRight")
 	focused("mc-2")
-	b.press("ArrowDown") // ↓
+	b.press("ArrowDown")
 	focused("mc-4")
+
 	b.press("Enter")
-	b.until("the controller open", `!document.querySelector("#detail").hidden && document.querySelector("#detail h2").innerText === "mc-4"`)
-	b.until("its history", `document.querySelectorAll(".timeline li").length === 2`)
-	if got := b.text(".timeline"); !strings.Contains(got, "<img src=x onerror=alert(1)>") || !strings.Contains(got, "by alice") {
+	b.waitFor("the controller open",
+		`!document.querySelector("#detail").hidden && document.querySelector("#detail h2").innerText === "mc-4"`)
+	b.waitFor("the history", `document.querySelectorAll(".timeline li").length === 2`)
+	if got := b.innerText(".timeline"); !strings.Contains(got, "<img src=x onerror=alert(1)>") || !strings.Contains(got, "by alice") {
 		t.Errorf("the history is %q, want the reason as text", got)
 	}
-	if got := b.text(".facts:last-of-type"); !strings.Contains(b.text("#detail"), "Last heartbeat\n4 s ago") {
-		t.Errorf("the facts are %q, want an age by the store's clock", got)
+	if got := b.innerText("#detail"); !strings.Contains(got, "Last heartbeat\n4 s ago") {
+		t.Errorf("the detail is %q, want an age at the store's time", got)
 	}
-	f.change(newController("mc-4", "us-east-1", "healthy"), "draining", epoch)
-	b.until("the history going on", `document.querySelectorAll(".timeline li").length === 3 && document.querySelector(".timeline li").innerText.includes("healthy")`)
+	f.sendChange(newController("mc-4", "us-east-1", "healthy"), "draining", epoch)
+	b.waitFor("a new transition in the history", `document.querySelectorAll(".timeline li").length === 3 &&
+		document.querySelector(".timeline li").innerText.includes("healthy")`)
+
 	b.press("Escape")
-	b.until("the controller closed", `document.querySelector("#detail").hidden`)
+	b.waitFor("the controller closed", `document.querySelector("#detail").hidden`)
 	focused("mc-4")
+
 	b.press("?")
-	b.until("the keys", `document.querySelector("dialog.keys[open]")`)
+	b.waitFor("the keys", `document.querySelector("dialog.keys[open]")`)
 	b.press("Escape")
-	b.until("no dialog", `!document.querySelector("dialog")`)
+	b.waitFor("no dialog", `!document.querySelector("dialog")`)
 	focused("mc-4")
 }
 
-func TestADrainThatIsNotSafeAndComesTooLate(t *testing.T) {
-	f := newFakeGC(t, smallFleet()...)
-	region := func(serving, room int) object {
+// unsafePlan is the plan of a drain that is not safe.
+func unsafePlan() object {
+	region := func(serving, maxMeetings int) object {
+		capacity := object{"max": maxMeetings, "current": 60, "largest": 100, "free": 0, "free_without_largest": 0}
 		return object{
-			"region": "eu-west-1", "pending": 0, "healthy": serving, "degraded": 0, "unhealthy": 1, "draining": 0, "survives_largest_loss": false,
-			"meetings": object{"max": room, "current": 60, "largest": 100, "free": 0, "free_without_largest": 0}, "participants": object{"max": room, "current": 60, "largest": 100, "free": 0, "free_without_largest": 0},
+			"region":                "eu-west-1",
+			"pending":               0,
+			"healthy":               serving,
+			"degraded":              0,
+			"unhealthy":             1,
+			"draining":              0,
+			"survives_largest_loss": false,
+			"meetings":              capacity,
+			"participants":          capacity,
 		}
 	}
+	return object{
+		"safe":                  false,
+		"reasons":               []string{"eu-west-1 would have room for 50 meetings, and 60 run"},
+		"meetings_affected":     30,
+		"participants_affected": 900,
+		"before":                region(2, 200),
+		"after":                 region(1, 50),
+	}
+}
+
+func TestDrainDialog_UnsafePlanAndConflict(t *testing.T) {
+	f := newFakeServer(t, smallFleet()...)
 	var (
 		generation atomic.Int64
-		forced     atomic.Bool
+		isDrained  atomic.Bool // with the reason and the deadline of the test
 	)
 	f.handle("POST /api/v1/controllers/{id}/drain", func(w http.ResponseWriter, r *http.Request) {
 		order := decode[struct {
@@ -191,51 +238,56 @@ func TestADrainThatIsNotSafeAndComesTooLate(t *testing.T) {
 		c := newController("mc-1", "eu-west-1", "healthy")
 		switch {
 		case order.Generation != generation.Load():
-			fail(w, http.StatusConflict, "CONFLICT", "The controller's generation has changed")
+			writeError(w, http.StatusConflict, "CONFLICT", "The controller's generation has changed")
 		case order.DryRun:
-			answer(w, http.StatusOK, object{"health": c.Health, "plan": object{
-				"safe": false, "reasons": []string{"eu-west-1 would have room for 50 meetings, and 60 run"}, "meetings_affected": 30, "participants_affected": 900, "before": region(2, 200), "after": region(1, 50),
-			}})
+			writeJSON(w, http.StatusOK, object{"health": c.Health, "plan": unsafePlan()})
 		case !order.Force:
-			fail(w, http.StatusConflict, "CONFLICT", "not safe")
+			writeError(w, http.StatusConflict, "CONFLICT", "not safe")
 		default:
-			forced.Store(order.Reason == "upgrade" && order.Deadline == "2031-05-04T13:00:00.000Z")
-			c.Health, c.OperatorDraining, c.Generation = "draining", true, 8
-			f.change(c, "healthy", epoch)
-			answer(w, http.StatusOK, object{"health": c.Health})
+			isDrained.Store(order.Reason == "upgrade" && order.Deadline == "2031-05-04T13:00:00.000Z")
+			c.Health = "draining"
+			c.OperatorDraining = true
+			c.Generation = 8
+			f.sendChange(c, "healthy", epoch)
+			writeJSON(w, http.StatusOK, object{"health": c.Health})
 		}
 	})
 	f.handle("GET /api/v1/controllers/{id}", func(w http.ResponseWriter, _ *http.Request) {
 		c := newController("mc-1", "eu-west-1", "healthy")
 		c.Generation = int(generation.Load())
-		answer(w, http.StatusOK, c)
+		writeJSON(w, http.StatusOK, c)
 	})
 	f.handle("GET /api/v1/controllers/{id}/transitions", func(w http.ResponseWriter, _ *http.Request) {
 		last := transition(9, newController("mc-1", "eu-west-1", "healthy"), "draining", epoch)
 		last["cause"], last["actor"] = "operator", "bob"
-		answer(w, http.StatusOK, object{"transitions": []any{last}, "next_after": 0, "next_before": 0})
+		writeTransitions(w, last)
 	})
-	b := opened(t, f, "")
-	b.expect("409")
+
+	b := openPage(t, f, "")
+	b.expectMessage("409")
 	b.click(`[data-id="mc-1"]`)
-	b.click("#detail .order")
-	b.until("the plan", `document.querySelector("dialog .plan")?.innerText.includes("would have room for 50 meetings")`)
+	b.click("#detail .drain-button")
+	b.waitFor("the plan", `document.querySelector("dialog .plan")?.innerText.includes("would have room for 50 meetings")`)
 	if eval[bool](b, `!document.querySelector("dialog .danger").disabled`) {
-		t.Error("a drain that is not safe can be ordered without saying so")
+		t.Error("an unsafe drain can be ordered without force")
 	}
-	b.shoot("drain-not-safe")
+	b.screenshot("drain-not-safe")
+
+	// Another operator changes the controller before the order.
 	b.fill("#reason", "upgrade")
 	b.fill("#deadline", "1 h")
 	b.click("#force")
 	generation.Store(7)
 	b.click("dialog .danger")
-	b.until("who was faster", `document.querySelector("dialog .problem").innerText.includes("bob")`)
-	b.until("a new plan", `document.querySelector("dialog .plan")?.innerText.includes("would have room") && document.querySelector("dialog .danger").disabled`)
+	b.waitFor("the other operator's name", `document.querySelector("dialog .problem").innerText.includes("bob")`)
+	b.waitFor("a new plan", `document.querySelector("dialog .plan")?.innerText.includes("would have room") &&
+		document.querySelector("dialog .danger").disabled`)
+
 	b.click("#force")
 	b.click("dialog .danger")
-	b.until("no dialog", `!document.querySelector("dialog")`)
-	b.until("mc-1 drains", stateIs("mc-1", "draining"))
-	if !forced.Load() {
-		t.Error("the order has another reason or deadline than was entered, or is not by the store's clock")
+	b.waitFor("no dialog", `!document.querySelector("dialog")`)
+	b.waitFor("mc-1 draining", stateIs("mc-1", "draining"))
+	if !isDrained.Load() {
+		t.Error("the order has a different reason or deadline, or its deadline is not relative to the store's clock")
 	}
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests the web page in a real Chromium, Debian's package, which is installed where there is none. Flags go to the tests:
-# -screenshots FOLDER writes pictures. Where TEST_DATABASE_URL names a PostgreSQL server, the demo runs over it as well.
+# Tests the web page in Chromium. If there is no Chromium, the script installs Debian's package. Flags go to the tests:
+# -screenshots FOLDER writes screenshots. If TEST_DATABASE_URL is set, the demo runs with that PostgreSQL server as well.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -8,8 +8,8 @@ export DEBIAN_FRONTEND=noninteractive
 sudo=""
 [ "$(id -u)" = 0 ] || sudo="sudo -n"
 if ! command -v chromium >/dev/null; then
-  command -v apt-get >/dev/null || { echo "browser: needs chromium" >&2; exit 1; }
-  echo "No Chromium found: installing Debian's packages chromium and fonts-dejavu-core"
+  command -v apt-get >/dev/null || { echo "browser: chromium not found: install it" >&2; exit 1; }
+  echo "Chromium not found: installing Debian's packages chromium and fonts-dejavu-core"
   $sudo apt-get update -q && $sudo apt-get install -y -q --no-install-recommends chromium fonts-dejavu-core
 fi
 database="" url=""
@@ -21,7 +21,7 @@ if [ -n "${TEST_DATABASE_URL:-}" ]; then
   trap 'sql "DROP DATABASE IF EXISTS $database WITH (FORCE)"' EXIT
   url=$(sed -E "s|^([a-z]+://[^/]*/)[^?]*|\1$database|" <<<"$TEST_DATABASE_URL")
 else
-  echo "browser: without TEST_DATABASE_URL there is nothing to see over PostgreSQL"
+  echo "browser: TEST_DATABASE_URL is not set: the demo runs with SQLite only"
 fi
 cd tools/browser
 go vet ./...

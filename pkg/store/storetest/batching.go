@@ -11,7 +11,7 @@ import (
 
 // testManyAtOnce sends heartbeats of registered and other controllers together: each is answered for itself, and the
 // last load that a controller was acknowledged with is stored.
-func testManyAtOnce(t *testing.T, f Fixture) {
+func testBurstOfHeartbeats(t *testing.T, f Fixture) {
 	const controllers, beats = 40, 25
 	for i := range controllers {
 		mustRegister(t, f.Store, fmt.Sprintf("mc-%d", i))
@@ -49,7 +49,7 @@ func testManyAtOnce(t *testing.T, f Fixture) {
 }
 
 // testPoison sends heartbeats that the schema refuses among good ones.
-func testPoison(t *testing.T, f Fixture) {
+func testInvalidHeartbeatInBatch(t *testing.T, f Fixture) {
 	const controllers = 30
 	for i := range controllers {
 		mustRegister(t, f.Store, fmt.Sprintf("mc-%d", i))
@@ -73,12 +73,12 @@ func testPoison(t *testing.T, f Fixture) {
 }
 
 // testReplicasBeat has replicas write the same controllers in every order.
-func testReplicasBeat(t *testing.T, f Fixture) {
+func testConcurrentReplicas(t *testing.T, f Fixture) {
 	const controllers = 20
 	for i := range controllers {
 		mustRegister(t, f.Store, fmt.Sprintf("mc-%d", i))
 	}
-	replicas := []Store{f.Store, f.Replica(t), f.Replica(t)}
+	replicas := []Store{f.Store, f.OpenReplica(t), f.OpenReplica(t)}
 	states := service.HealthStatuses()
 	var all sync.WaitGroup
 	for r, replica := range replicas {

@@ -7,7 +7,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-var settings = service.Replica{
+var testReplica = service.Replica{
 	ID:                    "gc-1",
 	Version:               "v1",
 	StalenessThreshold:    30 * time.Second,
@@ -17,10 +17,10 @@ var settings = service.Replica{
 }
 
 func replicaBeat(r service.Replica) service.Beat {
-	return service.Beat{Replica: r, CanAcceptHeartbeats: true, Tolerance: policy.Tolerance}
+	return service.Beat{Replica: r, CanAcceptHeartbeats: true, Tolerance: sweepPolicy.Tolerance}
 }
 
-func mustBeatReplica(t *testing.T, s Store, b service.Beat) service.BeatResult {
+func mustBeatAs(t *testing.T, s Store, b service.Beat) service.BeatResult {
 	t.Helper()
 	result, err := s.Beat(t.Context(), b)
 	if err != nil {
@@ -31,46 +31,46 @@ func mustBeatReplica(t *testing.T, s Store, b service.Beat) service.BeatResult {
 
 // testBeats: a gap is a time without a beat that vouches, and replicas show what they were last seen with.
 func testBeats(t *testing.T, f Fixture) {
-	first := replicaBeat(settings)
+	first := replicaBeat(testReplica)
 	first.First = true
-	if got := mustBeatReplica(t, f.Store, first); !got.Gap || got.Outage != 0 {
+	if got := mustBeatAs(t, f.Store, first); !got.Gap || got.Outage != 0 {
 		t.Errorf("first Beat() = %+v, want a gap of unknown length", got)
 	}
-	if got := mustBeatReplica(t, f.Store, replicaBeat(settings)); got.Gap {
+	if got := mustBeatAs(t, f.Store, replicaBeat(testReplica)); got.Gap {
 		t.Errorf("second Beat() = %+v, want no gap", got)
 	}
 
-	f.Checker(t, time.Minute, hour, 0)
-	silent := replicaBeat(settings)
+	f.SetCheckerAges(t, time.Minute, hour, 0)
+	silent := replicaBeat(testReplica)
 	silent.CanAcceptHeartbeats = false
-	if got := mustBeatReplica(t, f.Store, silent); got.Gap {
+	if got := mustBeatAs(t, f.Store, silent); got.Gap {
 		t.Errorf("Beat(not vouching) = %+v, want no end of the gap", got)
 	}
-	if got := mustBeatReplica(t, f.Store, replicaBeat(settings)); !got.Gap || got.Outage < time.Minute || got.Outage > 2*time.Minute {
+	if got := mustBeatAs(t, f.Store, replicaBeat(testReplica)); !got.Gap || got.Outage < time.Minute || got.Outage > 2*time.Minute {
 		t.Errorf("Beat() after a minute = %+v, want a gap of a minute", got)
 	}
 
-	f.Checker(t, -time.Minute, hour, 0)
-	if got := mustBeatReplica(t, f.Store, replicaBeat(settings)); !got.Gap || got.Outage != 0 {
+	f.SetCheckerAges(t, -time.Minute, hour, 0)
+	if got := mustBeatAs(t, f.Store, replicaBeat(testReplica)); !got.Gap || got.Outage != 0 {
 		t.Errorf("Beat() after the clock was set back = %+v, want a gap of unknown length", got)
 	}
 }
 
 func testReplicas(t *testing.T, f Fixture) {
-	second := settings
+	second := testReplica
 	second.ID, second.Version, second.FastInterval, second.MaxConnections = "gc-0", "v2", 20*time.Second, 5
-	first := replicaBeat(settings)
+	first := replicaBeat(testReplica)
 	first.First = true
-	mustBeatReplica(t, f.Store, first)
-	mustBeatReplica(t, f.Store, replicaBeat(second))
+	mustBeatAs(t, f.Store, first)
+	mustBeatAs(t, f.Store, replicaBeat(second))
 	before, err := f.Store.Replicas(t.Context())
 	if err != nil || len(before) != 2 {
 		t.Fatalf("Replicas() = %+v, %v, want two", before, err)
 	}
 
-	changed := settings
+	changed := testReplica
 	changed.StalenessThreshold = time.Minute
-	mustBeatReplica(t, f.Replica(t), replicaBeat(changed))
+	mustBeatAs(t, f.OpenReplica(t), replicaBeat(changed))
 	after, err := f.Store.Replicas(t.Context())
 	if err != nil || len(after) != 2 {
 		t.Fatalf("Replicas() = %+v, %v, want two", after, err)
@@ -83,7 +83,7 @@ func testReplicas(t *testing.T, f Fixture) {
 	}
 
 	first.Replica = changed
-	mustBeatReplica(t, f.Store, first)
+	mustBeatAs(t, f.Store, first)
 	again, err := f.Store.Replicas(t.Context())
 	if err != nil || again[1].StartedAt != again[1].SeenAt {
 		t.Errorf("Replicas() after a restart = %+v, %v, want it started when it was seen", again, err)

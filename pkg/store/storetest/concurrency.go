@@ -8,7 +8,7 @@ import (
 )
 
 func testConcurrentFirstRegistrations(t *testing.T, f Fixture) {
-	replicas := []Store{f.Store, f.Replica(t)}
+	replicas := []Store{f.Store, f.OpenReplica(t)}
 	for _, id := range []string{"a", "b", "c", "d", "e"} {
 		var (
 			all     sync.WaitGroup
@@ -41,9 +41,9 @@ func testConcurrentFirstRegistrations(t *testing.T, f Fixture) {
 
 // testUnbrokenHistory lets many writers change one controller: each change has to begin where the one before it ended,
 // so nobody may have compared with a state that was no longer there.
-func testUnbrokenHistory(t *testing.T, f Fixture) {
+func testConcurrentWriters(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
-	replicas := []Store{f.Store, f.Replica(t)}
+	replicas := []Store{f.Store, f.OpenReplica(t)}
 	states := service.HealthStatuses()
 	var (
 		all      sync.WaitGroup

@@ -27,7 +27,7 @@ func testRegisterAndHeartbeat(t *testing.T, f Fixture) {
 		t.Errorf("first registration = %+v, want no silence and a time in UTC", first)
 	}
 	registered := mustGet(t, f.Store, "mc-1")
-	beat := mustBeat(t, f.Store, heartbeat("mc-1", service.HealthHealthy))
+	beat := mustHeartbeat(t, f.Store, heartbeat("mc-1", service.HealthHealthy))
 	want = &service.Transition{
 		ControllerID: "mc-1", Region: "eu", From: service.HealthPending, To: service.HealthHealthy, Cause: service.CauseHeartbeat, Actor: "client",
 		Reason: "reported healthy", Reported: service.HealthHealthy,
@@ -35,7 +35,7 @@ func testRegisterAndHeartbeat(t *testing.T, f Fixture) {
 	if diff := cmp.Diff(want, beat.Transition, varying); diff != "" {
 		t.Errorf("first heartbeat (-want +got):\n%s", diff)
 	}
-	if again := mustBeat(t, f.Store, heartbeat("mc-1", service.HealthHealthy)); again.Transition != nil || again.At.Before(beat.At) {
+	if again := mustHeartbeat(t, f.Store, heartbeat("mc-1", service.HealthHealthy)); again.Transition != nil || again.At.Before(beat.At) {
 		t.Errorf("second heartbeat = %+v, want no change and no earlier time than %v", again, beat.At)
 	}
 	got, stored := mustGet(t, f.Store, "mc-1"), registered
@@ -54,8 +54,8 @@ func testRegisterAgain(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
 	h := heartbeat("mc", service.HealthHealthy)
 	h.Usage = &service.Usage{CPUPercent: 12.3456789, MemoryPercent: 99.9}
-	mustBeat(t, f.Store, h)
-	f.Silence(t, "mc", 20*time.Second)
+	mustHeartbeat(t, f.Store, h)
+	f.SetLastHeartbeatAge(t, "mc", 20*time.Second)
 	before := mustGet(t, f.Store, "mc")
 	renewed := registration("mc")
 	renewed.Region, renewed.GRPCEndpoint, renewed.WebTransportEndpoint, renewed.MaxMeetings, renewed.MaxParticipants = "us", "http://new", "https://wt", 20, 2147483647
@@ -93,8 +93,8 @@ func testFastHeartbeatKeepsUsage(t *testing.T, f Fixture) {
 	}
 	h := heartbeat("mc", service.HealthDegraded)
 	h.Usage = &service.Usage{CPUPercent: 0, MemoryPercent: 33.125}
-	mustBeat(t, f.Store, h)
-	mustBeat(t, f.Store, heartbeat("mc", service.HealthDegraded))
+	mustHeartbeat(t, f.Store, h)
+	mustHeartbeat(t, f.Store, heartbeat("mc", service.HealthDegraded))
 	zero, third := 0.0, 33.125
 	c := mustGet(t, f.Store, "mc")
 	if diff := cmp.Diff([]*float64{&zero, &third}, []*float64{c.CPUUsagePercent, c.MemoryUsagePercent}); diff != "" {
@@ -117,10 +117,10 @@ func testUnknownControllers(t *testing.T, f Fixture) {
 	}
 }
 
-func testDrainIsNotUndone(t *testing.T, f Fixture) {
+func testDrainOutlastsHeartbeats(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
-	f.Drain(t, "mc")
-	if beat := mustBeat(t, f.Store, heartbeat("mc", service.HealthHealthy)); beat.Transition != nil {
+	f.SetDraining(t, "mc")
+	if beat := mustHeartbeat(t, f.Store, heartbeat("mc", service.HealthHealthy)); beat.Transition != nil {
 		t.Errorf("a heartbeat changed the state: %+v", beat.Transition)
 	}
 	if change := mustRegister(t, f.Store, "mc"); change != nil {
@@ -135,14 +135,14 @@ func testDrainIsNotUndone(t *testing.T, f Fixture) {
 func testHeartbeatClearsStaleness(t *testing.T, f Fixture) {
 	for name, hear := range map[string]func(id string) *service.Transition{
 		"heard": func(id string) *service.Transition {
-			return mustBeat(t, f.Store, heartbeat(id, service.HealthHealthy)).Transition
+			return mustHeartbeat(t, f.Store, heartbeat(id, service.HealthHealthy)).Transition
 		},
 		"registered": func(id string) *service.Transition { return mustRegister(t, f.Store, id) },
 	} {
 		mustRegister(t, f.Store, name)
-		f.Silence(t, name, hour)
-		f.Checker(t, 0, hour, hour)
-		mustTick(t, f.Store, policy)
+		f.SetLastHeartbeatAge(t, name, hour)
+		f.SetCheckerAges(t, 0, hour, hour)
+		mustBeatAndSweep(t, f.Store, sweepPolicy)
 		if c := mustGet(t, f.Store, name); c.Health != service.HealthUnhealthy || !c.Facts.Stale {
 			t.Fatalf("%s = %s, stale %v, want unhealthy and stale", name, c.Health, c.Facts.Stale)
 		}
@@ -160,7 +160,7 @@ func testListing(t *testing.T, f Fixture) {
 	for _, id := range []string{"b", "a", "_", "B", "-", "a-1", "a1", "aB"} {
 		mustRegister(t, f.Store, id)
 	}
-	mustBeat(t, f.Store, heartbeat("b", service.HealthDegraded))
+	mustHeartbeat(t, f.Store, heartbeat("b", service.HealthDegraded))
 	for _, tc := range []struct {
 		filter service.ControllerFilter
 		want   []string
@@ -187,7 +187,7 @@ func testListing(t *testing.T, f Fixture) {
 	}
 	found, err := f.Store.Controllers(t.Context(), service.ControllerFilter{AfterID: "aB", Limit: 1})
 	for i := range found {
-		found[i] = timeless(found[i])
+		found[i] = withoutAsOf(found[i])
 	}
 	if diff := cmp.Diff([]service.Controller{mustGet(t, f.Store, "b")}, found); err != nil || diff != "" {
 		t.Errorf("listed %v, and got by id (-want +got):\n%s", err, diff)
@@ -205,13 +205,13 @@ func testHistory(t *testing.T, f Fixture) {
 	}
 	took(mustRegister(t, f.Store, "mc"))
 	for _, health := range []service.HealthStatus{service.HealthHealthy, service.HealthHealthy, service.HealthDegraded, service.HealthDraining, service.HealthUnhealthy} {
-		took(mustBeat(t, f.Store, heartbeat("mc", health)).Transition)
+		took(mustHeartbeat(t, f.Store, heartbeat("mc", health)).Transition)
 	}
 	took(mustRegister(t, f.Store, "mc"))
 	took(mustRegister(t, f.Store, "mc"))
-	f.Silence(t, "mc", hour)
-	f.Checker(t, 0, hour, hour)
-	for _, change := range mustTick(t, f.Store, policy).Transitions {
+	f.SetLastHeartbeatAge(t, "mc", hour)
+	f.SetCheckerAges(t, 0, hour, hour)
+	for _, change := range mustBeatAndSweep(t, f.Store, sweepPolicy).Transitions {
 		took(&change)
 	}
 	if len(want) != 7 {
@@ -223,15 +223,15 @@ func testHistory(t *testing.T, f Fixture) {
 }
 
 // everything calls each operation once.
-func everything(ctx context.Context, s Store) map[string]error {
+func callAll(ctx context.Context, s Store) map[string]error {
 	errs := map[string]error{}
 	_, errs["Register"] = s.Register(ctx, registration("mc"), "client")
 	_, errs["Heartbeat"] = s.Heartbeat(ctx, heartbeat("mc", service.HealthHealthy))
 	_, errs["Known"] = s.IsRegistered(ctx, "mc")
 	_, errs["Controller"] = s.Controller(ctx, "mc")
 	_, errs["Controllers"] = s.Controllers(ctx, service.ControllerFilter{Limit: 1})
-	_, errs["Beat"] = s.Beat(ctx, replicaBeat(settings))
-	_, errs["Sweep"] = s.Sweep(ctx, policy)
+	_, errs["Beat"] = s.Beat(ctx, replicaBeat(testReplica))
+	_, errs["Sweep"] = s.Sweep(ctx, sweepPolicy)
 	_, errs["Regions"] = s.Regions(ctx)
 	return errs
 }
@@ -245,7 +245,7 @@ func testEndedContext(t *testing.T, f Fixture) {
 		ctx  context.Context
 		want error
 	}{{canceled, context.Canceled}, {late, context.DeadlineExceeded}} {
-		for operation, err := range everything(tc.ctx, f.Store) {
+		for operation, err := range callAll(tc.ctx, f.Store) {
 			if !errors.Is(err, tc.want) || errors.Is(err, service.ErrUnavailable) {
 				t.Errorf("%s = %v, want %v", operation, err, tc.want)
 			}
@@ -255,7 +255,7 @@ func testEndedContext(t *testing.T, f Fixture) {
 
 func testClosedStore(t *testing.T, f Fixture) {
 	f.Close(t)
-	for operation, err := range everything(t.Context(), f.Store) {
+	for operation, err := range callAll(t.Context(), f.Store) {
 		wantUnavailable(t, operation, err)
 	}
 }

@@ -22,11 +22,11 @@ func mustList(t *testing.T, s Store, filter service.TransitionFilter) service.Tr
 	return list
 }
 
-func mustChangeOften(t *testing.T, f Fixture, id string, times int) {
+func mustMakeHistory(t *testing.T, f Fixture, id string, times int) {
 	t.Helper()
 	for range times {
 		mustRegister(t, f.Store, id)
-		mustBeat(t, f.Store, heartbeat(id, service.HealthHealthy))
+		mustHeartbeat(t, f.Store, heartbeat(id, service.HealthHealthy))
 	}
 }
 
@@ -45,9 +45,9 @@ func wantGone(t *testing.T, s Store, what string, filter service.TransitionFilte
 // testCursors: a cursor is that of one history. Another one that has the same ids, as after a backup was restored, does
 // not go on from it.
 func testCursors(t *testing.T, f Fixture) {
-	mustChangeOften(t, f, "mc", 2)
+	mustMakeHistory(t, f, "mc", 2)
 	kept := mustList(t, f.Store, service.TransitionFilter{})
-	mustChangeOften(t, f, "mc", 2)
+	mustMakeHistory(t, f, "mc", 2)
 	all := mustList(t, f.Store, service.TransitionFilter{})
 	if want := all.Transitions[7].Cursor(); all.Through != want || want.Fingerprint == "" {
 		t.Errorf("through = %+v, want %+v", all.Through, want)
@@ -61,11 +61,11 @@ func testCursors(t *testing.T, f Fixture) {
 	wantGone(t, f.Store, "beyond the newest", service.TransitionFilter{After: all.Through.ID + 1})
 	wantGone(t, f.Store, "another change", service.TransitionFilter{After: all.Through.ID, Fingerprint: kept.Through.Fingerprint})
 
-	replica := f.Replica(t)
+	replica := f.OpenReplica(t)
 	mustList(t, replica, service.TransitionFilter{})
-	f.Forget(t, kept.Through.ID+1)
+	f.RewindHistory(t, kept.Through.ID+1)
 	wantGone(t, f.Store, "what was lost", after(all.Through))
-	mustChangeOften(t, f, "other", 4)
+	mustMakeHistory(t, f, "other", 4)
 	for _, s := range []Store{f.Store, replica} {
 		wantGone(t, s, "what was lost and its number used again", after(all.Transitions[5].Cursor()))
 		list := mustList(t, s, after(kept.Through))
@@ -84,7 +84,7 @@ func testCursorsOfEmptyHistory(t *testing.T, f Fixture) {
 		t.Errorf("an empty history = %+v, want nothing", empty)
 	}
 	wantGone(t, f.Store, "5 of an empty history", service.TransitionFilter{After: 5})
-	mustChangeOften(t, f, "mc", 1)
+	mustMakeHistory(t, f, "mc", 1)
 	if got := mustList(t, f.Store, after(empty.Through)); len(got.Transitions) != 2 {
 		t.Errorf("after the beginning = %+v, want both changes", got.Transitions)
 	}
@@ -93,9 +93,9 @@ func testCursorsOfEmptyHistory(t *testing.T, f Fixture) {
 // testCursorsAfterPruning: one that follows little, such as a controller that seldom changes, is not passed by pruning as
 // long as it asks.
 func testCursorsAfterPruning(t *testing.T, f Fixture) {
-	mustChangeOften(t, f, "quiet", 1)
+	mustMakeHistory(t, f, "quiet", 1)
 	quiet := mustList(t, f.Store, service.TransitionFilter{ControllerID: "quiet"})
-	mustChangeOften(t, f, "mc", 3)
+	mustMakeHistory(t, f, "mc", 3)
 	all := mustList(t, f.Store, service.TransitionFilter{}).Transitions
 	followed := mustList(t, f.Store, service.TransitionFilter{
 		ControllerID: "quiet",
@@ -107,7 +107,7 @@ func testCursorsAfterPruning(t *testing.T, f Fixture) {
 		t.Errorf("following one controller leads to %+v, want the newest of all", followed)
 	}
 
-	f.Age(t, all[7].ID, 2*hour)
+	f.SetTransitionsAge(t, all[7].ID, 2*hour)
 	mustPrune(t, f.Store, service.RetentionPolicy{History: hour})
 	wantGone(t, f.Store, "a change that was pruned", after(all[3].Cursor()))
 	wantGone(t, f.Store, "a number below what is kept", service.TransitionFilter{After: all[3].ID})
@@ -119,17 +119,17 @@ func testCursorsAfterPruning(t *testing.T, f Fixture) {
 // testHistoryAfterClockWasSetBack: what is missing in the history is no matter of the clock. It was set back by an hour,
 // so what is new seems old and what is old seems to come from the future.
 func testHistoryAfterClockWasSetBack(t *testing.T, f Fixture) {
-	mustChangeOften(t, f, "mc", 3)
+	mustMakeHistory(t, f, "mc", 3)
 	all := mustList(t, f.Store, service.TransitionFilter{}).Transitions
-	f.Age(t, all[5].ID, -hour)
-	f.Lose(t, all[2].ID)
-	f.Lose(t, all[4].ID)
-	for _, s := range []Store{f.Store, f.Replica(t)} {
+	f.SetTransitionsAge(t, all[5].ID, -hour)
+	f.DeleteTransition(t, all[2].ID)
+	f.DeleteTransition(t, all[4].ID)
+	for _, s := range []Store{f.Store, f.OpenReplica(t)} {
 		var want, got []int64
 		for _, i := range []int{0, 1, 3, 5} {
 			want = append(want, all[i].ID)
 		}
-		for deadline := time.Now().Add(patience); len(got) < len(want) && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(waitTimeout); len(got) < len(want) && time.Now().Before(deadline); {
 			got = idsOf(t, s)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -137,7 +137,7 @@ func testHistoryAfterClockWasSetBack(t *testing.T, f Fixture) {
 		}
 	}
 
-	mustChangeOften(t, f, "mc", 1)
+	mustMakeHistory(t, f, "mc", 1)
 	if got := idsOf(t, f.Store); len(got) != 6 {
 		t.Errorf("shown = %v, want what is new as well", got)
 	}
@@ -145,14 +145,14 @@ func testHistoryAfterClockWasSetBack(t *testing.T, f Fixture) {
 
 // testHistoryByTimeWithSetClock: a clock that was set back by half an hour hides nothing from a search by time.
 func testHistoryByTimeWithSetClock(t *testing.T, f Fixture) {
-	mustChangeOften(t, f, "mc", 5)
+	mustMakeHistory(t, f, "mc", 5)
 	all := mustList(t, f.Store, service.TransitionFilter{}).Transitions
 	for i := len(all) - 1; i >= 0; i-- {
 		by := time.Duration(len(all)-i) * 2 * hour
 		if i%2 == 1 {
 			by += 2*hour + hour/2 // Behind the one before.
 		}
-		f.Age(t, all[i].ID, by)
+		f.SetTransitionsAge(t, all[i].ID, by)
 	}
 
 	all = mustList(t, f.Store, service.TransitionFilter{}).Transitions

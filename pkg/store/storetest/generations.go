@@ -16,7 +16,7 @@ func testGenerationsNeverRepeat(t *testing.T, f Fixture) {
 				t.Fatalf("Deregister() = %v", err)
 			}
 		},
-		"deleted by hand": func(id string) { f.Delete(t, id) },
+		"deleted by hand": func(id string) { f.DeleteRow(t, id) },
 		"retired": func(id string) {
 			if _, err := f.Store.Undrain(t.Context(), service.UndrainOrder{ControllerID: id}, "operator"); err != nil {
 				t.Fatalf("Undrain() = %v", err)
@@ -59,13 +59,13 @@ func testGenerationsNeverRepeat(t *testing.T, f Fixture) {
 
 func mustRetireSilent(t *testing.T, f Fixture, id string) {
 	t.Helper()
-	f.Checker(t, 0, hour, hour)
-	f.Silence(t, id, 2*hour)
-	mustTick(t, f.Store, policy)
+	f.SetCheckerAges(t, 0, hour, hour)
+	f.SetLastHeartbeatAge(t, id, 2*hour)
+	mustBeatAndSweep(t, f.Store, sweepPolicy)
 	got := mustPrune(t, f.Store, service.RetentionPolicy{
 		Stale:     hour,
-		Threshold: policy.Threshold,
-		Tolerance: policy.Tolerance,
+		Threshold: sweepPolicy.Threshold,
+		Tolerance: sweepPolicy.Tolerance,
 		Actor:     "gc",
 	})
 	if len(got.Retired) != 1 {

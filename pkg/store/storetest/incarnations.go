@@ -11,13 +11,13 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-func incarnated(id, incarnation string) service.Registration {
+func registrationAs(id, incarnation string) service.Registration {
 	r := registration(id)
 	r.Incarnation = incarnation
 	return r
 }
 
-func beatOf(id, incarnation string, meetings int64) service.HeartbeatWrite {
+func heartbeatAs(id, incarnation string, meetings int64) service.HeartbeatWrite {
 	h := heartbeat(id, service.HealthHealthy)
 	h.Incarnation, h.CurrentMeetings = incarnation, meetings
 	return h
@@ -25,7 +25,7 @@ func beatOf(id, incarnation string, meetings int64) service.HeartbeatWrite {
 
 func mustRegisterAs(t *testing.T, s Store, id, incarnation string) service.RegisterResult {
 	t.Helper()
-	result, err := s.Register(t.Context(), incarnated(id, incarnation), "client")
+	result, err := s.Register(t.Context(), registrationAs(id, incarnation), "client")
 	if err != nil {
 		t.Fatalf("Register(%s as %q) = %v", id, incarnation, err)
 	}
@@ -41,7 +41,7 @@ func wantSuperseded(t *testing.T, what string, err error) {
 
 func testSameIncarnation(t *testing.T, f Fixture) {
 	mustRegisterAs(t, f.Store, "mc", "one")
-	mustBeat(t, f.Store, beatOf("mc", "one", 7))
+	mustHeartbeat(t, f.Store, heartbeatAs("mc", "one", 7))
 	before := mustGet(t, f.Store, "mc")
 	if got := mustRegisterAs(t, f.Store, "mc", "one"); got.Transition != nil {
 		t.Errorf("registering again = %+v, want no change", got.Transition)
@@ -54,21 +54,21 @@ func testSameIncarnation(t *testing.T, f Fixture) {
 
 func testNewIncarnation(t *testing.T, f Fixture) {
 	mustRegisterAs(t, f.Store, "mc", "one")
-	mustBeat(t, f.Store, beatOf("mc", "one", 7))
+	mustHeartbeat(t, f.Store, heartbeatAs("mc", "one", 7))
 	if got := mustRegisterAs(t, f.Store, "mc", "two"); got.Transition == nil || got.Transition.To != service.HealthPending {
 		t.Errorf("another process = %+v, want pending", got.Transition)
 	}
-	mustBeat(t, f.Store, beatOf("mc", "two", 1))
+	mustHeartbeat(t, f.Store, heartbeatAs("mc", "two", 1))
 	before := mustGet(t, f.Store, "mc")
-	_, err := f.Store.Heartbeat(t.Context(), beatOf("mc", "one", 9))
+	_, err := f.Store.Heartbeat(t.Context(), heartbeatAs("mc", "one", 9))
 	wantSuperseded(t, "heartbeat of the old one", err)
-	_, err = f.Store.Register(t.Context(), incarnated("mc", "one"), "client")
+	_, err = f.Store.Register(t.Context(), registrationAs("mc", "one"), "client")
 	wantSuperseded(t, "registration of the old one", err)
 	if diff := cmp.Diff(before, mustGet(t, f.Store, "mc")); diff != "" {
 		t.Errorf("refused calls changed the controller (-before +after):\n%s", diff)
 	}
 	// Who does not say which process it is cannot be compared, and is served as ever.
-	mustBeat(t, f.Store, beatOf("mc", "", 5))
+	mustHeartbeat(t, f.Store, heartbeatAs("mc", "", 5))
 	if c := mustGet(t, f.Store, "mc"); c.CurrentMeetings != 5 || c.Incarnation != "two" {
 		t.Errorf("a heartbeat without incarnation left %+v, want 5 meetings", c)
 	}
@@ -76,21 +76,21 @@ func testNewIncarnation(t *testing.T, f Fixture) {
 	if c := mustGet(t, f.Store, "mc"); c.Health != service.HealthPending || c.Incarnation != "two" {
 		t.Errorf("a registration without incarnation left %+v, want pending, and still the second", c)
 	}
-	mustBeat(t, f.Store, beatOf("mc", "two", 6))
+	mustHeartbeat(t, f.Store, heartbeatAs("mc", "two", 6))
 	// Many may come and go; those before are remembered, as long as they may live.
 	for i := range 3 {
 		mustRegisterAs(t, f.Store, "mc", fmt.Sprintf("more-%d", i))
 	}
 	for _, old := range []string{"one", "two", "more-0", "more-1"} {
-		_, err = f.Store.Register(t.Context(), incarnated("mc", old), "client")
+		_, err = f.Store.Register(t.Context(), registrationAs("mc", old), "client")
 		if old == "one" && err == nil {
 			t.Errorf("the one before four others was let in")
 		}
 		wantSuperseded(t, "registration of "+old, err)
-		_, err = f.Store.Heartbeat(t.Context(), beatOf("mc", old, 9))
+		_, err = f.Store.Heartbeat(t.Context(), heartbeatAs("mc", old, 9))
 		wantSuperseded(t, "heartbeat of "+old, err)
 	}
-	if _, err = f.Store.Heartbeat(t.Context(), beatOf("nobody", "one", 1)); !errors.Is(err, service.ErrNotRegistered) {
+	if _, err = f.Store.Heartbeat(t.Context(), heartbeatAs("nobody", "one", 1)); !errors.Is(err, service.ErrNotRegistered) {
 		t.Errorf("heartbeat of nobody = %v, want ErrNotRegistered", err)
 	}
 }
@@ -108,7 +108,7 @@ func testIncarnationsInOneBatch(t *testing.T, f Fixture) {
 		for _, incarnation := range []string{"old", "new", ""} {
 			all.Go(func() {
 				for n := range beats {
-					_, err := f.Store.Heartbeat(t.Context(), beatOf(id, incarnation, int64(n)))
+					_, err := f.Store.Heartbeat(t.Context(), heartbeatAs(id, incarnation, int64(n)))
 					if incarnation == "old" {
 						wantSuperseded(t, "heartbeat of the old one", err)
 					} else if err != nil {
@@ -152,12 +152,12 @@ func mustWriteConflicts(t *testing.T, s Store) {
 
 // testConflictsTogether has two replicas write the conflicts of many controllers at the same time; a store that is closed
 // writes what it has.
-func testConflictsTogether(t *testing.T, f Fixture) {
+func testConcurrentConflicts(t *testing.T, f Fixture) {
 	const controllers, rounds = 450, 3
 	for i := range controllers {
 		mustRegister(t, f.Store, fmt.Sprintf("mc-%04d", i))
 	}
-	replica := f.Replica(t)
+	replica := f.OpenReplica(t)
 
 	var all sync.WaitGroup
 	for _, s := range []Store{f.Store, replica} {

@@ -20,7 +20,7 @@ func mustDrain(t *testing.T, s Store, order service.DrainOrder) service.Operator
 }
 
 // mustServeBeside has others serve who can do without any controller.
-func mustServeBeside(t *testing.T, s Store) {
+func mustAddCapacity(t *testing.T, s Store) {
 	t.Helper()
 	for _, id := range []string{"beside-1", "beside-2"} {
 		r := registration(id)
@@ -28,14 +28,14 @@ func mustServeBeside(t *testing.T, s Store) {
 		if _, err := s.Register(t.Context(), r, "client"); err != nil {
 			t.Fatalf("Register(%s) = %v", id, err)
 		}
-		mustBeat(t, s, heartbeat(id, service.HealthHealthy))
+		mustHeartbeat(t, s, heartbeat(id, service.HealthHealthy))
 	}
 }
 
-func testDrainIsSticky(t *testing.T, f Fixture) {
-	mustServeBeside(t, f.Store)
+func testDrainOutlastsReports(t *testing.T, f Fixture) {
+	mustAddCapacity(t, f.Store)
 	mustRegisterAs(t, f.Store, "mc", "one")
-	mustBeat(t, f.Store, beatOf("mc", "one", 3))
+	mustHeartbeat(t, f.Store, heartbeatAs("mc", "one", 3))
 	deadline := time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC)
 	drained := mustDrain(t, f.Store, service.DrainOrder{ControllerID: "mc", Reason: "kernel", Deadline: deadline})
 	want := &service.Transition{
@@ -49,14 +49,14 @@ func testDrainIsSticky(t *testing.T, f Fixture) {
 	if d == nil || d.Reason != "kernel" || d.By != "operator" || !d.Deadline.Equal(deadline) || d.Since.IsZero() || drained.Controller.Generation != 1 {
 		t.Errorf("drained = %+v %+v, want the operator's intent, and generation 1", drained.Controller, d)
 	}
-	if diff := cmp.Diff(timeless(drained.Controller), mustGet(t, f.Store, "mc")); diff != "" {
+	if diff := cmp.Diff(withoutAsOf(drained.Controller), mustGet(t, f.Store, "mc")); diff != "" {
 		t.Errorf("what Drain returned is not what is stored (-returned +stored):\n%s", diff)
 	}
 	intent := service.Intent{Draining: true, Deadline: deadline, Reason: "kernel"}
 	for _, reported := range service.HealthStatuses() {
-		h := beatOf("mc", "one", 3)
+		h := heartbeatAs("mc", "one", 3)
 		h.Reported = reported
-		got := mustBeat(t, f.Store, h)
+		got := mustHeartbeat(t, f.Store, h)
 		if got.Transition != nil {
 			t.Errorf("reporting %s = %+v, want no change", reported, got.Transition)
 		}
@@ -100,7 +100,7 @@ func testGenerations(t *testing.T, f Fixture) {
 	}
 }
 
-func testUndrainInventsNothing(t *testing.T, f Fixture) {
+func testUndrain(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
 	mustDrain(t, f.Store, service.DrainOrder{ControllerID: "mc"})
 	got, err := f.Store.Undrain(t.Context(), service.UndrainOrder{ControllerID: "mc", Reason: "done"}, "operator")
@@ -111,7 +111,7 @@ func testUndrainInventsNothing(t *testing.T, f Fixture) {
 	if err != nil || got.Transition != nil || got.Controller.Generation != 2 {
 		t.Errorf("Undrain() again = %+v, %v, want nothing changed", got, err)
 	}
-	if result := mustBeat(t, f.Store, heartbeat("mc", service.HealthHealthy)); result.Intent.Draining {
+	if result := mustHeartbeat(t, f.Store, heartbeat("mc", service.HealthHealthy)); result.Intent.Draining {
 		t.Errorf("intent = %+v, want none", result.Intent)
 	}
 }
@@ -135,7 +135,7 @@ func testDeregister(t *testing.T, f Fixture) {
 	if _, err := f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc"}, "operator", false); !errors.Is(err, service.ErrNotRegistered) {
 		t.Errorf("Deregister(again) = %v, want ErrNotRegistered", err)
 	}
-	mustServeBeside(t, f.Store)
+	mustAddCapacity(t, f.Store)
 	// A controller in the field registers without an incarnation, so that a made-up one shows nothing.
 	mustRegister(t, f.Store, "mc-plain")
 	plain := service.Deregistration{ControllerID: "mc-plain", Incarnation: "made-up"}
@@ -148,7 +148,7 @@ func testDeregister(t *testing.T, f Fixture) {
 	}
 	// What an operator drains does not slip out of the drain by leaving and coming back.
 	mustRegisterAs(t, f.Store, "mc", "two")
-	mustBeat(t, f.Store, beatOf("mc", "two", 4))
+	mustHeartbeat(t, f.Store, heartbeatAs("mc", "two", 4))
 	mustDrain(t, f.Store, service.DrainOrder{ControllerID: "mc", Reason: "kernel"})
 	if change, err = f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc", Incarnation: "two"}, "client", true); err != nil || change != nil {
 		t.Errorf("Deregister(drained) = %+v, %v, want no change", change, err)
@@ -168,7 +168,7 @@ func testDeregister(t *testing.T, f Fixture) {
 func testHistoryPages(t *testing.T, f Fixture) {
 	for _, id := range []string{"a", "b", "a", "b"} {
 		mustRegister(t, f.Store, id)
-		mustBeat(t, f.Store, heartbeat(id, service.HealthHealthy))
+		mustHeartbeat(t, f.Store, heartbeat(id, service.HealthHealthy))
 	}
 	stored := f.History(t)
 	var read []service.Transition
@@ -204,7 +204,7 @@ func testHistoryPages(t *testing.T, f Fixture) {
 func testHistoryByTime(t *testing.T, f Fixture) {
 	for _, health := range []service.HealthStatus{service.HealthHealthy, service.HealthDegraded, service.HealthHealthy} {
 		mustRegister(t, f.Store, "mc")
-		mustBeat(t, f.Store, heartbeat("mc", health))
+		mustHeartbeat(t, f.Store, heartbeat("mc", health))
 	}
 	list, err := f.Store.Transitions(t.Context(), service.TransitionFilter{Limit: 100})
 	all := list.Transitions
@@ -249,9 +249,9 @@ func testHistoryByTime(t *testing.T, f Fixture) {
 }
 
 func testDeadlines(t *testing.T, f Fixture) {
-	mustServeBeside(t, f.Store)
+	mustAddCapacity(t, f.Store)
 	mustRegister(t, f.Store, "mc")
-	mustBeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
+	mustHeartbeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
 	var invalid *service.InvalidError
 	_, err := f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "mc", Deadline: time.Now().Add(-hour), Force: true}, "operator")
 	if !errors.As(err, &invalid) || mustGet(t, f.Store, "mc").Drain != nil {
@@ -281,7 +281,7 @@ func testDeadlines(t *testing.T, f Fixture) {
 	}{{1, 0, false}, {0, 1, false}, {0, 0, true}} {
 		beat := heartbeat("mc", service.HealthHealthy)
 		beat.CurrentMeetings, beat.CurrentParticipants = left.meetings, left.participants
-		mustBeat(t, f.Store, beat)
+		mustHeartbeat(t, f.Store, beat)
 		got, err := f.Store.Controller(t.Context(), "mc")
 		if err != nil {
 			t.Fatalf("Controller() = %v", err)

@@ -28,7 +28,7 @@ func testOwners(t *testing.T, f Fixture) {
 	wantOwned("a", 2)
 
 	register("mc-2", "b")
-	mustBeat(t, f.Store, service.HeartbeatWrite{ControllerID: "mc-1", Reported: service.HealthHealthy, Actor: "b"})
+	mustHeartbeat(t, f.Store, service.HeartbeatWrite{ControllerID: "mc-1", Reported: service.HealthHealthy, Actor: "b"})
 	wantOwned("a", 1)
 	wantOwned("b", 1)
 

@@ -9,7 +9,7 @@ import (
 )
 
 // lax are settings with other intervals than those of the suite's policy.
-var lax = service.Replica{
+var laxReplica = service.Replica{
 	ID:                    "gc-lax",
 	Version:               "v2",
 	StalenessThreshold:    2 * time.Minute,
@@ -21,22 +21,22 @@ var lax = service.Replica{
 // mustSweep sweeps once more, with a beat and without an outage, and returns what it marked and why.
 func mustSweep(t *testing.T, f Fixture) map[string]string {
 	t.Helper()
-	f.Checker(t, 0, hour, hour)
+	f.SetCheckerAges(t, 0, hour, hour)
 	marked := make(map[string]string)
-	for _, change := range mustTick(t, f.Store, policy).Transitions {
+	for _, change := range mustBeatAndSweep(t, f.Store, sweepPolicy).Transitions {
 		marked[change.ControllerID] = change.Reason
 	}
 	return marked
 }
 
-func testSweepNeedsAFreshBeat(t *testing.T, f Fixture) {
+func testSweepWithoutRecentBeat(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
-	f.Silence(t, "mc", hour)
+	f.SetLastHeartbeatAge(t, "mc", hour)
 	for name, beat := range map[string]time.Duration{
-		"old": policy.Tolerance + time.Second, "of the future": -policy.Tolerance - 5*time.Second,
+		"old": sweepPolicy.Tolerance + time.Second, "of the future": -sweepPolicy.Tolerance - 5*time.Second,
 	} {
-		f.Checker(t, beat, hour, hour)
-		got, err := f.Store.Sweep(t.Context(), policy)
+		f.SetCheckerAges(t, beat, hour, hour)
+		got, err := f.Store.Sweep(t.Context(), sweepPolicy)
 		if err != nil || got.Swept || !got.Hold || len(got.Transitions) != 0 || got.NextIn <= 0 {
 			t.Errorf("Sweep(the last beat is %s) = %+v, %v, want a hold and no mark", name, got, err)
 		}
@@ -44,51 +44,51 @@ func testSweepNeedsAFreshBeat(t *testing.T, f Fixture) {
 }
 
 // testExcused: a controller whose heartbeats a replica received and could not store is not silent.
-func testExcused(t *testing.T, f Fixture) {
+func testFailedHeartbeats(t *testing.T, f Fixture) {
 	for _, id := range []string{"failing", "silent"} {
 		mustRegister(t, f.Store, id)
-		f.Silence(t, id, 40*time.Second)
+		f.SetLastHeartbeatAge(t, id, 40*time.Second)
 	}
 
-	beat := replicaBeat(settings)
+	beat := replicaBeat(testReplica)
 	beat.Failed = []string{"failing", "unknown"}
-	mustBeatReplica(t, f.Store, beat)
+	mustBeatAs(t, f.Store, beat)
 	if got := mustSweep(t, f); len(got) != 1 || got["silent"] == "" {
 		t.Errorf("marked = %v, want the silent one and not the one whose heartbeat failed", got)
 	}
 
-	for _, by := range []time.Duration{policy.Threshold + time.Second, -hour} {
-		f.FailedHeartbeat(t, "failing", by)
+	for _, by := range []time.Duration{sweepPolicy.Threshold + time.Second, -hour} {
+		f.SetFailedHeartbeatAge(t, "failing", by)
 		if got := mustSweep(t, f); len(got) != 1 || got["failing"] == "" {
 			t.Errorf("marked with a failure %v ago = %v, want the controller", by, got)
 		}
-		mustBeat(t, f.Store, heartbeat("failing", service.HealthHealthy))
-		f.Silence(t, "failing", 40*time.Second)
+		mustHeartbeat(t, f.Store, heartbeat("failing", service.HealthHealthy))
+		f.SetLastHeartbeatAge(t, "failing", 40*time.Second)
 	}
 }
 
 // testLaxestPolicy: while a replica with a longer threshold is in use, and for as long after it was, its threshold counts.
 func testLaxestPolicy(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
-	f.Silence(t, "mc", 40*time.Second)
-	mustBeatReplica(t, f.Store, replicaBeat(lax))
+	f.SetLastHeartbeatAge(t, "mc", 40*time.Second)
+	mustBeatAs(t, f.Store, replicaBeat(laxReplica))
 	if got := mustSweep(t, f); len(got) != 0 {
 		t.Errorf("marked while a replica allows 2m = %v, want none", got)
 	}
 
-	f.Seen(t, lax.ID, lax.StalenessThreshold-10*time.Second)
+	f.SetReplicaSeenAge(t, laxReplica.ID, laxReplica.StalenessThreshold-10*time.Second)
 	if got := mustSweep(t, f); len(got) != 0 {
 		t.Errorf("marked a while after that replica = %v, want none", got)
 	}
 
-	f.Silence(t, "mc", lax.StalenessThreshold+10*time.Second)
+	f.SetLastHeartbeatAge(t, "mc", laxReplica.StalenessThreshold+10*time.Second)
 	if got := mustSweep(t, f); !strings.HasSuffix(got["mc"], "(threshold 2m0s)") {
 		t.Errorf("marked = %v, want the controller, by the threshold of 2m", got)
 	}
 
-	mustBeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
-	f.Silence(t, "mc", 40*time.Second)
-	f.Seen(t, lax.ID, lax.StalenessThreshold+10*time.Second)
+	mustHeartbeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
+	f.SetLastHeartbeatAge(t, "mc", 40*time.Second)
+	f.SetReplicaSeenAge(t, laxReplica.ID, laxReplica.StalenessThreshold+10*time.Second)
 	if got := mustSweep(t, f); !strings.HasSuffix(got["mc"], "(threshold 30s)") {
 		t.Errorf("marked long after that replica = %v, want the controller, by the threshold of 30s", got)
 	}
@@ -98,19 +98,19 @@ func testLaxestPolicy(t *testing.T, f Fixture) {
 // acknowledged before may use the longer one.
 func testLaxestPolicyAfterRestart(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
-	f.Silence(t, "mc", 40*time.Second)
-	before := replicaBeat(lax)
+	f.SetLastHeartbeatAge(t, "mc", 40*time.Second)
+	before := replicaBeat(laxReplica)
 	before.First = true
-	mustBeatReplica(t, f.Store, before)
+	mustBeatAs(t, f.Store, before)
 
 	after := before
 	after.Replica.StalenessThreshold = 30 * time.Second
-	mustBeatReplica(t, f.Store, after)
+	mustBeatAs(t, f.Store, after)
 	if got := mustSweep(t, f); len(got) != 0 {
 		t.Errorf("marked after the restart = %v, want none: the replica allowed 2m until then", got)
 	}
 	replicas, err := f.Store.Replicas(t.Context())
-	if err != nil || len(replicas) != 2 || replicas[1].ID != lax.ID || replicas[1].StalenessThreshold != 30*time.Second {
+	if err != nil || len(replicas) != 2 || replicas[1].ID != laxReplica.ID || replicas[1].StalenessThreshold != 30*time.Second {
 		t.Errorf("Replicas() = %+v, %v, want the one that sweeps and this one, with its settings of now", replicas, err)
 	}
 }
@@ -118,75 +118,75 @@ func testLaxestPolicyAfterRestart(t *testing.T, f Fixture) {
 // testLaxestPolicyAfterOutage: an outage uses up none of the time for which a replica's threshold counts.
 func testLaxestPolicyAfterOutage(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
-	mustTick(t, f.Store, policy)
-	mustBeatReplica(t, f.Store, replicaBeat(lax))
-	f.Silence(t, "mc", 2*hour)
-	f.Seen(t, lax.ID, 2*hour)
-	f.Checker(t, 2*hour, 3*hour, 0)
-	if got := mustTick(t, f.Store, policy); !got.Gap {
+	mustBeatAndSweep(t, f.Store, sweepPolicy)
+	mustBeatAs(t, f.Store, replicaBeat(laxReplica))
+	f.SetLastHeartbeatAge(t, "mc", 2*hour)
+	f.SetReplicaSeenAge(t, laxReplica.ID, 2*hour)
+	f.SetCheckerAges(t, 2*hour, 3*hour, 0)
+	if got := mustBeatAndSweep(t, f.Store, sweepPolicy); !got.Gap {
 		t.Fatalf("tick after an outage = %+v, want a gap", got)
 	}
 
-	f.ServiceableFor(t, 40*time.Second)
-	if got := mustTick(t, f.Store, policy); !got.Hold || len(got.Transitions) != 0 {
+	f.SetServiceableFor(t, 40*time.Second)
+	if got := mustBeatAndSweep(t, f.Store, sweepPolicy); !got.Hold || len(got.Transitions) != 0 {
 		t.Errorf("tick 40 s after an outage = %+v, want a hold: the replica before it allowed 2m", got)
 	}
 
-	f.ServiceableFor(t, lax.StalenessThreshold+time.Second)
-	if got := mustTick(t, f.Store, policy); got.Hold || len(got.Transitions) != 1 {
+	f.SetServiceableFor(t, laxReplica.StalenessThreshold+time.Second)
+	if got := mustBeatAndSweep(t, f.Store, sweepPolicy); got.Hold || len(got.Transitions) != 1 {
 		t.Errorf("tick 2m after an outage = %+v, want one change", got)
 	}
 }
 
 // testToldPolicy: a controller that was told a longer interval than any replica in use has is judged by what it was told.
-func testToldPolicy(t *testing.T, f Fixture) {
-	old := f.ReplicaWith(t, lax.FastInterval, lax.StalenessThreshold)
+func testAcknowledgedPolicy(t *testing.T, f Fixture) {
+	old := f.OpenReplicaWith(t, laxReplica.FastInterval, laxReplica.StalenessThreshold)
 	mustRegister(t, old, "told")
-	mustRegister(t, f.ReplicaWith(t, 10*time.Second, 2*time.Minute), "same")
+	mustRegister(t, f.OpenReplicaWith(t, 10*time.Second, 2*time.Minute), "same")
 	mustRegister(t, f.Store, "other")
 	for _, id := range []string{"told", "other", "same"} {
-		mustBeat(t, f.Store, heartbeat(id, service.HealthHealthy))
-		f.Silence(t, id, 40*time.Second)
+		mustHeartbeat(t, f.Store, heartbeat(id, service.HealthHealthy))
+		f.SetLastHeartbeatAge(t, id, 40*time.Second)
 	}
 
-	strict := policy
+	strict := sweepPolicy
 	strict.FastInterval = 10 * time.Second
-	f.Checker(t, 0, hour, hour)
-	if got := mustTick(t, f.Store, strict).Transitions; len(got) != 2 || got[0].ControllerID != "other" || got[1].ControllerID != "same" {
+	f.SetCheckerAges(t, 0, hour, hour)
+	if got := mustBeatAndSweep(t, f.Store, strict).Transitions; len(got) != 2 || got[0].ControllerID != "other" || got[1].ControllerID != "same" {
 		t.Errorf("marked = %+v, want those that were told no longer interval", got)
 	}
 
-	f.Checker(t, 0, time.Minute, hour)
-	f.Silence(t, "told", 3*time.Minute)
-	if got := mustTick(t, f.Store, strict).Transitions; len(got) != 0 {
+	f.SetCheckerAges(t, 0, time.Minute, hour)
+	f.SetLastHeartbeatAge(t, "told", 3*time.Minute)
+	if got := mustBeatAndSweep(t, f.Store, strict).Transitions; len(got) != 0 {
 		t.Errorf("marked a minute after an outage = %+v, want none before its threshold has passed", got)
 	}
 
-	f.Checker(t, 0, hour, hour)
-	if got := mustTick(t, f.Store, strict).Transitions; len(got) != 1 || !strings.HasSuffix(got[0].Reason, "(threshold 2m0s)") {
+	f.SetCheckerAges(t, 0, hour, hour)
+	if got := mustBeatAndSweep(t, f.Store, strict).Transitions; len(got) != 1 || !strings.HasSuffix(got[0].Reason, "(threshold 2m0s)") {
 		t.Errorf("marked after 3m = %+v, want the controller by the threshold that it was told", got)
 	}
 
-	mustRegister(t, f.ReplicaWith(t, strict.FastInterval, strict.Threshold), "told")
-	f.Silence(t, "told", 40*time.Second)
-	f.Checker(t, 0, hour, hour)
-	if got := mustTick(t, f.Store, strict).Transitions; len(got) != 1 {
+	mustRegister(t, f.OpenReplicaWith(t, strict.FastInterval, strict.Threshold), "told")
+	f.SetLastHeartbeatAge(t, "told", 40*time.Second)
+	f.SetCheckerAges(t, 0, hour, hour)
+	if got := mustBeatAndSweep(t, f.Store, strict).Transitions; len(got) != 1 {
 		t.Errorf("marked after it was told 10 s = %+v, want the controller", got)
 	}
 }
 
 // testEvidence: what is shown of a silence is measured, and never a difference across an outage or a step of the clock.
-func testEvidence(t *testing.T, f Fixture) {
+func testSweepReason(t *testing.T, f Fixture) {
 	for id, by := range map[string]time.Duration{
 		"before": 2 * hour, "future": -2 * hour, "after": 45 * time.Second, "long": 59*time.Minute + 59*time.Second,
 	} {
 		mustRegister(t, f.Store, id)
-		f.Silence(t, id, by)
+		f.SetLastHeartbeatAge(t, id, by)
 	}
 
-	f.Checker(t, 0, time.Hour, hour)
+	f.SetCheckerAges(t, 0, time.Hour, hour)
 	since := " since heartbeats could be committed again (threshold 30s)"
-	for _, change := range mustTick(t, f.Store, policy).Transitions {
+	for _, change := range mustBeatAndSweep(t, f.Store, sweepPolicy).Transitions {
 		want := map[string]string{
 			"before": "no heartbeat for at least 1h0m0s" + since, "future": "no heartbeat for at least 1h0m0s" + since,
 			"after": "no heartbeat for 45s (threshold 30s)", "long": "no heartbeat for 59m59s (threshold 30s)",
@@ -209,16 +209,16 @@ func testEvidence(t *testing.T, f Fixture) {
 func testStalenessWhileDraining(t *testing.T, f Fixture) {
 	for _, id := range []string{"beats", "registers"} {
 		mustRegister(t, f.Store, id)
-		mustBeat(t, f.Store, heartbeat(id, service.HealthHealthy))
-		f.Drain(t, id)
-		f.Silence(t, id, hour)
+		mustHeartbeat(t, f.Store, heartbeat(id, service.HealthHealthy))
+		f.SetDraining(t, id)
+		f.SetLastHeartbeatAge(t, id, hour)
 	}
 
 	if got := mustSweep(t, f); len(got) != 2 {
 		t.Fatalf("marked = %v, want both", got)
 	}
 
-	beaten := mustBeat(t, f.Store, heartbeat("beats", service.HealthHealthy)).Transition
+	beaten := mustHeartbeat(t, f.Store, heartbeat("beats", service.HealthHealthy)).Transition
 	registered := mustRegister(t, f.Store, "registers")
 	for cause, got := range map[service.Cause]*service.Transition{service.CauseHeartbeat: beaten, service.CauseRegister: registered} {
 		if got == nil || got.From != service.HealthDraining || got.To != service.HealthDraining || got.Cause != cause {
@@ -227,7 +227,7 @@ func testStalenessWhileDraining(t *testing.T, f Fixture) {
 	}
 
 	recorded := len(f.History(t))
-	if got := mustBeat(t, f.Store, heartbeat("beats", service.HealthHealthy)).Transition; got != nil || len(f.History(t)) != recorded {
+	if got := mustHeartbeat(t, f.Store, heartbeat("beats", service.HealthHealthy)).Transition; got != nil || len(f.History(t)) != recorded {
 		t.Errorf("the next heartbeat = %+v, want no change", got)
 	}
 	if history := f.History(t); history[recorded-1].To != service.HealthDraining || history[recorded-1].From != service.HealthDraining {

@@ -24,15 +24,15 @@ func testRegions(t *testing.T, f Fixture) {
 	if _, err := f.Store.Register(t.Context(), elsewhere, "client"); err != nil {
 		t.Fatalf("Register() = %v", err)
 	}
-	mustBeat(t, f.Store, heartbeat("a", service.HealthDegraded))
-	mustBeat(t, f.Store, heartbeat("b", service.HealthHealthy))
+	mustHeartbeat(t, f.Store, heartbeat("a", service.HealthDegraded))
+	mustHeartbeat(t, f.Store, heartbeat("b", service.HealthHealthy))
 	for _, id := range []string{"silent", "drained"} {
-		mustBeat(t, f.Store, heartbeat(id, service.HealthHealthy))
+		mustHeartbeat(t, f.Store, heartbeat(id, service.HealthHealthy))
 	}
 	mustDrain(t, f.Store, service.DrainOrder{ControllerID: "drained"})
-	f.Silence(t, "silent", hour)
-	f.Checker(t, 0, hour, hour)
-	mustTick(t, f.Store, policy)
+	f.SetLastHeartbeatAge(t, "silent", hour)
+	f.SetCheckerAges(t, 0, hour, hour)
+	mustBeatAndSweep(t, f.Store, sweepPolicy)
 	got, err := f.Store.Regions(t.Context())
 	shown, now := mustGet(t, f.Store, "a"), mustChanges(t, f.Store, 0, nil, 1).AsOf
 	for i := range got {
@@ -44,14 +44,14 @@ func testRegions(t *testing.T, f Fixture) {
 	want := []service.Region{
 		{
 			Region:       "eu",
-			Controllers:  counts(1, 1, 1, 1, 1),
+			Controllers:  countsByState(1, 1, 1, 1, 1),
 			Stale:        1,
 			Meetings:     service.RegionCapacity{Max: 20, Current: 9, Largest: 10, Limits: 50, Load: 12},
 			Participants: service.RegionCapacity{Max: 200, Current: 12, Largest: 100, Limits: 500, Load: 16},
 		},
 		{
 			Region:       "us",
-			Controllers:  counts(1, 0, 0, 0, 0),
+			Controllers:  countsByState(1, 0, 0, 0, 0),
 			Meetings:     service.RegionCapacity{Limits: 2147483647},
 			Participants: service.RegionCapacity{Limits: 100},
 		},
@@ -62,7 +62,7 @@ func testRegions(t *testing.T, f Fixture) {
 }
 
 // counts is how many controllers there are in each state, in the order of [service.HealthStatuses].
-func counts(each ...int64) map[service.HealthStatus]int64 {
+func countsByState(each ...int64) map[service.HealthStatus]int64 {
 	all := map[service.HealthStatus]int64{}
 	for i, state := range service.HealthStatuses() {
 		all[state] = each[i]
@@ -73,7 +73,7 @@ func counts(each ...int64) map[service.HealthStatus]int64 {
 func testUnsafeDrains(t *testing.T, f Fixture) {
 	for _, id := range []string{"a", "b", "c"} { // Ten meetings each at the most, and three that run.
 		mustRegister(t, f.Store, id)
-		mustBeat(t, f.Store, heartbeat(id, service.HealthHealthy))
+		mustHeartbeat(t, f.Store, heartbeat(id, service.HealthHealthy))
 	}
 	mustRegister(t, f.Store, "pending")
 	planned, err := f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "a", DryRun: true}, "operator")
@@ -119,7 +119,7 @@ func testUnsafeDrains(t *testing.T, f Fixture) {
 }
 
 // testDrainsTogether: each of two drains is safe as long as the other does not happen.
-func testDrainsTogether(t *testing.T, f Fixture) {
+func testConcurrentDrains(t *testing.T, f Fixture) {
 	for round := range 10 {
 		var ids []string
 		for i := range 4 {
@@ -129,7 +129,7 @@ func testDrainsTogether(t *testing.T, f Fixture) {
 			if _, err := f.Store.Register(t.Context(), r, "client"); err != nil {
 				t.Fatalf("Register() = %v", err)
 			}
-			mustBeat(t, f.Store, heartbeat(id, service.HealthHealthy))
+			mustHeartbeat(t, f.Store, heartbeat(id, service.HealthHealthy))
 			ids = append(ids, id)
 		}
 		// Twelve meetings run; three controllers hold 20 without the largest, two only 10.

@@ -34,10 +34,10 @@ func idsOf(t *testing.T, s Store) (ids []int64) {
 func testPruning(t *testing.T, f Fixture) {
 	for range 3 {
 		mustRegister(t, f.Store, "mc")
-		mustBeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
+		mustHeartbeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
 	}
 	all := idsOf(t, f.Store)
-	f.Age(t, all[3], 2*hour)
+	f.SetTransitionsAge(t, all[3], 2*hour)
 	if got := mustPrune(t, f.Store, service.RetentionPolicy{}); got.Pruned != 0 {
 		t.Errorf("Prune(for ever) = %+v, want nothing removed", got)
 	}
@@ -52,16 +52,16 @@ func testPruning(t *testing.T, f Fixture) {
 }
 
 // testPruningHoldsNothingBack: who follows the history sees what is new at once, whatever was removed before it.
-func testPruningHoldsNothingBack(t *testing.T, f Fixture) {
+func testReadsAfterPruning(t *testing.T, f Fixture) {
 	for range 2 {
 		mustRegister(t, f.Store, "mc")
-		mustBeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
+		mustHeartbeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
 	}
 	all := idsOf(t, f.Store)
-	f.Age(t, all[len(all)-1], 2*hour)
+	f.SetTransitionsAge(t, all[len(all)-1], 2*hour)
 	mustPrune(t, f.Store, service.RetentionPolicy{History: hour})
 	mustRegister(t, f.Store, "mc")
-	mustBeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
+	mustHeartbeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
 	mustPrune(t, f.Store, service.RetentionPolicy{History: hour})
 	if got := idsOf(t, f.Store); len(got) != 3 || got[0] != all[len(all)-1] {
 		t.Errorf("seen = %v, want the last old one, %d, and the two new ones", got, all[len(all)-1])
@@ -73,29 +73,29 @@ func testRetirement(t *testing.T, f Fixture) {
 		mustRegister(t, f.Store, id)
 	}
 	for _, id := range []string{"silent", "drained"} {
-		f.Silence(t, id, 3*hour)
+		f.SetLastHeartbeatAge(t, id, 3*hour)
 	}
-	f.Silence(t, "recent", hour+hour/2)
-	f.Drain(t, "drained")
-	f.Checker(t, 0, hour, hour)
-	mustTick(t, f.Store, policy)
+	f.SetLastHeartbeatAge(t, "recent", hour+hour/2)
+	f.SetDraining(t, "drained")
+	f.SetCheckerAges(t, 0, hour, hour)
+	mustBeatAndSweep(t, f.Store, sweepPolicy)
 	if c := mustGet(t, f.Store, "recent"); !c.Facts.Stale {
 		t.Fatalf("recent = %+v, want it stale", c)
 	}
-	keep := service.RetentionPolicy{Threshold: policy.Threshold, Tolerance: policy.Tolerance, Actor: "gc-1"}
+	keep := service.RetentionPolicy{Threshold: sweepPolicy.Threshold, Tolerance: sweepPolicy.Tolerance, Actor: "gc-1"}
 	if got := mustPrune(t, f.Store, keep); len(got.Retired) != 0 {
 		t.Errorf("Prune(for ever) = %+v, want nobody retired", got)
 	}
 	keep.Stale = 2 * hour
-	f.Checker(t, 0, 0, 0)
+	f.SetCheckerAges(t, 0, 0, 0)
 	if got := mustPrune(t, f.Store, keep); len(got.Retired) != 0 {
 		t.Errorf("Prune(while an outage is waited out) = %+v, want nobody retired", got)
 	}
-	f.Checker(t, 2*policy.Tolerance, hour, 0)
+	f.SetCheckerAges(t, 2*sweepPolicy.Tolerance, hour, 0)
 	if got := mustPrune(t, f.Store, keep); len(got.Retired) != 0 {
 		t.Errorf("Prune(before the first beat after an outage) = %+v, want nobody retired", got)
 	}
-	f.Checker(t, 0, hour, 0)
+	f.SetCheckerAges(t, 0, hour, 0)
 	got := mustPrune(t, f.Store, keep)
 	want := []service.Transition{{
 		ControllerID: "silent", Region: "eu", From: service.HealthUnhealthy, Cause: service.CauseRetired, Actor: "gc-1",
@@ -116,20 +116,20 @@ func testRetirement(t *testing.T, f Fixture) {
 }
 
 // testOneKeeper: replicas that remove at the same time remove nothing twice and do not fail.
-func testOneKeeper(t *testing.T, f Fixture) {
+func testOnePruner(t *testing.T, f Fixture) {
 	for range 20 {
 		mustRegister(t, f.Store, "mc")
-		mustBeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
+		mustHeartbeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
 	}
 	all := idsOf(t, f.Store)
-	f.Age(t, all[len(all)-1], 2*hour)
+	f.SetTransitionsAge(t, all[len(all)-1], 2*hour)
 	var (
 		done   sync.WaitGroup
 		mu     sync.Mutex
 		pruned int64
 	)
 	for range 4 {
-		replica := f.Replica(t)
+		replica := f.OpenReplica(t)
 		done.Go(func() {
 			result, err := replica.Prune(t.Context(), service.RetentionPolicy{History: hour})
 			if err != nil {

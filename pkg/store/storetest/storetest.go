@@ -28,33 +28,33 @@ type Store interface {
 type Fixture struct {
 	Store Store
 	// Replica opens the same storage once more, as another Global Controller does.
-	Replica func(t *testing.T) Store
+	OpenReplica func(t *testing.T) Store
 	// Close closes Store.
 	Close func(t *testing.T)
 	// Silence moves a controller's last heartbeat so that it lies by in the past, in the future when by is negative;
 	// an empty id stands for every controller.
-	Silence func(t *testing.T, controllerID string, by time.Duration)
+	SetLastHeartbeatAge func(t *testing.T, controllerID string, by time.Duration)
 	// Checker sets how long ago the last beat, the begin of service and the last sweep were.
-	Checker func(t *testing.T, beat, serviceable, swept time.Duration)
+	SetCheckerAges func(t *testing.T, beat, serviceable, swept time.Duration)
 	// ServiceableFor sets how long heartbeats have been committed since the last gap.
-	ServiceableFor func(t *testing.T, by time.Duration)
+	SetServiceableFor func(t *testing.T, by time.Duration)
 	// ReplicaWith opens the same storage once more, with other settings.
-	ReplicaWith func(t *testing.T, fast, threshold time.Duration) Store
+	OpenReplicaWith func(t *testing.T, fast, threshold time.Duration) Store
 	// Seen sets how long ago a replica's last beat was.
-	Seen func(t *testing.T, replicaID string, by time.Duration)
+	SetReplicaSeenAge func(t *testing.T, replicaID string, by time.Duration)
 	// FailedHeartbeat sets how long ago a heartbeat of a controller could not be stored.
-	FailedHeartbeat func(t *testing.T, controllerID string, by time.Duration)
+	SetFailedHeartbeatAge func(t *testing.T, controllerID string, by time.Duration)
 	// Drain sets the operator's intent, and the public state that follows.
-	Drain func(t *testing.T, controllerID string)
+	SetDraining func(t *testing.T, controllerID string)
 	// Delete removes a controller's row by hand.
-	Delete func(t *testing.T, controllerID string)
+	DeleteRow func(t *testing.T, controllerID string)
 	// Age has the changes of public state with ids up to through lie by in the past.
-	Age func(t *testing.T, through int64, by time.Duration)
+	SetTransitionsAge func(t *testing.T, through int64, by time.Duration)
 	// Forget removes the changes of public state with ids of this one or higher, and has the next one get this id again, as
 	// a restored backup does.
-	Forget func(t *testing.T, from int64)
+	RewindHistory func(t *testing.T, from int64)
 	// Lose removes one change of public state, as if its transaction had been undone.
-	Lose func(t *testing.T, id int64)
+	DeleteTransition func(t *testing.T, id int64)
 	// History is every change of public state, the oldest first.
 	History func(t *testing.T) []service.Transition
 }
@@ -65,72 +65,72 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		name string
 		test func(t *testing.T, f Fixture)
 	}{
-		{"RegisterAndHeartbeat", testRegisterAndHeartbeat},
-		{"RegisterAgainKeepsLoadAndCreation", testRegisterAgain},
-		{"FastHeartbeatKeepsUsage", testFastHeartbeatKeepsUsage},
-		{"UnknownControllers", testUnknownControllers},
-		{"AnOperatorsDrainIsNotUndone", testDrainIsNotUndone},
-		{"AHeartbeatClearsStaleness", testHeartbeatClearsStaleness},
-		{"ListingIsBytewiseAndPaged", testListing},
+		{"Register_ThenHeartbeat", testRegisterAndHeartbeat},
+		{"Register_AgainKeepsLoadAndCreation", testRegisterAgain},
+		{"Heartbeat_WithoutUsageKeepsUsage", testFastHeartbeatKeepsUsage},
+		{"Controller_NotRegistered", testUnknownControllers},
+		{"Heartbeat_KeepsOperatorDrain", testDrainOutlastsHeartbeats},
+		{"Heartbeat_ClearsStaleness", testHeartbeatClearsStaleness},
+		{"Controllers_BytewiseOrderAndPages", testListing},
 		{"Regions", testRegions},
-		{"HistoryTellsEveryChange", testHistory},
-		{"AnEndedContext", testEndedContext},
-		{"AClosedStoreIsUnavailable", testClosedStore},
-		{"ConcurrentFirstRegistrationsAreOneChange", testConcurrentFirstRegistrations},
-		{"ConcurrentWritersLeaveAnUnbrokenHistory", testUnbrokenHistory},
-		{"HeartbeatsOfManyAtOnceAreEachAnswered", testManyAtOnce},
-		{"OneThatCannotBeStoredFailsAlone", testPoison},
-		{"ReplicasBeatForTheSameControllers", testReplicasBeat},
-		{"Beats", testBeats},
-		{"ReplicasAreListed", testReplicas},
-		{"TheFirstTickHolds", testFirstTickHolds},
-		{"ASweepMarksTheSilentAndNobodyElse", testSweepMarksTheSilent},
-		{"ASweepThatChangesNothingWritesNothing", testSweepChangesNothing},
-		{"AManifoldSilenceIsOneSweep", testManifoldSilence},
-		{"SweepNeedsAFreshBeat", testSweepNeedsAFreshBeat},
-		{"FailedHeartbeatsExcuse", testExcused},
-		{"LaxestPolicyCounts", testLaxestPolicy},
-		{"LaxestPolicyCountsAfterARestart", testLaxestPolicyAfterRestart},
-		{"LaxestPolicyCountsAfterAnOutage", testLaxestPolicyAfterOutage},
-		{"ToldPolicyCounts", testToldPolicy},
-		{"EvidenceIsMeasured", testEvidence},
-		{"StalenessWhileDrainingIsRecorded", testStalenessWhileDraining},
-		{"AGapIsWaitedOut", testGapIsWaitedOut},
-		{"NoGapWithinTheTolerance", testNoGapWithinTolerance},
-		{"SweepsAreAnIntervalApart", testSweepInterval},
-		{"OneSweepAcrossReplicas", testOneSweepAcrossReplicas},
-		{"ABeatingControllerIsNeverMarkedAndASilentOneIs", testSafetyAndLiveness},
-		{"RegisteringTheSameIncarnationAgainChangesNoState", testSameIncarnation},
-		{"ANewIncarnationTakesTheOldOnesPlace", testNewIncarnation},
-		{"TwoIncarnationsInOneBatch", testIncarnationsInOneBatch},
-		{"ConflictsAreCounted", testConflicts},
-		{"ConflictsAreWrittenTogether", testConflictsTogether},
+		{"History_HasEveryTransition", testHistory},
+		{"Store_EndedContext", testEndedContext},
+		{"Store_Closed", testClosedStore},
+		{"Register_ConcurrentFirstIsOneTransition", testConcurrentFirstRegistrations},
+		{"History_ConcurrentWriters", testConcurrentWriters},
+		{"Heartbeat_Burst", testBurstOfHeartbeats},
+		{"Heartbeat_InvalidOneInBatch", testInvalidHeartbeatInBatch},
+		{"Heartbeat_ConcurrentReplicas", testConcurrentReplicas},
+		{"Beat_Gap", testBeats},
+		{"Replicas_Listed", testReplicas},
+		{"Sweep_HoldsAtFirstBeat", testHoldAtFirstBeat},
+		{"Sweep_MarksStaleOnly", testSweepMarksStaleOnly},
+		{"Sweep_WithoutChangesWritesNothing", testSweepWithoutChanges},
+		{"Sweep_ManyControllers", testSweepManyControllers},
+		{"Sweep_WithoutRecentBeat", testSweepWithoutRecentBeat},
+		{"Sweep_FailedHeartbeatsCount", testFailedHeartbeats},
+		{"Sweep_LaxestPolicy", testLaxestPolicy},
+		{"Sweep_LaxestPolicyAfterRestart", testLaxestPolicyAfterRestart},
+		{"Sweep_LaxestPolicyAfterOutage", testLaxestPolicyAfterOutage},
+		{"Sweep_AcknowledgedPolicy", testAcknowledgedPolicy},
+		{"Sweep_ReasonIsMeasured", testSweepReason},
+		{"Sweep_StalenessWhileDraining", testStalenessWhileDraining},
+		{"Sweep_HoldsAfterGap", testHoldAfterGap},
+		{"Beat_NoGapWithinTolerance", testNoGapWithinTolerance},
+		{"Sweep_Interval", testSweepInterval},
+		{"Sweep_OncePerIntervalAcrossReplicas", testOneSweepAcrossReplicas},
+		{"Sweep_SafetyAndLiveness", testSafetyAndLiveness},
+		{"Incarnation_SameAgain", testSameIncarnation},
+		{"Incarnation_NewSupersedesOld", testNewIncarnation},
+		{"Incarnation_TwoInOneBatch", testIncarnationsInOneBatch},
+		{"Conflicts_Counted", testConflicts},
+		{"Conflicts_ConcurrentReplicas", testConcurrentConflicts},
 		{"Owners", testOwners},
-		{"ADrainOutlastsWhateverAControllerSays", testDrainIsSticky},
-		{"OperatorsDoNotOverwriteEachOther", testGenerations},
-		{"GenerationsNeverRepeat", testGenerationsNeverRepeat},
-		{"UndrainingInventsNoHealth", testUndrainInventsNothing},
-		{"AnUnsafeDrainIsRefusedUnlessForced", testUnsafeDrains},
-		{"DrainsInARegionFollowEachOther", testDrainsTogether},
-		{"Deregistration", testDeregister},
-		{"HistoryIsReadInOrderAndInPages", testHistoryPages},
-		{"ChangesAreShownAtOnce", testChanges},
+		{"Drain_OutlastsReports", testDrainOutlastsReports},
+		{"Generation_Conflict", testGenerations},
+		{"Generation_NeverRepeats", testGenerationsNeverRepeat},
+		{"Undrain_RestoresReportedHealth", testUndrain},
+		{"Drain_UnsafeNeedsForce", testUnsafeDrains},
+		{"Drain_ConcurrentInRegion", testConcurrentDrains},
+		{"Deregister", testDeregister},
+		{"History_OrderAndPages", testHistoryPages},
+		{"Changes", testChanges},
 		{"ControllersByID", testControllersByID},
-		{"ControllersThatWereUpdated", testControllersUpdated},
-		{"WhatIsCommittedIsAnnounced", testAnnouncements},
-		{"HistoryIsReadByTimeAndBackwards", testHistoryByTime},
-		{"HistoryGoesOnWhenTheClockWasSetBack", testHistoryAfterClockWasSetBack},
-		{"HistoryByTimeWithASetClock", testHistoryByTimeWithSetClock},
-		{"CursorsBelongToOneHistory", testCursors},
-		{"CursorsOfAnEmptyHistory", testCursorsOfEmptyHistory},
-		{"CursorsThatPruningPassed", testCursorsAfterPruning},
-		{"ADrainIsOverByItsDeadline", testDeadlines},
-		{"OldHistoryIsPruned", testPruning},
-		{"NothingIsHeldBackAfterPruning", testPruningHoldsNothingBack},
-		{"TheLongSilentAreRetired", testRetirement},
-		{"OneReplicaRemovesAtATime", testOneKeeper},
-		{"SweepMentionsRefusals", testSweepMentionsRefusals},
-		{"BeatShowsTheClock", testBeatShowsTheClock},
+		{"ControllersUpdated", testControllersUpdated},
+		{"Listen_AnnouncesCommits", testAnnouncements},
+		{"History_ByTimeAndNewestFirst", testHistoryByTime},
+		{"History_AfterClockSetBack", testHistoryAfterClockWasSetBack},
+		{"History_ByTimeAfterClockSetBack", testHistoryByTimeWithSetClock},
+		{"Cursor_OfOtherHistory", testCursors},
+		{"Cursor_OfEmptyHistory", testCursorsOfEmptyHistory},
+		{"Cursor_AfterPruning", testCursorsAfterPruning},
+		{"Drain_Deadline", testDeadlines},
+		{"Prune_OldHistory", testPruning},
+		{"Prune_ReadsAfterwards", testReadsAfterPruning},
+		{"Prune_RetiresLongStale", testRetirement},
+		{"Prune_OneReplicaAtATime", testOnePruner},
+		{"Sweep_ReasonHasRefusals", testSweepReasonRefusals},
+		{"Beat_Time", testBeatTime},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -159,7 +159,7 @@ func mustRegister(t *testing.T, s Store, id string) *service.Transition {
 	return result.Transition
 }
 
-func mustBeat(t *testing.T, s Store, h service.HeartbeatWrite) service.HeartbeatResult {
+func mustHeartbeat(t *testing.T, s Store, h service.HeartbeatWrite) service.HeartbeatResult {
 	t.Helper()
 	result, err := s.Heartbeat(t.Context(), h)
 	if err != nil {
@@ -177,23 +177,23 @@ func mustGet(t *testing.T, s Store, id string) service.Controller {
 	if c.AsOf.IsZero() {
 		t.Errorf("Controller(%s) does not say when it was so", id)
 	}
-	return timeless(c)
+	return withoutAsOf(c)
 }
 
 // timeless is a controller without the time at which it was looked at.
-func timeless(c service.Controller) service.Controller {
+func withoutAsOf(c service.Controller) service.Controller {
 	c.AsOf = time.Time{}
 	return c
 }
 
 // ticked is what a beat and the sweep after it found.
-type ticked struct {
+type beatAndSweepResult struct {
 	service.SweepResult
 	Gap bool
 }
 
 // tick beats and sweeps once, as a replica does that has the settings of the policy.
-func tick(ctx context.Context, s Store, policy service.SweepPolicy) (result ticked, _ error) {
+func beatAndSweep(ctx context.Context, s Store, policy service.SweepPolicy) (result beatAndSweepResult, _ error) {
 	beat, err := s.Beat(ctx, service.Beat{
 		Replica:             service.Replica{ID: policy.Actor, StalenessThreshold: policy.Threshold, FastInterval: policy.FastInterval},
 		CanAcceptHeartbeats: true,
@@ -203,12 +203,12 @@ func tick(ctx context.Context, s Store, policy service.SweepPolicy) (result tick
 		return result, err
 	}
 	sweep, err := s.Sweep(ctx, policy)
-	return ticked{sweep, beat.Gap}, err
+	return beatAndSweepResult{sweep, beat.Gap}, err
 }
 
-func mustTick(t *testing.T, s Store, policy service.SweepPolicy) ticked {
+func mustBeatAndSweep(t *testing.T, s Store, policy service.SweepPolicy) beatAndSweepResult {
 	t.Helper()
-	result, err := tick(t.Context(), s, policy)
+	result, err := beatAndSweep(t.Context(), s, policy)
 	if err != nil {
 		t.Fatalf("tick() = %v", err)
 	}

@@ -11,35 +11,35 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-var policy = service.SweepPolicy{Threshold: 30 * time.Second, Interval: 5 * time.Second, Tolerance: 4 * time.Second, Actor: "gc-1"}
+var sweepPolicy = service.SweepPolicy{Threshold: 30 * time.Second, Interval: 5 * time.Second, Tolerance: 4 * time.Second, Actor: "gc-1"}
 
-func testFirstTickHolds(t *testing.T, f Fixture) {
+func testHoldAtFirstBeat(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
-	f.Silence(t, "mc", hour)
-	if got := mustTick(t, f.Store, policy); !got.Gap || !got.Hold || !got.Swept || len(got.Transitions) != 0 {
+	f.SetLastHeartbeatAge(t, "mc", hour)
+	if got := mustBeatAndSweep(t, f.Store, sweepPolicy); !got.Gap || !got.Hold || !got.Swept || len(got.Transitions) != 0 {
 		t.Errorf("first tick = %+v, want a gap and a hold", got)
 	}
-	got := mustTick(t, f.Store, policy)
-	if got.Gap || !got.Hold || got.Swept || got.NextIn <= 0 || got.NextIn > policy.Interval {
+	got := mustBeatAndSweep(t, f.Store, sweepPolicy)
+	if got.Gap || !got.Hold || got.Swept || got.NextIn <= 0 || got.NextIn > sweepPolicy.Interval {
 		t.Errorf("second tick = %+v, want a hold, and the next sweep within an interval", got)
 	}
 }
 
-func testSweepMarksTheSilent(t *testing.T, f Fixture) {
+func testSweepMarksStaleOnly(t *testing.T, f Fixture) {
 	for _, id := range []string{"silent", "alive", "Silent", "drained", "draining", "future", "ahead"} {
 		mustRegister(t, f.Store, id)
-		mustBeat(t, f.Store, heartbeat(id, service.HealthHealthy))
+		mustHeartbeat(t, f.Store, heartbeat(id, service.HealthHealthy))
 	}
-	mustBeat(t, f.Store, heartbeat("draining", service.HealthDraining))
-	f.Drain(t, "drained")
+	mustHeartbeat(t, f.Store, heartbeat("draining", service.HealthDraining))
+	f.SetDraining(t, "drained")
 	recorded := len(f.History(t))
 	for id, by := range map[string]time.Duration{
 		"alive": 20 * time.Second, "silent": 31 * time.Second, "Silent": hour, "drained": hour, "draining": hour, "future": -hour, "ahead": -20 * time.Second,
 	} {
-		f.Silence(t, id, by)
+		f.SetLastHeartbeatAge(t, id, by)
 	}
-	f.Checker(t, 0, hour, hour)
-	got := mustTick(t, f.Store, policy)
+	f.SetCheckerAges(t, 0, hour, hour)
+	got := mustBeatAndSweep(t, f.Store, sweepPolicy)
 	if got.Hold || got.Gap || !got.Swept || got.NextIn <= 0 {
 		t.Errorf("tick = %+v, want a sweep", got)
 	}
@@ -75,15 +75,15 @@ func testSweepMarksTheSilent(t *testing.T, f Fixture) {
 	}
 }
 
-func testSweepChangesNothing(t *testing.T, f Fixture) {
+func testSweepWithoutChanges(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "silent")
 	mustRegister(t, f.Store, "alive")
-	f.Silence(t, "silent", hour)
-	f.Checker(t, 0, hour, hour)
-	mustTick(t, f.Store, policy)
+	f.SetLastHeartbeatAge(t, "silent", hour)
+	f.SetCheckerAges(t, 0, hour, hour)
+	mustBeatAndSweep(t, f.Store, sweepPolicy)
 	before := []service.Controller{mustGet(t, f.Store, "silent"), mustGet(t, f.Store, "alive")}
-	f.Checker(t, 0, hour, hour)
-	if got := mustTick(t, f.Store, policy); !got.Swept || got.Hold || len(got.Transitions) != 0 {
+	f.SetCheckerAges(t, 0, hour, hour)
+	if got := mustBeatAndSweep(t, f.Store, sweepPolicy); !got.Swept || got.Hold || len(got.Transitions) != 0 {
 		t.Errorf("tick = %+v, want a sweep without a change", got)
 	}
 	if diff := cmp.Diff(before, []service.Controller{mustGet(t, f.Store, "silent"), mustGet(t, f.Store, "alive")}); diff != "" {
@@ -92,17 +92,17 @@ func testSweepChangesNothing(t *testing.T, f Fixture) {
 }
 
 // testManifoldSilence marks more controllers than fit into one statement.
-func testManifoldSilence(t *testing.T, f Fixture) {
+func testSweepManyControllers(t *testing.T, f Fixture) {
 	var want []string
 	for i := range 520 {
 		id := fmt.Sprintf("mc-%04d", i)
 		mustRegister(t, f.Store, id)
 		want = append(want, id)
 	}
-	f.Silence(t, "", hour)
-	f.Checker(t, 0, hour, hour)
+	f.SetLastHeartbeatAge(t, "", hour)
+	f.SetCheckerAges(t, 0, hour, hour)
 	got := []string{}
-	for _, change := range mustTick(t, f.Store, policy).Transitions {
+	for _, change := range mustBeatAndSweep(t, f.Store, sweepPolicy).Transitions {
 		got = append(got, change.ControllerID)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -110,49 +110,49 @@ func testManifoldSilence(t *testing.T, f Fixture) {
 	}
 }
 
-func testGapIsWaitedOut(t *testing.T, f Fixture) {
+func testHoldAfterGap(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
-	mustTick(t, f.Store, policy)
-	f.Silence(t, "mc", hour)
-	for name, beat := range map[string]time.Duration{"outage": policy.Tolerance + time.Second, "a clock that was set back": -policy.Tolerance - 5*time.Second} {
-		f.Checker(t, beat, hour, hour)
-		if got := mustTick(t, f.Store, policy); !got.Gap || !got.Hold || len(got.Transitions) != 0 {
+	mustBeatAndSweep(t, f.Store, sweepPolicy)
+	f.SetLastHeartbeatAge(t, "mc", hour)
+	for name, beat := range map[string]time.Duration{"outage": sweepPolicy.Tolerance + time.Second, "a clock that was set back": -sweepPolicy.Tolerance - 5*time.Second} {
+		f.SetCheckerAges(t, beat, hour, hour)
+		if got := mustBeatAndSweep(t, f.Store, sweepPolicy); !got.Gap || !got.Hold || len(got.Transitions) != 0 {
 			t.Errorf("tick after %s = %+v, want a hold", name, got)
 		}
 		// All but a second of the threshold is over, and then all of it.
-		f.Checker(t, 0, policy.Threshold-time.Second, hour)
-		if got := mustTick(t, f.Store, policy); got.Gap || !got.Hold || len(got.Transitions) != 0 {
+		f.SetCheckerAges(t, 0, sweepPolicy.Threshold-time.Second, hour)
+		if got := mustBeatAndSweep(t, f.Store, sweepPolicy); got.Gap || !got.Hold || len(got.Transitions) != 0 {
 			t.Errorf("tick before a threshold has passed since %s = %+v, want a hold", name, got)
 		}
 	}
-	f.Checker(t, 0, policy.Threshold, hour)
-	if got := mustTick(t, f.Store, policy); got.Hold || len(got.Transitions) != 1 {
+	f.SetCheckerAges(t, 0, sweepPolicy.Threshold, hour)
+	if got := mustBeatAndSweep(t, f.Store, sweepPolicy); got.Hold || len(got.Transitions) != 1 {
 		t.Errorf("tick after a threshold = %+v, want one change", got)
 	}
 }
 
 func testNoGapWithinTolerance(t *testing.T, f Fixture) {
-	mustTick(t, f.Store, policy)
-	for _, beat := range []time.Duration{policy.Tolerance - 2*time.Second, -policy.Tolerance + 2*time.Second} {
-		f.Checker(t, beat, hour, 0)
-		if got := mustTick(t, f.Store, policy); got.Gap || got.Hold {
+	mustBeatAndSweep(t, f.Store, sweepPolicy)
+	for _, beat := range []time.Duration{sweepPolicy.Tolerance - 2*time.Second, -sweepPolicy.Tolerance + 2*time.Second} {
+		f.SetCheckerAges(t, beat, hour, 0)
+		if got := mustBeatAndSweep(t, f.Store, sweepPolicy); got.Gap || got.Hold {
 			t.Errorf("tick with a beat %v ago = %+v, want neither gap nor hold", beat, got)
 		}
 	}
 }
 
 func testSweepInterval(t *testing.T, f Fixture) {
-	mustTick(t, f.Store, policy)
+	mustBeatAndSweep(t, f.Store, sweepPolicy)
 	for _, tc := range []struct {
 		swept time.Duration
 		want  bool
-	}{{0, false}, {policy.Interval - 2*time.Second, false}, {policy.Interval - 200*time.Millisecond, true}, {hour, true}, {-hour, true}} {
-		f.Checker(t, 0, hour, tc.swept)
-		got := mustTick(t, f.Store, policy)
+	}{{0, false}, {sweepPolicy.Interval - 2*time.Second, false}, {sweepPolicy.Interval - 200*time.Millisecond, true}, {hour, true}, {-hour, true}} {
+		f.SetCheckerAges(t, 0, hour, tc.swept)
+		got := mustBeatAndSweep(t, f.Store, sweepPolicy)
 		if got.Swept != tc.want {
 			t.Errorf("swept %v ago: swept now = %v, want %v", tc.swept, got.Swept, tc.want)
 		}
-		if limit := policy.Interval - tc.swept; !tc.want && (got.NextIn <= 0 || got.NextIn > limit) {
+		if limit := sweepPolicy.Interval - tc.swept; !tc.want && (got.NextIn <= 0 || got.NextIn > limit) {
 			t.Errorf("swept %v ago: next in %v, want at most %v", tc.swept, got.NextIn, limit)
 		}
 	}
@@ -160,18 +160,18 @@ func testSweepInterval(t *testing.T, f Fixture) {
 
 func testOneSweepAcrossReplicas(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
-	mustTick(t, f.Store, policy)
-	f.Silence(t, "mc", hour)
-	f.Checker(t, 0, hour, hour)
+	mustBeatAndSweep(t, f.Store, sweepPolicy)
+	f.SetLastHeartbeatAge(t, "mc", hour)
+	f.SetCheckerAges(t, 0, hour, hour)
 	var (
 		mu             sync.Mutex
 		swept, changed int
 		all            sync.WaitGroup
 	)
 	for range 6 {
-		replica := f.Replica(t)
+		replica := f.OpenReplica(t)
 		all.Go(func() {
-			result, err := tick(t.Context(), replica, policy)
+			result, err := beatAndSweep(t.Context(), replica, sweepPolicy)
 			if err != nil {
 				t.Errorf("tick() = %v", err)
 			}
@@ -195,13 +195,13 @@ func testOneSweepAcrossReplicas(t *testing.T, f Fixture) {
 // testSafetyAndLiveness lets two replicas sweep for real time while controllers beat and one stops.
 func testSafetyAndLiveness(t *testing.T, f Fixture) {
 	quick := service.SweepPolicy{Threshold: 2 * time.Second, Interval: 500 * time.Millisecond, Tolerance: time.Second, Actor: "gc"}
-	replicas := []Store{f.Store, f.Replica(t)}
+	replicas := []Store{f.Store, f.OpenReplica(t)}
 	alive := []string{"a", "b", "c", "d"}
 	for _, id := range append(alive, "stops") {
 		mustRegister(t, f.Store, id)
-		mustBeat(t, f.Store, heartbeat(id, service.HealthHealthy))
+		mustHeartbeat(t, f.Store, heartbeat(id, service.HealthHealthy))
 	}
-	stopped := mustBeat(t, f.Store, heartbeat("stops", service.HealthHealthy)).At
+	stopped := mustHeartbeat(t, f.Store, heartbeat("stops", service.HealthHealthy)).At
 	var (
 		all  sync.WaitGroup
 		mu   sync.Mutex
@@ -232,7 +232,7 @@ func testSafetyAndLiveness(t *testing.T, f Fixture) {
 	marked := make(chan struct{}, 1)
 	for _, replica := range replicas {
 		every(100*time.Millisecond, func() {
-			result, err := tick(t.Context(), replica, quick)
+			result, err := beatAndSweep(t.Context(), replica, quick)
 			if err != nil {
 				t.Errorf("tick() = %v", err)
 			}

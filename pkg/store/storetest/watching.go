@@ -13,7 +13,7 @@ import (
 )
 
 // patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+const waitTimeout = 20 * time.Second
 
 func mustChanges(t *testing.T, s Store, after int64, missing []int64, limit int) service.ChangePage {
 	t.Helper()
@@ -89,10 +89,10 @@ func testControllersUpdated(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
 	// The clock of one of the databases counts in milliseconds.
 	since := mustChanges(t, f.Store, 0, nil, 1).AsOf.Add(time.Millisecond)
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(waitTimeout)
 	for mustChanges(t, f.Store, 0, nil, 1).AsOf.Before(since) && time.Now().Before(deadline) {
 	}
-	mustBeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
+	mustHeartbeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
 	found, err := f.Store.ControllersUpdated(t.Context(), since)
 	if err != nil || len(found) != 1 {
 		t.Fatalf("ControllersUpdated() = %+v, %v, want the one that beat", found, err)
@@ -134,9 +134,9 @@ func listen(t *testing.T, s Store) <-chan service.Announcement {
 }
 
 // wantHeard waits for an announcement that names the controller, or for one of a change that the history tells.
-func wantHeard(t *testing.T, heard <-chan service.Announcement, what, id string) {
+func wantAnnounced(t *testing.T, heard <-chan service.Announcement, what, id string) {
 	t.Helper()
-	late := time.After(patience)
+	late := time.After(waitTimeout)
 	for {
 		select {
 		case a := <-heard:
@@ -152,7 +152,7 @@ func wantHeard(t *testing.T, heard <-chan service.Announcement, what, id string)
 // testAnnouncements: what is committed is announced, and nothing else is.
 func testAnnouncements(t *testing.T, f Fixture) {
 	heard := listen(t, f.Store)
-	tries := time.After(patience)
+	tries := time.After(waitTimeout)
 	for n := 0; len(heard) == 0; n++ { // Until it listens.
 		mustRegister(t, f.Store, fmt.Sprintf("first-%d", n))
 		select {
@@ -168,39 +168,39 @@ func testAnnouncements(t *testing.T, f Fixture) {
 	}
 	drain()
 	mustRegisterAs(t, f.Store, "mc", "one")
-	wantHeard(t, heard, "a registration", "")
+	wantAnnounced(t, heard, "a registration", "")
 	drain()
 	mustRegisterAs(t, f.Store, "mc", "one")
-	wantHeard(t, heard, "a registration that changed no state", "mc")
+	wantAnnounced(t, heard, "a registration that changed no state", "mc")
 	drain()
-	mustBeat(t, f.Store, beatOf("mc", "one", 3))
-	wantHeard(t, heard, "a heartbeat that changed the state", "")
+	mustHeartbeat(t, f.Store, heartbeatAs("mc", "one", 3))
+	wantAnnounced(t, heard, "a heartbeat that changed the state", "")
 	drain()
 	mustDrain(t, f.Store, service.DrainOrder{ControllerID: "mc", Force: true})
-	wantHeard(t, heard, "a drain", "")
+	wantAnnounced(t, heard, "a drain", "")
 	drain()
 	mustDrain(t, f.Store, service.DrainOrder{ControllerID: "mc", Reason: "another", Force: true})
-	wantHeard(t, heard, "another drain", "mc")
+	wantAnnounced(t, heard, "another drain", "mc")
 	drain()
 	f.Store.RecordConflict("mc")
 	mustWriteConflicts(t, f.Store)
-	wantHeard(t, heard, "a conflict", "mc")
+	wantAnnounced(t, heard, "a conflict", "mc")
 	drain()
-	f.Checker(t, 0, hour, hour)
-	f.Silence(t, "first-0", hour)
-	mustTick(t, f.Store, service.SweepPolicy{Threshold: 30 * time.Second, Interval: 5 * time.Second, Tolerance: 5 * time.Second, Actor: "gc"})
-	wantHeard(t, heard, "a sweep", "")
+	f.SetCheckerAges(t, 0, hour, hour)
+	f.SetLastHeartbeatAge(t, "first-0", hour)
+	mustBeatAndSweep(t, f.Store, service.SweepPolicy{Threshold: 30 * time.Second, Interval: 5 * time.Second, Tolerance: 5 * time.Second, Actor: "gc"})
+	wantAnnounced(t, heard, "a sweep", "")
 	drain()
 	if _, err := f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc"}, "operator", false); err != nil {
 		t.Fatalf("Deregister() = %v", err)
 	}
-	wantHeard(t, heard, "a deregistration", "")
+	wantAnnounced(t, heard, "a deregistration", "")
 	drain()
 	for range 50 {
-		mustBeat(t, f.Store, heartbeat("first-0", service.HealthPending))
+		mustHeartbeat(t, f.Store, heartbeat("first-0", service.HealthPending))
 		drain() // The first of them ended its staleness.
 	}
-	mustBeat(t, f.Store, heartbeat("first-0", service.HealthPending))
+	mustHeartbeat(t, f.Store, heartbeat("first-0", service.HealthPending))
 	if n := len(heard); n != 0 {
 		t.Errorf("%d announcements of a heartbeat that changed nothing, want none", n)
 	}

@@ -1,12 +1,15 @@
-// What a screen reader is told of changes: few and short, because a fleet that fails would drown everything else.
+// Announcements for screen readers. They are few and short: if a whole fleet fails, a message for each controller would hide
+// everything else.
 
 import { setText } from "./dom.js";
-import { count, states } from "./format.js";
+import { formatCount, states } from "./format.js";
 
-const pause = 4000;
+const firstDelay = 500; // milliseconds
+const pause = 4000; // milliseconds from one announcement to the next
+const maxNamed = 3; // More changes are announced as counts.
 
 export class Announcer {
-  #waiting = [];
+  #pending = [];
   #timer = 0;
 
   constructor(node) {
@@ -14,23 +17,34 @@ export class Announcer {
   }
 
   apply({ transitions }) {
-    for (const t of transitions) this.#waiting.push(t);
-    if (this.#waiting.length > 0) this.#timer ||= setTimeout(() => this.#say(), 500);
+    for (const transition of transitions) this.#pending.push(transition);
+    if (this.#pending.length > 0) this.#timer ||= setTimeout(() => this.#announcePending(), firstDelay);
   }
 
-  say(text) {
+  announce(text) {
     setText(this.node, text);
   }
 
-  #say() {
-    const said = this.#waiting;
-    this.#waiting = [];
-    this.#timer = setTimeout(() => { this.#timer = 0; if (this.#waiting.length > 0) this.#say(); }, pause);
-    if (said.length <= 3) {
-      this.say(said.map((t) => (t.to ? `${t.controller_id} is ${t.to}.` : `${t.controller_id} left the fleet.`)).join(" "));
-      return;
-    }
-    const by = states.map((state) => [state, said.filter((t) => t.to === state).length]).filter(([, n]) => n > 0);
-    this.say(`${count(said.length, "change")}: ${by.map(([state, n]) => `${n} ${state}`).join(", ")}.`);
+  #announcePending() {
+    const transitions = this.#pending;
+    this.#pending = [];
+    this.#timer = setTimeout(() => this.#endPause(), pause);
+    this.announce(transitions.length <= maxNamed ? nameChanges(transitions) : countChanges(transitions));
   }
+
+  #endPause() {
+    this.#timer = 0;
+    if (this.#pending.length > 0) this.#announcePending();
+  }
+}
+
+function nameChanges(transitions) {
+  return transitions.map((t) => (t.to ? `${t.controller_id} is ${t.to}.` : `${t.controller_id} left the fleet.`)).join(" ");
+}
+
+function countChanges(transitions) {
+  const counts = states
+    .map((state) => [state, transitions.filter((t) => t.to === state).length])
+    .filter(([, n]) => n > 0);
+  return `${formatCount(transitions.length, "change")}: ${counts.map(([state, n]) => `${n} ${state}`).join(", ")}.`;
 }

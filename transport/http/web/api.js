@@ -1,4 +1,4 @@
-// The calls to the server, with the token, and what goes wrong in words.
+// Calls of the API with the token, and texts for their errors.
 
 // The token is in this variable and nowhere else: not in the document, not in any storage, not in an address.
 let token = "";
@@ -7,33 +7,36 @@ export const setToken = (text) => { token = text; };
 export const forgetToken = () => { token = ""; };
 export const hasToken = () => token !== "";
 
-// APIError is an answer that is no success, or none at all (status 0).
+// APIError is a response with an error status. The status is 0 if there was no response.
 export class APIError extends Error {
   constructor(status, code, message) {
-    super(inWords(status, message));
+    super(describe(status, message));
     this.status = status;
     this.code = code;
   }
 }
 
-function inWords(status, message) {
+function describe(status, message) {
   switch (status) {
     case 0: return "The server cannot be reached.";
-    case 401: return "The token is not valid, or not any more.";
+    case 401: return "The token is invalid or has expired.";
     case 403: return "The token does not allow this: reading needs gc:read, draining needs gc:admin.";
-    case 404: return message || "The server does not know this.";
-    case 409: return message || "Somebody else was faster.";
-    case 429: return "Too many requests; the server asks to wait a little.";
-    case 503: return "The server cannot do this at the moment: its store does not answer, or it is stopping.";
-    case 504: return "The server did not manage this in time.";
-    default: return message ? `${message}.` : `The server answered with status ${status}.`;
+    case 404: return message || "Not found on the server.";
+    case 409: return message || "The controller has changed in the meantime.";
+    case 429: return "Too many requests: wait a moment before you try again.";
+    case 503: return "The server is unavailable: its store does not respond, or it is stopping.";
+    case 504: return "The server did not respond in time.";
+    default: return message ? `${message}.` : `The server responded with status ${status}.`;
   }
 }
 
-// The page may be served below a prefix, which a proxy takes away: every address is relative to where this file came from.
+// errorText returns the text of any error of a call. All other errors are timeouts of the browser.
+export const errorText = (err) => (err instanceof APIError ? err.message : "The server did not respond in time.");
+
+// A proxy may serve the page below a prefix that it removes. Every address is relative to the address of this file.
 const base = new URL("../", import.meta.url);
 
-// open sends a request and returns the answer when it is a success. The path is relative to the page.
+// open sends a request and returns the response if it is a success. The path is relative to the page.
 export async function open(path, { method = "GET", body, headers = {}, signal } = {}) {
   let response;
   try {
@@ -51,11 +54,12 @@ export async function open(path, { method = "GET", body, headers = {}, signal } 
     throw new APIError(0, "UNREACHABLE", "");
   }
   if (response.ok) return response;
+
   let error = {};
   try {
     error = (await response.json()).error ?? {};
   } catch {
-    // Something between here and the server has answered in a form of its own; the status says enough.
+    // A proxy may respond in another format. The status is enough for a text.
   }
   throw new APIError(response.status, error.code ?? "", error.message ?? "");
 }
@@ -64,19 +68,20 @@ export async function call(path, options) {
   return (await open(path, { signal: AbortSignal.timeout(15000), ...options })).json();
 }
 
-const of = (id) => `api/v1/controllers/${encodeURIComponent(id)}`;
+const controllerPath = (id) => `api/v1/controllers/${encodeURIComponent(id)}`;
 
-export const getController = (id) => call(of(id));
-export const drain = (id, order) => call(`${of(id)}/drain`, { method: "POST", body: order });
+export const getController = (id) => call(controllerPath(id));
+export const drain = (id, order) => call(`${controllerPath(id)}/drain`, { method: "POST", body: order });
 
 export function undrain(id, reason, generation) {
   const query = new URLSearchParams({ expected_generation: generation });
   if (reason) query.set("reason", reason);
-  return call(`${of(id)}/drain?${query}`, { method: "DELETE" });
+  return call(`${controllerPath(id)}/drain?${query}`, { method: "DELETE" });
 }
 
-export function transitions(id, before, size) {
+// listTransitions returns a page of a controller's history, newest first: the entries before an id, or the newest if it is 0.
+export function listTransitions(id, before, size) {
   const query = new URLSearchParams({ order: "newest", page_size: size });
   if (before) query.set("before", before);
-  return call(`${of(id)}/transitions?${query}`);
+  return call(`${controllerPath(id)}/transitions?${query}`);
 }

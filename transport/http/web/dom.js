@@ -1,7 +1,7 @@
-// The one way in which this page makes elements. Text is set as text: nothing that a server sent is read as markup.
+// Creation and change of elements. Text is set as text, so that the browser never reads data of the server as markup.
 
-// el makes an element. In attributes, "class" and the like are set as they are, functions listen to the event of that
-// name, true sets an empty attribute, and false, null and undefined are left out.
+// el makes an element. For an attribute whose value is a function, it adds an event listener. true sets an empty attribute;
+// false, null and undefined set none.
 export function el(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -15,11 +15,12 @@ export function el(tag, attributes = {}, ...children) {
 
 export const byID = (id) => document.getElementById(id);
 
-// setText touches the document only when something differs: at 500 changes a second most of them do not.
+// setText writes a text only if it differs. At 500 changes a second most texts do not.
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+// setAttribute writes an attribute only if it differs. null and undefined remove it.
 export function setAttribute(element, name, value) {
   if (value === null || value === undefined) {
     if (element.hasAttribute(name)) element.removeAttribute(name);

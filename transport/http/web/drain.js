@@ -1,172 +1,211 @@
-// Drain and undrain: what it would do is shown before it is done, and nothing is done to a controller that somebody else
-// has decided about in the meantime.
+// The dialogs that drain a controller and end its drain. An order carries the generation that the operator has seen, so that it
+// fails if another operator has changed the controller in the meantime.
 
-import { APIError, drain, getController, transitions, undrain } from "./api.js";
+import { drain, errorText, getController, listTransitions, undrain } from "./api.js";
 import { openDialog } from "./dialog.js";
 import { el, setText } from "./dom.js";
-import { count, number } from "./format.js";
+import { renderPlan } from "./plan.js";
 
-const deadlines = [["", "No deadline"], ["15", "15 minutes"], ["60", "1 hour"], ["240", "4 hours"], ["1440", "1 day"], ["custom", "Other…"]];
-const longestMinutes = 60 * 24 * 365;
+const deadlines = [
+  ["", "No deadline"],
+  ["15", "15 minutes"],
+  ["60", "1 hour"],
+  ["240", "4 hours"],
+  ["1440", "1 day"],
+  ["custom", "Other…"],
+];
+const maxMinutes = 60 * 24 * 365;
+const conflictStatus = 409;
 
-const reasonField = () => el("input", { type: "text", id: "reason", maxlength: "250", autocomplete: "off" });
+// OrderDialog is the part that the two dialogs share.
+class OrderDialog {
+  constructor(controller, onDone) {
+    this.id = controller.controller_id;
+    this.generation = controller.generation;
+    this.onDone = onDone;
+    this.reason = el("input", { type: "text", id: "reason", maxlength: "250", autocomplete: "off" });
+    this.reasonField = el("p", { class: "field" }, el("label", { for: "reason" }, "Reason, for the history"), this.reason);
+    this.problem = el("p", { class: "problem", role: "alert", hidden: true });
+    this.cancelButton = el("button", { type: "button", click: () => this.dialog.close() }, "Cancel");
+  }
 
-// changedBy says who decided last, for somebody whose own decision came too late.
-async function changedBy(id, generation) {
-  const controller = await getController(id);
-  if (controller.generation === generation) return { controller, who: "" };
-  const { transitions: recent } = await transitions(id, 0, 20);
-  const who = controller.drain?.by ?? recent.find((t) => t.cause === "operator")?.actor ?? "somebody else";
-  return { controller, who };
+  get reasonText() { return this.reason.value.trim(); }
+
+  // showProblem shows an error, and hides it for an empty text.
+  showProblem(text) {
+    setText(this.problem, text);
+    this.problem.hidden = text === "";
+  }
+
+  // readConflict returns a text that names the operator who changed the controller in the meantime, "" if there is none.
+  async readConflict() {
+    const controller = await getController(this.id);
+    if (controller.generation === this.generation) return "";
+
+    const { transitions } = await listTransitions(this.id, 0, 20);
+    const operator = controller.drain?.by ?? transitions.find((t) => t.cause === "operator")?.actor ?? "another operator";
+    this.generation = controller.generation;
+    return `In the meantime ${operator} changed this controller; it is ${controller.health} now.`;
+  }
+
+  finish(text) {
+    this.dialog.close();
+    this.onDone(text);
+  }
 }
 
-export function openDrain(fleet, c, done) {
-  let generation = c.generation;
-  let planned = 0;
-  const reason = reasonField();
-  const deadline = el("select", { id: "deadline" }, ...deadlines.map(([value, label]) => el("option", { value }, label)));
-  const minutes = el("input", { type: "number", id: "minutes", min: "1", max: String(longestMinutes), step: "1", value: "30" });
-  const custom = el("p", { class: "field", hidden: true }, el("label", { for: "minutes" }, "Minutes"), minutes);
-  const problem = el("p", { class: "problem", role: "alert", hidden: true });
-  const plan = el("div", { class: "plan", "aria-live": "polite" }, "Working out what this would do…");
-  const anyway = el("input", { type: "checkbox", id: "force" });
-  const force = el("p", { class: "force", hidden: true }, anyway, el("label", { for: "force" }, "Drain all the same"));
-  const confirm = el("button", { type: "submit", class: "danger", disabled: true }, "Drain");
-  let safe = false;
-  const ready = (is) => { confirm.disabled = !is || !(safe || anyway.checked); };
-  const fail = (text) => { setText(problem, text); problem.hidden = text === ""; };
-  anyway.addEventListener("change", () => ready(true));
-  deadline.addEventListener("change", () => { custom.hidden = deadline.value !== "custom"; });
+export class DrainDialog extends OrderDialog {
+  #planNumber = 0; // of the latest plan that was requested
+  #isSafe = false;
 
-  const order = (more) => {
-    const span = Number(deadline.value === "custom" ? minutes.value : deadline.value);
-    const at = deadline.value === "" ? null : new Date(fleet.asOf + span * 60000).toISOString();
-    return { reason: reason.value.trim(), deadline: at, expected_generation: generation, ...more };
-  };
-  const conflict = async () => {
-    const { controller, who } = await changedBy(c.controller_id, generation);
-    generation = controller.generation;
-    if (who !== "") fail(`In the meantime ${who} decided about this controller; it is ${controller.health} now. What a drain would do has been worked out anew.`);
-    return who !== "";
-  };
-  const look = async () => {
-    const mine = ++planned;
-    ready(false);
+  // onDone is called with a text when the controller is draining.
+  constructor(fleet, controller, onDone) {
+    super(controller, onDone);
+    this.fleet = fleet;
+
+    const options = deadlines.map(([value, label]) => el("option", { value }, label));
+    this.deadline = el("select", { id: "deadline", change: () => this.#showMinutes() }, ...options);
+    this.minutes = el("input", { type: "number", id: "minutes", min: "1", max: String(maxMinutes), step: "1", value: "30" });
+    this.minutesField = el("p", { class: "field", hidden: true }, el("label", { for: "minutes" }, "Minutes"), this.minutes);
+    this.plan = el("div", { class: "plan", "aria-live": "polite" }, "Calculating the plan…");
+    this.forceBox = el("input", { type: "checkbox", id: "force", change: () => this.#setReady(true) });
+    this.forceField = el("p", { class: "force", hidden: true }, this.forceBox, el("label", { for: "force" }, "Drain anyway"));
+    this.drainButton = el("button", { type: "submit", class: "danger", disabled: true }, "Drain");
+  }
+
+  open() {
+    this.dialog = openDialog({
+      title: `Drain ${this.id}`,
+      name: "drain",
+      body: [
+        el("p", {}, "The controller gets no new meetings. Its running meetings continue until they end."),
+        this.problem,
+        this.reasonField,
+        el("p", { class: "field" }, el("label", { for: "deadline" }, "Deadline"), this.deadline),
+        this.minutesField,
+        this.plan,
+        this.forceField,
+      ],
+      actions: [this.cancelButton, this.drainButton],
+      onSubmit: () => this.#submit(),
+    });
+    this.#refreshPlan();
+  }
+
+  #showMinutes() {
+    this.minutesField.hidden = this.deadline.value !== "custom";
+  }
+
+  // setReady enables the drain button, unless the drain is not safe and not forced.
+  #setReady(isReady) {
+    this.drainButton.disabled = !isReady || !(this.#isSafe || this.forceBox.checked);
+  }
+
+  #deadlineTime() {
+    if (this.deadline.value === "") return null;
+    const minutes = Number(this.deadline.value === "custom" ? this.minutes.value : this.deadline.value);
+    return new Date(this.fleet.asOf + minutes * 60000).toISOString();
+  }
+
+  async #refreshPlan() {
+    const number = ++this.#planNumber;
+    this.#setReady(false);
     try {
-      let answer;
-      try {
-        answer = await drain(c.controller_id, { dry_run: true, expected_generation: generation });
-      } catch (err) {
-        if (err.status !== 409 || !(await conflict())) throw err;
-        answer = await drain(c.controller_id, { dry_run: true, expected_generation: generation });
-      }
-      if (mine !== planned) return;
-      safe = answer.plan.safe;
-      plan.replaceChildren(...planned_(answer));
-      force.hidden = safe;
-      anyway.checked = false;
-      ready(true);
+      const response = await this.#requestPlan();
+      if (number !== this.#planNumber) return;
+      this.#isSafe = response.plan.safe;
+      this.plan.replaceChildren(...renderPlan(response));
+      this.forceField.hidden = this.#isSafe;
+      this.forceBox.checked = false;
+      this.#setReady(true);
     } catch (err) {
-      plan.replaceChildren();
-      fail(inWords(err));
+      this.plan.replaceChildren();
+      this.showProblem(errorText(err));
     }
-  };
-  const dialog = openDialog({
-    title: `Drain ${c.controller_id}`,
-    name: "drain",
-    body: [
-      el("p", {}, "It takes no new meetings, and keeps those that it holds until they end."),
-      problem,
-      el("p", { class: "field" }, el("label", { for: "reason" }, "Reason, for the history"), reason),
-      el("p", { class: "field" }, el("label", { for: "deadline" }, "Deadline"), deadline),
-      custom,
-      plan,
-      force,
-    ],
-    actions: [el("button", { type: "button", click: () => dialog.close() }, "Cancel"), confirm],
-    onSubmit: async () => {
-      if (!custom.hidden && !minutes.reportValidity()) return;
-      fail("");
-      ready(false);
-      try {
-        await drain(c.controller_id, order({ force: !safe && anyway.checked }));
-        dialog.close();
-        done(`${c.controller_id} drains.`);
-      } catch (err) {
-        if (err.status === 409) {
-          const other = await conflict().catch(() => false);
-          if (!other) fail(inWords(err));
-          await look();
-          return;
-        }
-        fail(inWords(err));
-        ready(true);
-      }
-    },
-  });
-  look();
+  }
+
+  // requestPlan sends a dry run. After a conflict it sends another one with the new generation.
+  async #requestPlan() {
+    try {
+      return await this.#dryRun();
+    } catch (err) {
+      if (err.status !== conflictStatus || !(await this.#showConflict())) throw err;
+      return this.#dryRun();
+    }
+  }
+
+  #dryRun() {
+    return drain(this.id, { dry_run: true, expected_generation: this.generation });
+  }
+
+  // showConflict shows the change of another operator, and reports whether there is one.
+  async #showConflict() {
+    const conflict = await this.readConflict();
+    if (conflict !== "") this.showProblem(`${conflict} The plan has been updated.`);
+    return conflict !== "";
+  }
+
+  async #submit() {
+    if (!this.minutesField.hidden && !this.minutes.reportValidity()) return;
+    this.showProblem("");
+    this.#setReady(false);
+    try {
+      await drain(this.id, {
+        reason: this.reasonText,
+        deadline: this.#deadlineTime(),
+        expected_generation: this.generation,
+        force: !this.#isSafe && this.forceBox.checked,
+      });
+      this.finish(`${this.id} is draining.`);
+    } catch (err) {
+      await this.#fail(err);
+    }
+  }
+
+  async #fail(err) {
+    if (err.status !== conflictStatus) {
+      this.showProblem(errorText(err));
+      this.#setReady(true);
+      return;
+    }
+    const hasConflict = await this.#showConflict().catch(() => false);
+    if (!hasConflict) this.showProblem(errorText(err));
+    await this.#refreshPlan();
+  }
 }
 
-// planned_ shows a plan: what it touches, what is left, and what speaks against it.
-function planned_({ plan: p, stale }) {
-  const row = (what, { before, after }) => el("tr", {}, el("th", { scope: "row" }, what), el("td", {}, before), el("td", {}, after));
-  const of = (capacity) => `${number(capacity.current)} of ${number(capacity.max)}`;
-  const yes = (is) => (is ? "yes" : "no");
-  const serving = (region) => number(region.healthy + region.degraded);
-  const verdict = () => {
-    if (!p.safe) return "× Not safe:";
-    if (serving(p.before) === serving(p.after)) return "✓ Safe: it takes no meetings now, so nothing is taken away.";
-    return "✓ Safe: the others can hold what runs, even without the largest of them.";
-  };
-  return [
-    el("p", { class: "verdict", "data-survives": String(p.safe) }, verdict()),
-    p.safe ? null : el("ul", { class: "reasons" }, ...p.reasons.map((reason) => el("li", {}, reason))),
-    el("p", {}, `${count(p.meetings_affected, "meeting")} with ${count(p.participants_affected, "participant")} ${stale ? "ran on it when it fell silent; below they do not count." : "run on it."}`),
-    el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, p.before.region), el("th", { scope: "col" }, "Before"), el("th", { scope: "col" }, "After"))),
-      el("tbody", {},
-        row("Take meetings", { before: serving(p.before), after: serving(p.after) }),
-        row("Meetings", { before: of(p.before.meetings), after: of(p.after.meetings) }),
-        row("Participants", { before: of(p.before.participants), after: of(p.after.participants) }),
-        row("Survives its largest", { before: yes(p.before.survives_largest_loss), after: yes(p.after.survives_largest_loss) }))),
-  ].filter(Boolean);
-}
+export class UndrainDialog extends OrderDialog {
+  // onDone is called with a text when the drain has ended.
+  constructor(controller, onDone) {
+    super(controller, onDone);
+    this.drain = controller.drain;
+    this.undrainButton = el("button", { type: "submit", class: "primary" }, "End the drain");
+  }
 
-export function openUndrain(c, done) {
-  let generation = c.generation;
-  const reason = reasonField();
-  const problem = el("p", { class: "problem", role: "alert", hidden: true });
-  const confirm = el("button", { type: "submit", class: "primary" }, "End the drain");
-  const dialog = openDialog({
-    title: `End the drain of ${c.controller_id}`,
-    name: "undrain",
-    body: [
-      el("p", {}, "It takes meetings again as soon as it reports that it is healthy."),
-      c.drain ? el("p", {}, `${c.drain.by} drains it`, c.drain.reason ? `: “${c.drain.reason}”` : ".") : null,
-      problem,
-      el("p", { class: "field" }, el("label", { for: "reason" }, "Reason, for the history"), reason),
-    ],
-    actions: [el("button", { type: "button", click: () => dialog.close() }, "Cancel"), confirm],
-    onSubmit: async () => {
-      confirm.disabled = true;
-      try {
-        await undrain(c.controller_id, reason.value.trim(), generation);
-        dialog.close();
-        done(`The drain of ${c.controller_id} has ended.`);
-      } catch (err) {
-        let text = inWords(err);
-        if (err.status === 409) {
-          const { controller, who } = await changedBy(c.controller_id, generation).catch(() => ({ who: "" }));
-          if (who) {
-            text = `In the meantime ${who} decided about this controller; it is ${controller.health} now. Look before you go on.`;
-            generation = controller.generation;
-          }
-        }
-        setText(problem, text);
-        problem.hidden = false;
-        confirm.disabled = false;
-      }
-    },
-  });
-}
+  open() {
+    this.dialog = openDialog({
+      title: `End the drain of ${this.id}`,
+      name: "undrain",
+      body: [
+        el("p", {}, "The controller gets new meetings again as soon as it reports that it is healthy."),
+        this.drain ? el("p", {}, `Drained by ${this.drain.by}`, this.drain.reason ? `: “${this.drain.reason}”` : ".") : null,
+        this.problem,
+        this.reasonField,
+      ],
+      actions: [this.cancelButton, this.undrainButton],
+      onSubmit: () => this.#submit(),
+    });
+  }
 
-const inWords = (err) => (err instanceof APIError ? err.message : "The server did not answer in time.");
+  async #submit() {
+    this.undrainButton.disabled = true;
+    try {
+      await undrain(this.id, this.reasonText, this.generation);
+      this.finish(`The drain of ${this.id} has ended.`);
+    } catch (err) {
+      const conflict = err.status === conflictStatus ? await this.readConflict().catch(() => "") : "";
+      this.showProblem(conflict ? `${conflict} Check its state before you try again.` : errorText(err));
+      this.undrainButton.disabled = false;
+    }
+  }
+}

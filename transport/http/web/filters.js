@@ -1,16 +1,37 @@
-// What is shown and in which order, and how that is written in the address so that it can be shared. The token never is.
+// The filters and the order of the tiles, and their form in the page's address, which can be shared. The token is never in it.
 
-import { load, states } from "./format.js";
+import { loadRatio, states } from "./format.js";
+
+// How a grid in an order is laid out: the rows of a block, and the milliseconds after which changes reorder the tiles. To reorder
+// 5,000 tiles takes a long frame, so an order by values that change all the time has small blocks and a long delay.
+const stableOrder = { rowsPerBlock: 12, reorderDelay: 250, followsLoad: false };
+const loadOrder = { rowsPerBlock: 4, reorderDelay: 3000, followsLoad: true };
 
 export const orders = {
-  region: { label: "Region", compare: (a, b) => text(a.region, b.region) || text(a.key, b.key) },
-  id: { label: "Id", compare: (a, b) => text(a.key, b.key) },
-  load: { label: "Load, fullest first", compare: (a, b) => load(b) - load(a) || text(a.key, b.key) },
-  heard: { label: "Longest silent first", compare: (a, b) => a.heardAt - b.heardAt || text(a.key, b.key) },
+  region: {
+    label: "Region",
+    compare: (a, b) => compareText(a.region, b.region) || compareText(a.key, b.key),
+    ...stableOrder,
+  },
+  id: {
+    label: "Id",
+    compare: (a, b) => compareText(a.key, b.key),
+    ...stableOrder,
+  },
+  load: {
+    label: "Load, highest first",
+    compare: (a, b) => loadRatio(b) - loadRatio(a) || compareText(a.key, b.key),
+    ...loadOrder,
+  },
+  heard: {
+    label: "Heartbeat, oldest first",
+    compare: (a, b) => a.lastHeartbeatAt - b.lastHeartbeatAt || compareText(a.key, b.key),
+    ...loadOrder,
+  },
 };
 
-// Keys of controllers are made for this comparison; a collator would take a tenth of a second for 5,000 of them.
-const text = (a, b) => (a === b ? 0 : a < b ? -1 : 1);
+// The keys of controllers are made for this comparison. A collator would take a tenth of a second for 5,000 of them.
+const compareText = (a, b) => (a === b ? 0 : a < b ? -1 : 1);
 
 export class Filters {
   text = "";
@@ -21,7 +42,7 @@ export class Filters {
   size = "";
   open = "";
 
-  // read takes over what an address says; what it cannot mean is left out.
+  // read takes the filters from an address, and ignores invalid values.
   read(hash) {
     const values = new URLSearchParams(hash.replace(/^#/, ""));
     this.text = values.get("q") ?? "";
@@ -45,19 +66,26 @@ export class Filters {
     return values.toString();
   }
 
-  matches(c) {
-    return (this.region === "" || c.region === this.region) && this.matchesBesideRegion(c);
+  toggleState(state) {
+    if (!this.states.delete(state)) this.states.add(state);
   }
 
-  matchesBesideRegion(c) {
+  clear() {
+    this.text = this.region = "";
+    this.states.clear();
+    this.placeable = false;
+  }
+
+  matches(c) {
     return (
+      (this.region === "" || c.region === this.region) &&
       (this.states.size === 0 || this.states.has(c.state)) &&
       (!this.placeable || c.placement.placeable) &&
       (this.text === "" || c.controller_id.toLowerCase().includes(this.text.toLowerCase()))
     );
   }
 
-  get active() {
+  get isActive() {
     return this.text !== "" || this.region !== "" || this.states.size > 0 || this.placeable;
   }
 }

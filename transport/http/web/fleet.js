@@ -1,104 +1,105 @@
-// The fleet as the watch tells it. Nothing here knows the document.
+// The fleet, from the messages of the watch. This module does not use the document.
 
-import { known } from "./format.js";
+import { knownOrUnhealthy } from "./format.js";
 
-// What a report of load alone can change about why a controller is not placeable; the words are the service's.
+// These reasons against a placement follow from the load, which comes without reasons. The texts are those of the service.
 const noMeetings = "it holds as many meetings as it may";
 const noParticipants = "it holds as many participants as it may";
 
-// More changes of state than this are not kept for whoever draws next: they are for announcements, and the timeline reads
-// the history.
-const keptTransitions = 2000;
-// Messages of replicas that lag a little are older than what is shown. Only when all have been older for so long, in
-// milliseconds by a clock that is never set, the store's clock was set back, and the ages go by it again.
-const setBackAfter = 10000;
+// Not more transitions than this are kept until they are taken. They are for announcements only: the timeline reads the history.
+const maxTransitions = 2000;
+
+// Messages of a replica that lags are a little older than those before them. If all messages are older for this time, in
+// milliseconds, the store's clock was set back, and the ages follow it.
+const clockSetBackAfter = 10000;
 
 export class Fleet {
   controllers = new Map();
-  // The store's clock in milliseconds, as of the last message. Ages are counted from it, never from the browser's clock.
+  // The store's clock in milliseconds, as of the latest message. Ages are relative to it, never to the browser's clock.
   asOf = NaN;
-  #olderSince = NaN;
-  #arriving = null;
-  #changed = new Set();
+  #olderSince = NaN; // since when all messages are older than asOf; NaN if the latest is not
+  #arriving = null; // the controllers of a snapshot that is not complete
+  #changedIDs = new Set();
   #transitions = [];
-  #whole = false;
+  #isSnapshot = false;
 
-  // onNews is called whenever there is something to take.
-  constructor(onNews) {
-    this.onNews = onNews;
+  // onUpdate is called whenever there is an update to take.
+  constructor(onUpdate) {
+    this.onUpdate = onUpdate;
   }
 
-  // receive takes one message of the watch.
+  // receive applies one message of the watch.
   receive(type, data) {
-    this.#date(Date.parse(data.as_of));
-    if (type === "snapshot") this.#snapshot(data);
-    else if (type === "changes") this.#changes(data.changes);
-    else if (type === "loads") this.#loads(data.loads);
-    this.onNews();
+    this.#setTime(Date.parse(data.as_of));
+    if (type === "snapshot") this.#applySnapshot(data);
+    else if (type === "changes") this.#applyChanges(data.changes);
+    else if (type === "loads") this.#applyLoads(data.loads);
+    this.onUpdate();
   }
 
-  // date moves the clock to the time of a message. It does not go back, unless the store's own clock did: it would stand
-  // still until that has caught up, and show ages that are too long by as much.
-  #date(at) {
-    if (Number.isNaN(at)) return;
+  // setTime moves the clock to the time of a message. The clock moves back only if the store's clock was set back. Otherwise it
+  // would stop until the store's clock has caught up, and all ages would be too long by that.
+  #setTime(time) {
+    if (Number.isNaN(time)) return;
     const now = performance.now();
-    if (Number.isNaN(this.#olderSince) && at < this.asOf) this.#olderSince = now;
-    if (at < this.asOf && now - this.#olderSince < setBackAfter) return;
-    this.asOf = at;
+    if (Number.isNaN(this.#olderSince) && time < this.asOf) this.#olderSince = now;
+    if (time < this.asOf && now - this.#olderSince < clockSetBackAfter) return;
+    this.asOf = time;
     this.#olderSince = NaN;
   }
 
-  // abandon forgets a snapshot that did not come to its end. What was there before it is still consistent.
-  abandon() {
+  // abandonSnapshot drops a snapshot that is not complete. The fleet before it is still consistent.
+  abandonSnapshot() {
     this.#arriving = null;
   }
 
-  // forget empties the fleet, for somebody else's eyes.
-  forget() {
-    this.abandon();
-    for (const id of this.controllers.keys()) this.#changed.add(id);
+  // clear empties the fleet when the token is forgotten.
+  clear() {
+    this.abandonSnapshot();
+    for (const id of this.controllers.keys()) this.#changedIDs.add(id);
     this.controllers = new Map();
     this.asOf = this.#olderSince = NaN;
     this.#transitions = [];
-    this.onNews();
+    this.onUpdate();
   }
 
-  // take returns what is new since it was last called: the ids of what changed, came or left, and the changes of state.
-  take() {
-    const news = { changed: this.#changed, transitions: this.#transitions, whole: this.#whole };
-    this.#changed = new Set();
+  // takeUpdate returns all changes since the last call: the ids of the controllers that changed, came or left, the transitions,
+  // and whether there was a snapshot.
+  takeUpdate() {
+    const update = { changedIDs: this.#changedIDs, transitions: this.#transitions, isSnapshot: this.#isSnapshot };
+    this.#changedIDs = new Set();
     this.#transitions = [];
-    this.#whole = false;
-    return news;
+    this.#isSnapshot = false;
+    return update;
   }
 
-  #snapshot(data) {
+  #applySnapshot(data) {
     if (data.begin) this.#arriving = new Map();
     if (!this.#arriving) return;
-    for (const c of data.controllers ?? []) this.#arriving.set(c.controller_id, prepared(c));
+    for (const c of data.controllers ?? []) this.#arriving.set(c.controller_id, withDerivedFields(c));
     if (!data.end) return;
-    for (const id of this.controllers.keys()) this.#changed.add(id);
-    for (const id of this.#arriving.keys()) this.#changed.add(id);
+
+    for (const id of this.controllers.keys()) this.#changedIDs.add(id);
+    for (const id of this.#arriving.keys()) this.#changedIDs.add(id);
     this.controllers = this.#arriving;
     this.#arriving = null;
-    this.#whole = true;
+    this.#isSnapshot = true;
   }
 
-  #changes(changes) {
-    const into = this.#arriving ?? this.controllers;
-    for (const change of changes) {
-      const id = change.controller_id;
-      if (change.controller) into.set(id, prepared(change.controller));
-      else into.delete(id);
-      this.#changed.add(id);
-      if (change.transition && this.#transitions.length < keptTransitions) this.#transitions.push(change.transition);
+  #applyChanges(changes) {
+    const controllers = this.#arriving ?? this.controllers;
+    for (const { controller_id: id, controller, transition } of changes) {
+      if (controller) controllers.set(id, withDerivedFields(controller));
+      else controllers.delete(id);
+      this.#changedIDs.add(id);
+      if (transition && this.#transitions.length < maxTransitions) this.#transitions.push(transition);
     }
   }
 
-  #loads(loads) {
-    const into = this.#arriving ?? this.controllers;
+  #applyLoads(loads) {
+    const controllers = this.#arriving ?? this.controllers;
     for (const load of loads) {
-      const c = into.get(load.controller_id);
+      const c = controllers.get(load.controller_id);
       if (!c) continue;
       c.current_meetings = load.current_meetings;
       c.current_participants = load.current_participants;
@@ -106,30 +107,31 @@ export class Fleet {
       c.memory_usage_percent = load.memory_usage_percent;
       c.last_heartbeat_at = load.last_heartbeat_at;
       c.drained = load.drained;
-      c.heardAt = Date.parse(load.last_heartbeat_at);
-      place(c);
-      this.#changed.add(load.controller_id);
+      c.lastHeartbeatAt = Date.parse(load.last_heartbeat_at);
+      updatePlacement(c);
+      this.#changedIDs.add(load.controller_id);
     }
   }
 }
 
-// prepared adds what is asked for often.
-function prepared(c) {
-  c.state = known(c.health);
-  c.heardAt = Date.parse(c.last_heartbeat_at);
-  // In the order of the keys mc-2 comes before mc-10.
+// withDerivedFields adds the fields that are read often: the state to show, the time of the heartbeat, and the key for sorting.
+function withDerivedFields(c) {
+  c.state = knownOrUnhealthy(c.health);
+  c.lastHeartbeatAt = Date.parse(c.last_heartbeat_at);
+  // In the order of the keys mc-2 is before mc-10.
   c.key = c.controller_id.replace(/\d+/g, (digits) => digits.padStart(12, "0"));
   return c;
 }
 
-// place works out anew what the load alone decides.
-function place(c) {
-  const fullMeetings = c.current_meetings >= c.max_meetings;
-  const fullParticipants = c.current_participants >= c.max_participants;
+// updatePlacement recalculates the reasons that follow from the load.
+function updatePlacement(c) {
+  const isFullOfMeetings = c.current_meetings >= c.max_meetings;
+  const isFullOfParticipants = c.current_participants >= c.max_participants;
   const { reasons } = c.placement;
-  if (reasons.includes(noMeetings) === fullMeetings && reasons.includes(noParticipants) === fullParticipants) return;
-  const others = reasons.filter((reason) => reason !== noMeetings && reason !== noParticipants);
-  if (fullMeetings) others.push(noMeetings);
-  if (fullParticipants) others.push(noParticipants);
-  c.placement = { placeable: others.length === 0, reasons: others };
+  if (reasons.includes(noMeetings) === isFullOfMeetings && reasons.includes(noParticipants) === isFullOfParticipants) return;
+
+  const updated = reasons.filter((reason) => reason !== noMeetings && reason !== noParticipants);
+  if (isFullOfMeetings) updated.push(noMeetings);
+  if (isFullOfParticipants) updated.push(noParticipants);
+  c.placement = { placeable: updated.length === 0, reasons: updated };
 }

@@ -1,18 +1,19 @@
-// How numbers, times and states are written.
+// Formats of numbers, times and states.
 
-const numbers = new Intl.NumberFormat("en");
-export const number = (n) => numbers.format(n);
-export const percent = (ratio) => `${Math.round(ratio * 100)} %`;
-export const count = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`;
+const numberFormat = new Intl.NumberFormat("en");
+export const formatNumber = (n) => numberFormat.format(n);
+export const formatPercent = (ratio) => `${Math.round(ratio * 100)} %`;
+export const formatCount = (n, one, many = `${one}s`) => `${formatNumber(n)} ${n === 1 ? one : many}`;
 
-// The states in the order of their numbers on the wire, each with a sign that needs no colour.
+// The states are in the order of their numbers on the wire. Each has a sign, so that its colour is not needed to recognize it.
 export const states = ["pending", "healthy", "degraded", "unhealthy", "draining"];
 export const signs = { pending: "…", healthy: "✓", degraded: "!", unhealthy: "×", draining: "↓" };
-// A state that this page does not know is shown as what must not be overlooked.
-export const known = (state) => (state in signs ? state : "unhealthy");
 
-// age writes a span of milliseconds. What lies in the future, as clocks of two answers may have it, is now.
-export function age(ms) {
+// knownOrUnhealthy returns the state to show. An unknown state is shown as unhealthy, so that an operator notices it.
+export const knownOrUnhealthy = (state) => (state in signs ? state : "unhealthy");
+
+// formatAge formats a time span in milliseconds. A negative span is shown as 0 s: the clocks of two responses may differ a little.
+export function formatAge(ms) {
   const seconds = Math.max(0, Math.floor(ms / 1000));
   if (seconds < 90) return `${seconds} s`;
   const minutes = Math.floor(seconds / 60);
@@ -22,16 +23,16 @@ export function age(ms) {
   return `${Math.floor(hours / 24)} days`;
 }
 
-const clock = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium", timeZone: "UTC" });
-export const time = (text) => `${clock.format(new Date(text))} UTC`;
+const timeFormat = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium", timeZone: "UTC" });
+export const formatTime = (time) => `${timeFormat.format(new Date(time))} UTC`;
 
-// since is a time of the store's and how long that was before asOf, which is the store's as well.
-export const since = (text, asOf) => `${age(asOf - Date.parse(text))} ago`;
-export const until = (text, asOf) => (Date.parse(text) > asOf ? `in ${age(Date.parse(text) - asOf)}` : `${age(asOf - Date.parse(text))} ago`);
+// formatSince and formatUntil format the distance of a time to asOf. Both are times of the store's clock.
+export const formatSince = (time, asOf) => `${formatAge(asOf - Date.parse(time))} ago`;
+export const formatUntil = (time, asOf) => (Date.parse(time) > asOf ? `in ${formatAge(Date.parse(time) - asOf)}` : formatSince(time, asOf));
 
-// load is how full a controller is, by that of its two limits which it is nearer to.
-export function load(controller) {
-  return Math.max(ratio(controller.current_meetings, controller.max_meetings), ratio(controller.current_participants, controller.max_participants));
+// loadRatio is the part of a controller's capacity that is in use, by the fuller one of its two limits.
+export function loadRatio(c) {
+  return Math.max(ratio(c.current_meetings, c.max_meetings), ratio(c.current_participants, c.max_participants));
 }
 
 const ratio = (current, max) => (max > 0 ? current / max : 0);

@@ -1,164 +1,180 @@
-// The page: the fleet comes over the watch, and is drawn at most once a frame.
+// The page. The watch brings the fleet, which is drawn at most once a frame.
 
 import { Announcer } from "./announce.js";
 import { forgetToken, hasToken } from "./api.js";
+import { sumRegions } from "./capacity.js";
 import { Detail } from "./detail.js";
 import { isDialogOpen, openKeys } from "./dialog.js";
 import { byID, setText } from "./dom.js";
-import { openDrain, openUndrain } from "./drain.js";
-import { regionsOf } from "./facts.js";
+import { DrainDialog, UndrainDialog } from "./drain.js";
 import { FilterBar } from "./filterbar.js";
 import { Filters } from "./filters.js";
 import { Fleet } from "./fleet.js";
-import { number } from "./format.js";
+import { formatNumber } from "./format.js";
 import { Regions } from "./regions.js";
 import { showConnection, showTotals } from "./status.js";
 import { Tiles } from "./tiles.js";
 import { askToken } from "./token.js";
 import { Watch } from "./watch.js";
 
-// Sums are drawn less often than tiles: nobody reads figures that change 60 times a second.
-const sumsEvery = 250;
-// A large fleet is drawn this often at most, in milliseconds, so that the browser has time for whoever uses the page.
-const drawEvery = 100;
+// All times are in milliseconds. Sums are drawn less often than tiles: figures that change 60 times a second cannot be read.
+const sumInterval = 250;
+// A large fleet is drawn less often, so that the browser has time for the user's input.
 const largeFleet = 1000;
+const largeFleetDrawInterval = 100;
 
 let frame = 0;
-let drawn = 0;
-let summed = 0;
+let drawnAt = 0;
+let summedAt = 0;
 let sumTimer = 0;
 
 const filters = new Filters();
 filters.read(location.hash);
-const fleet = new Fleet(drawSoon);
+const fleet = new Fleet(drawLater);
 const announcer = new Announcer(byID("announcements"));
-const detail = new Detail(byID("detail"), fleet, { onClose: () => show(""), onOrder: order });
+const detail = new Detail(byID("detail"), fleet, { onClose: () => openController(""), onDrain: openDrainDialog });
 const tiles = new Tiles(byID("tiles"), byID("empty"), fleet, filters, {
-  onOpen: (id) => { show(id); detail.focus(); },
-  onCount: (shown) => {
-    const total = fleet.controllers.size;
-    setText(byID("count"), total === 0 ? "" : shown === total ? `All ${number(total)} controllers` : `${number(shown)} of ${number(total)} controllers`);
-    setText(byID("empty"), "No controller matches the filters.");
-  },
+  onOpen: (id) => { openController(id); detail.focus(); },
+  onCount: showCount,
 });
-const regions = new Regions(byID("regions"), filters, (region) => { filters.region = region; refilter(); });
-const bar = new FilterBar(byID("filters"), filters, refilter);
+const regions = new Regions(byID("regions"), filters, (region) => { filters.region = region; applyFilters(); });
+const filterBar = new FilterBar(byID("filters"), filters, applyFilters);
 const watch = new Watch(fleet, showConnection, (err) => {
   forgetToken();
-  ask(err.message);
+  openTokenDialog(err.message);
 });
 
-function drawSoon() {
+function drawLater() {
   if (frame !== 0) return;
-  const wait = fleet.controllers.size > largeFleet ? drawn + drawEvery - performance.now() : 0;
-  if (wait <= 0) frame = requestAnimationFrame(draw);
-  else frame = setTimeout(() => requestAnimationFrame(draw), wait);
+  const delay = fleet.controllers.size > largeFleet ? drawnAt + largeFleetDrawInterval - performance.now() : 0;
+  if (delay <= 0) frame = requestAnimationFrame(draw);
+  else frame = setTimeout(() => requestAnimationFrame(draw), delay);
 }
 
 function draw() {
   frame = 0;
-  drawn = performance.now();
-  const news = fleet.take();
-  tiles.apply(news);
-  // What the address says is open can be read only now that there is a token.
-  if (news.whole && filters.open !== detail.id) show(filters.open);
-  else if (news.whole) tiles.select(filters.open);
-  detail.apply(news);
-  announcer.apply(news);
-  if (news.whole || performance.now() - summed > sumsEvery) sums();
-  else sumTimer ||= setTimeout(sums, sumsEvery);
+  drawnAt = performance.now();
+  const update = fleet.takeUpdate();
+  tiles.apply(update);
+
+  // The controller that the address names can be opened after the first snapshot only.
+  if (update.isSnapshot && filters.open !== detail.id) openController(filters.open);
+  else if (update.isSnapshot) tiles.select(filters.open);
+
+  detail.apply(update);
+  announcer.apply(update);
+  if (update.isSnapshot || performance.now() - summedAt > sumInterval) drawSums();
+  else sumTimer ||= setTimeout(drawSums, sumInterval);
 }
 
-function sums() {
+function drawSums() {
   clearTimeout(sumTimer);
   sumTimer = 0;
-  summed = performance.now();
-  const all = regionsOf(fleet.controllers.values());
-  regions.show(all);
-  bar.count(all);
-  showTotals(all);
+  summedAt = performance.now();
+  const sums = sumRegions(fleet.controllers.values());
+  regions.show(sums);
+  filterBar.showCounts(sums);
+  showTotals(sums);
 }
 
-function refilter() {
+function showCount(shown) {
+  const total = fleet.controllers.size;
+  const part = shown === total ? "All" : `${formatNumber(shown)} of`;
+  setText(byID("count"), total === 0 ? "" : `${part} ${formatNumber(total)} controllers`);
+  setText(byID("empty"), "No controller matches the filters.");
+}
+
+function applyFilters() {
   tiles.refilter();
-  bar.show();
-  sums();
-  remember();
+  filterBar.show();
+  drawSums();
+  updateAddress();
 }
 
-// remember writes the filters into the address without a step in the browser's history for each letter.
-function remember() {
+// updateAddress writes the filters into the address, without an entry in the browser's history for each letter.
+function updateAddress() {
   const text = filters.toString();
   history.replaceState(null, "", text ? `#${text}` : location.pathname);
 }
 
-// show opens a controller, or none.
-function show(id) {
-  const before = detail.id;
+// openController opens the panel of a controller, and closes the panel for "".
+function openController(id) {
+  const previousID = detail.id;
   filters.open = id;
   byID("panes").classList.toggle("open", id !== "");
   if (id) detail.open(id);
   else detail.close();
   tiles.select(id);
-  remember();
-  if (!id && before) tiles.focus(before);
+  updateAddress();
+  if (!id && previousID) tiles.focus(previousID);
 }
 
-function order(id) {
+function openDrainDialog(id) {
   const c = fleet.controllers.get(id);
   if (!c) return;
-  const done = (text) => announcer.say(text);
-  if (c.operator_draining) openUndrain(c, done);
-  else openDrain(fleet, c, done);
+  const onDone = (text) => announcer.announce(text);
+  const dialog = c.operator_draining ? new UndrainDialog(c, onDone) : new DrainDialog(fleet, c, onDone);
+  dialog.open();
 }
 
-function ask(problem) {
+function openTokenDialog(problem) {
   askToken({
     problem,
-    onToken: () => watch.start(true),
+    onToken: () => watch.start(),
     onForget: () => {
       watch.stop();
-      show("");
-      fleet.forget();
+      openController("");
+      fleet.clear();
     },
   });
 }
 
+// handleKey handles a key, and reports whether the browser must not handle it as well.
+function handleKey(event) {
+  const input = event.target.closest("input, select, textarea");
+  if (event.key === "Escape" && (detail.id || input)) {
+    if (input?.id === "filter-text" && !detail.id) tiles.focus();
+    else openController("");
+    return true;
+  }
+  if (input) return false;
+
+  switch (event.key) {
+    case "/":
+      byID("filter-text").focus();
+      return true;
+    case "?":
+      openKeys();
+      return true;
+    case "d":
+      if (!hasToken()) return false;
+      openDrainDialog(detail.id || tiles.currentID);
+      return true;
+    default:
+      return false;
+  }
+}
+
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey || isDialogOpen()) return;
+  if (handleKey(event)) event.preventDefault();
+});
 addEventListener("hashchange", () => {
   filters.read(location.hash);
   const { open } = filters;
-  refilter();
-  if (hasToken()) show(open);
-});
-document.querySelector(".skip").addEventListener("click", (event) => {
-  // The address holds the filters.
-  event.preventDefault();
-  tiles.focus();
+  applyFilters();
+  if (hasToken()) openController(open);
 });
 addEventListener("online", () => watch.retry());
-addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.altKey || event.metaKey || isDialogOpen()) return;
-  const typing = event.target.closest("input, select, textarea");
-  if (event.key === "Escape" && (detail.id || typing)) {
-    if (typing?.id === "filter-text" && !detail.id) tiles.focus();
-    else show("");
-  } else if (typing) {
-    return;
-  } else if (event.key === "/") {
-    byID("filter-text").focus();
-  } else if (event.key === "?") {
-    openKeys();
-  } else if (event.key === "d" && hasToken()) {
-    order(detail.id || tiles.currentID);
-  } else {
-    return;
-  }
+document.querySelector(".skip").addEventListener("click", (event) => {
+  // The link must not change the address, which holds the filters.
   event.preventDefault();
+  tiles.focus();
 });
 byID("theme").addEventListener("change", (event) => {
   if (event.target.value) document.documentElement.dataset.theme = event.target.value;
   else delete document.documentElement.dataset.theme;
 });
 byID("keys-button").addEventListener("click", openKeys);
-byID("token-button").addEventListener("click", () => ask(""));
-ask("");
+byID("token-button").addEventListener("click", () => openTokenDialog(""));
+openTokenDialog("");

@@ -1,11 +1,11 @@
-// A reader of text/event-stream, by the rules of the HTML standard (§ 9.2.6). EventSource could not send the token.
+// A reader of text/event-stream by the HTML standard (§ 9.2.6). EventSource cannot send the token.
 
-// EventReader is fed text in any pieces and calls onEvent with {type, data, id} for each event. id is the last one that
-// was named, which is what to go on from.
+// EventReader is given text in pieces of any length, and calls onEvent with {type, data, id} for each event. id is the latest id
+// of the stream, from which a watch resumes.
 export class EventReader {
-  #rest = "";
-  #skipLineFeed = false;
-  #begun = false;
+  #incompleteLine = "";
+  #skipLineFeed = false; // after a CR at the end of a piece
+  #hasBegun = false;
   #type = "";
   #data = [];
   #id = null;
@@ -15,39 +15,49 @@ export class EventReader {
   }
 
   push(text) {
-    if (!this.#begun && text !== "") {
-      this.#begun = true;
-      if (text.startsWith("\uFEFF")) text = text.slice(1);
-    }
-    // A line ends with CR, LF or both, and the two of a pair may come in different pieces.
-    if (this.#skipLineFeed && text !== "") {
-      this.#skipLineFeed = false;
-      if (text.startsWith("\n")) text = text.slice(1);
-    }
+    const piece = this.#withoutMarks(text);
     let start = 0;
-    // Only what is new is searched: a line of hundreds of kilobytes comes in dozens of pieces.
-    const end = /\r\n|\n|\r/g;
-    for (let found = end.exec(text); found; found = end.exec(text)) {
-      const line = this.#rest + text.slice(start, found.index);
-      this.#rest = "";
-      start = end.lastIndex;
-      if (found[0] === "\r" && start === text.length) this.#skipLineFeed = true;
-      this.#line(line);
+
+    // Only the new text is searched: a line of hundreds of kilobytes arrives in dozens of pieces.
+    const lineEnd = /\r\n|\n|\r/g;
+    for (let found = lineEnd.exec(piece); found; found = lineEnd.exec(piece)) {
+      const line = this.#incompleteLine + piece.slice(start, found.index);
+      this.#incompleteLine = "";
+      start = lineEnd.lastIndex;
+      if (found[0] === "\r" && start === piece.length) this.#skipLineFeed = true;
+      this.#readLine(line);
     }
-    this.#rest += text.slice(start);
+    this.#incompleteLine += piece.slice(start);
   }
 
-  #line(line) {
-    if (line === "") return this.#dispatch();
+  // withoutMarks removes a byte order mark at the begin of the stream, and a LF whose CR was in the piece before.
+  #withoutMarks(text) {
+    let piece = text;
+    if (!this.#hasBegun && piece !== "") {
+      this.#hasBegun = true;
+      if (piece.startsWith("\uFEFF")) piece = piece.slice(1);
+    }
+    if (this.#skipLineFeed && piece !== "") {
+      this.#skipLineFeed = false;
+      if (piece.startsWith("\n")) piece = piece.slice(1);
+    }
+    return piece;
+  }
+
+  #readLine(line) {
+    if (line === "") {
+      this.#dispatch();
+      return;
+    }
     const colon = line.indexOf(":");
-    if (colon === 0) return undefined;
+    if (colon === 0) return; // a comment
+
     const field = colon < 0 ? line : line.slice(0, colon);
     let value = colon < 0 ? "" : line.slice(colon + 1);
     if (value.startsWith(" ")) value = value.slice(1);
     if (field === "event") this.#type = value;
     else if (field === "data") this.#data.push(value);
     else if (field === "id" && !value.includes("\0")) this.#id = value;
-    return undefined;
   }
 
   #dispatch() {

@@ -1,26 +1,27 @@
-// The head of the page: how large the fleet is, and whether what is shown is live.
+// The head of the page: the size of the fleet, and whether the page is up to date.
 
 import { byID, setAttribute, setText } from "./dom.js";
-import { count } from "./format.js";
+import { formatCount } from "./format.js";
 
-const words = {
+const connectionTexts = {
   off: () => "Not connected",
   connecting: () => "Connecting…",
   live: () => "Live",
-  silent: ({ seconds }) => `Store silent for ${seconds} s: what is shown may be old`,
-  waiting: ({ why }) => `Reconnecting. ${why}`,
+  stalled: ({ seconds }) => `No response from the store for ${seconds} s: the page may be out of date`,
+  waiting: ({ cause }) => `Reconnecting. ${cause}`,
 };
 
-export function showConnection(state, about) {
+export function showConnection(state, details) {
   setAttribute(byID("connection"), "data-state", state);
-  setText(byID("connection-text"), words[state](about));
+  setText(byID("connection-text"), connectionTexts[state](details));
 }
 
 export function showTotals(regions) {
   const total = regions.reduce((sum, region) => sum + region.total, 0);
-  const bad = regions.reduce((sum, region) => sum + region.unhealthy, 0);
-  setText(byID("totals"), total > 0 ? `${count(total, "controller")} in ${count(regions.length, "region")}` : "");
-  // A tab in the background says that something is wrong, too.
-  const title = bad > 0 ? `(${bad}) Global Controller` : "Global Controller";
+  const unhealthy = regions.reduce((sum, region) => sum + region.unhealthy, 0);
+  setText(byID("totals"), total > 0 ? `${formatCount(total, "controller")} in ${formatCount(regions.length, "region")}` : "");
+
+  // The title shows unhealthy controllers while the tab is in the background.
+  const title = unhealthy > 0 ? `(${unhealthy}) Global Controller` : "Global Controller";
   if (document.title !== title) document.title = title;
 }

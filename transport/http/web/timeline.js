@@ -1,83 +1,94 @@
-// One controller's history, the newest first: read in pages, and gone on with live.
+// The history of one controller, newest first. It is read in pages, and continued with the transitions of the watch.
 
-import { transitions } from "./api.js";
-import { el } from "./dom.js";
-import { age, since, signs, time } from "./format.js";
+import { listTransitions } from "./api.js";
+import { el, setText } from "./dom.js";
+import { formatAge, formatSince, formatTime, signs } from "./format.js";
 
 const pageSize = 30;
-const causes = { register: "registered", heartbeat: "heartbeat", stale: "no heartbeat", operator: "operator", retired: "retired" };
+const causes = { register: "registered", heartbeat: "heartbeat", operator: "operator", retired: "retired" };
 
 export class Timeline {
-  #before = 0;
-  #seen = new Set();
+  #before = 0; // the id before which the next page ends
   #newest = 0;
-  #aborted = false;
+  #shownIDs = new Set();
+  #isClosed = false;
 
   constructor(id, fleet) {
     this.id = id;
     this.fleet = fleet;
-    this.list = el("ol", { class: "timeline", "aria-label": "History, the newest first" });
+    this.list = el("ol", { class: "timeline", "aria-label": "History, newest first" });
     this.problem = el("p", { class: "problem", role: "alert", hidden: true });
-    this.more = el("button", { type: "button", hidden: true, click: () => this.load() }, "Older");
-    this.node = el("section", { class: "history" }, el("h3", {}, "History"), this.list, this.problem, this.more);
+    this.moreButton = el("button", { type: "button", hidden: true, click: () => this.load() }, "Older");
+    this.node = el("section", { class: "history" }, el("h3", {}, "History"), this.list, this.problem, this.moreButton);
   }
 
-  // load reads the next page.
+  // load reads and shows the next page.
   async load() {
-    this.more.disabled = true;
+    this.moreButton.disabled = true;
     this.problem.hidden = true;
     try {
-      const page = await transitions(this.id, this.#before, pageSize);
-      if (this.#aborted) return;
-      for (const t of page.transitions) this.#add(t, "append");
+      const page = await listTransitions(this.id, this.#before, pageSize);
+      if (this.#isClosed) return;
+      for (const transition of page.transitions) this.#add(transition, "append");
       this.#before = page.next_before;
-      this.more.hidden = page.next_before === 0;
-      this.more.textContent = "Older";
+      this.moreButton.hidden = page.next_before === 0;
+      setText(this.moreButton, "Older");
     } catch (err) {
-      if (this.#aborted) return;
-      this.problem.textContent = `The history cannot be read. ${err.status === undefined ? "" : err.message}`;
+      if (this.#isClosed) return;
+      setText(this.problem, `The history could not be read. ${err.status === undefined ? "" : err.message}`);
       this.problem.hidden = false;
-      this.more.hidden = false;
-      this.more.textContent = "Try again";
+      this.moreButton.hidden = false;
+      setText(this.moreButton, "Try again");
     } finally {
-      this.more.disabled = false;
+      this.moreButton.disabled = false;
     }
   }
 
   close() {
-    this.#aborted = true;
+    this.#isClosed = true;
   }
 
-  // apply adds the changes that the watch brings. After a snapshot the history may be another one: it is read again.
-  apply(news) {
-    if (news.whole) {
+  // apply adds the transitions of an update. After a snapshot the history may be another one, so it is read again.
+  apply(update) {
+    if (update.isSnapshot) {
       this.list.replaceChildren();
-      this.#seen.clear();
+      this.#shownIDs.clear();
       this.#before = this.#newest = 0;
       this.load();
       return;
     }
-    for (const t of news.transitions) if (t.controller_id === this.id && t.id > this.#newest) this.#add(t, "prepend");
-  }
-
-  // refresh writes how long ago everything was.
-  refresh() {
-    for (const node of this.list.querySelectorAll("time")) {
-      const text = since(node.dateTime, this.fleet.asOf);
-      if (node.textContent !== text) node.textContent = text;
+    for (const transition of update.transitions) {
+      if (transition.controller_id === this.id && transition.id > this.#newest) this.#add(transition, "prepend");
     }
   }
 
-  #add(t, where) {
-    // The watch may tell something twice, and the page that is read may hold it too.
-    if (this.#seen.has(t.id)) return;
-    this.#seen.add(t.id);
+  // refreshAges writes the present age of each transition.
+  refreshAges() {
+    for (const node of this.list.querySelectorAll("time")) setText(node, formatSince(node.dateTime, this.fleet.asOf));
+  }
+
+  // add inserts a transition at one end: method is "append" or "prepend".
+  #add(t, method) {
+    // The watch may repeat a transition, and a page may hold it as well.
+    if (this.#shownIDs.has(t.id)) return;
+    this.#shownIDs.add(t.id);
     this.#newest = Math.max(this.#newest, t.id);
-    const state = (of) => (of ? el("span", { class: "state", "data-state": of }, el("span", { class: "sign", "aria-hidden": "true" }, signs[of] ?? "?"), ` ${of}`) : null);
-    const about = [causes[t.cause] ?? t.cause, t.actor ? `by ${t.actor}` : "", t.cause === "stale" ? `silent for ${age(t.silence_ms)}` : ""].filter(Boolean).join(", ");
-    this.list[where](el("li", { "data-state": t.to ?? "gone" },
-      el("p", { class: "change" }, state(t.from) ?? "new", " → ", state(t.to) ?? "left the fleet", " ", el("time", { datetime: t.at, title: time(t.at) }, since(t.at, this.fleet.asOf))),
-      el("p", { class: "about" }, about),
+
+    const at = el("time", { datetime: t.at, title: formatTime(t.at) }, formatSince(t.at, this.fleet.asOf));
+    this.list[method](el("li", { "data-state": t.to ?? "gone" },
+      el("p", { class: "change" }, renderState(t.from) ?? "new", " → ", renderState(t.to) ?? "left the fleet", " ", at),
+      el("p", { class: "about" }, describeCause(t)),
       t.reason ? el("p", { class: "reason" }, `“${t.reason}”`) : null));
   }
+}
+
+function renderState(state) {
+  if (!state) return null;
+  const sign = el("span", { class: "sign", "aria-hidden": "true" }, signs[state] ?? "?");
+  return el("span", { class: "state", "data-state": state }, sign, ` ${state}`);
+}
+
+function describeCause(t) {
+  const cause = t.cause === "stale" ? `no heartbeat for ${formatAge(t.silence_ms)}` : causes[t.cause] ?? t.cause;
+  return t.actor ? `${cause}, by ${t.actor}` : cause;
 }

@@ -1,50 +1,66 @@
-// The token: asked for once, kept in memory only.
+// The dialog for the token, which the page keeps in memory only.
 
 import { forgetToken, hasToken, setToken } from "./api.js";
 import { openDialog } from "./dialog.js";
-import { el } from "./dom.js";
+import { el, setText } from "./dom.js";
 
-let asking = null;
+let openTokenDialog = null;
 
-// askToken opens the dialog, with what is the matter when something is. onToken is called when there is a token,
-// onForget when there is none any more.
+// askToken opens the dialog, with the reason if a problem made it necessary. onToken is called when a token was entered, onForget
+// when the token was forgotten.
 export function askToken({ problem = "", onToken, onForget }) {
-  asking?.close();
-  const input = el("input", { type: "password", id: "token", autocomplete: "off", spellcheck: "false", autocapitalize: "off", required: true, autofocus: true, "aria-describedby": "token-help" });
-  const wrong = el("p", { class: "problem", role: "alert", hidden: problem === "" }, problem);
-  const forget = el("button", { type: "button", hidden: !hasToken(), click: () => {
+  openTokenDialog?.close();
+
+  const input = el("input", {
+    type: "password", id: "token", autocomplete: "off", spellcheck: "false", autocapitalize: "off", required: true, autofocus: true,
+    "aria-describedby": "token-help",
+  });
+  const problemText = el("p", { class: "problem", role: "alert", hidden: problem === "" }, problem);
+  const forget = () => {
     forgetToken();
     onForget();
     dialog.close();
-  } }, "Forget the token");
+  };
+  const submit = () => {
+    const token = parseToken(input.value);
+    input.value = "";
+    if (token === "") {
+      setText(problemText, "This is not a valid token: it contains spaces or other characters that a token cannot have.");
+      problemText.hidden = false;
+      input.focus();
+      return;
+    }
+    setToken(token);
+    dialog.close();
+    onToken();
+  };
+
   const dialog = openDialog({
     title: "Token",
     name: "token",
-    body: [
-      wrong,
-      el("label", { for: "token" }, "Bearer token"),
-      input,
-      el("div", { id: "token-help", class: "help" },
-        el("p", {}, "Reading needs the scope ", el("code", {}, "gc:read"), ", draining needs ", el("code", {}, "gc:admin"), ". The token stays in the memory of this page until it is closed, loaded anew or told to forget."),
-        el("p", {}, "With the development stack: ", el("code", {}, "gcctl token --client dev-admin"))),
+    body: [problemText, el("label", { for: "token" }, "Bearer token"), input, renderHelp()],
+    actions: [
+      el("button", { type: "button", hidden: !hasToken(), click: forget }, "Forget the token"),
+      el("button", { type: "button", click: () => dialog.close() }, "Cancel"),
+      el("button", { type: "submit", class: "primary" }, "Connect"),
     ],
-    actions: [forget, el("button", { type: "button", click: () => dialog.close() }, "Cancel"), el("button", { type: "submit", class: "primary" }, "Connect")],
-    onSubmit: () => {
-      // People paste the whole header, or a line's end with it.
-      const text = input.value.trim().replace(/^(authorization:\s*)?bearer\s+/i, "");
-      input.value = "";
-      // Anything else cannot stand in a header.
-      if (!/^[\x21-\x7e]+$/.test(text)) {
-        wrong.textContent = "This is no token: it holds spaces or other characters that no token has.";
-        wrong.hidden = false;
-        input.focus();
-        return;
-      }
-      setToken(text);
-      dialog.close();
-      onToken();
-    },
-    onClose: () => { if (asking === dialog) asking = null; },
+    onSubmit: submit,
+    onClose: () => { if (openTokenDialog === dialog) openTokenDialog = null; },
   });
-  asking = dialog;
+  openTokenDialog = dialog;
+}
+
+// parseToken returns the token in a text, which may be a whole header with a line end. It returns "" for a text that cannot be
+// sent in a header.
+function parseToken(text) {
+  const token = text.trim().replace(/^(authorization:\s*)?bearer\s+/i, "");
+  return /^[\x21-\x7e]+$/.test(token) ? token : "";
+}
+
+function renderHelp() {
+  const code = (text) => el("code", {}, text);
+  return el("div", { id: "token-help", class: "help" },
+    el("p", {}, "Reading needs the scope ", code("gc:read"), ", draining needs ", code("gc:admin"), ". ",
+      "The page keeps the token in memory only, until you close or reload the page or forget the token."),
+    el("p", {}, "With the development stack: ", code("gcctl token --client dev-admin")));
 }

@@ -1,135 +1,145 @@
-// The connection that the fleet comes over: opened, read, watched over, and opened again from where it broke off.
+// The connection that brings the fleet. It resumes after the last event when it breaks off.
 
 import { APIError, hasToken, open } from "./api.js";
 import { EventReader } from "./sse.js";
 
-// Something comes every 5 s, so a stream that is silent for longer than this is dead, whatever the network says.
-const deadAfter = 17000;
-// A store whose clock has not moved for this long while the stream lives does not answer the server.
-const silentAfter = 12000;
-const firstWait = 500;
-const longestWait = 15000;
+// All times are in milliseconds. The server sends an event every 5 s, so a stream without one for streamTimeout is broken.
+const streamTimeout = 17000;
+// If the stream is open and the store's time stays the same for clockTimeout, the store does not respond to the server.
+const clockTimeout = 12000;
+const firstDelay = 500;
+const maxDelay = 15000;
+
+const statusOfCode = { INVALID_TOKEN: 401, FORBIDDEN: 403, SERVICE_UNAVAILABLE: 503, RATE_LIMIT_EXCEEDED: 429 };
 
 export class Watch {
   #fleet;
-  #after = null;
-  #controller = null;
-  #wake = () => {};
-  #heard = 0;
-  #moved = 0;
-  #clock = "";
+  #resumeAfter = null; // the id of the last event that a new stream does not repeat
+  #controller = null; // aborts the watch
+  #endStream = null; // ends the open stream, so that another one is opened
+  #endDelay = () => {};
+  #lastDataAt = 0; // by the browser's clock
+  #clockMovedAt = 0; // by the browser's clock: when the store's time last differed
+  #storeTime = "";
 
-  // onState is told "connecting", "live", "silent", "waiting" with {seconds, why}, or "off"; onRefused gets the error when
-  // the token is the reason.
+  // onState is called with a state and its details: "connecting", "live", "stalled" with {seconds}, "waiting" with
+  // {seconds, cause}, or "off". onRefused is called with the error if the token is refused.
   constructor(fleet, onState, onRefused) {
     this.#fleet = fleet;
     this.onState = onState;
     this.onRefused = onRefused;
-    setInterval(() => this.#check(), 1000);
+    setInterval(() => this.#checkTimeouts(), 1000);
   }
 
-  // start opens the stream, as a new reader when fresh is set.
-  start(fresh) {
+  // start opens the stream from the begin, with a snapshot.
+  start() {
     this.stop();
-    if (fresh) this.#after = null;
+    this.#resumeAfter = null;
     const controller = new AbortController();
     this.#controller = controller;
-    this.#run(controller);
+    this.#run(controller.signal);
   }
 
   stop() {
     this.#controller?.abort();
     this.#controller = null;
-    this.#wake();
+    this.#endDelay();
     this.onState("off", {});
   }
 
-  // retry does not wait any longer.
+  // retry ends the delay before the next stream.
   retry() {
-    this.#wake();
+    this.#endDelay();
   }
 
-  async #run(controller) {
-    let wait = firstWait;
-    while (!controller.signal.aborted && hasToken()) {
+  // run opens one stream after the other until signal is aborted.
+  async #run(signal) {
+    let delay = firstDelay;
+    while (!signal.aborted && hasToken()) {
       this.onState("connecting", {});
-      let why = "The connection ended.";
+      let cause = "The connection ended.";
       try {
-        await this.#read(controller, () => { wait = firstWait; });
+        await this.#readStream(signal, () => { delay = firstDelay; });
       } catch (err) {
-        if (controller.signal.aborted) return;
+        if (signal.aborted) return;
         if (err instanceof APIError && (err.status === 401 || err.status === 403)) {
           this.stop();
           this.onRefused(err);
           return;
         }
-        if (err instanceof APIError) why = err.message;
+        if (err instanceof APIError) cause = err.message;
       }
-      if (controller.signal.aborted) return;
-      // Everybody who was cut off at once must not come back at once.
-      const delay = wait * (0.5 + Math.random());
-      wait = Math.min(longestWait, wait * 2);
-      this.onState("waiting", { seconds: Math.ceil(delay / 1000), why });
-      await new Promise((resolve) => {
-        const timer = setTimeout(resolve, delay);
-        this.#wake = () => { clearTimeout(timer); resolve(); };
-      });
+      if (signal.aborted) return;
+
+      // The random part spreads pages that lost their connections at the same time.
+      await this.#wait(delay * (0.5 + Math.random()), cause);
+      delay = Math.min(maxDelay, delay * 2);
     }
   }
 
-  // read takes one stream to its end.
-  async #read(controller, onFirst) {
+  #wait(ms, cause) {
+    this.onState("waiting", { seconds: Math.ceil(ms / 1000), cause });
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#endDelay = () => { clearTimeout(timer); resolve(); };
+    });
+  }
+
+  // readStream opens one stream and reads it to its end. onData is called for each piece.
+  async #readStream(signal, onData) {
     const stream = new AbortController();
     const end = () => stream.abort();
-    controller.signal.addEventListener("abort", end, { once: true });
-    this.kill = end;
+    signal.addEventListener("abort", end, { once: true });
+    this.#endStream = end;
+    this.#lastDataAt = this.#clockMovedAt = performance.now();
     try {
       const query = new URLSearchParams({ loads: "true" });
-      if (this.#after !== null) query.set("after", this.#after);
-      this.#heard = performance.now();
-      this.#moved = performance.now();
+      if (this.#resumeAfter !== null) query.set("after", this.#resumeAfter);
       const response = await open(`api/v1/watch?${query}`, { signal: stream.signal, headers: { accept: "text/event-stream" } });
-      this.#fleet.abandon();
-      const reader = new EventReader((event) => this.#event(event));
-      const chunks = response.body.getReader();
-      const decoder = new TextDecoder();
+      this.#fleet.abandonSnapshot();
       this.onState("live", {});
+
+      const reader = new EventReader((event) => this.#receive(event));
+      const pieces = response.body.getReader();
+      const decoder = new TextDecoder();
       for (;;) {
-        const { done, value } = await chunks.read();
+        const { done, value } = await pieces.read();
         if (done) return;
-        this.#heard = performance.now();
+        this.#lastDataAt = performance.now();
         reader.push(decoder.decode(value, { stream: true }));
-        onFirst();
+        onData();
       }
     } finally {
-      controller.signal.removeEventListener("abort", end);
+      signal.removeEventListener("abort", end);
       stream.abort();
-      this.kill = null;
+      if (this.#endStream === end) this.#endStream = null;
     }
   }
 
-  #event({ type, data, id }) {
+  #receive({ type, data, id }) {
     const message = JSON.parse(data);
     if (type === "error") {
       const { code, message: text } = message.error;
-      const status = { INVALID_TOKEN: 401, FORBIDDEN: 403, SERVICE_UNAVAILABLE: 503, RATE_LIMIT_EXCEEDED: 429 }[code] ?? 500;
-      throw new APIError(status, code, text);
+      throw new APIError(statusOfCode[code] ?? 500, code, text);
     }
+
     this.#fleet.receive(type, message);
-    // The id of a snapshot that is still coming would be one before it.
-    if (id !== null && !(type === "snapshot" && !message.end)) this.#after = id;
-    // Also when it moved back: a store whose clock was set back answers.
-    if (message.as_of !== this.#clock) {
-      this.#clock = message.as_of;
-      this.#moved = performance.now();
+    // The id of an incomplete snapshot is that of an event before it.
+    if (id !== null && !(type === "snapshot" && !message.end)) this.#resumeAfter = id;
+
+    // A store whose clock was set back responds as well, so any other time counts.
+    if (message.as_of !== this.#storeTime) {
+      this.#storeTime = message.as_of;
+      this.#clockMovedAt = performance.now();
       this.onState("live", {});
     }
   }
 
-  #check() {
-    if (!this.kill) return;
+  #checkTimeouts() {
+    if (!this.#endStream) return;
     const now = performance.now();
-    if (now - this.#heard > deadAfter) this.kill();
-    else if (now - this.#moved > silentAfter) this.onState("silent", { seconds: Math.round((now - this.#moved) / 1000) });
+    const stalledFor = now - this.#clockMovedAt;
+    if (now - this.#lastDataAt > streamTimeout) this.#endStream();
+    else if (stalledFor > clockTimeout) this.onState("stalled", { seconds: Math.round(stalledFor / 1000) });
   }
 }

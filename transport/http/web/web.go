@@ -1,5 +1,5 @@
-// Package web is the page that shows the fleet to people: a few files that the binary carries, and the headers that
-// keep a browser from doing anything with them but that.
+// Package web serves the web page of the fleet: files that are embedded in the binary, with headers that limit what a browser
+// may do with them.
 package web
 
 import (
@@ -16,12 +16,12 @@ import (
 //go:embed index.html app.css icon.svg *.js
 var content embed.FS
 
-// policy lets the page run and load its own files only, speak to its own server only, and be framed by nobody. Nothing
-// in it may turn text into markup or into code.
+// policy is the Content-Security-Policy: the page runs and loads its own files only, connects to its own server only, and no other
+// page may frame it. No script may turn text into markup or code.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; " +
 	"form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
-// contentTypes are spelled out: those that the machine knows may differ from place to place.
+// contentTypes are by file extension. The types that the operating system knows differ between machines.
 var contentTypes = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
@@ -29,38 +29,41 @@ var contentTypes = map[string]string{
 	".svg":  "image/svg+xml",
 }
 
-// Page is one file of the page, and where it is served.
+// Page is one file of the page and its path.
 type Page struct {
-	// Pattern is a path as [http.ServeMux] reads it.
+	// Pattern is a pattern of [http.ServeMux].
 	Pattern string
 	handler http.HandlerFunc
 }
 
-// ServeHTTP implements [http.Handler]. It answers GET and HEAD, and what a browser has already is not sent again.
+// ServeHTTP implements [http.Handler] for GET and HEAD. It sends 304 if the browser has the file already.
 func (p Page) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.handler(w, r) }
 
-// Pages are all files of the page, each with a path of its own, so that any other path stays unknown.
+// Pages returns all files of the page. Each has its own path, so that every other path stays unknown.
 func Pages() []Page {
-	names, _ := fs.Glob(content, "*") // Its one error is a pattern that cannot be read.
+	names, _ := fs.Glob(content, "*") // The only possible error is an invalid pattern.
+
 	pages := make([]Page, 0, len(names))
 	for _, name := range names {
-		data, _ := content.ReadFile(name) // It is in the binary.
+		data, _ := content.ReadFile(name) // The file is embedded.
 		pattern := "/assets/" + name
 		if name == "index.html" {
 			pattern = "/{$}"
 		}
-		pages = append(pages, Page{pattern, serve(name, data)})
+		pages = append(pages, Page{Pattern: pattern, handler: serve(name, data)})
 	}
+
 	return pages
 }
 
 func serve(name string, data []byte) http.HandlerFunc {
 	digest := sha256.Sum256(data)
 	tag := `"` + base64.RawURLEncoding.EncodeToString(digest[:18]) + `"`
+
 	return func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
 		header.Set("Content-Type", contentTypes[path.Ext(name)])
-		// A browser asks each time whether the file is still the same: after an update no half of the old page is left.
+		// The browser validates each file before it uses it, so that a page never mixes files of two versions.
 		header.Set("Cache-Control", "no-cache")
 		header.Set("Etag", tag)
 		header.Set("Content-Security-Policy", policy)
@@ -69,6 +72,7 @@ func serve(name string, data []byte) http.HandlerFunc {
 		header.Set("Cross-Origin-Opener-Policy", "same-origin")
 		header.Set("Cross-Origin-Resource-Policy", "same-origin")
 		header.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
+
 		http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(data))
 	}
 }

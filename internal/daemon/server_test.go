@@ -1,0 +1,125 @@
+package daemon
+
+import (
+	"bytes"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/go-kit/log"
+	"go.uber.org/goleak"
+
+	"darktower.example/global-controller/pkg/health"
+	"darktower.example/global-controller/pkg/metrics"
+	"darktower.example/global-controller/service"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// newTestConfig returns a configuration with free ports, an SQLite file of the test, and an auth controller that is unreachable.
+func newTestConfig(t *testing.T) Config {
+	t.Helper()
+	cfg := DefaultConfig()
+	cfg.DatabaseURL = sqliteScheme + filepath.Join(t.TempDir(), "gc.db")
+	cfg.BindAddress = "127.0.0.1:0"
+	cfg.GRPCBindAddress = "127.0.0.1:0"
+	cfg.JWKSURL = "http://127.0.0.1:1/jwks.json"
+	return cfg
+}
+
+func newTestServer(t *testing.T, cfg Config) *Server {
+	t.Helper()
+	server, err := New(cfg, log.NewNopLogger())
+	if err != nil {
+		t.Fatalf("New() = %v", err)
+	}
+	t.Cleanup(server.Close)
+	return server
+}
+
+func TestServer_CloseTwice(t *testing.T) {
+	t.Parallel()
+	server := newTestServer(t, newTestConfig(t))
+	closed := 0
+	server.addCleanup("test", func() error { closed++; return nil })
+	server.Close()
+	server.Close()
+	if closed != 1 {
+		t.Errorf("cleanups ran %d times, want once", closed)
+	}
+	if _, err := server.httpListener.Accept(); err == nil {
+		t.Error("the listener accepts a connection after Close()")
+	}
+}
+
+func TestNew_FailureReleasesListeners(t *testing.T) {
+	t.Parallel()
+	server := newTestServer(t, newTestConfig(t))
+	cfg := newTestConfig(t)
+	cfg.GRPCBindAddress = server.GRPCAddress()
+	if failed, err := New(cfg, log.NewNopLogger()); err == nil || failed != nil {
+		t.Errorf("New() with an address in use = %v, %v, want an error and no server", failed, err)
+	}
+}
+
+func TestServer_NoTracesByDefault(t *testing.T) {
+	t.Parallel()
+	if server := newTestServer(t, newTestConfig(t)); server.traces != nil {
+		t.Error("traces are recorded without GC_TRACE_ENDPOINT")
+	}
+}
+
+// TestServiceability_BeforeTheStoreIsReached checks what /ready shows while nothing is known about the store.
+func TestServiceability_BeforeTheStoreIsReached(t *testing.T) {
+	t.Parallel()
+	server := newTestServer(t, newTestConfig(t))
+	states := server.serviceable.State()
+	for check, want := range map[string]string{
+		"store": "starting", "heartbeats": "starting", "schema": "starting", "keys": "none", "clock": health.StateOK, "server": health.StateOK,
+	} {
+		if states[check] != want {
+			t.Errorf("state of %s = %q, want %q", check, states[check], want)
+		}
+	}
+	if len(states) != 6 {
+		t.Errorf("%d conditions, want 6: %v", len(states), states)
+	}
+
+	close(server.migrated)
+	states = server.serviceable.State()
+	if states["heartbeats"] != health.StateOK || states["schema"] != health.StateOK {
+		t.Errorf("states after the migration = %v, want heartbeats and schema ok", states)
+	}
+}
+
+// TestServiceability_VouchesNotWithoutKeys checks that a replica which cannot verify tokens does not vouch for the service, so
+// that no controller is marked stale because of it.
+func TestServiceability_VouchesNotWithoutKeys(t *testing.T) {
+	t.Parallel()
+	server := newTestServer(t, newTestConfig(t))
+	close(server.migrated)
+	if server.auth.keysState() == health.StateOK || server.serviceable.Vouches() {
+		t.Errorf("keys are %q and Vouches() is %v, want a failure and false", server.auth.keysState(), server.serviceable.Vouches())
+	}
+}
+
+func TestAuthState_LogDroppedKeys(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	auth, err := newAuthState(newTestConfig(t), log.NewLogfmtLogger(&out), metrics.New("test", 1, 1), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	auth.logDroppedKeys()
+	if out.Len() > 0 {
+		t.Errorf("log = %s, want none without refused controllers", out.String())
+	}
+
+	for _, id := range []string{"mc-1", "mc-2", "mc-2"} {
+		auth.recordRefusal(id, service.RefusedKeyDropped)
+	}
+	auth.logDroppedKeys()
+	if got := out.String(); !strings.Contains(got, "no longer published") || !strings.Contains(got, "controllers=2") {
+		t.Errorf("log = %s, want the number of controllers", got)
+	}
+}

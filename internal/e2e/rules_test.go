@@ -1,0 +1,180 @@
+package e2e
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"darktower.example/global-controller/internal/daemon"
+)
+
+const deployFolder = "../../deploy"
+
+// metricName finds what an expression may look for: an exported metric, or one that a rule records, which has colons.
+var (
+	metricName  = regexp.MustCompile(`[a-zA-Z_][\env:]*gc_\env+(:\env+)?|\bgc_\env+`)
+	quoted      = regexp.MustCompile(`"[^"]*"`)
+	recordLine  = regexp.MustCompile(`(?m)^ +- record: (\S+)$`)
+	alertBlock  = regexp.MustCompile(`(?m)^ +- alert: (\env+)\n`)
+	commentLine = regexp.MustCompile(`(?m)^\s*#.*$`)
+	heading     = regexp.MustCompile(`(?m)^## (GC\env+)$`)
+)
+
+func readText(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// exportedMetrics are the names on a real page of metrics, of a service that has done a little of everything that rules ask for.
+func exportedMetrics(t *testing.T) map[string]bool {
+	t.Helper()
+	env := newEnvironment(t, sqliteURL(t), nil).waitReady()
+	header := bearer(env.issuer.token(nil, nil))
+
+	for _, request := range []struct{ method, path, body string }{
+		{http.MethodPut, "/api/v1/controllers/mc-1", `{"region":"eu","grpc_endpoint":"http://mc","max_meetings":1,"max_participants":2}`},
+		{http.MethodPost, "/api/v1/controllers/mc-1/heartbeats/fast", `{"capacity":{"current_meetings":1,"current_participants":1},"health":"healthy"}`},
+	} {
+		if got := env.request(request.method, request.path, request.body, header); got.status != http.StatusOK {
+			t.Fatalf("%s %s = %d %s, want 200", request.method, request.path, got.status, got.body)
+		}
+	}
+
+	names := map[string]bool{}
+
+	for line := range strings.Lines(env.get("/metrics", "").body) {
+		if !strings.HasPrefix(line, "#") {
+			name, _, _ := strings.Cut(line, " ")
+			name, _, _ = strings.Cut(name, "{")
+			names[name] = true
+		}
+	}
+
+	return names
+}
+
+func TestRules_NameExportedMetrics(t *testing.T) {
+	t.Parallel()
+	names := exportedMetrics(t)
+	rules := commentLine.ReplaceAllString(readText(t, filepath.Join(deployFolder, "prometheus/rules.yml")), "")
+	for _, match := range recordLine.FindAllStringSubmatch(rules, -1) {
+		names[match[1]] = true
+	}
+	used := 0
+
+	check := func(where, expression string) {
+		for _, name := range metricName.FindAllString(quoted.ReplaceAllString(expression, `""`), -1) {
+			if used++; !names[name] {
+				t.Errorf("%s asks for %s, which is neither exported nor recorded", where, name)
+			}
+		}
+	}
+
+	check("rules.yml", rules)
+	dashboards, err := filepath.Glob(filepath.Join(deployFolder, "grafana/*.json"))
+	if err != nil || len(dashboards) < 3 {
+		t.Fatalf("dashboards = %v, %v, want three", dashboards, err)
+	}
+
+	for _, file := range dashboards {
+		var dashboard any
+		if err := json.Unmarshal([]byte(readText(t, file)), &dashboard); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		forEachExpression(dashboard, func(expression string) { check(filepath.Base(file), expression) })
+	}
+
+	if used < 100 {
+		t.Errorf("found %d names in rules and dashboards, want at least 100: are they read at all?", used)
+	}
+}
+
+// forEachExpression visits what a dashboard asks Prometheus.
+func forEachExpression(value any, visit func(string)) {
+	switch v := value.(type) {
+	case []any:
+		for _, element := range v {
+			forEachExpression(element, visit)
+		}
+	case map[string]any:
+		for name, element := range v {
+			if text, ok := element.(string); ok && (name == "expr" || name == "query") {
+				visit(text)
+			}
+			forEachExpression(element, visit)
+		}
+	}
+}
+
+func TestAlerts_HaveRunbookEntryAndTest(t *testing.T) {
+	t.Parallel()
+	rules := readText(t, filepath.Join(deployFolder, "prometheus/rules.yml"))
+	tests := readText(t, filepath.Join(deployFolder, "prometheus/rules_test.yml")) + readText(t, filepath.Join(deployFolder, "prometheus/rules_hours_test.yml"))
+	runbook := readText(t, "../../docs/runbook.md")
+	var headings, alerts []string
+	for _, match := range heading.FindAllStringSubmatch(runbook, -1) {
+		headings = append(headings, match[1])
+	}
+	blocks := alertBlock.FindAllStringSubmatchIndex(rules, -1)
+
+	for i, at := range blocks {
+		name, block := rules[at[2]:at[3]], rules[at[1]:]
+		if i+1 < len(blocks) {
+			block = rules[at[1]:blocks[i+1][0]]
+		}
+		alerts = append(alerts, name)
+		if !slices.Contains(headings, name) {
+			t.Errorf("docs/runbook.md has no entry %s", name)
+		}
+
+		for _, want := range []string{"runbook_url: docs/runbook.md#" + strings.ToLower(name) + "\n", "summary: ", "description: "} {
+			if !strings.Contains(block, want) {
+				t.Errorf("alert %s lacks %q", name, want)
+			}
+		}
+
+		if !strings.Contains(block, "labels: {severity: critical}") && !strings.Contains(block, "labels: {severity: warning}") {
+			t.Errorf("alert %s is neither critical nor a warning", name)
+		}
+		if !strings.Contains(tests, `'ALERTS{alertname="`+name+`",alertstate="firing"`) {
+			t.Errorf("no test has alert %s fire", name)
+		}
+	}
+
+	slices.Sort(alerts)
+	slices.Sort(headings)
+	if !slices.Equal(alerts, headings) || len(alerts) == 0 {
+		t.Errorf("entries in docs/runbook.md = %v, want one for each alert: %v", headings, alerts)
+	}
+}
+
+func TestServiceDiscovery_NeedsToken(t *testing.T) {
+	forEachStore(t, func(t *testing.T, databaseURL string) {
+		env := newEnvironment(t, databaseURL, func(c *daemon.Config) { c.SDNeedsToken = true }).waitReady()
+		env.request(http.MethodPut, "/api/v1/controllers/mc-1", `{"region":"eu","grpc_endpoint":"https://mc.example","max_meetings":1,"max_participants":2}`, bearer(env.issuer.token(nil, nil)))
+		if got := env.get("/sd/controllers", ""); got.status != http.StatusUnauthorized {
+			t.Errorf("without a token = %d, want 401", got.status)
+		}
+		if got := env.get("/sd/controllers", env.issuer.token(nil, nil)); got.status != http.StatusForbidden {
+			t.Errorf("with a controller's token = %d, want 403", got.status)
+		}
+
+		var groups []struct {
+			Targets []string
+			Labels  map[string]string
+		}
+		env.get("/sd/controllers", env.issuer.token(nil, map[string]any{"scope": "gc:read"})).decode(t, &groups)
+		if len(groups) != 1 || len(groups[0].Targets) != 1 || groups[0].Targets[0] != "mc.example:443" || groups[0].Labels["__meta_gc_region"] != "eu" || groups[0].Labels["__meta_gc_health"] != "pending" {
+			t.Errorf("targets = %v, want mc.example:443, pending in eu", groups)
+		}
+	})
+}
