@@ -109,11 +109,11 @@ func TestVerifier_DroppedKey(t *testing.T) {
 
 	part := strings.Split(strings.TrimPrefix(old[0], "Bearer "), ".")
 	for name, forged := range map[string]string{
-		"a bad signature":             part[0] + "." + part[1] + "." + strings.Repeat("A", 86),
-		"another key":                 signToken(privateKeyFromSeed('x'), goodHeader, goodPayload),
-		"an expired token":            signToken(privateKeyFromSeed('a'), goodHeader, payloadWith("1800003600", "1799990000")),
-		"a key never published":       signToken(privateKeyFromSeed('x'), `{"alg":"EdDSA","kid":"k9"}`, goodPayload),
-		"the key under another's id ": signToken(privateKeyFromSeed('a'), otherHeader, goodPayload),
+		"a bad signature":          part[0] + "." + part[1] + "." + strings.Repeat("A", 86),
+		"another key":              signToken(privateKeyFromSeed('x'), goodHeader, goodPayload),
+		"an expired token":         signToken(privateKeyFromSeed('a'), goodHeader, payloadWith("1800003600", "1799990000")),
+		"a key never published":    signToken(privateKeyFromSeed('x'), `{"alg":"EdDSA","kid":"k9"}`, goodPayload),
+		"the key under another id": signToken(privateKeyFromSeed('a'), otherHeader, goodPayload),
 	} {
 		if got := refusal([]string{"Bearer " + forged}); got == service.RefusedKeyDropped {
 			t.Errorf("refusal of %s = %q, want no reason that proves its subject", name, got)
@@ -140,12 +140,13 @@ func TestVerifier_SteppedClock(t *testing.T) {
 	guard := clock.New(now, time.Minute, log.NewNopLogger())
 	v, _ := newTestVerifier(t, "", new(testNow))
 	v.now = guard.Now
-	v.checkClock = guard.Suspect
-	guard.Read(clock.AuthController, testNow, time.Second)
+	v.checkClock = guard.CheckToken
+	guard.AddReading(clock.AuthController, testNow, time.Second)
+
 	long := bearerHeader('a', goodHeader, goodPayload)
 	short := bearerHeader('a', goodHeader, payloadWith("1800003600", "1800000010"))
-
 	expired := bearerHeader('a', goodHeader, payloadWith("1800003600", "1799999000"))
+
 	for _, token := range [][]string{long, short} {
 		if _, err := v.Authenticate(t.Context(), token); err != nil {
 			t.Fatalf("Authenticate() = %v", err)
@@ -196,7 +197,7 @@ func TestVerifier_SteppedClock(t *testing.T) {
 	}
 
 	step = 0
-	if _, err := v.Authenticate(t.Context(), long); err != nil || guard.Judge().Wrong {
+	if _, err := v.Authenticate(t.Context(), long); err != nil || guard.Evaluate().IsWrong {
 		t.Errorf("Authenticate() after the clock was corrected = %v, want nil", err)
 	}
 }
@@ -210,8 +211,8 @@ func TestKeySet_Date(t *testing.T) {
 		}
 		_, _ = w.Write([]byte(keyDocument(jwkFromSeed("k1", 'a'))))
 	}))
-
 	defer ac.Close()
+
 	var read []time.Time
 	keys := NewKeySet(KeySetConfig{
 		URL:    ac.URL,
@@ -220,7 +221,6 @@ func TestKeySet_Date(t *testing.T) {
 			if uncertainty < time.Second/2 || uncertainty > fetchTimeout {
 				t.Errorf("uncertainty = %v", uncertainty)
 			}
-
 			read = append(read, date)
 		},
 	})

@@ -85,7 +85,7 @@ func TestParseKeys(t *testing.T) {
 	}
 
 	if keys, err := parseKeys([]byte(keyDocument(jwkFromSeed("k", 'a'), jwkFromSeed("k", 'b'), good))); err != nil || len(keys) != 1 {
-		t.Errorf("parseKeys(clashing ids) = %v, %v, want neither of them", keys, err)
+		t.Errorf("parseKeys(two keys with one id) = %v, %v, want neither of them", keys, err)
 	}
 	for _, bad := range []string{
 		"", "x", "[]", "{}", `{"keys":null}`, `{"keys":{}}`, keyDocument(), keyDocument(`{"kid":"bad","kty":"RSA"}`),
@@ -102,6 +102,7 @@ func TestKeySet_KeepsTheLastKeysAfterAFailure(t *testing.T) {
 	if err := keys.Refresh(t.Context()); err != nil {
 		t.Fatalf("Refresh() = %v, want nil", err)
 	}
+
 	for _, response := range []struct {
 		status int
 		body   string
@@ -206,12 +207,14 @@ func TestKeySet_SlowFetchBlocksNoKnownKey(t *testing.T) {
 		t.Fatalf("Refresh() = %v", err)
 	}
 	<-requests
+
 	ctx, cancel := context.WithCancel(t.Context())
 	result := make(chan error, 1)
 	go func() {
 		_, err := keys.Key(ctx, "unknown")
 		result <- err
 	}()
+
 	<-requests
 	if _, err := keys.Key(t.Context(), "k"); err != nil {
 		t.Errorf("Key(k) while a fetch hangs = %v, want nil", err)
@@ -243,8 +246,8 @@ func TestKeySet_HugeDocument(t *testing.T) {
 			}
 		}
 	}))
-
 	t.Cleanup(ac.Close)
+
 	keys := newTestKeySet(ac.URL)
 	if err := keys.Refresh(t.Context()); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("Refresh() = %v, want an error about the size", err)

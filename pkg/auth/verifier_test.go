@@ -52,6 +52,7 @@ func newTestVerifier(t testing.TB, audience string, now *time.Time) (*Verifier, 
 	if err := keys.Refresh(t.Context()); err != nil {
 		t.Fatalf("Refresh() = %v", err)
 	}
+
 	v, err := NewVerifier(VerifierConfig{
 		Keys:      keys,
 		Audience:  audience,
@@ -289,6 +290,7 @@ func TestVerifier_Cache(t *testing.T) {
 	if _, err := v.Authenticate(t.Context(), header); err != nil || !v.IsCached(header) {
 		t.Fatalf("Authenticate() = %v, IsCached() = %v, want nil and true", err, v.IsCached(header))
 	}
+
 	now = testNow.Add(2 * time.Hour)
 	if _, err := v.Authenticate(t.Context(), header); err == nil || v.IsCached(header) {
 		t.Error("an expired token is still accepted")

@@ -84,7 +84,7 @@ type Config struct {
 	WebTransportEndpoint string
 	// MaxMeetings and MaxParticipants are the capacity, each at least 1.
 	MaxMeetings, MaxParticipants uint32
-	// Incarnation tells this process from earlier and later ones with the same controller id. Empty: a random UUID.
+	// Incarnation distinguishes this process from others with the same controller id. Empty: a random UUID.
 	Incarnation string
 
 	// Addresses are those of the Global Controllers, as host:port, in the order in which they are tried. Not with Connection.

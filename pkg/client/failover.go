@@ -8,8 +8,8 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// maxUnavailable is how many times in a row a Global Controller may return UNAVAILABLE, as one does that is stopping, before
-// the client moves to the next address.
+// maxUnavailable is how many times in a row a Global Controller may return UNAVAILABLE before the client moves to the next
+// address. One that is stopping returns it.
 const maxUnavailable = 2
 
 // failureKind is what a failed attempt shows about the connection and the Global Controller. It decides what the client does
@@ -117,6 +117,7 @@ func (t *grpcTransport) handleFailure(ctx context.Context, l *link, end outcome,
 	if !t.shouldMove(kind) {
 		return end.hasOldStream && !t.hasFailed
 	}
+
 	// Each of the other addresses is tried once without a wait, so that the client is acknowledged again before it counts as
 	// stale. When all of them fail, only the backoff decides when to call. It is short after an attempt that timed out.
 	isMoved := t.moveToNextAddress(l, end)

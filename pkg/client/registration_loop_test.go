@@ -117,11 +117,11 @@ func TestRegistrationLoop_Backoff(t *testing.T) {
 		codes.Unavailable, codes.ResourceExhausted, codes.DeadlineExceeded, codes.Internal,
 		codes.Unauthenticated, codes.PermissionDenied, codes.Unknown, codes.Unimplemented,
 	} {
-		for _, known := range []bool{true, false} {
+		for _, isRegistered := range []bool{true, false} {
 			synctest.Test(t, func(t *testing.T) {
 				tr := newLoopTrial(t, nil)
 				tr.transport.respond = func(c madeCall) (callResponse, error) {
-					if known && c.method == methodRegister {
+					if isRegistered && c.method == methodRegister {
 						return callResponse{}, nil
 					}
 					return callResponse{}, newTestFailure(code)
@@ -129,7 +129,7 @@ func TestRegistrationLoop_Backoff(t *testing.T) {
 
 				_ = tr.crashAfter(t, 10*time.Minute)
 				gaps := tr.transport.gaps()
-				if known {
+				if isRegistered {
 					gaps = gaps[1:]
 				}
 				checkWithin(t, "the first", gaps[0], 1250*time.Millisecond, 3750*time.Millisecond)
@@ -138,7 +138,7 @@ func TestRegistrationLoop_Backoff(t *testing.T) {
 					checkWithin(t, "a later one", gap, 7500*time.Millisecond, 10*time.Second)
 				}
 				want := []EventKind{EventNotRegistered}
-				if known {
+				if isRegistered {
 					want = []EventKind{EventRegistered, EventLost}
 				}
 				if got := tr.eventKinds(); !slices.Equal(got, want) {

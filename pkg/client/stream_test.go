@@ -108,6 +108,7 @@ func TestStream_EndBetweenHeartbeatsIsNoFailure(t *testing.T) {
 			var calls []Call
 			cfg.OnCall = func(c Call) { calls = append(calls, c) }
 			transport := newTestTransport(t, cfg, nil)
+
 			checkHeartbeat(t, transport, codes.OK)
 			stream := transport.stream
 			gc.endStreams(end)
@@ -231,8 +232,10 @@ func TestStream_RenewedTokenOpensAnother(t *testing.T) {
 	tokens := &fakeTokens{tokens: []string{"t1", "t2"}}
 	cfg.Tokens = tokens
 	transport := newTestTransport(t, cfg, nil)
+
 	checkHeartbeat(t, transport, codes.OK)
 	checkHeartbeat(t, transport, codes.OK)
+
 	tokens.renew()
 	checkHeartbeat(t, transport, codes.OK)
 	checkHeartbeat(t, transport, codes.OK)

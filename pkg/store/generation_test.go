@@ -5,38 +5,42 @@ import (
 	"time"
 
 	"darktower.example/global-controller/internal/testpg"
-	"darktower.example/global-controller/service"
 )
 
-// TestGeneration_RegistrationThatWaitedForADeletion registers a controller while the transaction that deletes it is under
-// way: the statement's snapshot is older than the deletion, the generation must not be.
-func TestGeneration_RegistrationThatWaitedForADeletion(t *testing.T) {
+// TestGeneration_RegistrationDuringDeletion registers a controller while a transaction deletes it. The snapshot of the
+// registration is older than the deletion; the generation must not be.
+func TestGeneration_RegistrationDuringDeletion(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
-	s, others := open(t, url), unmigrated(t, Config{URL: url})
+	s, others := openMigrated(t, url), openUnmigrated(t, Config{URL: url})
 	register := func() error {
-		_, err := s.Register(t.Context(), service.Registration{ControllerID: "mc", Region: "eu", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}, "")
+		_, err := s.Register(t.Context(), registration("mc"), "")
 		return err
 	}
+
 	if err := register(); err != nil {
 		t.Fatalf("Register() = %v", err)
 	}
+
 	s.exec(t, `UPDATE meeting_controllers SET generation = 6`)
 
-	deletion, err := others.write.BeginTxx(t.Context(), nil)
+	deletion, err := others.writeDB.BeginTxx(t.Context(), nil)
 	if err != nil {
 		t.Fatalf("begin: %v", err)
 	}
 	if _, err := deletion.ExecContext(t.Context(), `DELETE FROM meeting_controllers`); err != nil {
 		t.Fatalf("delete: %v", err)
 	}
+
 	registered := make(chan error, 1)
 	go func() { registered <- register() }()
 	for waiting, deadline := false, time.Now().Add(4*time.Second); !waiting && time.Now().Before(deadline); {
-		if err := others.read.GetContext(t.Context(), &waiting, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database())`); err != nil {
-			t.Fatalf("look for the registration: %v", err)
+		if err := others.readDB.GetContext(t.Context(), &waiting, `SELECT EXISTS (SELECT FROM pg_stat_activity
+			WHERE wait_event_type = 'Lock' AND datname = current_database())`); err != nil {
+			t.Fatalf("read waiting sessions: %v", err)
 		}
 	}
+
 	if err := deletion.Commit(); err != nil {
 		t.Fatalf("commit: %v", err)
 	}
@@ -46,18 +50,18 @@ func TestGeneration_RegistrationThatWaitedForADeletion(t *testing.T) {
 
 	c, err := s.Controller(t.Context(), "mc")
 	if err != nil || c.Generation != 7 {
-		t.Errorf("generation = %d, %v, want 7, as 6 was seen", c.Generation, err)
+		t.Errorf("generation = %d, %v, want 7: the controller had 6 before", c.Generation, err)
 	}
 }
 
-// TestGeneration_TruncateByHand empties the table as an operator would in a hurry.
+// TestGeneration_TruncateByHand empties the table as an operator may do.
 func TestGeneration_TruncateByHand(t *testing.T) {
 	t.Parallel()
-	s := open(t, testpg.URL(t))
-	s.fill(t, 3)
+	s := openMigrated(t, testpg.URL(t))
+	s.insertControllers(t, 3)
 	s.exec(t, `UPDATE meeting_controllers SET generation = 4`)
 	s.exec(t, `TRUNCATE meeting_controllers`)
-	s.fill(t, 1)
+	s.insertControllers(t, 1)
 	c, err := s.Controller(t.Context(), "mc-1")
 	if err != nil || c.Generation != 5 {
 		t.Errorf("generation = %d, %v, want 5", c.Generation, err)

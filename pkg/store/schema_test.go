@@ -11,22 +11,23 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// applyFutureMigration has the database say that a newer release was here.
+// applyFutureMigration makes the database look as if a newer release had migrated it.
 func (s *Store) applyFutureMigration(t *testing.T, version, minBinary int64) {
 	t.Helper()
 	s.exec(t, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (?, true)`, version)
 	s.exec(t, `UPDATE schema_compatibility SET min_binary_schema = ?`, minBinary)
 }
 
-func TestSchema_NewerThanTheBinary(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
-		s := open(t, url)
+func TestSchema_NewerThanBinary(t *testing.T) {
+	forBothDatabases(t, func(t *testing.T, url string) {
+		s := openMigrated(t, url)
 		state, err := s.Schema(t.Context())
-		if want := (SchemaState{Version: BinarySchemaVersion(), BinaryVersion: BinarySchemaVersion(), MinBinaryVersion: 2}); err != nil || state != want || state.Err() != nil {
+		want := SchemaState{Version: BinarySchemaVersion(), BinaryVersion: BinarySchemaVersion(), MinBinaryVersion: 2}
+		if err != nil || state != want || state.Err() != nil {
 			t.Fatalf("Schema() = %+v, %v, want %+v", state, err, want)
 		}
 
-		// A newer one that says that this binary may stay is used, and logged.
+		// A newer schema that permits this binary is used, and logged.
 		newer := BinarySchemaVersion() + 3
 		s.applyFutureMigration(t, newer, BinarySchemaVersion())
 		var logged strings.Builder
@@ -36,10 +37,12 @@ func TestSchema_NewerThanTheBinary(t *testing.T) {
 		if !strings.Contains(logged.String(), "level=warn") || !strings.Contains(logged.String(), "schema is newer than this binary") {
 			t.Errorf("logged %q, want a warning that the schema is newer", &logged)
 		}
+
 		states, state, err := MigrationStatus(t.Context(), url)
 		if err != nil || !state.IsNewer() || !state.IsCompatible() {
 			t.Errorf("MigrationStatus() = %+v, %v, want it newer and compatible", state, err)
 		}
+
 		last := states[len(states)-1]
 		if last.Version != newer || !last.IsUnknown || last.Name != "" || time.Since(last.AppliedAt).Abs() > time.Hour {
 			t.Errorf("the last migration is %+v, want the unknown one, applied now", last)
@@ -48,24 +51,25 @@ func TestSchema_NewerThanTheBinary(t *testing.T) {
 			t.Errorf("MigrateDown(newer) = %v, want ErrUnknownMigration", err)
 		}
 
-		// One that says that it is not for this binary is refused, and nothing is changed.
+		// A schema that does not permit this binary is rejected and not changed.
 		s.exec(t, `UPDATE schema_compatibility SET min_binary_schema = ?`, newer)
 		err = Migrate(t.Context(), url, log.NewNopLogger())
-		if !errors.Is(err, ErrIncompatibleSchema) || errors.Is(err, service.ErrUnavailable) || !strings.Contains(err.Error(), "run the newer release") {
-			t.Errorf("Migrate(incompatible) = %v, want ErrIncompatibleSchema and what to do", err)
+		hasAdvice := err != nil && strings.Contains(err.Error(), "run the newer release")
+		if !errors.Is(err, ErrIncompatibleSchema) || errors.Is(err, service.ErrUnavailable) || !hasAdvice {
+			t.Errorf("Migrate(incompatible) = %v, want ErrIncompatibleSchema with advice", err)
 		}
 		if state, err := s.Schema(t.Context()); err != nil || !errors.Is(state.Err(), ErrIncompatibleSchema) {
 			t.Errorf("Schema() = %+v, %v, want ErrIncompatibleSchema", state, err)
 		}
 		if _, state, err = MigrationStatus(t.Context(), url); err != nil || state.IsCompatible() {
-			t.Errorf("MigrationStatus() = %+v, %v, want it listed all the same", state, err)
+			t.Errorf("MigrationStatus() = %+v, %v, want an incompatible state without an error", state, err)
 		}
 	})
 }
 
-func TestSchema_DatabaseWithoutTheTable(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
-		s := unmigrated(t, Config{URL: url})
+func TestSchema_EmptyDatabase(t *testing.T) {
+	forBothDatabases(t, func(t *testing.T, url string) {
+		s := openUnmigrated(t, Config{URL: url})
 		state, err := s.Schema(t.Context())
 		if want := (SchemaState{BinaryVersion: BinarySchemaVersion()}); err != nil || state != want || !state.IsCompatible() {
 			t.Errorf("Schema(empty database) = %+v, %v, want %+v", state, err, want)
@@ -74,41 +78,48 @@ func TestSchema_DatabaseWithoutTheTable(t *testing.T) {
 }
 
 func TestMigrateDown_RefusedWhileReplicasBeat(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
-		s := open(t, url)
-		if _, err := s.Beat(t.Context(), service.Beat{Replica: service.Replica{ID: "gc"}, CanAcceptHeartbeats: true, Tolerance: 2500 * time.Millisecond}); err != nil {
+	forBothDatabases(t, func(t *testing.T, url string) {
+		s := openMigrated(t, url)
+		beat := service.Beat{Replica: service.Replica{ID: "gc"}, CanAcceptHeartbeats: true, Tolerance: 2500 * time.Millisecond}
+		if _, err := s.Beat(t.Context(), beat); err != nil {
 			t.Fatal(err)
 		}
+
 		err := MigrateDown(t.Context(), url, DownOptions{}, log.NewNopLogger())
 		if !errors.Is(err, ErrSchemaInUse) || !strings.Contains(err.Error(), "--while-replicas-run") {
-			t.Fatalf("MigrateDown(a replica beats) = %v, want ErrSchemaInUse and the flag that allows it", err)
-		}
-		s.exec(t, `DELETE FROM replicas`)
-		for _, id := range []string{"gc-b", "gc-a", "gc-old"} {
-			s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms, max_connections, started_at, seen_at)
-				VALUES (?, '1', 30000, 10000, 30000, 20, ?, ?)`, id, s.ago(t, time.Hour), s.ago(t, map[string]time.Duration{"gc-old": time.Minute}[id]))
-		}
-		err = MigrateDown(t.Context(), url, DownOptions{}, log.NewNopLogger())
-		if !errors.Is(err, ErrSchemaInUse) || !strings.Contains(err.Error(), "gc-a, gc-b beat within the last 10s") {
-			t.Fatalf("MigrateDown(two replicas beat) = %v, want them named", err)
-		}
-		s.exec(t, `DELETE FROM replicas`)
-		if state, err := s.Schema(t.Context()); err != nil || state.Version != BinarySchemaVersion() {
-			t.Errorf("Schema() = %+v, %v, want it as it was", state, err)
+			t.Fatalf("MigrateDown(a replica beats) = %v, want ErrSchemaInUse and the flag that permits it", err)
 		}
 
-		// The last beat is long ago.
-		s.exec(t, `UPDATE checker_state SET beat_at = ?`, s.ago(t, inUseFor+time.Second))
-		s.exec(t, `UPDATE replicas SET seen_at = ?`, s.ago(t, inUseFor+time.Second))
+		s.exec(t, `DELETE FROM replicas`)
+		for id, sinceBeat := range map[string]time.Duration{"gc-b": 0, "gc-a": 0, "gc-old": time.Minute} {
+			s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms,
+				comprehensive_interval_ms, max_connections, started_at, seen_at)
+				VALUES (?, '1', 30000, 10000, 30000, 20, ?, ?)`, id, s.timeAgo(t, time.Hour), s.timeAgo(t, sinceBeat))
+		}
+
+		err = MigrateDown(t.Context(), url, DownOptions{}, log.NewNopLogger())
+		if !errors.Is(err, ErrSchemaInUse) || !strings.Contains(err.Error(), "gc-a, gc-b beat within the last 10s") {
+			t.Fatalf("MigrateDown(two replicas beat) = %v, want their ids", err)
+		}
+
+		s.exec(t, `DELETE FROM replicas`)
+		if state, err := s.Schema(t.Context()); err != nil || state.Version != BinarySchemaVersion() {
+			t.Errorf("Schema() = %+v, %v, want it unchanged", state, err)
+		}
+
+		// The last beat is old.
+		s.exec(t, `UPDATE checker_state SET beat_at = ?`, s.timeAgo(t, inUseDuration+time.Second))
+		s.exec(t, `UPDATE replicas SET seen_at = ?`, s.timeAgo(t, inUseDuration+time.Second))
 		if err := MigrateDown(t.Context(), url, DownOptions{Version: BinarySchemaVersion() - 1}, log.NewNopLogger()); err != nil {
 			t.Errorf("MigrateDown(no replica beats) = %v", err)
 		}
-		s.exec(t, `UPDATE checker_state SET beat_at = ?`, s.ago(t, 0))
+
+		s.exec(t, `UPDATE checker_state SET beat_at = ?`, s.timeAgo(t, 0))
 		if err := MigrateDown(t.Context(), url, DownOptions{WhileReplicasRun: true}, log.NewNopLogger()); err != nil {
 			t.Errorf("MigrateDown(allowed) = %v", err)
 		}
 		if state, err := s.Schema(t.Context()); err != nil || state.Version != 0 {
-			t.Errorf("Schema() = %+v, %v, want nothing left", state, err)
+			t.Errorf("Schema() = %+v, %v, want version 0", state, err)
 		}
 	})
 }
