@@ -42,9 +42,9 @@ func (env *Environment) beatAndCheck(r *replica) error {
 	r.checker.Beat(context.Background())
 	hasFailed := r.hasResult // A beat reports a result only if it fails.
 
-	if !hasFailed && r.lastBeat.CanAcceptHeartbeats != vouches {
+	if !hasFailed && r.lastBeat.Vouches != vouches {
 		return fmt.Errorf("%s vouches: %v, want %v: its clock is %d ms ahead, %+v",
-			r.id, r.lastBeat.CanAcceptHeartbeats, vouches, r.wall.offset, *r.vouchModel)
+			r.id, r.lastBeat.Vouches, vouches, r.wall.offset, *r.vouchModel)
 	}
 	if err := r.checkExcuses(); err != nil {
 		return err

@@ -124,7 +124,7 @@ func (c *Checker) Beat(ctx context.Context) {
 	beat := service.Beat{
 		Replica:             c.cfg.Replica,
 		First:               !c.hasBeaten.Load(),
-		CanAcceptHeartbeats: c.cfg.CanVouch(),
+		Vouches: c.cfg.CanVouch(),
 		Tolerance:           c.cfg.Policy.Tolerance,
 		Failed:              c.cfg.Heartbeats.takeFailed(),
 	}
@@ -145,7 +145,7 @@ func (c *Checker) Beat(ctx context.Context) {
 
 	c.lastBeat.setCommitted()
 	c.hasBeaten.Store(true)
-	c.hasVouched.Store(beat.CanAcceptHeartbeats)
+	c.hasVouched.Store(beat.Vouches)
 	c.logGap(result)
 }
 

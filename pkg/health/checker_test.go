@@ -152,7 +152,7 @@ func TestChecker_NotVouchingBeatsButDoesNotSweep(t *testing.T) {
 		if observed != 0 || store.passes != 0 {
 			t.Errorf("sweeps = %d, want none", store.passes)
 		}
-		if len(store.beats) != 11 || store.beats[5].CanAcceptHeartbeats || !store.beats[0].First || store.beats[1].First {
+		if len(store.beats) != 11 || store.beats[5].Vouches || !store.beats[0].First || store.beats[1].First {
 			t.Errorf("beats = %+v, want one each second, none of which vouches", store.beats)
 		}
 	})

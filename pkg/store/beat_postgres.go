@@ -52,7 +52,7 @@ func (s *Store) beatPostgres(ctx context.Context, b service.Beat) (result servic
 		Now      dbTime `db:"now"`
 	}
 	r := b.Replica
-	err := s.checkerDB.GetContext(ctx, &found, beatSQL, b.Tolerance.Milliseconds(), b.CanAcceptHeartbeats,
+	err := s.checkerDB.GetContext(ctx, &found, beatSQL, b.Tolerance.Milliseconds(), b.Vouches,
 		r.ID, r.Version, r.StalenessThreshold.Milliseconds(), r.FastInterval.Milliseconds(), r.ComprehensiveInterval.Milliseconds(),
 		r.MaxConnections, b.First, pq.StringArray(b.Failed))
 	if err != nil {

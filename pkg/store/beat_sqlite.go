@@ -27,7 +27,7 @@ func (s *Store) beatSQLite(ctx context.Context, tx *sqlx.Tx, b service.Beat) (re
 	}
 
 	result.At = now
-	if b.CanAcceptHeartbeats {
+	if b.Vouches {
 		pause := now.Sub(state.BeatAt.Time)
 		// A clock that was set back is a gap as well: the times before it cannot be compared.
 		if result.Gap = isFirst || pause.Abs() > b.Tolerance; result.Gap {

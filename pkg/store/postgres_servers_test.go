@@ -24,7 +24,7 @@ func (s *Store) sendHeartbeat() error {
 func (s *Store) beatAndSweep(timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	if _, err := s.Beat(ctx, service.Beat{Replica: service.Replica{ID: "gc"}, CanAcceptHeartbeats: true, Tolerance: time.Second}); err != nil {
+	if _, err := s.Beat(ctx, service.Beat{Replica: service.Replica{ID: "gc"}, Vouches: true, Tolerance: time.Second}); err != nil {
 		return err
 	}
 	_, err := s.Sweep(ctx, service.SweepPolicy{Threshold: time.Minute, Interval: time.Second, Tolerance: time.Second})

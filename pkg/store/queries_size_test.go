@@ -179,7 +179,7 @@ func (s *Store) listQueries(t *testing.T) {
 	slowStore.exec(t, `ANALYZE`)
 	policy := service.SweepPolicy{Threshold: time.Hour, Interval: time.Millisecond, Tolerance: time.Hour, Actor: "gc"}
 	now, rows := s.readClock(t), int64(*historySize)
-	beat := service.Beat{Replica: service.Replica{ID: "gc", StalenessThreshold: time.Hour}, CanAcceptHeartbeats: true, Tolerance: time.Hour}
+	beat := service.Beat{Replica: service.Replica{ID: "gc", StalenessThreshold: time.Hour}, Vouches: true, Tolerance: time.Hour}
 	if _, err := s.Beat(t.Context(), beat); err != nil {
 		t.Fatalf("Beat() = %v", err)
 	}

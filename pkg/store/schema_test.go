@@ -80,7 +80,7 @@ func TestSchema_EmptyDatabase(t *testing.T) {
 func TestMigrateDown_RefusedWhileReplicasBeat(t *testing.T) {
 	forBothDatabases(t, func(t *testing.T, url string) {
 		s := openMigrated(t, url)
-		beat := service.Beat{Replica: service.Replica{ID: "gc"}, CanAcceptHeartbeats: true, Tolerance: 2500 * time.Millisecond}
+		beat := service.Beat{Replica: service.Replica{ID: "gc"}, Vouches: true, Tolerance: 2500 * time.Millisecond}
 		if _, err := s.Beat(t.Context(), beat); err != nil {
 			t.Fatal(err)
 		}

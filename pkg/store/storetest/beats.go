@@ -17,7 +17,7 @@ var testReplica = service.Replica{
 }
 
 func replicaBeat(r service.Replica) service.Beat {
-	return service.Beat{Replica: r, CanAcceptHeartbeats: true, Tolerance: sweepPolicy.Tolerance}
+	return service.Beat{Replica: r, Vouches: true, Tolerance: sweepPolicy.Tolerance}
 }
 
 func mustBeatAs(t *testing.T, s Store, b service.Beat) service.BeatResult {
@@ -42,7 +42,7 @@ func testBeats(t *testing.T, f Fixture) {
 
 	f.SetCheckerAges(t, time.Minute, hour, 0)
 	notVouching := replicaBeat(testReplica)
-	notVouching.CanAcceptHeartbeats = false
+	notVouching.Vouches = false
 	if got := mustBeatAs(t, f.Store, notVouching); got.Gap {
 		t.Errorf("Beat(not vouching) = %+v, want no end of the gap", got)
 	}
@@ -93,7 +93,7 @@ func testReplicas(t *testing.T, f Fixture) {
 // testBeatTime: the result of a beat has the storage's time.
 func testBeatTime(t *testing.T, f Fixture) {
 	before := mustRegister(t, f.Store, "mc")
-	beat := service.Beat{Replica: service.Replica{ID: "gc-1"}, CanAcceptHeartbeats: true, Tolerance: sweepPolicy.Tolerance}
+	beat := service.Beat{Replica: service.Replica{ID: "gc-1"}, Vouches: true, Tolerance: sweepPolicy.Tolerance}
 	first, err := f.Store.Beat(t.Context(), beat)
 	if err != nil {
 		t.Fatalf("Beat() = %v", err)
@@ -102,7 +102,7 @@ func testBeatTime(t *testing.T, f Fixture) {
 		t.Errorf("Beat() at %v, want just after the registration's %+v", first.At, before)
 	}
 
-	beat.CanAcceptHeartbeats = false
+	beat.Vouches = false
 	second, err := f.Store.Beat(t.Context(), beat)
 	if err != nil || second.At.Before(first.At) {
 		t.Errorf("Beat() without vouching = %+v, %v, want a later time than %v", second, err, first.At)

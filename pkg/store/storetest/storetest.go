@@ -206,7 +206,7 @@ type beatAndSweepResult struct {
 func beatAndSweep(ctx context.Context, s Store, policy service.SweepPolicy) (result beatAndSweepResult, _ error) {
 	beat, err := s.Beat(ctx, service.Beat{
 		Replica:             service.Replica{ID: policy.Actor, StalenessThreshold: policy.Threshold, FastInterval: policy.FastInterval},
-		CanAcceptHeartbeats: true,
+		Vouches: true,
 		Tolerance:           policy.Tolerance,
 	})
 	if err != nil {
