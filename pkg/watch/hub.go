@@ -53,7 +53,7 @@ type Config struct {
 	Logger   log.Logger
 }
 
-// Hub serves watches, and reads the store while there are any. It implements [service.Watcher].
+// Hub serves watches, and reads the store while there are any. It implements [service.WatchHub].
 //
 // Watches read immutable views. So no watch holds a lock that delays the reads of the store, or a heartbeat that announces a change.
 type Hub struct {
@@ -74,7 +74,7 @@ type Hub struct {
 	pollWaiters      []chan error // of the calls that wait for a poll
 }
 
-var _ service.Watcher = (*Hub)(nil)
+var _ service.WatchHub = (*Hub)(nil)
 
 // New returns a hub, which serves watches while [Hub.Run] runs.
 func New(cfg Config) *Hub {

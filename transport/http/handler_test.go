@@ -19,30 +19,30 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// fakeService remembers what reached it, validates like the real one, and fails with err.
+// fakeService records the last request, validates like the real one, and fails with err.
 type fakeService struct {
 	service.Service
 	err  error
 	last any
-	left time.Duration // until the call's deadline
+	left time.Duration // Until the call's deadline.
 }
 
-func (f *fakeService) RegisterMC(_ context.Context, r service.Registration) (service.Registered, error) {
+func (f *fakeService) RegisterMC(_ context.Context, r service.Registration) (service.RegistrationResponse, error) {
 	f.last = r
 	if r.ControllerID == "panic" {
 		panic("on purpose")
 	}
-	return service.Registered{FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second}, errors.Join(r.Validate(), f.err)
+	return service.RegistrationResponse{FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second}, errors.Join(r.Validate(), f.err)
 }
 
-func (f *fakeService) FastHeartbeat(_ context.Context, h service.FastHeartbeat) (service.Acknowledged, error) {
+func (f *fakeService) FastHeartbeat(_ context.Context, h service.FastHeartbeat) (service.Acknowledgement, error) {
 	f.last = h
-	return service.Acknowledged{At: time.Unix(1700000000, 5)}, h.Validate()
+	return service.Acknowledgement{At: time.Unix(1700000000, 5)}, h.Validate()
 }
 
-func (f *fakeService) ComprehensiveHeartbeat(_ context.Context, h service.ComprehensiveHeartbeat) (service.Acknowledged, error) {
+func (f *fakeService) ComprehensiveHeartbeat(_ context.Context, h service.ComprehensiveHeartbeat) (service.Acknowledgement, error) {
 	f.last = h
-	return service.Acknowledged{At: time.Unix(1700000000, 5)}, h.Validate()
+	return service.Acknowledgement{At: time.Unix(1700000000, 5)}, h.Validate()
 }
 
 func (f *fakeService) GetController(ctx context.Context, q service.ControllerQuery) (service.Controller, error) {
@@ -58,12 +58,12 @@ func (f *fakeService) ListControllers(_ context.Context, q service.ListQuery) (s
 	return service.ControllerPage{Controllers: []service.Controller{{ControllerID: "a"}}, NextPageToken: "next"}, q.Validate()
 }
 
-func nothing(endpoints.Operation) endpoint.Middleware {
+func noMiddleware(endpoints.Operation) endpoint.Middleware {
 	return func(e endpoint.Endpoint) endpoint.Endpoint { return e }
 }
 
 func newTestHandler(svc service.Service, checks map[string]string) http.Handler {
-	return NewHandler(endpoints.New(svc, nothing), Config{
+	return NewHandler(endpoints.New(svc, noMiddleware), Config{
 		Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), Ready: func(context.Context) map[string]string { return checks },
 	})
 }
@@ -84,7 +84,7 @@ const (
 	beatOK     = `{"capacity":{"current_meetings":3,"current_participants":4},"health":"healthy"}`
 )
 
-func TestErrorsHaveOneForm(t *testing.T) {
+func TestHandler_ErrorsHaveOneForm(t *testing.T) {
 	for _, tc := range []struct {
 		name, method, path, body string
 		status                   int
@@ -128,7 +128,7 @@ func TestErrorsHaveOneForm(t *testing.T) {
 		{"parameter that is no text", "GET", "/api/v1/controllers?%ff=1", "", 400, "BAD_REQUEST", "unknown parameter \uFFFD"},
 		{"long parameter cut inside a rune", "GET", "/api/v1/controllers?x" + strings.Repeat("%C3%BC", 40) + "=1", "", 400, "BAD_REQUEST", "unknown parameter x" + strings.Repeat("ü", 31) + "…"},
 		{"value that is no text", "GET", "/api/v1/controllers?region=%ff", "", 400, "BAD_REQUEST", "region contains invalid characters"},
-		{"unreadable query", "GET", "/api/v1/controllers?region=%zz", "", 400, "BAD_REQUEST", "the query cannot be read"},
+		{"unreadable query", "GET", "/api/v1/controllers?region=%zz", "", 400, "BAD_REQUEST", "the query is malformed"},
 		{"long field cut inside a rune", "PUT", one, `{"x` + strings.Repeat("ü", 40) + `":1}`, 400, "BAD_REQUEST", "unknown field x" + strings.Repeat("ü", 31) + "…"},
 		{"field that is no text", "PUT", one, "{\"\xff\":1}", 400, "BAD_REQUEST", "the body is not a JSON object"},
 		{"repeated parameter", "GET", "/api/v1/controllers?region=a&region=b", "", 400, "BAD_REQUEST", "repeated parameter region"},
@@ -139,16 +139,17 @@ func TestErrorsHaveOneForm(t *testing.T) {
 			w := call(newTestHandler(&fakeService{}, nil), tc.method, tc.path, tc.body)
 			var got errorBody
 			if tc.code != "" && json.Unmarshal(w.Body.Bytes(), &got) != nil {
-				t.Fatalf("the answer is not JSON: %q", w.Body)
+				t.Fatalf("the response is not JSON: %q", w.Body)
 			}
 			if w.Code != tc.status || got.Error.Code != tc.code || got.Error.Message != tc.message {
 				t.Errorf("got %d %q %q, want %d %q %q", w.Code, got.Error.Code, got.Error.Message, tc.status, tc.code, tc.message)
 			}
 			if w.Header().Get("X-Request-Id") == "" {
-				t.Error("no request id in the answer")
+				t.Error("no request id in the response")
 			}
 		})
 	}
+
 	if w := call(newTestHandler(&fakeService{}, nil), "PUT", one, registerOK, "Content-Type", "text/plain"); w.Code != 415 {
 		t.Errorf("text/plain = %d, want 415", w.Code)
 	}
@@ -175,7 +176,7 @@ func TestBody_Encoded(t *testing.T) {
 	}
 }
 
-func TestStatusOfServiceErrors(t *testing.T) {
+func TestHandler_StatusOfServiceErrors(t *testing.T) {
 	for _, tc := range []struct {
 		err    error
 		status int
@@ -196,7 +197,7 @@ func TestStatusOfServiceErrors(t *testing.T) {
 	}
 }
 
-func TestSuccess(t *testing.T) {
+func TestHandler_Success(t *testing.T) {
 	svc := &fakeService{}
 	h := newTestHandler(svc, map[string]string{"store": "ok"})
 	for _, tc := range []struct{ method, path, body, want string }{
@@ -211,6 +212,7 @@ func TestSuccess(t *testing.T) {
 			t.Errorf("%s %s = %d %s, want 200 %s", tc.method, tc.path, w.Code, got, tc.want)
 		}
 	}
+
 	if got := svc.last.(service.ComprehensiveHeartbeat); got.Health != service.HealthUnhealthy || got.CPUUsagePercent != 1.5 || got.ControllerID != "mc-1" {
 		t.Errorf("the service got %+v, want an unhealthy mc-1", got)
 	}
@@ -225,19 +227,19 @@ func TestSuccess(t *testing.T) {
 	}
 }
 
-// TestACallIsBoundedFromItsStart: what comes before the endpoint's own deadline takes its time as well.
-func TestACallIsBoundedFromItsStart(t *testing.T) {
+// TestHandler_CallTimeout: the timeout includes the time before the endpoint's own deadline begins.
+func TestHandler_CallTimeout(t *testing.T) {
 	svc := &fakeService{}
 	call(newTestHandler(svc, nil), "GET", one, "")
-	if svc.left <= 0 || svc.left > callBound {
-		t.Errorf("a call has %v left, want at most %v", svc.left, callBound)
+	if svc.left <= 0 || svc.left > callTimeout {
+		t.Errorf("a call has %v left, want at most %v", svc.left, callTimeout)
 	}
 }
 
-// TestOpenAPIDocumentIsWhole holds that no operation is missing; make openapi-check holds that the document is valid.
-func TestOpenAPIDocumentIsWhole(t *testing.T) {
+// TestOpenAPI_HasEveryOperation checks that no operation is missing; make openapi-check checks that the document is valid.
+func TestOpenAPI_HasEveryOperation(t *testing.T) {
 	w := call(newTestHandler(&fakeService{}, nil), "GET", "/openapi.json", "")
-	grpcOnly := map[string]string{"NotifyMeetingEnded": "the contract gives it no route", "StreamHeartbeats": "HTTP has no such streams"}
+	grpcOnly := map[string]string{"NotifyMeetingEnded": "the contract has no route for it", "StreamHeartbeats": "HTTP has no such streams"}
 	for _, op := range endpoints.Operations() {
 		if named := bytes.Contains(w.Body.Bytes(), []byte(`"operationId":"`+op.Name+`"`)); named == (grpcOnly[op.Name] != "") {
 			t.Errorf("operation %s in the document: %v", op.Name, named)
