@@ -46,24 +46,12 @@ func (env *Environment) beatAndCheck(r *replica) error {
 		return fmt.Errorf("%s vouches: %v, want %v: its clock is %d ms ahead, %+v",
 			r.id, r.lastBeat.Vouches, vouches, r.wall.offset, *r.vouchModel)
 	}
-	for _, id := range r.lastBeat.Failed {
-		if !r.vouchModel.unrecorded[id] {
-			return fmt.Errorf("%s excuses %s, whose heartbeats did not fail", r.id, id)
-		}
+	if err := r.checkExcuses(); err != nil {
+		return err
 	}
-	if len(r.lastBeat.Failed) != len(r.vouchModel.unrecorded) {
-		return fmt.Errorf("%s excuses %v, want %v", r.id, r.lastBeat.Failed, r.vouchModel.unrecorded)
-	}
-
 	if r.isBeatCommitted {
-		r.lastBeatAt = env.now
-		if gap := env.policy.recordBeat(r, vouches, env.databaseNow()); gap != r.hasFoundGap {
-			return fmt.Errorf("the beat of %s found a gap: %v, want %v", r.id, r.hasFoundGap, gap)
-		}
-		for id := range r.vouchModel.unrecorded {
-			if env.controller(id).isPresent {
-				env.policy.excused[id] = env.databaseNow()
-			}
+		if err := env.recordCommittedBeat(r, vouches); err != nil {
+			return err
 		}
 	}
 
@@ -83,6 +71,33 @@ func (env *Environment) beatAndCheck(r *replica) error {
 		env.note("%s beats: gap %v, excuses %d", r.id, r.hasFoundGap, len(r.lastBeat.Failed))
 		env.guarantees.recordBeat(env.now, env.databaseNow())
 		clear(r.vouchModel.unrecorded)
+	}
+	return nil
+}
+
+// checkExcuses checks that a beat names exactly the controllers whose heartbeats failed since the last one.
+func (r *replica) checkExcuses() error {
+	for _, id := range r.lastBeat.Failed {
+		if !r.vouchModel.unrecorded[id] {
+			return fmt.Errorf("%s excuses %s, whose heartbeats did not fail", r.id, id)
+		}
+	}
+	if len(r.lastBeat.Failed) != len(r.vouchModel.unrecorded) {
+		return fmt.Errorf("%s excuses %v, want %v", r.id, r.lastBeat.Failed, r.vouchModel.unrecorded)
+	}
+	return nil
+}
+
+// recordCommittedBeat records a committed beat in the model, and checks whether the store found a gap before it.
+func (env *Environment) recordCommittedBeat(r *replica, vouches bool) error {
+	r.lastBeatAt = env.now
+	if isGap := env.policy.recordBeat(r, vouches, env.databaseNow()); isGap != r.hasFoundGap {
+		return fmt.Errorf("the beat of %s found a gap: %v, want %v", r.id, r.hasFoundGap, isGap)
+	}
+	for id := range r.vouchModel.unrecorded {
+		if env.controller(id).isPresent {
+			env.policy.excused[id] = env.databaseNow()
+		}
 	}
 	return nil
 }
