@@ -164,7 +164,7 @@ func TestKill_AcknowledgedHeartbeatsAreStored(t *testing.T) {
 					if n < 20 {
 						continue
 					}
-					beat := withCapacity(fastHeartbeat(), map[string]any{"capacity": map[string]any{"current_meetings": n}})
+					beat := with(fastHeartbeat(), "capacity", map[string]any{"current_meetings": n})
 					if env.send(viaGRPC, call{"FastHeartbeat", id, beat, authorize}) != (outcome{}) {
 						return
 					}

@@ -17,12 +17,12 @@ const deployFolder = "../../deploy"
 
 // metricName finds what an expression may look for: an exported metric, or one that a rule records, which has colons.
 var (
-	metricName  = regexp.MustCompile(`[a-zA-Z_][\env:]*gc_\env+(:\env+)?|\bgc_\env+`)
+	metricName  = regexp.MustCompile(`[a-zA-Z_][\w:]*gc_\w+(:\w+)?|\bgc_\w+`)
 	quoted      = regexp.MustCompile(`"[^"]*"`)
 	recordLine  = regexp.MustCompile(`(?m)^ +- record: (\S+)$`)
-	alertBlock  = regexp.MustCompile(`(?m)^ +- alert: (\env+)\n`)
+	alertBlock  = regexp.MustCompile(`(?m)^ +- alert: (\w+)\n`)
 	commentLine = regexp.MustCompile(`(?m)^\s*#.*$`)
-	heading     = regexp.MustCompile(`(?m)^## (GC\env+)$`)
+	heading     = regexp.MustCompile(`(?m)^## (GC\w+)$`)
 )
 
 func readText(t *testing.T, path string) string {
