@@ -64,7 +64,6 @@ func TestShutdown_CompletesCallsInFlight(t *testing.T) {
 		t.Fatalf("the health ends with %v, want UNAVAILABLE", err)
 	}
 
-
 	body.parts <- string(data[5:])
 	close(body.parts)
 	if got := <-responses; got.status != http.StatusOK {
