@@ -16,24 +16,28 @@ var bannerTemplate = template.Must(template.New("banner").Parse(`Global Controll
   auth controller    {{.AC}}        FOR DEVELOPMENT ONLY: its secrets are public, its key is in {{.DataDir}}
 {{if .OtherAddresses}}  point gcctl to it  export GCCTL_ADDRESS={{.GRPC}} GCCTL_HTTP_ADDRESS={{.HTTP}} GCCTL_AC={{.AC}}
 {{end}}
-Try it in another terminal (the token may read the fleet for an hour):
+Try it in another terminal (the token allows reading the fleet for an hour):
 
   curl -s -H 'authorization: Bearer {{.Token}}' http://{{.HTTP}}/api/v1/controllers
 
   grpcurl -plaintext -H 'authorization: Bearer {{.Token}}' {{.GRPC}} globalcontroller.v1.FleetService/ListControllers
 
-{{.Controllers}} meeting controllers register now. Each change of a controller's state prints a line; Ctrl-C stops everything.
+{{.Controllers}} meeting controllers register now. Each change of a controller's state prints a line. Ctrl-C stops everything.
 
 `))
 
 type bannerData struct {
-	HTTP, GRPC, AC, DataDir, Token string
-	Controllers                    int
-	// OtherAddresses is set when gcctl does not find the stack by default.
+	HTTP        string
+	GRPC        string
+	AC          string
+	DataDir     string
+	Token       string
+	Controllers int
+	// OtherAddresses is set if the addresses are not those that gcctl uses by default.
 	OtherAddresses bool
 }
 
-// printBanner prints the addresses of the stack, and commands to try.
+// printBanner prints the addresses of the stack and commands to try.
 func printBanner(out *screen, o Options, server *daemon.Server, ac *devauth.Server, acURL string) error {
 	token, err := ac.Token("dev-reader", map[string]any{"scope": "gc:read"})
 	if err != nil {
@@ -48,7 +52,9 @@ func printBanner(out *screen, o Options, server *daemon.Server, ac *devauth.Serv
 		Token:       token,
 		Controllers: o.Controllers,
 	}
-	data.OtherAddresses = data.HTTP != DefaultHTTPAddress || data.GRPC != DefaultGRPCAddress || data.AC != "http://"+DefaultACAddress
+	data.OtherAddresses = data.HTTP != DefaultHTTPAddress ||
+		data.GRPC != DefaultGRPCAddress ||
+		data.AC != "http://"+DefaultACAddress
 
 	var text strings.Builder
 	if err := bannerTemplate.Execute(&text, data); err != nil {

@@ -29,24 +29,24 @@ const (
 	DefaultACAddress   = "127.0.0.1:8082"
 )
 
-// otherAddressHint ends the errors about addresses and folders that another stack uses.
-const otherAddressHint = "is another gcctl dev running? set other addresses with --ac, --http and --grpc, and another folder with --data"
+// otherAddressHint is the end of errors about addresses that another stack may use.
+const otherAddressHint = "if another gcctl dev is running, set other addresses with --ac, --http and --grpc, and another folder with --data"
 
-// Options are what [Run] is started with.
+// Options configure [Run].
 type Options struct {
-	// HTTPAddress, GRPCAddress and ACAddress are HOST:PORT; port 0 takes a free one.
+	// HTTPAddress, GRPCAddress and ACAddress are HOST:PORT. Port 0 is a free port.
 	HTTPAddress string
 	GRPCAddress string
 	ACAddress   string
-	// DataDir has the database and the auth controller's key.
+	// DataDir is the folder of the database and the auth controller's key.
 	DataDir string
-	// Database is postgres://… or sqlite:PATH; if empty, an SQLite file in DataDir.
+	// Database is postgres://… or sqlite:PATH. If empty, it is an SQLite file in DataDir.
 	Database string
 	// LogLevel is the lowest level of the Global Controller's log: debug, info, warn or error.
 	LogLevel string
 	// Controllers is the size of the fleet, 1 to 1000.
 	Controllers int
-	// KillOne stops one controller when all are healthy.
+	// KillOne ends one controller without deregistration when all are healthy.
 	KillOne bool
 
 	Stdout, Stderr io.Writer
@@ -122,12 +122,12 @@ func Run(ctx context.Context, o Options) error {
 		healthy:   make(chan struct{}),
 	}
 	m := &monitor{
-		address:    "http://" + server.HTTPAddress(),
-		ac:         ac,
-		size:       o.Controllers,
-		out:        out,
-		onReady:    func() { close(f.begin) },
-		allHealthy: func() { close(f.healthy) },
+		address:      "http://" + server.HTTPAddress(),
+		ac:           ac,
+		size:         o.Controllers,
+		out:          out,
+		onReady:      func() { close(f.begin) },
+		onAllHealthy: func() { close(f.healthy) },
 	}
 
 	// The actors stop in this order: the fleet stops before the server that it reports to.
@@ -148,7 +148,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	err = group.Run()
-	out.line("stopped")
+	out.printLine("stopped")
 	return err
 }
 
@@ -171,7 +171,7 @@ func daemonConfig(o Options, acURL string) daemon.Config {
 
 func newLogger(w io.Writer, cfg daemon.Config) log.Logger { return daemon.NewLogger(w, cfg) }
 
-// newTokenSource returns the tokens of the fleet.
+// newTokenSource returns the token source of the fleet.
 func newTokenSource(acURL string) (*client.ClientCredentials, error) {
 	mc := devauth.Clients()[0]
 	return client.NewTokenSource(client.TokenConfig{
@@ -181,15 +181,16 @@ func newTokenSource(acURL string) (*client.ClientCredentials, error) {
 	})
 }
 
-// lockFolder keeps a second stack out of a folder. Otherwise each of the two would take the other's controllers for its own.
+// lockFolder excludes a second stack from a folder. Two stacks on one database would report each other's controllers.
 func lockFolder(folder string) (unlock func(), err error) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, fmt.Errorf("create the data folder: %w", err)
 	}
 
-	unlock, err = filelock.Try(filepath.Join(folder, "dev.lock"))
+	unlock, err = filelock.TryLock(filepath.Join(folder, "dev.lock"))
 	if errors.Is(err, filelock.ErrHeld) {
-		return nil, fmt.Errorf("another gcctl dev uses the folder %s: set another with --data, and other addresses with --ac, --http and --grpc", folder)
+		return nil, fmt.Errorf(
+			"another gcctl dev uses the folder %s: set another with --data, and other addresses with --ac, --http and --grpc", folder)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("lock the data folder: %w", err)
@@ -198,7 +199,9 @@ func lockFolder(folder string) (unlock func(), err error) {
 }
 
 // addActor adds an actor that stops when its context ends.
-func addActor(group *run.Group, parent context.Context, execute func(context.Context) error) { //nolint:revive // Run groups come first in oklog/run's own functions.
+//
+//nolint:revive // The group is first, as in the functions of oklog/run.
+func addActor(group *run.Group, parent context.Context, execute func(context.Context) error) {
 	ctx, cancel := context.WithCancel(parent)
 	group.Add(func() error { return execute(ctx) }, func(error) { cancel() })
 }

@@ -1,4 +1,4 @@
-// Package filelock keeps other processes of this machine out by a lock on a file.
+// Package filelock excludes other processes on this machine with a lock on a file.
 package filelock
 
 import (
@@ -7,16 +7,17 @@ import (
 	"syscall"
 )
 
-// ErrHeld means that somebody else holds the lock.
-var ErrHeld = errors.New("the lock is held by somebody else")
+// ErrHeld means that another process, or another caller in this one, holds the lock.
+var ErrHeld = errors.New("the lock is held by another process")
 
-// Try takes the lock of the file at path, which it makes if need be and never removes; [ErrHeld] if that cannot be had
-// now. The lock ends with unlock, and with the process, whatever ends that.
-func Try(path string) (unlock func(), err error) {
+// TryLock locks the file at path. It creates the file if it does not exist, and never removes it. If the lock is held, it
+// returns [ErrHeld] at once. The lock ends with unlock, and with the process however that ends.
+func TryLock(path string) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
+
 	for {
 		switch err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
 		case err == nil:

@@ -11,191 +11,173 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// CheckFleet records what is promised for the end of every scenario: no false death, nobody who runs is anything but
-// healthy, and nothing that was acknowledged is lost.
-func (w *World) CheckFleet(ctx context.Context) error {
-	if err := w.CheckNoFalseDeath(ctx); err != nil {
+// CheckFleet records the checks at the end of every scenario: no controller was wrongly marked stale, all running
+// controllers are healthy, no acknowledged heartbeat is lost, and following the history misses nothing.
+func (e *Environment) CheckFleet(ctx context.Context) error {
+	if err := e.CheckNotWronglyStale(ctx); err != nil {
 		return err
 	}
-	missing, err := w.awaitHealthy(ctx, w.Timing.heard())
+	if err := e.checkHealthy(ctx); err != nil {
+		return err
+	}
+	if err := e.checkNothingLost(ctx); err != nil {
+		return err
+	}
+	return e.checkHistory(ctx)
+}
+
+// CheckNotWronglyStale records whether a controller was marked stale although its heartbeats could arrive.
+func (e *Environment) CheckNotWronglyStale(ctx context.Context) error {
+	if err := e.History.Reread(ctx); err != nil {
+		return err
+	}
+	mcByID := make(map[string]*MC, len(e.Fleet.MCs))
+	for _, mc := range e.Fleet.MCs {
+		mcByID[mc.ID] = mc
+	}
+
+	var wrong []string
+	for _, t := range e.History.TransitionsAfter(0, isStale) {
+		if mc := mcByID[t.ControllerID]; mc == nil || !mc.mayBeStale(t.At) {
+			wrong = append(wrong, fmt.Sprintf("%s after %s of silence", t.ControllerID, formatDuration(t.Silence)))
+		}
+	}
+	e.RecordCheck("no controller wrongly marked stale", "0", fmt.Sprint(len(wrong))+formatExamples(wrong), len(wrong) == 0)
+	return nil
+}
+
+func (e *Environment) checkHealthy(ctx context.Context) error {
+	missing, err := e.awaitHealthyFor(ctx, e.Timing.heartbeatLimit())
 	if err != nil {
 		return err
 	}
-	running := 0
-	for _, mc := range w.Fleet.MCs {
-		if mc.Running() {
-			running++
-		}
-	}
-	w.Promise("who runs is healthy at the end", fmt.Sprint(running), fmt.Sprint(running-len(missing))+examples(missing), len(missing) == 0)
-	if err := w.checkNothingLost(ctx); err != nil {
-		return err
-	}
-	// What came since is read first, so that nothing is called missed that was only not read yet.
-	if err := w.History.Sync(ctx); err != nil {
-		return err
-	}
-	if err := w.History.Repair(ctx); err != nil {
-		return err
-	}
-	w.Promise("who follows the history misses nothing", "0", fmt.Sprint(w.History.Missed()), w.History.Missed() == 0)
+	running := e.runningControllers()
+	e.RecordCheck("all running controllers are healthy at the end",
+		fmt.Sprint(running),
+		fmt.Sprint(running-len(missing))+formatExamples(missing),
+		len(missing) == 0)
 	return nil
 }
 
-// CheckNoFalseDeath records whether anybody was called stale who could be heard.
-func (w *World) CheckNoFalseDeath(ctx context.Context) error {
-	if err := w.History.Repair(ctx); err != nil {
-		return err
-	}
-	byID := w.byID()
-	var deaths []string
-	for _, t := range w.History.Since(0, func(t Transition) bool { return t.Cause == "stale" }) {
-		if mc := byID[t.ID]; mc == nil || !mc.mayDie(t.At) {
-			deaths = append(deaths, fmt.Sprintf("%s after %s of silence", t.ID, short(t.Silence)))
-		}
-	}
-	w.Promise("no false death", "0", fmt.Sprint(len(deaths))+examples(deaths), len(deaths) == 0)
-	return nil
-}
-
-func (w *World) byID() map[string]*MC {
-	byID := make(map[string]*MC, len(w.Fleet.MCs))
-	for _, mc := range w.Fleet.MCs {
-		byID[mc.ID] = mc
-	}
-	return byID
-}
-
-func (w *World) checkNothingLost(ctx context.Context) error {
-	// First what was acknowledged, then what is stored: it may only be more.
+func (e *Environment) checkNothingLost(ctx context.Context) error {
+	// The acknowledged load is read before the stored one, so that a new heartbeat can only raise the stored load.
 	acknowledged := make(map[string]uint32)
-	for _, mc := range w.Fleet.MCs {
-		if _, load := mc.LastAck(); load > 0 {
+	for _, mc := range e.Fleet.MCs {
+		if load := mc.AcknowledgedLoad(); load > 0 {
 			acknowledged[mc.ID] = load
 		}
 	}
-	stored, err := w.History.Fleet(ctx)
+	stored, err := e.History.ListControllers(ctx)
 	if err != nil {
 		return err
 	}
+
 	var lost []string
 	for id, load := range acknowledged {
 		if c := stored[id]; c == nil || c.GetCurrentMeetings() < load {
 			lost = append(lost, fmt.Sprintf("%s: %d stored, %d acknowledged", id, c.GetCurrentMeetings(), load))
 		}
 	}
-	w.Promise("no acknowledged heartbeat is lost", "0", fmt.Sprintf("%d of %d%s", len(lost), len(acknowledged), examples(lost)), len(lost) == 0)
+	e.RecordCheck("no acknowledged heartbeat is lost", "0",
+		fmt.Sprintf("%d of %d%s", len(lost), len(acknowledged), formatExamples(lost)), len(lost) == 0)
 	return nil
 }
 
-// examples shows a few of many.
-func examples(of []string) string {
-	switch {
-	case len(of) == 0:
-		return ""
-	case len(of) > 2:
-		return " (" + strings.Join(of[:2], ", ") + ", …)"
-	default:
-		return " (" + strings.Join(of, ", ") + ")"
+func (e *Environment) checkHistory(ctx context.Context) error {
+	// Sync first: a transition that was not read yet does not count as missed.
+	if err := e.History.Sync(ctx); err != nil {
+		return err
 	}
+	if err := e.History.Reread(ctx); err != nil {
+		return err
+	}
+	missed := e.History.Missed()
+	e.RecordCheck("transitions that a history follower misses", "0", fmt.Sprint(missed), missed == 0)
+	return nil
 }
 
-// CheckHeard waits until everybody who runs was heard since a time, and records whether all were in time. The fleet
-// was marked at that time.
-func (w *World) CheckHeard(ctx context.Context, since time.Time, of string) error {
-	w.Phase("who is heard again, and when")
-	bound := w.Timing.heard()
-	silent := func() (ids []string) {
-		for _, mc := range w.Fleet.MCs {
-			if mc.Running() && mc.FirstAck().IsZero() {
+// CheckHeartbeatsResume waits until all running controllers have an acknowledged heartbeat since a time, and records whether
+// that happened within [Timing.heartbeatLimit]. ResetFirstAcks must have been called with that time or an earlier one.
+func (e *Environment) CheckHeartbeatsResume(ctx context.Context, since time.Time, event string) error {
+	e.SetPhase("waiting for the first heartbeats after %s", event)
+	limit := e.Timing.heartbeatLimit()
+	name := "all send heartbeats again after " + event
+	missingIDs := func() (ids []string) {
+		for _, mc := range e.Fleet.MCs {
+			if mc.IsRunning() && mc.FirstAck().IsZero() {
 				ids = append(ids, mc.ID)
 			}
 		}
 		return ids
 	}
-	w.Until(ctx, time.Until(since.Add(3*bound)), func() bool { return len(silent()) == 0 })
+
+	e.WaitUntil(ctx, time.Until(since.Add(3*limit)), func() bool { return len(missingIDs()) == 0 })
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	var times []time.Duration
-	for _, mc := range w.Fleet.MCs {
+
+	var delays []time.Duration
+	for _, mc := range e.Fleet.MCs {
 		if at := mc.FirstAck(); !at.IsZero() {
-			times = append(times, max(0, at.Sub(since)))
+			delays = append(delays, max(0, at.Sub(since)))
 		}
 	}
-	missing := silent()
-	if len(times) == 0 {
-		w.Promise("all are heard again after "+of, "≤ "+short(bound), "nobody was", false)
+	missing := missingIDs()
+	if len(delays) == 0 {
+		e.RecordCheck(name, "≤ "+formatDuration(limit), "none did", false)
 		return nil
 	}
-	slices.Sort(times)
-	last := times[len(times)-1]
-	observed := fmt.Sprintf("last %s, median %s", short(last), short(times[len(times)/2]))
+
+	slices.Sort(delays)
+	last := delays[len(delays)-1]
+	observed := fmt.Sprintf("last %s, median %s", formatDuration(last), formatDuration(delays[len(delays)/2]))
 	if len(missing) > 0 {
-		observed = fmt.Sprintf("%d were not%s", len(missing), examples(missing))
+		observed = fmt.Sprintf("%d did not%s", len(missing), formatExamples(missing))
 	}
-	w.Promise("all are heard again after "+of, fmt.Sprintf("≤ %s (interval + announced spread + %s)", short(bound), short(allowance)), observed, len(missing) == 0 && last <= bound)
+	e.RecordCheck(name,
+		fmt.Sprintf("≤ %s (interval + announced spread + %s)", formatDuration(limit), formatDuration(margin)),
+		observed,
+		len(missing) == 0 && last <= limit)
 	return nil
 }
 
-// CheckPeak waits until three intervals after a time are over, and records whether any second of them had more
-// heartbeats than promised, tried or acknowledged.
-func (w *World) CheckPeak(ctx context.Context, since time.Time, steady Steady, after string) error {
-	w.Phase("how often the fleet calls after %s", after)
-	until := since.Add(3 * w.Timing.Fast)
+// CheckPeakRate waits until three intervals after a time, and records whether the heartbeats of any second among them
+// exceeded twice the steady rate. Failed heartbeats count as well.
+func (e *Environment) CheckPeakRate(ctx context.Context, since time.Time, steady SteadyLoad, event string) error {
+	e.SetPhase("measuring the call rate after %s", event)
+	until := since.Add(3 * e.Timing.Fast)
 	// A call is counted when it has ended.
-	if err := w.Wait(ctx, time.Until(until.Add(w.Timing.Fast/2))); err != nil {
+	if err := e.Wait(ctx, time.Until(until.Add(e.Timing.Fast/2))); err != nil {
 		return err
 	}
-	peak := w.Series.Peak(since, until)
-	w.Promise("peak rate after "+after, fmt.Sprintf("≤ 2 × steady (%.0f/s)", steady.Rate),
-		fmt.Sprintf("%.1f × (%.0f/s, the highest second of 3 intervals)", peak/max(steady.Rate, 0.1), peak), peak <= 2*steady.Rate)
+
+	peak := e.Series.PeakRate(since, until)
+	e.RecordCheck("peak rate after "+event,
+		fmt.Sprintf("≤ 2 × steady (%.0f/s)", steady.Rate),
+		fmt.Sprintf("%.1f × (%.0f/s, the highest second of 3 intervals)", peak/max(steady.Rate, 0.1), peak),
+		peak <= 2*steady.Rate)
 	return nil
 }
 
-// CheckDeaths waits until the controllers have been found unhealthy, and records whether all were in time.
-func (w *World) CheckDeaths(ctx context.Context, mcs []*MC, since uint64, who string) error {
-	w.Phase("waiting until %s are found", who)
-	bound := w.Timing.found()
-	found := func() map[string]Transition {
-		stale := make(map[string]Transition)
-		for _, t := range w.History.Since(since, func(t Transition) bool { return t.Cause == "stale" }) {
-			stale[t.ID] = t
-		}
-		return stale
-	}
-	w.Until(ctx, bound+5*time.Second, func() bool {
-		stale := found()
-		return !slices.ContainsFunc(mcs, func(mc *MC) bool { _, ok := stale[mc.ID]; return !ok })
-	})
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := w.History.Repair(ctx); err != nil {
-		return err
-	}
-	stale, latest, recorded := found(), time.Duration(0), time.Duration(0)
-	var missing []string
-	for _, mc := range mcs {
-		t, ok := stale[mc.ID]
-		if !ok {
-			missing = append(missing, mc.ID)
-			continue
-		}
-		if silence := t.At.Sub(mc.LastSent()); silence > latest {
-			latest, recorded = silence, t.Silence
+// CheckNoFailedCalls records whether every call since a time was acknowledged. Calls that the simulator has cancelled by
+// ending a process do not count.
+func (e *Environment) CheckNoFailedCalls(since time.Time) {
+	counts := e.Series.CountsBetween(since, time.Now())
+	delete(counts.Codes, codes.Canceled)
+	failed := 0
+	for code, n := range counts.Codes {
+		if code != codes.OK {
+			failed += n
 		}
 	}
-	w.Promise("all of "+who+" are found unhealthy", fmt.Sprint(len(mcs)), fmt.Sprint(len(mcs)-len(missing))+examples(missing), len(missing) == 0)
-	w.Promise("how long after their last heartbeat", fmt.Sprintf("≤ %s (threshold + checker's interval + %s)", short(bound), short(allowance)), fmt.Sprintf("last %s (recorded as %s)", short(latest), short(recorded)), latest <= bound)
-	return nil
+	e.RecordCheck("failed calls", "0", fmt.Sprintf("%d of %d%s", failed, counts.Calls(), formatCodes(counts)), failed == 0)
 }
 
-// codesOf says which codes there were, the most frequent first.
-func codesOf(counts Counts) string {
-	names := slices.SortedFunc(maps.Keys(counts.Codes), func(a, b codes.Code) int { return counts.Codes[b] - counts.Codes[a] })
+// formatCodes returns the codes of the failed calls with their counts in parentheses, the most frequent first.
+func formatCodes(counts Counts) string {
+	byCount := func(a, b codes.Code) int { return counts.Codes[b] - counts.Codes[a] }
 	var parts []string
-	for _, code := range names {
+	for _, code := range slices.SortedFunc(maps.Keys(counts.Codes), byCount) {
 		if code != codes.OK {
 			parts = append(parts, fmt.Sprintf("%d %v", counts.Codes[code], code))
 		}
@@ -204,18 +186,4 @@ func codesOf(counts Counts) string {
 		return ""
 	}
 	return " (" + strings.Join(parts, ", ") + ")"
-}
-
-// CheckNoFailure records whether every call since a time was acknowledged. Calls that we cut off ourselves by ending a
-// process do not count.
-func (w *World) CheckNoFailure(since time.Time) {
-	counts := w.Series.Between(since, time.Now())
-	delete(counts.Codes, codes.Canceled)
-	failed := 0
-	for code, n := range counts.Codes {
-		if code != codes.OK {
-			failed += n
-		}
-	}
-	w.Promise("no call fails", "0", fmt.Sprintf("%d of %d%s", failed, counts.Calls(), codesOf(counts)), failed == 0)
 }

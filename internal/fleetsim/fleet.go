@@ -15,39 +15,57 @@ import (
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// atOnce is how many controllers are ended, or taken out of the fleet, at the same time.
-const atOnce = 64
+// maxDeregistrations limits the concurrent calls that remove the fleet from a Global Controller.
+const maxDeregistrations = 64
 
-// Fleet is all the controllers of a world.
+// twinFirstLoad is the load at which a twin's heartbeats start, higher than the first process ever reports.
+const twinFirstLoad = 1_000_000
+
+// Fleet is all controllers of an environment.
 type Fleet struct {
-	// MCs changes by Replace only; the view, which runs beside the scenario, reads it with At.
-	MCs         []*MC
+	// MCs is written by Replace only. The progress output, which runs concurrently, reads it with At.
+	MCs []*MC
+
 	mu          sync.Mutex
-	world       *World
+	env         *Environment
 	connections []*client.Connection
-	tokens      []*tokens
-	calls       *http.Client
+	tokens      []*tokenSource
+	tokenHTTP   *http.Client
 }
 
-// newFleet makes the controllers; none runs yet.
-func newFleet(w *World) (f *Fleet, err error) {
-	f = &Fleet{world: w, calls: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}, Timeout: 10 * time.Second}}
-	shared := make([]*tokens, w.opts.Connections)
-	regions := w.opts.regionNames()
-	for i := range w.opts.MCs {
-		n := i % w.opts.Connections
+// newFleet creates the controllers. None runs yet.
+func newFleet(env *Environment) (f *Fleet, err error) {
+	f = &Fleet{
+		env: env,
+		tokenHTTP: &http.Client{
+			Transport: &http.Transport{MaxIdleConnsPerHost: 16},
+			Timeout:   10 * time.Second,
+		},
+	}
+
+	sharedTokens := make([]*tokenSource, env.opts.Connections)
+	regions := env.opts.regionNames()
+	for i := range env.opts.MCs {
+		n := i % env.opts.Connections
 		if n == len(f.connections) {
-			if _, err := f.Connect(w.fleetAddress()); err != nil {
+			if _, err := f.Connect(env.fleetAddress()); err != nil {
 				return f, err
 			}
-			if shared[n], err = f.newTokens(); err != nil {
+			if sharedTokens[n], err = f.addTokens(); err != nil {
 				return f, err
 			}
 		}
+
 		region := regions[i%len(regions)]
-		mc := &MC{ID: fmt.Sprintf("%s-%s-%d", w.prefix, region, i/len(regions)+1), Region: region, world: w, connection: f.connections[n], tokens: shared[n]}
-		if w.needs.Tokens {
-			if mc.tokens, err = f.newTokens(); err != nil {
+		mc := &MC{
+			ID:         fmt.Sprintf("%s-%s-%d", env.idPrefix, region, i/len(regions)+1),
+			Region:     region,
+			env:        env,
+			connection: f.connections[n],
+			tokens:     sharedTokens[n],
+		}
+		if env.needs.OwnTokens {
+			if mc.tokens, err = f.addTokens(); err != nil {
 				return f, err
 			}
 		}
@@ -56,8 +74,8 @@ func newFleet(w *World) (f *Fleet, err error) {
 	return f, nil
 }
 
-func (f *Fleet) newTokens() (*tokens, error) {
-	t, err := f.world.mcTokens(f.calls)
+func (f *Fleet) addTokens() (*tokenSource, error) {
+	t, err := f.env.newMCTokens(f.tokenHTTP)
 	if err != nil {
 		return nil, fmt.Errorf("tokens: %w", err)
 	}
@@ -65,9 +83,9 @@ func (f *Fleet) newTokens() (*tokens, error) {
 	return t, nil
 }
 
-// Connect makes one more connection, which is closed with the fleet.
+// Connect opens one more connection, which is closed with the fleet.
 func (f *Fleet) Connect(address string) (*client.Connection, error) {
-	connection, err := client.NewConnection([]string{address}, f.world.tls())
+	connection, err := client.NewConnection([]string{address}, f.env.tlsConfig())
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", address, err)
 	}
@@ -75,34 +93,40 @@ func (f *Fleet) Connect(address string) (*client.Connection, error) {
 	return connection, nil
 }
 
-// Twin is another controller by the same id, on a connection of its own.
-func (f *Fleet) Twin(of *MC, connection *client.Connection) *MC {
-	// It begins far above, so that nobody takes its load for that of the other one.
-	return &MC{ID: of.ID, Region: of.Region, world: of.world, connection: connection, tokens: of.tokens, sent: 1_000_000}
+// NewTwin returns another controller with the same id on another connection. It is not part of the fleet yet.
+func (f *Fleet) NewTwin(of *MC, connection *client.Connection) *MC {
+	return &MC{
+		ID:         of.ID,
+		Region:     of.Region,
+		env:        of.env,
+		connection: connection,
+		tokens:     of.tokens,
+		sentLoad:   twinFirstLoad,
+	}
 }
 
-// Begin starts the controllers evenly over a time.
-func (f *Fleet) Begin(ctx context.Context, mcs []*MC, over time.Duration) error {
-	began := time.Now()
+// Start starts the controllers, spread evenly over a time.
+func (f *Fleet) Start(ctx context.Context, mcs []*MC, over time.Duration) error {
+	startedAt := time.Now()
 	for i, mc := range mcs {
-		due := began.Add(over * time.Duration(i) / time.Duration(len(mcs)))
+		due := startedAt.Add(over * time.Duration(i) / time.Duration(len(mcs)))
 		if wait := time.Until(due); wait > 0 && !pause(ctx, wait) {
 			return ctx.Err()
 		}
-		if err := mc.Begin(); err != nil {
+		if err := mc.Start(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Abandon ends the controllers at once, as a crash does.
-func (f *Fleet) Abandon(mcs []*MC) error {
-	return eachOf(mcs, len(mcs), func(mc *MC) error { return mc.Abandon() })
+// Crash ends the controllers at the same moment, as a crash does.
+func (f *Fleet) Crash(mcs []*MC) error {
+	return forEachMC(mcs, len(mcs), func(mc *MC) error { return mc.Crash() })
 }
 
-// In returns the controllers of a region.
-func (f *Fleet) In(region string) (found []*MC) {
+// InRegion returns the controllers of a region.
+func (f *Fleet) InRegion(region string) (found []*MC) {
 	for _, mc := range f.MCs {
 		if mc.Region == region {
 			found = append(found, mc)
@@ -111,8 +135,8 @@ func (f *Fleet) In(region string) (found []*MC) {
 	return found
 }
 
-// Some returns a random part of the fleet, at least one.
-func (f *Fleet) Some(share float64, random *rand.Rand) (found []*MC) {
+// PickRandom returns a random share of the fleet, at least one controller.
+func (f *Fleet) PickRandom(share float64, random *rand.Rand) (found []*MC) {
 	n := max(1, int(share*float64(len(f.MCs))))
 	for _, i := range random.Perm(len(f.MCs))[:n] {
 		found = append(found, f.MCs[i])
@@ -120,73 +144,77 @@ func (f *Fleet) Some(share float64, random *rand.Rand) (found []*MC) {
 	return found
 }
 
-// Replace puts another controller into the place of one that goes by the same id.
-func (f *Fleet) Replace(old, by *MC) {
+// Replace puts another controller with the same id into the place of one.
+func (f *Fleet) Replace(old, replacement *MC) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, mc := range f.MCs {
 		if mc == old {
-			f.MCs[i] = by
+			f.MCs[i] = replacement
 		}
 	}
 }
 
-// Len is how many controllers there are.
+// Len returns the size of the fleet.
 func (f *Fleet) Len() int { return len(f.MCs) }
 
-// At is one of them.
+// At returns one controller. It may be called concurrently with Replace.
 func (f *Fleet) At(i int) *MC {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.MCs[i]
 }
 
-// leave takes the controllers out of the fleet of a Global Controller that is not ours.
-func (f *Fleet) leave(ctx context.Context) error {
-	fleet := pb.NewFleetServiceClient(f.world.conn)
-	return eachOf(f.MCs, atOnce, func(mc *MC) error {
+// deregisterAll removes the controllers from a Global Controller that continues to run.
+func (f *Fleet) deregisterAll(ctx context.Context) error {
+	fleet := pb.NewFleetServiceClient(f.env.readerConn)
+	return forEachMC(f.MCs, maxDeregistrations, func(mc *MC) error {
 		token, err := mc.tokens.Token(ctx)
 		if err == nil && mc.Incarnation() != "" {
 			ctx := metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
-			_, err = fleet.Deregister(ctx, &pb.DeregisterRequest{ControllerId: mc.ID, Incarnation: mc.Incarnation(), Reason: "the simulation is over"})
+			_, err = fleet.Deregister(ctx, &pb.DeregisterRequest{
+				ControllerId: mc.ID,
+				Incarnation:  mc.Incarnation(),
+				Reason:       "the simulation is over",
+			})
 		}
 		if err != nil {
-			return fmt.Errorf("take %s out of the fleet: %w", mc.ID, err)
+			return fmt.Errorf("deregister %s: %w", mc.ID, err)
 		}
 		return nil
 	})
 }
 
-// Close ends whatever runs.
+// Close ends all controllers and closes their connections.
 func (f *Fleet) Close() error {
-	errs := []error{f.Abandon(f.MCs)}
+	errs := []error{f.Crash(f.MCs)}
 	for _, connection := range f.connections {
 		errs = append(errs, connection.Close())
 	}
 	for _, t := range f.tokens {
 		t.Close()
 	}
-	f.calls.CloseIdleConnections()
+	f.tokenHTTP.CloseIdleConnections()
 	return errors.Join(errs...)
 }
 
-// eachOf works on the controllers, so many at the same time, and returns the first error.
-func eachOf(mcs []*MC, most int, work func(*MC) error) error {
+// forEachMC calls work for each controller, at most so many at the same time, and returns the first error.
+func forEachMC(mcs []*MC, concurrency int, work func(*MC) error) error {
 	var (
-		all   sync.WaitGroup
-		once  sync.Once
-		first error
-		slots = make(chan struct{}, max(1, most))
+		running  sync.WaitGroup
+		once     sync.Once
+		firstErr error
+		slots    = make(chan struct{}, max(1, concurrency))
 	)
 	for _, mc := range mcs {
 		slots <- struct{}{}
-		all.Go(func() {
+		running.Go(func() {
 			defer func() { <-slots }()
 			if err := work(mc); err != nil {
-				once.Do(func() { first = err })
+				once.Do(func() { firstErr = err })
 			}
 		})
 	}
-	all.Wait()
-	return first
+	running.Wait()
+	return firstErr
 }

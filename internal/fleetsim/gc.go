@@ -10,10 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -21,36 +18,40 @@ import (
 )
 
 const (
-	// startPatience is how long a Global Controller may take to be ready, a store's recovery included.
-	startPatience = 60 * time.Second
-	// keptLines of its log are shown when something breaks, and so many of those that tell of calls: in an outage there
-	// is one for each heartbeat.
-	keptLines = 100
-	keptCalls = 10
+	// startTimeout is how long a Global Controller may take to become ready, including the recovery of its store.
+	startTimeout = 60 * time.Second
+	// stopTimeout is how long a Global Controller may take to end before it is killed.
+	stopTimeout = 30 * time.Second
 )
 
-// Command is how a Global Controller is run: this very program with other words, or environment.
+// Command starts a Global Controller: usually this program with other arguments or another environment.
 type Command struct {
 	Path string
 	Args []string
 	Env  []string
 }
 
-// GC is a Global Controller in a process of its own, so that it can die as processes do.
+// GC is a Global Controller that runs as a process, so that a scenario can kill it.
 type GC struct {
-	command    Command
-	env        []string
-	GRPC, HTTP string // the same in every life
-	log        *tail
-	process    *exec.Cmd // nil while it is down
-	stdin      io.Closer // the process ends itself when this ends, so it outlives ours in no case
-	ended      chan struct{}
+	// GRPC and HTTP are its addresses, the same after each start.
+	GRPC string
+	HTTP string
+
+	command Command
+	env     []string
+	log     *logTail
+	process *exec.Cmd // nil while it is down
+	// stdin keeps the process running. The process ends when stdin ends, so it never outlives this program.
+	stdin  io.Closer
+	exited chan struct{}
 }
 
-// gcSettings is what a scenario's Global Controller is told.
+// gcSettings are the settings of a scenario's Global Controller.
 type gcSettings struct {
-	database, keys, folder string
-	timing                 Timing
+	databaseURL string
+	jwksURL     string
+	folder      string
+	timing      Timing
 }
 
 func newGC(command Command, s gcSettings) (*GC, error) {
@@ -58,25 +59,36 @@ func newGC(command Command, s gcSettings) (*GC, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &GC{command: command, GRPC: ports[0], HTTP: ports[1], log: &tail{}}
-	g.env = append([]string{
-		"DATABASE_URL=" + s.database, "AC_JWKS_URL=" + s.keys, "GC_DATA_DIR=" + filepath.Join(s.folder, "data"),
-		"GC_GRPC_BIND_ADDRESS=" + g.GRPC, "BIND_ADDRESS=" + g.HTTP, "LOG_LEVEL=info", "GC_DRAIN_SECONDS=5", "GC_ID=gc-simulated",
+	g := &GC{GRPC: ports[0], HTTP: ports[1], command: command, log: &logTail{}}
+
+	g.env = []string{
+		"DATABASE_URL=" + s.databaseURL,
+		"AC_JWKS_URL=" + s.jwksURL,
+		"GC_DATA_DIR=" + filepath.Join(s.folder, "data"),
+		"GC_GRPC_BIND_ADDRESS=" + g.GRPC,
+		"BIND_ADDRESS=" + g.HTTP,
+		"LOG_LEVEL=info",
+		"GC_DRAIN_SECONDS=5",
+		"GC_ID=gc-simulated",
 		"FAST_HEARTBEAT_INTERVAL_MS=" + strconv.FormatInt(s.timing.Fast.Milliseconds(), 10),
 		"COMPREHENSIVE_HEARTBEAT_INTERVAL_MS=" + strconv.FormatInt(s.timing.Comprehensive.Milliseconds(), 10),
 		"MC_STALENESS_THRESHOLD_SECONDS=" + strconv.Itoa(int(s.timing.Threshold.Seconds())),
-		// The fleet calls from one address with one subject.
-		"RATE_LIMIT_RPM=1000000", "GC_MAX_CONTROLLERS_PER_SUBJECT=1000000",
-		// Settings of the Global Controller that this shell may have are not for this one.
-		"PATH=" + os.Getenv("PATH"), "HOME=" + s.folder, "TMPDIR=" + os.Getenv("TMPDIR"),
-	}, command.Env...)
+		// The whole fleet calls from one address with one subject.
+		"RATE_LIMIT_RPM=1000000",
+		"GC_MAX_CONTROLLERS_PER_SUBJECT=1000000",
+		// Nothing else is inherited: settings of a Global Controller in this shell do not apply to this one.
+		"PATH=" + os.Getenv("PATH"),
+		"HOME=" + s.folder,
+		"TMPDIR=" + os.Getenv("TMPDIR"),
+	}
+	g.env = append(g.env, command.Env...)
 	return g, nil
 }
 
-// Start begins a life and returns when the Global Controller is ready.
+// Start starts the process and returns when the Global Controller is ready.
 func (g *GC) Start(ctx context.Context) error {
 	if err := g.launch(); err != nil {
-		return err
+		return fmt.Errorf("start the Global Controller: %w", err)
 	}
 	return g.awaitReady(ctx)
 }
@@ -84,23 +96,27 @@ func (g *GC) Start(ctx context.Context) error {
 func (g *GC) launch() error {
 	cmd := exec.CommandContext(context.Background(), g.command.Path, g.command.Args...) //nolint:gosec // This program.
 	cmd.Env = g.env
-	// A group of its own, so that an interrupt from the keyboard reaches us first.
+	// In its own process group it does not receive the terminal's interrupt. This program stops it in its clean-up.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
-		return fmt.Errorf("start the Global Controller: %w", err)
+		return err
 	}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
-		return fmt.Errorf("start the Global Controller: %w", err)
+		return err
 	}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start the Global Controller: %w", err)
+		return err
 	}
-	ended := make(chan struct{})
-	g.process, g.stdin, g.ended = cmd, stdin, ended
+
+	exited := make(chan struct{})
+	g.process = cmd
+	g.stdin = stdin
+	g.exited = exited
 	go func() {
-		defer close(ended)
+		defer close(exited)
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
 			g.log.add(lines.Text())
 		}
@@ -110,29 +126,31 @@ func (g *GC) launch() error {
 }
 
 func (g *GC) awaitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	for !g.Ready(ctx) {
+
+	for !g.IsReady(ctx) {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("the Global Controller is not ready: %w; its log:\n%s", ctx.Err(), g.Log())
-		case <-g.ended:
-			return fmt.Errorf("the Global Controller ended at its start; its log:\n%s", g.Log())
+		case <-g.exited:
+			return fmt.Errorf("the Global Controller ended during its start; its log:\n%s", g.Log())
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 	return nil
 }
 
-// Ready tells whether the Global Controller says that it is.
-func (g *GC) Ready(ctx context.Context) bool {
+// IsReady reports whether the readiness check of the Global Controller succeeds.
+func (g *GC) IsReady(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+g.HTTP+"/ready", nil)
 	if err != nil {
 		return false
 	}
-	// Connections are not kept: the next life has others.
+
+	// A connection is not reused: the next process would not know it.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if err != nil {
@@ -142,64 +160,30 @@ func (g *GC) Ready(ctx context.Context) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-// Kill ends the Global Controller as kill -9 does, and returns when it is gone.
-func (g *GC) Kill() error { return g.end(syscall.SIGKILL) }
+// Kill ends the Global Controller as kill -9 does, and returns when its process has ended.
+func (g *GC) Kill() error { return g.stop(syscall.SIGKILL) }
 
-// Stop asks the Global Controller to end, and returns when it has.
-func (g *GC) Stop() error { return g.end(syscall.SIGTERM) }
+// Stop sends SIGTERM to the Global Controller, and returns when its process has ended.
+func (g *GC) Stop() error { return g.stop(syscall.SIGTERM) }
 
-func (g *GC) end(signal syscall.Signal) error {
+func (g *GC) stop(signal syscall.Signal) error {
 	if g.process == nil {
 		return nil
 	}
 	if err := g.process.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("end the Global Controller: %w", err)
+		return fmt.Errorf("stop the Global Controller: %w", err)
 	}
+
 	select {
-	case <-g.ended:
-	case <-time.After(30 * time.Second):
+	case <-g.exited:
+	case <-time.After(stopTimeout):
 		_ = g.process.Process.Kill()
-		<-g.ended
+		<-g.exited
 	}
 	_ = g.stdin.Close()
 	g.process = nil
 	return nil
 }
 
-// Log is the end of what the Global Controller has logged.
+// Log returns the last lines that the Global Controller has logged.
 func (g *GC) Log() string { return g.log.String() }
-
-// tail keeps the last lines that it is given.
-type tail struct {
-	mu    sync.Mutex
-	lines []string
-	calls int
-}
-
-func (t *tail) add(line string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if strings.Contains(line, " msg=call ") {
-		if t.calls++; t.calls > keptCalls {
-			i := slices.IndexFunc(t.lines, func(line string) bool { return strings.Contains(line, " msg=call ") })
-			t.lines = slices.Delete(t.lines, i, i+1)
-			t.calls--
-		}
-	}
-	if t.lines = append(t.lines, line); len(t.lines) > keptLines {
-		if strings.Contains(t.lines[0], " msg=call ") {
-			t.calls--
-		}
-		t.lines = t.lines[1:]
-	}
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	text := ""
-	for _, line := range t.lines {
-		text += "  " + line + "\n"
-	}
-	return text
-}

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// followInterval is how often the history is read.
+	// followInterval is the interval between two reads of the history.
 	followInterval = 250 * time.Millisecond
 	pageSize       = 1000
 	readTimeout    = 5 * time.Second
@@ -22,132 +22,145 @@ const (
 
 // Transition is one change of a controller's public state.
 type Transition struct {
-	Number              uint64
-	ID, From, To, Cause string
-	At                  time.Time
-	Silence             time.Duration
+	ID           uint64
+	ControllerID string
+	From         string
+	To           string
+	Cause        string
+	At           time.Time
+	Silence      time.Duration
 }
 
-// History follows what the Global Controller records of our controllers.
+// isStale reports whether the transition is that of a controller that was marked stale.
+func isStale(t Transition) bool { return t.Cause == "stale" }
+
+// History follows the transitions that the Global Controller records of the fleet.
 type History struct {
-	fleet  pb.FleetServiceClient
-	tokens client.TokenSource
-	prefix string
+	fleet    pb.FleetServiceClient
+	tokens   client.TokenSource
+	idPrefix string
 
-	reading sync.Mutex // held by the one who reads
-	began   uint64     // the last change before ours
-	after   uint64     // the last one that was read
+	reading sync.Mutex // serializes reads of the Global Controller
+	startID uint64     // the last transition before the fleet's first
+	lastID  uint64     // the last transition that was read
 
-	mu     sync.Mutex
-	all    []Transition
-	states map[string]string // by id
-	asOf   time.Time         // when they were last read
-	missed int               // changes that came to light behind one that was read before
+	mu          sync.Mutex
+	transitions []Transition
+	states      map[string]string // by controller id
+	readAt      time.Time         // when the states were last read
+	missed      int               // transitions that appeared before one that had been read already
 }
 
-func newHistory(fleet pb.FleetServiceClient, tokens client.TokenSource, prefix string) *History {
-	return &History{fleet: fleet, tokens: tokens, prefix: prefix + "-", states: make(map[string]string)}
+func newHistory(fleet pb.FleetServiceClient, tokens client.TokenSource, idPrefix string) *History {
+	return &History{
+		fleet:    fleet,
+		tokens:   tokens,
+		idPrefix: idPrefix + "-",
+		states:   make(map[string]string),
+	}
 }
 
-// follow reads until ctx ends. What cannot be read now is read later.
+// SkipExisting makes the history begin after the transitions that exist already.
+func (h *History) SkipExisting(ctx context.Context) error {
+	err := h.Sync(ctx)
+	h.startID = h.lastID
+	return err
+}
+
+// follow reads new transitions until ctx ends. After an error, the next read returns what this one would have.
 func (h *History) follow(ctx context.Context) {
 	for pause(ctx, followInterval) {
 		_ = h.Sync(ctx)
 	}
 }
 
-// Sync reads all that is new.
+// Sync reads all new transitions.
 func (h *History) Sync(ctx context.Context) error {
 	h.reading.Lock()
 	defer h.reading.Unlock()
-	after, err := h.from(ctx, h.after, h.take)
-	h.after = after
+	lastID, err := h.readAfter(ctx, h.lastID, h.record)
+	h.lastID = lastID
 	return err
 }
 
-// Repair reads all of it anew, and notes what following it has missed.
-func (h *History) Repair(ctx context.Context) error {
+// Reread reads the whole history again, and counts the transitions that following it has missed.
+func (h *History) Reread(ctx context.Context) error {
 	h.reading.Lock()
 	defer h.reading.Unlock()
 	var found []Transition
-	after, err := h.from(ctx, h.began, func(t Transition) { found = append(found, t) })
+	lastID, err := h.readAfter(ctx, h.startID, func(t Transition) { found = append(found, t) })
 	if err != nil {
 		return err
 	}
+
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	known := make(map[uint64]bool, len(h.all))
-	for _, t := range h.all {
-		known[t.Number] = true
+	isKnown := make(map[uint64]bool, len(h.transitions))
+	for _, t := range h.transitions {
+		isKnown[t.ID] = true
 	}
-	h.all, h.states = nil, make(map[string]string)
+
+	h.transitions = nil
+	h.states = make(map[string]string)
 	for _, t := range found {
-		if !known[t.Number] && t.Number <= h.after {
+		if !isKnown[t.ID] && t.ID <= h.lastID {
 			h.missed++
 		}
-		h.takeLocked(t)
+		h.recordLocked(t)
 	}
-	h.after = after
+	h.lastID = lastID
 	return nil
 }
 
-// Missed is how many changes following the history has missed, as far as Repair has found.
+// Missed returns how many transitions following the history has missed, as far as Reread has found.
 func (h *History) Missed() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.missed
 }
 
-// from reads what follows a change, and returns the last one that it has read.
-func (h *History) from(ctx context.Context, after uint64, take func(Transition)) (uint64, error) {
+// readAfter reads the transitions after an id, and returns the id of the last one that it has read.
+func (h *History) readAfter(ctx context.Context, id uint64, record func(Transition)) (uint64, error) {
 	for {
-		asked := time.Now()
-		var answer *pb.ListTransitionsResponse
-		err := h.read(ctx, func(ctx context.Context) (err error) {
-			answer, err = h.fleet.ListTransitions(ctx, &pb.ListTransitionsRequest{After: after, PageSize: pageSize})
+		requestedAt := time.Now()
+		var response *pb.ListTransitionsResponse
+		err := h.callWithToken(ctx, func(ctx context.Context) (err error) {
+			response, err = h.fleet.ListTransitions(ctx, &pb.ListTransitionsRequest{After: id, PageSize: pageSize})
 			return err
 		})
 		if err != nil {
-			return after, fmt.Errorf("read the history: %w", err)
+			return id, fmt.Errorf("read the history: %w", err)
 		}
-		for _, t := range answer.GetTransitions() {
-			if strings.HasPrefix(t.GetControllerId(), h.prefix) {
-				take(Transition{
-					t.GetId(), t.GetControllerId(), stateName(t.GetFrom()), stateName(t.GetTo()), t.GetCause(), t.GetAt().AsTime(),
-					time.Duration(t.GetSilenceMs()) * time.Millisecond, //nolint:gosec // Not that long.
-				})
+
+		for _, t := range response.GetTransitions() {
+			if strings.HasPrefix(t.GetControllerId(), h.idPrefix) {
+				record(transitionFromProto(t))
 			}
 		}
-		if after = answer.GetNextAfter(); len(answer.GetTransitions()) < pageSize {
+
+		id = response.GetNextAfter()
+		if len(response.GetTransitions()) < pageSize {
 			h.mu.Lock()
-			h.asOf = asked
+			h.readAt = requestedAt
 			h.mu.Unlock()
-			return after, nil
+			return id, nil
 		}
 	}
 }
 
-func (h *History) take(t Transition) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.takeLocked(t)
-}
-
-func (h *History) takeLocked(t Transition) {
-	h.all = append(h.all, t)
-	if h.states[t.ID] = t.To; t.To == "" {
-		delete(h.states, t.ID)
+func transitionFromProto(t *pb.Transition) Transition {
+	return Transition{
+		ID:           t.GetId(),
+		ControllerID: t.GetControllerId(),
+		From:         stateName(t.GetFrom()),
+		To:           stateName(t.GetTo()),
+		Cause:        t.GetCause(),
+		At:           t.GetAt().AsTime(),
+		Silence:      time.Duration(t.GetSilenceMs()) * time.Millisecond, //nolint:gosec // Not that long.
 	}
 }
 
-// Begin passes over what there is already.
-func (h *History) Begin(ctx context.Context) error {
-	err := h.Sync(ctx)
-	h.began = h.after
-	return err
-}
-
-// stateName is "" for no state.
+// stateName returns "" for no state.
 func stateName(h pb.Health) string {
 	if h == pb.Health_HEALTH_UNSPECIFIED {
 		return ""
@@ -155,7 +168,22 @@ func stateName(h pb.Health) string {
 	return strings.ToLower(strings.TrimPrefix(h.String(), "HEALTH_"))
 }
 
-func (h *History) read(ctx context.Context, call func(context.Context) error) error {
+func (h *History) record(t Transition) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.recordLocked(t)
+}
+
+func (h *History) recordLocked(t Transition) {
+	h.transitions = append(h.transitions, t)
+	if t.To == "" {
+		delete(h.states, t.ControllerID)
+	} else {
+		h.states[t.ControllerID] = t.To
+	}
+}
+
+func (h *History) callWithToken(ctx context.Context, call func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	token, err := h.tokens.Token(ctx)
@@ -165,57 +193,59 @@ func (h *History) read(ctx context.Context, call func(context.Context) error) er
 	return call(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token))
 }
 
-// Since returns the changes behind a number that match.
-func (h *History) Since(n uint64, match func(Transition) bool) (found []Transition) {
+// TransitionsAfter returns the transitions after an id that match.
+func (h *History) TransitionsAfter(id uint64, matches func(Transition) bool) (found []Transition) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, t := range h.all {
-		if t.Number > n && match(t) {
+	for _, t := range h.transitions {
+		if t.ID > id && matches(t) {
 			found = append(found, t)
 		}
 	}
 	return found
 }
 
-// Last is the number of the last change that was read.
-func (h *History) Last() uint64 {
+// LastID returns the id of the last transition that was read.
+func (h *History) LastID() uint64 {
 	h.reading.Lock()
 	defer h.reading.Unlock()
-	return h.after
+	return h.lastID
 }
 
-// State is a controller's public state as far as it was read, "" when it is not in the fleet.
-func (h *History) State(id string) string {
+// State returns a controller's public state as it was last read, "" if the controller is not in the fleet.
+func (h *History) State(controllerID string) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.states[id]
+	return h.states[controllerID]
 }
 
-// AsOf is the time that the states are from.
-func (h *History) AsOf() time.Time {
+// ReadAt returns when the states were last read.
+func (h *History) ReadAt() time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.asOf
+	return h.readAt
 }
 
-// Fleet reads all of our controllers from the Global Controller.
-func (h *History) Fleet(ctx context.Context) (map[string]*pb.Controller, error) {
+// ListControllers reads all controllers of the simulated fleet, by id, from the Global Controller.
+func (h *History) ListControllers(ctx context.Context) (map[string]*pb.Controller, error) {
 	found := make(map[string]*pb.Controller)
 	for page := ""; ; {
-		var answer *pb.ListControllersResponse
-		err := h.read(ctx, func(ctx context.Context) (err error) {
-			answer, err = h.fleet.ListControllers(ctx, &pb.ListControllersRequest{PageSize: pageSize, PageToken: page})
+		var response *pb.ListControllersResponse
+		err := h.callWithToken(ctx, func(ctx context.Context) (err error) {
+			response, err = h.fleet.ListControllers(ctx, &pb.ListControllersRequest{PageSize: pageSize, PageToken: page})
 			return err
 		})
 		if err != nil {
 			return nil, fmt.Errorf("read the fleet: %w", err)
 		}
-		for _, c := range answer.GetControllers() {
-			if strings.HasPrefix(c.GetControllerId(), h.prefix) {
+
+		for _, c := range response.GetControllers() {
+			if strings.HasPrefix(c.GetControllerId(), h.idPrefix) {
 				found[c.GetControllerId()] = c
 			}
 		}
-		if page = answer.GetNextPageToken(); page == "" {
+		page = response.GetNextPageToken()
+		if page == "" {
 			return found, nil
 		}
 	}

@@ -12,112 +12,135 @@ import (
 	"darktower.example/global-controller/pkg/client"
 )
 
-// maxMeetings is more than a controller that counts its heartbeats as meetings will ever have.
+// maxMeetings exceeds the meetings that a controller ever reports, which are as many as it has sent heartbeats.
 const maxMeetings = 1_000_000_000
 
-// MC is a simulated meeting controller. Its processes come and go, one at a time; it goes by the same id.
+// MC is a simulated meeting controller. It runs one process at a time, each with the same controller id.
 type MC struct {
-	ID, Region string
-	world      *World
+	ID     string
+	Region string
+
+	env        *Environment
 	connection *client.Connection
-	tokens     *tokens
-	// shutdown is how its next processes leave when they are ended well.
+	tokens     *tokenSource
+	// shutdown is how its next processes end when they are stopped.
 	shutdown client.Shutdown
 
-	mu sync.Mutex
-	// life is the process that runs; nil: none does.
-	life *life
-	// sent and acked are the load of the last heartbeat that was sent, and of the last that was acknowledged. Each
-	// heartbeat has one meeting more than the one before, so that what is in the store tells which it was.
-	sent, acked uint32
-	lastAck     time.Time
-	// cutOff is when a heartbeat was last given up before its answer came: it may have been stored.
-	cutOff time.Time
-	// marked is since when firstAck waits for an acknowledged heartbeat.
-	marked, firstAck time.Time
-	silences         []silence
-	incarnation      string
+	mu          sync.Mutex
+	process     *mcProcess // nil while none runs
+	incarnation string     // of the last process
+	// sentLoad and acknowledgedLoad are the meetings in the last heartbeat that was sent and in the last that was
+	// acknowledged. Each heartbeat reports one meeting more than the one before, so the stored load identifies it.
+	sentLoad         uint32
+	acknowledgedLoad uint32
+	acknowledgedAt   time.Time
+	// failedAt is the time of the last failed heartbeat. It may have been stored anyway.
+	failedAt time.Time
+	// firstAck is when the first heartbeat after firstAckSince was acknowledged.
+	firstAckSince time.Time
+	firstAck      time.Time
+	silences      []silence
 }
 
-// life is one process of a controller.
-type life struct {
+// mcProcess is one process of a controller.
+type mcProcess struct {
 	cancel context.CancelCauseFunc
 	ended  chan struct{}
-	err    error // what Run returned, once ended is closed
+	err    error // the result of Run, valid when ended is closed
 }
 
-// silence is a time in which a controller could not be heard, through no fault of the Global Controller's: to is zero
-// while it lasts.
+func (p *mcProcess) hasEnded() bool {
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// silence is a time in which the scenario prevents a controller's heartbeats. While it lasts, to is zero.
 type silence struct{ from, to time.Time }
 
-// Begin starts a process.
-func (m *MC) Begin() error {
+// Start starts a process.
+func (m *MC) Start() error {
 	c, err := client.New(client.Config{
-		ControllerID: m.ID, Region: m.Region, GRPCEndpoint: "http://" + m.ID + ".example:50052", WebTransportEndpoint: "https://" + m.ID + ".example:4433",
-		MaxMeetings: maxMeetings, MaxParticipants: maxMeetings, Connection: m.connection, Tokens: m.tokens,
-		Load: m.load, OnCall: m.called, Shutdown: m.shutdown,
+		ControllerID:         m.ID,
+		Region:               m.Region,
+		GRPCEndpoint:         "http://" + m.ID + ".example:50052",
+		WebTransportEndpoint: "https://" + m.ID + ".example:4433",
+		MaxMeetings:          maxMeetings,
+		MaxParticipants:      maxMeetings,
+		Connection:           m.connection,
+		Tokens:               m.tokens,
+		Load:                 m.nextLoad,
+		OnCall:               m.recordCall,
+		Shutdown:             m.shutdown,
 	})
 	if err != nil {
 		return fmt.Errorf("start %s: %w", m.ID, err)
 	}
+
 	ctx, cancel := context.WithCancelCause(context.Background())
-	l := &life{cancel: cancel, ended: make(chan struct{})}
+	p := &mcProcess{cancel: cancel, ended: make(chan struct{})}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.life != nil {
+	if m.process != nil {
 		cancel(nil)
 		return fmt.Errorf("start %s: it runs already", m.ID)
 	}
-	m.life, m.incarnation = l, c.Incarnation()
-	m.heardLocked()
+	m.process = p
+	m.incarnation = c.Incarnation()
+	m.endSilencesLocked()
+
 	go func() {
-		defer close(l.ended)
+		defer close(p.ended)
 		defer cancel(nil)
-		l.err = c.Run(ctx)
+		p.err = c.Run(ctx)
 	}()
 	return nil
 }
 
-// End has the process shut down as it should, and returns when it has.
-func (m *MC) End() error { return m.end(nil) }
+// Stop shuts the process down in the regular way, and returns when it has ended.
+func (m *MC) Stop() error { return m.endProcess(nil) }
 
-// Abandon ends the process as a crash does.
-func (m *MC) Abandon() error { return m.end(client.ErrAbandon) }
+// Crash ends the process as a crash does: without a last call to the Global Controller.
+func (m *MC) Crash() error { return m.endProcess(client.ErrAbandon) }
 
-func (m *MC) end(cause error) error {
+func (m *MC) endProcess(cause error) error {
 	m.mu.Lock()
-	l := m.life
-	m.life = nil
-	if l != nil {
+	p := m.process
+	m.process = nil
+	if p != nil {
 		m.silences = append(m.silences, silence{from: time.Now()})
 	}
 	m.mu.Unlock()
-	if l == nil {
+	if p == nil {
 		return nil
 	}
-	l.cancel(cause)
-	<-l.ended
-	if l.err != nil && !errors.Is(l.err, client.ErrSuperseded) {
-		return fmt.Errorf("end %s: %w", m.ID, l.err)
+
+	p.cancel(cause)
+	<-p.ended
+	if p.err != nil && !errors.Is(p.err, client.ErrSuperseded) {
+		return fmt.Errorf("stop %s: %w", m.ID, p.err)
 	}
 	return nil
 }
 
-// Silenced notes that the controller cannot be heard from now on, though its process runs.
-func (m *MC) Silenced() {
+// BeginSilence records that from now on no heartbeat of the controller can arrive although its process runs.
+func (m *MC) BeginSilence() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.silences = append(m.silences, silence{from: time.Now()})
 }
 
-// Heard ends what Silenced began.
-func (m *MC) Heard() {
+// EndSilence ends what BeginSilence began.
+func (m *MC) EndSilence() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.heardLocked()
+	m.endSilencesLocked()
 }
 
-func (m *MC) heardLocked() {
+func (m *MC) endSilencesLocked() {
 	for i := range m.silences {
 		if m.silences[i].to.IsZero() {
 			m.silences[i].to = time.Now()
@@ -125,112 +148,100 @@ func (m *MC) heardLocked() {
 	}
 }
 
-// mayDie tells whether it is right to call the controller stale at a time.
-func (m *MC) mayDie(at time.Time) bool {
+// mayBeStale reports whether the Global Controller may mark the controller stale at a time.
+func (m *MC) mayBeStale(at time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range m.silences {
-		// One that is heard again is not stale from its next heartbeat on, which takes a moment.
-		if at.After(s.from) && (s.to.IsZero() || at.Before(s.to.Add(m.world.Timing.heard()))) {
+		// After a silence the controller remains stale until its next heartbeat.
+		if at.After(s.from) && (s.to.IsZero() || at.Before(s.to.Add(m.env.Timing.heartbeatLimit()))) {
 			return true
 		}
 	}
 	return false
 }
 
-// Mark has FirstAck wait for the next acknowledged heartbeat.
-func (m *MC) Mark(at time.Time) {
+// ResetFirstAck makes FirstAck return the first heartbeat that is acknowledged after a time.
+func (m *MC) ResetFirstAck(since time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.marked, m.firstAck = at, time.Time{}
+	m.firstAckSince = since
+	m.firstAck = time.Time{}
 }
 
-// FirstAck is when the first heartbeat since Mark was acknowledged, zero for not yet.
+// FirstAck returns when the first heartbeat since ResetFirstAck was acknowledged; zero if none was.
 func (m *MC) FirstAck() time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.firstAck
 }
 
-// LastAck is when the last heartbeat was acknowledged, and which it was.
-func (m *MC) LastAck() (at time.Time, load uint32) {
+// AcknowledgedLoad returns the meetings in the last heartbeat that was acknowledged; 0 if none was.
+func (m *MC) AcknowledgedLoad() uint32 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.lastAck, m.acked
+	return m.acknowledgedLoad
 }
 
-// LastSent is when the last heartbeat may have been stored: it was acknowledged, or nobody waited for its answer.
-func (m *MC) LastSent() time.Time {
+// LastStored returns when the last heartbeat may have been stored: it was acknowledged, or its outcome is unknown.
+func (m *MC) LastStored() time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.cutOff.After(m.lastAck) {
-		return m.cutOff
+	if m.failedAt.After(m.acknowledgedAt) {
+		return m.failedAt
 	}
-	return m.lastAck
+	return m.acknowledgedAt
 }
 
-// Running tells whether a process runs.
-func (m *MC) Running() bool {
+// IsRunning reports whether a process runs.
+func (m *MC) IsRunning() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.life == nil {
-		return false
-	}
-	select {
-	case <-m.life.ended:
-		return false
-	default:
-		return true
-	}
+	return m.process != nil && !m.process.hasEnded()
 }
 
-// Superseded tells whether the process has ended because another took its place.
-func (m *MC) Superseded() bool {
+// IsSuperseded reports whether the process has ended because another one has registered with its id.
+func (m *MC) IsSuperseded() bool {
 	m.mu.Lock()
-	l := m.life
+	p := m.process
 	m.mu.Unlock()
-	if l == nil {
-		return false
-	}
-	select {
-	case <-l.ended:
-		return errors.Is(l.err, client.ErrSuperseded)
-	default:
-		return false
-	}
+	return p != nil && p.hasEnded() && errors.Is(p.err, client.ErrSuperseded)
 }
 
-// Incarnation names the process that was started last.
+// Incarnation identifies the process that was started last.
 func (m *MC) Incarnation() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.incarnation
 }
 
-func (m *MC) load() client.Load {
+func (m *MC) nextLoad() client.Load {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.sent++
-	return client.Load{Meetings: m.sent, Participants: 5 * m.sent, CPUPercent: 30, MemoryPercent: 40}
+	m.sentLoad++
+	return client.Load{Meetings: m.sentLoad, Participants: 5 * m.sentLoad, CPUPercent: 30, MemoryPercent: 40}
 }
 
-// called is told of each call. A client makes one at a time, so what was acknowledged is what was sent last.
-func (m *MC) called(c client.Call) {
-	heartbeat := c.Method == "FastHeartbeat" || c.Method == "ComprehensiveHeartbeat"
-	if heartbeat || c.Method == "RegisterMC" {
-		m.world.Series.Add(heartbeat, c.Code, c.Began, c.Took)
+// recordCall is called after each call. A client makes one call at a time, so an acknowledged load is the last one sent.
+func (m *MC) recordCall(c client.Call) {
+	isHeartbeat := c.Method == "FastHeartbeat" || c.Method == "ComprehensiveHeartbeat"
+	if isHeartbeat || c.Method == "RegisterMC" {
+		m.env.Series.Record(isHeartbeat, c.Code, c.Began, c.Took)
 	}
+	if !isHeartbeat {
+		return
+	}
+
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	if heartbeat && c.Code != codes.OK {
-		m.cutOff = now
-	}
-	if !heartbeat || c.Code != codes.OK {
+	if c.Code != codes.OK {
+		m.failedAt = now
 		return
 	}
-	m.lastAck, m.acked = now, m.sent
-	if m.firstAck.IsZero() && !m.marked.IsZero() && now.After(m.marked) {
+	m.acknowledgedAt = now
+	m.acknowledgedLoad = m.sentLoad
+	if m.firstAck.IsZero() && !m.firstAckSince.IsZero() && now.After(m.firstAckSince) {
 		m.firstAck = now
 	}
 }

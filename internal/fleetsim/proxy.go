@@ -8,41 +8,53 @@ import (
 	"time"
 )
 
-// proxyChunk is how much a proxy reads at once.
-const proxyChunk = 32 << 10
+const (
+	// proxyChunkSize is how many bytes a proxy reads at once.
+	proxyChunkSize = 32 << 10
+	// proxyQueueLength is how many chunks may wait for their delay in each direction.
+	proxyQueueLength = 256
+)
 
-// Proxy forwards TCP connections to one address, and can be told to be a bad network: slow, frozen or cut.
+// Proxy forwards TCP connections to one address. It can simulate a slow, a frozen or an interrupted network.
 type Proxy struct {
-	target   string
-	listener net.Listener
-	all      sync.WaitGroup
-	once     sync.Once // closes
+	target    string
+	listener  net.Listener
+	running   sync.WaitGroup
+	closeOnce sync.Once
 
-	mu      sync.Mutex
-	open    map[net.Conn]struct{}
-	cut     bool
-	latency time.Duration
-	thawed  chan struct{} // closed while the proxy forwards
-	closed  chan struct{}
+	mu          sync.Mutex
+	connections map[net.Conn]struct{}
+	isCut       bool
+	latency     time.Duration
+	thawed      chan struct{} // closed while the proxy is not frozen
+	closed      chan struct{}
 }
 
-// NewProxy listens on a free port of the loopback address.
+// NewProxy starts a proxy that listens on a free port of the loopback interface.
 func NewProxy(target string) (*Proxy, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen for the proxy to %s: %w", target, err)
 	}
-	p := &Proxy{target: target, listener: listener, open: make(map[net.Conn]struct{}), thawed: make(chan struct{}), closed: make(chan struct{})}
+
+	p := &Proxy{
+		target:      target,
+		listener:    listener,
+		connections: make(map[net.Conn]struct{}),
+		thawed:      make(chan struct{}),
+		closed:      make(chan struct{}),
+	}
 	close(p.thawed)
-	p.all.Go(p.accept)
+	p.running.Go(p.acceptConnections)
 	return p, nil
 }
 
-// Address is where the proxy listens.
+// Address returns the address on which the proxy listens.
 func (p *Proxy) Address() string { return p.listener.Addr().String() }
 
-// Freeze stops forwarding, both ways; connections stay open and new ones are taken, as when a network swallows packets.
+// Freeze stops forwarding in both directions. Connections stay open and new ones are accepted, as if a network dropped
+// all packets.
 func (p *Proxy) Freeze() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -53,7 +65,7 @@ func (p *Proxy) Freeze() {
 	}
 }
 
-// Thaw ends a Freeze. What was sent meanwhile arrives now.
+// Thaw ends Freeze. Data that was sent meanwhile is forwarded now.
 func (p *Proxy) Thaw() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -64,95 +76,98 @@ func (p *Proxy) Thaw() {
 	}
 }
 
-// Cut closes every connection, and new ones as soon as they are made.
+// Cut closes all connections. It also closes new ones as soon as they are accepted.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cut = true
-	for conn := range p.open {
+	p.isCut = true
+	for conn := range p.connections {
 		_ = conn.Close()
 	}
 }
 
-// Mend ends a Cut.
-func (p *Proxy) Mend() {
+// Restore ends Cut.
+func (p *Proxy) Restore() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cut = false
+	p.isCut = false
 }
 
-// Delay has all data arrive so much later, each way; the throughput stays.
-func (p *Proxy) Delay(latency time.Duration) {
+// SetLatency delays all data by so much in each direction. The throughput stays the same.
+func (p *Proxy) SetLatency(latency time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.latency = latency
 }
 
-// Close ends the proxy and its connections.
+// Close stops the proxy and closes its connections.
 func (p *Proxy) Close() error {
 	p.Cut()
 	var err error
-	p.once.Do(func() {
+	p.closeOnce.Do(func() {
 		close(p.closed)
 		err = p.listener.Close()
 	})
-	p.all.Wait()
+	p.running.Wait()
 	return err
 }
 
-func (p *Proxy) accept() {
+func (p *Proxy) acceptConnections() {
 	for {
-		near, err := p.listener.Accept()
+		conn, err := p.listener.Accept()
 		if err != nil {
 			return // The listener is closed.
 		}
-		p.all.Go(func() { p.serve(near) })
+		p.running.Go(func() { p.serve(conn) })
 	}
 }
 
-func (p *Proxy) serve(near net.Conn) {
-	defer func() { _ = near.Close() }()
-	if !p.add(near) {
+func (p *Proxy) serve(accepted net.Conn) {
+	defer func() { _ = accepted.Close() }()
+	if !p.addConnection(accepted) {
 		return
 	}
-	defer p.remove(near)
-	if !p.wait() {
+	defer p.removeConnection(accepted)
+	if !p.waitThawed() {
 		return
 	}
+
 	dialer := net.Dialer{Timeout: 5 * time.Second}
-	far, err := dialer.DialContext(context.Background(), "tcp", p.target)
+	dialed, err := dialer.DialContext(context.Background(), "tcp", p.target)
 	if err != nil {
 		return
 	}
-	defer func() { _ = far.Close() }()
-	if !p.add(far) {
+	defer func() { _ = dialed.Close() }()
+	if !p.addConnection(dialed) {
 		return
 	}
-	defer p.remove(far)
-	var ways sync.WaitGroup
-	ways.Go(func() { p.forward(near, far) })
-	ways.Go(func() { p.forward(far, near) })
-	ways.Wait()
+	defer p.removeConnection(dialed)
+
+	var directions sync.WaitGroup
+	directions.Go(func() { p.forward(accepted, dialed) })
+	directions.Go(func() { p.forward(dialed, accepted) })
+	directions.Wait()
 }
 
-// add tells whether a connection may live.
-func (p *Proxy) add(conn net.Conn) bool {
+// addConnection reports whether the connection may be used, which it may not while the proxy is cut.
+func (p *Proxy) addConnection(conn net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.cut {
-		p.open[conn] = struct{}{}
+	if p.isCut {
+		return false
 	}
-	return !p.cut
+	p.connections[conn] = struct{}{}
+	return true
 }
 
-func (p *Proxy) remove(conn net.Conn) {
+func (p *Proxy) removeConnection(conn net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.open, conn)
+	delete(p.connections, conn)
 }
 
-// wait returns when the proxy is not frozen, or false when it is closed.
-func (p *Proxy) wait() bool {
+// waitThawed waits while the proxy is frozen. It returns false when the proxy is closed.
+func (p *Proxy) waitThawed() bool {
 	p.mu.Lock()
 	thawed := p.thawed
 	p.mu.Unlock()
@@ -164,41 +179,26 @@ func (p *Proxy) wait() bool {
 	}
 }
 
-// chunk is data and when it may arrive.
+// chunk is data with the earliest time at which it may be written.
 type chunk struct {
 	data []byte
 	due  time.Time
 }
 
-// forward copies one way. What was read waits for its time in a queue, so that latency costs no throughput.
+// forward copies data in one direction. Chunks wait in a queue until they are due, so latency does not reduce throughput.
 func (p *Proxy) forward(from, to net.Conn) {
-	queue := make(chan chunk, 256)
-	p.all.Go(func() {
-		defer func() { _ = to.Close() }()
-		defer func() {
-			// The reader must not be held up by a peer that is gone.
-			for range queue {
-			}
-		}()
-		for c := range queue {
-			if !p.until(c.due) || !p.wait() {
-				return
-			}
-			if _, err := to.Write(c.data); err != nil {
-				_ = from.Close()
-				return
-			}
-		}
-	})
+	queue := make(chan chunk, proxyQueueLength)
 	defer close(queue)
-	buffer := make([]byte, proxyChunk)
+	p.running.Go(func() { p.writeChunks(queue, from, to) })
+
+	buffer := make([]byte, proxyChunkSize)
 	for {
 		n, err := from.Read(buffer)
 		if n > 0 {
 			p.mu.Lock()
 			latency := p.latency
 			p.mu.Unlock()
-			queue <- chunk{append([]byte(nil), buffer[:n]...), time.Now().Add(latency)}
+			queue <- chunk{data: append([]byte(nil), buffer[:n]...), due: time.Now().Add(latency)}
 		}
 		if err != nil {
 			return
@@ -206,8 +206,28 @@ func (p *Proxy) forward(from, to net.Conn) {
 	}
 }
 
-// until waits for a time, or returns false when the proxy is closed first.
-func (p *Proxy) until(due time.Time) bool {
+// writeChunks writes the chunks of a queue until it ends, and then closes the connection that it writes to.
+func (p *Proxy) writeChunks(queue <-chan chunk, from, to net.Conn) {
+	defer func() { _ = to.Close() }()
+	defer func() {
+		// After an error the queue is emptied, so that the reader does not block on a full one.
+		for range queue {
+		}
+	}()
+
+	for c := range queue {
+		if !p.waitUntil(c.due) || !p.waitThawed() {
+			return
+		}
+		if _, err := to.Write(c.data); err != nil {
+			_ = from.Close()
+			return
+		}
+	}
+}
+
+// waitUntil waits for a time. It returns false when the proxy is closed first.
+func (p *Proxy) waitUntil(due time.Time) bool {
 	left := time.Until(due)
 	if left <= 0 {
 		return true

@@ -11,14 +11,15 @@ import (
 	"darktower.example/global-controller/internal/freeport"
 )
 
-// echo is a server that says what it is told.
-func echo(t *testing.T) string {
+// startEchoServer starts a server that returns what it receives, and returns its address.
+func startEchoServer(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = listener.Close() })
+
 	go func() {
 		for {
 			conn, err := listener.Accept()
@@ -34,9 +35,10 @@ func echo(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-func proxied(t *testing.T) (*Proxy, net.Conn) {
+// startProxy starts a proxy before an echo server, and opens a connection to it.
+func startProxy(t *testing.T) (*Proxy, net.Conn) {
 	t.Helper()
-	p, err := NewProxy(echo(t))
+	p, err := NewProxy(startEchoServer(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,37 +56,39 @@ func dial(t *testing.T, p *Proxy) net.Conn {
 	return conn
 }
 
-// say sends a word and returns how long its echo took, or an error when there is none in time.
-func say(conn net.Conn, word string, within time.Duration) (time.Duration, error) {
+// roundTrip sends a word and returns how long its echo took, or an error if there is none within the timeout.
+func roundTrip(conn net.Conn, word string, timeout time.Duration) (time.Duration, error) {
 	began := time.Now()
 	if _, err := conn.Write([]byte(word)); err != nil {
 		return 0, err
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(within))
+	_ = conn.SetReadDeadline(time.Now().Add(timeout))
 	_, err := io.ReadFull(conn, make([]byte, len(word)))
 	return time.Since(began), err
 }
 
-func TestAProxyForwards(t *testing.T) {
+func TestProxy_Forwards(t *testing.T) {
 	t.Parallel()
-	_, conn := proxied(t)
-	if _, err := say(conn, "hello", 5*time.Second); err != nil {
-		t.Errorf("say() = %v", err)
+	_, conn := startProxy(t)
+	if _, err := roundTrip(conn, "hello", 5*time.Second); err != nil {
+		t.Errorf("roundTrip() = %v", err)
 	}
 }
 
-func TestAFrozenProxyKeepsConnectionsAndForwardsLater(t *testing.T) {
+func TestProxy_FrozenKeepsConnectionsAndForwardsLater(t *testing.T) {
 	t.Parallel()
-	p, conn := proxied(t)
+	p, conn := startProxy(t)
 	p.Freeze()
 	p.Freeze()
-	if _, err := say(conn, "hello", 100*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("say() while frozen = %v, want no answer", err)
+	if _, err := roundTrip(conn, "hello", 100*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("roundTrip() while frozen = %v, want a timeout", err)
 	}
+
 	late := dial(t, p)
-	if _, err := say(late, "late", 100*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("say() on a new connection while frozen = %v, want no answer", err)
+	if _, err := roundTrip(late, "late", 100*time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("roundTrip() on a new connection while frozen = %v, want a timeout", err)
 	}
+
 	p.Thaw()
 	p.Thaw()
 	for _, c := range []net.Conn{conn, late} {
@@ -95,33 +99,36 @@ func TestAFrozenProxyKeepsConnectionsAndForwardsLater(t *testing.T) {
 	}
 }
 
-func TestACutProxyClosesAndRefusesUntilItIsMended(t *testing.T) {
+func TestProxy_CutClosesConnectionsUntilRestore(t *testing.T) {
 	t.Parallel()
-	p, conn := proxied(t)
-	if _, err := say(conn, "hello", 5*time.Second); err != nil {
-		t.Fatalf("say() = %v", err)
+	p, conn := startProxy(t)
+	if _, err := roundTrip(conn, "hello", 5*time.Second); err != nil {
+		t.Fatalf("roundTrip() = %v", err)
 	}
+
 	p.Cut()
-	if _, err := say(conn, "hello", 5*time.Second); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("say() on a cut connection = %v, want that it is closed", err)
+	if _, err := roundTrip(conn, "hello", 5*time.Second); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("roundTrip() on a cut connection = %v, want that it is closed", err)
 	}
-	if _, err := say(dial(t, p), "hello", 5*time.Second); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("say() on a new connection = %v, want that it is closed", err)
+	if _, err := roundTrip(dial(t, p), "hello", 5*time.Second); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("roundTrip() on a new connection = %v, want that it is closed", err)
 	}
-	p.Mend()
-	if _, err := say(dial(t, p), "hello", 5*time.Second); err != nil {
-		t.Errorf("say() after mending = %v", err)
+
+	p.Restore()
+	if _, err := roundTrip(dial(t, p), "hello", 5*time.Second); err != nil {
+		t.Errorf("roundTrip() after restoring = %v", err)
 	}
 }
 
-func TestADelayIsLatencyAndCostsNoThroughput(t *testing.T) {
+func TestProxy_LatencyKeepsThroughput(t *testing.T) {
 	t.Parallel()
-	p, conn := proxied(t)
-	p.Delay(50 * time.Millisecond)
-	took, err := say(conn, "hello", 5*time.Second)
+	p, conn := startProxy(t)
+	p.SetLatency(50 * time.Millisecond)
+	took, err := roundTrip(conn, "hello", 5*time.Second)
 	if err != nil || took < 100*time.Millisecond {
-		t.Errorf("say() took %v, %v, want 100 ms or more", took, err)
+		t.Errorf("roundTrip() took %v, %v, want 100 ms or more", took, err)
 	}
+
 	// Twenty words at once take about as long as one.
 	began := time.Now()
 	for range 20 {
@@ -131,13 +138,14 @@ func TestADelayIsLatencyAndCostsNoThroughput(t *testing.T) {
 	if _, err := io.ReadFull(conn, make([]byte, 100)); err != nil || time.Since(began) > time.Second {
 		t.Errorf("20 words took %v, %v, want about 100 ms", time.Since(began), err)
 	}
-	p.Delay(0)
-	if _, err := say(conn, "hello", 5*time.Second); err != nil {
-		t.Errorf("say() = %v", err)
+
+	p.SetLatency(0)
+	if _, err := roundTrip(conn, "hello", 5*time.Second); err != nil {
+		t.Errorf("roundTrip() = %v", err)
 	}
 }
 
-func TestAProxyToNobodyCloses(t *testing.T) {
+func TestProxy_UnreachableTargetClosesConnection(t *testing.T) {
 	t.Parallel()
 	ports, err := freeport.Find(1)
 	if err != nil {
@@ -148,14 +156,14 @@ func TestAProxyToNobodyCloses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = p.Close() }()
-	if _, err := say(dial(t, p), "hello", 5*time.Second); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("say() = %v, want that it is closed", err)
+	if _, err := roundTrip(dial(t, p), "hello", 5*time.Second); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("roundTrip() = %v, want that it is closed", err)
 	}
 }
 
-func TestAFrozenProxyCanBeClosed(t *testing.T) {
+func TestProxy_CloseWhileFrozen(t *testing.T) {
 	t.Parallel()
-	p, conn := proxied(t)
+	p, conn := startProxy(t)
 	p.Freeze()
 	_, _ = conn.Write([]byte("hello"))
 	if err := p.Close(); err != nil {

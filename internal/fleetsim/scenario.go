@@ -1,5 +1,5 @@
-// Package simulate plays a fleet of meeting controllers, which speak through the real SDK, against a Global Controller,
-// has things go wrong, and says which promises were kept.
+// Package fleetsim runs a simulated fleet of meeting controllers against a Global Controller. The fleet uses the real
+// client SDK. A scenario injects a fault and checks which guarantees hold.
 package fleetsim
 
 import (
@@ -9,63 +9,82 @@ import (
 	"strings"
 )
 
-// Needs is what a scenario takes hold of beside the fleet.
+// Needs lists what a scenario requires in addition to the fleet.
 type Needs struct {
-	// Own: a Global Controller, store and auth controller of its own, because it harms them.
-	Own bool
-	// Network: a proxy between the fleet and the Global Controller.
-	Network bool
-	// Tokens: each controller gets tokens, and has a clock, of its own; otherwise those on one connection share them.
-	Tokens bool
+	// OwnGC is for scenarios that harm the Global Controller, its store or its auth controller. Each gets its own.
+	OwnGC bool
+	// NetworkProxy puts a proxy between the fleet and the Global Controller.
+	NetworkProxy bool
+	// OwnTokens gives each controller its own tokens and clock. By default the controllers on one connection share them.
+	OwnTokens bool
 }
 
-// Scenario is something that goes wrong, and what is promised for it.
+// Scenario is a fault and the checks that must pass despite it.
 type Scenario struct {
-	Name, Summary string
-	Needs         Needs
-	// Run plays it. It records promises in the world; an error means that it could not be played.
-	Run func(ctx context.Context, w *World) error
+	Name    string
+	Summary string
+	Needs   Needs
+	// Run plays the scenario and records its checks in the environment. An error means that the scenario could not be completed.
+	Run func(ctx context.Context, env *Environment) error
 }
 
-// Scenarios lists them all, from the plain to the rare.
+// Scenarios returns all scenarios, the most common faults first.
 func Scenarios() []Scenario {
 	return []Scenario{
-		steady(), rollingRestart(), crash10Percent(), regionBlackout(), gcRestart(), dbOutage(), networkPause(), herd(),
-		zombie(), duplicateID(), clockJump(), slowDB(), tokenRotation(), acOutage(),
+		steady(),
+		rollingRestart(),
+		crash10Percent(),
+		regionBlackout(),
+		gcRestart(),
+		dbOutage(),
+		networkPause(),
+		herd(),
+		zombie(),
+		duplicateID(),
+		clockJump(),
+		slowDB(),
+		tokenRotation(),
+		acOutage(),
 	}
 }
 
-// Find returns the scenarios of the names, each once; "all" names every one that can be played where own says whether
-// there is a Global Controller of our own.
-func Find(names []string, own bool) (found []Scenario, err error) {
+// FindScenarios returns the scenarios with the names, each once. The name "all" stands for every scenario that can run.
+// If hasOwnGC is false, the Global Controller is not the simulator's, and scenarios that harm it are refused.
+func FindScenarios(names []string, hasOwnGC bool) (found []Scenario, err error) {
+	all := Scenarios()
 	for _, name := range names {
-		all := Scenarios()
 		if name == "all" {
 			for _, s := range all {
-				if own || !s.Needs.Own {
+				if hasOwnGC || !s.Needs.OwnGC {
 					found = append(found, s)
 				}
 			}
 			continue
 		}
+
 		i := slices.IndexFunc(all, func(s Scenario) bool { return s.Name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("there is no scenario %q: there are all, %s", name, strings.Join(namesOf(all), ", "))
+			return nil, fmt.Errorf("there is no scenario %q: there are all, %s", name, strings.Join(scenarioNames(all), ", "))
 		}
-		if all[i].Needs.Own && !own {
-			return nil, fmt.Errorf("%s harms the Global Controller, its store or its auth controller, so it needs its own: leave out --address", name)
+		if all[i].Needs.OwnGC && !hasOwnGC {
+			return nil, fmt.Errorf("%s harms the Global Controller, its store or its auth controller: leave out --address", name)
 		}
 		found = append(found, all[i])
 	}
-	seen := make(map[string]bool)
-	return slices.DeleteFunc(found, func(s Scenario) bool {
-		before := seen[s.Name]
-		seen[s.Name] = true
-		return before
-	}), nil
+	return removeDuplicates(found), nil
 }
 
-func namesOf(scenarios []Scenario) (names []string) {
+// removeDuplicates keeps the first of several scenarios with the same name.
+func removeDuplicates(scenarios []Scenario) []Scenario {
+	isKnown := make(map[string]bool)
+	return slices.DeleteFunc(scenarios, func(s Scenario) bool {
+		isDuplicate := isKnown[s.Name]
+		isKnown[s.Name] = true
+		return isDuplicate
+	})
+}
+
+func scenarioNames(scenarios []Scenario) (names []string) {
 	for _, s := range scenarios {
 		names = append(names, s.Name)
 	}

@@ -6,20 +6,23 @@ import (
 
 func crash10Percent() Scenario {
 	return Scenario{
-		Name: "crash-10-percent", Summary: "one controller of ten dies without a word",
-		Run: func(ctx context.Context, w *World) error {
-			if _, err := w.Settle(ctx); err != nil {
+		Name:    "crash-10-percent",
+		Summary: "one controller in ten crashes",
+		Run: func(ctx context.Context, env *Environment) error {
+			if _, err := env.StartFleet(ctx); err != nil {
 				return err
 			}
-			dying, before := w.Fleet.Some(0.1, w.Random), w.History.Last()
-			w.Phase("%d controllers die", len(dying))
-			if err := w.Fleet.Abandon(dying); err != nil {
+
+			crashed := env.Fleet.PickRandom(0.1, env.Random)
+			before := env.History.LastID()
+			env.SetPhase("%d controllers crash", len(crashed))
+			if err := env.Fleet.Crash(crashed); err != nil {
 				return err
 			}
-			if err := w.CheckDeaths(ctx, dying, before, "the dead"); err != nil {
+			if err := env.CheckMarkedUnhealthy(ctx, crashed, before, "the crashed controllers"); err != nil {
 				return err
 			}
-			return w.CheckFleet(ctx)
+			return env.CheckFleet(ctx)
 		},
 	}
 }

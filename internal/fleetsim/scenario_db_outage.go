@@ -10,38 +10,44 @@ import (
 
 func dbOutage() Scenario {
 	return Scenario{
-		Name: "db-outage", Summary: "the store takes no writes for 3 × the staleness threshold", Needs: Needs{Own: true},
-		Run: func(ctx context.Context, w *World) error {
-			steady, err := w.Settle(ctx)
+		Name:    "db-outage",
+		Summary: "the store accepts no writes for 3 × the staleness threshold",
+		Needs:   Needs{OwnGC: true},
+		Run: func(ctx context.Context, env *Environment) error {
+			steady, err := env.StartFleet(ctx)
 			if err != nil {
 				return err
 			}
-			outage := w.Timing.outage()
-			w.Note("%s", w.Store.HowFails())
-			w.Phase("the store is away for %s", short(outage))
-			if err := w.Store.Fail(); err != nil {
+
+			outage := env.Timing.outageSpan()
+			env.AddNote("%s", env.Store.DescribeFailure())
+			env.SetPhase("the store is unavailable for %s", formatDuration(outage))
+			if err := env.Store.Fail(); err != nil {
 				return err
 			}
-			// A call that began with the outage may have been taken before it.
-			began := time.Now().Add(bucketWidth)
-			if err := w.Wait(ctx, outage); err != nil {
+			// A call at the beginning of the outage may have been committed before it.
+			from := time.Now().Add(bucketWidth)
+			if err := env.Wait(ctx, outage); err != nil {
 				return err
 			}
-			// Those that began last are not answered yet, so they are not counted.
-			during := w.Series.Between(began, time.Now())
-			if err := w.Store.Heal(); err != nil {
+			// The last calls have no result yet, so they are not counted.
+			during := env.Series.CountsBetween(from, time.Now())
+			if err := env.Store.Restore(); err != nil {
 				return err
 			}
-			recovered := time.Now()
-			w.MarkAll(recovered)
-			w.Promise("heartbeats acknowledged during the outage", "0", fmt.Sprintf("%d of %d%s", during.Codes[codes.OK], during.Heartbeats, codesOf(during)), during.Codes[codes.OK] == 0)
-			if err := w.CheckHeard(ctx, recovered, "the store is back"); err != nil {
+			recoveredAt := time.Now()
+			env.ResetFirstAcks(recoveredAt)
+
+			env.RecordCheck("heartbeats acknowledged during the outage", "0",
+				fmt.Sprintf("%d of %d%s", during.Codes[codes.OK], during.Heartbeats, formatCodes(during)),
+				during.Codes[codes.OK] == 0)
+			if err := env.CheckHeartbeatsResume(ctx, recoveredAt, "the outage"); err != nil {
 				return err
 			}
-			if err := w.CheckPeak(ctx, recovered, steady, "recovery"); err != nil {
+			if err := env.CheckPeakRate(ctx, recoveredAt, steady, "the outage"); err != nil {
 				return err
 			}
-			return w.CheckAfterOutage(ctx, recovered)
+			return env.CheckAfterOutage(ctx, recoveredAt)
 		},
 	}
 }

@@ -4,21 +4,23 @@ import "context"
 
 func duplicateID() Scenario {
 	return Scenario{
-		Name: "duplicate-id", Summary: "second processes start by the ids of some that run",
-		Run: func(ctx context.Context, w *World) error {
-			if _, err := w.Settle(ctx); err != nil {
+		Name:    "duplicate-id",
+		Summary: "second processes start with the ids of some controllers that run",
+		Run: func(ctx context.Context, env *Environment) error {
+			if _, err := env.StartFleet(ctx); err != nil {
 				return err
 			}
-			first := w.Fleet.Some(0.05, w.Random)
-			second, err := w.takeOver(ctx, first)
+
+			first := env.Fleet.PickRandom(0.05, env.Random)
+			second, err := env.StartTwins(ctx, first)
 			if err != nil {
 				return err
 			}
-			before := w.History.Last()
-			if err := w.CheckSuperseded(ctx, first, second, before); err != nil {
+			before := env.History.LastID()
+			if err := env.CheckSuperseded(ctx, first, second, before); err != nil {
 				return err
 			}
-			return w.CheckFleet(ctx)
+			return env.CheckFleet(ctx)
 		},
 	}
 }

@@ -7,54 +7,68 @@ import (
 
 func networkPause() Scenario {
 	return Scenario{
-		Name: "network-pause", Summary: "the network swallows everything, for less than the staleness threshold and then for longer", Needs: Needs{Network: true},
-		Run: func(ctx context.Context, w *World) error {
-			if _, err := w.Settle(ctx); err != nil {
+		Name:    "network-pause",
+		Summary: "the network drops all packets, for less than the staleness threshold and then for longer",
+		Needs:   Needs{NetworkProxy: true},
+		Run: func(ctx context.Context, env *Environment) error {
+			if _, err := env.StartFleet(ctx); err != nil {
 				return err
 			}
-			// Who beat an interval before the pause must still be within the threshold at its end, and be heard again.
-			brief := w.Timing.Threshold - w.Timing.Fast - w.Timing.Fast/2
-			if err := w.freeze(ctx, brief); err != nil {
+			if err := pauseBriefly(ctx, env); err != nil {
 				return err
 			}
-			if err := w.CheckHeard(ctx, w.thaw(), "a pause of "+short(brief)); err != nil {
+			if err := env.Wait(ctx, 2*env.Timing.Fast); err != nil {
 				return err
 			}
-			if err := w.CheckNoFalseDeath(ctx); err != nil {
+			if err := pausePastThreshold(ctx, env); err != nil {
 				return err
 			}
-			if err := w.Wait(ctx, 2*w.Timing.Fast); err != nil {
-				return err
-			}
-			// Now nobody can be heard for longer than is allowed: the checker is right to call everybody stale. What is
-			// promised is that all of them are back as soon as the network is.
-			before, long := w.History.Last(), 2*w.Timing.Threshold
-			w.Silence(true)
-			if err := w.freeze(ctx, long); err != nil {
-				return err
-			}
-			found := len(w.History.Since(before, func(t Transition) bool { return t.Cause == "stale" }))
-			w.Note("%d of %d were called unhealthy in the pause of %s, as they should be: they could not be heard", found, len(w.Fleet.MCs), short(long))
-			thawed := w.thaw()
-			w.Silence(false)
-			if err := w.CheckHeard(ctx, thawed, "a pause of "+short(long)); err != nil {
-				return err
-			}
-			return w.CheckFleet(ctx)
+			return env.CheckFleet(ctx)
 		},
 	}
 }
 
-func (w *World) freeze(ctx context.Context, d time.Duration) error {
-	w.Phase("the network is paused for %s", short(d))
-	w.Network.Freeze()
-	return w.Wait(ctx, d)
+// pauseBriefly pauses the network for less than the staleness threshold. No controller may be marked stale.
+func pauseBriefly(ctx context.Context, env *Environment) error {
+	// A controller whose last heartbeat was an interval before the pause must send the next one within the threshold.
+	span := env.Timing.Threshold - env.Timing.Fast - env.Timing.Fast/2
+	if err := env.freezeNetwork(ctx, span); err != nil {
+		return err
+	}
+	if err := env.CheckHeartbeatsResume(ctx, env.thawNetwork(), "a pause of "+formatDuration(span)); err != nil {
+		return err
+	}
+	return env.CheckNotWronglyStale(ctx)
 }
 
-// thaw returns when it was.
-func (w *World) thaw() time.Time {
+// pausePastThreshold pauses the network for longer than the threshold. Controllers are marked stale, rightly. All of them
+// must be healthy again as soon as the network is.
+func pausePastThreshold(ctx context.Context, env *Environment) error {
+	before := env.History.LastID()
+	span := 2 * env.Timing.Threshold
+	env.BeginSilence()
+	if err := env.freezeNetwork(ctx, span); err != nil {
+		return err
+	}
+	marked := len(env.History.TransitionsAfter(before, isStale))
+	env.AddNote("%d of %d were marked unhealthy in the pause of %s, as expected: their heartbeats could not arrive",
+		marked, len(env.Fleet.MCs), formatDuration(span))
+
+	thawedAt := env.thawNetwork()
+	env.EndSilence()
+	return env.CheckHeartbeatsResume(ctx, thawedAt, "a pause of "+formatDuration(span))
+}
+
+func (e *Environment) freezeNetwork(ctx context.Context, d time.Duration) error {
+	e.SetPhase("the network is paused for %s", formatDuration(d))
+	e.Network.Freeze()
+	return e.Wait(ctx, d)
+}
+
+// thawNetwork ends the pause and returns when it ended.
+func (e *Environment) thawNetwork() time.Time {
 	now := time.Now()
-	w.MarkAll(now)
-	w.Network.Thaw()
+	e.ResetFirstAcks(now)
+	e.Network.Thaw()
 	return now
 }

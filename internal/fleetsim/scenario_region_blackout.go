@@ -7,30 +7,34 @@ import (
 
 func regionBlackout() Scenario {
 	return Scenario{
-		Name: "region-blackout", Summary: "all controllers of a region die at once, and come back later",
-		Run: func(ctx context.Context, w *World) error {
-			if _, err := w.Settle(ctx); err != nil {
+		Name:    "region-blackout",
+		Summary: "all controllers of a region crash at once, and start again later",
+		Run: func(ctx context.Context, env *Environment) error {
+			if _, err := env.StartFleet(ctx); err != nil {
 				return err
 			}
-			region, before := w.opts.regionNames()[0], w.History.Last()
-			dark := w.Fleet.In(region)
-			w.Phase("%s goes dark: %d controllers", region, len(dark))
-			if err := w.Fleet.Abandon(dark); err != nil {
+
+			region := env.opts.regionNames()[0]
+			before := env.History.LastID()
+			affected := env.Fleet.InRegion(region)
+			env.SetPhase("the %d controllers of %s crash", len(affected), region)
+			if err := env.Fleet.Crash(affected); err != nil {
 				return err
 			}
-			if err := w.CheckDeaths(ctx, dark, before, "the region"); err != nil {
+			if err := env.CheckMarkedUnhealthy(ctx, affected, before, "the region"); err != nil {
 				return err
 			}
-			w.Phase("%s comes back", region)
-			returned := time.Now()
-			w.MarkAll(returned)
-			if err := w.Fleet.Begin(ctx, dark, 0); err != nil {
+
+			env.SetPhase("the controllers of %s start again", region)
+			restartedAt := time.Now()
+			env.ResetFirstAcks(restartedAt)
+			if err := env.Fleet.Start(ctx, affected, 0); err != nil {
 				return err
 			}
-			if err := w.CheckHeard(ctx, returned, "the region's return"); err != nil {
+			if err := env.CheckHeartbeatsResume(ctx, restartedAt, "the region's return"); err != nil {
 				return err
 			}
-			return w.CheckFleet(ctx)
+			return env.CheckFleet(ctx)
 		},
 	}
 }

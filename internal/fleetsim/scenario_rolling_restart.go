@@ -12,24 +12,28 @@ import (
 
 func rollingRestart() Scenario {
 	return Scenario{
-		Name: "rolling-restart", Summary: "every controller shuts down well and comes back as a new process, one after the other",
-		Run: func(ctx context.Context, w *World) error {
-			for i, mc := range w.Fleet.MCs {
-				// Every second one leaves the fleet, every other one says that it drains.
+		Name:    "rolling-restart",
+		Summary: "every controller shuts down regularly and starts again as a new process, one after the other",
+		Run: func(ctx context.Context, env *Environment) error {
+			for i, mc := range env.Fleet.MCs {
+				// Every second controller deregisters at its end. The others report that they drain.
 				mc.shutdown = client.Shutdown{Deregister: i%2 == 1}
 			}
-			if _, err := w.Settle(ctx); err != nil {
+			if _, err := env.StartFleet(ctx); err != nil {
 				return err
 			}
-			window := w.Timing.outage()
-			w.Phase("each of the fleet restarts, within %s", short(window))
-			backs, err := w.restartEach(ctx, window)
+
+			span := env.Timing.outageSpan()
+			env.SetPhase("each controller restarts, within %s", formatDuration(span))
+			delays, err := env.restartEach(ctx, span)
 			if err != nil {
 				return err
 			}
-			slowest := slices.Max(backs)
-			w.Promise("each is heard as a new process", "≤ "+short(w.Timing.heard()), "slowest "+short(slowest), slowest <= w.Timing.heard())
-			stored, err := w.History.Fleet(ctx)
+			slowest, limit := slices.Max(delays), env.Timing.heartbeatLimit()
+			env.RecordCheck("each sends heartbeats as a new process",
+				"≤ "+formatDuration(limit), "slowest "+formatDuration(slowest), slowest <= limit)
+
+			stored, err := env.History.ListControllers(ctx)
 			if err != nil {
 				return err
 			}
@@ -37,43 +41,49 @@ func rollingRestart() Scenario {
 			for _, c := range stored {
 				conflicts += c.GetIncarnationConflicts()
 			}
-			w.Promise("processes that call after another took their place", "0", fmt.Sprint(conflicts), conflicts == 0)
-			stale := len(w.History.Since(0, func(t Transition) bool { return t.To == "unhealthy" }))
-			w.Promise("nobody is unhealthy meanwhile", "0", fmt.Sprint(stale), stale == 0)
-			return w.CheckFleet(ctx)
+			env.RecordCheck("calls of processes that had been replaced", "0", fmt.Sprint(conflicts), conflicts == 0)
+
+			isUnhealthy := func(t Transition) bool { return t.To == "unhealthy" }
+			unhealthy := len(env.History.TransitionsAfter(0, isUnhealthy))
+			env.RecordCheck("controllers that were unhealthy meanwhile", "0", fmt.Sprint(unhealthy), unhealthy == 0)
+			return env.CheckFleet(ctx)
 		},
 	}
 }
 
-// restartEach restarts the controllers evenly over a time and returns how long after its end each was heard again.
-func (w *World) restartEach(ctx context.Context, window time.Duration) ([]time.Duration, error) {
+// restartEach restarts the controllers, spread evenly over a time. It returns how long after its end each had an
+// acknowledged heartbeat again.
+func (e *Environment) restartEach(ctx context.Context, span time.Duration) ([]time.Duration, error) {
 	var (
-		mu    sync.Mutex
-		backs []time.Duration
-		began = time.Now()
-		due   = make(map[*MC]time.Time)
+		mu        sync.Mutex
+		delays    []time.Duration
+		startedAt = time.Now()
+		dueAt     = make(map[*MC]time.Time)
 	)
-	for i, mc := range w.Fleet.MCs {
-		due[mc] = began.Add(window * time.Duration(i) / time.Duration(len(w.Fleet.MCs)))
+	for i, mc := range e.Fleet.MCs {
+		dueAt[mc] = startedAt.Add(span * time.Duration(i) / time.Duration(len(e.Fleet.MCs)))
 	}
-	err := eachOf(w.Fleet.MCs, len(w.Fleet.MCs), func(mc *MC) error {
-		if !pause(ctx, time.Until(due[mc])) {
+
+	err := forEachMC(e.Fleet.MCs, len(e.Fleet.MCs), func(mc *MC) error {
+		if !pause(ctx, time.Until(dueAt[mc])) {
 			return ctx.Err()
 		}
-		if err := mc.End(); err != nil {
+		if err := mc.Stop(); err != nil {
 			return err
 		}
-		ended := time.Now()
-		mc.Mark(ended)
-		if err := mc.Begin(); err != nil {
+
+		endedAt := time.Now()
+		mc.ResetFirstAck(endedAt)
+		if err := mc.Start(); err != nil {
 			return err
 		}
-		w.Until(ctx, 3*w.Timing.heard(), func() bool { return !mc.FirstAck().IsZero() })
-		back := time.Since(ended)
+		e.WaitUntil(ctx, 3*e.Timing.heartbeatLimit(), func() bool { return !mc.FirstAck().IsZero() })
+		delay := time.Since(endedAt)
+
 		mu.Lock()
 		defer mu.Unlock()
-		backs = append(backs, back)
+		delays = append(delays, delay)
 		return nil
 	})
-	return backs, err
+	return delays, err
 }

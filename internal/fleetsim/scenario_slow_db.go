@@ -7,33 +7,38 @@ import (
 
 func slowDB() Scenario {
 	return Scenario{
-		Name: "slow-db", Summary: "the store is slow for 3 × the staleness threshold, and then as before", Needs: Needs{Own: true},
-		Run: func(ctx context.Context, w *World) error {
-			if _, err := w.Settle(ctx); err != nil {
+		Name:    "slow-db",
+		Summary: "the store is slow for 3 × the staleness threshold, and then as before",
+		Needs:   Needs{OwnGC: true},
+		Run: func(ctx context.Context, env *Environment) error {
+			if _, err := env.StartFleet(ctx); err != nil {
 				return err
 			}
-			w.Note("%s", w.Store.HowSlow())
-			slow := w.Timing.outage()
-			w.Phase("the store is slow for %s", short(slow))
-			began := time.Now()
-			if err := w.Store.Slow(); err != nil {
+
+			env.AddNote("%s", env.Store.DescribeSlowness())
+			span := env.Timing.outageSpan()
+			env.SetPhase("the store is slow for %s", formatDuration(span))
+			slowSince := time.Now()
+			if err := env.Store.SlowDown(); err != nil {
 				return err
 			}
-			if err := w.Wait(ctx, slow); err != nil {
+			if err := env.Wait(ctx, span); err != nil {
 				return err
 			}
-			during := w.Series.Between(began, time.Now())
-			w.Note("while it was slow half of the heartbeats took %s, 1 %% more than %s", short(during.Quantile(0.5)), short(during.Quantile(0.99)))
-			if err := w.Store.Heal(); err != nil {
+			during := env.Series.CountsBetween(slowSince, time.Now())
+			env.AddNote("while the store was slow, half of the heartbeats took up to %s, 99 %% up to %s",
+				formatDuration(during.Quantile(0.5)), formatDuration(during.Quantile(0.99)))
+
+			if err := env.Store.Restore(); err != nil {
 				return err
 			}
-			healed := time.Now()
-			w.MarkAll(healed)
-			if err := w.CheckHeard(ctx, healed, "it is fast again"); err != nil {
+			recoveredAt := time.Now()
+			env.ResetFirstAcks(recoveredAt)
+			if err := env.CheckHeartbeatsResume(ctx, recoveredAt, "the store's recovery"); err != nil {
 				return err
 			}
-			w.CheckNoFailure(began)
-			return w.CheckAfterOutage(ctx, healed)
+			env.CheckNoFailedCalls(slowSince)
+			return env.CheckAfterOutage(ctx, recoveredAt)
 		},
 	}
 }

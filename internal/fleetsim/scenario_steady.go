@@ -7,24 +7,37 @@ import (
 	"time"
 )
 
-// maxLatency is what 99 of 100 heartbeats are answered within by a Global Controller that has nothing else to do.
+// maxLatency is the limit for 99 % of the heartbeats without a fault.
 const maxLatency = time.Second
+
+// maxRateDeviation is the share by which the heartbeat rate may deviate. Controllers vary their intervals by a tenth, and
+// one that was asked to come later has a longer interval once.
+const maxRateDeviation = 0.2
 
 func steady() Scenario {
 	return Scenario{
-		Name: "steady", Summary: "nothing happens; --duration says for how long, --ramp how slowly the fleet starts",
-		Run: func(ctx context.Context, w *World) error {
-			began := time.Now()
-			steady, err := w.Settle(ctx)
+		Name:    "steady",
+		Summary: "there is no fault; --duration sets how long the fleet runs, --ramp how slowly it starts",
+		Run: func(ctx context.Context, env *Environment) error {
+			startedAt := time.Now()
+			steady, err := env.StartFleet(ctx)
 			if err != nil {
 				return err
 			}
-			w.CheckNoFailure(began)
-			// Controllers vary their interval by a tenth, and one that was told to come later this once has a longer one.
-			expected := float64(len(w.Fleet.MCs)) / w.Timing.Fast.Seconds()
-			w.Promise("heartbeats", fmt.Sprintf("%.0f/s (controllers / interval) ± 20 %%", expected), fmt.Sprintf("%.0f/s", steady.Rate), math.Abs(steady.Rate-expected) <= 0.2*expected)
-			w.Promise("99 % of them are answered", "≤ "+short(maxLatency), short(steady.Counts.Quantile(0.99))+", half of them within "+short(steady.Counts.Quantile(0.5)), steady.Counts.Quantile(0.99) <= maxLatency)
-			return w.CheckFleet(ctx)
+			env.CheckNoFailedCalls(startedAt)
+
+			expected := float64(len(env.Fleet.MCs)) / env.Timing.Fast.Seconds()
+			env.RecordCheck("heartbeat rate",
+				fmt.Sprintf("%.0f/s (controllers / interval) ± 20 %%", expected),
+				fmt.Sprintf("%.0f/s", steady.Rate),
+				math.Abs(steady.Rate-expected) <= maxRateDeviation*expected)
+
+			p99 := steady.Counts.Quantile(0.99)
+			env.RecordCheck("99 % of the heartbeats are acknowledged within",
+				"≤ "+formatDuration(maxLatency),
+				fmt.Sprintf("%s, half of them within %s", formatDuration(p99), formatDuration(steady.Counts.Quantile(0.5))),
+				p99 <= maxLatency)
+			return env.CheckFleet(ctx)
 		},
 	}
 }

@@ -10,39 +10,46 @@ import (
 
 func tokenRotation() Scenario {
 	return Scenario{
-		Name: "token-rotation", Summary: "the auth controller changes its signing key twice; then it revokes all keys but a new one", Needs: Needs{Own: true, Tokens: true},
-		Run: func(ctx context.Context, w *World) error {
-			life := 6 * w.Timing.Fast
-			w.AC.SetTokenLife(life)
-			if _, err := w.Settle(ctx); err != nil {
+		Name:    "token-rotation",
+		Summary: "the auth controller changes its signing key twice; then it revokes all keys but a new one",
+		Needs:   Needs{OwnGC: true, OwnTokens: true},
+		Run: func(ctx context.Context, env *Environment) error {
+			life := 6 * env.Timing.Fast
+			env.AC.SetTokenLife(life)
+			if _, err := env.StartFleet(ctx); err != nil {
 				return err
 			}
-			began := time.Now()
-			for i := range 2 {
-				if err := w.AC.Rotate(true); err != nil {
+
+			startedAt := time.Now()
+			total := len(env.Fleet.MCs)
+			for _, key := range []int{2, 3} {
+				if err := env.AC.Rotate(true); err != nil {
 					return err
 				}
-				w.Phase("signing key %d; tokens live %s", i+2, short(life))
-				// Until everybody has a token by the new key.
-				rotated := time.Now()
-				if err := w.Wait(ctx, life); err != nil {
+				env.SetPhase("signing key %d; tokens live %s", key, formatDuration(life))
+				// After a token's life all controllers have a token with the new key.
+				rotatedAt := time.Now()
+				if err := env.Wait(ctx, life); err != nil {
 					return err
 				}
-				renewed := w.renewedSince(rotated)
-				w.Promise(fmt.Sprintf("controllers with a token by key %d", i+2), fmt.Sprintf("all %d", len(w.Fleet.MCs)), fmt.Sprint(renewed), renewed == len(w.Fleet.MCs))
+				renewed := env.renewedSince(rotatedAt)
+				env.RecordCheck(fmt.Sprintf("controllers with a token of key %d", key),
+					fmt.Sprintf("all %d", total), fmt.Sprint(renewed), renewed == total)
 			}
-			w.CheckNoFailure(began)
-			w.Phase("all keys but a new one are revoked")
-			revoked := time.Now()
-			if err := w.AC.Rotate(false); err != nil {
+			env.CheckNoFailedCalls(startedAt)
+
+			env.SetPhase("all keys but a new one are revoked")
+			revokedAt := time.Now()
+			if err := env.AC.Rotate(false); err != nil {
 				return err
 			}
-			if err := w.Wait(ctx, life); err != nil {
+			if err := env.Wait(ctx, life); err != nil {
 				return err
 			}
-			refused := w.Series.Between(revoked, time.Now()).Codes[codes.Unauthenticated]
-			w.Promise("refusals after the revocation", fmt.Sprintf("≤ %d (one for each)", len(w.Fleet.MCs)), fmt.Sprint(refused), refused <= len(w.Fleet.MCs))
-			return w.CheckFleet(ctx)
+			refused := env.Series.CountsBetween(revokedAt, time.Now()).Codes[codes.Unauthenticated]
+			env.RecordCheck("calls refused after the revocation",
+				fmt.Sprintf("≤ %d (one for each controller)", total), fmt.Sprint(refused), refused <= total)
+			return env.CheckFleet(ctx)
 		},
 	}
 }

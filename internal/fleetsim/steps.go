@@ -8,65 +8,69 @@ import (
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// Steady is how much the fleet calls while nothing happens.
-type Steady struct {
+// SteadyLoad is the load of a fleet without faults.
+type SteadyLoad struct {
 	Rate   float64 // heartbeats per second
 	Counts Counts
 }
 
-// Settle starts the fleet, waits until all of it is healthy and the checker at work, and returns the steady rate.
-func (w *World) Settle(ctx context.Context) (Steady, error) {
-	w.Phase("%d controllers start within %s", len(w.Fleet.MCs), short(w.opts.Ramp))
-	if err := w.Fleet.Begin(ctx, w.Fleet.MCs, w.opts.Ramp); err != nil {
-		return Steady{}, err
+// StartFleet starts the fleet, waits until all controllers are healthy and the staleness sweep is active, and measures the
+// steady load.
+func (e *Environment) StartFleet(ctx context.Context) (SteadyLoad, error) {
+	e.SetPhase("starting %d controllers within %s", len(e.Fleet.MCs), formatDuration(e.opts.Ramp))
+	if err := e.Fleet.Start(ctx, e.Fleet.MCs, e.opts.Ramp); err != nil {
+		return SteadyLoad{}, err
 	}
-	if err := w.AwaitHealthy(ctx); err != nil {
-		return Steady{}, err
+	if err := e.AwaitHealthy(ctx); err != nil {
+		return SteadyLoad{}, err
 	}
-	// A Global Controller that has just started calls nobody stale before a threshold is over.
-	if hold := time.Until(w.gcBegan.Add(w.Timing.Threshold + time.Second)); w.GC != nil && hold > 0 {
-		w.Phase("the checker begins in %s", short(hold))
-		if err := w.Wait(ctx, hold); err != nil {
-			return Steady{}, err
+
+	// A Global Controller marks no controller stale until one threshold after its start.
+	wait := time.Until(e.gcStartedAt.Add(e.Timing.Threshold + time.Second))
+	if e.GC != nil && wait > 0 {
+		e.SetPhase("waiting %s until the staleness sweep is active", formatDuration(wait))
+		if err := e.Wait(ctx, wait); err != nil {
+			return SteadyLoad{}, err
 		}
 	}
-	return w.Measure(ctx)
+	return e.MeasureSteadyLoad(ctx)
 }
 
-// Measure returns the rate over a while in which nothing happens.
-func (w *World) Measure(ctx context.Context) (Steady, error) {
-	span := max(w.opts.Duration, w.Timing.steady())
-	w.Phase("steady for %s", short(span))
+// MeasureSteadyLoad measures the load for a while without faults.
+func (e *Environment) MeasureSteadyLoad(ctx context.Context) (SteadyLoad, error) {
+	span := max(e.opts.Duration, e.Timing.steadySpan())
+	e.SetPhase("steady for %s", formatDuration(span))
 	from := time.Now()
-	if err := w.Wait(ctx, span); err != nil {
-		return Steady{}, err
+	if err := e.Wait(ctx, span); err != nil {
+		return SteadyLoad{}, err
 	}
-	counts := w.Series.Between(from, time.Now())
-	return Steady{Rate: counts.Rate(), Counts: counts}, nil
+	counts := e.Series.CountsBetween(from, time.Now())
+	return SteadyLoad{Rate: counts.Rate(), Counts: counts}, nil
 }
 
-// AwaitHealthy waits until everybody who runs is healthy; an error when that takes far too long.
-func (w *World) AwaitHealthy(ctx context.Context) error {
-	missing, err := w.awaitHealthy(ctx, w.opts.Ramp+3*w.Timing.heard())
+// AwaitHealthy waits until all running controllers are healthy. It returns an error if that takes much longer than expected.
+func (e *Environment) AwaitHealthy(ctx context.Context) error {
+	missing, err := e.awaitHealthyFor(ctx, e.opts.Ramp+3*e.Timing.heartbeatLimit())
 	if err != nil || len(missing) == 0 {
 		return err
 	}
-	calls := w.Series.Between(w.began, time.Now())
+	calls := e.Series.CountsBetween(e.startedAt, time.Now())
 	return fmt.Errorf("%d of %d controllers do not become healthy%s; %d of %d calls failed%s",
-		len(missing), len(w.Fleet.MCs), examples(missing), calls.Failed(), calls.Calls(), codesOf(calls))
+		len(missing), len(e.Fleet.MCs), formatExamples(missing), calls.Failed(), calls.Calls(), formatCodes(calls))
 }
 
-// awaitHealthy waits until everybody who runs is healthy, and names those who are not in time. It asks for the fleet
-// itself, and not for its history, which has a promise of its own.
-func (w *World) awaitHealthy(ctx context.Context, d time.Duration) (missing []string, err error) {
-	for deadline := time.Now().Add(d); ; {
-		fleet, err := w.History.Fleet(ctx)
+// awaitHealthyFor waits until all running controllers are healthy, and returns those that are not after the timeout. It lists
+// the fleet instead of using the history, which has a check of its own.
+func (e *Environment) awaitHealthyFor(ctx context.Context, timeout time.Duration) (missing []string, err error) {
+	for deadline := time.Now().Add(timeout); ; {
+		controllers, err := e.History.ListControllers(ctx)
 		missing = nil
-		for _, mc := range w.Fleet.MCs {
-			if mc.Running() && fleet[mc.ID].GetHealth() != pb.Health_HEALTH_HEALTHY {
+		for _, mc := range e.Fleet.MCs {
+			if mc.IsRunning() && controllers[mc.ID].GetHealth() != pb.Health_HEALTH_HEALTHY {
 				missing = append(missing, mc.ID)
 			}
 		}
+
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
@@ -77,20 +81,43 @@ func (w *World) awaitHealthy(ctx context.Context, d time.Duration) (missing []st
 	}
 }
 
-// MarkAll has FirstAck of the whole fleet count from a time.
-func (w *World) MarkAll(at time.Time) {
-	for _, mc := range w.Fleet.MCs {
-		mc.Mark(at)
+// ResetFirstAcks makes FirstAck of all controllers count from a time.
+func (e *Environment) ResetFirstAcks(since time.Time) {
+	for _, mc := range e.Fleet.MCs {
+		mc.ResetFirstAck(since)
 	}
 }
 
-// Silence notes that nobody can be heard, while it is true, and then that everybody can be again.
-func (w *World) Silence(silent bool) {
-	for _, mc := range w.Fleet.MCs {
-		if silent {
-			mc.Silenced()
-		} else {
-			mc.Heard()
+// BeginSilence records that from now on no heartbeat of the fleet can arrive.
+func (e *Environment) BeginSilence() {
+	for _, mc := range e.Fleet.MCs {
+		mc.BeginSilence()
+	}
+}
+
+// EndSilence ends what BeginSilence began.
+func (e *Environment) EndSilence() {
+	for _, mc := range e.Fleet.MCs {
+		mc.EndSilence()
+	}
+}
+
+// runningControllers counts the controllers with a running process.
+func (e *Environment) runningControllers() (n int) {
+	for _, mc := range e.Fleet.MCs {
+		if mc.IsRunning() {
+			n++
 		}
 	}
+	return n
+}
+
+// renewedSince counts the controllers that have used a new token since a time.
+func (e *Environment) renewedSince(at time.Time) (n int) {
+	for _, mc := range e.Fleet.MCs {
+		if mc.tokens.RenewedAt().After(at) {
+			n++
+		}
+	}
+	return n
 }

@@ -1,33 +1,37 @@
 package fleetsim
 
 import (
+	"context"
 	"fmt"
 	"time"
 
 	"darktower.example/global-controller/pkg/health"
 )
 
-// checkInterval is how often a Global Controller looks for controllers that fell silent. It has no setting.
-const checkInterval = 5 * time.Second
+// sweepInterval is the interval of a Global Controller's staleness sweep. It has no setting.
+const sweepInterval = 5 * time.Second
 
-// allowance is what every promised time is given on top: for the calls themselves, for the steps in which we look, and
-// for the two clocks that are compared, on a machine that has other things to do.
-const allowance = time.Second
+// margin is added to every expected time. It covers the calls themselves, the simulator's poll intervals, and the
+// comparison of two clocks on a busy machine.
+const margin = time.Second
 
-// Timing is how often controllers beat and how long they may be silent.
+// Timing has the intervals of heartbeats and the staleness threshold.
 type Timing struct {
-	Fast, Comprehensive, Threshold time.Duration
+	Fast          time.Duration
+	Comprehensive time.Duration
+	Threshold     time.Duration
 }
 
-// Timings by the interval of fast heartbeats, in the proportions of production: that of the contract, and the quick
-// one that a Global Controller of our own is given. It cannot be much quicker: a threshold shorter than the checker's
-// interval of 5 s would measure the checker.
+// The intervals of fast heartbeats from which [Timing.Complete] derives the other times, in the proportions of production.
 const (
-	RealFast  = 10 * time.Second
+	// RealFast is the interval of production.
+	RealFast = 10 * time.Second
+	// QuickFast is for the simulator's own Global Controllers. A much shorter one would lead to a threshold below the
+	// sweep interval, and the checks would measure the sweep interval.
 	QuickFast = 2 * time.Second
 )
 
-// Complete fills in what is not set.
+// Complete sets the times that are zero.
 func (t *Timing) Complete(fast time.Duration) {
 	if t.Fast == 0 {
 		t.Fast = fast
@@ -40,23 +44,35 @@ func (t *Timing) Complete(fast time.Duration) {
 	}
 }
 
-// minThreshold returns the value that a threshold must exceed: two intervals and the longest outage that goes unnoticed.
+// minThreshold returns the value that a threshold must exceed: two intervals and the longest outage that is not detected.
 func (t Timing) minThreshold() time.Duration { return 2*t.Fast + health.Tolerance }
 
-// String names all three.
+// String describes the times in the report.
 func (t Timing) String() string {
 	return fmt.Sprintf("heartbeats each %v and %v, stale after %v", t.Fast, t.Comprehensive, t.Threshold)
 }
 
-// steady is how long it takes at least to know the rate of a fleet to which nothing happens.
-func (t Timing) steady() time.Duration { return 4 * t.Fast }
+// steadySpan is the shortest time in which the rate of a fleet without faults can be measured.
+func (t Timing) steadySpan() time.Duration { return 4 * t.Fast }
 
-// outage is three times as long as a controller may be silent.
-func (t Timing) outage() time.Duration { return 3 * t.Threshold }
+// outageSpan is how long the scenarios' outages last.
+func (t Timing) outageSpan() time.Duration { return 3 * t.Threshold }
 
-// heard is within what time a controller that can call must be heard: one interval, and the spread that a Global
-// Controller announces to a fleet that came all at once, which is at most half of one more.
-func (t Timing) heard() time.Duration { return t.Fast + t.Fast/2 + allowance }
+// heartbeatLimit is the longest time until a controller that can call must have an acknowledged heartbeat: one interval, and
+// the spread that a Global Controller announces to a burst of controllers, which is at most half an interval.
+func (t Timing) heartbeatLimit() time.Duration { return t.Fast + t.Fast/2 + margin }
 
-// found is within what time of its last heartbeat a controller that stopped must be unhealthy.
-func (t Timing) found() time.Duration { return t.Threshold + checkInterval + allowance }
+// detectionLimit is the longest time from a controller's last heartbeat until it must be unhealthy.
+func (t Timing) detectionLimit() time.Duration { return t.Threshold + sweepInterval + margin }
+
+// pause waits for d, and reports whether d passed before ctx ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

@@ -11,59 +11,109 @@ import (
 	"darktower.example/global-controller/pkg/devauth"
 )
 
-// tokens are a controller's, or those of several. They tell when the last one came, and have a clock that can be wrong.
-type tokens struct {
+// tokenSource has the tokens of one controller or of several. Its clock can be set to a wrong time.
+type tokenSource struct {
 	client.TokenSource
-	end    func()       // nil when there is nothing to end
-	offset atomic.Int64 // of the clock, in nanoseconds
+	closeSource func()       // nil for a static token
+	clockOffset atomic.Int64 // in nanoseconds
 
-	mu      sync.Mutex
-	last    string
-	renewed time.Time
+	mu        sync.Mutex
+	lastToken string
+	renewedAt time.Time
 }
 
-func newTokens(url string, c devauth.Client, calls *http.Client) (*tokens, error) {
-	t := &tokens{}
-	source, err := client.NewTokenSource(client.TokenConfig{URL: url, ClientID: c.ID, ClientSecret: client.Secret(c.Secret), HTTPClient: calls, Now: t.now})
+func newTokenSource(url string, c devauth.Client, calls *http.Client) (*tokenSource, error) {
+	t := &tokenSource{}
+	source, err := client.NewTokenSource(client.TokenConfig{
+		URL:          url,
+		ClientID:     c.ID,
+		ClientSecret: client.Secret(c.Secret),
+		HTTPClient:   calls,
+		Now:          t.now,
+	})
 	if err != nil {
 		return nil, err
 	}
-	t.TokenSource, t.end = source, source.Close
+	t.TokenSource = source
+	t.closeSource = source.Close
 	return t, nil
 }
 
-// Close ends what is under way.
-func (t *tokens) Close() {
-	if t.end != nil {
-		t.end()
+// Close ends a request that is in progress.
+func (t *tokenSource) Close() {
+	if t.closeSource != nil {
+		t.closeSource()
 	}
 }
 
-func (t *tokens) now() time.Time {
-	// Without the monotonic part, which no jump of a wall clock moves.
-	return time.Now().Round(0).Add(time.Duration(t.offset.Load()))
+func (t *tokenSource) now() time.Time {
+	// Round removes the monotonic reading, which a jump of the wall clock does not change.
+	return time.Now().Round(0).Add(time.Duration(t.clockOffset.Load()))
 }
 
-// Jump moves the clock.
-func (t *tokens) Jump(by time.Duration) { t.offset.Add(int64(by)) }
+// ShiftClock moves the clock forward, or back if by is negative.
+func (t *tokenSource) ShiftClock(by time.Duration) { t.clockOffset.Add(int64(by)) }
 
 // Token implements [client.TokenSource].
-func (t *tokens) Token(ctx context.Context) (string, error) {
+func (t *tokenSource) Token(ctx context.Context) (string, error) {
 	token, err := t.TokenSource.Token(ctx)
 	if err != nil {
 		return "", err
 	}
+
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if token != t.last {
-		t.last, t.renewed = token, time.Now()
+	if token != t.lastToken {
+		t.lastToken = token
+		t.renewedAt = time.Now()
 	}
 	return token, nil
 }
 
-// Renewed is when another token was first used.
-func (t *tokens) Renewed() time.Time {
+// RenewedAt returns when the current token was first used.
+func (t *tokenSource) RenewedAt() time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.renewed
+	return t.renewedAt
+}
+
+// readerTokens signs tokens for reading the fleet. It signs each one again, as a scenario may change the key. It does not
+// use the token endpoint, as a scenario may make that fail.
+type readerTokens struct{ ac *AC }
+
+// Token implements [client.TokenSource].
+func (r readerTokens) Token(context.Context) (string, error) {
+	return r.ac.Token("dev-reader", map[string]any{"scope": "gc:read", "exp": time.Now().Add(time.Hour).Unix()})
+}
+
+// Invalidate implements [client.TokenSource].
+func (readerTokens) Invalidate(string) {}
+
+// newMCTokens returns tokens for controllers.
+func (e *Environment) newMCTokens(calls *http.Client) (*tokenSource, error) {
+	existing := e.opts.Existing
+	switch {
+	case existing == nil:
+		return newTokenSource(e.AC.URL, devauth.Clients()[0], calls)
+	case existing.AC == "":
+		return &tokenSource{TokenSource: client.StaticToken(string(existing.MCToken))}, nil
+	}
+	return newTokenSource(existing.AC, existing.MC, calls)
+}
+
+// newReaderTokens returns the tokens of the history's follower.
+func (e *Environment) newReaderTokens() (client.TokenSource, error) {
+	existing := e.opts.Existing
+	switch {
+	case existing == nil:
+		return readerTokens{e.AC}, nil
+	case existing.AC == "":
+		return client.StaticToken(string(existing.ReadToken)), nil
+	}
+	source, err := newTokenSource(existing.AC, existing.Reader, e.readerHTTP)
+	if err != nil {
+		return nil, err
+	}
+	e.addCleanup(func() error { source.Close(); return nil })
+	return source, nil
 }

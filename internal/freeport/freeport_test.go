@@ -5,27 +5,28 @@ import (
 	"testing"
 )
 
-func TestPortsAreFreeDifferentAndNotTheSystemsOwn(t *testing.T) {
+func TestFind_PortsAreFreeDistinctAndNotEphemeral(t *testing.T) {
 	t.Parallel()
 	addresses, err := Find(50)
 	if err != nil {
 		t.Fatal(err)
 	}
-	listening := make(map[int]bool)
+
+	isListening := make(map[int]bool)
 	for _, address := range addresses {
 		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address)
 		if err != nil {
-			t.Fatalf("listen at one that was found: %v", err)
+			t.Fatalf("listen on a port that was found: %v", err)
 		}
 		t.Cleanup(func() { _ = listener.Close() })
-		listening[listener.Addr().(*net.TCPAddr).Port] = true
+		isListening[listener.Addr().(*net.TCPAddr).Port] = true
 	}
-	if len(listening) != 50 {
-		t.Errorf("%d different addresses were found, want 50", len(listening))
+	if len(isListening) != 50 {
+		t.Errorf("%d different addresses were found, want 50", len(isListening))
 	}
-	for port := range listening {
-		if port < lowest || port >= firstEphemeral() {
-			t.Errorf("port %d is outside of [%d, %d)", port, lowest, firstEphemeral())
+	for port := range isListening {
+		if port < minPort || port >= firstEphemeral() {
+			t.Errorf("port %d is outside of [%d, %d)", port, minPort, firstEphemeral())
 		}
 	}
 }

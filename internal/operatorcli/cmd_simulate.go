@@ -125,7 +125,7 @@ func scenarioNames() []string {
 
 func runSimulate(ctx context.Context, o simulateOptions, names []string, p Process) error {
 	if len(names) == 1 && names[0] == "list" {
-		fleetsim.WriteList(p.Out)
+		fleetsim.WriteScenarioList(p.Out)
 		return nil
 	}
 	if slices.Contains(names, "list") {
@@ -140,7 +140,7 @@ func runSimulate(ctx context.Context, o simulateOptions, names []string, p Proce
 	if err := o.existing(); err != nil {
 		return err
 	}
-	scenarios, err := fleetsim.Find(names, o.Existing == nil)
+	scenarios, err := fleetsim.FindScenarios(names, o.Existing == nil)
 	if err != nil {
 		return wrongUse("%v", err)
 	}
@@ -168,7 +168,7 @@ func runSimulate(ctx context.Context, o simulateOptions, names []string, p Proce
 	if err := file.write(verdicts); err != nil || interrupted != nil {
 		return errors.Join(interrupted, err)
 	}
-	return fleetsim.Broken(verdicts)
+	return fleetsim.VerdictsError(verdicts)
 }
 
 // existing reads how to reach a Global Controller that is there.

@@ -22,8 +22,8 @@ func TestVerifier_UnknownKeyWhileKeysCannotBeFetched(t *testing.T) {
 	now := testNow
 	v, ac := newTestVerifier(t, "", &now)
 	v.keys.refetchLimit.SetLimit(rate.Inf)
-	known := []string{"Bearer " + signToken(privateKeyFromSeed('a'), goodHeader, goodPayload)}
-	unknown := []string{"Bearer " + signToken(privateKeyFromSeed('b'), otherHeader, goodPayload)}
+	known := bearerHeader('a', goodHeader, goodPayload)
+	unknown := bearerHeader('b', otherHeader, goodPayload)
 
 	if _, err := v.Authenticate(t.Context(), unknown); !errors.Is(err, service.ErrUnauthenticated) || !v.keys.CanVerify() {
 		t.Errorf("Authenticate(unknown key) while the keys can be fetched = %v, want ErrUnauthenticated", err)
@@ -37,7 +37,8 @@ func TestVerifier_UnknownKeyWhileKeysCannotBeFetched(t *testing.T) {
 		"no JSON":     signToken(privateKeyFromSeed('b'), otherHeader, "{"),
 		"another alg": signToken(privateKeyFromSeed('b'), `{"alg":"none","kid":"k2"}`, goodPayload),
 	} {
-		if _, err := v.Authenticate(t.Context(), []string{"Bearer " + invalid}); !errors.Is(err, service.ErrUnauthenticated) || !v.keys.CanVerify() {
+		_, err := v.Authenticate(t.Context(), []string{"Bearer " + invalid})
+		if !errors.Is(err, service.ErrUnauthenticated) || !v.keys.CanVerify() {
 			t.Errorf("Authenticate(%s) = %v, want ErrUnauthenticated, and CanVerify() = true", name, err)
 		}
 	}
@@ -78,7 +79,7 @@ func TestKeySet_UnverifiableTokens(t *testing.T) {
 func TestVerifier_DroppedKey(t *testing.T) {
 	now := testNow
 	v, ac := newTestVerifier(t, "", &now)
-	old := []string{"Bearer " + signToken(privateKeyFromSeed('a'), goodHeader, goodPayload)}
+	old := bearerHeader('a', goodHeader, goodPayload)
 	if _, err := v.Authenticate(t.Context(), old); err != nil {
 		t.Fatalf("Authenticate() = %v", err)
 	}
@@ -96,8 +97,8 @@ func TestVerifier_DroppedKey(t *testing.T) {
 		return ""
 	}
 
-	for _, published := range []string{keyDocument(jwkFromSeed("k1", 'c')), keyDocument(jwkFromSeed("k1", 'd')), keyDocument(jwkFromSeed("k2", 'b'))} {
-		ac.setResponse(http.StatusOK, published)
+	for _, published := range []string{jwkFromSeed("k1", 'c'), jwkFromSeed("k1", 'd'), jwkFromSeed("k2", 'b')} {
+		ac.setResponse(http.StatusOK, keyDocument(published))
 		if err := v.keys.Refresh(t.Context()); err != nil {
 			t.Fatalf("Refresh() = %v", err)
 		}
@@ -108,11 +109,11 @@ func TestVerifier_DroppedKey(t *testing.T) {
 
 	part := strings.Split(strings.TrimPrefix(old[0], "Bearer "), ".")
 	for name, forged := range map[string]string{
-		"a bad signature":             part[0] + "." + part[1] + "." + strings.Repeat("A", 86),
-		"another key":                 signToken(privateKeyFromSeed('x'), goodHeader, goodPayload),
-		"an expired token":            signToken(privateKeyFromSeed('a'), goodHeader, payloadWith("1800003600", "1799990000")),
-		"a key never published":       signToken(privateKeyFromSeed('x'), `{"alg":"EdDSA","kid":"k9"}`, goodPayload),
-		"the key under another's id ": signToken(privateKeyFromSeed('a'), otherHeader, goodPayload),
+		"a bad signature":          part[0] + "." + part[1] + "." + strings.Repeat("A", 86),
+		"another key":              signToken(privateKeyFromSeed('x'), goodHeader, goodPayload),
+		"an expired token":         signToken(privateKeyFromSeed('a'), goodHeader, payloadWith("1800003600", "1799990000")),
+		"a key never published":    signToken(privateKeyFromSeed('x'), `{"alg":"EdDSA","kid":"k9"}`, goodPayload),
+		"the key under another id": signToken(privateKeyFromSeed('a'), otherHeader, goodPayload),
 	} {
 		if got := refusal([]string{"Bearer " + forged}); got == service.RefusedKeyDropped {
 			t.Errorf("refusal of %s = %q, want no reason that proves its subject", name, got)
@@ -141,9 +142,11 @@ func TestVerifier_SteppedClock(t *testing.T) {
 	v.now = guard.Now
 	v.checkClock = guard.Suspect
 	guard.Read(clock.AuthController, testNow, time.Second)
-	long, short := []string{"Bearer " + signToken(privateKeyFromSeed('a'), goodHeader, goodPayload)}, []string{"Bearer " + signToken(privateKeyFromSeed('a'), goodHeader, payloadWith("1800003600", "1800000010"))}
 
-	expired := []string{"Bearer " + signToken(privateKeyFromSeed('a'), goodHeader, payloadWith("1800003600", "1799999000"))}
+	long := bearerHeader('a', goodHeader, goodPayload)
+	short := bearerHeader('a', goodHeader, payloadWith("1800003600", "1800000010"))
+	expired := bearerHeader('a', goodHeader, payloadWith("1800003600", "1799999000"))
+
 	for _, token := range [][]string{long, short} {
 		if _, err := v.Authenticate(t.Context(), token); err != nil {
 			t.Fatalf("Authenticate() = %v", err)
@@ -155,23 +158,29 @@ func TestVerifier_SteppedClock(t *testing.T) {
 	}
 
 	step = 2 * time.Hour
-	for name, token := range map[string][]string{"cached": long, "fresh": {"Bearer " + signToken(privateKeyFromSeed('a'), goodHeader, payloadWith("client", "other"))}, "expired": expired} {
+	for name, token := range map[string][]string{
+		"cached":  long,
+		"new":     bearerHeader('a', goodHeader, payloadWith("client", "other")),
+		"expired": expired,
+	} {
 		if _, err := v.Authenticate(t.Context(), token); !errors.Is(err, service.ErrUnavailable) {
 			t.Errorf("Authenticate(%s) by a clock 2 h ahead = %v, want ErrUnavailable", name, err)
 		}
 	}
 
-	if _, err := v.Authenticate(t.Context(), []string{"Bearer " + signToken(privateKeyFromSeed('x'), goodHeader, goodPayload)}); !errors.Is(err, service.ErrUnauthenticated) {
+	forged := bearerHeader('x', goodHeader, goodPayload)
+	if _, err := v.Authenticate(t.Context(), forged); !errors.Is(err, service.ErrUnauthenticated) {
 		t.Errorf("Authenticate(forged) = %v, want ErrUnauthenticated at any time", err)
 	}
 
 	step = -10 * time.Minute
-	if _, err := v.Authenticate(t.Context(), []string{"Bearer " + signToken(privateKeyFromSeed('a'), goodHeader, payloadWith("client", "third"))}); !errors.Is(err, service.ErrUnavailable) {
+	another := bearerHeader('a', goodHeader, payloadWith("client", "third"))
+	if _, err := v.Authenticate(t.Context(), another); !errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("Authenticate(issued in the future) by a clock 10 min behind = %v, want ErrUnavailable", err)
 	}
 
 	// Valid by this clock, expired by the clock of the auth controller.
-	gone := []string{"Bearer " + signToken(privateKeyFromSeed('a'), goodHeader, `{"sub":"client","iat":1799999000,"exp":1799999900}`)}
+	gone := bearerHeader('a', goodHeader, `{"sub":"client","iat":1799999000,"exp":1799999900}`)
 	if _, err := v.Authenticate(t.Context(), gone); !errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("Authenticate(expired by the reference only) = %v, want ErrUnavailable", err)
 	}
@@ -202,8 +211,8 @@ func TestKeySet_Date(t *testing.T) {
 		}
 		_, _ = w.Write([]byte(keyDocument(jwkFromSeed("k1", 'a'))))
 	}))
-
 	defer ac.Close()
+
 	var read []time.Time
 	keys := NewKeySet(KeySetConfig{
 		URL:    ac.URL,
@@ -212,7 +221,6 @@ func TestKeySet_Date(t *testing.T) {
 			if uncertainty < time.Second/2 || uncertainty > fetchTimeout {
 				t.Errorf("uncertainty = %v", uncertainty)
 			}
-
 			read = append(read, date)
 		},
 	})

@@ -140,8 +140,10 @@ func (k *KeySet) Refresh(ctx context.Context) error {
 func (k *KeySet) StartFetch() { k.joinFetch(k.refetchLimit.Allow) }
 
 // Key returns the published key of that id. For an unknown id it fetches the keys again, at most once a second, so that a
-// rotation takes effect at once. Errors: [service.ErrUnauthenticated] for an unknown id, [service.ErrUnavailable] if the set
-// is empty or the last fetch failed, in which case the id may be that of a new key, and the error of ctx.
+// rotation takes effect at once.
+//
+// Errors: [service.ErrUnauthenticated] for an unknown id. [service.ErrUnavailable] if the set is empty or the last fetch
+// failed, because the id may then be that of a new key. The error of ctx.
 func (k *KeySet) Key(ctx context.Context, kid string) (ed25519.PublicKey, error) {
 	if key, ok := (*k.keys.Load())[kid]; ok {
 		return key, nil

@@ -24,7 +24,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func jwkFromSeed(kid string, seed byte) string {
 	key := ed25519.NewKeyFromSeed([]byte(strings.Repeat(string(rune(seed)), 32))).Public().(ed25519.PublicKey)
-	return fmt.Sprintf(`{"kid":%q,"kty":"OKP","crv":"Ed25519","use":"sig","alg":"EdDSA","x":%q}`, kid, base64.RawURLEncoding.EncodeToString(key))
+	x := base64.RawURLEncoding.EncodeToString(key)
+	return fmt.Sprintf(`{"kid":%q,"kty":"OKP","crv":"Ed25519","use":"sig","alg":"EdDSA","x":%q}`, kid, x)
 }
 
 func keyDocument(keys ...string) string { return `{"keys":[` + strings.Join(keys, ",") + `]}` }
@@ -64,10 +65,18 @@ func newTestKeySet(url string) *KeySet {
 
 func TestParseKeys(t *testing.T) {
 	good := jwkFromSeed("good", 'a')
+	replaced := func(old, by string) string { return strings.Replace(jwkFromSeed("bad", 'b'), old, by, 1) }
 	for _, bad := range []string{
-		`7`, `null`, `{"kid":7}`, jwkFromSeed("", 'b'), strings.Replace(jwkFromSeed("bad", 'b'), `"sig"`, `"enc"`, 1), strings.Replace(jwkFromSeed("bad", 'b'), "EdDSA", "ES256", 1),
-		strings.Replace(jwkFromSeed("bad", 'b'), `"x":"`, `"x":"A`, 1), strings.Replace(jwkFromSeed("bad", 'b'), "Ed25519", "X25519", 1), `{"kid":"bad","kty":"RSA"}`,
-		strings.Replace(jwkFromSeed("bad", 'b'), `"x":"`, `"x":"\n`, 1),
+		`7`,
+		`null`,
+		`{"kid":7}`,
+		`{"kid":"bad","kty":"RSA"}`,
+		jwkFromSeed("", 'b'),
+		replaced(`"sig"`, `"enc"`),
+		replaced("EdDSA", "ES256"),
+		replaced("Ed25519", "X25519"),
+		replaced(`"x":"`, `"x":"A`),
+		replaced(`"x":"`, `"x":"\n`),
 	} {
 		keys, err := parseKeys([]byte(keyDocument(bad, good)))
 		if err != nil || len(keys) != 1 || keys["good"] == nil {
@@ -76,9 +85,11 @@ func TestParseKeys(t *testing.T) {
 	}
 
 	if keys, err := parseKeys([]byte(keyDocument(jwkFromSeed("k", 'a'), jwkFromSeed("k", 'b'), good))); err != nil || len(keys) != 1 {
-		t.Errorf("parseKeys(clashing ids) = %v, %v, want neither of them", keys, err)
+		t.Errorf("parseKeys(two keys with one id) = %v, %v, want neither of them", keys, err)
 	}
-	for _, bad := range []string{"", "x", "[]", "{}", `{"keys":null}`, `{"keys":{}}`, keyDocument(), keyDocument(`{"kid":"bad","kty":"RSA"}`)} {
+	for _, bad := range []string{
+		"", "x", "[]", "{}", `{"keys":null}`, `{"keys":{}}`, keyDocument(), keyDocument(`{"kid":"bad","kty":"RSA"}`),
+	} {
 		if _, err := parseKeys([]byte(bad)); err == nil {
 			t.Errorf("parseKeys(%q) = nil, want an error", bad)
 		}
@@ -91,6 +102,7 @@ func TestKeySet_KeepsTheLastKeysAfterAFailure(t *testing.T) {
 	if err := keys.Refresh(t.Context()); err != nil {
 		t.Fatalf("Refresh() = %v, want nil", err)
 	}
+
 	for _, response := range []struct {
 		status int
 		body   string
@@ -195,12 +207,14 @@ func TestKeySet_SlowFetchBlocksNoKnownKey(t *testing.T) {
 		t.Fatalf("Refresh() = %v", err)
 	}
 	<-requests
+
 	ctx, cancel := context.WithCancel(t.Context())
 	result := make(chan error, 1)
 	go func() {
 		_, err := keys.Key(ctx, "unknown")
 		result <- err
 	}()
+
 	<-requests
 	if _, err := keys.Key(t.Context(), "k"); err != nil {
 		t.Errorf("Key(k) while a fetch hangs = %v, want nil", err)
@@ -232,8 +246,8 @@ func TestKeySet_HugeDocument(t *testing.T) {
 			}
 		}
 	}))
-
 	t.Cleanup(ac.Close)
+
 	keys := newTestKeySet(ac.URL)
 	if err := keys.Refresh(t.Context()); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("Refresh() = %v, want an error about the size", err)

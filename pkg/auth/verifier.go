@@ -30,7 +30,7 @@ type VerifierConfig struct {
 	ClockSkew time.Duration
 	// Now is the clock.
 	Now func() time.Time
-	// CheckClock is called for each token whose claims are checked. Nil: the clock counts as right.
+	// CheckClock is called for each token whose claims are checked. Nil: the clock counts as correct.
 	CheckClock ClockCheck
 	// OnResult is called after each verification, with "cached", "ok", "invalid", "unavailable" or "canceled". Nil: not called.
 	OnResult func(result string)

@@ -34,9 +34,15 @@ func signToken(key ed25519.PrivateKey, header, payload string) string {
 	return signed + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(key, []byte(signed)))
 }
 
+// bearerHeader returns an authorization header with a token that is signed with the key of the seed.
+func bearerHeader(seed byte, header, payload string) []string {
+	return []string{"Bearer " + signToken(privateKeyFromSeed(seed), header, payload)}
+}
+
 const (
 	goodHeader  = `{"alg":"EdDSA","kid":"k1"}`
-	goodPayload = `{"sub":"client","iat":1800000000,"exp":1800003600,"scope":"mc:register x","scopes":["y"],"service_type":"meeting-controller"}`
+	goodPayload = `{"sub":"client","iat":1800000000,"exp":1800003600,"scope":"mc:register x","scopes":["y"],` +
+		`"service_type":"meeting-controller"}`
 )
 
 func newTestVerifier(t testing.TB, audience string, now *time.Time) (*Verifier, *fakeController) {
@@ -46,6 +52,7 @@ func newTestVerifier(t testing.TB, audience string, now *time.Time) (*Verifier, 
 	if err := keys.Refresh(t.Context()); err != nil {
 		t.Fatalf("Refresh() = %v", err)
 	}
+
 	v, err := NewVerifier(VerifierConfig{
 		Keys:      keys,
 		Audience:  audience,
@@ -103,6 +110,7 @@ func TestVerifier_HostileTokens(t *testing.T) {
 		return ""
 	}
 
+	nested := strings.Repeat("[", 2000) + strings.Repeat("]", 2000)
 	for _, tc := range []struct {
 		name, token string
 		accepted    bool
@@ -159,7 +167,7 @@ func TestVerifier_HostileTokens(t *testing.T) {
 		{"header of another case", signToken(key, `{"ALG":"EdDSA","Kid":"k1"}`, goodPayload), false},
 		{"header that is no object", signToken(key, `["EdDSA"]`, goodPayload), false},
 		{"claims that are no object", signToken(key, goodHeader, `["client"]`), false},
-		{"deeply nested claim", signToken(key, goodHeader, payloadWith(`"sub"`, `"n":`+strings.Repeat("[", 2000)+strings.Repeat("]", 2000)+`,"sub"`)), true},
+		{"deeply nested claim", signToken(key, goodHeader, payloadWith(`"sub"`, `"n":`+nested+`,"sub"`)), true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			now := testNow
@@ -186,8 +194,8 @@ func TestVerifier_AuthorizationHeader(t *testing.T) {
 	}
 
 	for claim, want := range map[string]*string{`,"service_type":""`: new(""), `,"service_type":null`: nil, "": nil} {
-		token := signToken(privateKeyFromSeed('a'), goodHeader, strings.Replace(payloadWith(`"sub"`, `"aud":"gc","sub"`), `,"service_type":"meeting-controller"`, claim, 1))
-		got, err := v.Authenticate(t.Context(), []string{"Bearer " + token})
+		payload := strings.Replace(payloadWith(`"sub"`, `"aud":"gc","sub"`), `,"service_type":"meeting-controller"`, claim, 1)
+		got, err := v.Authenticate(t.Context(), bearerHeader('a', goodHeader, payload))
 		if diff := cmp.Diff(want, got.ServiceType); err != nil || diff != "" {
 			t.Errorf("Authenticate(%s) = %v, (-want +got):\n%s", claim, err, diff)
 		}
@@ -240,9 +248,9 @@ func TestVerifier_IsWellFormed(t *testing.T) {
 		"a line break":          {[]string{"Bearer " + good + "\n"}, false},
 		"no signature":          {[]string{"Bearer " + part[0] + "." + part[1] + "."}, false},
 		"a short signature":     {[]string{"Bearer " + part[0] + "." + part[1] + ".AAAA"}, false},
-		"another algorithm":     {[]string{"Bearer " + signToken(privateKeyFromSeed('a'), `{"alg":"none","kid":"k1"}`, goodPayload)}, false},
-		"an unknown key":        {[]string{"Bearer " + signToken(privateKeyFromSeed('b'), `{"alg":"EdDSA","kid":"k2"}`, goodPayload)}, false},
-		"a header of no object": {[]string{"Bearer " + signToken(privateKeyFromSeed('a'), `7`, goodPayload)}, false},
+		"another algorithm":     {bearerHeader('a', `{"alg":"none","kid":"k1"}`, goodPayload), false},
+		"an unknown key":        {bearerHeader('b', `{"alg":"EdDSA","kid":"k2"}`, goodPayload), false},
+		"a header of no object": {bearerHeader('a', `7`, goodPayload), false},
 	} {
 		if got := v.IsWellFormed(tc.authorization); got != tc.want {
 			t.Errorf("IsWellFormed(%s) = %v, want %v", name, got, tc.want)
@@ -255,7 +263,7 @@ func TestVerifier_IsWellFormed(t *testing.T) {
 
 	v.keys.refetchLimit.SetLimit(rate.Inf)
 	ac.setResponse(http.StatusOK, keyDocument(jwkFromSeed("k1", 'a'), jwkFromSeed("k2", 'b')))
-	rotated := []string{"Bearer " + signToken(privateKeyFromSeed('b'), `{"alg":"EdDSA","kid":"k2"}`, goodPayload)}
+	rotated := bearerHeader('b', `{"alg":"EdDSA","kid":"k2"}`, goodPayload)
 	for deadline := time.Now().Add(30 * time.Second); !v.IsWellFormed(rotated); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("IsWellFormed() = false 30 s after the key was published")
@@ -267,7 +275,7 @@ func TestVerifier_IsWellFormedWithoutKeys(t *testing.T) {
 	now := testNow
 	v, _ := newTestVerifier(t, "", &now)
 	v.keys.keys.Store(&map[string]ed25519.PublicKey{})
-	if !v.IsWellFormed([]string{"Bearer " + signToken(privateKeyFromSeed('a'), goodHeader, goodPayload)}) {
+	if !v.IsWellFormed(bearerHeader('a', goodHeader, goodPayload)) {
 		t.Error("IsWellFormed() = false, want true while there is no key")
 	}
 }
@@ -275,13 +283,14 @@ func TestVerifier_IsWellFormedWithoutKeys(t *testing.T) {
 func TestVerifier_Cache(t *testing.T) {
 	now := testNow
 	v, ac := newTestVerifier(t, "", &now)
-	header := []string{"Bearer " + signToken(privateKeyFromSeed('a'), goodHeader, goodPayload)}
+	header := bearerHeader('a', goodHeader, goodPayload)
 	if v.IsCached(header) || v.IsCached(nil) || v.IsCached([]string{"x"}) {
 		t.Error("IsCached() before verification = true, want false")
 	}
 	if _, err := v.Authenticate(t.Context(), header); err != nil || !v.IsCached(header) {
 		t.Fatalf("Authenticate() = %v, IsCached() = %v, want nil and true", err, v.IsCached(header))
 	}
+
 	now = testNow.Add(2 * time.Hour)
 	if _, err := v.Authenticate(t.Context(), header); err == nil || v.IsCached(header) {
 		t.Error("an expired token is still accepted")
@@ -311,7 +320,7 @@ func TestVerifier_OnResult(t *testing.T) {
 	v, ac := newTestVerifier(t, "", &now)
 	var got []string
 	v.onResult = func(result string) { got = append(got, result) }
-	good := []string{"Bearer " + signToken(privateKeyFromSeed('a'), goodHeader, goodPayload)}
+	good := bearerHeader('a', goodHeader, goodPayload)
 	for range 2 {
 		_, _ = v.Authenticate(t.Context(), good)
 	}
@@ -339,7 +348,12 @@ func TestVerifier_PrintsNoToken(t *testing.T) {
 		t.Fatalf("marshal: %v", err)
 	}
 
-	for _, shown := range []string{fmt.Sprintf("%v %+v %#v", caller, caller, caller), fmt.Sprintf("%v %+v %#v", hit, hit, hit), fmt.Sprintf("%+v", v), string(asJSON)} {
+	for _, shown := range []string{
+		fmt.Sprintf("%v %+v %#v", caller, caller, caller),
+		fmt.Sprintf("%v %+v %#v", hit, hit, hit),
+		fmt.Sprintf("%+v", v),
+		string(asJSON),
+	} {
 		for part := range strings.SplitSeq(token, ".") {
 			if strings.Contains(shown, part) {
 				t.Errorf("%q shows a part of the token", shown)
@@ -365,7 +379,7 @@ func FuzzVerifier(f *testing.F) {
 func BenchmarkVerifier_Cached(b *testing.B) {
 	now := testNow
 	v, _ := newTestVerifier(b, "", &now)
-	header := []string{"Bearer " + signToken(privateKeyFromSeed('a'), goodHeader, goodPayload)}
+	header := bearerHeader('a', goodHeader, goodPayload)
 	for b.Loop() {
 		if _, err := v.Authenticate(b.Context(), header); err != nil {
 			b.Fatal(err)
@@ -376,7 +390,7 @@ func BenchmarkVerifier_Cached(b *testing.B) {
 func BenchmarkVerifier_New(b *testing.B) {
 	now := testNow
 	v, _ := newTestVerifier(b, "", &now)
-	header := []string{"Bearer " + signToken(privateKeyFromSeed('a'), goodHeader, goodPayload)}
+	header := bearerHeader('a', goodHeader, goodPayload)
 	for b.Loop() {
 		v.cache.Purge()
 		if _, err := v.Authenticate(b.Context(), header); err != nil {

@@ -1,7 +1,7 @@
 // Package client is the SDK for meeting controllers. A [Client] registers one controller with its Global Controllers and
-// sends heartbeats at the intervals that they dictate. It gets and renews tokens, fails over between addresses, and
-// reconnects after an outage at a random time within the heartbeat interval, so that a fleet does not return in a burst.
-// At shutdown it reports draining, waits for meetings and deregisters. docs/client.md is the guide.
+// sends heartbeats at the intervals that they dictate. It gets and renews tokens, and fails over between addresses. After an
+// outage it reconnects at a random time within the heartbeat interval, so that a fleet does not return in a burst. At
+// shutdown it reports draining, waits for meetings and deregisters. docs/client.md is the guide.
 //
 // # Stability
 //
@@ -60,6 +60,7 @@ func (c *Config) setDefaults() {
 	if c.Logger == nil {
 		c.Logger = log.NewNopLogger()
 	}
+
 	if c.CallTimeout == 0 {
 		c.CallTimeout = defaultCallTimeout
 	}

@@ -103,22 +103,6 @@ func TestConvert(t *testing.T) {
 	}
 }
 
-func TestSchedule_IntervalLimits(t *testing.T) {
-	t.Parallel()
-	p := newSchedule(nil)
-	if p.setIntervals(Intervals{}) || p.setIntervals(Intervals{defaultFastInterval, defaultComprehensiveInterval}) {
-		t.Error("setIntervals(unchanged) = true, want false")
-	}
-	if !p.setIntervals(Intervals{time.Nanosecond, 1000 * time.Hour}) || p.intervals != (Intervals{minInterval, maxInterval}) {
-		t.Errorf("intervals = %v, want the limits", p.intervals)
-	}
-	p.nextComprehensive = time.Now().Add(time.Hour)
-	p.setIntervals(Intervals{Comprehensive: time.Minute})
-	if got := time.Until(p.nextComprehensive); got > time.Minute {
-		t.Errorf("the next comprehensive heartbeat is due in %v, want at most the new interval", got)
-	}
-}
-
 func TestTexts(t *testing.T) {
 	t.Parallel()
 	if EventDrain.String() != "drain" || EventKind(99).String() != "EventKind(99)" {

@@ -84,7 +84,7 @@ type Config struct {
 	WebTransportEndpoint string
 	// MaxMeetings and MaxParticipants are the capacity, each at least 1.
 	MaxMeetings, MaxParticipants uint32
-	// Incarnation tells this process from earlier and later ones with the same controller id. Empty: a random UUID.
+	// Incarnation distinguishes this process from others with the same controller id. Empty: a random UUID.
 	Incarnation string
 
 	// Addresses are those of the Global Controllers, as host:port, in the order in which they are tried. Not with Connection.
@@ -126,6 +126,29 @@ type Config struct {
 
 // validate returns an error that names the first invalid field. The Global Controller validates the rest.
 func (c *Config) validate() error {
+	if err := c.validateController(); err != nil {
+		return err
+	}
+
+	switch {
+	case c.Tokens == nil:
+		return errors.New("tokens is required")
+	case c.Load == nil:
+		return errors.New("load is required")
+	case c.CallTimeout < 0 || c.Shutdown.Timeout < 0 || c.Shutdown.WaitForMeetings < 0:
+		return errors.New("CallTimeout, Shutdown.Timeout and Shutdown.WaitForMeetings must not be negative")
+	case c.FailoverAfter < 0:
+		return errors.New("FailoverAfter must not be negative")
+	case c.Connection != nil && (len(c.Addresses) > 0 || c.TLS != nil || len(c.DialOptions) > 0):
+		return errors.New("a Connection excludes Addresses, TLS and DialOptions: pass them to NewConnection")
+	case c.Connection == nil:
+		return validateAddresses(c.Addresses)
+	}
+	return nil
+}
+
+// validateController validates the fields that describe the controller.
+func (c *Config) validateController() error {
 	switch {
 	case !isValidName(c.ControllerID, maxNameLength):
 		return errors.New("ControllerID must be 1 to 255 letters, digits, '-' and '_'")
@@ -139,18 +162,6 @@ func (c *Config) validate() error {
 		return fmt.Errorf("MaxParticipants must be 1 to %d", maxCapacity)
 	case c.Incarnation != "" && !isValidName(c.Incarnation, maxIncarnationLength):
 		return errors.New("incarnation must be at most 64 letters, digits, '-' and '_'")
-	case c.Tokens == nil:
-		return errors.New("tokens is required")
-	case c.Load == nil:
-		return errors.New("load is required")
-	case c.CallTimeout < 0 || c.Shutdown.Timeout < 0 || c.Shutdown.WaitForMeetings < 0:
-		return errors.New("CallTimeout, Shutdown.Timeout and Shutdown.WaitForMeetings must not be negative")
-	case c.FailoverAfter < 0:
-		return errors.New("FailoverAfter must not be negative")
-	case c.Connection != nil && (len(c.Addresses) > 0 || c.TLS != nil || len(c.DialOptions) > 0):
-		return errors.New("a Connection excludes Addresses, TLS and DialOptions: pass them to NewConnection")
-	case c.Connection == nil:
-		return validateAddresses(c.Addresses)
 	}
 	return nil
 }

@@ -146,9 +146,13 @@ func TestConnection_Addresses(t *testing.T) {
 			t.Errorf("NewConnection(%q) = nil, want an error", addresses)
 		}
 	}
-	for address, want := range map[string]string{"[::1]:5": "passthrough:///[::1]:5", "127.0.0.1:5": "passthrough:///127.0.0.1:5", "gc:5": "dns:///gc:5"} {
+	for address, want := range map[string]string{
+		"[::1]:5":     "passthrough:///[::1]:5",
+		"127.0.0.1:5": "passthrough:///127.0.0.1:5",
+		"gc:5":        "dns:///gc:5",
+	} {
 		if got := dialTarget(address); got != want {
-			t.Errorf("target(%s) = %s, want %s", address, got, want)
+			t.Errorf("dialTarget(%s) = %s, want %s", address, got, want)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -36,42 +37,46 @@ func startAC(t *testing.T) *fakeAC {
 	ac.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n := ac.requests.Add(1)
 		ac.mu.Lock()
-		answer, life := ac.handler, ac.lifetime
+		handler, lifetime := ac.handler, ac.lifetime
 		ac.mu.Unlock()
-		if answer != nil {
-			answer(w, r)
+		if handler != nil {
+			handler(w, r)
 			return
 		}
-		_, _ = fmt.Fprintf(w, `{"access_token":"t%d","token_type":"bearer","expires_in":%d,"scope":"mc:register"}`, n, life)
+		_, _ = fmt.Fprintf(w, `{"access_token":"t%d","token_type":"bearer","expires_in":%d,"scope":"mc:register"}`, n, lifetime)
 	}))
 	t.Cleanup(ac.Close)
 	return ac
 }
 
-func (ac *fakeAC) setHandler(answer http.HandlerFunc) {
+func (ac *fakeAC) setHandler(handler http.HandlerFunc) {
 	ac.mu.Lock()
 	defer ac.mu.Unlock()
-	ac.handler = answer
+	ac.handler = handler
 }
 
 // fakeClocks are the clocks of a machine.
 type fakeClocks struct {
-	mu      sync.Mutex
-	wall    time.Time
-	elapsed time.Duration
+	mu        sync.Mutex
+	wall      time.Time
+	monotonic time.Duration
 }
 
-func (c *fakeClocks) move(wall, elapsed time.Duration) {
+func (c *fakeClocks) move(wall, monotonic time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.wall, c.elapsed = c.wall.Add(wall), c.elapsed+elapsed
+	c.wall = c.wall.Add(wall)
+	c.monotonic += monotonic
 }
 
 func newTestSource(t *testing.T, ac *fakeAC) (*ClientCredentials, *fakeClocks) {
 	t.Helper()
 	c := &fakeClocks{wall: time.Unix(1_700_000_000, 0)}
 	source, err := NewTokenSource(TokenConfig{
-		URL: ac.URL + "/", ClientID: "mc", ClientSecret: testSecret, Scope: "mc:register",
+		URL:          ac.URL + "/",
+		ClientID:     "mc",
+		ClientSecret: testSecret,
+		Scope:        "mc:register",
 		Now: func() time.Time {
 			c.mu.Lock()
 			defer c.mu.Unlock()
@@ -81,12 +86,12 @@ func newTestSource(t *testing.T, ac *fakeAC) (*ClientCredentials, *fakeClocks) {
 	if err != nil {
 		t.Fatalf("NewTokenSource() = %v", err)
 	}
+
 	source.monotonic = func() time.Duration {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return c.elapsed
+		return c.monotonic
 	}
-
 	source.random = func() float64 { return 0.5 } // Tokens are renewed at 70 % of their lifetime.
 	t.Cleanup(source.Close)
 	return source, c
@@ -110,8 +115,14 @@ func TestClientCredentials_Request(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		var got map[string]string
 		_ = json.Unmarshal(body, &got)
-		if r.Method != http.MethodPost || r.URL.Path != "/api/v1/auth/service/token" || r.Header.Get("Content-Type") != "application/json" ||
-			len(got) != 4 || got["grant_type"] != "client_credentials" || got["client_id"] != "mc" || got["client_secret"] != testSecret || got["scope"] != "mc:register" {
+		want := map[string]string{
+			"grant_type":    "client_credentials",
+			"client_id":     "mc",
+			"client_secret": testSecret,
+			"scope":         "mc:register",
+		}
+		isForEndpoint := r.Method == http.MethodPost && r.URL.Path == "/api/v1/auth/service/token"
+		if !isForEndpoint || r.Header.Get("Content-Type") != "application/json" || !maps.Equal(got, want) {
 			t.Errorf("%s %s with %v, want the request of the contract", r.Method, r.URL, got)
 		}
 		_, _ = io.WriteString(w, `{"access_token":"a.b.c","token_type":"Bearer","expires_in":3600}`)
@@ -128,29 +139,31 @@ func TestClientCredentials_Request(t *testing.T) {
 func TestClientCredentials_Renewal(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		wall, elapsed time.Duration
-		renewed       bool
+		wall, monotonic time.Duration
+		isRenewed       bool
 	}{
-		"young":                     {41 * time.Minute, 41 * time.Minute, false},
-		"at 70 % of its lifetime":   {42 * time.Minute, 42 * time.Minute, true},
-		"after the machine slept":   {50 * time.Minute, 0, true},
-		"after a set clock":         {50 * time.Hour, time.Second, true},
-		"wall clock stopped":        {0, 43 * time.Minute, true},
-		"wall clock a little back":  {-2 * time.Second, 2 * time.Second, false},
-		"wall clock set back":       {-time.Minute, time.Second, true},
-		"wall clock set far back":   {-1000 * time.Hour, time.Second, true},
-		"both far beyond its end":   {1000 * time.Hour, 1000 * time.Hour, true},
-		"wall back, old by elapsed": {-time.Hour, 2 * time.Hour, true},
+		"young":                                         {41 * time.Minute, 41 * time.Minute, false},
+		"at 70 % of its lifetime":                       {42 * time.Minute, 42 * time.Minute, true},
+		"after the machine slept":                       {50 * time.Minute, 0, true},
+		"after a set clock":                             {50 * time.Hour, time.Second, true},
+		"wall clock stopped":                            {0, 43 * time.Minute, true},
+		"wall clock a little back":                      {-2 * time.Second, 2 * time.Second, false},
+		"wall clock set back":                           {-time.Minute, time.Second, true},
+		"wall clock set far back":                       {-1000 * time.Hour, time.Second, true},
+		"both far beyond its end":                       {1000 * time.Hour, 1000 * time.Hour, true},
+		"wall clock back, expired by the monotonic one": {-time.Hour, 2 * time.Hour, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ac := startAC(t)
 			source, clocks := newTestSource(t, ac)
 			checkToken(t, source, "t1")
-			clocks.move(c.wall, c.elapsed)
+
+			clocks.move(c.wall, c.monotonic)
 			_, _ = source.Token(t.Context())
 			waitForFetch(source)
-			want := map[bool]string{true: "t2", false: "t1"}[c.renewed]
+
+			want := map[bool]string{true: "t2", false: "t1"}[c.isRenewed]
 			checkToken(t, source, want)
 			waitForFetch(source)
 			checkToken(t, source, want) // One step of a clock causes one renewal.
@@ -190,11 +203,11 @@ func TestClientCredentials_RetryDelays(t *testing.T) {
 	source, clocks := newTestSource(t, ac)
 
 	var at []time.Duration
-	for asked := int32(0); len(at) < 9; clocks.move(250*time.Millisecond, 250*time.Millisecond) {
+	for requests := int32(0); len(at) < 9; clocks.move(250*time.Millisecond, 250*time.Millisecond) {
 		checkToken(t, source, "")
 		waitForFetch(source)
-		if n := ac.requests.Load(); n != asked {
-			asked, at = n, append(at, clocks.elapsed)
+		if n := ac.requests.Load(); n != requests {
+			requests, at = n, append(at, clocks.monotonic)
 		}
 	}
 
@@ -215,10 +228,10 @@ func TestClientCredentials_CallersShareAFetch(t *testing.T) {
 	})
 
 	source, clocks := newTestSource(t, ac)
-	given, giveUp := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup
 	all.Go(func() { // The first caller cancels, which must not affect the others.
-		if _, err := source.Token(given); err == nil {
+		if _, err := source.Token(ctx); err == nil {
 			t.Error("Token() = nil, want an error of the context")
 		}
 	})
@@ -226,15 +239,17 @@ func TestClientCredentials_CallersShareAFetch(t *testing.T) {
 	for range 50 {
 		all.Go(func() { checkToken(t, source, "one") })
 	}
-	giveUp()
+	cancel()
 	proceed <- struct{}{}
 	all.Wait()
+
 	// A renewal delays no caller.
 	clocks.move(50*time.Minute, 50*time.Minute)
 	for range 50 {
 		all.Go(func() { checkToken(t, source, "one") })
 	}
 	all.Wait()
+
 	<-arrived
 	close(proceed)
 	waitForFetch(source)
@@ -248,6 +263,7 @@ func TestClientCredentials_RefusedTokenIsReplaced(t *testing.T) {
 	ac := startAC(t)
 	source, clocks := newTestSource(t, ac)
 	checkToken(t, source, "t1")
+
 	source.Invalidate("other")
 	source.Invalidate("")
 	checkToken(t, source, "t1")
@@ -255,6 +271,7 @@ func TestClientCredentials_RefusedTokenIsReplaced(t *testing.T) {
 	checkToken(t, source, "t2")
 	source.Invalidate("t1") // From a caller that is late.
 	checkToken(t, source, "t2")
+
 	// If the service refuses every token, the auth controller gets no unlimited requests.
 	source.Invalidate("t2")
 	for range 20 {
@@ -262,6 +279,7 @@ func TestClientCredentials_RefusedTokenIsReplaced(t *testing.T) {
 	}
 	clocks.move(time.Second, time.Second)
 	checkToken(t, source, "t3")
+
 	clocks.move(2*refusalWindow, 2*refusalWindow)
 	source.Invalidate("t3")
 	checkToken(t, source, "t4")
@@ -283,7 +301,7 @@ func TestClientCredentials_InvalidResponses(t *testing.T) {
 	token := func(fields string) http.HandlerFunc {
 		return text(200, `{"token_type":"Bearer","marker":1,`+fields+`}`)
 	}
-	for name, answer := range map[string]http.HandlerFunc{
+	for name, handler := range map[string]http.HandlerFunc{
 		"400":                  text(400, `{"error":"invalid_request","marker":1}`),
 		"401":                  text(401, `{"error":"marker"}`),
 		"500":                  text(500, "marker"),
@@ -308,7 +326,7 @@ func TestClientCredentials_InvalidResponses(t *testing.T) {
 		"too large a lifetime": token(`"expires_in":1e999,"access_token":"t"`),
 		"more after it":        text(200, `{"access_token":"t","token_type":"Bearer","expires_in":1} marker`),
 		"another type":         text(200, `{"access_token":"t","token_type":"marker","expires_in":3600}`),
-		"a huge body":          text(200, `{"access_token":"t","token_type":"Bearer","expires_in":3600,"x":"`+strings.Repeat("marker", 20_000)+`"}`),
+		"a huge body":          token(`"access_token":"t","expires_in":3600,"x":"` + strings.Repeat("marker", 20_000) + `"`),
 		"redirect": func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, other.URL+"/marker", http.StatusTemporaryRedirect)
 		},
@@ -333,7 +351,7 @@ func TestClientCredentials_InvalidResponses(t *testing.T) {
 			t.Parallel()
 			ac := startAC(t)
 			ac.Config.ErrorLog = nil
-			ac.setHandler(answer)
+			ac.setHandler(handler)
 			var logged lockedBuffer
 			source, _ := newTestSource(t, ac)
 			source.cfg.Logger = log.NewLogfmtLogger(&logged)
@@ -370,11 +388,17 @@ func TestClientCredentials_InvalidResponses(t *testing.T) {
 func TestClientCredentials_LifetimeLimit(t *testing.T) {
 	t.Parallel()
 	for seconds, want := range map[string]time.Duration{
-		"1": time.Second, "0.5": 500 * time.Millisecond, "86399": 86399 * time.Second, "86401": maxTokenLifetime, "1e300": maxTokenLifetime, "9223372036854775807": maxTokenLifetime,
+		"1":                   time.Second,
+		"0.5":                 500 * time.Millisecond,
+		"86399":               86399 * time.Second,
+		"86401":               maxTokenLifetime,
+		"1e300":               maxTokenLifetime,
+		"9223372036854775807": maxTokenLifetime,
 	} {
-		_, got, err := parseToken([]byte(`{"access_token":"` + strings.Repeat("t", maxTokenBytes) + `","token_type":"Bearer","expires_in":` + seconds + `}`))
+		token := strings.Repeat("t", maxTokenBytes)
+		_, got, err := parseToken([]byte(`{"access_token":"` + token + `","token_type":"Bearer","expires_in":` + seconds + `}`))
 		if err != nil || got != want {
-			t.Errorf("readToken(%s) = %v, %v, want %v", seconds, got, err, want)
+			t.Errorf("parseToken(%s) = %v, %v, want %v", seconds, got, err, want)
 		}
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// maxUnavailable is how many times in a row a Global Controller may return UNAVAILABLE, as one does that is stopping, before
-// the client moves to the next address.
+// maxUnavailable is how many times in a row a Global Controller may return UNAVAILABLE before the client moves to the next
+// address. One that is stopping returns it.
 const maxUnavailable = 2
 
 // failureKind is what a failed attempt shows about the connection and the Global Controller. It decides what the client does

@@ -51,13 +51,13 @@ func TestFailover_AfterFailuresOfEveryKind(t *testing.T) {
 				cfg.FailoverAfter = 4
 				transport := newTestTransport(t, cfg, nil)
 
-				tried := 0
+				attempts := 0
 				for second.drainHeartbeats() == 0 {
 					if _, err := transport.heartbeat(t.Context(), heartbeatReport{}); err != nil && codeOf(err) != code {
 						t.Fatalf("heartbeat = %v, want %v or success", err, code)
 					}
-					if tried++; tried > 4 {
-						t.Fatalf("%d heartbeats without an attempt at the other address", tried)
+					if attempts++; attempts > 4 {
+						t.Fatalf("%d heartbeats without an attempt at the other address", attempts)
 					}
 				}
 
@@ -73,8 +73,8 @@ func TestFailover_AfterFailuresOfEveryKind(t *testing.T) {
 				for range 20 {
 					checkHeartbeat(t, transport, codes.OK)
 				}
-				if n, m := first.drainHeartbeats(), second.drainHeartbeats(); n != 0 || m != 20 {
-					t.Errorf("then %d heartbeats went to the first and %d to the second, want 20 to the second", n, m)
+				if atFirst, atSecond := first.drainHeartbeats(), second.drainHeartbeats(); atFirst != 0 || atSecond != 20 {
+					t.Errorf("then %d heartbeats went to the first and %d to the second, want 20 to the second", atFirst, atSecond)
 				}
 			})
 		}
@@ -127,6 +127,7 @@ func TestFailover_TokenIsRenewedOnceAtEachAddress(t *testing.T) {
 	for _, gc := range []*fakeGC{first, second} {
 		gc.setResponse(failHeartbeats(status.Error(codes.Unauthenticated, "Invalid token")))
 	}
+
 	tokens := &fakeTokens{}
 	for i := range 100 {
 		tokens.tokens = append(tokens.tokens, fmt.Sprintf("t%d", i))
@@ -134,12 +135,13 @@ func TestFailover_TokenIsRenewedOnceAtEachAddress(t *testing.T) {
 	cfg := testConfig(first.address, second.address)
 	cfg.Tokens = tokens
 	transport := newTestTransport(t, cfg, nil)
+
 	for range 12 {
 		checkHeartbeat(t, transport, codes.Unauthenticated)
 	}
-	n, m := first.drainHeartbeats(), second.drainHeartbeats()
-	if n+m > 14 || n < 5 || m < 5 {
-		t.Errorf("12 heartbeats made %d attempts at the first and %d at the second, want at most 14, shared between them", n, m)
+	atFirst, atSecond := first.drainHeartbeats(), second.drainHeartbeats()
+	if atFirst+atSecond > 14 || atFirst < 5 || atSecond < 5 {
+		t.Errorf("12 heartbeats made %d attempts at the first and %d at the second, want at most 14, shared between them", atFirst, atSecond)
 	}
 	if got := len(tokens.refused); got < 2 || got > 5 {
 		t.Errorf("the token was renewed %d times, want once for each turn at an address", got)
@@ -155,6 +157,7 @@ func TestFailover_RefusedTokenIsUsedWhileThereIsNoOther(t *testing.T) {
 	cfg := testConfig(first.address, second.address)
 	cfg.Tokens = &singleToken{}
 	transport := newTestTransport(t, cfg, nil)
+
 	for range defaultFailoverAfter {
 		_, _ = transport.heartbeat(t.Context(), heartbeatReport{})
 	}
@@ -165,16 +168,16 @@ func TestFailover_RefusedTokenIsUsedWhileThereIsNoOther(t *testing.T) {
 }
 
 // singleToken is a source that has no other token after the first one is refused.
-type singleToken struct{ refused atomic.Bool }
+type singleToken struct{ isRefused atomic.Bool }
 
 func (l *singleToken) Token(context.Context) (string, error) {
-	if l.refused.Load() {
+	if l.isRefused.Load() {
 		return "", errors.New("the auth controller is down")
 	}
 	return "t1", nil
 }
 
-func (l *singleToken) Invalidate(string) { l.refused.Store(true) }
+func (l *singleToken) Invalidate(string) { l.isRefused.Store(true) }
 
 func TestFailover_OneClientOfManyMovesAlone(t *testing.T) {
 	t.Parallel()
@@ -207,8 +210,8 @@ func TestFailover_OneClientOfManyMovesAlone(t *testing.T) {
 		}
 	}
 
-	if n, m := first.drainHeartbeats(), second.drainHeartbeats(); n != 40+defaultFailoverAfter || m < 7 {
-		t.Errorf("%d heartbeats at the first and %d at the second, want only mc-0 at the second", n, m)
+	if atFirst, atSecond := first.drainHeartbeats(), second.drainHeartbeats(); atFirst != 40+defaultFailoverAfter || atSecond < 7 {
+		t.Errorf("%d heartbeats at the first and %d at the second, want only mc-0 at the second", atFirst, atSecond)
 	}
 }
 
@@ -218,11 +221,11 @@ func TestFailover_SingleAddressIsConnectedAgain(t *testing.T) {
 	gc.setResponse(failHeartbeats(status.Error(codes.Internal, "Internal error")))
 	transport := newTestTransport(t, testConfig(gc.address), nil)
 	checkHeartbeat(t, transport, codes.Internal)
-	before := transport.connection.openLinks
 	var first *link
-	for l := range before {
+	for l := range transport.connection.openLinks {
 		first = l
 	}
+
 	for range defaultFailoverAfter {
 		checkHeartbeat(t, transport, codes.Internal)
 	}
@@ -249,17 +252,18 @@ func (m *silentStreams) StreamHeartbeats(stream grpc.BidiStreamingServer[streamR
 func TestFailover_SilentStreamMovesAtOnce(t *testing.T) {
 	t.Parallel()
 	second := startGC(t, true)
-	mute := &silentStreams{}
+	silent := &silentStreams{}
 	server := grpc.NewServer()
-	globalcontrollerv1.RegisterHeartbeatServiceServer(server, mute)
+	globalcontrollerv1.RegisterHeartbeatServiceServer(server, silent)
 	address := serve(t, server)
 	cfg := testConfig(address, second.address)
 	cfg.CallTimeout = 200 * time.Millisecond
 	transport := newTestTransport(t, cfg, nil)
+
 	checkHeartbeat(t, transport, codes.DeadlineExceeded)
 	checkHeartbeat(t, transport, codes.OK)
-	if n, m := mute.accepted.Load(), second.drainHeartbeats(); n != 1 || m != 1 {
-		t.Errorf("%d streams at the first and %d heartbeats at the second, want one of each", n, m)
+	if atFirst, atSecond := silent.accepted.Load(), second.drainHeartbeats(); atFirst != 1 || atSecond != 1 {
+		t.Errorf("%d streams at the first and %d heartbeats at the second, want one of each", atFirst, atSecond)
 	}
 }
 
@@ -274,17 +278,19 @@ func TestFailover_NoExtraCallsWhileAllFail(t *testing.T) {
 				gc.setResponse(failHeartbeats(status.Error(code, "All fail")))
 			}
 			transport := newTestTransport(t, testConfig(first.address, second.address), nil)
-			const beats = 100
-			for range beats {
+
+			const heartbeats = 100
+			for range heartbeats {
 				checkHeartbeat(t, transport, code)
 			}
+
 			// One more attempt for the other address, and one for another token, in the whole run.
-			n, m := first.drainHeartbeats(), second.drainHeartbeats()
-			if n+m > beats+2 {
-				t.Errorf("%d heartbeats made %d attempts, want at most 2 more", beats, n+m)
+			atFirst, atSecond := first.drainHeartbeats(), second.drainHeartbeats()
+			if atFirst+atSecond > heartbeats+2 {
+				t.Errorf("%d heartbeats made %d attempts, want at most 2 more", heartbeats, atFirst+atSecond)
 			}
-			if least := min(n, m); least < beats/4 {
-				t.Errorf("%d attempts at the first and %d at the second, want both tried in turns", n, m)
+			if least := min(atFirst, atSecond); least < heartbeats/4 {
+				t.Errorf("%d attempts at the first and %d at the second, want both tried in turns", atFirst, atSecond)
 			}
 			if got := len(transport.connection.openLinks); got > 2 {
 				t.Errorf("%d connections, want one to each address", got)

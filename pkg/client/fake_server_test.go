@@ -36,14 +36,13 @@ type fakeGC struct {
 
 // receivedCall is a call that has arrived.
 type receivedCall struct {
-	method string
-	token  string
-	stream bool
-	health darktowerv1.HealthStatus
-	load   *darktowerv1.ControllerCapacity
-	cpu    float32
-	id     string
-	// incarnation as sent.
+	method      string
+	token       string
+	stream      bool
+	health      darktowerv1.HealthStatus
+	load        *darktowerv1.ControllerCapacity
+	cpu         float32
+	id          string
 	incarnation string
 }
 
@@ -51,9 +50,12 @@ type receivedCall struct {
 func startGC(t *testing.T, streams bool) *fakeGC {
 	t.Helper()
 	gc := &fakeGC{
-		server: grpc.NewServer(), calls: make(chan receivedCall, 10_000), ended: make(chan struct{}),
-		dictatedIntervals: Intervals{20 * time.Millisecond, time.Minute},
+		server:            grpc.NewServer(),
+		calls:             make(chan receivedCall, 10_000),
+		ended:             make(chan struct{}),
+		dictatedIntervals: Intervals{Fast: 20 * time.Millisecond, Comprehensive: time.Minute},
 	}
+
 	darktowerv1.RegisterGlobalControllerServiceServer(gc.server, gc)
 	globalcontrollerv1.RegisterFleetServiceServer(gc.server, fakeFleet{gc: gc})
 	if streams {
@@ -64,10 +66,10 @@ func startGC(t *testing.T, streams bool) *fakeGC {
 }
 
 // setResponse sets the function that decides how calls end from now on.
-func (gc *fakeGC) setResponse(answer func(receivedCall) error) {
+func (gc *fakeGC) setResponse(respond func(receivedCall) error) {
 	gc.mu.Lock()
 	defer gc.mu.Unlock()
-	gc.respond = answer
+	gc.respond = respond
 }
 
 // endStreams ends all open streams.
@@ -84,13 +86,15 @@ func (gc *fakeGC) record(ctx context.Context, s receivedCall) error {
 	if values := md.Get("authorization"); len(values) == 1 {
 		s.token = values[0]
 	}
+
 	gc.mu.Lock()
-	answer := gc.respond
+	respond := gc.respond
 	gc.mu.Unlock()
 	var err error
-	if answer != nil {
-		err = answer(s)
+	if respond != nil {
+		err = respond(s)
 	}
+
 	select {
 	case gc.calls <- s:
 	default:
@@ -106,26 +110,43 @@ func (gc *fakeGC) intervalsMS() (fast, comprehensive uint64) {
 
 func (gc *fakeGC) RegisterMC(ctx context.Context, in *darktowerv1.RegisterMCRequest) (*darktowerv1.RegisterMCResponse, error) {
 	fast, comprehensive := gc.intervalsMS()
-	return &darktowerv1.RegisterMCResponse{Accepted: true, FastHeartbeatIntervalMs: fast, ComprehensiveHeartbeatIntervalMs: comprehensive},
-		gc.record(ctx, receivedCall{method: methodRegister, id: in.GetId(), incarnation: in.GetIncarnation()})
+	response := &darktowerv1.RegisterMCResponse{
+		Accepted:                         true,
+		FastHeartbeatIntervalMs:          fast,
+		ComprehensiveHeartbeatIntervalMs: comprehensive,
+	}
+	call := receivedCall{method: methodRegister, id: in.GetId(), incarnation: in.GetIncarnation()}
+	return response, gc.record(ctx, call)
 }
 
 func (gc *fakeGC) FastHeartbeat(ctx context.Context, in *darktowerv1.FastHeartbeatRequest) (*darktowerv1.FastHeartbeatResponse, error) {
 	return &darktowerv1.FastHeartbeatResponse{Acknowledged: true}, gc.record(ctx, fastCall(in))
 }
 
-func (gc *fakeGC) ComprehensiveHeartbeat(ctx context.Context, in *darktowerv1.ComprehensiveHeartbeatRequest) (*darktowerv1.ComprehensiveHeartbeatResponse, error) {
+func (gc *fakeGC) ComprehensiveHeartbeat(
+	ctx context.Context, in *darktowerv1.ComprehensiveHeartbeatRequest,
+) (*darktowerv1.ComprehensiveHeartbeatResponse, error) {
 	return &darktowerv1.ComprehensiveHeartbeatResponse{Acknowledged: true}, gc.record(ctx, comprehensiveCall(in))
 }
 
 func fastCall(in *darktowerv1.FastHeartbeatRequest) receivedCall {
-	return receivedCall{method: methodFast, id: in.GetControllerId(), health: in.GetHealth(), load: in.GetCapacity(), incarnation: in.GetIncarnation()}
+	return receivedCall{
+		method:      methodFast,
+		id:          in.GetControllerId(),
+		health:      in.GetHealth(),
+		load:        in.GetCapacity(),
+		incarnation: in.GetIncarnation(),
+	}
 }
 
 func comprehensiveCall(in *darktowerv1.ComprehensiveHeartbeatRequest) receivedCall {
 	return receivedCall{
-		method: methodComprehensive, id: in.GetControllerId(), health: in.GetHealth(), load: in.GetCapacity(),
-		cpu: in.GetCpuUsagePercent(), incarnation: in.GetIncarnation(),
+		method:      methodComprehensive,
+		id:          in.GetControllerId(),
+		health:      in.GetHealth(),
+		load:        in.GetCapacity(),
+		cpu:         in.GetCpuUsagePercent(),
+		incarnation: in.GetIncarnation(),
 	}
 }
 
@@ -134,8 +155,11 @@ type fakeFleet struct {
 	gc *fakeGC
 }
 
-func (f fakeFleet) Deregister(ctx context.Context, in *globalcontrollerv1.DeregisterRequest) (*globalcontrollerv1.DeregisterResponse, error) {
-	return &globalcontrollerv1.DeregisterResponse{}, f.gc.record(ctx, receivedCall{method: methodDeregister, id: in.GetControllerId(), incarnation: in.GetIncarnation()})
+func (f fakeFleet) Deregister(
+	ctx context.Context, in *globalcontrollerv1.DeregisterRequest,
+) (*globalcontrollerv1.DeregisterResponse, error) {
+	call := receivedCall{method: methodDeregister, id: in.GetControllerId(), incarnation: in.GetIncarnation()}
+	return &globalcontrollerv1.DeregisterResponse{}, f.gc.record(ctx, call)
 }
 
 type fakeStreams struct {
@@ -145,26 +169,27 @@ type fakeStreams struct {
 
 // errEndStream and errEndStreamCleanly end the stream instead of a response to a heartbeat. errNoResponse sends none.
 var (
-	errEndStream        = errors.New("end")
-	errEndStreamCleanly = errors.New("quit")
-	errNoResponse       = errors.New("mute")
+	errEndStream        = errors.New("end the stream")
+	errEndStreamCleanly = errors.New("end the stream without an error")
+	errNoResponse       = errors.New("send no response")
 )
 
 func (f fakeStreams) StreamHeartbeats(stream grpc.BidiStreamingServer[streamRequest, streamResponse]) error {
 	if err := f.gc.record(stream.Context(), receivedCall{method: methodStream, stream: true}); err != nil {
 		return err
 	}
+
 	f.gc.mu.Lock()
 	ended := f.gc.ended
 	f.gc.mu.Unlock()
 	if err := stream.SendHeader(nil); err != nil {
 		return err
 	}
-	over := make(chan error, 1)
-	go func() { over <- f.serve(stream) }()
 
+	served := make(chan error, 1)
+	go func() { served <- f.serve(stream) }()
 	select {
-	case err := <-over:
+	case err := <-served:
 		return err
 	case <-ended:
 		f.gc.mu.Lock()
@@ -184,14 +209,14 @@ func (f fakeStreams) serve(stream grpc.BidiStreamingServer[streamRequest, stream
 		}
 
 		var s receivedCall
-		switch beat := in.GetHeartbeat().(type) {
+		switch heartbeat := in.GetHeartbeat().(type) {
 		case *globalcontrollerv1.StreamHeartbeatsRequest_Fast:
-			s = fastCall(beat.Fast)
+			s = fastCall(heartbeat.Fast)
 		case *globalcontrollerv1.StreamHeartbeatsRequest_Comprehensive:
-			s = comprehensiveCall(beat.Comprehensive)
+			s = comprehensiveCall(heartbeat.Comprehensive)
 		}
-
 		s.stream = true
+
 		// A response without a request, which the client must drop.
 		if err := stream.Send(&streamResponse{Sequence: in.GetSequence() + 1000, Code: int32(codes.NotFound)}); err != nil {
 			return err
@@ -205,14 +230,24 @@ func (f fakeStreams) serve(stream grpc.BidiStreamingServer[streamRequest, stream
 		case errors.Is(err, errNoResponse):
 		case err != nil:
 			s := status.Convert(err)
-			err = stream.Send(&streamResponse{Sequence: in.GetSequence(), Code: int32(s.Code()), Message: s.Message(), RetryAfterMs: 7})
+			err = stream.Send(&streamResponse{
+				Sequence:     in.GetSequence(),
+				Code:         int32(s.Code()),
+				Message:      s.Message(),
+				RetryAfterMs: 7,
+			})
 			if err != nil {
 				return err
 			}
 		default:
 			fast, comprehensive := f.gc.intervalsMS()
 			for range 2 { // The client must drop the second one.
-				err = stream.Send(&streamResponse{Sequence: in.GetSequence(), Acknowledged: true, FastHeartbeatIntervalMs: fast, ComprehensiveHeartbeatIntervalMs: comprehensive})
+				err = stream.Send(&streamResponse{
+					Sequence:                         in.GetSequence(),
+					Acknowledged:                     true,
+					FastHeartbeatIntervalMs:          fast,
+					ComprehensiveHeartbeatIntervalMs: comprehensive,
+				})
 				if err != nil {
 					return err
 				}
@@ -222,13 +257,13 @@ func (f fakeStreams) serve(stream grpc.BidiStreamingServer[streamRequest, stream
 }
 
 // waitForCall waits for a call that matches.
-func (gc *fakeGC) waitForCall(t *testing.T, what string, fits func(receivedCall) bool) receivedCall {
+func (gc *fakeGC) waitForCall(t *testing.T, what string, matches func(receivedCall) bool) receivedCall {
 	t.Helper()
 	timeout := time.After(10 * time.Second)
 	for {
 		select {
 		case s := <-gc.calls:
-			if fits(s) {
+			if matches(s) {
 				return s
 			}
 		case <-timeout:
@@ -239,6 +274,10 @@ func (gc *fakeGC) waitForCall(t *testing.T, what string, fits func(receivedCall)
 
 func hasMethod(name string) func(receivedCall) bool {
 	return func(s receivedCall) bool { return s.method == name }
+}
+
+func isDraining(s receivedCall) bool {
+	return s.health == darktowerv1.HealthStatus_HEALTH_STATUS_DRAINING
 }
 
 func isHeartbeat(s receivedCall) bool {

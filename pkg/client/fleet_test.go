@@ -20,18 +20,25 @@ type fleetServer struct {
 	lastHeartbeat map[*fleetTransport]time.Time
 }
 
+func (s *fleetServer) setDown(isDown bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.isDown = isDown
+}
+
 // fleetTransport is the transport of one registration loop.
 type fleetTransport struct{ server *fleetServer }
 
 func (c *fleetTransport) record() (callResponse, error) {
-	f := c.server
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.calls[int(time.Since(f.began)/time.Second)]++
-	if f.isDown {
+	s := c.server
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	s.calls[int(time.Since(s.began)/time.Second)]++
+	if s.isDown {
 		return callResponse{}, newTestFailure(codes.Unavailable)
 	}
-	f.lastHeartbeat[c] = time.Now()
+	s.lastHeartbeat[c] = time.Now()
 	return callResponse{}, nil
 }
 
@@ -40,6 +47,7 @@ func (c *fleetTransport) register(context.Context) (callResponse, error) { retur
 func (c *fleetTransport) heartbeat(context.Context, heartbeatReport) (callResponse, error) {
 	return c.record()
 }
+
 func (c *fleetTransport) deregister(context.Context) error { return nil }
 func (*fleetTransport) close()                             {}
 
@@ -48,54 +56,58 @@ func (*fleetTransport) close()                             {}
 func TestRegistrationLoop_FleetReturnsAtItsSteadyRate(t *testing.T) {
 	t.Parallel()
 	const (
-		size    = 500
-		steady  = size / 10 // A second.
-		quiet   = time.Minute
-		outage  = 90 * time.Second
-		watched = 45 * time.Second
+		size     = 500
+		steady   = size / 10 // Calls a second.
+		quiet    = time.Minute
+		outage   = 90 * time.Second
+		observed = 45 * time.Second
 	)
 	synctest.Test(t, func(t *testing.T) {
-		f := &fleetServer{calls: make(map[int]int), lastHeartbeat: make(map[*fleetTransport]time.Time), began: time.Now()}
+		server := &fleetServer{
+			calls:         make(map[int]int),
+			lastHeartbeat: make(map[*fleetTransport]time.Time),
+			began:         time.Now(),
+		}
 		ctx, cancel := context.WithCancelCause(t.Context())
-		var all sync.WaitGroup
+		var clients sync.WaitGroup
 		for i := range size {
-			tr := newLoopTrial(t, nil)
-			s := newRegistrationLoop(tr.cfg, &fleetTransport{f}, rand.New(rand.NewPCG(1, uint64(i))).Float64) // The same random numbers in each run.
-			all.Go(func() { _ = s.run(ctx) })
+			random := rand.New(rand.NewPCG(1, uint64(i))).Float64 // The same random numbers in each run.
+			loop := newRegistrationLoop(newLoopTrial(t, nil).cfg, &fleetTransport{server}, random)
+			clients.Go(func() { _ = loop.run(ctx) })
 		}
 
 		time.Sleep(quiet)
-		f.mu.Lock()
-		f.isDown = true
-		f.mu.Unlock()
+		server.setDown(true)
 		time.Sleep(outage)
-		f.mu.Lock()
-		f.isDown = false
-		back := time.Now()
-		f.mu.Unlock()
-		time.Sleep(defaultFastInterval)
-		f.mu.Lock()
+		server.setDown(false)
+		outageEnd := time.Now()
 
-		for _, at := range f.lastHeartbeat {
-			if at.Before(back) {
-				t.Errorf("a last heartbeat is %v older than the end of the outage, want it within an interval after it", back.Sub(at))
+		time.Sleep(defaultFastInterval)
+		server.mu.Lock()
+		for _, at := range server.lastHeartbeat {
+			if at.Before(outageEnd) {
+				t.Errorf("a last heartbeat is %v older than the end of the outage, want it within an interval after it", outageEnd.Sub(at))
 			}
 		}
+		server.mu.Unlock()
 
-		f.mu.Unlock()
-		time.Sleep(watched)
+		time.Sleep(observed)
 		cancel(ErrAbandon)
-		all.Wait()
-		peak, total, from, until := 0, 0, int((quiet+outage)/time.Second), int((quiet+outage+watched)/time.Second)
+		clients.Wait()
+
+		from := int((quiet + outage) / time.Second)
+		until := int((quiet + outage + observed) / time.Second)
+		peak, total := 0, 0
 		for second := from; second < until; second++ {
-			peak, total = max(peak, f.calls[second]), total+f.calls[second]
+			peak = max(peak, server.calls[second])
+			total += server.calls[second]
 		}
 		t.Logf("peak %d calls a second, mean %d, steady %d", peak, total/(until-from), steady)
 		if peak > 2*steady {
 			t.Errorf("peak %d calls a second, want at most %d", peak, 2*steady)
 		}
-		if len(f.lastHeartbeat) != size {
-			t.Errorf("heartbeats of %d controllers, want %d", len(f.lastHeartbeat), size)
+		if len(server.lastHeartbeat) != size {
+			t.Errorf("heartbeats of %d controllers, want %d", len(server.lastHeartbeat), size)
 		}
 	})
 }

@@ -27,8 +27,14 @@ type clientRunner struct {
 
 func testConfig(addresses ...string) Config {
 	return Config{
-		ControllerID: "mc-1", Region: "eu-west-1", GRPCEndpoint: "http://mc-1.example:50052", MaxMeetings: 10, MaxParticipants: 100,
-		Addresses: addresses, Tokens: StaticToken("t1"), Load: func() Load { return Load{Meetings: 1, Participants: 2, CPUPercent: 30} },
+		ControllerID:    "mc-1",
+		Region:          "eu-west-1",
+		GRPCEndpoint:    "http://mc-1.example:50052",
+		MaxMeetings:     10,
+		MaxParticipants: 100,
+		Addresses:       addresses,
+		Tokens:          StaticToken("t1"),
+		Load:            func() Load { return Load{Meetings: 1, Participants: 2, CPUPercent: 30} },
 	}
 }
 
@@ -48,8 +54,10 @@ func startClient(t *testing.T, cfg Config) *clientRunner {
 		t.Fatalf("New() = %v", err)
 	}
 	r.Client = client
+
 	ctx, stop := context.WithCancelCause(t.Context())
 	r.stop = stop
+
 	var done sync.WaitGroup
 	done.Go(func() { r.result <- client.Run(ctx) })
 	t.Cleanup(func() {
@@ -106,6 +114,7 @@ func TestClient_HeartbeatsUseTheStream(t *testing.T) {
 	gc := startGC(t, true)
 	r := startClient(t, testConfig(gc.address))
 	r.waitForEvent(t, EventRegistered)
+
 	registered := gc.waitForCall(t, "the registration", hasMethod(methodRegister))
 	if registered.id != "mc-1" || registered.token != "Bearer t1" || registered.incarnation != r.Incarnation() || r.Incarnation() == "" {
 		t.Errorf("registered %+v, want mc-1 with t1 and %q", registered, r.Incarnation())
@@ -116,12 +125,14 @@ func TestClient_HeartbeatsUseTheStream(t *testing.T) {
 		t.Errorf("first heartbeat %+v, want a comprehensive one over the stream", first)
 	}
 	for range 3 {
-		if got := gc.waitForCall(t, "another", isHeartbeat); !got.stream || got.incarnation != r.Incarnation() || got.health != darktowerv1.HealthStatus_HEALTH_STATUS_HEALTHY {
+		got := gc.waitForCall(t, "another", isHeartbeat)
+		if !got.stream || got.incarnation != r.Incarnation() || got.health != darktowerv1.HealthStatus_HEALTH_STATUS_HEALTHY {
 			t.Errorf("heartbeat %+v, want one over the stream", got)
 		}
 	}
 
-	if c := r.waitForCall(t, "a heartbeat", func(c Call) bool { return c.Method == methodFast }); !c.Stream || c.Err != nil || c.Took <= 0 || c.Began.IsZero() {
+	c := r.waitForCall(t, "a heartbeat", func(c Call) bool { return c.Method == methodFast })
+	if !c.Stream || c.Err != nil || c.Took <= 0 || c.Began.IsZero() {
 		t.Errorf("call %+v, want one over the stream", c)
 	}
 
@@ -130,7 +141,7 @@ func TestClient_HeartbeatsUseTheStream(t *testing.T) {
 		t.Errorf("Run() = %v, want nil", err)
 	}
 
-	last := gc.waitForCall(t, "the last heartbeat", func(s receivedCall) bool { return s.health == darktowerv1.HealthStatus_HEALTH_STATUS_DRAINING })
+	last := gc.waitForCall(t, "the last heartbeat", isDraining)
 	if !last.stream {
 		t.Errorf("last heartbeat %+v, want it over a stream", last)
 	}
@@ -160,7 +171,7 @@ func TestClient_HeartbeatsWithoutStreams(t *testing.T) {
 				t.Errorf("Run() = %v, want nil", err)
 			}
 
-			gc.waitForCall(t, "draining", func(s receivedCall) bool { return s.health == darktowerv1.HealthStatus_HEALTH_STATUS_DRAINING })
+			gc.waitForCall(t, "draining", isDraining)
 			if got := gc.waitForCall(t, "the deregistration", hasMethod(methodDeregister)); got.incarnation != r.Incarnation() || got.id != "mc-1" {
 				t.Errorf("deregistered %+v", got)
 			}
@@ -194,10 +205,12 @@ func TestClient_FailsOverAndBack(t *testing.T) {
 			net := connectOverNetwork(t, &cfg, northAddress, southAddress)
 			net.put(northAddress, first)
 			net.put(southAddress, second)
+
 			r := startClient(t, cfg)
 			first.waitForCall(t, "a heartbeat", isHeartbeat)
 			net.stop(northAddress, first)
 			second.waitForCall(t, "a heartbeat at the second", isHeartbeat)
+
 			again := startGC(t, streams)
 			net.put(northAddress, again)
 			net.stop(southAddress, second)
@@ -213,6 +226,7 @@ func TestClient_ReconnectsAfterARestart(t *testing.T) {
 	net := connectOverNetwork(t, &cfg, northAddress)
 	gc := startGC(t, true)
 	net.put(northAddress, gc)
+
 	r := startClient(t, cfg)
 	gc.waitForCall(t, "a heartbeat", isHeartbeat)
 	net.stop(northAddress, gc)
@@ -241,7 +255,6 @@ func TestClient_ReconnectsAfterARestart(t *testing.T) {
 func TestClient_LeavesAnAddressAfterTwoUnavailable(t *testing.T) {
 	t.Parallel()
 	first, second := startGC(t, false), startGC(t, false)
-	first.setResponse(func(receivedCall) error { return status.Error(codes.Unavailable, "The store is down") })
 	cfg := testConfig(first.address, second.address)
 	var mu sync.Mutex
 	tries := 0
@@ -295,6 +308,7 @@ func TestClient_UnresponsiveAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = listener.Close() })
+
 	gc := startGC(t, true)
 	for name, times := range map[string][2]time.Duration{ // The timeouts of the call and of the connection attempt.
 		"the attempt ends first": {10 * time.Second, 100 * time.Millisecond},
@@ -307,6 +321,7 @@ func TestClient_UnresponsiveAddress(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = connection.Close() })
+
 			cfg := testConfig()
 			cfg.Connection, cfg.CallTimeout = connection, times[0]
 			r := startClient(t, cfg)
@@ -324,6 +339,7 @@ func TestClient_FrozenServer(t *testing.T) {
 			thaw := make(chan struct{})
 			cfg := testConfig(first.address, second.address)
 			cfg.CallTimeout = 200 * time.Millisecond
+
 			r := startClient(t, cfg)
 			first.waitForCall(t, "a heartbeat", isHeartbeat)
 			first.setResponse(func(receivedCall) error {

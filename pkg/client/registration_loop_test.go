@@ -1,10 +1,8 @@
 package client
 
 import (
-	"context"
 	"errors"
 	"math"
-	"math/rand/v2"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -12,123 +10,6 @@ import (
 
 	"google.golang.org/grpc/codes"
 )
-
-// fakeTransport is a transport with settable responses, which it returns at once.
-type fakeTransport struct {
-	respond func(madeCall) (callResponse, error)
-	calls   []madeCall
-}
-
-// madeCall is a call of a registration loop.
-type madeCall struct {
-	method string
-	at     time.Time
-	report heartbeatReport
-}
-
-func (f *fakeTransport) record(ctx context.Context, c madeCall) (callResponse, error) {
-	c.at = time.Now()
-	f.calls = append(f.calls, c)
-	if ctx.Err() != nil {
-		return callResponse{}, &failure{code: codes.Canceled, err: ctx.Err()}
-	}
-	if f.respond == nil {
-		return callResponse{}, nil
-	}
-	return f.respond(c)
-}
-
-func (f *fakeTransport) register(ctx context.Context) (callResponse, error) {
-	return f.record(ctx, madeCall{method: methodRegister})
-}
-
-func (f *fakeTransport) heartbeat(ctx context.Context, r heartbeatReport) (callResponse, error) {
-	return f.record(ctx, madeCall{method: r.method(), report: r})
-}
-
-func (f *fakeTransport) deregister(ctx context.Context) error {
-	_, err := f.record(ctx, madeCall{method: methodDeregister})
-	return err
-}
-
-func (*fakeTransport) close() {}
-
-func (f *fakeTransport) methods() []string {
-	var methods []string
-	for _, c := range f.calls {
-		methods = append(methods, c.method)
-	}
-	return methods
-}
-
-func (f *fakeTransport) count(method string) int {
-	n := 0
-	for _, c := range f.calls {
-		if c.method == method {
-			n++
-		}
-	}
-	return n
-}
-
-// gaps returns the times between calls.
-func (f *fakeTransport) gaps() []time.Duration {
-	var gaps []time.Duration
-	for i := 1; i < len(f.calls); i++ {
-		gaps = append(gaps, f.calls[i].at.Sub(f.calls[i-1].at))
-	}
-	return gaps
-}
-
-func newTestFailure(code codes.Code) error { return &failure{code: code, message: "test failure"} }
-
-// loopTrial is a registration loop with its calls and events.
-type loopTrial struct {
-	*registrationLoop
-	transport *fakeTransport
-	events    []Event
-}
-
-func newLoopTrial(t *testing.T, change func(*Config)) *loopTrial {
-	t.Helper()
-	calls := &fakeTransport{}
-	tr := &loopTrial{transport: calls}
-	cfg := testConfig("127.0.0.1:1")
-	cfg.OnEvent = func(e Event) { tr.events = append(tr.events, e) }
-	if change != nil {
-		change(&cfg)
-	}
-	client, err := New(cfg)
-	if err != nil {
-		t.Fatalf("New() = %v", err)
-	}
-	tr.registrationLoop = newRegistrationLoop(&client.cfg, calls, rand.Float64)
-	return tr
-}
-
-func (tr *loopTrial) eventKinds() []EventKind {
-	var kinds []EventKind
-	for _, e := range tr.events {
-		kinds = append(kinds, e.Kind)
-	}
-	return kinds
-}
-
-// crashAfter runs the loop for d, and then abandons it.
-func (tr *loopTrial) crashAfter(t *testing.T, d time.Duration) error {
-	t.Helper()
-	ctx, cancel := context.WithCancelCause(t.Context())
-	timer := time.AfterFunc(d, func() { cancel(ErrAbandon) })
-	defer timer.Stop()
-	return tr.run(ctx)
-}
-
-func checkWithin(t *testing.T, what string, got, least, most time.Duration) {
-	t.Helper()
-	if got < least || got > most {
-		t.Errorf("%s = %v, want %v to %v", what, got, least, most)
-	}
-}
 
 func TestRegistrationLoop_SteadyState(t *testing.T) {
 	t.Parallel()
@@ -168,29 +49,6 @@ func TestRegistrationLoop_SteadyState(t *testing.T) {
 			t.Errorf("events = %v, want only registered", got)
 		}
 	})
-}
-
-func TestSchedule_SecondComprehensiveHeartbeatIsSpread(t *testing.T) {
-	t.Parallel()
-	p := newSchedule(nil)
-	now := time.Now()
-	for _, random := range []float64{0, 0.5, 0.99} {
-		p.random = func() float64 { return random }
-		p.markRegistered(now)
-		if !p.isComprehensiveDue(now) {
-			t.Error("the first heartbeat is not a comprehensive one")
-		}
-
-		p.markAcknowledged(now, true)
-		if got, want := p.nextComprehensive.Sub(now), time.Duration(random*30*float64(time.Second)); got != want {
-			t.Errorf("the second is due after %v, want %v", got, want)
-		}
-
-		p.markAcknowledged(now, true)
-		if got := p.nextComprehensive.Sub(now); got != 30*time.Second {
-			t.Errorf("the third is due after %v, want 30 s", got)
-		}
-	}
 }
 
 func TestRegistrationLoop_AdoptsIntervals(t *testing.T) {
@@ -259,11 +117,11 @@ func TestRegistrationLoop_Backoff(t *testing.T) {
 		codes.Unavailable, codes.ResourceExhausted, codes.DeadlineExceeded, codes.Internal,
 		codes.Unauthenticated, codes.PermissionDenied, codes.Unknown, codes.Unimplemented,
 	} {
-		for _, known := range []bool{true, false} {
+		for _, isRegistered := range []bool{true, false} {
 			synctest.Test(t, func(t *testing.T) {
 				tr := newLoopTrial(t, nil)
 				tr.transport.respond = func(c madeCall) (callResponse, error) {
-					if known && c.method == methodRegister {
+					if isRegistered && c.method == methodRegister {
 						return callResponse{}, nil
 					}
 					return callResponse{}, newTestFailure(code)
@@ -271,7 +129,7 @@ func TestRegistrationLoop_Backoff(t *testing.T) {
 
 				_ = tr.crashAfter(t, 10*time.Minute)
 				gaps := tr.transport.gaps()
-				if known {
+				if isRegistered {
 					gaps = gaps[1:]
 				}
 				checkWithin(t, "the first", gaps[0], 1250*time.Millisecond, 3750*time.Millisecond)
@@ -280,7 +138,7 @@ func TestRegistrationLoop_Backoff(t *testing.T) {
 					checkWithin(t, "a later one", gap, 7500*time.Millisecond, 10*time.Second)
 				}
 				want := []EventKind{EventNotRegistered}
-				if known {
+				if isRegistered {
 					want = []EventKind{EventRegistered, EventLost}
 				}
 				if got := tr.eventKinds(); !slices.Equal(got, want) {
@@ -358,7 +216,10 @@ func TestRegistrationLoop_NotFound(t *testing.T) {
 		}
 
 		_ = tr.crashAfter(t, 5*time.Minute)
-		want := []string{methodRegister, methodRegister, methodRegister, methodRegister, methodRegister, methodComprehensive, methodRegister, methodComprehensive}
+		want := []string{
+			methodRegister, methodRegister, methodRegister, methodRegister, methodRegister,
+			methodComprehensive, methodRegister, methodComprehensive,
+		}
 		if got := tr.transport.methods()[5:13]; !slices.Equal(got, want) {
 			t.Errorf("calls = %v, want %v", got, want)
 		}
@@ -370,7 +231,10 @@ func TestRegistrationLoop_NotFound(t *testing.T) {
 		checkWithin(t, "sends a heartbeat at once", gaps[9], 0, 0)
 		checkWithin(t, "with a delay after a second NOT_FOUND", gaps[10], 1250*time.Millisecond, 3750*time.Millisecond)
 		checkWithin(t, "at once after an acknowledged heartbeat", gaps[19], 0, 0)
-		events := []EventKind{EventRegistered, EventLost, EventNotRegistered, EventRegistered, EventRegistered, EventRecovered, EventLost, EventRegistered, EventRecovered}
+		events := []EventKind{
+			EventRegistered, EventLost, EventNotRegistered, EventRegistered, EventRegistered, EventRecovered,
+			EventLost, EventRegistered, EventRecovered,
+		}
 		if got := tr.eventKinds(); !slices.Equal(got, events) {
 			t.Errorf("events = %v", got)
 		}

@@ -118,29 +118,29 @@ func TestShutdown_WaitsForMeetings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				const life = 45 * time.Second
+				const uptime = 45 * time.Second
 				began := time.Now()
 				tr := newLoopTrial(t, func(cfg *Config) {
 					cfg.Shutdown = Shutdown{WaitForMeetings: c.most, Deregister: true}
 					cfg.Load = func() Load {
-						if time.Since(began) < life+c.last {
+						if time.Since(began) < uptime+c.last {
 							return c.load
 						}
 						return Load{}
 					}
 				})
 
-				forget := true
+				mustForget := true
 				tr.transport.respond = func(madeCall) (callResponse, error) {
 					// During the wait, the Global Controller loses the controller, which registers again.
-					if at := time.Since(began) - life; at > 30*time.Second && forget {
-						forget = false
+					if at := time.Since(began) - uptime; at > 30*time.Second && mustForget {
+						mustForget = false
 						return callResponse{}, newTestFailure(codes.NotFound)
 					}
 					return callResponse{}, nil
 				}
 
-				stopped, err := tr.shutDownAfter(t, life)
+				stopped, err := tr.shutDownAfter(t, uptime)
 				if err != nil {
 					t.Fatalf("run() = %v", err)
 				}

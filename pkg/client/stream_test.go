@@ -94,7 +94,11 @@ func (gc *fakeGC) drainStreams() (streams int, tokens []string) {
 
 func TestStream_EndBetweenHeartbeatsIsNoFailure(t *testing.T) {
 	t.Parallel()
-	for _, end := range []error{nil, status.Error(codes.Unavailable, "The server is stopping"), status.Error(codes.Unauthenticated, "Invalid token")} {
+	for _, end := range []error{
+		nil,
+		status.Error(codes.Unavailable, "The server is stopping"),
+		status.Error(codes.Unauthenticated, "Invalid token"),
+	} {
 		t.Run(codeOf(newFailure(context.Background(), end)).String(), func(t *testing.T) {
 			t.Parallel()
 			gc := startGC(t, true)
@@ -104,6 +108,7 @@ func TestStream_EndBetweenHeartbeatsIsNoFailure(t *testing.T) {
 			var calls []Call
 			cfg.OnCall = func(c Call) { calls = append(calls, c) }
 			transport := newTestTransport(t, cfg, nil)
+
 			checkHeartbeat(t, transport, codes.OK)
 			stream := transport.stream
 			gc.endStreams(end)
@@ -227,8 +232,10 @@ func TestStream_RenewedTokenOpensAnother(t *testing.T) {
 	tokens := &fakeTokens{tokens: []string{"t1", "t2"}}
 	cfg.Tokens = tokens
 	transport := newTestTransport(t, cfg, nil)
+
 	checkHeartbeat(t, transport, codes.OK)
 	checkHeartbeat(t, transport, codes.OK)
+
 	tokens.renew()
 	checkHeartbeat(t, transport, codes.OK)
 	checkHeartbeat(t, transport, codes.OK)

@@ -39,8 +39,8 @@ type tokenResponse struct {
 	ExpiresIn   float64 `json:"expires_in"`
 }
 
-// newTokenHTTPClient returns a copy of the given client, or a default client, that follows no redirect to another host, so
-// that the secret is never sent there.
+// newTokenHTTPClient returns a copy of the given client, or a default client. It follows no redirect to another host, so that
+// the secret is never sent there.
 func newTokenHTTPClient(given *http.Client, base *url.URL) *http.Client {
 	client := &http.Client{}
 	if given != nil {

@@ -48,7 +48,14 @@ func TestSecret_IsNeverPrinted(t *testing.T) {
 	}
 
 	var printed bytes.Buffer
-	for _, v := range []any{secret, &secret, TokenConfig{ClientSecret: secret}, source, static, client, client.cfg, cfg, struct{ S Secret }{secret}, []Secret{secret}} {
+	for _, v := range []any{
+		secret, &secret,
+		TokenConfig{ClientSecret: secret},
+		source, static,
+		client, client.cfg, cfg,
+		struct{ S Secret }{secret},
+		[]Secret{secret},
+	} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T", "%t"} {
 			fmt.Fprintf(&printed, verb+"\n", v)
 		}
@@ -70,7 +77,8 @@ func TestSecret_IsNeverPrinted(t *testing.T) {
 	hex := fmt.Sprintf("%x", testSecret)
 	text := printed.String()
 	if strings.Contains(text, testSecret) || strings.Contains(strings.ToLower(text), hex) || !strings.Contains(text, redacted) {
-		t.Errorf("the secret is printed: %s", slices.DeleteFunc(strings.Split(text, "\n"), func(line string) bool { return !strings.Contains(line, testSecret) }))
+		hasNoSecret := func(line string) bool { return !strings.Contains(line, testSecret) }
+		t.Errorf("the secret is printed: %s", slices.DeleteFunc(strings.Split(text, "\n"), hasNoSecret))
 	}
 	if secret.String() != redacted || secret.GoString() != redacted {
 		t.Errorf("String() = %s, GoString() = %s, want %s", secret.String(), secret.GoString(), redacted)

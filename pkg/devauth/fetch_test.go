@@ -11,12 +11,16 @@ import (
 	"time"
 )
 
-// maxAnswerBytes bounds what is read of an answer.
-const maxAnswerBytes = 64 << 10
+// maxResponseBytes is how many bytes of a response are read.
+const maxResponseBytes = 64 << 10
 
-// Fetch gets a token from the token endpoint of an auth controller, and says how long it lives.
-func Fetch(ctx context.Context, address string, client Client) (token string, life time.Duration, err error) {
-	body, err := json.Marshal(tokenRequest{GrantType: "client_credentials", ClientID: client.ID, ClientSecret: string(client.Secret)})
+// fetchToken gets a token from the token endpoint of an auth controller, and returns it with its lifetime.
+func fetchToken(ctx context.Context, address string, client Client) (token string, life time.Duration, err error) {
+	body, err := json.Marshal(tokenRequest{
+		GrantType:    "client_credentials",
+		ClientID:     client.ID,
+		ClientSecret: string(client.Secret),
+	})
 	if err != nil {
 		return "", 0, fmt.Errorf("get token: %w", err)
 	}
@@ -25,6 +29,7 @@ func Fetch(ctx context.Context, address string, client Client) (token string, li
 		return "", 0, fmt.Errorf("get token: %w", err)
 	}
 	request.Header.Set("Content-Type", "application/json")
+
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return "", 0, fmt.Errorf("get token: %w", err)
@@ -33,9 +38,11 @@ func Fetch(ctx context.Context, address string, client Client) (token string, li
 	if response.StatusCode != http.StatusOK {
 		return "", 0, fmt.Errorf("get token: status %d", response.StatusCode)
 	}
-	var answer tokenAnswer
-	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswerBytes)).Decode(&answer); err != nil || answer.AccessToken == "" {
-		return "", 0, errors.New("get token: the answer holds none")
+
+	var content tokenResponse
+	err = json.NewDecoder(io.LimitReader(response.Body, maxResponseBytes)).Decode(&content)
+	if err != nil || content.AccessToken == "" {
+		return "", 0, errors.New("get token: the response has no token")
 	}
-	return answer.AccessToken, time.Duration(answer.ExpiresIn) * time.Second, nil
+	return content.AccessToken, time.Duration(content.ExpiresIn) * time.Second, nil
 }

@@ -1,12 +1,11 @@
-// Package devauth is an auth controller for development and tests: it publishes a key and gives out tokens to a few
-// well-known clients. It is not fit for production, where anybody who reads this file could get a token; serve it on
-// a loopback address only.
+// Package devauth is an auth controller for development and tests. It publishes a key and issues tokens to a few well-known
+// clients. It is not for production: their secrets are in this file, so every reader of it can get a token. Serve it on a
+// loopback address only.
 package devauth
 
 import (
 	"crypto/ed25519"
 	"crypto/sha256"
-	"crypto/subtle"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -17,18 +16,16 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// TokenLife is how long a token lives unless its claims or [Server.SetTokenLife] say otherwise.
+// TokenLife is the default lifetime of a token. Its claims and [Server.SetTokenLife] can set another.
 const TokenLife = time.Hour
 
-// Secret is a client's secret. It prints as a word, whatever it is printed with.
+// Secret is a client's secret. It prints as REDACTED with every verb and encoding.
 type Secret string
 
 // String implements [fmt.Stringer].
@@ -40,7 +37,7 @@ func (Secret) GoString() string { return "REDACTED" }
 // MarshalText implements [encoding.TextMarshaler].
 func (Secret) MarshalText() ([]byte, error) { return []byte("REDACTED"), nil }
 
-// Client may ask for tokens.
+// Client is an OAuth client.
 type Client struct {
 	ID          string
 	Secret      Secret
@@ -48,12 +45,12 @@ type Client struct {
 	ServiceType string
 }
 
-// Clients are the clients that are known unless others are configured.
+// Clients returns the clients that a [Server] knows.
 func Clients() []Client {
 	return []Client{
-		{"dev-mc", "dev-mc-secret", []string{"mc:register"}, "meeting-controller"},
-		{"dev-reader", "dev-reader-secret", []string{"gc:read"}, ""},
-		{"dev-admin", "dev-admin-secret", []string{"gc:read", "gc:admin"}, ""},
+		{ID: "dev-mc", Secret: "dev-mc-secret", Scopes: []string{"mc:register"}, ServiceType: "meeting-controller"},
+		{ID: "dev-reader", Secret: "dev-reader-secret", Scopes: []string{"gc:read"}},
+		{ID: "dev-admin", Secret: "dev-admin-secret", Scopes: []string{"gc:read", "gc:admin"}},
 	}
 }
 
@@ -62,20 +59,28 @@ type Server struct {
 	now     func() time.Time
 	clients []Client
 	mux     *http.ServeMux
-	mu      sync.RWMutex
-	// keys are published; the last one signs.
+
+	mu sync.RWMutex
+	// keys are published. The last one signs.
 	keys []ed25519.PrivateKey
 	life time.Duration
 }
 
-// New returns an auth controller. Its key is kept in keyFile, which is made when it is missing; an empty name keeps
-// it in memory. now is the clock.
+// New returns an auth controller. It keeps its key in keyFile, which it creates if the file does not exist. If the name is
+// empty, the key is in memory only. The function now is the clock.
 func New(keyFile string, now func() time.Time) (*Server, error) {
 	key, err := loadKey(keyFile)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{now: now, clients: Clients(), mux: http.NewServeMux(), keys: []ed25519.PrivateKey{key}, life: TokenLife}
+
+	s := &Server{
+		now:     now,
+		clients: Clients(),
+		mux:     http.NewServeMux(),
+		keys:    []ed25519.PrivateKey{key},
+		life:    TokenLife,
+	}
 	s.mux.HandleFunc("GET /.well-known/jwks.json", s.serveKeys)
 	s.mux.HandleFunc("POST /api/v1/auth/service/token", s.serveToken)
 	return s, nil
@@ -91,13 +96,15 @@ func loadKey(file string) (ed25519.PrivateKey, error) {
 			return nil, fmt.Errorf("read key: %w", err)
 		}
 	}
+
 	_, key, err := ed25519.GenerateKey(nil)
 	if err != nil {
-		return nil, fmt.Errorf("make key: %w", err)
+		return nil, fmt.Errorf("create key: %w", err)
 	}
 	if file == "" {
 		return key, nil
 	}
+
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return nil, fmt.Errorf("write key: %w", err)
@@ -130,12 +137,13 @@ func parseKey(data []byte) (ed25519.PrivateKey, error) {
 // ServeHTTP implements [http.Handler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
-// Rotate makes a new key that signs from now on. The older ones stay published while keepOld is true.
+// Rotate creates a key, which signs from now on. The older keys remain published if keepOld is true.
 func (s *Server) Rotate(keepOld bool) error {
 	_, key, err := ed25519.GenerateKey(nil)
 	if err != nil {
-		return fmt.Errorf("make key: %w", err)
+		return fmt.Errorf("create key: %w", err)
 	}
+
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !keepOld {
@@ -145,7 +153,7 @@ func (s *Server) Rotate(keepOld bool) error {
 	return nil
 }
 
-// SetTokenLife has the tokens that are signed from now on live for d, which is a whole number of seconds.
+// SetTokenLife sets the lifetime of the tokens that are signed from now on, a whole number of seconds.
 func (s *Server) SetTokenLife(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,17 +166,18 @@ func (s *Server) tokenLife() time.Duration {
 	return s.life
 }
 
-// Token signs a token for sub with the given claims, which replace the usual ones; nil removes one.
+// Token signs a token for the subject. The claims replace the default ones; nil removes a claim.
 func (s *Server) Token(sub string, claims map[string]any) (string, error) {
 	now := s.now()
-	all := jwt.MapClaims{"sub": sub, "iat": now.Unix(), "exp": now.Add(s.tokenLife()).Unix()}
-	maps.Copy(all, claims)
-	maps.DeleteFunc(all, func(_ string, value any) bool { return value == nil })
+	merged := jwt.MapClaims{"sub": sub, "iat": now.Unix(), "exp": now.Add(s.tokenLife()).Unix()}
+	maps.Copy(merged, claims)
+	maps.DeleteFunc(merged, func(_ string, value any) bool { return value == nil })
+
 	s.mu.RLock()
 	key := s.keys[len(s.keys)-1]
 	s.mu.RUnlock()
-	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, all)
-	token.Header["kid"] = keyID(publicOf(key))
+	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, merged)
+	token.Header["kid"] = keyID(publicKey(key))
 	signed, err := token.SignedString(key)
 	if err != nil {
 		return "", fmt.Errorf("sign token: %w", err)
@@ -176,11 +185,11 @@ func (s *Server) Token(sub string, claims map[string]any) (string, error) {
 	return signed, nil
 }
 
-func publicOf(key ed25519.PrivateKey) ed25519.PublicKey {
-	return key.Public().(ed25519.PublicKey) //nolint:forcetypeassert // By its documentation.
+func publicKey(key ed25519.PrivateKey) ed25519.PublicKey {
+	return key.Public().(ed25519.PublicKey) //nolint:forcetypeassert // The documentation of Public guarantees the type.
 }
 
-// keyID is the key's thumbprint by RFC 7638.
+// keyID returns the key's thumbprint as RFC 7638 defines it.
 func keyID(key ed25519.PublicKey) string {
 	digest := sha256.Sum256([]byte(`{"crv":"Ed25519","kty":"OKP","x":"` + base64.RawURLEncoding.EncodeToString(key) + `"}`))
 	return base64.RawURLEncoding.EncodeToString(digest[:])
@@ -200,79 +209,27 @@ func (s *Server) serveKeys(w http.ResponseWriter, _ *http.Request) {
 	defer s.mu.RUnlock()
 	published := make([]publishedKey, 0, len(s.keys))
 	for _, key := range s.keys {
-		public := publicOf(key)
-		published = append(published, publishedKey{keyID(public), "OKP", "Ed25519", base64.RawURLEncoding.EncodeToString(public), "sig", "EdDSA"})
+		public := publicKey(key)
+		published = append(published, publishedKey{
+			KeyID:     keyID(public),
+			KeyType:   "OKP",
+			Curve:     "Ed25519",
+			X:         base64.RawURLEncoding.EncodeToString(public),
+			Use:       "sig",
+			Algorithm: "EdDSA",
+		})
 	}
-	answer(w, http.StatusOK, map[string]any{"keys": published})
+	writeJSON(w, http.StatusOK, map[string]any{"keys": published})
 }
 
-// tokenRequest and tokenAnswer are the auth controller's token endpoint.
-type tokenRequest struct {
-	GrantType    string `json:"grant_type"`
-	ClientID     string `json:"client_id"`
-	ClientSecret string `json:"client_secret"`
-	Scope        string `json:"scope,omitempty"`
+func writeError(w http.ResponseWriter, status int, code string) {
+	writeJSON(w, status, map[string]string{"error": code})
 }
 
-type tokenAnswer struct {
-	AccessToken string `json:"access_token"`
-	TokenType   string `json:"token_type"`
-	ExpiresIn   int64  `json:"expires_in"`
-	Scope       string `json:"scope"`
-}
-
-func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
-	decoder.DisallowUnknownFields()
-	var request tokenRequest
-	if err := decoder.Decode(&request); err != nil {
-		refuse(w, http.StatusBadRequest, "invalid_request")
-		return
-	}
-	if request.GrantType != "client_credentials" {
-		refuse(w, http.StatusBadRequest, "unsupported_grant_type")
-		return
-	}
-	known := slices.IndexFunc(s.clients, func(c Client) bool {
-		return c.ID == request.ClientID && subtle.ConstantTimeCompare([]byte(c.Secret), []byte(request.ClientSecret)) == 1
-	})
-	if known < 0 {
-		refuse(w, http.StatusUnauthorized, "invalid_client")
-		return
-	}
-	client := s.clients[known]
-	scopes := client.Scopes
-	if request.Scope != "" {
-		scopes = strings.Fields(request.Scope)
-		for _, scope := range scopes {
-			if !slices.Contains(client.Scopes, scope) {
-				refuse(w, http.StatusBadRequest, "invalid_scope")
-				return
-			}
-		}
-	}
-	claims := map[string]any{"scope": strings.Join(scopes, " ")}
-	if client.ServiceType != "" {
-		claims["service_type"] = client.ServiceType
-	}
-	life := s.tokenLife()
-	claims["exp"] = s.now().Add(life).Unix()
-	token, err := s.Token(client.ID, claims)
-	if err != nil {
-		refuse(w, http.StatusInternalServerError, "server_error")
-		return
-	}
-	answer(w, http.StatusOK, tokenAnswer{token, "Bearer", int64(life.Seconds()), strings.Join(scopes, " ")})
-}
-
-func refuse(w http.ResponseWriter, status int, code string) {
-	answer(w, status, map[string]string{"error": code})
-}
-
-func answer(w http.ResponseWriter, status int, body any) {
+func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	// A client that has gone away needs no answer.
+	// An error means that the client has closed the connection.
 	_ = json.NewEncoder(w).Encode(body)
 }

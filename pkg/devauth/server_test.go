@@ -25,7 +25,7 @@ func newTestServer(t *testing.T, keyFile string) (*Server, *httptest.Server) {
 	return s, web
 }
 
-func keysOf(t *testing.T, web *httptest.Server) []publishedKey {
+func publishedKeys(t *testing.T, web *httptest.Server) []publishedKey {
 	t.Helper()
 	response, err := http.Get(web.URL + "/.well-known/jwks.json")
 	if err != nil {
@@ -39,13 +39,14 @@ func keysOf(t *testing.T, web *httptest.Server) []publishedKey {
 	return set.Keys
 }
 
-func TestATokenIsSignedWithThePublishedKey(t *testing.T) {
+func TestServer_TokenIsSignedWithPublishedKey(t *testing.T) {
 	s, web := newTestServer(t, "")
-	token, life, err := Fetch(t.Context(), web.URL, Clients()[0])
+	token, life, err := fetchToken(t.Context(), web.URL, Clients()[0])
 	if err != nil || life != TokenLife {
-		t.Fatalf("Fetch() = %v, %v", life, err)
+		t.Fatalf("fetchToken() = %v, %v", life, err)
 	}
-	parsed, err := jwt.Parse(token, func(*jwt.Token) (any, error) { return publicOf(s.keys[0]), nil })
+
+	parsed, err := jwt.Parse(token, func(*jwt.Token) (any, error) { return publicKey(s.keys[0]), nil })
 	if err != nil {
 		t.Fatalf("Parse() = %v", err)
 	}
@@ -53,19 +54,20 @@ func TestATokenIsSignedWithThePublishedKey(t *testing.T) {
 	if claims["sub"] != "dev-mc" || claims["scope"] != "mc:register" || claims["service_type"] != "meeting-controller" {
 		t.Errorf("claims = %v", claims)
 	}
-	if got := keysOf(t, web); len(got) != 1 || got[0].KeyID != parsed.Header["kid"] || len(got[0].X) != 43 {
+
+	if got := publishedKeys(t, web); len(got) != 1 || got[0].KeyID != parsed.Header["kid"] || len(got[0].X) != 43 {
 		t.Errorf("published = %+v, want the key %v", got, parsed.Header["kid"])
 	}
 }
 
-func TestRefusals(t *testing.T) {
+func TestServer_RefusesInvalidTokenRequests(t *testing.T) {
 	_, web := newTestServer(t, "")
 	for body, want := range map[string]int{
 		`{`:             400,
 		`{"unknown":1}`: 400,
 		`{"grant_type":"password","client_id":"dev-mc","client_secret":"dev-mc-secret"}`:                                   400,
 		`{"grant_type":"client_credentials","client_id":"dev-mc","client_secret":"wrong"}`:                                 401,
-		`{"grant_type":"client_credentials","client_id":"nobody","client_secret":""}`:                                      401,
+		`{"grant_type":"client_credentials","client_id":"unknown","client_secret":""}`:                                     401,
 		`{"grant_type":"client_credentials","client_id":"dev-mc","client_secret":"dev-mc-secret","scope":"gc:admin"}`:      400,
 		`{"grant_type":"client_credentials","client_id":"dev-admin","client_secret":"dev-admin-secret","scope":"gc:read"}`: 200,
 		`{"grant_type":"` + strings.Repeat("x", 65<<10) + `"}`:                                                             400,
@@ -79,27 +81,30 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%.80s = %d, want %d", body, response.StatusCode, want)
 		}
 	}
-	for _, client := range []Client{{ID: "nobody"}, {}} {
-		if _, _, err := Fetch(t.Context(), web.URL, client); err == nil {
-			t.Errorf("Fetch(%v) = nil, want an error", client)
+
+	for _, client := range []Client{{ID: "unknown"}, {}} {
+		if _, _, err := fetchToken(t.Context(), web.URL, client); err == nil {
+			t.Errorf("fetchToken(%v) = nil, want an error", client)
 		}
 	}
+
 	web.Close()
-	if _, _, err := Fetch(t.Context(), web.URL, Clients()[0]); err == nil {
-		t.Error("Fetch(nobody there) = nil, want an error")
+	if _, _, err := fetchToken(t.Context(), web.URL, Clients()[0]); err == nil {
+		t.Error("fetchToken(server closed) = nil, want an error")
 	}
 }
 
-func TestTheKeyIsKept(t *testing.T) {
+func TestNew_KeepsKeyInFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "data", "key.pem")
 	_, first := newTestServer(t, file)
 	_, second := newTestServer(t, file)
-	if a, b := keysOf(t, first)[0].X, keysOf(t, second)[0].X; a != b {
-		t.Errorf("the second start published %s, want the first one's %s", b, a)
+	if a, b := publishedKeys(t, first)[0].X, publishedKeys(t, second)[0].X; a != b {
+		t.Errorf("the second server published %s, want the key of the first, %s", b, a)
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("key file = %v, %v, want mode 0600", info.Mode(), err)
 	}
+
 	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -111,37 +116,39 @@ func TestTheKeyIsKept(t *testing.T) {
 	}
 }
 
-func TestRotation(t *testing.T) {
+func TestServer_Rotate(t *testing.T) {
 	s, web := newTestServer(t, "")
-	if err := s.Rotate(false); err != nil || len(keysOf(t, web)) != 1 {
-		t.Errorf("Rotate(drop) = %v with %d keys, want 1", err, len(keysOf(t, web)))
+	if err := s.Rotate(false); err != nil || len(publishedKeys(t, web)) != 1 {
+		t.Errorf("Rotate(drop) = %v with %d keys, want 1", err, len(publishedKeys(t, web)))
 	}
-	if err := s.Rotate(true); err != nil || len(keysOf(t, web)) != 2 {
-		t.Errorf("Rotate(keep) = %v with %d keys, want 2", err, len(keysOf(t, web)))
+	if err := s.Rotate(true); err != nil || len(publishedKeys(t, web)) != 2 {
+		t.Errorf("Rotate(keep) = %v with %d keys, want 2", err, len(publishedKeys(t, web)))
 	}
 	if _, err := s.Token("x", map[string]any{"exp": nil}); err != nil {
 		t.Errorf("Token() = %v", err)
 	}
 }
 
-func TestTheLifeOfTokensCanBeSet(t *testing.T) {
+func TestServer_SetTokenLife(t *testing.T) {
 	s, web := newTestServer(t, "")
 	s.SetTokenLife(7 * time.Second)
-	token, life, err := Fetch(t.Context(), web.URL, Clients()[0])
+	token, life, err := fetchToken(t.Context(), web.URL, Clients()[0])
 	if err != nil || life != 7*time.Second {
-		t.Fatalf("Fetch() = %v, %v, want 7 s", life, err)
+		t.Fatalf("fetchToken() = %v, %v, want 7 s", life, err)
 	}
-	parsed, err := jwt.Parse(token, func(*jwt.Token) (any, error) { return publicOf(s.keys[0]), nil })
+
+	parsed, err := jwt.Parse(token, func(*jwt.Token) (any, error) { return publicKey(s.keys[0]), nil })
 	if err != nil {
 		t.Fatalf("Parse() = %v", err)
 	}
+
 	expires, _ := parsed.Claims.GetExpirationTime()
 	if left := time.Until(expires.Time); left > 7*time.Second || left < 5*time.Second {
 		t.Errorf("the token lives for %v more, want 7 s", left)
 	}
 }
 
-func TestSecretsDoNotPrint(t *testing.T) {
+func TestSecret_DoesNotPrint(t *testing.T) {
 	for _, form := range []string{"%v", "%+v", "%#v", "%s"} {
 		if got := fmt.Sprintf(form, Clients()); strings.Contains(got, "-secret") {
 			t.Errorf("%s prints a secret: %s", form, got)

@@ -10,114 +10,119 @@ import (
 )
 
 const (
-	// announceEvery is how far apart what is sent to other processes is at the least. The first goes out at once.
-	announceEvery = 10 * time.Millisecond
-	// namedAtMost bounds how many controllers are named: with that many, those who listen had better read everything.
-	namedAtMost = 256
+	// announceInterval is the minimum interval between announcements to other processes. The first is sent at once.
+	announceInterval = 10 * time.Millisecond
+	// maxAnnouncedIDs limits the controllers that an announcement names. Beyond it subscribers read the whole fleet.
+	maxAnnouncedIDs = 256
 )
 
-// announcements passes on that something was committed: to this process at once, and to the others by a goroutine that
-// exists only while there is something to send. No transaction waits for it: PostgreSQL lets those that notify commit
-// only one after the other, which would undo the group commit.
+// announcements announce commits: to the subscribers of this process at once, and to other processes by a goroutine that
+// exists only while there is something to send. They are not part of the transactions, because PostgreSQL commits
+// transactions that notify one after the other, which would undo the group commit.
 type announcements struct {
-	// send tells the other processes; nil where there are none.
+	// send sends to other processes; nil if there are none.
 	send func(service.Announcement)
-	// name is how this store signs what it announces: one process may have several.
+	// name identifies this store's announcements. A process may have several stores.
 	name string
 
-	mu      sync.Mutex
-	heard   map[int]func(service.Announcement)
-	next    int
-	pending service.Announcement
-	waiting bool // There is something to send.
-	sending bool
+	mu          sync.Mutex
+	subscribers map[int]func(service.Announcement)
+	nextID      int
+	pending     service.Announcement
+	hasPending  bool
+	isSending   bool
 }
 
 func newAnnouncements() *announcements {
-	return &announcements{name: uuid.NewString(), heard: make(map[int]func(service.Announcement))}
+	return &announcements{name: uuid.NewString(), subscribers: make(map[int]func(service.Announcement))}
 }
 
-// changed announces that public state changed; the history tells whose.
-func (a *announcements) changed() { a.announce(service.Announcement{}) }
+// announceTransitions announces that transitions were recorded; the history names the controllers.
+func (a *announcements) announceTransitions() { a.announce(service.Announcement{}) }
 
-// announceControllers announces that controllers changed in a way that the history does not say.
+// announceControllers announces that controllers changed without a transition.
 func (a *announcements) announceControllers(ids []string) {
 	a.announce(service.Announcement{ControllerIDs: ids})
 }
 
-// after announces what was done about a controller, unless that failed or made a change that the history tells.
-func (a *announcements) after(id string, transition *service.Transition, err error) {
+// announceOutcome announces the outcome of an operation on a controller, unless it failed.
+func (a *announcements) announceOutcome(id string, transition *service.Transition, err error) {
 	switch {
 	case err != nil:
 	case transition != nil:
-		a.changed()
+		a.announceTransitions()
 	default:
-		a.announce(service.Announcement{ControllerIDs: []string{id}})
+		a.announceControllers([]string{id})
 	}
 }
 
-func (a *announcements) announce(what service.Announcement) {
+func (a *announcements) announce(announcement service.Announcement) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.tellLocked(what)
+
+	a.deliverLocked(announcement)
 	if a.send == nil {
 		return
 	}
-	a.waiting = true
+
+	a.hasPending = true
 	switch {
-	case what.Everything || len(a.pending.ControllerIDs)+len(what.ControllerIDs) > namedAtMost:
+	case announcement.Everything || len(a.pending.ControllerIDs)+len(announcement.ControllerIDs) > maxAnnouncedIDs:
 		a.pending = service.Announcement{Everything: true}
 	case !a.pending.Everything:
-		a.pending.ControllerIDs = append(a.pending.ControllerIDs, what.ControllerIDs...)
+		a.pending.ControllerIDs = append(a.pending.ControllerIDs, announcement.ControllerIDs...)
 	}
-	if !a.sending {
-		a.sending = true
-		go a.run()
+
+	if !a.isSending {
+		a.isSending = true
+		go a.sendPending()
 	}
 }
 
-// tell passes on what another process announced.
-func (a *announcements) tell(what service.Announcement) {
+// deliver calls the subscribers of this process.
+func (a *announcements) deliver(announcement service.Announcement) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.tellLocked(what)
+	a.deliverLocked(announcement)
 }
 
-func (a *announcements) tellLocked(what service.Announcement) {
-	for _, heard := range a.heard {
-		heard(what)
+func (a *announcements) deliverLocked(announcement service.Announcement) {
+	for _, deliver := range a.subscribers {
+		deliver(announcement)
 	}
 }
 
-// subscribe has heard told of everything until the returned function is called.
-func (a *announcements) subscribe(heard func(service.Announcement)) (unsubscribe func()) {
+// subscribe calls deliver for each announcement until unsubscribe is called.
+func (a *announcements) subscribe(deliver func(service.Announcement)) (unsubscribe func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	id := a.next
-	a.next++
-	a.heard[id] = heard
+
+	id := a.nextID
+	a.nextID++
+	a.subscribers[id] = deliver
 	return func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		delete(a.heard, id)
+		delete(a.subscribers, id)
 	}
 }
 
-// run sends what is pending, one after the other, until nothing is.
-func (a *announcements) run() {
+// sendPending sends pending announcements to other processes until there are none.
+func (a *announcements) sendPending() {
 	for {
 		a.mu.Lock()
-		if !a.waiting {
-			a.sending = false
+		if !a.hasPending {
+			a.isSending = false
 			a.mu.Unlock()
 			return
 		}
-		what := a.pending
-		a.pending, a.waiting = service.Announcement{}, false
+		announcement := a.pending
+		a.pending, a.hasPending = service.Announcement{}, false
 		a.mu.Unlock()
+
 		began := time.Now()
-		a.send(what)
-		if left := announceEvery - time.Since(began); left > 0 {
+		a.send(announcement)
+		if left := announceInterval - time.Since(began); left > 0 {
 			time.Sleep(left)
 		}
 	}

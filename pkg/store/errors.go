@@ -16,97 +16,102 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// errRejected says that the database refused what it was given, not that it could not be reached: the same statement with
-// other values may well succeed.
-var errRejected = errors.New("values refused")
+// errRejected means that the database rejected the values of a statement. The same statement with other values can succeed.
+var errRejected = errors.New("values rejected")
 
 func unavailable(what string) error { return fmt.Errorf("%s: %w", what, service.ErrUnavailable) }
 
-// translatePostgres translates by SQLSTATE.
-func translatePostgres(err error) error {
+// translatePostgresError translates by SQLSTATE.
+func translatePostgresError(err error) error {
 	var (
 		server  *pq.Error
-		dialled *connectError
+		connect *connectError
 	)
 	if !errors.As(err, &server) {
-		return translateConnection(err)
+		return translateConnectionError(err)
 	}
-	if errors.As(err, &dialled) {
-		return unavailable("no connection to the database: " + postgresAnswer(server))
+	if errors.As(err, &connect) {
+		return unavailable("no connection to the database: " + describePostgresError(server))
 	}
+
 	switch server.Code.Class() {
 	case "08", "53", "57", "58": // connection, resources, operator (timeouts and shutdown), system
-		return unavailable(postgresAnswer(server))
+		return unavailable(describePostgresError(server))
 	case "22", "23", "54", "P0": // data, constraint, limit, raised by a trigger
-		return fmt.Errorf("%s: %w", postgresAnswer(server), errRejected)
+		return fmt.Errorf("%s: %w", describePostgresError(server), errRejected)
 	}
+
 	switch server.Code {
 	case "55P03", "40001", "40P01", "25006", "25P03", // lock, serialization, deadlock, read-only, idle timeout
-		"0A000", "55000": // what a standby answers to a transaction that writes and to a lock
-		return unavailable(postgresAnswer(server))
+		"0A000", "55000": // a standby's errors for a transaction that writes and for a lock
+		return unavailable(describePostgresError(server))
 	}
-	return errors.New(postgresAnswer(server))
+	return errors.New(describePostgresError(server))
 }
 
-// retryPostgres names what PostgreSQL itself says to try again: a deadlock or a conflict, of which it made us the victim.
-func retryPostgres(err error) bool {
+// isRetryablePostgres reports whether PostgreSQL aborted the transaction because of a deadlock or a conflict with another one.
+func isRetryablePostgres(err error) bool {
 	var server *pq.Error
 	return errors.As(err, &server) && (server.Code == "40001" || server.Code == "40P01")
 }
 
-// translateSQLite goes by the primary result code.
-func translateSQLite(err error) error {
+// translateSQLiteError translates by the primary result code.
+func translateSQLiteError(err error) error {
 	var lite *sqlite.Error
 	if !errors.As(err, &lite) {
-		return translateConnection(err)
+		return translateConnectionError(err)
 	}
+
 	switch lite.Code() & 0xff {
-	case sqlitelib.SQLITE_BUSY, sqlitelib.SQLITE_LOCKED, sqlitelib.SQLITE_IOERR, sqlitelib.SQLITE_FULL, sqlitelib.SQLITE_READONLY, sqlitelib.SQLITE_CANTOPEN:
-		return unavailable(sqliteAnswer(lite))
+	case sqlitelib.SQLITE_BUSY, sqlitelib.SQLITE_LOCKED, sqlitelib.SQLITE_IOERR, sqlitelib.SQLITE_FULL,
+		sqlitelib.SQLITE_READONLY, sqlitelib.SQLITE_CANTOPEN:
+		return unavailable(describeSQLiteError(lite))
 	case sqlitelib.SQLITE_CONSTRAINT, sqlitelib.SQLITE_TOOBIG, sqlitelib.SQLITE_MISMATCH:
-		return fmt.Errorf("%s: %w", sqliteAnswer(lite), errRejected)
+		return fmt.Errorf("%s: %w", describeSQLiteError(lite), errRejected)
 	}
-	return errors.New(sqliteAnswer(lite))
+	return errors.New(describeSQLiteError(lite))
 }
 
-// errClosed is what database/sql says of a closed handle; it exports no value for it.
-const errClosed = "sql: database is closed"
+// closedText is the text of database/sql's error for a closed handle; it exports no value for it.
+const closedText = "sql: database is closed"
 
-// connectError is why there is no connection: a password that is not the right one, a certificate, a standby. None of
-// them is a mistake of the statement that was to be run.
+// connectError wraps the cause of a failed connection, such as a wrong password, a certificate or a standby. The
+// statement that needed the connection is not at fault.
 type connectError struct{ err error }
 
 func (e *connectError) Error() string { return "connect: " + e.err.Error() }
 func (e *connectError) Unwrap() error { return e.err }
 
-func translateConnection(err error) error {
+func translateConnectionError(err error) error {
 	var (
 		network net.Error
-		dialled *connectError
+		connect *connectError
 	)
 	switch {
 	case errors.Is(err, errReadOnlyServer):
 		return unavailable("the database is read-only, as a standby is (read_only_sql_transaction)")
-	case errors.As(err, &dialled), errors.As(err, &network), errors.Is(err, driver.ErrBadConn), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
-		errors.Is(err, sql.ErrConnDone), err.Error() == errClosed:
+	case errors.As(err, &connect), errors.As(err, &network),
+		errors.Is(err, driver.ErrBadConn), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, sql.ErrConnDone), err.Error() == closedText:
 		return unavailable("no connection to the database" + connectionCause(err))
 	}
 	return err
 }
 
-// connectionCause says why there is no connection, without the address, which may be secret; empty where that is not known.
+// connectionCause returns the cause of a failed connection. It omits the address, which may be secret, and is empty if the
+// cause is unknown.
 func connectionCause(err error) string {
 	var (
-		name    *net.DNSError
+		dns     *net.DNSError
 		network net.Error
 	)
 	switch {
-	case errors.As(err, &name):
-		return ": the host name is not known"
+	case errors.As(err, &dns):
+		return ": the host name does not resolve"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return ": connection refused"
 	case errors.As(err, &network) && network.Timeout():
-		return ": no answer in time"
+		return ": timeout"
 	default:
 		return ""
 	}

@@ -8,35 +8,39 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// TestGeneration_RegistrationThatWaitedForADeletion registers a controller while the transaction that deletes it is under
+// TestGeneration_RegistrationDuringDeletion registers a controller while the transaction that deletes it is under
 // way: the statement's snapshot is older than the deletion, the generation must not be.
-func TestGeneration_RegistrationThatWaitedForADeletion(t *testing.T) {
+func TestGeneration_RegistrationDuringDeletion(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
-	s, others := open(t, url), unmigrated(t, Config{URL: url})
+	s, others := openMigrated(t, url), openUnmigrated(t, Config{URL: url})
 	register := func() error {
 		_, err := s.Register(t.Context(), service.Registration{ControllerID: "mc", Region: "eu", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}, "")
 		return err
 	}
+
 	if err := register(); err != nil {
 		t.Fatalf("Register() = %v", err)
 	}
+
 	s.exec(t, `UPDATE meeting_controllers SET generation = 6`)
 
-	deletion, err := others.write.BeginTxx(t.Context(), nil)
+	deletion, err := others.writeDB.BeginTxx(t.Context(), nil)
 	if err != nil {
 		t.Fatalf("begin: %v", err)
 	}
 	if _, err := deletion.ExecContext(t.Context(), `DELETE FROM meeting_controllers`); err != nil {
 		t.Fatalf("delete: %v", err)
 	}
+
 	registered := make(chan error, 1)
 	go func() { registered <- register() }()
 	for waiting, deadline := false, time.Now().Add(4*time.Second); !waiting && time.Now().Before(deadline); {
-		if err := others.read.GetContext(t.Context(), &waiting, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database())`); err != nil {
+		if err := others.readDB.GetContext(t.Context(), &waiting, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database())`); err != nil {
 			t.Fatalf("look for the registration: %v", err)
 		}
 	}
+
 	if err := deletion.Commit(); err != nil {
 		t.Fatalf("commit: %v", err)
 	}
@@ -53,11 +57,11 @@ func TestGeneration_RegistrationThatWaitedForADeletion(t *testing.T) {
 // TestGeneration_TruncateByHand empties the table as an operator would in a hurry.
 func TestGeneration_TruncateByHand(t *testing.T) {
 	t.Parallel()
-	s := open(t, testpg.URL(t))
-	s.fill(t, 3)
+	s := openMigrated(t, testpg.URL(t))
+	s.insertControllers(t, 3)
 	s.exec(t, `UPDATE meeting_controllers SET generation = 4`)
 	s.exec(t, `TRUNCATE meeting_controllers`)
-	s.fill(t, 1)
+	s.insertControllers(t, 1)
 	c, err := s.Controller(t.Context(), "mc-1")
 	if err != nil || c.Generation != 5 {
 		t.Errorf("generation = %d, %v, want 5", c.Generation, err)

@@ -14,7 +14,7 @@ import (
 )
 
 // atOnce does work n times, on some workers.
-func atOnce(b *testing.B, workers, n int, work func(i int) error) {
+func runConcurrently(b *testing.B, workers, n int, work func(i int) error) {
 	b.Helper()
 	var group sync.WaitGroup
 	for worker := range workers {
@@ -39,6 +39,7 @@ func BenchmarkPostgresPooler(b *testing.B) {
 			if err := Migrate(b.Context(), url, nopLogger); err != nil {
 				b.Fatal(err)
 			}
+
 			var stores []*Store
 			for _, address := range []string{url, replaceHost(b, url, pooler.Address())} {
 				s, err := New(Config{URL: address})
@@ -48,24 +49,28 @@ func BenchmarkPostgresPooler(b *testing.B) {
 				defer func() { _ = s.Close() }()
 				stores = append(stores, s)
 			}
+
 			const fleet, perRound = 1000, 20
-			atOnce(b, 20, fleet, func(i int) error {
+			runConcurrently(b, 20, fleet, func(i int) error {
 				_, err := stores[0].Register(b.Context(), registration(fmt.Sprint("mc-", i)), "")
 				return err
 			})
+
 			took := make([][]time.Duration, len(stores))
 			for range b.N {
 				for i, s := range stores {
 					began := time.Now()
-					atOnce(b, workers, perRound*workers, func(n int) error {
+					runConcurrently(b, workers, perRound*workers, func(n int) error {
 						_, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{
 							ControllerID: fmt.Sprint("mc-", n%fleet), CurrentMeetings: 1, Reported: service.HealthHealthy,
 						})
 						return err
 					})
+
 					took[i] = append(took[i], time.Since(began)/time.Duration(perRound*workers))
 				}
 			}
+
 			for i, name := range []string{"direct-µs", "pooled-µs"} {
 				slices.Sort(took[i])
 				b.ReportMetric(float64(took[i][len(took[i])/2].Nanoseconds())/1000, name)
@@ -81,6 +86,7 @@ func BenchmarkPostgresConnections(b *testing.B) {
 	if err := Migrate(b.Context(), url, nopLogger); err != nil {
 		b.Fatal(err)
 	}
+
 	limits := []int{9, 20}
 	stores := make([]*Store, len(limits))
 	for i, limit := range limits {
@@ -91,23 +97,27 @@ func BenchmarkPostgresConnections(b *testing.B) {
 		defer func() { _ = s.Close() }()
 		stores[i] = s
 	}
+
 	registering, beating := make([]time.Duration, len(stores)), make([]time.Duration, len(stores))
 	for range b.N {
 		for i, s := range stores {
 			began := time.Now()
-			atOnce(b, 64, 5000, func(n int) error {
+			runConcurrently(b, 64, 5000, func(n int) error {
 				_, err := s.Register(context.Background(), registration(fmt.Sprint("mc-", n)), "")
 				return err
 			})
+
 			registering[i] += time.Since(began)
 			began = time.Now()
-			atOnce(b, 256, 10000, func(n int) error {
+			runConcurrently(b, 256, 10000, func(n int) error {
 				_, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{ControllerID: fmt.Sprint("mc-", n%1000), Reported: service.HealthHealthy})
 				return err
 			})
+
 			beating[i] += time.Since(began)
 		}
 	}
+
 	for i, limit := range limits {
 		b.ReportMetric(float64(registering[i].Milliseconds())/float64(b.N), fmt.Sprintf("ms/5000-registrations-by-%d", limit))
 		b.ReportMetric(float64(beating[i].Milliseconds())/float64(b.N), fmt.Sprintf("ms/10000-heartbeats-by-%d", limit))

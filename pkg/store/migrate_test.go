@@ -12,8 +12,8 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-func TestMigrateUpDownUp(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+func TestMigrate_UpDownUp(t *testing.T) {
+	forBothDatabases(t, func(t *testing.T, url string) {
 		var logged strings.Builder
 		logger := log.NewLogfmtLogger(&logged)
 		applied := func() (pending, applied int) {
@@ -22,6 +22,7 @@ func TestMigrateUpDownUp(t *testing.T) {
 			if err != nil {
 				t.Fatalf("MigrationStatus() = %v", err)
 			}
+
 			for _, m := range states {
 				if m.AppliedAt.IsZero() {
 					pending++
@@ -29,11 +30,14 @@ func TestMigrateUpDownUp(t *testing.T) {
 					applied++
 				}
 			}
+
 			return pending, applied
 		}
+
 		if p, a := applied(); p < 1 || a != 0 {
 			t.Errorf("at first: pending, applied = %d, %d, want all pending", p, a)
 		}
+
 		for _, step := range []func() error{
 			func() error { return Migrate(t.Context(), url, logger) },
 			func() error { return MigrateDown(t.Context(), url, DownOptions{}, logger) },
@@ -44,27 +48,29 @@ func TestMigrateUpDownUp(t *testing.T) {
 				t.Fatalf("migrate: %v", err)
 			}
 		}
+
 		if p, a := applied(); p != 0 || a < 1 {
 			t.Errorf("at last: pending, applied = %d, %d, want all applied", p, a)
 		}
 		if got := strings.Count(logged.String(), "msg=migrated direction=up version=1 "); got != 2 {
 			t.Errorf("logged %d times that the first migration was applied, want 2:\n%s", got, &logged)
 		}
-		s := unmigrated(t, Config{URL: url})
+
+		s := openUnmigrated(t, Config{URL: url})
 		// What an older tool inserts: the columns of the contract and no others.
 		s.exec(t, `INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants, health_status)
 			VALUES ('mc', 'eu', 'http://mc', 'http://mc', 1, 1, 'healthy')`)
-		if _, err := s.write.ExecContext(t.Context(), `UPDATE meeting_controllers SET health_status = 'well'`); err == nil {
+		if _, err := s.writeDB.ExecContext(t.Context(), `UPDATE meeting_controllers SET health_status = 'well'`); err == nil {
 			t.Error("an unknown state was stored")
 		}
 	})
 }
 
-func TestTenReplicasMigrateAtOnce(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+func TestMigrate_TenReplicasTogether(t *testing.T) {
+	forBothDatabases(t, func(t *testing.T, url string) {
 		var all sync.WaitGroup
 		for i := range 10 {
-			s := unmigrated(t, Config{URL: url})
+			s := openUnmigrated(t, Config{URL: url})
 			all.Go(func() {
 				if err := s.Migrate(t.Context()); err != nil {
 					t.Errorf("replica %d: Migrate() = %v", i, err)
@@ -78,23 +84,26 @@ func TestTenReplicasMigrateAtOnce(t *testing.T) {
 	})
 }
 
-func TestMigrateErrors(t *testing.T) {
+func TestMigrate_Errors(t *testing.T) {
 	if err := Migrate(t.Context(), "postgres://u:secret@127.0.0.1:1/x?sslmode=disable", log.NewNopLogger()); !errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("Migrate(nobody there) = %v, want ErrUnavailable", err)
 	}
+
 	for _, url := range []string{"", "sqlite:", "sqlite:/dev/null/gc.db", sqliteScheme + t.TempDir()} {
 		if err := Migrate(t.Context(), url, log.NewNopLogger()); err == nil {
 			t.Errorf("Migrate(%q) = nil, want an error", url)
 		}
 	}
-	onBoth(t, func(t *testing.T, url string) {
+
+	forBothDatabases(t, func(t *testing.T, url string) {
 		canceled, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := Migrate(canceled, url, log.NewNopLogger()); !errors.Is(err, context.Canceled) {
 			t.Errorf("Migrate(ended context) = %v, want the context's error", err)
 		}
+
 		// A table that is in the way fails the first migration.
-		s := unmigrated(t, Config{URL: url})
+		s := openUnmigrated(t, Config{URL: url})
 		s.exec(t, `CREATE TABLE meeting_controllers (id int)`)
 		err := Migrate(t.Context(), url, log.NewNopLogger())
 		if err == nil || errors.Is(err, service.ErrUnavailable) || strings.Contains(err.Error(), "CREATE") {
@@ -103,26 +112,30 @@ func TestMigrateErrors(t *testing.T) {
 	})
 }
 
-func TestSchemaFileLockWaitsForItsContext(t *testing.T) {
+func TestLockSchemaFile_WaitEndsWithContext(t *testing.T) {
 	path := t.TempDir() + "/lock"
 	unlock, err := lockSchemaFile(t.Context(), path)
 	if err != nil {
 		t.Fatalf("lock: %v", err)
 	}
+
 	ctx, cancel := context.WithCancel(t.Context())
 	waited := make(chan error, 1)
 	go func() {
 		_, err := lockSchemaFile(ctx, path)
 		waited <- err
 	}()
+
 	cancel()
 	if err := <-waited; !errors.Is(err, context.Canceled) {
 		t.Errorf("lock while held = %v, want the context's error", err)
 	}
+
 	unlock()
 	again, err := lockSchemaFile(t.Context(), path)
 	if err != nil {
 		t.Fatalf("lock after unlock: %v", err)
 	}
+
 	again()
 }

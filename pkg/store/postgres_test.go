@@ -18,13 +18,13 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-func (s *Store) fill(t *testing.T, controllers int) {
+func (s *Store) insertControllers(t *testing.T, controllers int) {
 	t.Helper()
 	s.exec(t, `INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants, health_status, reported_status)
 		SELECT 'mc-' || n, 'eu', 'http://mc', 'http://mc', 10, 100, 'healthy', 'healthy' FROM generate_series(1, ?::int) AS n`, controllers)
 }
 
-func TestPostgresSettings(t *testing.T) {
+func TestPostgres_Settings(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
 	for _, tc := range []struct {
@@ -34,20 +34,20 @@ func TestPostgresSettings(t *testing.T) {
 		{url, map[string]string{"statement_timeout": "5s", "lock_timeout": "4s", "idle_in_transaction_session_timeout": "10s", "TimeZone": "UTC"}},
 		{url + "&statement_timeout=7000&timezone=Europe/Berlin", map[string]string{"statement_timeout": "7s", "TimeZone": "Europe/Berlin"}},
 	} {
-		s := unmigrated(t, Config{URL: tc.url})
+		s := openUnmigrated(t, Config{URL: tc.url})
 		for setting, want := range tc.want {
 			var got string
-			if err := s.read.GetContext(t.Context(), &got, "SHOW "+setting); err != nil || got != want {
+			if err := s.readDB.GetContext(t.Context(), &got, "SHOW "+setting); err != nil || got != want {
 				t.Errorf("%s = %q, %v, want %q", setting, got, err, want)
 			}
 		}
 	}
 }
 
-// TestPostgresParameters sends what statements send, in the mode that saves a round trip.
-func TestPostgresParameters(t *testing.T) {
+// TestPostgres_BinaryParameters sends what statements send, in the mode that saves a round trip.
+func TestPostgres_BinaryParameters(t *testing.T) {
 	t.Parallel()
-	s := unmigrated(t, Config{URL: testpg.URL(t)})
+	s := openUnmigrated(t, Config{URL: testpg.URL(t)})
 	at := time.Date(2026, 2, 3, 4, 5, 6, 789012000, time.UTC)
 	var got struct {
 		Texts   pq.StringArray `db:"texts"`
@@ -56,7 +56,8 @@ func TestPostgresParameters(t *testing.T) {
 		Nothing *float64       `db:"nothing"`
 		Share   float64        `db:"share"`
 	}
-	err := s.write.GetContext(t.Context(), &got, `SELECT $1::text[] AS texts, $2::bigint[] AS numbers, $3::timestamptz AS at, $4::double precision AS nothing, $5::double precision AS share`,
+
+	err := s.writeDB.GetContext(t.Context(), &got, `SELECT $1::text[] AS texts, $2::bigint[] AS numbers, $3::timestamptz AS at, $4::double precision AS nothing, $5::double precision AS share`,
 		[]string{"a,b", `c"d`}, []int64{1, -2}, at, nil, 0.1)
 	if err != nil {
 		t.Fatalf("select: %v", err)
@@ -66,12 +67,12 @@ func TestPostgresParameters(t *testing.T) {
 	}
 }
 
-func TestPostgresIndexesLeaveHeartbeatsAlone(t *testing.T) {
+func TestPostgres_IndexesOmitHeartbeatColumns(t *testing.T) {
 	t.Parallel()
-	s := open(t, testpg.URL(t))
+	s := openMigrated(t, testpg.URL(t))
 	var columns []string
 	// The columns of the key and those of the predicate.
-	if err := s.read.SelectContext(t.Context(), &columns, `SELECT a.attname FROM pg_index AS i JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+	if err := s.readDB.SelectContext(t.Context(), &columns, `SELECT a.attname FROM pg_index AS i JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
 		AND d.refobjid = i.indrelid AND d.refobjsubid > 0 JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = d.refobjsubid
 		WHERE i.indrelid = 'meeting_controllers'::regclass
 		UNION ALL SELECT a.attname FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey) WHERE i.indrelid = 'meeting_controllers'::regclass`); err != nil {
@@ -80,16 +81,17 @@ func TestPostgresIndexesLeaveHeartbeatsAlone(t *testing.T) {
 	wantNoHeartbeatColumns(t, columns)
 }
 
-// TestPostgresHeartbeatsAreHeapOnly is what keeps a fleet's heartbeats from bloating the indexes. It has a server of its
+// TestHeartbeat_PostgresUpdatesAreHeapOnly is what keeps a fleet's heartbeats from bloating the indexes. It has a server of its
 // own: a transaction that some other test keeps open, in whatever database, keeps dead versions of every row from being
 // pruned, and pages that fill up with them are no fault of the heartbeats'.
-func TestPostgresHeartbeatsAreHeapOnly(t *testing.T) {
+func TestHeartbeat_PostgresUpdatesAreHeapOnly(t *testing.T) {
 	t.Parallel()
 	const controllers, beats = 200, 50
 	url := testpg.NewCluster(t).URL()
-	s := open(t, url)
-	s.fill(t, controllers)
+	s := openMigrated(t, url)
+	s.insertControllers(t, controllers)
 	var all sync.WaitGroup
+
 	for worker := range 8 {
 		all.Go(func() {
 			for i := range beats {
@@ -103,47 +105,53 @@ func TestPostgresHeartbeatsAreHeapOnly(t *testing.T) {
 			}
 		})
 	}
+
 	all.Wait()
 	// A connection that ends reports its share at once, an idle one takes its time.
 	if err := s.Close(); err != nil {
 		t.Fatalf("Close() = %v", err)
 	}
-	s = unmigrated(t, Config{URL: url})
+
+	s = openUnmigrated(t, Config{URL: url})
 	var stats struct {
 		Updates int `db:"n_tup_upd"`
 		HOT     int `db:"n_tup_hot_upd"`
 	}
+
 	for deadline := time.Now().Add(30 * time.Second); stats.Updates < controllers*beats; time.Sleep(50 * time.Millisecond) {
-		if err := s.read.GetContext(t.Context(), &stats, `SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'meeting_controllers'`); err != nil {
+		if err := s.readDB.GetContext(t.Context(), &stats, `SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'meeting_controllers'`); err != nil {
 			t.Fatalf("read statistics: %v", err)
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("updates = %d, want %d", stats.Updates, controllers*beats)
 		}
 	}
+
 	t.Logf("%d of %d heartbeats were heap-only", stats.HOT, stats.Updates)
 	if stats.HOT*100 < stats.Updates*95 {
 		t.Errorf("heap-only = %d of %d, want at least 95 %%", stats.HOT, stats.Updates)
 	}
 }
 
-func TestPostgresHeartbeatUsesThePrimaryKey(t *testing.T) {
+func TestHeartbeat_PostgresPlanUsesPrimaryKey(t *testing.T) {
 	t.Parallel()
-	s := open(t, testpg.URL(t))
-	s.fill(t, 5000)
+	s := openMigrated(t, testpg.URL(t))
+	s.insertControllers(t, 5000)
 	s.exec(t, `ANALYZE meeting_controllers`)
+
 	for name, tc := range map[string]struct {
 		db        *sqlx.DB
 		statement string
 		values    []any
 	}{
-		"heartbeat": {s.heartbeat.db, heartbeatStatement(" SKIP LOCKED"), []any{[]string{"mc-7"}, []int64{1}, []int64{1}, []string{"healthy"}, []float64{-1}, []float64{-1}, []string{""}, []string{""}}},
-		"register":  {s.write, registerStatement, []any{"mc-7", "eu", "http://mc", nil, 1, 1, "", "", "one", "", 10000, 30000}},
+		"heartbeat": {s.heartbeat.db, heartbeatSQL(" SKIP LOCKED"), []any{[]string{"mc-7"}, []int64{1}, []int64{1}, []string{"healthy"}, []float64{-1}, []float64{-1}, []string{""}, []string{""}}},
+		"register":  {s.writeDB, registerSQL, []any{"mc-7", "eu", "http://mc", nil, 1, 1, "", "", "one", "", 10000, 30000}},
 	} {
 		var plan []string
 		if err := tc.db.SelectContext(t.Context(), &plan, "EXPLAIN "+tc.statement, tc.values...); err != nil {
 			t.Fatalf("explain %s: %v", name, err)
 		}
+
 		text := strings.Join(plan, "\n")
 		if !strings.Contains(text, "meeting_controllers_pkey") || strings.Contains(text, "Seq Scan on meeting_controllers") {
 			t.Errorf("plan of %s:\n%s\nwant the primary key and no sequential scan", name, text)
@@ -151,12 +159,12 @@ func TestPostgresHeartbeatUsesThePrimaryKey(t *testing.T) {
 	}
 }
 
-func TestPostgresALockedTableIsAnOutage(t *testing.T) {
+func TestPostgres_LockedTableIsUnavailable(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
-	locker := open(t, url)
-	s := unmigrated(t, Config{URL: url, Timeout: time.Second})
-	tx, err := locker.write.BeginTxx(t.Context(), nil)
+	locker := openMigrated(t, url)
+	s := openUnmigrated(t, Config{URL: url, Timeout: time.Second})
+	tx, err := locker.writeDB.BeginTxx(t.Context(), nil)
 	if err != nil {
 		t.Fatalf("begin: %v", err)
 	}
@@ -164,6 +172,7 @@ func TestPostgresALockedTableIsAnOutage(t *testing.T) {
 	if _, err := tx.ExecContext(t.Context(), `LOCK TABLE meeting_controllers IN SHARE MODE`); err != nil {
 		t.Fatalf("lock: %v", err)
 	}
+
 	_, tick := s.Beat(t.Context(), service.Beat{Tolerance: time.Second})
 	_, beat := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc", Reported: service.HealthHealthy})
 	for name, err := range map[string]error{"Beat": tick, "Heartbeat": beat} {
@@ -173,13 +182,14 @@ func TestPostgresALockedTableIsAnOutage(t *testing.T) {
 	}
 }
 
-func TestPostgresAHeldPoolIsUnavailable(t *testing.T) {
+func TestPostgres_ExhaustedPoolIsUnavailable(t *testing.T) {
 	t.Parallel()
-	s := unmigrated(t, Config{URL: testpg.URL(t), MaxConns: 1, Timeout: 300 * time.Millisecond})
+	s := openUnmigrated(t, Config{URL: testpg.URL(t), MaxConns: 1, Timeout: 300 * time.Millisecond})
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatalf("Migrate() = %v", err)
 	}
-	tx, err := s.write.BeginTxx(t.Context(), nil)
+
+	tx, err := s.writeDB.BeginTxx(t.Context(), nil)
 	if err != nil {
 		t.Fatalf("begin: %v", err)
 	}
@@ -187,6 +197,7 @@ func TestPostgresAHeldPoolIsUnavailable(t *testing.T) {
 	if _, err := s.IsRegistered(t.Context(), "mc"); !errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("IsRegistered(no connection left) = %v, want ErrUnavailable", err)
 	}
+
 	// The checker and heartbeats have connections of their own.
 	if err := s.Ping(t.Context()); err != nil {
 		t.Errorf("Ping() = %v, want nil", err)
@@ -202,39 +213,43 @@ func TestPostgresAHeldPoolIsUnavailable(t *testing.T) {
 	}
 }
 
-// TestPostgresTheEndOfARegion marks more controllers than a sweep takes at once.
-func TestPostgresTheEndOfARegion(t *testing.T) {
+// TestSweep_MarksRegionInChunks marks more controllers than a sweep takes at once.
+func TestSweep_MarksRegionInChunks(t *testing.T) {
 	t.Parallel()
-	s := open(t, testpg.URL(t))
+	s := openMigrated(t, testpg.URL(t))
 	const silent = 2*firstChunk + 100
-	s.fill(t, silent)
+	s.insertControllers(t, silent)
 	s.exec(t, `UPDATE meeting_controllers SET last_heartbeat_at = clock_timestamp() - interval '1 hour' WHERE controller_id <> ?`, "mc-7")
 	s.exec(t, `INSERT INTO checker_state (id, beat_at, serviceable_since, swept_at) VALUES (1, clock_timestamp(), clock_timestamp() - ?::interval, clock_timestamp() - interval '1 hour')`, "1 hour")
 	policy := service.SweepPolicy{Threshold: 30 * time.Second, Interval: 5 * time.Second, Tolerance: time.Minute}
 	marked := 0
+
 	for more := true; more; {
 		got, err := s.Sweep(t.Context(), policy)
-		if err != nil || len(got.Transitions) > largestChunk || !got.Swept {
+		if err != nil || len(got.Transitions) > maxChunk || !got.Swept {
 			t.Fatalf("Sweep() marked %d, %v; want a chunk", len(got.Transitions), err)
 		}
 		marked, more = marked+len(got.Transitions), got.More
 	}
+
 	if marked != silent-1 {
 		t.Errorf("marked = %d, want %d and the rest at once", marked, silent-1)
 	}
+
 	var stale int
-	if err := s.read.GetContext(t.Context(), &stale, `SELECT count(*) FROM meeting_controllers WHERE stale AND health_status = 'unhealthy'`); err != nil || stale != silent-1 {
+	if err := s.readDB.GetContext(t.Context(), &stale, `SELECT count(*) FROM meeting_controllers WHERE stale AND health_status = 'unhealthy'`); err != nil || stale != silent-1 {
 		t.Errorf("stale = %d, %v, want %d", stale, err, silent-1)
 	}
 }
 
-// TestASweepIsDueWhenAWaitIsOver is what makes a controller that died in an outage unhealthy a threshold after it, not
+// TestSweepState_TimeToSweepAfterHold is what makes a controller that died in an outage unhealthy a threshold after it, not
 // up to an interval later.
-func TestASweepIsDueWhenAWaitIsOver(t *testing.T) {
+func TestSweepState_TimeToSweepAfterHold(t *testing.T) {
 	t.Parallel()
 	policy := service.SweepPolicy{Threshold: 6 * time.Second, Interval: 5 * time.Second}
 	began := time.Unix(1_800_000_000, 0)
 	at := func(s float64) time.Time { return began.Add(time.Duration(s * float64(time.Second))) }
+
 	for _, tc := range []struct {
 		swept, now, want float64
 	}{
@@ -245,40 +260,42 @@ func TestASweepIsDueWhenAWaitIsOver(t *testing.T) {
 		{6, 10.75, 0},
 	} {
 		state := sweepState{checkerState: checkerState{ServiceableSince: dbTime{began}}, sweptAt: at(tc.swept), now: at(tc.now), threshold: policy.Threshold}
-		if got := state.due(policy.Interval); got != time.Duration(tc.want*float64(time.Second)) {
+		if got := state.timeToSweep(policy.Interval); got != time.Duration(tc.want*float64(time.Second)) {
 			t.Errorf("swept at %v, now %v: due in %v, want %v s", tc.swept, tc.now, got, tc.want)
 		}
 	}
 }
 
-func TestPostgresAPlanThatNoLongerFitsIsMadeAnew(t *testing.T) {
+func TestPreparedStatement_OutdatedPlanIsReplaced(t *testing.T) {
 	t.Parallel()
-	s := open(t, testpg.URL(t))
-	s.fill(t, 1)
+	s := openMigrated(t, testpg.URL(t))
+	s.insertControllers(t, 1)
+
 	for _, change := range []string{"", `ALTER TABLE meeting_controllers ALTER region TYPE text`, `DISCARD ALL`} {
 		if change != "" {
 			if _, err := s.heartbeat.db.ExecContext(t.Context(), change); err != nil {
 				t.Fatalf("%s: %v", change, err)
 			}
 		}
+
 		if _, err := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc-1", Reported: service.HealthHealthy}); err != nil {
 			t.Errorf("Heartbeat(after %q) = %v", change, err)
 		}
-		if s.heartbeat.skipping.refused.Load() {
+		if s.heartbeat.skipLocked.isUnpreparable.Load() {
 			t.Errorf("after %q statements are sent whole for ever, want them prepared again", change)
 		}
 	}
 }
 
-// TestPostgresWhoIsNotLetInIsUnavailable takes a role's right to connect away, as a rotated password does.
-func TestPostgresWhoIsNotLetInIsUnavailable(t *testing.T) {
+// TestPostgres_RejectedLoginIsUnavailable takes a role's right to connect away, as a rotated password does.
+func TestPostgres_RejectedLoginIsUnavailable(t *testing.T) {
 	t.Parallel()
 	address, err := url.Parse(testpg.URL(t))
 	if err != nil {
 		t.Fatalf("parse URL: %v", err)
 	}
 	address.User = url.User("nobody-of-that-name")
-	s := unmigrated(t, Config{URL: address.String()})
+	s := openUnmigrated(t, Config{URL: address.String()})
 	_, beat := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc", Reported: service.HealthHealthy})
 	_, known := s.IsRegistered(t.Context(), "mc")
 	for name, err := range map[string]error{"Heartbeat": beat, "Known": known} {
@@ -288,30 +305,35 @@ func TestPostgresWhoIsNotLetInIsUnavailable(t *testing.T) {
 	}
 }
 
-// TestPostgresOutages kills and freezes a server of its own under a store that stays open.
-func TestPostgresOutages(t *testing.T) {
+// TestPostgres_ServerKilledAndFrozen kills and freezes a server of its own under a store that stays open.
+func TestPostgres_ServerKilledAndFrozen(t *testing.T) {
 	t.Parallel()
 	cluster := testpg.NewCluster(t)
-	s := unmigrated(t, Config{URL: cluster.URL(), Timeout: time.Second})
+	s := openUnmigrated(t, Config{URL: cluster.URL(), Timeout: time.Second})
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatalf("Migrate() = %v", err)
 	}
-	s.fill(t, 1)
+
+	s.insertControllers(t, 1)
 	beat := func() error {
 		_, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{ControllerID: "mc-1", Reported: service.HealthHealthy})
 		return err
 	}
+
 	if err := beat(); err != nil {
 		t.Fatalf("Heartbeat() = %v", err)
 	}
+
 	cluster.Kill()
 	if err := beat(); !errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("Heartbeat(server killed) = %v, want ErrUnavailable", err)
 	}
+
 	cluster.Restart()
 	if err := beat(); err != nil {
 		t.Errorf("Heartbeat(server back) = %v, want nil", err)
 	}
+
 	cluster.Pause()
 	began := time.Now()
 	if err := beat(); !errors.Is(err, service.ErrUnavailable) {
@@ -320,41 +342,48 @@ func TestPostgresOutages(t *testing.T) {
 	if took := time.Since(began); took > 3*time.Second {
 		t.Errorf("Heartbeat(server frozen) took %v, want about the bound of 1s", took)
 	}
+
 	cluster.Resume()
 	if err := beat(); err != nil {
 		t.Errorf("Heartbeat(server resumed) = %v, want nil", err)
 	}
 }
 
-// TestPostgresHistoryIsFollowedWithoutGaps has a change committed while one with a lower id is still under way.
-func TestPostgresHistoryIsFollowedWithoutGaps(t *testing.T) {
+// TestTransitions_ReaderMissesNoLateCommit has a change committed while one with a lower id is still under way.
+func TestTransitions_ReaderMissesNoLateCommit(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
-	s, others := open(t, url), unmigrated(t, Config{URL: url})
+	s, others := openMigrated(t, url), openUnmigrated(t, Config{URL: url})
 	const insert = `INSERT INTO controller_transitions (controller_id, region, at, to_status, cause, actor, reason, silence_ms, reported_status)
 		VALUES ($1, 'eu', clock_timestamp() - $2 * interval '1 second', 'pending', 'register', '', '', 0, 'pending')`
 	under := func(id string, age int) *sqlx.Tx {
-		tx, err := others.write.BeginTxx(t.Context(), nil)
+		tx, err := others.writeDB.BeginTxx(t.Context(), nil)
 		if err == nil {
 			_, err = tx.ExecContext(t.Context(), insert, id, age)
 		}
 		if err != nil {
 			t.Fatalf("insert: %v", err)
 		}
+
 		return tx
 	}
+
 	follow := func(after int64, want ...string) int64 {
 		t.Helper()
 		page, err := s.Transitions(t.Context(), service.TransitionFilter{After: after, Limit: 10})
 		var got []string
+
 		for _, change := range page.Transitions {
 			got, after = append(got, change.ControllerID), change.ID
 		}
+
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("changes = %v, %v, want %v", got, err, want)
 		}
+
 		return after
 	}
+
 	s.exec(t, insert, "first", 0)
 	after := follow(0, "first")
 	late, lost := under("late", 0), under("lost", 0)
@@ -363,9 +392,11 @@ func TestPostgresHistoryIsFollowedWithoutGaps(t *testing.T) {
 	if err := late.Commit(); err != nil {
 		t.Fatalf("commit: %v", err)
 	}
+
 	after = follow(after, "late")
 	if err := lost.Rollback(); err != nil {
 		t.Fatalf("roll back: %v", err)
 	}
+
 	follow(after, "early")
 }

@@ -94,6 +94,7 @@ func (s *Store) recordQueries(t *testing.T, a *asked) {
 	connect := func() (driver.Conn, error) {
 		return (&sqlite.Driver{}).Open(sqliteSource(strings.TrimPrefix(s.url, sqliteScheme), s.timeout))
 	}
+
 	if s.dialect.name == "postgres" {
 		connector, err := pq.NewConnector(s.url + "&binary_parameters=yes")
 		if err != nil {
@@ -101,17 +102,20 @@ func (s *Store) recordQueries(t *testing.T, a *asked) {
 		}
 		connect = func() (driver.Conn, error) { return connector.Connect(context.Background()) }
 	}
+
 	db := sqlx.NewDb(sql.OpenDB(listeningConnector{connect, a}), s.dialect.name)
 	if s.dialect.name == "sqlite" {
 		db.SetMaxOpenConns(1)
 	}
+
 	replaced := append(s.pools(), db)
 	t.Cleanup(func() {
 		for _, pool := range replaced {
 			_ = pool.Close()
 		}
 	})
-	s.read, s.write, s.watch, s.checker = db, db, db, db
+
+	s.readDB, s.writeDB, s.watchDB, s.checkerDB = db, db, db, db
 }
 
 var (
@@ -126,7 +130,8 @@ func (s *Store) plan(t *testing.T, of askedStatement) (reads []string) {
 	if s.dialect.name == "sqlite" {
 		explain = "EXPLAIN QUERY PLAN "
 	}
-	rows, err := s.read.Queryx(explain+of.text, of.values...)
+
+	rows, err := s.readDB.Queryx(explain+of.text, of.values...)
 	if err != nil {
 		return nil // Such as SET, LOCK and BEGIN.
 	}
@@ -136,6 +141,7 @@ func (s *Store) plan(t *testing.T, of askedStatement) (reads []string) {
 		if err != nil {
 			t.Fatalf("read a plan: %v", err)
 		}
+
 		line := fmt.Sprintf("%s", columns[len(columns)-1])
 		for _, found := range scanned.FindAllString(line, -1) {
 			found = strings.TrimSpace(spaces.ReplaceAllString(strings.NewReplacer("idx_", "", "controller_transitions", "history", "meeting_controllers", "fleet").Replace(found), " "))
@@ -144,6 +150,7 @@ func (s *Store) plan(t *testing.T, of askedStatement) (reads []string) {
 			}
 		}
 	}
+
 	return reads
 }
 
@@ -152,78 +159,81 @@ func (s *Store) plan(t *testing.T, of askedStatement) (reads []string) {
 func TestQueries_AtSize(t *testing.T) {
 	for name, url := range map[string]func(*testing.T) string{"sqlite": sqliteURL, "postgres": func(t *testing.T) string { return testpg.URL(t) }} {
 		t.Run(name, func(t *testing.T) {
-			open(t, url(t)).listQueries(t)
+			openMigrated(t, url(t)).listQueries(t)
 		})
 	}
 }
 
 func (s *Store) listQueries(t *testing.T) {
 	series := fmt.Sprintf(`WITH RECURSIVE series (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < %d) `, *fleetSize)
-	patient := unmigrated(t, Config{URL: s.url, Timeout: 10 * time.Minute})
+	patient := openUnmigrated(t, Config{URL: s.url, Timeout: 10 * time.Minute})
 	patient.exec(t, series+`INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants, health_status, reported_status)
 		SELECT 'mc-' || n, 'region-' || n % 20, 'http://mc', 'http://mc', 10, 100, 'healthy', 'healthy' FROM series`)
-	s.historyOfSize(t, *historySize)
+	s.fillHistory(t, *historySize)
 	patient.exec(t, `ANALYZE`)
 	policy := service.SweepPolicy{Threshold: time.Hour, Interval: time.Millisecond, Tolerance: time.Hour, Actor: "gc"}
-	now, rows := s.clock(t), int64(*historySize)
+	now, rows := s.readClock(t), int64(*historySize)
 	beat := service.Beat{Replica: service.Replica{ID: "gc", StalenessThreshold: time.Hour}, Vouches: true, Tolerance: time.Hour}
 	if _, err := s.Beat(t.Context(), beat); err != nil {
 		t.Fatalf("Beat() = %v", err)
 	}
-	s.exec(t, `UPDATE checker_state SET serviceable_since = ?`, s.ago(t, 2*time.Hour))
+
+	s.exec(t, `UPDATE checker_state SET serviceable_since = ?`, s.timeAgo(t, 2*time.Hour))
 
 	operations := map[string]func(ctx context.Context) error{
 		"register a new controller": func(ctx context.Context) error {
-			return second(s.Register(ctx, service.Registration{ControllerID: fmt.Sprint("new-", time.Now().UnixNano()), Region: "region-3", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}, ""))
+			return errorOf(s.Register(ctx, service.Registration{ControllerID: fmt.Sprint("new-", time.Now().UnixNano()), Region: "region-3", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}, ""))
 		},
 		"register again": func(ctx context.Context) error {
-			return second(s.Register(ctx, service.Registration{ControllerID: "mc-7", Region: "region-7", GRPCEndpoint: "http://mc", MaxMeetings: 10, MaxParticipants: 100}, ""))
+			return errorOf(s.Register(ctx, service.Registration{ControllerID: "mc-7", Region: "region-7", GRPCEndpoint: "http://mc", MaxMeetings: 10, MaxParticipants: 100}, ""))
 		},
 		"drain, forced": func(ctx context.Context) error {
-			return second(s.Drain(ctx, service.DrainOrder{ControllerID: "mc-8", Force: true}, "op"))
+			return errorOf(s.Drain(ctx, service.DrainOrder{ControllerID: "mc-8", Force: true}, "op"))
 		},
 		"undrain": func(ctx context.Context) error {
-			return second(s.Undrain(ctx, service.UndrainOrder{ControllerID: "mc-8"}, "op"))
+			return errorOf(s.Undrain(ctx, service.UndrainOrder{ControllerID: "mc-8"}, "op"))
 		},
-		"known":      func(ctx context.Context) error { return second(s.IsRegistered(ctx, "mc-7")) },
-		"controller": func(ctx context.Context) error { return second(s.Controller(ctx, "mc-7")) },
+		"known":      func(ctx context.Context) error { return errorOf(s.IsRegistered(ctx, "mc-7")) },
+		"controller": func(ctx context.Context) error { return errorOf(s.Controller(ctx, "mc-7")) },
 		"controllers, 1,000": func(ctx context.Context) error {
-			return second(s.Controllers(ctx, service.ControllerFilter{AfterID: "mc-5", Limit: 1000}))
+			return errorOf(s.Controllers(ctx, service.ControllerFilter{AfterID: "mc-5", Limit: 1000}))
 		},
 		"controllers of a region": func(ctx context.Context) error {
-			return second(s.Controllers(ctx, service.ControllerFilter{Region: "region-3", Limit: 1000}))
+			return errorOf(s.Controllers(ctx, service.ControllerFilter{Region: "region-3", Limit: 1000}))
 		},
 		"unhealthy controllers": func(ctx context.Context) error {
-			return second(s.Controllers(ctx, service.ControllerFilter{Health: service.HealthUnhealthy, Limit: 1000}))
+			return errorOf(s.Controllers(ctx, service.ControllerFilter{Health: service.HealthUnhealthy, Limit: 1000}))
 		},
-		"regions":             func(ctx context.Context) error { return second(s.Regions(ctx)) },
-		"watch: changes":      func(ctx context.Context) error { return second(s.Changes(ctx, rows-20, []int64{rows - 30}, 1000)) },
-		"watch: by id, 1,000": func(ctx context.Context) error { return second(s.ControllersByID(ctx, someIDs(1000))) },
-		"watch: updated":      func(ctx context.Context) error { return second(s.ControllersUpdated(ctx, now.Add(time.Hour))) },
+		"regions":             func(ctx context.Context) error { return errorOf(s.Regions(ctx)) },
+		"watch: changes":      func(ctx context.Context) error { return errorOf(s.Changes(ctx, rows-20, []int64{rows - 30}, 1000)) },
+		"watch: by id, 1,000": func(ctx context.Context) error { return errorOf(s.ControllersByID(ctx, controllerIDs(1000))) },
+		"watch: updated":      func(ctx context.Context) error { return errorOf(s.ControllersUpdated(ctx, now.Add(time.Hour))) },
 		"retain: nothing to do": func(ctx context.Context) error {
-			return second(s.Prune(ctx, service.RetentionPolicy{History: time.Duration(rows+3600) * time.Second, Stale: 24 * time.Hour, Threshold: time.Hour, Actor: "gc"}))
+			return errorOf(s.Prune(ctx, service.RetentionPolicy{History: time.Duration(rows+3600) * time.Second, Stale: 24 * time.Hour, Threshold: time.Hour, Actor: "gc"}))
 		},
 		"retain: 1,000 changes": func(ctx context.Context) error {
-			return second(s.Prune(ctx, service.RetentionPolicy{History: time.Duration(rows*9/10) * time.Second}))
+			return errorOf(s.Prune(ctx, service.RetentionPolicy{History: time.Duration(rows*9/10) * time.Second}))
 		},
-		"beat":              func(ctx context.Context) error { return second(s.Beat(ctx, beat)) },
-		"sweep: marks none": func(ctx context.Context) error { return second(s.Sweep(ctx, policy)) },
-		"replicas":          func(ctx context.Context) error { return second(s.ListReplicas(ctx)) },
+		"beat":              func(ctx context.Context) error { return errorOf(s.Beat(ctx, beat)) },
+		"sweep: marks none": func(ctx context.Context) error { return errorOf(s.Sweep(ctx, policy)) },
+		"replicas":          func(ctx context.Context) error { return errorOf(s.ListReplicas(ctx)) },
 		"conflicts": func(ctx context.Context) error {
 			s.RecordConflict("mc-9")
 			return s.WriteConflicts(ctx)
 		},
 		"ready": s.Ping,
 	}
+
 	for what, filter := range historyReads(rows, now) {
 		filter.Limit = 100
-		operations["history: "+what] = func(ctx context.Context) error { return second(s.Transitions(ctx, filter)) }
+		operations["history: "+what] = func(ctx context.Context) error { return errorOf(s.Transitions(ctx, filter)) }
 	}
 
 	names := make([]string, 0, len(operations))
 	for name := range operations {
 		names = append(names, name)
 	}
+
 	slices.SortFunc(names, cmp.Compare[string])
 	// Announcements are sent by a goroutine of their own, whose statements belong to no operation.
 	s.announcements.mu.Lock()
@@ -240,6 +250,7 @@ func (s *Store) listQueries(t *testing.T) {
 			}
 			all = append(all, time.Since(began))
 		}
+
 		slices.Sort(all)
 		took[name] = all[len(all)/2]
 	}
@@ -251,6 +262,7 @@ func (s *Store) listQueries(t *testing.T) {
 		if err := operations[name](t.Context()); err != nil {
 			t.Errorf("%s = %v", name, err)
 		}
+
 		var reads []string
 		for _, one := range slices.Clone(a.statements) {
 			for _, read := range s.plan(t, one) {
@@ -259,13 +271,14 @@ func (s *Store) listQueries(t *testing.T) {
 				}
 			}
 		}
+
 		t.Logf("| %s | %.1f | %s |", name, float64(took[name].Microseconds())/1000, strings.Join(reads, "; "))
 	}
 }
 
-func second[T any](_ T, err error) error { return err }
+func errorOf[T any](_ T, err error) error { return err }
 
-func someIDs(n int) (ids []string) {
+func controllerIDs(n int) (ids []string) {
 	for i := range n {
 		ids = append(ids, fmt.Sprint("mc-", i+1))
 	}

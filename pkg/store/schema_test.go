@@ -18,9 +18,9 @@ func (s *Store) applyFutureMigration(t *testing.T, version, minBinary int64) {
 	s.exec(t, `UPDATE schema_compatibility SET min_binary_schema = ?`, minBinary)
 }
 
-func TestSchema_NewerThanTheBinary(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
-		s := open(t, url)
+func TestSchema_NewerThanBinary(t *testing.T) {
+	forBothDatabases(t, func(t *testing.T, url string) {
+		s := openMigrated(t, url)
 		state, err := s.Schema(t.Context())
 		if want := (SchemaState{Version: BinarySchemaVersion(), BinaryVersion: BinarySchemaVersion(), MinBinaryVersion: 2}); err != nil || state != want || state.Err() != nil {
 			t.Fatalf("Schema() = %+v, %v, want %+v", state, err, want)
@@ -36,10 +36,12 @@ func TestSchema_NewerThanTheBinary(t *testing.T) {
 		if !strings.Contains(logged.String(), "level=warn") || !strings.Contains(logged.String(), "schema is newer than this binary") {
 			t.Errorf("logged %q, want a warning that the schema is newer", &logged)
 		}
+
 		states, state, err := MigrationStatus(t.Context(), url)
 		if err != nil || !state.IsNewer() || !state.IsCompatible() {
 			t.Errorf("MigrationStatus() = %+v, %v, want it newer and compatible", state, err)
 		}
+
 		last := states[len(states)-1]
 		if last.Version != newer || !last.IsUnknown || last.Name != "" || time.Since(last.AppliedAt).Abs() > time.Hour {
 			t.Errorf("the last migration is %+v, want the unknown one, applied now", last)
@@ -63,9 +65,9 @@ func TestSchema_NewerThanTheBinary(t *testing.T) {
 	})
 }
 
-func TestSchema_DatabaseWithoutTheTable(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
-		s := unmigrated(t, Config{URL: url})
+func TestSchema_EmptyDatabase(t *testing.T) {
+	forBothDatabases(t, func(t *testing.T, url string) {
+		s := openUnmigrated(t, Config{URL: url})
 		state, err := s.Schema(t.Context())
 		if want := (SchemaState{BinaryVersion: BinarySchemaVersion()}); err != nil || state != want || !state.IsCompatible() {
 			t.Errorf("Schema(empty database) = %+v, %v, want %+v", state, err, want)
@@ -74,36 +76,41 @@ func TestSchema_DatabaseWithoutTheTable(t *testing.T) {
 }
 
 func TestMigrateDown_RefusedWhileReplicasBeat(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
-		s := open(t, url)
+	forBothDatabases(t, func(t *testing.T, url string) {
+		s := openMigrated(t, url)
 		if _, err := s.Beat(t.Context(), service.Beat{Replica: service.Replica{ID: "gc"}, Vouches: true, Tolerance: 2500 * time.Millisecond}); err != nil {
 			t.Fatal(err)
 		}
+
 		err := MigrateDown(t.Context(), url, DownOptions{}, log.NewNopLogger())
 		if !errors.Is(err, ErrSchemaInUse) || !strings.Contains(err.Error(), "--while-replicas-run") {
 			t.Fatalf("MigrateDown(a replica beats) = %v, want ErrSchemaInUse and the flag that allows it", err)
 		}
+
 		s.exec(t, `DELETE FROM replicas`)
 		for _, id := range []string{"gc-b", "gc-a", "gc-old"} {
 			s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms, max_connections, started_at, seen_at)
-				VALUES (?, '1', 30000, 10000, 30000, 20, ?, ?)`, id, s.ago(t, time.Hour), s.ago(t, map[string]time.Duration{"gc-old": time.Minute}[id]))
+				VALUES (?, '1', 30000, 10000, 30000, 20, ?, ?)`, id, s.timeAgo(t, time.Hour), s.timeAgo(t, map[string]time.Duration{"gc-old": time.Minute}[id]))
 		}
+
 		err = MigrateDown(t.Context(), url, DownOptions{}, log.NewNopLogger())
 		if !errors.Is(err, ErrSchemaInUse) || !strings.Contains(err.Error(), "gc-a, gc-b beat within the last 10s") {
 			t.Fatalf("MigrateDown(two replicas beat) = %v, want them named", err)
 		}
+
 		s.exec(t, `DELETE FROM replicas`)
 		if state, err := s.Schema(t.Context()); err != nil || state.Version != BinarySchemaVersion() {
 			t.Errorf("Schema() = %+v, %v, want it as it was", state, err)
 		}
 
 		// The last beat is long ago.
-		s.exec(t, `UPDATE checker_state SET beat_at = ?`, s.ago(t, inUseFor+time.Second))
-		s.exec(t, `UPDATE replicas SET seen_at = ?`, s.ago(t, inUseFor+time.Second))
+		s.exec(t, `UPDATE checker_state SET beat_at = ?`, s.timeAgo(t, inUseDuration+time.Second))
+		s.exec(t, `UPDATE replicas SET seen_at = ?`, s.timeAgo(t, inUseDuration+time.Second))
 		if err := MigrateDown(t.Context(), url, DownOptions{Version: BinarySchemaVersion() - 1}, log.NewNopLogger()); err != nil {
 			t.Errorf("MigrateDown(no replica beats) = %v", err)
 		}
-		s.exec(t, `UPDATE checker_state SET beat_at = ?`, s.ago(t, 0))
+
+		s.exec(t, `UPDATE checker_state SET beat_at = ?`, s.timeAgo(t, 0))
 		if err := MigrateDown(t.Context(), url, DownOptions{WhileReplicasRun: true}, log.NewNopLogger()); err != nil {
 			t.Errorf("MigrateDown(allowed) = %v", err)
 		}

@@ -17,19 +17,20 @@ import (
 
 const (
 	sqliteScheme = "sqlite:"
-	// sqliteReaders is how many connections read beside the one that writes.
+	// sqliteReaders is the number of connections that read, besides the one that writes.
 	sqliteReaders = 4
 )
 
 func sqliteDialect() dialect {
+	// SQLite's time does not advance within a statement.
+	const nowSQL = "CAST(unixepoch('subsec') * 1000 AS INTEGER)"
 	return dialect{
-		name: "sqlite",
-		now:  "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
-		// It stands still within a statement.
-		statementNow: "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
-		bind:         func(t time.Time) any { return t.UnixMilli() },
-		translate:    translateSQLite,
-		retryable:    func(error) bool { return false },
+		name:            "sqlite",
+		nowSQL:          nowSQL,
+		statementNowSQL: nowSQL,
+		bind:            func(t time.Time) any { return t.UnixMilli() },
+		translateError:  translateSQLiteError,
+		isRetryable:     func(error) bool { return false },
 	}
 }
 
@@ -39,68 +40,76 @@ func (s *Store) openSQLite(address string, clock func() time.Time) error {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("make the folder of the database: %w", err)
+		return fmt.Errorf("create the folder of the database: %w", err)
 	}
-	source, open := sqliteSource(path, s.timeout), func(source string) (*sqlx.DB, error) { return sqlx.Open("sqlite", source) }
+
+	source := sqliteSource(path, s.timeout)
+	open := func(source string) (*sqlx.DB, error) { return sqlx.Open("sqlite", source) }
 	if clock != nil {
 		source += "&_pragma=synchronous(OFF)"
-		open = func(source string) (*sqlx.DB, error) { return openClocked(source, clock) }
+		open = func(source string) (*sqlx.DB, error) { return openSQLiteWithClock(source, clock) }
 	}
-	write, err := open(source)
+
+	writer, err := open(source)
 	if err != nil {
 		return fmt.Errorf("open the database: %w", err)
 	}
-	write.SetMaxOpenConns(1)
-	read, err := open(source + "&_pragma=query_only(1)")
+	writer.SetMaxOpenConns(1)
+	readers, err := open(source + "&_pragma=query_only(1)")
 	if err != nil {
-		return errors.Join(fmt.Errorf("open the database: %w", err), write.Close())
+		return errors.Join(fmt.Errorf("open the database: %w", err), writer.Close())
 	}
-	read.SetMaxOpenConns(sqliteReaders)
-	read.SetMaxIdleConns(sqliteReaders)
-	// Unlike a server, a file that cannot be opened now will not be there later either.
+	readers.SetMaxOpenConns(sqliteReaders)
+	readers.SetMaxIdleConns(sqliteReaders)
+
+	// Unlike a server, a file that cannot be opened now cannot be opened later either.
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
-	if err := write.PingContext(ctx); err != nil {
-		return errors.Join(fmt.Errorf("open the database file %s: %w", path, describeSQLite(err)), read.Close(), write.Close())
+	if err := writer.PingContext(ctx); err != nil {
+		return errors.Join(fmt.Errorf("open the database file %s: %w", path, explainSQLiteOpenError(err)), readers.Close(), writer.Close())
 	}
-	s.dialect, s.write, s.read, s.watch, s.checker = sqliteDialect(), write, read, read, write
+
+	s.dialect = sqliteDialect()
+	s.writeDB, s.checkerDB = writer, writer
+	s.readDB, s.watchDB = readers, readers
 	return nil
 }
 
-// sqlitePath reads what follows "sqlite:": a path, or "///" and an absolute one.
+// sqlitePath parses the part after "sqlite:": a path, or "///" and an absolute path.
 func sqlitePath(address string) (string, error) {
 	switch {
 	case address == "", strings.HasSuffix(address, string(filepath.Separator)):
-		return "", errors.New("sqlite: needs the path of a file")
+		return "", errors.New("invalid database URL: sqlite: needs the path of a file")
 	case strings.HasPrefix(address, ":"), strings.HasPrefix(address, "file:"):
-		return "", errors.New("sqlite: needs the path of a file; a database in memory would not outlive its connection")
+		return "", errors.New("invalid database URL: sqlite: needs the path of a file; a database in memory ends with its connection")
 	case strings.HasPrefix(address, "//") && !strings.HasPrefix(address, "///"):
-		return "", errors.New("sqlite: is followed by a path, as in sqlite:data/gc.db or sqlite:///srv/gc.db")
+		return "", errors.New("invalid database URL: write a path after sqlite:, as in sqlite:data/gc.db or sqlite:///srv/gc.db")
 	}
 	return filepath.Clean(address), nil
 }
 
-// sqliteSource waits for other processes a little less long than an operation may take.
+// sqliteSource returns the data source. Its busy timeout, for locks of other processes, is shorter than that of an operation.
 func sqliteSource(path string, timeout time.Duration) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() +
 		fmt.Sprintf("?_txlock=immediate&_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)",
 			(timeout*4/5).Milliseconds())
 }
 
-// describeSQLite says in words why a file cannot be opened; the library's own text for most of it is "out of memory".
-func describeSQLite(err error) error {
+// explainSQLiteOpenError explains why a file cannot be opened. The library's text for most causes is "out of memory".
+func explainSQLiteOpenError(err error) error {
 	var lite *sqlite.Error
 	if !errors.As(err, &lite) {
 		return err
 	}
+
 	switch lite.Code() & 0xff {
 	case sqlitelib.SQLITE_CANTOPEN:
-		return errors.New("it is a folder, or this user may not open it")
+		return errors.New("it is a folder, or this user has no permission to open it")
 	case sqlitelib.SQLITE_READONLY:
-		return errors.New("this user may not write to it")
+		return errors.New("this user has no permission to write to it")
 	case sqlitelib.SQLITE_NOTADB, sqlitelib.SQLITE_CORRUPT:
 		return errors.New("it is not a database, or it is damaged")
 	default:
-		return errors.New(sqliteAnswer(lite))
+		return errors.New(describeSQLiteError(lite))
 	}
 }

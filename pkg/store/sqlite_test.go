@@ -11,9 +11,9 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-func TestSQLiteFolderIsPrivate(t *testing.T) {
+func TestSQLite_FolderIsPrivate(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "a", "b")
-	open(t, sqliteScheme+"//"+filepath.Join(folder, "gc.db"))
+	openMigrated(t, sqliteScheme+"//"+filepath.Join(folder, "gc.db"))
 	info, err := os.Stat(folder)
 	if err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("folder = %v, %v, want mode 0700", info, err)
@@ -23,20 +23,20 @@ func TestSQLiteFolderIsPrivate(t *testing.T) {
 	}
 }
 
-func TestSQLiteSettings(t *testing.T) {
-	s := open(t, sqliteURL(t))
+func TestSQLite_Settings(t *testing.T) {
+	s := openMigrated(t, sqliteURL(t))
 	for setting, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "4000"} {
 		var got string
-		if err := s.write.GetContext(t.Context(), &got, "PRAGMA "+setting); err != nil || got != want {
+		if err := s.writeDB.GetContext(t.Context(), &got, "PRAGMA "+setting); err != nil || got != want {
 			t.Errorf("%s = %q, %v, want %q", setting, got, err, want)
 		}
 	}
-	if _, err := s.read.ExecContext(t.Context(), `DELETE FROM meeting_controllers`); err == nil {
+	if _, err := s.readDB.ExecContext(t.Context(), `DELETE FROM meeting_controllers`); err == nil {
 		t.Error("the reading connections write")
 	}
 }
 
-func TestSQLiteFileThatIsNoDatabase(t *testing.T) {
+func TestOpen_FileIsNotADatabase(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gc.db")
 	if err := os.WriteFile(path, []byte(strings.Repeat("no database ", 100)), 0o600); err != nil {
 		t.Fatal(err)
@@ -46,11 +46,11 @@ func TestSQLiteFileThatIsNoDatabase(t *testing.T) {
 	}
 }
 
-func TestSQLiteBusyIsUnavailable(t *testing.T) {
+func TestSQLite_BusyIsUnavailable(t *testing.T) {
 	url := sqliteURL(t)
-	holder := open(t, url)
-	s := unmigrated(t, Config{URL: url, Timeout: 500 * time.Millisecond})
-	tx, err := holder.write.BeginTxx(t.Context(), nil)
+	holder := openMigrated(t, url)
+	s := openUnmigrated(t, Config{URL: url, Timeout: 500 * time.Millisecond})
+	tx, err := holder.writeDB.BeginTxx(t.Context(), nil)
 	if err != nil {
 		t.Fatalf("begin: %v", err)
 	}
@@ -63,10 +63,10 @@ func TestSQLiteBusyIsUnavailable(t *testing.T) {
 	}
 }
 
-func TestSQLiteIndexesLeaveHeartbeatsAlone(t *testing.T) {
-	s := open(t, sqliteURL(t))
+func TestSQLite_IndexesOmitHeartbeatColumns(t *testing.T) {
+	s := openMigrated(t, sqliteURL(t))
 	var columns []string
-	if err := s.read.SelectContext(t.Context(), &columns, `SELECT coalesce(c.name, '') FROM pragma_index_list('meeting_controllers') AS i, pragma_index_xinfo(i.name) AS c`); err != nil {
+	if err := s.readDB.SelectContext(t.Context(), &columns, `SELECT coalesce(c.name, '') FROM pragma_index_list('meeting_controllers') AS i, pragma_index_xinfo(i.name) AS c`); err != nil {
 		t.Fatalf("read indexes: %v", err)
 	}
 	wantNoHeartbeatColumns(t, columns)

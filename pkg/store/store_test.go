@@ -20,7 +20,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // onBoth runs a test over both databases: what one promises, the other keeps.
-func onBoth(t *testing.T, test func(t *testing.T, url string)) {
+func forBothDatabases(t *testing.T, test func(t *testing.T, url string)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
@@ -38,7 +38,7 @@ func sqliteURL(t *testing.T) string {
 }
 
 // unmigrated opens a store that has no schema yet.
-func unmigrated(t *testing.T, cfg Config) *Store {
+func openUnmigrated(t *testing.T, cfg Config) *Store {
 	t.Helper()
 	s, err := New(cfg)
 	if err != nil {
@@ -51,9 +51,9 @@ func unmigrated(t *testing.T, cfg Config) *Store {
 	return s
 }
 
-func open(t *testing.T, url string) *Store {
+func openMigrated(t *testing.T, url string) *Store {
 	t.Helper()
-	s := unmigrated(t, Config{URL: url})
+	s := openUnmigrated(t, Config{URL: url})
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatalf("Migrate() = %v", err)
 	}
@@ -62,27 +62,27 @@ func open(t *testing.T, url string) *Store {
 
 func (s *Store) exec(t *testing.T, statement string, values ...any) {
 	t.Helper()
-	if _, err := s.write.ExecContext(t.Context(), s.write.Rebind(statement), values...); err != nil {
+	if _, err := s.writeDB.ExecContext(t.Context(), s.writeDB.Rebind(statement), values...); err != nil {
 		t.Fatalf("%s: %v", statement, err)
 	}
 }
 
 // clock is the database's, not the test's.
-func (s *Store) clock(t *testing.T) time.Time {
+func (s *Store) readClock(t *testing.T) time.Time {
 	t.Helper()
 	var now dbTime
-	if err := s.write.GetContext(t.Context(), &now, "SELECT "+s.dialect.now); err != nil {
+	if err := s.writeDB.GetContext(t.Context(), &now, "SELECT "+s.dialect.nowSQL); err != nil {
 		t.Fatalf("read the clock: %v", err)
 	}
 	return now.Time
 }
 
-func (s *Store) ago(t *testing.T, by time.Duration) any {
+func (s *Store) timeAgo(t *testing.T, by time.Duration) any {
 	t.Helper()
-	return s.dialect.bind(s.clock(t).Add(-by))
+	return s.dialect.bind(s.readClock(t).Add(-by))
 }
 
-func (s *Store) history(t *testing.T) (history []service.Transition) {
+func (s *Store) readHistory(t *testing.T) (history []service.Transition) {
 	t.Helper()
 	var stored []struct {
 		change
@@ -92,62 +92,65 @@ func (s *Store) history(t *testing.T) (history []service.Transition) {
 		Silence  int64  `db:"silence_ms"`
 		Reported string `db:"reported_status"`
 	}
-	if err := s.read.SelectContext(t.Context(), &stored, `SELECT controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status
+
+	if err := s.readDB.SelectContext(t.Context(), &stored, `SELECT controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status
 		FROM controller_transitions ORDER BY id`); err != nil {
 		t.Fatalf("read history: %v", err)
 	}
+
 	for _, r := range stored {
 		history = append(history, service.Transition{
 			ControllerID: r.ControllerID, Region: r.Region, At: r.At.Time, From: service.HealthStatus(r.From.String), To: service.HealthStatus(r.To),
 			Cause: service.Cause(r.Cause), Actor: r.Actor, Reason: r.Reason, Silence: time.Duration(r.Silence) * time.Millisecond, Reported: service.HealthStatus(r.Reported),
 		})
 	}
+
 	return history
 }
 
-func TestConformance(t *testing.T) {
+func TestStore_Conformance(t *testing.T) {
 	for name, url := range map[string]func(*testing.T) string{
 		"sqlite":   sqliteURL,
 		"postgres": func(t *testing.T) string { return testpg.URL(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			storetest.Run(t, func(t *testing.T) storetest.Fixture { return fixture(t, url(t)) })
+			storetest.Run(t, func(t *testing.T) storetest.Fixture { return newFixture(t, url(t)) })
 		})
 	}
 }
 
-func fixture(t *testing.T, url string) storetest.Fixture {
+func newFixture(t *testing.T, url string) storetest.Fixture {
 	t.Helper()
-	s := open(t, url)
+	s := openMigrated(t, url)
 	return storetest.Fixture{
 		Store:       s,
-		OpenReplica: func(t *testing.T) storetest.Store { return unmigrated(t, Config{URL: url}) },
+		OpenReplica: func(t *testing.T) storetest.Store { return openUnmigrated(t, Config{URL: url}) },
 		Close: func(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Errorf("Close() = %v", err)
 			}
 		},
 		SetLastHeartbeatAge: func(t *testing.T, id string, by time.Duration) {
-			s.exec(t, `UPDATE meeting_controllers SET last_heartbeat_at = ? WHERE controller_id = ? OR ? = ''`, s.ago(t, by), id, id)
+			s.exec(t, `UPDATE meeting_controllers SET last_heartbeat_at = ? WHERE controller_id = ? OR ? = ''`, s.timeAgo(t, by), id, id)
 		},
 		SetCheckerAges: func(t *testing.T, beat, serviceable, swept time.Duration) {
 			s.exec(t, `INSERT INTO checker_state (id, beat_at, serviceable_since, swept_at) VALUES (1, ?, ?, ?)
 				ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, serviceable_since = excluded.serviceable_since`,
-				s.ago(t, beat), s.ago(t, serviceable), s.ago(t, swept))
-			s.exec(t, `UPDATE checker_sweeps SET swept_at = ?`, s.ago(t, swept))
+				s.timeAgo(t, beat), s.timeAgo(t, serviceable), s.timeAgo(t, swept))
+			s.exec(t, `UPDATE checker_sweeps SET swept_at = ?`, s.timeAgo(t, swept))
 		},
 		SetServiceableFor: func(t *testing.T, by time.Duration) {
-			s.exec(t, `UPDATE checker_state SET beat_at = ?, serviceable_since = ?`, s.ago(t, 0), s.ago(t, by))
-			s.exec(t, `UPDATE checker_sweeps SET swept_at = ?`, s.ago(t, time.Hour))
+			s.exec(t, `UPDATE checker_state SET beat_at = ?, serviceable_since = ?`, s.timeAgo(t, 0), s.timeAgo(t, by))
+			s.exec(t, `UPDATE checker_sweeps SET swept_at = ?`, s.timeAgo(t, time.Hour))
 		},
 		OpenReplicaWith: func(t *testing.T, fast, threshold time.Duration) storetest.Store {
-			return unmigrated(t, Config{URL: url, FastInterval: fast, StalenessThreshold: threshold})
+			return openUnmigrated(t, Config{URL: url, FastInterval: fast, StalenessThreshold: threshold})
 		},
 		SetReplicaSeenAge: func(t *testing.T, id string, by time.Duration) {
-			s.exec(t, `UPDATE replicas SET seen_at = ? WHERE replica_id = ?`, s.ago(t, by), id)
+			s.exec(t, `UPDATE replicas SET seen_at = ? WHERE replica_id = ?`, s.timeAgo(t, by), id)
 		},
 		SetFailedHeartbeatAge: func(t *testing.T, id string, by time.Duration) {
-			s.exec(t, `UPDATE heartbeat_failures SET failed_at = ? WHERE controller_id = ?`, s.ago(t, by), id)
+			s.exec(t, `UPDATE heartbeat_failures SET failed_at = ? WHERE controller_id = ?`, s.timeAgo(t, by), id)
 		},
 		SetDraining: func(t *testing.T, id string) {
 			s.exec(t, `UPDATE meeting_controllers SET operator_draining = true, health_status = 'draining' WHERE controller_id = ?`, id)
@@ -156,7 +159,7 @@ func fixture(t *testing.T, url string) storetest.Fixture {
 			s.exec(t, `DELETE FROM meeting_controllers WHERE controller_id = ?`, id)
 		},
 		SetTransitionsAge: func(t *testing.T, through int64, by time.Duration) {
-			s.exec(t, `UPDATE controller_transitions SET at = ? WHERE id <= ?`, s.ago(t, by), through)
+			s.exec(t, `UPDATE controller_transitions SET at = ? WHERE id <= ?`, s.timeAgo(t, by), through)
 		},
 		RewindHistory: func(t *testing.T, from int64) {
 			s.exec(t, `DELETE FROM controller_transitions WHERE id >= ?`, from)
@@ -169,19 +172,19 @@ func fixture(t *testing.T, url string) storetest.Fixture {
 		DeleteTransition: func(t *testing.T, id int64) {
 			s.exec(t, `DELETE FROM controller_transitions WHERE id = ?`, id)
 		},
-		History: s.history,
+		History: s.readHistory,
 	}
 }
 
-func TestHealthInSQLIsHealthInGo(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
-		s := unmigrated(t, Config{URL: url})
+func TestHealthSQL_AgreesWithGo(t *testing.T) {
+	forBothDatabases(t, func(t *testing.T, url string) {
+		s := openUnmigrated(t, Config{URL: url})
 		for _, draining := range []bool{false, true} {
 			for _, reported := range service.HealthStatuses() {
 				for _, stale := range []bool{false, true} {
 					facts := service.Facts{OperatorDraining: draining, Reported: reported, Stale: stale}
 					var got string
-					err := s.read.GetContext(t.Context(), &got, s.read.Rebind(`SELECT `+healthSQL+` FROM (SELECT CAST(? AS boolean) AS operator_draining,
+					err := s.readDB.GetContext(t.Context(), &got, s.readDB.Rebind(`SELECT `+healthSQL+` FROM (SELECT CAST(? AS boolean) AS operator_draining,
 						CAST(? AS varchar(20)) AS reported_status, CAST(? AS boolean) AS stale) AS f`), draining, string(reported), stale)
 					if err != nil || got != string(facts.Health()) {
 						t.Errorf("%+v in SQL = %q, %v, want %q", facts, got, err, facts.Health())
@@ -209,10 +212,10 @@ func (q *queries) add(operation, status string, took time.Duration) {
 	}
 }
 
-func TestEveryOperationIsReported(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
+func TestStore_ReportsEveryOperation(t *testing.T) {
+	forBothDatabases(t, func(t *testing.T, url string) {
 		q := &queries{seen: map[string]string{}}
-		s := unmigrated(t, Config{URL: url, OnQuery: q.add})
+		s := openUnmigrated(t, Config{URL: url, OnQuery: q.add})
 		run := func() {
 			_, _ = s.Register(t.Context(), service.Registration{ControllerID: "mc", Region: "eu", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}, "")
 			_, _ = s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "x", Reported: service.HealthHealthy})
@@ -225,10 +228,12 @@ func TestEveryOperationIsReported(t *testing.T) {
 			_, _ = s.Regions(t.Context())
 			_ = s.Ping(t.Context())
 		}
+
 		want := map[string]string{}
 		for _, operation := range []string{"register", "heartbeat", "known", "controller", "controllers", "beat", "tick", "replicas", "regions", "ping"} {
 			want[operation] = "error"
 		}
+
 		run()
 		if diff := cmp.Diff(want, q.seen); diff != "" {
 			t.Errorf("without a schema (-want +got):\n%s", diff)
@@ -236,9 +241,11 @@ func TestEveryOperationIsReported(t *testing.T) {
 		if err := s.Migrate(t.Context()); err != nil {
 			t.Fatalf("Migrate() = %v", err)
 		}
+
 		for operation := range want {
 			want[operation] = "ok"
 		}
+
 		run()
 		q.mu.Lock()
 		defer q.mu.Unlock()
@@ -251,10 +258,10 @@ func TestEveryOperationIsReported(t *testing.T) {
 	})
 }
 
-// TestNoErrorQuotesSQL calls every operation where there are no tables.
-func TestNoErrorQuotesSQL(t *testing.T) {
-	onBoth(t, func(t *testing.T, url string) {
-		s := unmigrated(t, Config{URL: url})
+// TestErrors_QuoteNoSQL calls every operation where there are no tables.
+func TestErrors_QuoteNoSQL(t *testing.T) {
+	forBothDatabases(t, func(t *testing.T, url string) {
+		s := openUnmigrated(t, Config{URL: url})
 		_, known := s.IsRegistered(t.Context(), "mc")
 		_, beat := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc", Reported: service.HealthHealthy})
 		_, tick := s.Beat(t.Context(), service.Beat{})
@@ -269,7 +276,7 @@ func TestNoErrorQuotesSQL(t *testing.T) {
 	})
 }
 
-func TestAddresses(t *testing.T) {
+func TestOpen_InvalidAddresses(t *testing.T) {
 	for _, tc := range []struct{ url, want string }{
 		{"", "postgres://… or sqlite:PATH"},
 		{"mysql://u:secret@h/x", "postgres://… or sqlite:PATH"},
@@ -291,12 +298,13 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("Open(%q) = %v, want an error with %q and without the password", tc.url, err, tc.want)
 		}
 	}
+
 	if _, err := New(Config{URL: "postgres://h/x", Timeout: -1}); err == nil {
 		t.Error("New(negative bound) = nil, want an error")
 	}
 }
 
-func TestTimes(t *testing.T) {
+func TestDBTime_ScanRejectsText(t *testing.T) {
 	var got dbTime
 	if err := got.Scan("12:00"); err == nil {
 		t.Error("Scan(text) = nil, want an error")

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// dbTime reads a time from either database: a timestamp, or Unix milliseconds.
+// dbTime is a time from either database: a timestamp, or Unix milliseconds.
 type dbTime struct{ time.Time }
 
 // Scan implements [sql.Scanner].
@@ -17,12 +17,12 @@ func (t *dbTime) Scan(value any) error {
 	case int64:
 		t.Time = time.UnixMilli(v).UTC()
 	default:
-		return fmt.Errorf("a time cannot be a %T", value)
+		return fmt.Errorf("scan a time: unsupported type %T", value)
 	}
 	return nil
 }
 
-// orZero is the zero time for NULL.
+// orZero returns the zero time for NULL.
 func (t *dbTime) orZero() time.Time {
 	if t == nil {
 		return time.Time{}
@@ -32,5 +32,5 @@ func (t *dbTime) orZero() time.Time {
 
 var _ sql.Scanner = (*dbTime)(nil)
 
-// silence is never negative: the database's clock may have been set back.
-func silence(now, last time.Time) time.Duration { return max(0, now.Sub(last)) }
+// silenceUntil returns the time since the last heartbeat. It is not negative, although the database's clock may have been set back.
+func silenceUntil(now, lastHeartbeat time.Time) time.Duration { return max(0, now.Sub(lastHeartbeat)) }

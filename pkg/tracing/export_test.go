@@ -48,19 +48,25 @@ func TestNew_SendsToTheEndpoint(t *testing.T) {
 		http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
 	}))
 	defer collector.Close()
+
 	var lines bytes.Buffer
 	traces, err := New(Config{
-		Endpoint: strings.Replace(collector.URL, "http://", "http://me:hunter2@", 1) + "/base/", SampleRatio: 1, Logger: log.NewLogfmtLogger(&lines),
+		Endpoint:    strings.Replace(collector.URL, "http://", "http://me:hunter2@", 1) + "/base/",
+		SampleRatio: 1,
+		Logger:      log.NewLogfmtLogger(&lines),
 	})
 	if err != nil {
 		t.Fatalf("New() = %v", err)
 	}
+
 	_, span := traces.tracer.Start(t.Context(), "x")
 	span.End()
 	traces.Close()
+
 	if got := len(requests); got != 1 {
 		t.Fatalf("%d requests, want 1: redirects are not followed", got)
 	}
+
 	r := <-requests
 	if user, password, _ := r.BasicAuth(); r.URL.Path != "/base/v1/traces" || user != "me" || password != "hunter2" {
 		t.Errorf("request %s as %s with %q, want /base/v1/traces as me", r.URL.Path, user, password)

@@ -64,6 +64,7 @@ func TestWrapStore_DomainErrorsAreNoFailures(t *testing.T) {
 		if _, got := traces.WrapStore(failingStore{err: err}).IsRegistered(ctx, "mc"); !errors.Is(got, err) {
 			t.Errorf("IsRegistered() = %v, want %v", got, err)
 		}
+
 		if got := recorder.Ended()[0]; got.Status().Code != want || got.Status().Description != "" || got.Name() != "store known" {
 			t.Errorf("%v: span %s with status %+v, want store known with %v and no text", err, got.Name(), got.Status(), want)
 		}

@@ -138,8 +138,8 @@ func (t *Tracing) TraceID(ctx context.Context) string {
 	return spanContext.TraceID().String()
 }
 
-// Exemplar returns the id of the trace that a call belongs to if the trace is recorded, so that it can be found at the
-// collector; otherwise it returns an empty string.
+// Exemplar returns the id of the trace that a call belongs to. It is empty if the trace is not recorded, because the collector
+// then does not have it.
 func (t *Tracing) Exemplar(ctx context.Context) string {
 	if t == nil {
 		return ""

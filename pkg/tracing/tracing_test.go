@@ -31,6 +31,12 @@ func newRecordedTracing(t *testing.T) (*Tracing, *tracetest.SpanRecorder) {
 	return &Tracing{provider: provider, tracer: provider.Tracer(scope), propagator: propagation.TraceContext{}}, recorder
 }
 
+// callUnary calls a handler through the interceptor of unary calls.
+func callUnary(t *testing.T, traces *Tracing, method string, handler grpc.UnaryHandler) (any, error) {
+	t.Helper()
+	return traces.interceptUnary(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: method}, handler)
+}
+
 func attributesOf(span sdktrace.ReadOnlySpan) map[string]string {
 	found := make(map[string]string)
 	for _, a := range span.Attributes() {
@@ -54,12 +60,12 @@ func TestTracing_OffCostsNothing(t *testing.T) {
 
 	var store service.Store = emptyStore{}
 	if got := off.WrapStore(store); got != store {
-		t.Errorf("Store() = %T, want the store itself", got)
+		t.Errorf("WrapStore() = %T, want the store itself", got)
 	}
 
 	handler := http.NewServeMux()
 	if got := off.WrapRoute("GET", "/", handler); got != http.Handler(handler) {
-		t.Errorf("Route() = %T, want the handler itself", got)
+		t.Errorf("WrapRoute() = %T, want the handler itself", got)
 	}
 	if len(off.ServerOptions()) != 0 || off.ClientTransport("x") != nil || off.Annotator() != nil {
 		t.Error("there are options, a transport or an annotator, want none")
@@ -93,9 +99,9 @@ func TestInterceptUnary_Status(t *testing.T) {
 		{errors.New("hunter2"), "Unknown", otelcodes.Error},
 	} {
 		traces, recorder := newRecordedTracing(t)
-		_, err := traces.interceptUnary(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: "/s/M"}, func(context.Context, any) (any, error) { return nil, tc.err })
+		_, err := callUnary(t, traces, "/s/M", func(context.Context, any) (any, error) { return nil, tc.err })
 		if !errors.Is(err, tc.err) {
-			t.Errorf("unary() = %v, want %v", err, tc.err)
+			t.Errorf("interceptUnary() = %v, want %v", err, tc.err)
 		}
 
 		span := recorder.Ended()[0]
@@ -113,7 +119,7 @@ func TestTracing_Panic(t *testing.T) {
 	traces, recorder := newRecordedTracing(t)
 	for name, call := range map[string]func(){
 		"s/M": func() {
-			_, _ = traces.interceptUnary(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: "/s/M"}, func(context.Context, any) (any, error) { panic("hunter2") })
+			_, _ = callUnary(t, traces, "/s/M", func(context.Context, any) (any, error) { panic("hunter2") })
 		},
 		"GET /x/{id}": func() {
 			traces.WrapRoute("GET", "/x/{id}", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("hunter2") })).
@@ -129,7 +135,8 @@ func TestTracing_Panic(t *testing.T) {
 		ended := recorder.Ended()
 		span := ended[len(ended)-1]
 		if cause != "hunter2" || span.Name() != name || span.Status().Code != otelcodes.Error || len(span.Events()) > 0 {
-			t.Errorf("%s: panic %v; span %s with status %v and events %v, want the same panic, an error and no events", name, cause, span.Name(), span.Status(), span.Events())
+			t.Errorf("%s: panic %v; span %s with status %v and events %v, want the same panic, an error and no events",
+				name, cause, span.Name(), span.Status(), span.Events())
 		}
 	}
 }
@@ -154,11 +161,12 @@ func TestTracing_GRPCServicesHaveNoSpans(t *testing.T) {
 	t.Parallel()
 	traces, recorder := newRecordedTracing(t)
 	for _, method := range []string{"/grpc.health.v1.Health/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"} {
-		if _, err := traces.interceptUnary(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: method}, func(context.Context, any) (any, error) { return nil, nil }); err != nil {
-			t.Errorf("unary() = %v", err)
+		if _, err := callUnary(t, traces, method, func(context.Context, any) (any, error) { return nil, nil }); err != nil {
+			t.Errorf("interceptUnary() = %v", err)
 		}
-		if err := traces.interceptStream(nil, nil, &grpc.StreamServerInfo{FullMethod: method}, func(any, grpc.ServerStream) error { return nil }); err != nil {
-			t.Errorf("stream() = %v", err)
+		info := &grpc.StreamServerInfo{FullMethod: method}
+		if err := traces.interceptStream(nil, nil, info, func(any, grpc.ServerStream) error { return nil }); err != nil {
+			t.Errorf("interceptStream() = %v", err)
 		}
 	}
 	if got := len(recorder.Ended()); got != 0 {
@@ -177,16 +185,18 @@ func (s contextOnlyStream) Context() context.Context { return s.ctx }
 func TestInterceptStream_CallsAreNotPartOfTheSpan(t *testing.T) {
 	t.Parallel()
 	traces, recorder := newRecordedTracing(t)
-	err := traces.interceptStream(nil, contextOnlyStream{ctx: t.Context()}, &grpc.StreamServerInfo{FullMethod: "/s/Stream"}, func(_ any, stream grpc.ServerStream) error {
+	info := &grpc.StreamServerInfo{FullMethod: "/s/Stream"}
+	err := traces.interceptStream(nil, contextOnlyStream{ctx: t.Context()}, info, func(_ any, stream grpc.ServerStream) error {
 		ctx := stream.Context()
 		if traces.TraceID(ctx) == "" || traces.Exemplar(ctx) != "" || trace.SpanFromContext(ctx).IsRecording() {
-			t.Errorf("trace %q, exemplar %q, want a trace for the log, and no span to which a heartbeat adds", traces.TraceID(ctx), traces.Exemplar(ctx))
+			t.Errorf("trace %q, exemplar %q, want a trace for the log, and no span to which a heartbeat adds",
+				traces.TraceID(ctx), traces.Exemplar(ctx))
 		}
 		_, _ = traces.WrapStore(emptyStore{}).IsRegistered(context.WithValue(ctx, knownKey{}, true), "mc")
 		return nil
 	})
 	if spans := recorder.Ended(); err != nil || len(spans) != 1 || spans[0].Name() != "s/Stream" {
-		t.Errorf("stream() = %v with %d spans, want only the span of the stream", err, len(spans))
+		t.Errorf("interceptStream() = %v with %d spans, want only the span of the stream", err, len(spans))
 	}
 }
 
@@ -205,13 +215,13 @@ func TestTracing_NoTrace(t *testing.T) {
 		t.Error("a call without a trace has a trace id or an exemplar")
 	}
 
-	_, err = traces.interceptUnary(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: "/s/M"}, func(ctx context.Context, _ any) (any, error) {
+	_, err = callUnary(t, traces, "/s/M", func(ctx context.Context, _ any) (any, error) {
 		if got := traces.Exemplar(ctx); got != "" {
 			t.Errorf("Exemplar() = %s, want none for a trace that is not recorded", got)
 		}
 		return nil, nil
 	})
 	if err != nil {
-		t.Errorf("unary() = %v", err)
+		t.Errorf("interceptUnary() = %v", err)
 	}
 }

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// SizeRow is one figure at size. Times are in milliseconds; zero stands for "not measured".
+// SizeRow is one figure of the part size. Times are in milliseconds; 0 is "not measured".
 type SizeRow struct {
 	Store string `json:"store"`
-	// What names the operation, and Detail what the figure depends on.
+	// What is the operation, Detail what its figures depend on.
 	What   string  `json:"what"`
 	Detail string  `json:"detail"`
 	N      int     `json:"n"`
@@ -29,27 +29,31 @@ func (r SizeRow) String() string {
 		r.Store, r.What, r.Detail, r.N, r.P50, r.P99, r.Worst, r.Note)
 }
 
-// sizeOptions say how large the fleet, its history and its audience are.
+// sizeOptions are the sizes of the fleet and its history, and the number of watchers.
 type sizeOptions struct {
-	controllers, history, small, subscribers, lost int
+	controllers      int
+	transitions      int
+	shortTransitions int
+	watchers         int
+	lost             int
 }
 
-// sized is a Global Controller over a database of a given size.
-type sized struct {
+// sizeBench measures a Global Controller over a database of a given size.
+type sizeBench struct {
 	*bench
 	sizeOptions
-	store sizedStore
+	store seededStore
 	rows  []SizeRow
 }
 
-// runSize measures what grows with the fleet, its history and its subscribers, over both stores.
+// runSize measures what grows with the fleet, its history and the number of watchers, over both stores.
 func (b *bench) runSize(o sizeOptions) error {
 	var rows []SizeRow
 
 	for _, name := range strings.Split(b.stores, ",") {
-		s := &sized{bench: b, sizeOptions: o}
+		s := &sizeBench{bench: b, sizeOptions: o}
 		if err := s.run(name); err != nil {
-			return fmt.Errorf("at size over %s: %w", name, err)
+			return fmt.Errorf("size over %s: %w", name, err)
 		}
 		rows = append(rows, s.rows...)
 	}
@@ -64,11 +68,11 @@ func (b *bench) runSize(o sizeOptions) error {
 	return errors.Join(
 		os.MkdirAll(b.out, 0o755),
 		os.WriteFile(filepath.Join(b.out, "at-size.json"), append(data, '\n'), 0o644),
-		os.WriteFile(filepath.Join(b.out, "at-size.md"), []byte(sizeTable(rows, o)), 0o644),
+		os.WriteFile(filepath.Join(b.out, "at-size.md"), []byte(formatSizeTable(rows, o)), 0o644),
 	)
 }
 
-func (s *sized) run(name string) (err error) {
+func (s *sizeBench) run(name string) (err error) {
 	if s.store, err = s.createStore(name); err != nil {
 		return err
 	}
@@ -78,13 +82,13 @@ func (s *sized) run(name string) (err error) {
 		name string
 		run  func() error
 	}{
-		{"seed the fleet and the short history", func() error { return s.store.seed(s.ctx, s.controllers, s.small) }},
-		{"read with a short history", func() error { return s.measureReads(s.small) }},
-		{"seed the long history", func() error { return s.store.seed(s.ctx, 0, s.history-s.small) }},
-		{"read with a long history", func() error { return s.measureReads(s.history) }},
-		{"resume subscribers", s.measureResumes},
-		{"mark a fleet that stopped", s.measureDeath},
-		{"register a fleet that was lost", s.measureLoss},
+		{"seed the fleet and the short history", func() error { return s.store.seed(s.ctx, s.controllers, s.shortTransitions) }},
+		{"read with a short history", func() error { return s.measureReads(s.shortTransitions) }},
+		{"seed the long history", func() error { return s.store.seed(s.ctx, 0, s.transitions-s.shortTransitions) }},
+		{"read with a long history", func() error { return s.measureReads(s.transitions) }},
+		{"resume watches", s.measureResumes},
+		{"mark a fleet that crashed", s.measureFleetCrash},
+		{"register a fleet whose table was lost", s.measureTableLoss},
 	}
 	for _, step := range steps {
 		began := time.Now()
@@ -97,17 +101,20 @@ func (s *sized) run(name string) (err error) {
 }
 
 // report records and prints one figure.
-func (s *sized) report(row SizeRow) {
+func (s *sizeBench) report(row SizeRow) {
 	row.Store = s.store.name
 	s.rows = append(s.rows, row)
 	fmt.Println(row)
 }
 
-func (s *sized) startDaemon(extra ...string) (*daemon, error) {
+func (s *sizeBench) startDaemon(extra ...string) (*daemon, error) {
 	environment := append([]string{
-		"DATABASE_URL=" + s.store.url, "AC_JWKS_URL=" + s.jwks, "BIND_ADDRESS=127.0.0.1:0", "GC_GRPC_BIND_ADDRESS=127.0.0.1:0",
+		"DATABASE_URL=" + s.store.url,
+		"AC_JWKS_URL=" + s.jwksURL,
+		"BIND_ADDRESS=127.0.0.1:0",
+		"GC_GRPC_BIND_ADDRESS=127.0.0.1:0",
 	}, extra...)
-	p, found, err := start(s.ctx, serving, environment, s.daemon)
+	p, found, err := startProcess(s.ctx, gcServing, environment, s.daemon)
 	if err != nil {
 		return nil, err
 	}
@@ -120,8 +127,8 @@ func (s *sized) startDaemon(extra ...string) (*daemon, error) {
 	return d, nil
 }
 
-// token returns a token with the scopes.
-func (s *sized) token(scope string) (string, error) {
+// newToken returns a token with a scope.
+func (s *sizeBench) newToken(scope string) (string, error) {
 	claims := map[string]any{"scope": scope}
 	if scope == "mc:register" {
 		claims["service_type"] = "meeting-controller"
@@ -129,10 +136,11 @@ func (s *sized) token(scope string) (string, error) {
 	return s.auth.Token("bench", claims)
 }
 
-// daemon is a Global Controller that runs as a process of its own.
+// daemon is a Global Controller that runs as a process. Its addresses are HOST:PORT for gRPC and a base URL for HTTP.
 type daemon struct {
 	*process
-	grpc, http string
+	grpc string
+	http string
 }
 
 func (d *daemon) waitReady(ctx context.Context) error {
@@ -149,14 +157,16 @@ func (d *daemon) waitReady(ctx context.Context) error {
 	}
 }
 
-func sizeTable(rows []SizeRow, o sizeOptions) string {
+func formatSizeTable(rows []SizeRow, o sizeOptions) string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "# At size\n\n%d controllers, %d changes of history, %d subscribers; `make bench BENCHFLAGS='--only size'` "+
+	fmt.Fprintf(&out, "# At size\n\n%d controllers, %d transitions in the history, %d watchers; `make bench BENCHFLAGS='--only size'` "+
 		"on two cores, with PostgreSQL and the\nload on the same machine. Times in milliseconds.\n\n"+
 		"| store | what | with | n | p50 | p99 | worst | note |\n|---|---|---|--:|--:|--:|--:|---|\n",
-		o.controllers, o.history, o.subscribers)
+		o.controllers, o.transitions, o.watchers)
+
 	for _, r := range rows {
-		fmt.Fprintf(&out, "| %s | %s | %s | %d | %.2f | %.2f | %.2f | %s |\n", r.Store, r.What, r.Detail, r.N, r.P50, r.P99, r.Worst, r.Note)
+		fmt.Fprintf(&out, "| %s | %s | %s | %d | %.2f | %.2f | %.2f | %s |\n",
+			r.Store, r.What, r.Detail, r.N, r.P50, r.P99, r.Worst, r.Note)
 	}
 	return out.String()
 }

@@ -13,49 +13,51 @@ import (
 	pb "darktower.example/global-controller/proto/darktower/v1"
 )
 
-// deathThreshold is the staleness threshold in measureDeath, the shortest that is allowed for heartbeats 2 s apart.
-const deathThreshold = 8 * time.Second
+// crashThreshold is the staleness threshold in measureFleetCrash, the shortest that is allowed for heartbeats each 2 s.
+const crashThreshold = 8 * time.Second
 
-// measureDeath stops every controller at once, and reports how long after threshold and interval the last of
-// them was marked.
-func (s *sized) measureDeath() error {
-	// The replicas of the other parts had a threshold of an hour, and the longest of the replicas in use counts.
+// measureFleetCrash stops all heartbeats at once, and measures how long it takes until all controllers are marked stale.
+func (s *sizeBench) measureFleetCrash() error {
+	// The replicas of the other measurements had a threshold of an hour, and the longest one of all replicas applies.
 	if _, err := s.store.db.ExecContext(s.ctx, "DELETE FROM replicas"); err != nil {
 		return err
 	}
-	d, err := s.startDaemon("MC_STALENESS_THRESHOLD_SECONDS=8", "FAST_HEARTBEAT_INTERVAL_MS=2000", "COMPREHENSIVE_HEARTBEAT_INTERVAL_MS=6000")
+	d, err := s.startDaemon(
+		"MC_STALENESS_THRESHOLD_SECONDS=8",
+		"FAST_HEARTBEAT_INTERVAL_MS=2000",
+		"COMPREHENSIVE_HEARTBEAT_INTERVAL_MS=6000")
 	if err != nil {
 		return err
 	}
 	defer d.stop()
 
-	// The restart counts as an outage, which has to be over before a silence counts. Until then the fleet beats.
+	// The restart counts as an outage. Until one threshold after it no controller is marked stale, so heartbeats continue.
 	for range 3 {
-		time.Sleep(deathThreshold / 2)
+		time.Sleep(crashThreshold / 2)
 		if err := s.store.setHeartbeats(s.ctx); err != nil {
 			return err
 		}
 	}
-	fell := time.Now()
+	stoppedAt := time.Now()
 
 	var first time.Duration
-	deadline := fell.Add(2 * time.Minute)
+	deadline := stoppedAt.Add(2 * time.Minute)
 	for {
 		var marked int
 		if err := s.store.db.GetContext(s.ctx, &marked, "SELECT count(*) FROM meeting_controllers WHERE stale"); err != nil {
 			return err
 		}
-		since := time.Since(fell)
+		since := time.Since(stoppedAt)
 		if marked > 0 && first == 0 {
 			first = since
 		}
 		if marked >= s.controllers {
 			s.report(SizeRow{
-				What:   "death of the whole fleet",
+				What:   "marking the whole fleet as stale",
 				Detail: fmt.Sprintf("%d controllers, threshold 8 s", s.controllers),
 				N:      marked,
 				Worst:  float64(since.Milliseconds()),
-				Note: fmt.Sprintf("first marked after %s, last after %s; promised 13 s",
+				Note: fmt.Sprintf("first marked after %s, last after %s; guaranteed 13 s",
 					first.Round(10*time.Millisecond), since.Round(10*time.Millisecond)),
 			})
 			return nil
@@ -67,15 +69,15 @@ func (s *sized) measureDeath() error {
 	}
 }
 
-// measureLoss empties the fleet's table and makes its controllers behave as in the field: send a heartbeat, get NOT_FOUND,
-// register once. All share one subject, and nothing is exempt from the limits that are the default.
-func (s *sized) measureLoss() error {
+// measureTableLoss empties the fleet's table and makes its controllers behave as in production: send a heartbeat, receive
+// NOT_FOUND, register once. All share one subject, and the default limits apply.
+func (s *sizeBench) measureTableLoss() error {
 	d, err := s.startDaemon()
 	if err != nil {
 		return err
 	}
 	defer d.stop()
-	token, err := s.token("mc:register")
+	token, err := s.newToken("mc:register")
 	if err != nil {
 		return err
 	}
@@ -91,9 +93,9 @@ func (s *sized) measureLoss() error {
 	ctx := metadata.NewOutgoingContext(s.ctx, metadata.Pairs("authorization", "Bearer "+token))
 	var refused atomic.Int64
 	began := time.Now()
-	err = together(200, s.lost, func(i int) error {
+	err = runConcurrently(200, s.lost, func(i int) error {
 		client := pb.NewGlobalControllerServiceClient(conns[i%len(conns)])
-		registered, err := returnOnce(ctx, client, i)
+		registered, err := tryReturn(ctx, client, i)
 		if err == nil && !registered {
 			refused.Add(1)
 		}
@@ -104,29 +106,27 @@ func (s *sized) measureLoss() error {
 	}
 	took := time.Since(began)
 
-	var there int
-	if err := s.store.db.GetContext(s.ctx, &there, "SELECT count(*) FROM meeting_controllers"); err != nil {
+	var registered int
+	if err := s.store.db.GetContext(s.ctx, &registered, "SELECT count(*) FROM meeting_controllers"); err != nil {
 		return err
 	}
 	s.report(SizeRow{
 		What:   "registration after a loss",
 		Detail: fmt.Sprintf("%d controllers, one subject", s.lost),
-		N:      there,
+		N:      registered,
 		Worst:  float64(took.Milliseconds()),
-		Note:   fmt.Sprintf("%d registered at the first try, %d refused", there, refused.Load()),
+		Note:   fmt.Sprintf("%d registered at the first attempt, %d refused", registered, refused.Load()),
 	})
 	return nil
 }
 
-// returnOnce reports whether an unregistered controller was registered at its only attempt.
-func returnOnce(ctx context.Context, client pb.GlobalControllerServiceClient, i int) (bool, error) {
-	_, err := client.FastHeartbeat(ctx, fastBeat(i))
+// tryReturn reports whether an unregistered controller was registered at its only attempt.
+func tryReturn(ctx context.Context, client pb.GlobalControllerServiceClient, i int) (bool, error) {
+	_, err := client.FastHeartbeat(ctx, fastHeartbeat(i))
 	if status.Code(err) != codes.NotFound {
-		return false, fmt.Errorf("a heartbeat of an unknown controller: want NOT_FOUND, got %w", err)
+		return false, fmt.Errorf("heartbeat of an unknown controller: want NOT_FOUND, got %w", err)
 	}
 
-	answer, err := client.RegisterMC(ctx, &pb.RegisterMCRequest{
-		Id: name(i), Region: fmt.Sprintf("region-%d", i%10), GrpcEndpoint: "http://mc.example:50052", MaxMeetings: 100, MaxParticipants: 5000,
-	})
-	return err == nil && answer.GetAccepted(), nil
+	response, err := client.RegisterMC(ctx, registration(i))
+	return err == nil && response.GetAccepted(), nil
 }

@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// readsEach is how often each read is measured.
-const readsEach = 30
+// readRepeats is how often each read is measured.
+const readRepeats = 30
 
-// get asks for an address and returns the status and the whole body.
+// get sends a GET request and returns the status and the body.
 func get(ctx context.Context, address, token string) (int, []byte, error) {
 	return do(ctx, http.MethodGet, address, token, "")
 }
@@ -37,37 +37,39 @@ func do(ctx context.Context, method, address, token, body string) (int, []byte, 
 	if err != nil {
 		return 0, nil, err
 	}
-	answer, err := io.ReadAll(response.Body)
-	return response.StatusCode, answer, errors.Join(err, response.Body.Close())
+	content, err := io.ReadAll(response.Body)
+	return response.StatusCode, content, errors.Join(err, response.Body.Close())
 }
 
-// measureReads asks each question that HTTP answers, with so many changes in the history.
-func (s *sized) measureReads(history int) error {
+// measureReads measures each read over HTTP, with so many transitions in the history.
+func (s *sizeBench) measureReads(transitions int) error {
 	d, err := s.startDaemon("MC_STALENESS_THRESHOLD_SECONDS=3600")
 	if err != nil {
 		return err
 	}
 	defer d.stop()
-	token, err := s.token("gc:admin")
+	token, err := s.newToken("gc:admin")
 	if err != nil {
 		return err
 	}
 
 	var oldest, newest int64
-	if err := s.store.db.QueryRowContext(s.ctx, "SELECT min(id), max(id) FROM controller_transitions").Scan(&oldest, &newest); err != nil {
+	row := s.store.db.QueryRowContext(s.ctx, "SELECT min(id), max(id) FROM controller_transitions")
+	if err := row.Scan(&oldest, &newest); err != nil {
 		return err
 	}
+
 	since := url.QueryEscape(time.Now().Add(-time.Hour).UTC().Format(time.RFC3339))
 	reads := []struct{ what, path string }{
 		{"controllers, first page", "/api/v1/controllers?page_size=100"},
 		{"controllers of a region, healthy", "/api/v1/controllers?region=region-3&health=healthy&page_size=100"},
-		{"controllers, a state that is rare", "/api/v1/controllers?health=unhealthy&page_size=100"},
+		{"controllers in a rare state", "/api/v1/controllers?health=unhealthy&page_size=100"},
 		{"one controller", "/api/v1/controllers/mc-000777"},
 		{"history, oldest first", fmt.Sprintf("/api/v1/transitions?after=%d", oldest)},
 		{"history, the newest", "/api/v1/transitions?order=newest"},
 		{"history, after the last but 50", fmt.Sprintf("/api/v1/transitions?after=%d", newest-50)},
 		{"history of a region, newest", "/api/v1/transitions?order=newest&region=region-3"},
-		{"history of no such region", "/api/v1/transitions?region=nowhere"},
+		{"history of an unknown region", "/api/v1/transitions?region=nowhere"},
 		{"history since an hour", "/api/v1/transitions?since=" + since},
 		{"history since an hour, a region", "/api/v1/transitions?region=region-3&since=" + since},
 		{"history of a controller", "/api/v1/controllers/mc-000777/transitions"},
@@ -77,51 +79,56 @@ func (s *sized) measureReads(history int) error {
 		{"service discovery", "/sd/controllers"},
 		{"drain, dry run", ""},
 	}
+
 	for _, read := range reads {
-		ask := func() (int, []byte, error) { return get(s.ctx, d.http+read.path, token) }
+		request := func() (int, []byte, error) { return get(s.ctx, d.http+read.path, token) }
 		if read.path == "" {
-			ask = func() (int, []byte, error) {
+			request = func() (int, []byte, error) {
 				return do(s.ctx, http.MethodPost, d.http+"/api/v1/controllers/mc-000777/drain", token, `{"dry_run":true}`)
 			}
 		}
-		if err := s.measureRead(read.what, history, ask); err != nil {
+		if err := s.measureRead(read.what, transitions, request); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *sized) measureRead(what string, history int, ask func() (int, []byte, error)) error {
+func (s *sizeBench) measureRead(what string, transitions int, request func() (int, []byte, error)) error {
 	var (
-		times  []time.Duration
-		failed string
+		times   []time.Duration
+		failure string
 	)
 
-	for range readsEach {
+	for range readRepeats {
 		began := time.Now()
-		status, body, err := ask()
+		status, body, err := request()
 		if err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}
 		times = append(times, time.Since(began))
 		if status != http.StatusOK {
-			failed = fmt.Sprintf("answered %d %s", status, bytes.TrimSpace(body[:min(len(body), 120)]))
+			failure = fmt.Sprintf("status %d: %s", status, bytes.TrimSpace(body[:min(len(body), 120)]))
 		}
 	}
 
-	s.report(timesRow(SizeRow{What: what, Detail: fmt.Sprintf("%d changes", history), Note: failed}, times))
+	s.report(withTimes(SizeRow{What: what, Detail: fmt.Sprintf("%d transitions", transitions), Note: failure}, times))
 	return nil
 }
 
-// timesRow fills in the percentiles of the times.
-func timesRow(row SizeRow, times []time.Duration) SizeRow {
+// withTimes returns the row with the percentiles of the times.
+func withTimes(row SizeRow, times []time.Duration) SizeRow {
 	slices.Sort(times)
-	at := func(q float64) float64 {
+	quantile := func(q float64) float64 {
 		if len(times) == 0 {
 			return 0
 		}
 		return float64(times[min(len(times)-1, int(q*float64(len(times))))].Microseconds()) / 1000
 	}
-	row.N, row.P50, row.P99, row.Worst = len(times), at(.5), at(.99), at(1)
+
+	row.N = len(times)
+	row.P50 = quantile(.5)
+	row.P99 = quantile(.99)
+	row.Worst = quantile(1)
 	return row
 }

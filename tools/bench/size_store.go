@@ -6,91 +6,94 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 
+	"github.com/go-kit/log"
 	"github.com/jmoiron/sqlx"
 
 	"darktower.example/global-controller/pkg/store"
-
-	"github.com/go-kit/log"
 )
 
-// seedAtOnce keeps one statement of the seed well below any time-out.
-const seedAtOnce = 500_000
+// maxSeedRows is how many rows one statement of the seed writes, which keeps it far below any timeout.
+const maxSeedRows = 500_000
 
-// sizedStore is a database that a fleet and its history are written into directly.
-type sizedStore struct {
+// seededStore is a database into which a fleet and its history are written directly.
+type seededStore struct {
 	name string
 	url  string
 	db   *sqlx.DB
-	// now, series and instant are the dialect's clock, a table n of numbers from ? to ?, and a time a number of seconds ago.
-	now, series string
-	ago         string
-	drop        func()
+	drop func()
+
+	// The fragments of SQL differ by dialect. nowSQL is the current time, seriesSQL a table n of the numbers from ? to ?, and
+	// agoSQL the time a number of seconds ago, with %s for the number.
+	nowSQL    string
+	seriesSQL string
+	agoSQL    string
 }
 
-func (s *sized) createStore(name string) (sizedStore, error) {
+func (s *sizeBench) createStore(name string) (seededStore, error) {
 	switch name {
 	case "postgres":
 		return s.createPostgres()
 	case "sqlite":
 		return s.createSQLite()
 	default:
-		return sizedStore{}, fmt.Errorf("--stores names %q: allowed are postgres and sqlite", name)
+		return seededStore{}, fmt.Errorf("--stores names %q: allowed are postgres and sqlite", name)
 	}
 }
 
-func (s *sized) createPostgres() (sizedStore, error) {
-	databases++
-	database := fmt.Sprintf("bench_%d_%d", os.Getpid(), databases)
-	if _, err := s.admin.ExecContext(s.ctx, "CREATE DATABASE "+database); err != nil {
-		return sizedStore{}, err
+func (s *sizeBench) createPostgres() (seededStore, error) {
+	databaseURL, drop, err := s.createDatabase()
+	if err != nil {
+		return seededStore{}, err
 	}
 
-	found := sizedStore{
-		name: "postgres", url: strings.Replace(s.adminURL, "/postgres?", "/"+database+"?", 1), now: "clock_timestamp()",
-		series: "generate_series(?::bigint, ?::bigint) AS s (n)", ago: "clock_timestamp() - make_interval(secs => (%s)::double precision)",
+	found := seededStore{
+		name:      "postgres",
+		url:       databaseURL,
+		drop:      drop,
+		nowSQL:    "clock_timestamp()",
+		seriesSQL: "generate_series(?::bigint, ?::bigint) AS s (n)",
+		agoSQL:    "clock_timestamp() - make_interval(secs => (%s)::double precision)",
 	}
-	found.drop = func() { _, _ = s.admin.Exec("DROP DATABASE " + database + " WITH (FORCE)") }
 
 	if err := store.Migrate(s.ctx, found.url, log.NewNopLogger()); err != nil {
 		found.drop()
-		return sizedStore{}, err
+		return seededStore{}, err
 	}
-	db, err := sqlx.ConnectContext(s.ctx, "postgres", found.url)
-	if err != nil {
+	if found.db, err = sqlx.ConnectContext(s.ctx, "postgres", found.url); err != nil {
 		found.drop()
-		return sizedStore{}, err
+		return seededStore{}, err
 	}
-	found.db = db
-	drop := found.drop
 	found.drop = func() {
-		_ = db.Close()
+		_ = found.db.Close()
 		drop()
 	}
 	return found, nil
 }
 
-func (s *sized) createSQLite() (sizedStore, error) {
+func (s *sizeBench) createSQLite() (seededStore, error) {
 	dir, err := os.MkdirTemp("", "bench-size")
 	if err != nil {
-		return sizedStore{}, err
+		return seededStore{}, err
 	}
 	path := filepath.Join(dir, "gc.db")
-	found := sizedStore{
-		name: "sqlite", url: "sqlite:" + path, now: "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
-		series: "(WITH RECURSIVE s (n) AS (SELECT ? UNION ALL SELECT n + 1 FROM s WHERE n < ?) SELECT n FROM s) AS s",
-		ago:    "CAST(unixepoch('subsec') * 1000 - (%s) * 1000 AS INTEGER)", drop: func() { _ = os.RemoveAll(dir) },
+	found := seededStore{
+		name:      "sqlite",
+		url:       "sqlite:" + path,
+		drop:      func() { _ = os.RemoveAll(dir) },
+		nowSQL:    "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+		seriesSQL: "(WITH RECURSIVE s (n) AS (SELECT ? UNION ALL SELECT n + 1 FROM s WHERE n < ?) SELECT n FROM s) AS s",
+		agoSQL:    "CAST(unixepoch('subsec') * 1000 - (%s) * 1000 AS INTEGER)",
 	}
 
 	if err := store.Migrate(s.ctx, found.url, log.NewNopLogger()); err != nil {
 		found.drop()
-		return sizedStore{}, err
+		return seededStore{}, err
 	}
 	query := url.Values{"_pragma": {"busy_timeout(20000)", "journal_mode(WAL)", "synchronous(NORMAL)"}}
 	if found.db, err = sqlx.Open("sqlite", "file:"+path+"?"+query.Encode()); err != nil {
 		found.drop()
-		return sizedStore{}, err
+		return seededStore{}, err
 	}
 	found.db.SetMaxOpenConns(1)
 	found.drop = func() {
@@ -100,29 +103,15 @@ func (s *sized) createSQLite() (sizedStore, error) {
 	return found, nil
 }
 
-// seed adds controllers mc-000000 and on, and changes to the history, one a second, the last of them now.
-func (st sizedStore) seed(ctx context.Context, controllers, changes int) error {
+// seed adds controllers from mc-000000 on, and transitions to the history, one a second until a minute ago.
+func (st seededStore) seed(ctx context.Context, controllers, transitions int) error {
 	if controllers > 0 {
-		name := "'mc-' || " + st.padded("n")
-		if _, err := st.db.ExecContext(ctx, st.db.Rebind(`INSERT INTO meeting_controllers (
-			controller_id, region, endpoint, grpc_endpoint, max_meetings, current_meetings, max_participants, current_participants,
-			health_status, reported_status)
-			SELECT `+name+`, 'region-' || (n % 10), 'http://mc.example:50052', 'http://mc.example:50052',
-			100, n % 100, 5000, n % 5000, 'healthy', 'healthy'
-			FROM `+st.series), 0, controllers-1); err != nil {
+		if err := st.seedControllers(ctx, controllers); err != nil {
 			return fmt.Errorf("seed the fleet: %w", err)
 		}
 	}
-
-	for from := 1; from <= changes; from += seedAtOnce {
-		to := min(changes, from+seedAtOnce-1)
-		if _, err := st.db.ExecContext(ctx, st.db.Rebind(fmt.Sprintf(`INSERT INTO controller_transitions (
-			controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
-			SELECT 'mc-' || %s, 'region-' || (n %% 10), %s, CASE WHEN n %% 2 = 0 THEN 'healthy' ELSE 'degraded' END,
-				CASE WHEN n %% 2 = 0 THEN 'degraded' ELSE 'healthy' END, 'heartbeat', 'bench', 'reported degraded', 10000, 'degraded'
-			FROM %s`, st.padded("n % 100000"), fmt.Sprintf(st.ago, fmt.Sprintf("60 + %d - n", changes)), st.series)), from, to); err != nil {
-			return fmt.Errorf("seed the history: %w", err)
-		}
+	if err := st.seedTransitions(ctx, transitions); err != nil {
+		return fmt.Errorf("seed the history: %w", err)
 	}
 
 	analyze := "ANALYZE"
@@ -133,15 +122,46 @@ func (st sizedStore) seed(ctx context.Context, controllers, changes int) error {
 	return err
 }
 
-func (st sizedStore) padded(number string) string {
+func (st seededStore) seedControllers(ctx context.Context, controllers int) error {
+	query := `INSERT INTO meeting_controllers (
+		controller_id, region, endpoint, grpc_endpoint, max_meetings, current_meetings, max_participants, current_participants,
+		health_status, reported_status)
+		SELECT 'mc-' || ` + st.padded("n") + `, 'region-' || (n % 10), 'http://mc.example:50052', 'http://mc.example:50052',
+		100, n % 100, 5000, n % 5000, 'healthy', 'healthy'
+		FROM ` + st.seriesSQL
+	_, err := st.db.ExecContext(ctx, st.db.Rebind(query), 0, controllers-1)
+	return err
+}
+
+func (st seededStore) seedTransitions(ctx context.Context, transitions int) error {
+	at := fmt.Sprintf(st.agoSQL, fmt.Sprintf("60 + %d - n", transitions))
+	query := `INSERT INTO controller_transitions (
+		controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
+		SELECT 'mc-' || ` + st.padded("n % 100000") + `, 'region-' || (n % 10), ` + at + `,
+			CASE WHEN n % 2 = 0 THEN 'healthy' ELSE 'degraded' END, CASE WHEN n % 2 = 0 THEN 'degraded' ELSE 'healthy' END,
+			'heartbeat', 'bench', 'reported degraded', 10000, 'degraded'
+		FROM ` + st.seriesSQL
+
+	for from := 1; from <= transitions; from += maxSeedRows {
+		to := min(transitions, from+maxSeedRows-1)
+		if _, err := st.db.ExecContext(ctx, st.db.Rebind(query), from, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// padded returns SQL for a number with six digits.
+func (st seededStore) padded(number string) string {
 	if st.name == "postgres" {
 		return "lpad((" + number + ")::text, 6, '0')"
 	}
 	return "printf('%06d', " + number + ")"
 }
 
-// setHeartbeats has every controller beat now.
-func (st sizedStore) setHeartbeats(ctx context.Context) error {
-	_, err := st.db.ExecContext(ctx, `UPDATE meeting_controllers SET last_heartbeat_at = `+st.now+`, stale = false, health_status = 'healthy'`)
+// setHeartbeats makes now the time of every controller's last heartbeat.
+func (st seededStore) setHeartbeats(ctx context.Context) error {
+	_, err := st.db.ExecContext(ctx,
+		`UPDATE meeting_controllers SET last_heartbeat_at = `+st.nowSQL+`, stale = false, health_status = 'healthy'`)
 	return err
 }

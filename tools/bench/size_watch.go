@@ -14,17 +14,17 @@ import (
 )
 
 const (
-	// resumeFor is how long heartbeats are measured without and with subscribers.
-	resumeFor = 15 * time.Second
-	// behind is how many changes the resumed subscribers have missed.
-	behind = 4900
-	// subscribersPerConnection keeps below what a connection carries.
-	subscribersPerConnection = 50
+	// besideWatchers is how long heartbeats are measured without and with watchers.
+	besideWatchers = 15 * time.Second
+	// missedTransitions is how many transitions the watchers that resume have missed.
+	missedTransitions = 4900
+	// watchersPerConnection is below the limit of streams on a connection.
+	watchersPerConnection = 50
 )
 
-// measureResumes resumes many subscribers at once, a few thousand changes behind. Each reads one message only.
-func (s *sized) measureResumes() error {
-	if s.subscribers == 0 {
+// measureResumes resumes many watches at once, a few thousand transitions behind. Each watcher reads only one message.
+func (s *sizeBench) measureResumes() error {
+	if s.watchers == 0 {
 		return nil
 	}
 	d, err := s.startDaemon("MC_STALENESS_THRESHOLD_SECONDS=3600", "RATE_LIMIT_RPM=1000000")
@@ -36,58 +36,62 @@ func (s *sized) measureResumes() error {
 		return err
 	}
 
-	beats, stop, err := s.beatSteadily(d)
+	heartbeats, stop, err := s.sendSteadily(d)
 	if err != nil {
 		return err
 	}
 	defer stop()
 	time.Sleep(2 * time.Second)
-	beats.take()
-	time.Sleep(resumeFor)
-	s.report(timesRow(SizeRow{What: "heartbeats beside", Detail: "no subscriber"}, beats.take()))
+	heartbeats.take()
+	time.Sleep(besideWatchers)
+	s.report(withTimes(SizeRow{What: "heartbeats beside", Detail: "no watcher"}, heartbeats.take()))
 
-	before := resident(d.cmd.Process.Pid)
-	times, refused, leave, err := s.resume(d)
+	memoryBefore := residentBytes(d.cmd.Process.Pid)
+	times, refused, closeWatches, err := s.resumeWatches(d)
 	if err != nil {
 		return err
 	}
-	defer leave()
-	row := timesRow(SizeRow{What: "resume, first message", Detail: fmt.Sprintf("%d at once, %d changes behind", s.subscribers, behind)}, times)
-	row.Note = fmt.Sprintf("%d refused by a replica that had no subscriber", refused)
-	s.report(row)
-	s.report(timesRow(SizeRow{What: "heartbeats beside", Detail: "while they resume"}, beats.take()))
+	defer closeWatches()
+	s.report(withTimes(SizeRow{
+		What:   "resume, first message",
+		Detail: fmt.Sprintf("%d at once, %d transitions behind", s.watchers, missedTransitions),
+		Note:   fmt.Sprintf("%d refused by a replica that had no watcher", refused),
+	}, times))
+	s.report(withTimes(SizeRow{What: "heartbeats beside", Detail: "while they resume"}, heartbeats.take()))
 
-	time.Sleep(resumeFor)
-	row = timesRow(SizeRow{What: "heartbeats beside", Detail: fmt.Sprintf("%d subscribers that do not read", s.subscribers)}, beats.take())
-	grewKiB := float64(resident(d.cmd.Process.Pid)-before) / 1024
-	row.Note = fmt.Sprintf("server grew by %.0f KiB a subscriber, the fleet in memory included", grewKiB/float64(s.subscribers))
-	s.report(row)
+	time.Sleep(besideWatchers)
+	grewKiB := float64(residentBytes(d.cmd.Process.Pid)-memoryBefore) / 1024
+	s.report(withTimes(SizeRow{
+		What:   "heartbeats beside",
+		Detail: fmt.Sprintf("%d watchers that do not read", s.watchers),
+		Note:   fmt.Sprintf("server grew by %.0f KiB for each watcher, including the fleet in memory", grewKiB/float64(s.watchers)),
+	}, heartbeats.take()))
 	return nil
 }
 
-// latencies are collected by one goroutine and taken by another.
+// latencies is safe for concurrent use.
 type latencies struct {
-	mu  sync.Mutex
-	all []time.Duration
+	mu    sync.Mutex
+	times []time.Duration
 }
 
 func (l *latencies) add(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.all = append(l.all, d)
+	l.times = append(l.times, d)
 }
 
 func (l *latencies) take() []time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	taken := l.all
-	l.all = nil
+	taken := l.times
+	l.times = nil
 	return taken
 }
 
-// beatSteadily sends a hundred heartbeats a second, each of another controller, until it is stopped.
-func (s *sized) beatSteadily(d *daemon) (*latencies, func(), error) {
-	token, err := s.token("mc:register")
+// sendSteadily sends a hundred heartbeats a second, each of another controller, until stop is called.
+func (s *sizeBench) sendSteadily(d *daemon) (*latencies, func(), error) {
+	token, err := s.newToken("mc:register")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -97,15 +101,15 @@ func (s *sized) beatSteadily(d *daemon) (*latencies, func(), error) {
 	}
 
 	ctx, cancel := context.WithCancel(s.ctx)
-	found := &latencies{}
-	var all sync.WaitGroup
+	measured := &latencies{}
+	var senders sync.WaitGroup
 	for i, conn := range conns {
-		send, err := unary(token)(ctx, conn)
+		send, err := newUnarySender(token)(ctx, conn)
 		if err != nil {
 			cancel()
 			return nil, nil, err
 		}
-		all.Go(func() {
+		senders.Go(func() {
 			ticker := time.NewTicker(time.Duration(len(conns)) * 10 * time.Millisecond)
 			defer ticker.Stop()
 			for controller := i; ; controller = (controller + len(conns)) % s.controllers {
@@ -114,23 +118,23 @@ func (s *sized) beatSteadily(d *daemon) (*latencies, func(), error) {
 					return
 				case <-ticker.C:
 				}
-				began := time.Now()
+				sentAt := time.Now()
 				if send(ctx, controller) == nil {
-					found.add(time.Since(began))
+					measured.add(time.Since(sentAt))
 				}
 			}
 		})
 	}
-	return found, func() {
+	return measured, func() {
 		cancel()
-		all.Wait()
+		senders.Wait()
 		closeAll(conns)
 	}, nil
 }
 
-// resume opens the subscribers' watches and returns how long each waited for its first message. They stay open until leave.
-func (s *sized) resume(d *daemon) (times []time.Duration, refused int64, leave func(), _ error) {
-	token, err := s.token("gc:read")
+// resumeWatches opens the watches and returns how long each waited for its first message. They stay open until closeWatches.
+func (s *sizeBench) resumeWatches(d *daemon) (times []time.Duration, refused int64, closeWatches func(), _ error) {
+	token, err := s.newToken("gc:read")
 	if err != nil {
 		return nil, 0, nil, err
 	}
@@ -138,21 +142,21 @@ func (s *sized) resume(d *daemon) (times []time.Duration, refused int64, leave f
 	if err := s.store.db.GetContext(s.ctx, &newest, "SELECT max(id) FROM controller_transitions"); err != nil {
 		return nil, 0, nil, err
 	}
-	conns, err := connect(d.grpc, (s.subscribers+subscribersPerConnection-1)/subscribersPerConnection)
+	conns, err := connect(d.grpc, (s.watchers+watchersPerConnection-1)/watchersPerConnection)
 	if err != nil {
 		return nil, 0, nil, err
 	}
 
 	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(s.ctx, "authorization", "Bearer "+token))
 	var (
-		all      sync.WaitGroup
+		watchers sync.WaitGroup
 		failures atomic.Int64
-		found    latencies
+		measured latencies
 	)
-	for i := range s.subscribers {
-		all.Go(func() {
+	for i := range s.watchers {
+		watchers.Go(func() {
 			began := time.Now()
-			after := uint64(newest - behind)
+			after := uint64(newest - missedTransitions)
 			stream, err := fleetpb.NewFleetServiceClient(conns[i%len(conns)]).Watch(ctx, &fleetpb.WatchRequest{After: &after})
 			if err == nil {
 				_, err = stream.Recv()
@@ -161,11 +165,12 @@ func (s *sized) resume(d *daemon) (times []time.Duration, refused int64, leave f
 				failures.Add(1)
 				return
 			}
-			found.add(time.Since(began))
+			measured.add(time.Since(began))
 		})
 	}
-	all.Wait()
-	times = found.take()
+	watchers.Wait()
+
+	times = measured.take()
 	slices.Sort(times)
 	return times, failures.Load(), func() {
 		cancel()

@@ -1,6 +1,6 @@
-// Command composecheck checks a compose file as far as can be without an engine: the specification's schema, references
-// between services and volumes, that every file which is mounted exists, that ports are published on this machine only, and
-// that Prometheus and Grafana find what they are configured with.
+// Command composecheck checks a compose file as far as possible without a container engine: the schema, references between
+// services and volumes, the existence of mounted files, that ports are published on this machine only, and the files that
+// Prometheus and Grafana are configured with.
 package main
 
 import (
@@ -33,32 +33,38 @@ func check(args []string) error {
 	if err != nil {
 		return err
 	}
-	var wrong []error
+
+	var errs []error
 	for name, service := range project.Services {
-		if service.Image == "" && service.Build == nil {
-			wrong = append(wrong, fmt.Errorf("%s has neither an image nor a build", name))
-		}
-		if service.Build != nil {
-			if _, err := os.Stat(filepath.Join(service.Build.Context, service.Build.Dockerfile)); err != nil {
-				wrong = append(wrong, fmt.Errorf("%s: %w", name, err))
-			}
-		}
-		for _, volume := range service.Volumes {
-			if _, err := os.Stat(volume.Source); volume.Type == types.VolumeTypeBind && err != nil {
-				wrong = append(wrong, fmt.Errorf("%s mounts what is not there: %w", name, err))
-			}
-		}
-		for _, port := range service.Ports {
-			if port.HostIP != "127.0.0.1" {
-				wrong = append(wrong, fmt.Errorf("%s publishes port %s beyond this machine", name, port.Published))
-			}
-		}
-		wrong = append(wrong, checkPrometheus(project, service)...)
-		wrong = append(wrong, checkGrafana(project, service)...)
+		errs = append(errs, checkService(name, service)...)
+		errs = append(errs, checkPrometheus(project, service)...)
+		errs = append(errs, checkGrafana(project, service)...)
 	}
-	if err := errors.Join(wrong...); err != nil {
+	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	fmt.Printf("%s: %d services, %d volumes: ok\n", args[0], len(project.Services), len(project.Volumes))
 	return nil
+}
+
+func checkService(name string, service types.ServiceConfig) (errs []error) {
+	if service.Image == "" && service.Build == nil {
+		errs = append(errs, fmt.Errorf("%s has neither an image nor a build", name))
+	}
+	if service.Build != nil {
+		if _, err := os.Stat(filepath.Join(service.Build.Context, service.Build.Dockerfile)); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	for _, volume := range service.Volumes {
+		if _, err := os.Stat(volume.Source); volume.Type == types.VolumeTypeBind && err != nil {
+			errs = append(errs, fmt.Errorf("%s mounts a file that does not exist: %w", name, err))
+		}
+	}
+	for _, port := range service.Ports {
+		if port.HostIP != "127.0.0.1" {
+			errs = append(errs, fmt.Errorf("%s publishes port %s beyond this machine: publish it on 127.0.0.1", name, port.Published))
+		}
+	}
+	return errs
 }

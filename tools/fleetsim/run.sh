@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Plays the fleet simulator's scenarios over SQLite and over the PostgreSQL at TEST_DATABASE_URL, one store after the
-# other, whatever became of the first. The arguments are gcctl simulate's.
+# Runs scenarios of the fleet simulator over SQLite, and then over the PostgreSQL server at TEST_DATABASE_URL, also if the
+# first run failed. The arguments are those of gcctl simulate; by default it runs all scenarios.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
+
 [ $# -gt 0 ] || set -- all --mcs 200 --parallel 7
+
 code=0
 bin/gcctl simulate "$@" --plain || code=$?
 bin/gcctl simulate "$@" --plain --store postgres --database "$TEST_DATABASE_URL" || code=$?

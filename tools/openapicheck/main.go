@@ -1,5 +1,5 @@
-// Command openapicheck checks that the OpenAPI document that the service gives out is valid OpenAPI 3.1. It is a module of
-// its own because the validator takes longer to build than everything else together.
+// Command openapicheck checks that the OpenAPI document that the service publishes is valid OpenAPI 3.1. It is a separate
+// module because the validator takes longer to build than all other packages together.
 package main
 
 import (
@@ -51,20 +51,24 @@ func check() error {
 	return nil
 }
 
-// readDocument asks a handler without a service, which the document does not need.
+// readDocument gets the document from a handler without a service, which the document does not need.
 func readDocument() ([]byte, error) {
-	unwrapped := func(endpoints.Operation) endpoint.Middleware {
+	noMiddleware := func(endpoints.Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint { return next }
 	}
-	handler := httptransport.NewHandler(endpoints.New(struct{ service.Service }{}, unwrapped), httptransport.Config{
-		Logger: log.NewNopLogger(), OnPanic: func() {}, Metrics: http.NotFoundHandler(),
-		Ready: func(context.Context) map[string]string { return nil }, Draining: context.Background(),
+
+	handler := httptransport.NewHandler(endpoints.New(struct{ service.Service }{}, noMiddleware), httptransport.Config{
+		Logger:   log.NewNopLogger(),
+		OnPanic:  func() {},
+		Metrics:  http.NotFoundHandler(),
+		Ready:    func(context.Context) map[string]string { return nil },
+		Draining: context.Background(),
 	})
 
 	w := httptest.NewRecorder()
-	handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/openapi.json", http.NoBody))
+	handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/openapi.json", nil))
 	if w.Code != http.StatusOK {
-		return nil, fmt.Errorf("ask for the document: status %d", w.Code)
+		return nil, fmt.Errorf("get the document: status %d", w.Code)
 	}
 	return w.Body.Bytes(), nil
 }

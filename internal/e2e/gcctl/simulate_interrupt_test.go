@@ -54,7 +54,7 @@ func TestVerdictsReplaceAFileOnlyWhenThereAreSome(t *testing.T) {
 		t.Fatal(err)
 	}
 	var verdicts []fleetsim.Verdict
-	if err := json.Unmarshal(text, &verdicts); err != nil || len(verdicts) != 1 || !verdicts[0].Interrupted {
+	if err := json.Unmarshal(text, &verdicts); err != nil || len(verdicts) != 1 || !verdicts[0].IsInterrupted {
 		t.Errorf("verdicts = %+v, %v, want one that was interrupted, and nothing behind it", verdicts, err)
 	}
 }

@@ -1,0 +1,47 @@
+package store
+
+import (
+	"testing"
+	"time"
+
+	"darktower.example/global-controller/service"
+)
+
+// TestSQLiteClock_ReplacesDatabaseClock: statements and the schema's own defaults and triggers go by it, to the millisecond.
+func TestSQLiteClock_ReplacesDatabaseClock(t *testing.T) {
+	t.Parallel()
+	now := time.UnixMilli(1_900_000_000_001).UTC()
+	s := openUnmigrated(t, Config{URL: sqliteURL(t), Clock: func() time.Time { return now }})
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatalf("Migrate() = %v", err)
+	}
+
+	registered := service.Registration{ControllerID: "mc", Region: "eu", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}
+	if _, err := s.Register(t.Context(), registered, "client"); err != nil {
+		t.Fatalf("Register() = %v", err)
+	}
+
+	began := now
+	for range 1000 {
+		now = now.Add(time.Millisecond)
+		result, err := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc", Reported: service.HealthHealthy})
+		if err != nil || !result.At.Equal(now) {
+			t.Fatalf("Heartbeat() at %v = %v, %v", now, result.At, err)
+		}
+	}
+
+	c, err := s.Controller(t.Context(), "mc")
+	if err != nil {
+		t.Fatalf("Controller() = %v", err)
+	}
+	if !c.CreatedAt.Equal(began) || !c.LastHeartbeatAt.Equal(now) || !c.UpdatedAt.Equal(now) {
+		t.Errorf("created, heard and updated at %v, %v and %v, want %v, %v and %v", c.CreatedAt, c.LastHeartbeatAt, c.UpdatedAt, began, now, now)
+	}
+}
+
+func TestNew_RejectsClockForPostgres(t *testing.T) {
+	t.Parallel()
+	if _, err := New(Config{URL: "postgres://localhost/gc", Clock: time.Now}); err == nil {
+		t.Error("New() with a clock for PostgreSQL = nil, want an error")
+	}
+}
