@@ -122,7 +122,8 @@ func TestRequestID_ReturnedAndLogged(t *testing.T) {
 
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "x-request-id", "mine-2", "authorization", *env.controllerAuth())
 	var sent metadata.MD
-	_, err := pb.NewGlobalControllerServiceClient(env.conn).FastHeartbeat(ctx, &pb.FastHeartbeatRequest{ControllerId: "mc"}, grpc.Header(&sent))
+	client := pb.NewGlobalControllerServiceClient(env.conn)
+	_, err := client.FastHeartbeat(ctx, &pb.FastHeartbeatRequest{ControllerId: "mc"}, grpc.Header(&sent))
 	if ids := sent.Get("x-request-id"); status.Code(err) != codes.InvalidArgument || len(ids) != 1 || ids[0] != "mine-2" {
 		t.Errorf("gRPC request id = %q (%v), want that of the caller", ids, err)
 	}

@@ -28,11 +28,11 @@ func TestRateLimits_KnownControllersAreExempt(t *testing.T) {
 	}
 
 	for _, via := range protocols() {
-		if got, want := env.send(via, call{"RegisterMC", "one-more", registration(), env.controllerAuth()}), controllerLimitReached(3); got != want {
-			t.Errorf("%s: an unknown controller = %v, want %v", via.name, got, want)
-		}
-		if got, want := env.send(via, call{"FastHeartbeat", "one-more", fastHeartbeat(), env.controllerAuth()}), controllerLimitReached(3); got != want {
-			t.Errorf("%s: an unknown controller's heartbeat = %v, want %v", via.name, got, want)
+		for _, operation := range []string{"RegisterMC", "FastHeartbeat"} {
+			got := env.send(via, call{operation, "one-more", validFields(operation), env.controllerAuth()})
+			if want := controllerLimitReached(3); got != want {
+				t.Errorf("%s: %s of an unknown controller = %v, want %v", via.name, operation, got, want)
+			}
 		}
 		for range 20 {
 			if got := env.send(via, call{"FastHeartbeat", "mc", fastHeartbeat(), env.controllerAuth()}); got != (outcome{}) {

@@ -36,7 +36,9 @@ func TestSharedID_IsShown(t *testing.T) {
 			}
 		}
 
-		one, other, alone := register("mc", "http://one.example"), register("mc", "http://other.example"), register("alone", "http://alone.example")
+		one := register("mc", "http://one.example")
+		other := register("mc", "http://other.example")
+		alone := register("alone", "http://alone.example")
 		for range 3 {
 			heartbeat(one, "mc")
 			heartbeat(other, "mc")
