@@ -69,7 +69,7 @@ func TestSchema_IncompatibleWithTheBinary(t *testing.T) {
 		// It can be shown, not migrated down, and no other server can start.
 		checkMigrate(t, databaseURL, []string{"status"}, 0,
 			"1000     (unknown to this binary: of a newer release)", "incompatible, it needs a binary with 999 or newer")
-		checkMigrate(t, databaseURL, []string{"down", "0", "--yes"}, 1, "use the release that made it")
+		checkMigrate(t, databaseURL, []string{"down", "0", "--yes"}, 1, "use the release that migrated it")
 		other, err := daemon.New(env.cfg, daemon.NewLogger(env.log, env.cfg))
 		if err != nil {
 			t.Fatal(err)
@@ -81,7 +81,7 @@ func TestSchema_IncompatibleWithTheBinary(t *testing.T) {
 		// When it allows this binary, the server is ready again, and another one starts with a warning.
 		execute(t, databaseURL, `UPDATE schema_compatibility SET min_binary_schema = 2`)
 		env.waitReady()
-		checkMigrate(t, databaseURL, []string{"down", "0", "--yes"}, 1, "use the release that made it")
+		checkMigrate(t, databaseURL, []string{"down", "0", "--yes"}, 1, "use the release that migrated it")
 		env.shutDown()
 		again := newEnvironment(t, databaseURL, nil).waitReady()
 		if !strings.Contains(again.log.String(), "the database's schema is newer than this binary") {
