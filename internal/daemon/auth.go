@@ -53,7 +53,7 @@ func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics, transport h
 		Transport: transport,
 		OnRefresh: m.ObserveKeyRefresh,
 		OnDate: func(date time.Time, uncertainty time.Duration) {
-			a.clock.Read(clock.AuthController, date, uncertainty)
+			a.clock.AddReading(clock.AuthController, date, uncertainty)
 		},
 		UnverifiableMemory: memory,
 	})
@@ -67,7 +67,7 @@ func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics, transport h
 		Audience:   cfg.Audience,
 		ClockSkew:  cfg.ClockSkew,
 		Now:        a.clock.Now,
-		CheckClock: a.clock.Suspect,
+		CheckClock: a.clock.CheckToken,
 		OnResult:   m.ObserveTokenValidation,
 	})
 	if err != nil {
@@ -75,7 +75,7 @@ func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics, transport h
 	}
 
 	a.clock.OnContradiction(a.keys.StartFetch)
-	a.metrics = m.RegisterAuth(a.clock.Offsets, func() int { return a.refusals.Controllers(service.RefusedKeyDropped, droppedKeyWindow) })
+	a.metrics = m.RegisterAuth(a.clock.Offsets, func() int { return a.refusals.CountControllers(service.RefusedKeyDropped, droppedKeyWindow) })
 	return a, nil
 }
 

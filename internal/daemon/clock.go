@@ -22,7 +22,7 @@ func (s *Server) newClockedStore() clockedStore {
 	if !strings.HasPrefix(s.cfg.DatabaseURL, "postgres") {
 		return clockedStore{s.store, func(time.Time, time.Duration) {}}
 	}
-	return clockedStore{s.store, func(at time.Time, uncertainty time.Duration) { s.auth.clock.Read(clock.Store, at, uncertainty) }}
+	return clockedStore{s.store, func(at time.Time, uncertainty time.Duration) { s.auth.clock.AddReading(clock.Store, at, uncertainty) }}
 }
 
 // Beat implements [service.Beater].

@@ -50,7 +50,7 @@ func (a *authState) writeLogSummaries(ctx context.Context) error {
 
 // logDroppedKeys logs how many controllers use tokens whose key is no longer published.
 func (a *authState) logDroppedKeys() {
-	if callers := a.refusals.Controllers(service.RefusedKeyDropped, callLogPeriod); callers > 0 {
+	if callers := a.refusals.CountControllers(service.RefusedKeyDropped, callLogPeriod); callers > 0 {
 		_ = level.Warn(a.logger).Log(
 			"msg", "controllers are refused: the key of their tokens is no longer published; they renew tokens on a schedule only",
 			"controllers", callers, "within", callLogPeriod,

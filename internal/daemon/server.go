@@ -35,7 +35,7 @@ type Server struct {
 	auth    *authState
 	watches *watch.Hub
 
-	heartbeats  *health.Heartbeats
+	heartbeats  *health.HeartbeatMonitor
 	serviceable *health.Serviceability
 	checker     *health.Checker
 

@@ -103,8 +103,8 @@ func TestServiceability_VouchesNotWithoutKeys(t *testing.T) {
 	t.Parallel()
 	server := newTestServer(t, newTestConfig(t))
 	close(server.migrated)
-	if server.auth.keysState() == health.StateOK || server.serviceable.Vouches() {
-		t.Errorf("keys are %q and Vouches() is %v, want a failure and false", server.auth.keysState(), server.serviceable.Vouches())
+	if server.auth.keysState() == health.StateOK || server.serviceable.CanVouch() {
+		t.Errorf("keys are %q and CanVouch() is %v, want a failure and false", server.auth.keysState(), server.serviceable.CanVouch())
 	}
 }
 

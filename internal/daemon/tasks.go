@@ -28,7 +28,7 @@ func (s *Server) pruneRecords(ctx context.Context) error {
 			Actor:     s.cfg.ID,
 		},
 		Interval:    s.cfg.Testing.RetentionInterval,
-		Serviceable: s.serviceable.Serviceable,
+		Serviceable: s.serviceable.IsServiceable,
 		Observe:     s.metrics.ObservePrune,
 		Logger:      s.logger,
 	})

@@ -34,7 +34,7 @@ const (
 
 // observer passes the service's events to the metrics, the log and the health checker.
 type observer struct {
-	*health.Heartbeats
+	*health.HeartbeatMonitor
 	*metrics.Metrics
 	auth *authState
 }
@@ -51,7 +51,7 @@ func New(cfg Config, logger log.Logger) (*Server, error) {
 		cfg:        cfg,
 		logger:     logger,
 		metrics:    metrics.New(Version, cfg.StalenessThreshold, sweepInterval),
-		heartbeats: health.NewHeartbeats(cfg.FastInterval, nil),
+		heartbeats: health.NewHeartbeatMonitor(cfg.FastInterval, nil),
 		grpcHealth: grpchealth.NewServer(),
 		migrated:   make(chan struct{}),
 	}

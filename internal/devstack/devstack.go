@@ -86,14 +86,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	cleanups.add(unlock)
 
-	ac, err := devauth.New(filepath.Join(o.DataDir, "dev-auth-key.pem"), time.Now)
+	ac, acListener, err := newAuthController(ctx, o)
 	if err != nil {
 		return fmt.Errorf("development auth controller: %w", err)
-	}
-	var listen net.ListenConfig
-	acListener, err := listen.Listen(ctx, "tcp", o.ACAddress)
-	if err != nil {
-		return fmt.Errorf("development auth controller: %w; %s", err, otherAddressHint)
 	}
 	cleanups.add(func() { _ = acListener.Close() })
 	acURL := "http://" + acListener.Addr().String()
@@ -136,13 +131,7 @@ func Run(ctx context.Context, o Options) error {
 	addActor(&group, context.Background(), f.run)
 	addActor(&group, context.Background(), m.run)
 	addActor(&group, context.Background(), server.Run)
-	acServer := &http.Server{Handler: ac, ReadHeaderTimeout: 5 * time.Second}
-	group.Add(func() error {
-		if err := acServer.Serve(acListener); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	}, func(error) { _ = acServer.Close() })
+	addHTTPServer(&group, ac, acListener)
 
 	if err := printBanner(out, o, server, ac, acURL); err != nil {
 		return err
@@ -150,6 +139,21 @@ func Run(ctx context.Context, o Options) error {
 	err = group.Run()
 	out.printLine("stopped")
 	return err
+}
+
+// newAuthController returns the auth controller and the listener for its HTTP server.
+func newAuthController(ctx context.Context, o Options) (*devauth.Server, net.Listener, error) {
+	ac, err := devauth.New(filepath.Join(o.DataDir, "dev-auth-key.pem"), time.Now)
+	if err != nil {
+		return nil, nil, err
+	}
+
+	var listen net.ListenConfig
+	listener, err := listen.Listen(ctx, "tcp", o.ACAddress)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w; %s", err, otherAddressHint)
+	}
+	return ac, listener, nil
 }
 
 func daemonConfig(o Options, acURL string) daemon.Config {
@@ -204,6 +208,17 @@ func lockFolder(folder string) (unlock func(), err error) {
 func addActor(group *run.Group, parent context.Context, execute func(context.Context) error) {
 	ctx, cancel := context.WithCancel(parent)
 	group.Add(func() error { return execute(ctx) }, func(error) { cancel() })
+}
+
+// addHTTPServer adds an actor that serves HTTP on a listener.
+func addHTTPServer(group *run.Group, handler http.Handler, listener net.Listener) {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	group.Add(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	}, func(error) { _ = server.Close() })
 }
 
 func waitForEnd(ctx context.Context) error {

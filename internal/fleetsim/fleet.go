@@ -198,7 +198,7 @@ func (f *Fleet) Close() error {
 	return errors.Join(errs...)
 }
 
-// forEachMC calls work for each controller, at most so many at the same time, and returns the first error.
+// forEachMC calls work for each controller, with a limit of concurrent calls, and returns the first error.
 func forEachMC(mcs []*MC, concurrency int, work func(*MC) error) error {
 	var (
 		running  sync.WaitGroup

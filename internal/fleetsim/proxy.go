@@ -93,7 +93,7 @@ func (p *Proxy) Restore() {
 	p.isCut = false
 }
 
-// SetLatency delays all data by so much in each direction. The throughput stays the same.
+// SetLatency delays all data in each direction. The throughput stays the same.
 func (p *Proxy) SetLatency(latency time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

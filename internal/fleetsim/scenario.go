@@ -64,7 +64,7 @@ func FindScenarios(names []string, hasOwnGC bool) (found []Scenario, err error) 
 
 		i := slices.IndexFunc(all, func(s Scenario) bool { return s.Name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("there is no scenario %q: there are all, %s", name, strings.Join(scenarioNames(all), ", "))
+			return nil, fmt.Errorf("unknown scenario %q: allowed are all, %s", name, strings.Join(scenarioNames(all), ", "))
 		}
 		if all[i].Needs.OwnGC && !hasOwnGC {
 			return nil, fmt.Errorf("%s harms the Global Controller, its store or its auth controller: leave out --address", name)

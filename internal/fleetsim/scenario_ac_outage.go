@@ -25,7 +25,7 @@ func acOutage() Scenario {
 			env.AC.SetResponse(acErrors)
 
 			// Tokens are renewed after 60 to 80 % of their life, which would take too long. So the controllers' clocks are set
-			// ahead. The monotonic clock, which is not set, tells the SDK that the tokens are still valid.
+			// ahead. The SDK uses the monotonic clock, which is not set, for a token's validity, so the tokens remain valid.
 			for _, mc := range env.Fleet.MCs {
 				mc.tokens.ShiftClock(devauth.TokenLife * 9 / 10)
 			}

@@ -10,8 +10,8 @@ import (
 // maxLatency is the limit for 99 % of the heartbeats without a fault.
 const maxLatency = time.Second
 
-// maxRateDeviation is the share by which the heartbeat rate may deviate. Controllers vary their intervals by a tenth, and
-// one that was asked to come later has a longer interval once.
+// maxRateDeviation is the share by which the heartbeat rate may deviate. Controllers vary their intervals by a tenth, and a
+// retry delay in a response makes one interval longer.
 const maxRateDeviation = 0.2
 
 func steady() Scenario {

@@ -23,7 +23,7 @@ func tokenRotation() Scenario {
 			startedAt := time.Now()
 			total := len(env.Fleet.MCs)
 			for _, key := range []int{2, 3} {
-				if err := env.AC.Rotate(true); err != nil {
+				if err := env.AC.RotateKey(true); err != nil {
 					return err
 				}
 				env.SetPhase("signing key %d; tokens live %s", key, formatDuration(life))
@@ -40,7 +40,7 @@ func tokenRotation() Scenario {
 
 			env.SetPhase("all keys but a new one are revoked")
 			revokedAt := time.Now()
-			if err := env.AC.Rotate(false); err != nil {
+			if err := env.AC.RotateKey(false); err != nil {
 				return err
 			}
 			if err := env.Wait(ctx, life); err != nil {

@@ -12,7 +12,8 @@ var (
 	ErrInterrupted = errors.New("interrupted")
 )
 
-// Check compares what a scenario expects of the Global Controller and the SDK with what it observed.
+// Check compares what a scenario expects of the Global Controller and the SDK with what it observed. The JSON keys of Check
+// and [Verdict] are stable: programs read them.
 type Check struct {
 	Name     string `json:"promise"`
 	Expected string `json:"promised"`

@@ -1,296 +1,207 @@
 package modeltest
 
-import (
-	"fmt"
-	"time"
+import "darktower.example/global-controller/service"
 
-	"darktower.example/global-controller/service"
-)
-
-// action is something that happens to the world from outside, as often as its weight among all.
+// action is something that happens to the fleet or the Global Controllers. Its share among the actions is its weight.
 type action struct {
 	weight int
-	do     func(w *World) error
+	do     func(env *Environment) error
 }
 
-// actions go on all the time.
+// actions happen all the time.
 var actions = []action{
-	{12, (*World).replaceProcess},
-	{9, (*World).crash},
-	{3, (*World).dieDraining},
-	{4, (*World).lastWords},
-	{7, (*World).pause},
-	{7, (*World).registerAgain},
-	{7, (*World).stray},
-	{3, (*World).duplicate},
-	{9, (*World).crowd},
-	{6, (*World).orderDrain},
-	{9, (*World).orderUndrain},
-	{2, (*World).orderDeregistration},
-	{2, (*World).leave},
-	{3, (*World).trouble},
+	{12, (*Environment).replaceProcess},
+	{9, (*Environment).crashProcess},
+	{3, (*Environment).crashWhileDraining},
+	{4, (*Environment).scheduleFinalHeartbeat},
+	{7, (*Environment).pauseProcess},
+	{7, (*Environment).registerAgain},
+	{7, (*Environment).sendExtraHeartbeat},
+	{3, (*Environment).sendDuplicate},
+	{9, (*Environment).sendBurst},
+	{6, (*Environment).orderDrain},
+	{9, (*Environment).orderUndrain},
+	{2, (*Environment).orderDeregistration},
+	{2, (*Environment).deregisterItself},
+	{3, (*Environment).injectFault},
 }
 
-// troubles come now and then, and one after the other while the weather is bad.
-var troubles = []action{
-	{4, (*World).stopReplica},
-	{2, (*World).stopAll},
-	{4, (*World).breakStore},
-	{4, (*World).cutReplica},
-	{2, (*World).stallCheckers},
-	{3, (*World).spoilWrites},
-	{4, (*World).lockRows},
-	{2, (*World).setClock},
+// faultActions happen now and then, and often during a fault burst.
+var faultActions = []action{
+	{4, (*Environment).stopAnyReplica},
+	{2, (*Environment).stopAllReplicas},
+	{4, (*Environment).startStoreOutage},
+	{4, (*Environment).disconnectReplica},
+	{2, (*Environment).stallCheckers},
+	{3, (*Environment).startReadOnly},
+	{4, (*Environment).lockRows},
+	{2, (*Environment).stepDatabaseClock},
 }
 
-// weather changes between long times in which everything works, so that somebody can be silent for long enough, and
-// short ones in which nothing does.
-func (w *World) weather() error {
-	if w.bad = !w.bad; w.bad {
-		w.nextWeather = w.now + 1 + w.dice.Int64N(2*w.threshold)
+// toggleFaultBurst starts or ends a fault burst. The calm periods between the bursts are long, so that controllers can become stale.
+func (env *Environment) toggleFaultBurst() error {
+	if env.isFaultBurst = !env.isFaultBurst; env.isFaultBurst {
+		env.nextBurstToggle = env.now + 1 + env.rng.Int64N(2*env.threshold)
 	} else {
-		w.nextWeather = w.now + 1 + w.dice.Int64N(12*w.threshold)
+		env.nextBurstToggle = env.now + 1 + env.rng.Int64N(12*env.threshold)
 	}
 	return nil
 }
 
-// trouble comes rarely while the weather is good.
-func (w *World) trouble() error {
-	if !w.bad && w.dice.IntN(4) > 0 {
+// injectFault runs a fault action; outside of a fault burst only one time in four.
+func (env *Environment) injectFault() error {
+	if !env.isFaultBurst && env.rng.IntN(4) > 0 {
 		return nil
 	}
-	return w.one(troubles)
+	return env.runOneOf(faultActions)
 }
 
-func (w *World) act() error {
-	w.nextAction = w.now + 1 + w.dice.Int64N(2500)
-	if w.bad && w.dice.IntN(5) == 0 {
-		return w.trouble()
+func (env *Environment) act() error {
+	env.nextAction = env.now + 1 + env.rng.Int64N(2500)
+	if env.isFaultBurst && env.rng.IntN(5) == 0 {
+		return env.injectFault()
 	}
-	return w.one(actions)
+	return env.runOneOf(actions)
 }
 
-// one is any of some actions, by their weights.
-func (w *World) one(of []action) error {
+// runOneOf runs one of the actions, drawn by their weights.
+func (env *Environment) runOneOf(of []action) error {
 	total := 0
 	for _, a := range of {
 		total += a.weight
 	}
-	n := w.dice.IntN(total)
+
+	n := env.rng.IntN(total)
 	for _, a := range of {
 		if n -= a.weight; n < 0 {
-			return a.do(w)
+			return a.do(env)
 		}
 	}
 	return nil
 }
 
-// anyProcess is one of any controller, dead or alive; nil when there is none yet.
-func (w *World) anyProcess() *process {
-	if len(w.processes) == 0 {
+// pickProcess draws a process of any controller, running or not; nil if there is none yet.
+func (env *Environment) pickProcess() *process {
+	if len(env.processes) == 0 {
 		return nil
 	}
-	return pick(w, w.processes)
+	return pick(env, env.processes)
 }
 
-// replaceProcess starts a process of a controller. The one before has ended, or does not know yet.
-func (w *World) replaceProcess() error {
-	c := pick(w, w.fleet)
-	if w.dice.IntN(3) > 0 {
-		for _, p := range w.processes {
-			if p.controller == c {
-				p.next = 0
-			}
-		}
+// replaceProcess starts a new process of a controller. The former processes have ended, or still run.
+func (env *Environment) replaceProcess() error {
+	c := pick(env, env.fleet)
+	if env.rng.IntN(3) > 0 {
+		env.endProcesses(c)
 	}
-	p := w.spawn(c)
-	broken, answer := w.register(p)
-	if answer == nil || w.dice.IntN(2) == 0 {
-		p.next, p.dying = w.now+w.around(p.pace), false
+
+	p := env.startProcess(c)
+	checkErr, callErr := env.register(p)
+	if callErr == nil || env.rng.IntN(2) == 0 {
+		env.schedule(p)
 	}
-	return broken
+	return checkErr
 }
 
-func (w *World) crash() error {
-	if p := w.anyProcess(); p != nil {
-		p.next = 0
-		w.note("process %d of %s crashes", p.serial, p.controller.id)
+func (env *Environment) crashProcess() error {
+	if p := env.pickProcess(); p != nil {
+		p.nextAt = 0
+		env.note("process %d of %s crashes", p.serial, p.controller.id)
 	}
 	return nil
 }
 
-// usualSweeps is how far apart sweeps are where nothing goes wrong, in milliseconds.
+// usualSweeps is the time between sweeps without faults, in milliseconds.
 const usualSweeps = 4750
 
-// lastWords has a process end with a heartbeat that is as old as the threshold, to the millisecond, when a sweep comes.
-func (w *World) lastWords() error {
-	p, r := w.anyProcess(), pick(w, w.replicas)
-	if p == nil || p.next == 0 || r.nextSweep == 0 {
+// scheduleFinalHeartbeat makes a process end with a heartbeat whose age at a sweep equals the threshold, to the millisecond.
+func (env *Environment) scheduleFinalHeartbeat() error {
+	p, r := env.pickProcess(), pick(env, env.replicas)
+	if p == nil || p.nextAt == 0 || r.nextSweep == 0 {
 		return nil
 	}
-	p.dying, p.next = true, r.nextSweep-w.threshold
-	for p.next <= w.now {
-		p.next += usualSweeps
+
+	p.isEnding = true
+	p.nextAt = r.nextSweep - env.threshold
+	for p.nextAt <= env.now {
+		p.nextAt += usualSweeps
 	}
-	w.note("process %d of %s will end", p.serial, p.controller.id)
+	env.note("process %d of %s sends its final heartbeat next", p.serial, p.controller.id)
 	return nil
 }
 
-// pause keeps a process from running for a while, about as long as silence is allowed.
-func (w *World) pause() error {
-	if p := w.anyProcess(); p != nil && p.next != 0 {
-		p.next += w.dice.Int64N(2 * w.threshold)
-		w.note("process %d of %s pauses", p.serial, p.controller.id)
+// pauseProcess delays the next heartbeat of a process by up to two thresholds.
+func (env *Environment) pauseProcess() error {
+	if p := env.pickProcess(); p != nil && p.nextAt != 0 {
+		p.nextAt += env.rng.Int64N(2 * env.threshold)
+		env.note("process %d of %s pauses", p.serial, p.controller.id)
 	}
 	return nil
 }
 
-// registerAgain has a process register that did before: the current one, or one that was replaced.
-func (w *World) registerAgain() error {
-	p := w.anyProcess()
+// registerAgain makes a process register again: the current one, or one that was replaced.
+func (env *Environment) registerAgain() error {
+	p := env.pickProcess()
 	if p == nil {
 		return nil
 	}
-	broken, answer := w.register(p)
-	if answer == nil && p.next == 0 {
-		p.next, p.dying = w.now+w.around(p.pace), false
+	checkErr, callErr := env.register(p)
+	if callErr == nil && p.nextAt == 0 {
+		env.schedule(p)
 	}
-	return broken
+	return checkErr
 }
 
-// stray is a heartbeat of any process out of turn, delayed by the network perhaps, or of one that was replaced.
-func (w *World) stray() error {
-	p := w.anyProcess()
+// sendExtraHeartbeat sends a heartbeat out of turn: delayed by the network, or of a process that was replaced.
+func (env *Environment) sendExtraHeartbeat() error {
+	p := env.pickProcess()
 	if p == nil {
-		p = &process{controller: pick(w, w.fleet)}
+		p = &process{controller: pick(env, env.fleet)}
 	}
-	broken, _ := w.beat(p)
-	return broken
+	checkErr, _ := env.sendHeartbeat(p)
+	return checkErr
 }
 
-// duplicate is one heartbeat that arrives twice, at one replica or at two.
-func (w *World) duplicate() error {
-	p := w.anyProcess()
+// sendDuplicate sends one heartbeat twice, to one replica or to two.
+func (env *Environment) sendDuplicate() error {
+	p := env.pickProcess()
 	if p == nil {
 		return nil
 	}
-	beat, comprehensive := w.heartbeat(p)
+	h, isComprehensive := env.nextHeartbeat(p)
 	for range 2 {
-		r := w.anyReplica()
+		r := env.pickReplica()
 		if r == nil {
 			return nil
 		}
-		if broken, _ := w.send(r, p, beat, comprehensive); broken != nil {
-			return broken
+		if checkErr, _ := env.sendHeartbeatTo(r, p, h, isComprehensive); checkErr != nil {
+			return checkErr
 		}
 	}
 	return nil
 }
 
-// expectation is a generation that an operator saw: the current one, an old one, or none.
-func (w *World) expectation(c *controller) *int64 {
-	switch w.dice.IntN(4) {
-	case 0:
-		seen := c.generation
-		return &seen
-	case 1:
-		seen := max(0, c.generation-1)
-		return &seen
-	}
-	return nil
-}
-
-func (w *World) orderDrain() error {
-	c, r := pick(w, w.fleet), w.anyReplica()
-	if r == nil {
-		return nil
-	}
-	order := service.DrainOrder{ControllerID: c.id, Reason: fmt.Sprintf("maintenance %d", w.dice.IntN(1000)), ExpectedGeneration: w.expectation(c), Force: w.dice.IntN(2) == 0}
-	if w.dice.IntN(2) == 0 {
-		order.Deadline = instant(w.clock()).Truncate(time.Second).Add(time.Duration(2+w.dice.IntN(600)) * time.Second)
-	}
-	want, wantErr := c.drained(order, "operator", w.clock())
-	if wantErr == nil && !order.Force && w.missed(c) {
-		want, wantErr = c.record, service.ErrUnsafe
-	}
-	got, err := r.calls.Drain.Call(w.authorize(r, asOperator), order, nil)
-	w.note("the operator drains %s by %s: %s", c.id, r.id, answerOf(err))
-	return w.decided(attempt{c, r, want, wantErr, service.CauseOperator, "operator", false}, got.Controller, err)
-}
-
-// missed tells whether a controller's region could not do without it: the largest of those that then still serve may fail
-// as well, and what runs must have room.
-func (w *World) missed(gone *controller) bool {
-	if !gone.state().Serves() {
-		return false
-	}
-	var (
-		served                                                 bool
-		meetings, most, running, participants, many, attending int64
-	)
-	for _, c := range w.fleet {
-		if !c.present || c.region != gone.region {
-			continue
-		}
-		if !c.stale {
-			running, attending = running+c.meetings, attending+c.participants
-		}
-		if c != gone && c.state().Serves() {
-			served = true
-			meetings, most = meetings+c.maxMeetings, max(most, c.maxMeetings)
-			participants, many = participants+c.maxParticipants, max(many, c.maxParticipants)
-		}
-	}
-	return !served || meetings-most < running || participants-many < attending
-}
-
-func (w *World) orderUndrain() error {
-	c, r := pick(w, w.fleet), w.anyReplica()
-	if r == nil {
-		return nil
-	}
-	order := service.UndrainOrder{ControllerID: c.id, Reason: "over", ExpectedGeneration: w.expectation(c)}
-	want, wantErr := c.undrained(order)
-	got, err := r.calls.Undrain.Call(w.authorize(r, asOperator), order, nil)
-	w.note("the operator undrains %s by %s: %s", c.id, r.id, answerOf(err))
-	return w.decided(attempt{c, r, want, wantErr, service.CauseOperator, "operator", false}, got, err)
-}
-
-// decided: the operator is shown the controller as the order left it.
-func (w *World) decided(a attempt, got service.Controller, err error) error {
-	if err == nil && shown(got) != a.want {
-		return fmt.Errorf("the order for %s was answered with\n    %+v, want\n    %+v", a.controller.id, shown(got), a.want)
-	}
-	return w.settle(a, err)
-}
-
-func (w *World) orderDeregistration() error {
-	c, r := pick(w, w.fleet), w.anyReplica()
-	if r == nil {
-		return nil
-	}
-	order := service.Deregistration{ControllerID: c.id}
-	if p := w.anyProcess(); p != nil && w.dice.IntN(3) == 0 && p.controller == c {
-		order.Incarnation = p.incarnation
-	}
-	want, wantErr := c.deregistered(order, false)
-	_, err := r.calls.Deregister.Call(w.authorize(r, asOperator), order, nil)
-	w.note("the operator deregisters %s (%q) by %s: %s", c.id, order.Incarnation, r.id, answerOf(err))
-	return w.settle(attempt{c, r, want, wantErr, service.CauseOperator, "operator", false}, err)
-}
-
-// leave is a process that takes its controller out of the fleet, whether or not it is the one that is registered.
-func (w *World) leave() error {
-	p, r := w.anyProcess(), w.anyReplica()
+// deregisterItself makes a process deregister its controller, whether or not it is the registered process.
+func (env *Environment) deregisterItself() error {
+	p, r := env.pickProcess(), env.pickReplica()
 	if p == nil || r == nil {
 		return nil
 	}
-	c, order := p.controller, service.Deregistration{ControllerID: p.controller.id, Incarnation: p.incarnation}
-	want, wantErr := c.deregistered(order, true)
-	_, err := r.calls.Deregister.Call(w.authorize(r, asController), order, nil)
-	w.note("%s leaves (process %d) by %s: %s", c.id, p.serial, r.id, answerOf(err))
+
+	c := p.controller
+	order := service.Deregistration{ControllerID: c.id, Incarnation: p.incarnation}
+	want, wantErr := c.afterDeregistration(order, true)
+	_, err := r.calls.Deregister.Call(env.authorize(r, asController), order, nil)
+	env.note("%s deregisters itself (process %d) at %s: %s", c.id, p.serial, r.id, resultText(err))
 	if err == nil {
-		p.next = 0
+		p.nextAt = 0
 	}
-	return w.settle(attempt{c, r, want, wantErr, service.CauseRetired, "client", false}, err)
+	return env.checkCall(attempt{
+		controller: c,
+		replica:    r,
+		want:       want,
+		wantErr:    wantErr,
+		cause:      service.CauseRetired,
+		actor:      "client",
+	}, err)
 }

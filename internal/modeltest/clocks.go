@@ -12,106 +12,111 @@ import (
 )
 
 const (
-	// limitMs is by how much a clock may be wrong.
+	// limitMs is the largest allowed error of a clock.
 	limitMs = int64(time.Minute / time.Millisecond)
-	// readingMs is how long a reading of another clock counts, and datesMs how far apart those of the auth controller's are.
-	readingMs = int64(5 * time.Minute / time.Millisecond)
-	datesMs   = int64(time.Minute / time.Millisecond)
-	// datesLost is with one in how many steps of a clock the auth controller goes down.
-	datesLost = 4
-	// callMargin is how much later than its interval a heartbeat may come.
+	// maxReadingAgeMs is the time for which a reading of a reference clock counts.
+	maxReadingAgeMs = int64(5 * time.Minute / time.Millisecond)
+	// dateIntervalMs is the time between two readings of the auth controller's clock.
+	dateIntervalMs = int64(time.Minute / time.Millisecond)
+	// With one in authOutageOdds clock steps, the auth controller goes down.
+	authOutageOdds = 4
+	// callMargin is the time by which a heartbeat may be later than its interval.
 	callMargin = 5 * time.Second
 )
 
-// clocks sets the wall clocks of replicas wrong for a while. It has dice of its own: until the first clock is wrong a seed is
-// the same history with and without it.
-type clocks struct {
-	dice *rand.Rand
-	// nextStep is when the next clock is set wrong.
+// clockFaults sets the wall clocks of replicas wrong for a while. It has its own random number generator. Therefore a seed gives the same
+// history with and without it until the first clock is wrong.
+type clockFaults struct {
+	rng *rand.Rand
+	// nextStep is the time at which the next clock is set wrong.
 	nextStep int64
-	// datesFrom is from when on the auth controller can be reached again.
-	datesFrom int64
+	// authUpAt is the time from which the auth controller can be reached.
+	authUpAt int64
 }
 
-func newClocks(seed uint64) *clocks {
-	return &clocks{dice: rand.New(rand.NewPCG(seed, 2))} //nolint:gosec // It has to be foreseeable.
+func newClockFaults(seed uint64) *clockFaults {
+	return &clockFaults{rng: rand.New(rand.NewPCG(seed, 2))} //nolint:gosec // A seed must give the same numbers.
 }
 
-// offset is by how much a clock is set wrong, in milliseconds: hours or minutes ahead, minutes behind, within the leeway, about
-// as much as the leeway, or about as much as the store's, which is ahead by skew.
-func (c *clocks) offset(skew int64) int64 {
+// pickOffset draws the error of a clock in milliseconds: hours or minutes ahead, minutes behind, within the leeway, about the leeway, or
+// about the store's error, which is skew.
+func (c *clockFaults) pickOffset(skew int64) int64 {
 	const secondMs, minuteMs, hourMs = 1000, 60_000, 3_600_000
-	sign := int64(1 - 2*c.dice.IntN(2))
-	switch c.dice.IntN(6) {
+	sign := int64(1 - 2*c.rng.IntN(2))
+
+	switch c.rng.IntN(6) {
 	case 0:
-		return hourMs + c.dice.Int64N(5*hourMs)
+		return hourMs + c.rng.Int64N(5*hourMs)
 	case 1:
-		return 2*minuteMs + c.dice.Int64N(50*minuteMs)
+		return 2*minuteMs + c.rng.Int64N(50*minuteMs)
 	case 2:
-		return -2*minuteMs - c.dice.Int64N(28*minuteMs)
+		return -2*minuteMs - c.rng.Int64N(28*minuteMs)
 	case 3:
-		return sign * (1 + c.dice.Int64N(limitMs-secondMs))
+		return sign * (1 + c.rng.Int64N(limitMs-secondMs))
 	case 4:
-		return skew + sign*c.dice.Int64N(5*secondMs)
+		return skew + sign*c.rng.Int64N(5*secondMs)
 	default:
-		return sign * (limitMs - secondMs + c.dice.Int64N(4*secondMs))
+		return sign * (limitMs - secondMs + c.rng.Int64N(4*secondMs))
 	}
 }
 
-// lasting is how long a clock stays wrong: often about as long as an outage goes unnoticed, sometimes longer than a threshold.
-func (c *clocks) lasting(threshold int64) int64 {
-	if c.dice.IntN(2) == 0 {
-		return 1 + c.dice.Int64N(2*toleranceMs)
+// errorDuration draws the time for which a clock is wrong: often about the tolerance, sometimes longer than a threshold.
+func (c *clockFaults) errorDuration(threshold int64) int64 {
+	if c.rng.IntN(2) == 0 {
+		return 1 + c.rng.Int64N(2*toleranceMs)
 	}
-	return 1 + c.dice.Int64N(4*threshold)
+	return 1 + c.rng.Int64N(4*threshold)
 }
 
-// wallClock is a replica's clock, and what an observer expects of the guard that compares it. It belongs to the host, so it
-// outlives the process. Times are the world's.
+// wallClock is the clock of a replica's host, and a model of the guard that compares it with the references. It survives a restart of the
+// process. Times are true times.
 type wallClock struct {
 	guard *clock.Guard
-	// offset is by how much it is ahead in truth, and rightAt when that ends; 0 for never.
-	offset, rightAt int64
-	// readsDate is whether this process learns the auth controller's time, and nextDate when it does.
-	readsDate bool
-	nextDate  int64
+	// offset is the clock's error, and correctedAt the time at which the error ends; 0 for never.
+	offset, correctedAt int64
+	// canReadDate is true if this process reads the auth controller's clock; nextDate is the time of the next reading.
+	canReadDate bool
+	nextDate    int64
 	// date and store are the last readings of this process.
 	date, store reading
-	memory      int64
-	unjudgedAt  int64
+	// memory is the time for which a token that could not be verified counts, and unjudgedAt the time of the last one.
+	memory, unjudgedAt int64
 }
 
-// reading is what another clock showed, give or take uncertainty, and when.
+// reading is the time that a reference clock showed at a true time, and by how much it may be off.
 type reading struct{ shown, uncertainty, at int64 }
 
-func (r reading) isRecent(now int64) bool { return r.at != 0 && now-r.at <= readingMs }
+func (r reading) isRecent(now int64) bool { return r.at != 0 && now-r.at <= maxReadingAgeMs }
 
-// ahead is by how much the other clock was ahead of the world's.
+// ahead returns the reference clock's error.
 func (r reading) ahead() int64 { return r.shown - r.at }
 
-// contradicts reports whether a clock that is ahead by offset differs from the reading by more than the leeway.
+// contradicts reports whether a clock with the error offset differs from the reading by more than the leeway.
 func (r reading) contradicts(offset, now int64) bool {
 	by := offset - r.ahead()
 	return r.isRecent(now) && max(by, -by)-r.uncertainty > limitMs
 }
 
-// compare is what the readings say: the clock is wrong when all contradict it, and doubtful when the auth controller's does.
+// compare predicts the guard's verdict. The clock is wrong if all recent readings contradict it, and doubtful if the auth controller's
+// does.
 func (c *wallClock) compare(now int64) (isWrong, isDoubtful bool) {
 	date, store := c.date.contradicts(c.offset, now), c.store.contradicts(c.offset, now)
 	isWrong = (date || store) && date == c.date.isRecent(now) && store == c.store.isRecent(now)
 	return isWrong, date
 }
 
-// refusal returns how a token has to be refused: as invalid, or for the clock's sake; nil when it has to be accepted.
-func (c *wallClock) refusal(t token, now int64) error {
-	isRefused := t.isRefusedAt(instant(now + c.offset))
+// expectedRefusal returns the error that a token must cause: invalid, or not verifiable because of the clock. It returns nil if the token
+// must be accepted.
+func (c *wallClock) expectedRefusal(t token, now int64) error {
+	isRefused := t.isRefusedAt(toTime(now + c.offset))
 	isWrong, isDoubtful := c.compare(now)
 	reference := c.store
 	if isDoubtful {
 		reference = c.date
 	}
+
 	switch {
-	case (isWrong || isDoubtful) && isRefused, isWrong && t.isRefusedAt(instant(now+reference.ahead())):
+	case (isWrong || isDoubtful) && isRefused, isWrong && t.isRefusedAt(toTime(now+reference.ahead())):
 		return service.ErrUnavailable
 	case isRefused:
 		return service.ErrUnauthenticated
@@ -119,19 +124,19 @@ func (c *wallClock) refusal(t token, now int64) error {
 	return nil
 }
 
-// vouches reports whether the clock lets the replica vouch for the service.
-func (c *wallClock) vouches(now int64) bool {
+// canVouch reports whether the clock allows the replica to vouch for the service.
+func (c *wallClock) canVouch(now int64) bool {
 	isWrong, isDoubtful := c.compare(now)
 	return !isWrong && (!isDoubtful || now-c.unjudgedAt > c.memory)
 }
 
-// isTrusted reports whether the clock is right, and the readings say so.
+// isTrusted reports whether the clock is right and the readings confirm it.
 func (c *wallClock) isTrusted(now int64) bool {
 	isWrong, isDoubtful := c.compare(now)
 	return c.offset == 0 && !isWrong && !isDoubtful
 }
 
-// state is the daemon's condition of the clock.
+// state returns the state of the condition "clock", as in the daemon.
 func (c *wallClock) state() string {
 	if problem := c.guard.Problem(); problem != "" {
 		return problem
@@ -139,73 +144,78 @@ func (c *wallClock) state() string {
 	return health.StateOK
 }
 
-// startClock begins what a process knows of its clock. The first replica always learns the auth controller's time, the others
-// go by the store's clock alone after half of their starts.
+// startClock starts the guard of a new process. The first replica always reads the auth controller's clock. The others use only the store's
+// clock after half of their starts.
 func (r *replica) startClock() {
-	w, c := r.world, &r.wall
-	memory := r.Fast + callMargin
-	c.guard = clock.New(func() time.Time { return instant(w.now + c.offset) }, memory, log.NewNopLogger())
-	c.guard.MeasureBy(func() time.Duration { return time.Duration(w.now-epoch) * time.Millisecond })
-	c.guard.OnContradiction(func() { c.nextDate = w.now })
-	c.date, c.store, c.memory, c.unjudgedAt = reading{}, reading{}, memory.Milliseconds(), never
+	env, c := r.env, &r.wall
 
-	c.readsDate = r == w.replicas[0] || w.clocks.dice.IntN(2) == 0
+	memory := r.Fast + callMargin
+	c.guard = clock.New(func() time.Time { return toTime(env.now + c.offset) }, memory, log.NewNopLogger())
+	c.guard.SetMonotonicClock(func() time.Duration { return time.Duration(env.now-epoch) * time.Millisecond })
+	c.guard.OnContradiction(func() { c.nextDate = env.now })
+	c.date, c.store = reading{}, reading{}
+	c.memory, c.unjudgedAt = memory.Milliseconds(), never
+
+	c.canReadDate = r == env.replicas[0] || env.clockFaults.rng.IntN(2) == 0
 	r.readDate()
 }
 
-// readDate has a replica learn the auth controller's time, which is the world's, cut to the second.
+// readDate makes a replica read the auth controller's clock, which shows the true time in whole seconds.
 func (r *replica) readDate() {
-	w, c := r.world, &r.wall
-	c.nextDate = w.now + datesMs
-	if !c.readsDate || w.now < w.clocks.datesFrom {
+	env, c := r.env, &r.wall
+	c.nextDate = env.now + dateIntervalMs
+	if !c.canReadDate || env.now < env.clockFaults.authUpAt {
 		return
 	}
+
 	const halfMs = 500
-	c.date = reading{shown: w.now/1000*1000 + halfMs, uncertainty: halfMs, at: w.now}
-	c.guard.Read(clock.AuthController, instant(c.date.shown), halfMs*time.Millisecond)
+	c.date = reading{shown: env.now/1000*1000 + halfMs, uncertainty: halfMs, at: env.now}
+	c.guard.AddReading(clock.AuthController, toTime(c.date.shown), halfMs*time.Millisecond)
 }
 
-// readStore has a replica learn the store's time from a beat.
+// readStore makes a replica read the store's clock from a beat.
 func (r *replica) readStore(at time.Time) {
-	r.wall.store = reading{shown: r.world.clock(), at: r.world.now}
-	r.wall.guard.Read(clock.Store, at, 0)
+	r.wall.store = reading{shown: r.env.databaseNow(), at: r.env.now}
+	r.wall.guard.AddReading(clock.Store, at, 0)
 }
 
-// advanceClocks sets the clocks wrong and right that are due, and has the auth controller's read. It is no event of its own, so
-// that steps keep their numbers.
-func (w *World) advanceClocks() {
-	for _, r := range w.replicas {
-		if r.wall.rightAt != 0 && r.wall.rightAt <= w.now {
-			r.wall.offset, r.wall.rightAt = 0, 0
-			w.note("the clock of %s is right", r.id)
+// advanceClocks sets clocks wrong and right, and makes replicas read the auth controller's clock, when that is due. It is not an event, so
+// that the steps of a seed keep their numbers.
+func (env *Environment) advanceClocks() {
+	for _, r := range env.replicas {
+		if r.wall.correctedAt != 0 && r.wall.correctedAt <= env.now {
+			r.wall.offset, r.wall.correctedAt = 0, 0
+			env.note("the clock of %s is right", r.id)
 		}
 	}
-	if w.clocks.nextStep <= w.now {
-		w.stepClocks()
+
+	if env.clockFaults.nextStep <= env.now {
+		env.stepClocks()
 	}
-	for _, r := range w.replicas {
-		if r.up && r.wall.nextDate <= w.now {
+
+	for _, r := range env.replicas {
+		if r.isUp && r.wall.nextDate <= env.now {
 			r.readDate()
 		}
 	}
 }
 
-// stepClocks sets the clock of one replica wrong, or that of all, which follow the same time server. Now and then the auth
-// controller goes down: the replicas then go by what they read of its clock before, and later by the store's alone.
-func (w *World) stepClocks() {
-	c := w.clocks
-	offset, only := c.offset(w.skew), c.dice.IntN(replicas+1)
-	for i, r := range w.replicas {
+// stepClocks sets the clock of one replica wrong, or the clocks of all, as if they used the same time server. Sometimes the auth controller
+// goes down. The replicas then use the last reading of its clock, and later only the store's.
+func (env *Environment) stepClocks() {
+	c := env.clockFaults
+	offset, only := c.pickOffset(env.skew), c.rng.IntN(replicas+1)
+	for i, r := range env.replicas {
 		if only < replicas && i != only || r.wall.offset != 0 {
 			continue
 		}
-		r.wall.offset, r.wall.rightAt = offset, w.now+c.lasting(w.threshold)
-		w.note("the clock of %s is %d ms ahead for %d ms", r.id, offset, r.wall.rightAt-w.now)
+		r.wall.offset, r.wall.correctedAt = offset, env.now+c.errorDuration(env.threshold)
+		env.note("the clock of %s is %d ms ahead for %d ms", r.id, offset, r.wall.correctedAt-env.now)
 	}
-	c.nextStep = w.now + 1 + c.dice.Int64N(10*w.threshold)
+	c.nextStep = env.now + 1 + c.rng.Int64N(10*env.threshold)
 
-	if w.now >= c.datesFrom && c.dice.IntN(datesLost) == 0 {
-		c.datesFrom = w.now + readingMs/2 + c.dice.Int64N(2*readingMs)
-		w.note("the auth controller is down for %d ms", c.datesFrom-w.now)
+	if env.now >= c.authUpAt && c.rng.IntN(authOutageOdds) == 0 {
+		c.authUpAt = env.now + maxReadingAgeMs/2 + c.rng.Int64N(2*maxReadingAgeMs)
+		env.note("the auth controller is down for %d ms", c.authUpAt-env.now)
 	}
 }

@@ -1,6 +1,6 @@
-// Package simulation drives the real service, checker and store through random histories in virtual time, and holds
-// after every step what the contract promises. It knows of the fleet only what an outside observer knows: what was
-// asked, what was answered, and when.
+// Package modeltest is the model-based test. It drives the real service, checker and store through random histories in virtual time,
+// and checks the contract's guarantees after every step. Its model is an outside observer: it knows what was requested, what was
+// returned, and when.
 package modeltest
 
 import (
@@ -10,79 +10,93 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// remembered is how many processes before the registered one are refused when they register: the store promises no
-// more, and the simulated fleet has no older ones alive.
-const remembered = 4
+// rememberedIncarnations is the number of former processes of a controller whose registration is refused. The store guarantees no more,
+// and the test sends no registrations of older ones.
+const rememberedIncarnations = 4
 
-// record is a controller as it has to look after what was acknowledged. The zero record is one that is not there.
+// record is the expected state of a controller. The zero record is a controller that is not registered.
 type record struct {
-	present                      bool
+	isPresent                    bool
 	region, endpoint             string
 	maxMeetings, maxParticipants int64
 	meetings, participants       int64
-	cpu, memory                  float64 // unknown until the first comprehensive heartbeat
+	cpu, memory                  float64 // unknownUsage until the first comprehensive heartbeat
 	reported                     service.HealthStatus
-	stale                        bool
+	isStale                      bool
 	drain                        drain
 	generation                   int64
 	incarnation                  string
 	conflicts                    int64
-	heard, created               int64 // by the database's clock
+	lastHeartbeat, created       int64 // database times
 }
 
-// unknown is what a record says of usage that nobody reported.
-const unknown = -1
+// unknownUsage stands for CPU or memory usage that was not reported.
+const unknownUsage = -1
 
 // drain is an operator's order.
 type drain struct {
-	draining        bool
-	since, deadline int64 // deadline 0 for none
+	isDraining      bool
+	since, deadline int64 // deadline 0 means none
 	reason, by      string
 }
 
 func (d drain) intent() service.Intent {
-	if !d.draining {
+	if !d.isDraining {
 		return service.Intent{}
 	}
-	return service.Intent{Draining: true, Deadline: instant(d.deadline), Reason: d.reason}
+	return service.Intent{Draining: true, Deadline: toTime(d.deadline), Reason: d.reason}
 }
 
-// instant is the zero time for 0.
-func instant(ms int64) time.Time {
+// toTime converts Unix milliseconds; 0 becomes the zero time.
+func toTime(ms int64) time.Time {
 	if ms == 0 {
 		return time.Time{}
 	}
 	return time.UnixMilli(ms).UTC()
 }
 
-func millis(t time.Time) int64 {
+// toMs converts to Unix milliseconds; the zero time becomes 0.
+func toMs(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
 	}
 	return t.UnixMilli()
 }
 
-// state is the table of the contract's section 5, with the empty state for who is not there.
+// state returns the public state by the table in the contract's section 5. A controller that is not registered has the empty state.
 func (r record) state() service.HealthStatus {
 	switch {
-	case !r.present:
+	case !r.isPresent:
 		return ""
-	case r.drain.draining || r.reported == service.HealthDraining:
+	case r.drain.isDraining || r.reported == service.HealthDraining:
 		return service.HealthDraining
-	case r.stale:
+	case r.isStale:
 		return service.HealthUnhealthy
 	}
 	return r.reported
 }
 
-// shown is a controller as an observer sees it.
-func shown(c service.Controller) record {
+// recordOf returns the record of a controller as a public read shows it.
+func recordOf(c service.Controller) record {
 	r := record{
-		present: true, region: c.Region, endpoint: c.GRPCEndpoint, maxMeetings: c.MaxMeetings, maxParticipants: c.MaxParticipants,
-		meetings: c.CurrentMeetings, participants: c.CurrentParticipants, cpu: unknown, memory: unknown, reported: c.Facts.Reported, stale: c.Facts.Stale,
-		generation: c.Generation, incarnation: c.Incarnation, conflicts: c.IncarnationConflicts,
-		heard: millis(c.LastHeartbeatAt), created: millis(c.CreatedAt),
+		isPresent:       true,
+		region:          c.Region,
+		endpoint:        c.GRPCEndpoint,
+		maxMeetings:     c.MaxMeetings,
+		maxParticipants: c.MaxParticipants,
+		meetings:        c.CurrentMeetings,
+		participants:    c.CurrentParticipants,
+		cpu:             unknownUsage,
+		memory:          unknownUsage,
+		reported:        c.Facts.Reported,
+		isStale:         c.Facts.Stale,
+		generation:      c.Generation,
+		incarnation:     c.Incarnation,
+		conflicts:       c.IncarnationConflicts,
+		lastHeartbeat:   toMs(c.LastHeartbeatAt),
+		created:         toMs(c.CreatedAt),
 	}
+
 	if c.CPUUsagePercent != nil {
 		r.cpu = *c.CPUUsagePercent
 	}
@@ -90,44 +104,50 @@ func shown(c service.Controller) record {
 		r.memory = *c.MemoryUsagePercent
 	}
 	if c.Drain != nil {
-		r.drain = drain{draining: true, since: millis(c.Drain.Since), deadline: millis(c.Drain.Deadline), reason: c.Drain.Reason, by: c.Drain.By}
+		r.drain = drain{
+			isDraining: true,
+			since:      toMs(c.Drain.Since),
+			deadline:   toMs(c.Drain.Deadline),
+			reason:     c.Drain.Reason,
+			by:         c.Drain.By,
+		}
 	}
 	return r
 }
 
-// controller is what is known of one id: the record, and what no record shows.
+// controller is the model of one controller id: its record, and what public reads do not show.
 type controller struct {
 	id string
 	record
-	// floor is the world's: the generation of a controller that is new.
-	floor *int64
-	// superseded are the processes before the registered one, the latest first.
+	// generationFloor points to the environment's: the generation of a new controller.
+	generationFloor *int64
+	// superseded are the former incarnations, latest first.
 	superseded []string
-	// forgotten are those before them, of which the store promises nothing.
+	// forgotten are the incarnations before those. The store guarantees nothing about them.
 	forgotten []string
-	// heardAt is when it was last heard, by the world's time, which nobody sets back.
-	heardAt int64
-	// toldFast and toldThreshold are the settings of the replica that answered the last registration.
-	toldFast, toldThreshold int64
-	// ackedBy is the last beat, by the world's time, of the replica that acknowledged the last heartbeat, and ackedThreshold
-	// its threshold.
-	ackedBy, ackedThreshold int64
-	// last is the state that the history ends with.
-	last service.HealthStatus
+	// lastHeartbeatAt is the true time of the last heartbeat or registration.
+	lastHeartbeatAt int64
+	// givenFast and givenThreshold are the settings of the replica that accepted the last registration.
+	givenFast, givenThreshold int64
+	// ackedBeatAt is the true time of the last beat of the replica that acknowledged the last heartbeat; ackedThreshold is its threshold.
+	ackedBeatAt, ackedThreshold int64
+	// lastState is the state in which the controller's history ends.
+	lastState service.HealthStatus
 }
 
-// registered is the record after a registration.
-func (c *controller) registered(r service.Registration, at int64) (record, error) {
+// afterRegistration returns the expected record after a registration, or the expected error.
+func (c *controller) afterRegistration(r service.Registration, at int64) (record, error) {
 	next := c.record
-	if !next.present {
-		next = record{present: true, cpu: unknown, memory: unknown, created: at, generation: *c.floor}
+	if !next.isPresent {
+		next = record{isPresent: true, cpu: unknownUsage, memory: unknownUsage, created: at, generation: *c.generationFloor}
 	}
+
 	switch {
 	case r.Incarnation == "":
 		next.reported = service.HealthPending
-	case r.Incarnation == c.incarnation && c.present:
-		// The same process says the same again: what it reported stays.
-	case c.present && slices.Contains(c.superseded, r.Incarnation):
+	case r.Incarnation == c.incarnation && c.isPresent:
+		// The same process registers again: its reported state stays.
+	case c.isPresent && slices.Contains(c.superseded, r.Incarnation):
 		return c.record, service.ErrSuperseded
 	default:
 		next.reported = service.HealthPending
@@ -135,61 +155,67 @@ func (c *controller) registered(r service.Registration, at int64) (record, error
 	if r.Incarnation != "" {
 		next.incarnation = r.Incarnation
 	}
-	next.region, next.endpoint, next.maxMeetings, next.maxParticipants = r.Region, r.GRPCEndpoint, r.MaxMeetings, r.MaxParticipants
-	next.stale, next.heard = false, at
+
+	next.region, next.endpoint = r.Region, r.GRPCEndpoint
+	next.maxMeetings, next.maxParticipants = r.MaxMeetings, r.MaxParticipants
+	next.isStale, next.lastHeartbeat = false, at
 	return next, nil
 }
 
-// beaten is the record after a heartbeat.
-func (c *controller) beaten(b service.ComprehensiveHeartbeat, comprehensive bool, at int64) (record, error) {
+// afterHeartbeat returns the expected record after a heartbeat, or the expected error.
+func (c *controller) afterHeartbeat(h service.ComprehensiveHeartbeat, isComprehensive bool, at int64) (record, error) {
 	next := c.record
 	switch {
-	case !next.present:
+	case !next.isPresent:
 		return next, service.ErrNotRegistered
-	case c.isAnother(b.Incarnation):
+	case c.conflictsWith(h.Incarnation):
 		return next, service.ErrSuperseded
 	}
-	next.meetings, next.participants, next.reported = b.Capacity.CurrentMeetings, b.Capacity.CurrentParticipants, b.Health
-	if comprehensive {
-		next.cpu, next.memory = b.CPUUsagePercent, b.MemoryUsagePercent
+
+	next.meetings, next.participants = h.Capacity.CurrentMeetings, h.Capacity.CurrentParticipants
+	next.reported = h.Health
+	if isComprehensive {
+		next.cpu, next.memory = h.CPUUsagePercent, h.MemoryUsagePercent
 	}
-	next.stale, next.heard = false, at
+	next.isStale, next.lastHeartbeat = false, at
 	return next, nil
 }
 
-// isAnother tells whether a process is not the one that is registered, where both sides say which they are.
-func (r record) isAnother(incarnation string) bool {
+// conflictsWith reports whether an incarnation is not the registered one. An empty incarnation on either side conflicts with none.
+func (r record) conflictsWith(incarnation string) bool {
 	return incarnation != "" && r.incarnation != "" && incarnation != r.incarnation
 }
 
-// drained is the record after an operator's order to drain.
-func (r record) drained(order service.DrainOrder, by string, at int64) (record, error) {
-	if err := r.decidable(order.ExpectedGeneration); err != nil {
+// afterDrain returns the expected record after an operator's drain, or the expected error.
+func (r record) afterDrain(order service.DrainOrder, by string, at int64) (record, error) {
+	if err := r.checkExpectedGeneration(order.ExpectedGeneration); err != nil {
 		return r, err
 	}
-	if !r.drain.draining {
+	if !r.drain.isDraining {
 		r.drain.since = at
 	}
-	r.drain.draining, r.drain.deadline, r.drain.reason, r.drain.by = true, millis(order.Deadline), order.Reason, by
+	r.drain.isDraining = true
+	r.drain.deadline = toMs(order.Deadline)
+	r.drain.reason, r.drain.by = order.Reason, by
 	r.generation++
 	return r, nil
 }
 
-// undrained is the record after an operator's order to end a drain.
-func (r record) undrained(order service.UndrainOrder) (record, error) {
-	if err := r.decidable(order.ExpectedGeneration); err != nil {
+// afterUndrain returns the expected record after an operator ends a drain, or the expected error.
+func (r record) afterUndrain(order service.UndrainOrder) (record, error) {
+	if err := r.checkExpectedGeneration(order.ExpectedGeneration); err != nil {
 		return r, err
 	}
-	if r.drain.draining {
+	if r.drain.isDraining {
 		r.drain = drain{}
 		r.generation++
 	}
 	return r, nil
 }
 
-func (r record) decidable(expected *int64) error {
+func (r record) checkExpectedGeneration(expected *int64) error {
 	switch {
-	case !r.present:
+	case !r.isPresent:
 		return service.ErrNotRegistered
 	case expected != nil && *expected != r.generation:
 		return service.ErrConflict
@@ -197,57 +223,69 @@ func (r record) decidable(expected *int64) error {
 	return nil
 }
 
-// deregistered is the record after a deregistration. Who leaves by itself does not take the operator's order along.
-func (r record) deregistered(d service.Deregistration, byItself bool) (record, error) {
+// afterDeregistration returns the expected record after a deregistration, or the expected error. If a controller that an operator drains
+// deregisters itself, it stays registered, so that the drain is kept.
+func (r record) afterDeregistration(d service.Deregistration, isOwn bool) (record, error) {
 	switch {
-	case byItself && d.Incarnation == "":
+	case isOwn && d.Incarnation == "":
 		return r, service.ErrForbidden
-	case !r.present:
+	case !r.isPresent:
 		return r, service.ErrNotRegistered
-	case byItself && r.incarnation == "":
+	case isOwn && r.incarnation == "":
 		return r, service.ErrForbidden
-	case r.isAnother(d.Incarnation):
+	case r.conflictsWith(d.Incarnation):
 		return r, service.ErrSuperseded
-	case byItself && r.drain.draining:
-		r.reported, r.meetings, r.participants = service.HealthDraining, 0, 0
+	case isOwn && r.drain.isDraining:
+		r.reported = service.HealthDraining
+		r.meetings, r.participants = 0, 0
 		return r, nil
 	}
 	return record{}, nil
 }
 
-// become takes over a record that is known to be the case at the world's time now.
-func (c *controller) become(next record, now int64) {
+// setRecord replaces the record at the true time now, and keeps the incarnations and generations that the old one had.
+func (c *controller) setRecord(next record, now int64) {
 	switch {
-	case !next.present:
+	case !next.isPresent:
 		c.superseded, c.forgotten = nil, nil
-		if c.present {
-			*c.floor = max(*c.floor, c.generation+1)
+		if c.isPresent {
+			*c.generationFloor = max(*c.generationFloor, c.generation+1)
 		}
-	case c.present && c.incarnation != "" && next.incarnation != c.incarnation:
+	case c.isPresent && c.incarnation != "" && next.incarnation != c.incarnation:
 		c.superseded = append([]string{c.incarnation}, c.superseded...)
-		if len(c.superseded) > remembered {
-			c.forgotten = append(c.forgotten, c.superseded[remembered])
-			c.superseded = c.superseded[:remembered]
+		if len(c.superseded) > rememberedIncarnations {
+			c.forgotten = append(c.forgotten, c.superseded[rememberedIncarnations])
+			c.superseded = c.superseded[:rememberedIncarnations]
 		}
 	}
-	if next.heard != c.heard || !c.present {
-		c.heardAt = now
+
+	if next.lastHeartbeat != c.lastHeartbeat || !c.isPresent {
+		c.lastHeartbeatAt = now
 	}
 	c.record = next
 }
 
-// change is the line of the history that leads from one record to the next; nil when neither the state nor the staleness
-// changes.
-func change(id string, from, to record, cause service.Cause, actor string, at int64) *service.Transition {
-	if from.state() == to.state() && from.stale == to.stale {
+// expectedTransition returns the transition between two records; nil if neither the public state nor the staleness changes.
+func expectedTransition(id string, from, to record, cause service.Cause, actor string, at int64) *service.Transition {
+	if from.state() == to.state() && from.isStale == to.isStale {
 		return nil
 	}
-	t := &service.Transition{ControllerID: id, Region: to.region, At: instant(at), From: from.state(), To: to.state(), Cause: cause, Actor: actor, Reported: to.reported}
-	if !to.present {
+
+	t := &service.Transition{
+		ControllerID: id,
+		Region:       to.region,
+		At:           toTime(at),
+		From:         from.state(),
+		To:           to.state(),
+		Cause:        cause,
+		Actor:        actor,
+		Reported:     to.reported,
+	}
+	if !to.isPresent {
 		t.Region, t.Reported = from.region, from.reported
 	}
-	if from.present {
-		t.Silence = time.Duration(max(0, at-from.heard)) * time.Millisecond
+	if from.isPresent {
+		t.Silence = time.Duration(max(0, at-from.lastHeartbeat)) * time.Millisecond
 	}
 	return t
 }

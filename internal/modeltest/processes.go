@@ -9,158 +9,202 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// kin is how many processes of one controller there are at most, the oldest making room.
-const kin = 5
+// maxProcesses is the largest number of processes of one controller. A new one replaces the oldest.
+const maxProcesses = 5
 
-// process is one that goes by the id of a controller: the current one, one that was replaced and does not know, or one
-// from before processes had names.
+// process is a process that uses a controller's id: the registered one, one that was replaced and still runs, or one without an
+// incarnation.
 type process struct {
 	controller  *controller
 	incarnation string
 	serial      int64
 	beats       int64
-	pace        int64 // How far apart its heartbeats are, in milliseconds.
-	next        int64 // When the next one is due; 0 while it is dead.
-	dying       bool  // The next one is its last.
+	interval    int64 // time between its heartbeats, in milliseconds
+	nextAt      int64 // time of its next heartbeat; 0 if it does not run
+	isEnding    bool  // The next heartbeat is its last.
 }
 
 var (
 	regions = []string{"eu-west", "us-east"}
-	// paces are for the usual threshold.
-	paces   = []int64{2_000, 5_000, 10_000, 10_000, 10_000, 15_000, 29_000}
-	reports = []service.HealthStatus{
+	// heartbeatIntervals are for a threshold of 30 s, in milliseconds.
+	heartbeatIntervals = []int64{2_000, 5_000, 10_000, 10_000, 10_000, 15_000, 29_000}
+	reports            = []service.HealthStatus{
 		service.HealthHealthy, service.HealthHealthy, service.HealthHealthy, service.HealthHealthy, service.HealthDegraded,
 		service.HealthDegraded, service.HealthUnhealthy, service.HealthPending, service.HealthDraining,
 	}
 )
 
-func pick[T any](w *World, from []T) T { return from[w.dice.IntN(len(from))] }
+func pick[T any](env *Environment, from []T) T { return from[env.rng.IntN(len(from))] }
 
-// spawn starts a process of a controller, which registers. One in six does not name itself, as in the field.
-func (w *World) spawn(c *controller) *process {
-	w.serial++
-	p := &process{controller: c, serial: w.serial, pace: pick(w, paces) * w.threshold / 30_000}
-	if w.dice.IntN(6) > 0 {
+// startProcess starts a process of a controller. One in six has no incarnation, like controllers in the field.
+func (env *Environment) startProcess(c *controller) *process {
+	env.serial++
+	p := &process{controller: c, serial: env.serial, interval: pick(env, heartbeatIntervals) * env.threshold / 30_000}
+	if env.rng.IntN(6) > 0 {
 		p.incarnation = fmt.Sprintf("%s-%d", c.id, p.serial)
 	}
-	kindred := 0
-	for i := len(w.processes) - 1; i >= 0; i-- {
-		if w.processes[i].controller == c {
-			if kindred++; kindred >= kin {
-				w.processes = slices.Delete(w.processes, i, i+1)
+
+	count := 0
+	for i := len(env.processes) - 1; i >= 0; i-- {
+		if env.processes[i].controller == c {
+			if count++; count >= maxProcesses {
+				env.processes = slices.Delete(env.processes, i, i+1)
 			}
 		}
 	}
-	w.processes = append(w.processes, p)
+	env.processes = append(env.processes, p)
 	return p
 }
 
-// live is a process's own heartbeat.
-func (w *World) live(p *process) error {
-	if p.next = w.now + w.around(p.pace); p.dying {
-		p.next = 0
-	}
-	err, answer := w.beat(p)
-	switch {
-	case err != nil:
-		return err
-	case errors.Is(answer, service.ErrNotRegistered):
-		// It tries once, and stays silent when that fails, as controllers in the field do.
-		if err, answer = w.register(p); answer != nil {
-			p.next = 0
+// schedule makes a process send heartbeats from now on.
+func (env *Environment) schedule(p *process) {
+	p.nextAt = env.now + env.jitter(p.interval)
+	p.isEnding = false
+}
+
+// endProcesses ends all processes of a controller.
+func (env *Environment) endProcesses(c *controller) {
+	for _, p := range env.processes {
+		if p.controller == c {
+			p.nextAt = 0
 		}
-	case errors.Is(answer, service.ErrSuperseded) && w.dice.IntN(4) > 0:
-		p.next = 0
 	}
-	return err
 }
 
-// around is a time about as long, or now and then exactly as long as the threshold or a little more or less.
-func (w *World) around(ms int64) int64 {
-	if w.dice.IntN(12) == 0 {
-		return w.threshold - 2 + w.dice.Int64N(5)
+// sendScheduledHeartbeat runs a process whose next heartbeat is due.
+func (env *Environment) sendScheduledHeartbeat(p *process) error {
+	if p.nextAt = env.now + env.jitter(p.interval); p.isEnding {
+		p.nextAt = 0
 	}
-	return ms/2 + w.dice.Int64N(ms)
+
+	checkErr, callErr := env.sendHeartbeat(p)
+	switch {
+	case checkErr != nil:
+		return checkErr
+	case errors.Is(callErr, service.ErrNotRegistered):
+		// Like controllers in the field, it tries to register once, and sends nothing more if that fails.
+		if checkErr, callErr = env.register(p); callErr != nil {
+			p.nextAt = 0
+		}
+	case errors.Is(callErr, service.ErrSuperseded) && env.rng.IntN(4) > 0:
+		p.nextAt = 0
+	}
+	return checkErr
 }
 
-// errNobody is what is heard where no Global Controller runs.
-var errNobody = errors.New("nobody answers")
+// jitter draws a duration around ms, or sometimes the threshold give or take 2 ms.
+func (env *Environment) jitter(ms int64) int64 {
+	if env.rng.IntN(12) == 0 {
+		return env.threshold - 2 + env.rng.Int64N(5)
+	}
+	return ms/2 + env.rng.Int64N(ms)
+}
 
-// register returns a broken promise, and the answer.
-func (w *World) register(p *process) (broken, answer error) {
-	c, r := p.controller, w.anyReplica()
+// errNoReplica is the result of a call while no replica is up.
+var errNoReplica = errors.New("no replica is up")
+
+// register registers a process with any replica. It returns a failed check, and the result of the call.
+func (env *Environment) register(p *process) (checkErr, callErr error) {
+	c, r := p.controller, env.pickReplica()
 	if r == nil {
-		w.note("%s (process %d) finds nobody to register with", c.id, p.serial)
-		return nil, errNobody
+		env.note("%s (process %d) cannot register: no replica is up", c.id, p.serial)
+		return nil, errNoReplica
 	}
 	if slices.Contains(c.forgotten, p.incarnation) {
-		return nil, service.ErrSuperseded // The store may let it in or not, so it does not ask.
+		return nil, service.ErrSuperseded // The store may accept or refuse it, so the test does not call.
 	}
+
 	registration := service.Registration{
-		ControllerID: c.id, Region: pick(w, regions), GRPCEndpoint: fmt.Sprintf("http://%s:%d", c.id, 1+p.serial%60000), MaxMeetings: p.serial, MaxParticipants: 2 * p.serial,
-		Incarnation: p.incarnation,
+		ControllerID:    c.id,
+		Region:          pick(env, regions),
+		GRPCEndpoint:    fmt.Sprintf("http://%s:%d", c.id, 1+p.serial%60000),
+		MaxMeetings:     p.serial,
+		MaxParticipants: 2 * p.serial,
+		Incarnation:     p.incarnation,
 	}
-	want, wantErr := c.registered(registration, w.clock())
-	got, err := r.calls.RegisterMC.Call(w.authorize(r, asController), registration, nil)
-	w.note("%s registers process %d (%q) with %s: %s", c.id, p.serial, p.incarnation, r.id, answerOf(err))
+	want, wantErr := c.afterRegistration(registration, env.databaseNow())
+	got, err := r.calls.RegisterMC.Call(env.authorize(r, asController), registration, nil)
+	env.note("%s registers process %d (%q) with %s: %s", c.id, p.serial, p.incarnation, r.id, resultText(err))
+
 	if err == nil && (got.Intent != want.drain.intent() || got.FastInterval != r.Fast || got.ComprehensiveInterval != r.Comprehensive) {
-		return fmt.Errorf("registration of %s was answered %+v, want %+v", c.id, got, want.drain.intent()), err
+		return fmt.Errorf("registration of %s returned %+v, want %+v", c.id, got, want.drain.intent()), err
 	}
-	return w.settle(attempt{c, r, want, wantErr, service.CauseRegister, "client", true}, err), err
+	return env.checkCall(attempt{
+		controller:     c,
+		replica:        r,
+		want:           want,
+		wantErr:        wantErr,
+		cause:          service.CauseRegister,
+		actor:          "client",
+		countsConflict: true,
+	}, err), err
 }
 
-// heartbeat is the next one of a process: what it says tells who said it, and when.
-func (w *World) heartbeat(p *process) (beat service.ComprehensiveHeartbeat, comprehensive bool) {
+// nextHeartbeat returns the next heartbeat of a process, and whether it is comprehensive. Its numbers identify process and heartbeat.
+func (env *Environment) nextHeartbeat(p *process) (h service.ComprehensiveHeartbeat, isComprehensive bool) {
 	p.beats++
-	beat.ControllerID, beat.Incarnation, beat.Health = p.controller.id, p.incarnation, pick(w, reports)
-	beat.Capacity = &service.Capacity{CurrentMeetings: p.serial*10_000 + p.beats%10_000, CurrentParticipants: p.beats}
-	beat.CPUUsagePercent, beat.MemoryUsagePercent = float64(p.beats%400)/4, float64(p.serial%400)/4
-	return beat, w.dice.IntN(3) == 0
+	h.ControllerID, h.Incarnation = p.controller.id, p.incarnation
+	h.Health = pick(env, reports)
+	h.Capacity = &service.Capacity{CurrentMeetings: p.serial*10_000 + p.beats%10_000, CurrentParticipants: p.beats}
+	h.CPUUsagePercent, h.MemoryUsagePercent = float64(p.beats%400)/4, float64(p.serial%400)/4
+	return h, env.rng.IntN(3) == 0
 }
 
-// beat returns a broken promise, and the answer.
-func (w *World) beat(p *process) (broken, answer error) {
-	r := w.anyReplica()
-	beat, comprehensive := w.heartbeat(p)
+// sendHeartbeat sends the next heartbeat of a process to any replica. It returns a failed check, and the result of the call.
+func (env *Environment) sendHeartbeat(p *process) (checkErr, callErr error) {
+	r := env.pickReplica()
+	h, isComprehensive := env.nextHeartbeat(p)
 	if r == nil {
-		w.note("%s (process %d) finds nobody to beat for", p.controller.id, p.serial)
-		return nil, errNobody
+		env.note("%s (process %d) cannot send a heartbeat: no replica is up", p.controller.id, p.serial)
+		return nil, errNoReplica
 	}
-	return w.send(r, p, beat, comprehensive)
+	return env.sendHeartbeatTo(r, p, h, isComprehensive)
 }
 
-func (w *World) send(r *replica, p *process, beat service.ComprehensiveHeartbeat, comprehensive bool) (broken, answer error) {
+func (env *Environment) sendHeartbeatTo(
+	r *replica, p *process, h service.ComprehensiveHeartbeat, isComprehensive bool,
+) (checkErr, callErr error) {
 	c := p.controller
-	want, wantErr := c.beaten(beat, comprehensive, w.clock())
-	got, err := call(w.authorize(r, asController), r, beat, comprehensive)
-	w.note("%s beats (process %d, %s) for %s: %s", c.id, p.serial, beat.Health, r.id, answerOf(err))
+	want, wantErr := c.afterHeartbeat(h, isComprehensive, env.databaseNow())
+	got, err := callHeartbeat(env.authorize(r, asController), r, h, isComprehensive)
+	env.note("%s sends a heartbeat (process %d, %s) to %s: %s", c.id, p.serial, h.Health, r.id, resultText(err))
+
 	if err == nil {
-		if broken := w.acknowledged(r, c, got, want); broken != nil {
-			return broken, nil
+		if checkErr := env.checkAcknowledgement(r, c, got, want); checkErr != nil {
+			return checkErr, nil
 		}
 	}
-	return w.settle(attempt{c, r, want, wantErr, service.CauseHeartbeat, "client", true}, err), err
+	return env.checkCall(attempt{
+		controller:     c,
+		replica:        r,
+		want:           want,
+		wantErr:        wantErr,
+		cause:          service.CauseHeartbeat,
+		actor:          "client",
+		countsConflict: true,
+	}, err), err
 }
 
-func call(ctx context.Context, r *replica, beat service.ComprehensiveHeartbeat, comprehensive bool) (service.Acknowledged, error) {
-	if comprehensive {
-		return r.calls.ComprehensiveHeartbeat.Call(ctx, beat, nil)
+func callHeartbeat(ctx context.Context, r *replica, h service.ComprehensiveHeartbeat, isComprehensive bool) (service.Acknowledged, error) {
+	if isComprehensive {
+		return r.calls.ComprehensiveHeartbeat.Call(ctx, h, nil)
 	}
-	return r.calls.FastHeartbeat.Call(ctx, beat.FastHeartbeat, nil)
+	return r.calls.FastHeartbeat.Call(ctx, h.FastHeartbeat, nil)
 }
 
-// acknowledged: an acknowledgement carries the store's time and the operator's order.
-func (w *World) acknowledged(r *replica, c *controller, got service.Acknowledged, want record) error {
-	r.vouching.committed(c.id)
-	// What the acknowledgement told holds for as long as the replica is known to be in use.
-	c.ackedBy, c.ackedThreshold = r.seenAt, r.Threshold.Milliseconds()
-	if got.At.UnixMilli() != w.clock() || got.Intent != want.drain.intent() || got.Intervals != r.Intervals {
-		return fmt.Errorf("heartbeat of %s was acknowledged with %+v, want %+v at %d", c.id, got, want.drain.intent(), w.clock())
+// checkAcknowledgement checks that an acknowledgement has the store's time, the operator's intent, and the replica's intervals.
+func (env *Environment) checkAcknowledgement(r *replica, c *controller, got service.Acknowledged, want record) error {
+	r.vouchModel.recordCommit(c.id)
+	// The replica's threshold applies to the controller for as long as the replica counts as in use.
+	c.ackedBeatAt, c.ackedThreshold = r.lastBeatAt, r.Threshold.Milliseconds()
+	if got.At.UnixMilli() != env.databaseNow() || got.Intent != want.drain.intent() || got.Intervals != r.Intervals {
+		return fmt.Errorf("heartbeat of %s was acknowledged with %+v, want %+v at %d", c.id, got, want.drain.intent(), env.databaseNow())
 	}
 	return nil
 }
 
-func answerOf(err error) string {
+// resultText returns the text of a result for the trace. It does not depend on the kind of store.
+func resultText(err error) string {
 	for _, known := range []error{
 		service.ErrNotRegistered, service.ErrSuperseded, service.ErrUnavailable, service.ErrConflict, service.ErrForbidden,
 		service.ErrUnsafe, service.ErrUnauthenticated,
@@ -175,18 +219,14 @@ func answerOf(err error) string {
 	return "ok"
 }
 
-// dieDraining ends every process of a controller that drains.
-func (w *World) dieDraining() error {
-	for _, c := range w.fleet {
-		if c.state() != service.HealthDraining || w.dice.IntN(2) == 0 {
+// crashWhileDraining ends every process of a draining controller.
+func (env *Environment) crashWhileDraining() error {
+	for _, c := range env.fleet {
+		if c.state() != service.HealthDraining || env.rng.IntN(2) == 0 {
 			continue
 		}
-		for _, p := range w.processes {
-			if p.controller == c {
-				p.next = 0
-			}
-		}
-		w.note("%s dies while it drains", c.id)
+		env.endProcesses(c)
+		env.note("%s crashes while it drains", c.id)
 		return nil
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// Store is the storage that a simulated Global Controller opens.
+// Store is the storage of a Global Controller under test.
 type Store interface {
 	service.Store
 	service.Beater
@@ -22,168 +22,201 @@ type Store interface {
 	Close() error
 }
 
-// settings are what a replica was started with.
+// settings are the settings with which a replica starts.
 type settings struct {
 	service.Intervals
 	Threshold time.Duration
 }
 
-// interval is that of the daemon's sweeps.
-const interval = 5 * time.Second
+// sweepInterval is the interval between sweeps, as in the daemon.
+const sweepInterval = 5 * time.Second
 
-// replica is one Global Controller: the real middleware, service and checker over a store that has outages. It observes them
-// all, as the daemon does.
+// replica is one Global Controller: the real middleware, service and checker over a store with faults. It is their observer, as the daemon
+// is.
 type replica struct {
-	*health.Heartbeats
-	world *World
-	id    string
-	up    bool
-	cut   bool // It does not reach the store.
-	store Store
-	calls endpoints.Endpoints
+	*health.HeartbeatMonitor
 	settings
-	checker     *health.Checker
-	serviceable *health.Serviceability
-	vouching    *vouching
-	wall        wallClock
-	// seenAt is its last committed beat, by the world's time; vouched is whether it vouched and was acknowledged.
-	seenAt  int64
-	vouched bool
-	// What the current call made known.
-	changes []service.Transition
-	beat    service.Beat
-	beatGap bool
-	// beaten and registered are whether the beat and the registration were committed.
-	beaten, registered bool
-	ticked             bool
-	tick               service.SweepResult
-	tickErr            error
-	faults             int
-	// token is the current call's, and refusal what it has to be answered for its token's sake; nil when it is accepted.
-	token   token
-	refusal error
-	// When the checker's timers fire, by the world's time; 0 for never.
-	nextBeat, nextSweep, nextRemoval int64
+
+	env           *Environment
+	id            string
+	isUp          bool
+	disconnection outage // It does not reach the store.
+
+	store          Store
+	calls          endpoints.Endpoints
+	checker        *health.Checker
+	serviceability *health.Serviceability
+	vouchModel     *vouchModel
+	wall           wallClock
+
+	lastBeatAt int64 // true time of its last committed beat
+	hasVouched bool  // The last beat vouched, and its commit was confirmed.
+
+	// What was observed of the current call.
+	transitions             []service.Transition
+	lastBeat                service.Beat
+	hasFoundGap             bool // by the committed beat
+	isBeatCommitted         bool
+	isRegistrationCommitted bool
+	hasResult               bool // The checker reported a result.
+	sweepResult             service.SweepResult
+	sweepErr                error
+	faults                  int // injected faults
+
+	// token is the token of the current call. wantRefusal is the error that it must cause, nil if the token must be accepted.
+	token       token
+	wantRefusal error
+
+	// True times at which the checker's timers fire; 0 for never.
+	nextBeat, nextSweep, nextPrune int64
 }
 
-// start is what a process that begins does: a service, a pulse and a checker of its own.
+// start starts a process of the replica, with its own service and checker.
 func (r *replica) start() (err error) {
-	if r.store, err = r.world.cfg.Open(r.world.databaseTime, r.settings); err != nil {
+	if r.store, err = r.env.cfg.Open(r.env.databaseTime, r.settings); err != nil {
 		return fmt.Errorf("open the store: %w", err)
 	}
-	faulty := faultyStore{Store: r.store, replica: r}
-	r.up, r.Heartbeats, r.vouching = true, health.NewHeartbeats(r.Fast, r.world.time), newVouching(r.Fast)
+	store := faultyStore{Store: r.store, replica: r}
+
+	r.isUp = true
+	r.HeartbeatMonitor = health.NewHeartbeatMonitor(r.Fast, r.env.processTime)
+	r.vouchModel = newVouchModel(r.Fast)
 	r.startClock()
-	r.calls = endpoints.New(service.New(faulty, r.Intervals, r, nil), endpoints.Authenticate(r, endpoints.AuthPolicy{
-		MCScopes: []string{scopeController}, Unjudged: r.ObserveUnjudged,
-	}))
-	r.serviceable = health.NewServiceability(
+
+	policy := endpoints.AuthPolicy{MCScopes: []string{scopeController}, Unjudged: r.ObserveUnjudged}
+	r.calls = endpoints.New(service.New(store, r.Intervals, r, nil), endpoints.Authenticate(r, policy))
+	r.serviceability = health.NewServiceability(
 		health.Condition{Name: health.ConditionStore, State: func() string { return r.checker.StoreState() }},
 		health.Condition{Name: health.ConditionHeartbeats, State: r.State},
 		health.Condition{Name: "clock", State: r.wall.state},
 	)
-	r.checker = health.NewChecker(health.Config{
-		Store:   faulty,
-		Replica: service.Replica{ID: r.id, StalenessThreshold: r.Threshold, FastInterval: r.Fast, ComprehensiveInterval: r.Comprehensive},
-		Policy: service.SweepPolicy{
-			Threshold: r.Threshold, FastInterval: r.Fast, Interval: interval, Tolerance: health.Tolerance, Actor: r.id,
-		},
-		Vouches:    r.serviceable.Vouches,
-		Heartbeats: r.Heartbeats,
-		Observe:    func(result service.SweepResult, err error) { r.ticked, r.tick, r.tickErr = true, result, err },
-		Logger:     log.NewNopLogger(),
-		Now:        r.world.time,
-	})
-	r.vouched, r.seenAt = false, never
-	r.nextBeat, r.nextSweep, r.nextRemoval = r.world.now+1, 0, r.world.now+removalsMs
+	r.checker = r.newChecker(store)
+
+	r.hasVouched, r.lastBeatAt = false, never
+	r.nextBeat = r.env.now + 1
+	r.nextSweep = 0
+	r.nextPrune = r.env.now + pruneIntervalMs
 	return nil
 }
 
+func (r *replica) newChecker(store health.Store) *health.Checker {
+	settings := service.Replica{
+		ID:                    r.id,
+		StalenessThreshold:    r.Threshold,
+		FastInterval:          r.Fast,
+		ComprehensiveInterval: r.Comprehensive,
+	}
+	policy := service.SweepPolicy{
+		Threshold:    r.Threshold,
+		FastInterval: r.Fast,
+		Interval:     sweepInterval,
+		Tolerance:    health.Tolerance,
+		Actor:        r.id,
+	}
+
+	return health.NewChecker(health.Config{
+		Store:      store,
+		Replica:    settings,
+		Policy:     policy,
+		CanVouch:   r.serviceability.CanVouch,
+		Heartbeats: r.HeartbeatMonitor,
+		Observe: func(result service.SweepResult, err error) {
+			r.hasResult, r.sweepResult, r.sweepErr = true, result, err
+		},
+		Logger: log.NewNopLogger(),
+		Now:    r.env.processTime,
+	})
+}
+
 func (r *replica) stop() error {
-	r.up, r.nextBeat, r.nextSweep, r.nextRemoval = false, 0, 0, 0
+	r.isUp = false
+	r.nextBeat, r.nextSweep, r.nextPrune = 0, 0, 0
 	return r.store.Close()
 }
 
-// begin forgets what the call before made known.
-func (r *replica) begin() {
-	r.changes, r.ticked, r.tickErr, r.beaten, r.registered, r.faults = r.changes[:0], false, nil, false, false, 0
-	r.token, r.refusal = token{}, nil
+// resetObservations removes what was observed of the previous call.
+func (r *replica) resetObservations() {
+	r.transitions = r.transitions[:0]
+	r.hasResult, r.sweepErr = false, nil
+	r.isBeatCommitted, r.isRegistrationCommitted = false, false
+	r.faults = 0
+	r.token, r.wantRefusal = token{}, nil
 }
 
 // ObserveTransition implements [service.Observer].
 func (r *replica) ObserveTransition(t service.Transition) {
-	r.world.observed.Lock()
-	defer r.world.observed.Unlock()
-	r.changes = append(r.changes, t)
+	r.env.observeMu.Lock()
+	defer r.env.observeMu.Unlock()
+	r.transitions = append(r.transitions, t)
 }
 
 // ObserveSuperseded implements [service.Observer].
 func (r *replica) ObserveSuperseded() {}
 
-// faultyStore fails a call before it reaches the store while there is an outage, and now and then afterwards: then it is
-// committed, and its caller is not told.
+// faultyStore injects faults. During an outage a call fails before it reaches the store. Sometimes a call fails after the store has
+// committed it: its response is lost.
 type faultyStore struct {
 	Store
 	replica *replica
 }
 
-func faulty[T any](f faultyStore, call func() (T, error)) (none T, _ error) {
-	w := f.replica.world
-	if f.replica.cut || w.down || w.readOnly {
+func withFaults[T any](f faultyStore, call func() (T, error)) (none T, _ error) {
+	env := f.replica.env
+	if f.replica.disconnection.isActive || env.storeDown.isActive || env.readOnly.isActive {
 		f.replica.faults++
 		return none, fmt.Errorf("outage: %w", service.ErrUnavailable)
 	}
 	value, err := call()
-	// In a group the calls run at once, and dice are thrown in one order only.
-	if err == nil && !w.grouping && w.rarely(lostAnswers) {
+	// The calls of a burst run concurrently, so random numbers drawn here would depend on the scheduler.
+	if err == nil && !env.isSendingBurst && env.oneIn(lostResponseOdds) {
 		f.replica.faults++
-		return none, fmt.Errorf("answer lost: %w", service.ErrUnavailable)
+		return none, fmt.Errorf("response lost: %w", service.ErrUnavailable)
 	}
 	return value, err
 }
 
 func (f faultyStore) Register(ctx context.Context, r service.Registration, actor string) (service.RegisterResult, error) {
-	return faulty(f, func() (service.RegisterResult, error) {
+	return withFaults(f, func() (service.RegisterResult, error) {
 		result, err := f.Store.Register(ctx, r, actor)
-		f.replica.registered = err == nil
+		f.replica.isRegistrationCommitted = err == nil
 		return result, err
 	})
 }
 
 func (f faultyStore) Heartbeat(ctx context.Context, h service.HeartbeatWrite) (service.HeartbeatResult, error) {
-	if f.replica.world.isLocked(h.ControllerID) {
+	if f.replica.env.isLocked(h.ControllerID) {
 		f.replica.faults++
 		return service.HeartbeatResult{}, fmt.Errorf("row locked: %w", service.ErrUnavailable)
 	}
-	return faulty(f, func() (service.HeartbeatResult, error) { return f.Store.Heartbeat(ctx, h) })
+	return withFaults(f, func() (service.HeartbeatResult, error) { return f.Store.Heartbeat(ctx, h) })
 }
 
-// RecordConflict writes at once, as no time passes until the world looks at the store.
+// RecordConflict writes immediately, because no time passes before the test reads the store.
 func (f faultyStore) RecordConflict(id string) {
-	_, _ = faulty(f, func() (struct{}, error) {
+	_, _ = withFaults(f, func() (struct{}, error) {
 		f.Store.RecordConflict(id)
 		return struct{}{}, f.WriteConflicts(context.Background())
 	})
 }
 
 func (f faultyStore) Drain(ctx context.Context, order service.DrainOrder, actor string) (service.OperatorResult, error) {
-	return faulty(f, func() (service.OperatorResult, error) { return f.Store.Drain(ctx, order, actor) })
+	return withFaults(f, func() (service.OperatorResult, error) { return f.Store.Drain(ctx, order, actor) })
 }
 
 func (f faultyStore) Undrain(ctx context.Context, order service.UndrainOrder, actor string) (service.OperatorResult, error) {
-	return faulty(f, func() (service.OperatorResult, error) { return f.Store.Undrain(ctx, order, actor) })
+	return withFaults(f, func() (service.OperatorResult, error) { return f.Store.Undrain(ctx, order, actor) })
 }
 
-func (f faultyStore) Deregister(ctx context.Context, d service.Deregistration, actor string, byItself bool) (*service.Transition, error) {
-	return faulty(f, func() (*service.Transition, error) { return f.Store.Deregister(ctx, d, actor, byItself) })
+func (f faultyStore) Deregister(ctx context.Context, d service.Deregistration, actor string, isOwn bool) (*service.Transition, error) {
+	return withFaults(f, func() (*service.Transition, error) { return f.Store.Deregister(ctx, d, actor, isOwn) })
 }
 
-// Beat notes what was asked, and whether it was committed, also while no observer is set.
+// Beat records the beat, and whether it was committed, even if its response is lost.
 func (f faultyStore) Beat(ctx context.Context, b service.Beat) (service.BeatResult, error) {
-	f.replica.beat = b
-	result, err := faulty(f, func() (service.BeatResult, error) {
+	f.replica.lastBeat = b
+	result, err := withFaults(f, func() (service.BeatResult, error) {
 		result, err := f.Store.Beat(ctx, b)
-		f.replica.beaten, f.replica.beatGap = err == nil, result.Gap
+		f.replica.isBeatCommitted, f.replica.hasFoundGap = err == nil, result.Gap
 		return result, err
 	})
 	if err == nil {
@@ -193,9 +226,9 @@ func (f faultyStore) Beat(ctx context.Context, b service.Beat) (service.BeatResu
 }
 
 func (f faultyStore) Sweep(ctx context.Context, policy service.SweepPolicy) (service.SweepResult, error) {
-	return faulty(f, func() (service.SweepResult, error) { return f.Store.Sweep(ctx, policy) })
+	return withFaults(f, func() (service.SweepResult, error) { return f.Store.Sweep(ctx, policy) })
 }
 
 func (f faultyStore) Prune(ctx context.Context, policy service.RetentionPolicy) (service.RetentionResult, error) {
-	return faulty(f, func() (service.RetentionResult, error) { return f.Store.Prune(ctx, policy) })
+	return withFaults(f, func() (service.RetentionResult, error) { return f.Store.Prune(ctx, policy) })
 }

@@ -13,8 +13,8 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// TestThresholds_UnnoticedOutage has outages that are just too short to be noticed meet controllers in 100 phases of their
-// interval. With the settings that are allowed (more than twice the interval and the tolerance) none is called stale.
+// TestThresholds_UnnoticedOutage runs outages that are just too short to be noticed, with controllers in 100 phases of their interval. With
+// allowed settings (a threshold of more than twice the interval and the tolerance), no controller is marked stale.
 func TestThresholds_UnnoticedOutage(t *testing.T) {
 	for _, tc := range []struct {
 		fast, threshold time.Duration
@@ -28,31 +28,34 @@ func TestThresholds_UnnoticedOutage(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%v every %v", tc.threshold, tc.fast), func(t *testing.T) {
 			t.Parallel()
-			stale := falseDeaths(t, tc.fast, tc.threshold)
+			stale := countWronglyStale(t, tc.fast, tc.threshold)
+
 			if tc.isAllowed && stale > 0 {
-				t.Errorf("%d of 100 phases were called stale, want none", stale)
+				t.Errorf("%d of 100 controllers were marked stale, want none", stale)
 			}
 			if !tc.isAllowed && stale == 0 {
-				t.Error("no phase was called stale, want some: the test would find nothing")
+				t.Error("no controller was marked stale, want some: otherwise the test detects nothing")
 			}
 		})
 	}
 }
 
-// falseDeaths returns how many of 100 controllers are called stale though they never miss a heartbeat.
-func falseDeaths(t *testing.T, fast, threshold time.Duration) int {
+const (
+	phases  = 100
+	outages = 5
+)
+
+// countWronglyStale returns how many of 100 controllers are marked stale although they never miss a heartbeat.
+func countWronglyStale(t *testing.T, fast, threshold time.Duration) int {
 	t.Helper()
-	const (
-		phases  = 100
-		outages = 5
-	)
 	url := "sqlite:" + filepath.Join(t.TempDir(), "gc.db")
 	if err := store.Migrate(t.Context(), url, log.NewNopLogger()); err != nil {
 		t.Fatalf("Migrate() = %v", err)
 	}
+
 	now := time.UnixMilli(epoch)
 	clock := func() time.Time { return now }
-	s, err := store.New(store.Config{URL: url, Timeout: patience, Clock: clock})
+	s, err := store.New(store.Config{URL: url, Timeout: storeTimeout, Clock: clock})
 	if err != nil {
 		t.Fatalf("New() = %v", err)
 	}
@@ -60,41 +63,42 @@ func falseDeaths(t *testing.T, fast, threshold time.Duration) int {
 
 	stale := map[string]bool{}
 	checker := health.NewChecker(health.Config{
-		Store: s, Replica: service.Replica{ID: "gc", StalenessThreshold: threshold, FastInterval: fast},
-		Policy:  service.SweepPolicy{Threshold: threshold, FastInterval: fast, Interval: interval, Tolerance: health.Tolerance, Actor: "gc"},
-		Vouches: func() bool { return true }, Heartbeats: health.NewHeartbeats(fast, clock), Logger: log.NewNopLogger(), Now: clock,
+		Store:   s,
+		Replica: service.Replica{ID: "gc", StalenessThreshold: threshold, FastInterval: fast},
+		Policy: service.SweepPolicy{
+			Threshold:    threshold,
+			FastInterval: fast,
+			Interval:     sweepInterval,
+			Tolerance:    health.Tolerance,
+			Actor:        "gc",
+		},
+		CanVouch:   func() bool { return true },
+		Heartbeats: health.NewHeartbeatMonitor(fast, clock),
+		Logger:     log.NewNopLogger(),
+		Now:        clock,
 		Observe: func(result service.SweepResult, err error) {
 			if err != nil {
 				t.Errorf("Sweep() = %v", err)
 			}
-			for _, change := range result.Transitions {
-				stale[change.ControllerID] = true
+			for _, transition := range result.Transitions {
+				stale[transition.ControllerID] = true
 			}
 		},
 	})
-	for i := range phases {
-		registration := service.Registration{ControllerID: fmt.Sprint("mc-", i), Region: "eu", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}
-		if _, err := s.Register(t.Context(), registration, "client"); err != nil {
-			t.Fatalf("Register() = %v", err)
-		}
-	}
+	registerPhases(t, s)
 
-	// An outage begins right after a beat and ends right before the beat that would be too late, in each of several phases of the
+	// An outage starts just after a beat, and ends just before the beat that would be too late. Each outage is in another phase of the
 	// beats and of the sweeps.
-	apart := (threshold + interval + 4*time.Second).Milliseconds()
+	spacing := (threshold + sweepInterval + 4*time.Second).Milliseconds()
 	length := health.Tolerance.Milliseconds()
-	const stepMs, beatMs = 20, 500 // Two replicas beat in turn.
-	for ms := int64(0); ms < (outages+1)*apart; ms += stepMs {
+	const stepMs, beatMs = 20, 500 // Two replicas beat alternately.
+	for ms := int64(0); ms < (outages+1)*spacing; ms += stepMs {
 		now = time.UnixMilli(epoch + ms)
-		since := ms%apart - 1000 - (ms/apart)*beatMs
-		isOut := ms > apart && since > 0 && since < length
-		for i := range int64(phases) {
-			if (ms+i*fast.Milliseconds()/phases)/fast.Milliseconds() == (ms-stepMs+i*fast.Milliseconds()/phases)/fast.Milliseconds() && ms > 0 || isOut {
-				continue
-			}
-			if _, err := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: fmt.Sprint("mc-", i), Reported: service.HealthHealthy}); err != nil {
-				t.Fatalf("Heartbeat() = %v", err)
-			}
+		since := ms%spacing - 1000 - (ms/spacing)*beatMs
+		isOut := ms > spacing && since > 0 && since < length
+
+		if !isOut {
+			sendDueHeartbeats(t, s, fast, ms, stepMs)
 		}
 		if !isOut && ms%beatMs == 0 {
 			checker.Beat(t.Context())
@@ -102,4 +106,37 @@ func falseDeaths(t *testing.T, fast, threshold time.Duration) int {
 		}
 	}
 	return len(stale)
+}
+
+// registerPhases registers one controller for each phase.
+func registerPhases(t *testing.T, s *store.Store) {
+	t.Helper()
+	for i := range phases {
+		registration := service.Registration{
+			ControllerID:    fmt.Sprint("mc-", i),
+			Region:          "eu",
+			GRPCEndpoint:    "http://mc",
+			MaxMeetings:     1,
+			MaxParticipants: 1,
+		}
+		if _, err := s.Register(t.Context(), registration, "client"); err != nil {
+			t.Fatalf("Register() = %v", err)
+		}
+	}
+}
+
+// sendDueHeartbeats sends the heartbeats that became due in the last step. At the start all are due.
+func sendDueHeartbeats(t *testing.T, s *store.Store, fast time.Duration, ms, stepMs int64) {
+	t.Helper()
+	for i := range int64(phases) {
+		phase := i * fast.Milliseconds() / phases
+		isDue := ms == 0 || (ms+phase)/fast.Milliseconds() != (ms-stepMs+phase)/fast.Milliseconds()
+		if !isDue {
+			continue
+		}
+		heartbeat := service.HeartbeatWrite{ControllerID: fmt.Sprint("mc-", i), Reported: service.HealthHealthy}
+		if _, err := s.Heartbeat(t.Context(), heartbeat); err != nil {
+			t.Fatalf("Heartbeat() = %v", err)
+		}
+	}
 }

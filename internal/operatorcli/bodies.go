@@ -1,15 +1,9 @@
 package operatorcli
 
-import (
-	"strings"
-	"time"
+import "time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	pb "darktower.example/global-controller/proto/globalcontroller/v1"
-)
-
-// What -o json and -o yaml print has the fields of the HTTP API, so that a script may read either; a test compares them.
+// The bodies are what -o json and -o yaml print. They have the fields of the HTTP API, so that a script can read either; a test
+// compares the two.
 
 type controllerBody struct {
 	ControllerID         string        `json:"controller_id"`
@@ -95,92 +89,34 @@ type planBody struct {
 	After                regionBody `json:"after"`
 }
 
-type drainedBody struct {
+// drainResultBody is a drain or, in a dry run, its plan.
+type drainResultBody struct {
 	controllerBody
+
 	Plan planBody `json:"plan"`
 }
 
-// healthWord is a state as people and JSON have it; empty when there is none.
-func healthWord(h pb.Health) string {
-	if h == pb.Health_HEALTH_UNSPECIFIED {
-		return ""
-	}
-	if name, ok := pb.Health_name[int32(h)]; ok {
-		return strings.ToLower(strings.TrimPrefix(name, "HEALTH_"))
-	}
-	return "unknown"
+type replicaBody struct {
+	ReplicaID                        string    `json:"replica_id"`
+	Version                          string    `json:"version"`
+	StartedAt                        time.Time `json:"started_at"`
+	SeenAt                           time.Time `json:"seen_at"`
+	StalenessThresholdMs             uint64    `json:"staleness_threshold_ms"`
+	FastHeartbeatIntervalMs          uint64    `json:"fast_heartbeat_interval_ms"`
+	ComprehensiveHeartbeatIntervalMs uint64    `json:"comprehensive_heartbeat_interval_ms"`
+	ConnectionLimit                  uint32    `json:"connection_limit"`
+	Pooler                           bool      `json:"pooler"`
 }
 
-// states are the words of the states, in the order in which they are told.
-func states() []string { return []string{"healthy", "degraded", "pending", "unhealthy", "draining"} }
-
-func healthFromWord(word string) pb.Health {
-	return pb.Health(pb.Health_value["HEALTH_"+strings.ToUpper(word)])
+type storeBody struct {
+	Kind           string    `json:"kind"`
+	MaxConnections uint32    `json:"max_connections"`
+	Writable       bool      `json:"writable"`
+	SchemaVersion  int64     `json:"schema_version"`
+	AsOf           time.Time `json:"as_of"`
 }
 
-func wordOrNull(h pb.Health) *string { return textOrNull(healthWord(h)) }
-
-func textOrNull(text string) *string {
-	if text == "" {
-		return nil
-	}
-	return &text
-}
-
-func timeOrNull(t *timestamppb.Timestamp) *time.Time {
-	if t == nil {
-		return nil
-	}
-	at := t.AsTime()
-	return &at
-}
-
-func controllerToBody(c *pb.Controller) controllerBody {
-	body := controllerBody{
-		ControllerID: c.GetControllerId(), Region: c.GetRegion(), GRPCEndpoint: c.GetGrpcEndpoint(), WebTransportEndpoint: textOrNull(c.GetWebtransportEndpoint()),
-		MaxMeetings: c.GetMaxMeetings(), CurrentMeetings: c.GetCurrentMeetings(), MaxParticipants: c.GetMaxParticipants(), CurrentParticipants: c.GetCurrentParticipants(),
-		Health: healthWord(c.GetHealth()), OperatorDraining: c.GetOperatorDraining(), ReportedHealth: healthWord(c.GetReportedHealth()), Stale: c.GetStale(),
-		CPUUsagePercent: c.CpuUsagePercent, MemoryUsagePercent: c.MemoryUsagePercent, //nolint:protogetter // Unset is not 0.
-		LastHeartbeatAt: c.GetLastHeartbeatAt().AsTime(), CreatedAt: c.GetCreatedAt().AsTime(), UpdatedAt: c.GetUpdatedAt().AsTime(),
-		Placement:  placementBody{c.GetPlacement().GetPlaceable(), listed(c.GetPlacement().GetReasons())},
-		Generation: c.GetGeneration(), Incarnation: textOrNull(c.GetIncarnation()), Conflicts: c.GetIncarnationConflicts(),
-		LastConflictAt: timeOrNull(c.GetLastIncarnationConflictAt()), Drained: c.GetDrained(), AsOf: c.GetAsOf().AsTime(),
-	}
-	if d := c.GetDrain(); d != nil {
-		body.Drain = &drainBody{d.GetSince().AsTime(), timeOrNull(d.GetDeadline()), d.GetReason(), d.GetBy(), d.GetDeadlinePassed()}
-	}
-	return body
-}
-
-func transitionToBody(t *pb.Transition) transitionBody {
-	return transitionBody{
-		t.GetId(), t.GetControllerId(), t.GetRegion(), t.GetAt().AsTime(), wordOrNull(t.GetFrom()), wordOrNull(t.GetTo()), t.GetCause(), t.GetActor(),
-		t.GetReason(), t.GetSilenceMs(), healthWord(t.GetReportedHealth()),
-	}
-}
-
-func regionToBody(r *pb.Region) regionBody {
-	return regionBody{
-		r.GetRegion(), r.GetPending(), r.GetHealthy(), r.GetDegraded(), r.GetUnhealthy(), r.GetDraining(),
-		capacityToBody(r.GetMeetings()), capacityToBody(r.GetParticipants()), r.GetSurvivesLargestLoss(),
-	}
-}
-
-func capacityToBody(c *pb.RegionCapacity) capacityBody {
-	return capacityBody{c.GetMax(), c.GetCurrent(), c.GetLargest(), c.GetFree(), c.GetFreeWithoutLargest()}
-}
-
-func drainedToBody(d *pb.DrainResponse) drainedBody {
-	p := d.GetPlan()
-	return drainedBody{controllerToBody(d.GetController()), planBody{
-		p.GetSafe(), listed(p.GetReasons()), p.GetMeetingsAffected(), p.GetParticipantsAffected(), regionToBody(p.GetBefore()), regionToBody(p.GetAfter()),
-	}}
-}
-
-// listed is a list also when there is nothing in it, which null is not.
-func listed(texts []string) []string {
-	if texts == nil {
-		return []string{}
-	}
-	return texts
+type replicasBody struct {
+	Replicas []replicaBody `json:"replicas"`
+	Store    storeBody     `json:"store"`
 }

@@ -1,248 +1,259 @@
 package operatorcli
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
 	"github.com/spf13/cobra"
 )
 
-const contextHelp = `A context says how to reach a Global Controller, and as whom. They are kept in a file (--config, GCCTL_CONFIG, or
-$XDG_CONFIG_HOME/gcctl/config.yaml, or ~/.config/gcctl/config.yaml):
+const contextHelp = `A context describes how to connect to a Global Controller, and with which credentials. Contexts are kept in a file
+(--config, GCCTL_CONFIG, $XDG_CONFIG_HOME/gcctl/config.yaml or ~/.config/gcctl/config.yaml):
 
   current-context: prod
   contexts:
     prod:
       address: gc.example:443               # of gRPC
-      http_address: https://gc.example      # for the doctor
-      tls:                                  # left out: plaintext; "tls: {}": the authorities of this system
+      http_address: https://gc.example      # for gcctl doctor
+      tls:                                  # without it: plaintext; "tls: {}": trust the authorities of this system
         ca: ~/.config/gcctl/ca.pem
         server_name: gc.example
         insecure: false
       auth:
         url: https://auth.example
-        ca: ~/.config/gcctl/auth-ca.pem     # left out: the authorities of this system
+        ca: ~/.config/gcctl/auth-ca.pem     # without it: the authorities of this system
         client_id: ops
         client_secret_file: ~/.config/gcctl/ops.secret
-        scope: gc:read gc:admin             # left out: all that the client has
+        scope: gc:read gc:admin             # without it: all scopes of the client
       # or: auth: {token_file: /run/secrets/gc-token}
 
-A flag comes before the environment, the environment before the context. Without any context, gcctl speaks to the stack
-of gcctl dev on this machine. The file holds no secrets, only where they lie.`
+A flag takes precedence over the environment, and the environment over the context. Without a context, gcctl connects to
+the stack of gcctl dev on this machine. The file contains no secrets, only the names of the files that have them.`
 
-func (t *tool) contextCommand() *cobra.Command {
-	return group("context", "name the Global Controllers that you work with", contextHelp,
-		"  gcctl context set prod --address gc.example:443 --tls --token-file /run/secrets/gc-token\n  gcctl context use prod\n  gcctl context show",
-		t.contextList(), t.contextUse(), t.contextSet(), t.contextRemove(), t.contextShow())
+func (c *cli) contextCommand() *cobra.Command {
+	return commandGroup("context", "manage connections to Global Controllers", contextHelp,
+		`  gcctl context set prod --address gc.example:443 --tls --token-file /run/secrets/gc-token
+  gcctl context use prod
+  gcctl context show`,
+		c.contextListCommand(),
+		c.contextUseCommand(),
+		c.contextSetCommand(),
+		c.contextRemoveCommand(),
+		c.contextShowCommand(),
+	)
 }
 
-func (t *tool) contextList() *cobra.Command {
+func (c *cli) contextListCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "ls", Aliases: []string{"list"}, Short: "list the contexts", Args: arguments(0, 0, "no arguments"), Example: "  gcctl context ls",
-		RunE: func(*cobra.Command, []string) error {
-			file, err := t.readContexts()
-			if err != nil {
-				return err
-			}
-			if len(file.Contexts) == 0 {
-				t.note("there are no contexts: gcctl speaks to the stack of gcctl dev; gcctl context set --help tells how to make one")
-				return nil
-			}
-			table := newTable(nil, "", "NAME", "ADDRESS", "TLS", "AUTH")
-			for _, name := range slices.Sorted(maps.Keys(file.Contexts)) {
-				p := file.Contexts[name]
-				mark := ""
-				if name == first(t.flags.context, t.Env("GCCTL_CONTEXT"), file.Current) {
-					mark = "*"
-				}
-				table.add(cells(mark, name, p.Address, map[bool]string{true: "yes", false: "no"}[p.TLS != nil], p.Auth.words())...)
-			}
-			return table.write(t.Out, t.paint())
-		},
+		Use:     "ls",
+		Aliases: []string{"list"},
+		Short:   "list the contexts",
+		Example: "  gcctl context ls",
+		Args:    requireArgs(0, 0, "no arguments"),
+		RunE:    func(*cobra.Command, []string) error { return c.listContexts() },
 	}
 }
 
-func (a auth) words() string {
+func (c *cli) listContexts() error {
+	file, err := c.readContextFile()
+	if err != nil {
+		return err
+	}
+	if len(file.Contexts) == 0 {
+		c.note("there are no contexts: gcctl connects to the stack of gcctl dev; create a context with gcctl context set")
+		return nil
+	}
+
+	current := cmp.Or(c.flags.context, c.Env("GCCTL_CONTEXT"), file.Current)
+	t := newTable(nil, "", "NAME", "ADDRESS", "TLS", "AUTH")
+	for _, name := range slices.Sorted(maps.Keys(file.Contexts)) {
+		context := file.Contexts[name]
+		mark := ""
+		if name == current {
+			mark = "*"
+		}
+		t.add(cells(mark, name, context.Address, formatYesNo(context.TLS != nil), context.Auth.describe())...)
+	}
+	return t.write(c.Out, c.painter())
+}
+
+// describe returns where tokens come from.
+func (a authConfig) describe() string {
 	switch {
 	case a.TokenFile != "":
-		return "the token in " + a.TokenFile
+		return "token in " + a.TokenFile
 	case a.ClientID != "":
-		return a.ClientID + " at " + a.URL
+		return "client " + a.ClientID + " at " + a.URL
 	}
 	return "-"
 }
 
-func (t *tool) contextUse() *cobra.Command {
+func (c *cli) contextUseCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "use NAME", Short: "choose the context that is used unless another is named", Args: arguments(1, 1, "the name of a context"),
-		Example: "  gcctl context use prod", ValidArgsFunction: t.completeContexts,
+		Use:               "use NAME",
+		Short:             "set the context that is used by default",
+		Example:           "  gcctl context use prod",
+		Args:              requireArgs(1, 1, "one context name"),
+		ValidArgsFunction: c.completeContexts,
 		RunE: func(_ *cobra.Command, args []string) error {
-			if err := t.changeContexts(args[0], func(file *contextFile) { file.Current = args[0] }); err != nil {
+			if err := c.updateContextFile(args[0], func(file *contextFile) { file.Current = args[0] }); err != nil {
 				return err
 			}
-			t.print("the context is %s now", clean(args[0]))
+			c.print("the current context is %s", clean(args[0]))
 			return nil
 		},
 	}
 }
 
-// changeContexts changes the file in which the context of a name has to be.
-func (t *tool) changeContexts(name string, change func(*contextFile)) error {
-	file, err := t.readContexts()
-	if err != nil {
-		return err
-	}
-	if _, err := file.named(name); err != nil {
-		return err
-	}
-	change(&file)
-	return t.writeContexts(file)
-}
-
-func (t *tool) contextRemove() *cobra.Command {
+func (c *cli) contextRemoveCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "rm NAME", Aliases: []string{"remove", "delete"}, Short: "forget a context", Args: arguments(1, 1, "the name of a context"),
-		Long:    "rm takes a context out of the file. The files of secrets and authorities that it names stay where they are.",
-		Example: "  gcctl context rm staging", ValidArgsFunction: t.completeContexts,
-		RunE: func(_ *cobra.Command, args []string) error {
-			chosen := false
-			err := t.changeContexts(args[0], func(file *contextFile) {
-				delete(file.Contexts, args[0])
-				if chosen = file.Current == args[0]; chosen {
-					file.Current = ""
-				}
-			})
-			if err != nil {
-				return err
-			}
-			t.print("the context %s is forgotten", clean(args[0]))
-			if chosen {
-				t.note("no context is the current one now; gcctl context use chooses another")
-			}
-			return nil
-		},
+		Use:               "rm NAME",
+		Aliases:           []string{"remove", "delete"},
+		Short:             "remove a context",
+		Long:              "rm removes a context from the file. It does not delete the files of secrets and authorities that the context names.",
+		Example:           "  gcctl context rm staging",
+		Args:              requireArgs(1, 1, "one context name"),
+		ValidArgsFunction: c.completeContexts,
+		RunE:              func(_ *cobra.Command, args []string) error { return c.removeContext(args[0]) },
 	}
 }
 
-func (t *tool) contextSet() *cobra.Command {
-	return &cobra.Command{
-		Use: "set NAME", Short: "make a context from the flags, or change it", Args: arguments(1, 1, "the name of a context"),
-		Long: "set writes the connection that the flags describe into a context; what no flag names stays as it was.\nThe first context that is made is the one that is used.\n\n" + contextHelp,
-		Example: `  gcctl context set dev --address 127.0.0.1:50051 --http-address 127.0.0.1:8081 --ac http://127.0.0.1:8082 \
-    --client dev-admin --client-secret-file ~/.config/gcctl/dev.secret
-  gcctl context set prod --address gc.example:443 --tls --token-file /run/secrets/gc-token`,
-		ValidArgsFunction: t.completeContexts,
-		RunE:              func(_ *cobra.Command, args []string) error { return t.setContext(args[0]) },
-	}
-}
-
-func (t *tool) setContext(name string) error {
-	path, err := t.contextPath()
-	if err != nil {
-		return err
-	}
-	var file contextFile
-	if isFile(path) {
-		if file, err = t.readContexts(); err != nil {
-			return err
+func (c *cli) removeContext(name string) error {
+	wasCurrent := false
+	err := c.updateContextFile(name, func(file *contextFile) {
+		delete(file.Contexts, name)
+		if file.Current == name {
+			wasCurrent = true
+			file.Current = ""
 		}
-	}
-	p := file.Contexts[name]
-	if p == nil {
-		p = &place{}
-	}
-	f := t.flags
-	for _, field := range []struct {
-		into  *string
-		value string
-	}{
-		{&p.Address, f.address},
-		{&p.HTTPAddress, f.httpAddress},
-		{&p.Auth.URL, f.ac},
-		{&p.Auth.ClientID, f.client},
-		{&p.Auth.ClientSecretFile, f.secretFile},
-		{&p.Auth.TokenFile, f.tokenFile},
-	} {
-		*field.into = first(field.value, *field.into)
-	}
-	p.TLS = t.tlsFlags(p.TLS)
-	if err := p.check(); err != nil {
-		return wrongUse("%v", err)
-	}
-	if file.Contexts == nil {
-		file.Contexts = make(map[string]*place)
-	}
-	file.Contexts[name], file.Current = p, first(file.Current, name)
-	if err := t.writeContexts(file); err != nil {
+	})
+	if err != nil {
 		return err
 	}
-	t.print("the context %s is in %s", clean(name), path)
+
+	c.print("context %s is removed", clean(name))
+	if wasCurrent {
+		c.note("there is no current context now: set one with gcctl context use")
+	}
 	return nil
 }
 
-// tlsFlags are only what was given as flags: the environment is not written down.
-func (t *tool) tlsFlags(old *tlsChoice) *tlsChoice {
-	if !t.flags.tls && t.flags.ca == "" {
-		return old
+// updateContextFile changes the context file. The context with the name must exist.
+func (c *cli) updateContextFile(name string, update func(*contextFile)) error {
+	file, err := c.readContextFile()
+	if err != nil {
+		return err
 	}
-	if old == nil {
-		old = &tlsChoice{}
+	if _, err := file.find(name); err != nil {
+		return err
 	}
-	old.CA = first(t.flags.ca, old.CA)
-	return old
+	update(&file)
+	return c.writeContextFile(file)
 }
 
-func (t *tool) writeContexts(file contextFile) error {
-	path, err := t.contextPath()
+func (c *cli) writeContextFile(file contextFile) error {
+	path, err := c.contextPath()
 	if err != nil {
 		return err
 	}
 	return file.write(path)
 }
 
-func (t *tool) contextShow() *cobra.Command {
+func (c *cli) contextSetCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "show [NAME]", Short: "show what is used, and where it comes from", Args: arguments(0, 1, "the name of at most one context"),
-		Example: "  gcctl context show\n  gcctl context show prod", ValidArgsFunction: t.completeContexts,
+		Use:   "set NAME",
+		Short: "create or change a context from the flags",
+		Long: "set writes the connection that the flags describe to a context. Fields that no flag sets stay as they are. The first\n" +
+			"context becomes the current one.\n\n" + contextHelp,
+		Example: `  gcctl context set dev --address 127.0.0.1:50051 --http-address 127.0.0.1:8081 --ac http://127.0.0.1:8082 \
+    --client dev-admin --client-secret-file ~/.config/gcctl/dev.secret
+  gcctl context set prod --address gc.example:443 --tls --token-file /run/secrets/gc-token`,
+		Args:              requireArgs(1, 1, "one context name"),
+		ValidArgsFunction: c.completeContexts,
+		RunE:              func(_ *cobra.Command, args []string) error { return c.setContext(args[0]) },
+	}
+}
+
+func (c *cli) setContext(name string) error {
+	path, err := c.contextPath()
+	if err != nil {
+		return err
+	}
+	var file contextFile
+	if fileExists(path) {
+		if file, err = c.readContextFile(); err != nil {
+			return err
+		}
+	}
+
+	context := file.Contexts[name]
+	if context == nil {
+		context = &contextConfig{}
+	}
+	c.applyFlags(context)
+	if err := context.check(); err != nil {
+		return usageError("%v", err)
+	}
+
+	if file.Contexts == nil {
+		file.Contexts = make(map[string]*contextConfig)
+	}
+	file.Contexts[name] = context
+	file.Current = cmp.Or(file.Current, name)
+	if err := file.write(path); err != nil {
+		return err
+	}
+	c.print("wrote context %s to %s", clean(name), path)
+	return nil
+}
+
+// applyFlags sets the fields of a context whose flags are given. The environment has no effect.
+func (c *cli) applyFlags(context *contextConfig) {
+	set := func(field *string, value string) { *field = cmp.Or(value, *field) }
+	set(&context.Address, c.flags.address)
+	set(&context.HTTPAddress, c.flags.httpAddress)
+	set(&context.Auth.URL, c.flags.acURL)
+	set(&context.Auth.ClientID, c.flags.clientID)
+	set(&context.Auth.ClientSecretFile, c.flags.clientSecretFile)
+	set(&context.Auth.TokenFile, c.flags.tokenFile)
+
+	if c.flags.tls || c.flags.caFile != "" {
+		if context.TLS == nil {
+			context.TLS = &tlsOptions{}
+		}
+		set(&context.TLS.CA, c.flags.caFile)
+	}
+}
+
+func (c *cli) contextShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "show [NAME]",
+		Short:             "show the connection in use, and where its settings come from",
+		Example:           "  gcctl context show\n  gcctl context show prod",
+		Args:              requireArgs(0, 1, "at most one context name"),
+		ValidArgsFunction: c.completeContexts,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				t.flags.context = args[0]
+				c.flags.context = args[0]
 			}
-			to, err := t.resolve(false)
-			if err != nil {
-				return err
-			}
-			p := &page{paint: t.paint()}
-			p.title(clean(first(to.context, "no context: the stack of gcctl dev")))
-			p.line("address", "%s", to.address)
-			p.line("HTTP", "%s", dash(to.httpAddress))
-			p.line("TLS", "%s", to.tls.words())
-			p.line("token", "%s", to.tokens.words())
-			t.print("%s", p.b.String()[:p.b.Len()-1])
-			return nil
+			return c.showTarget()
 		},
 	}
 }
 
-func (c *tlsChoice) words() string {
-	switch {
-	case c == nil:
-		return "no: plaintext"
-	case c.Insecure:
-		return "yes, and the certificate is NOT verified"
+func (c *cli) showTarget() error {
+	to, err := c.resolveTarget(false)
+	if err != nil {
+		return err
 	}
-	return "yes; authorities: " + first(c.CA, "those of this system")
-}
 
-// words say where a token comes from, without any secret.
-func (c credentials) words() string {
-	switch {
-	case c.tokenFile != "":
-		return "the file " + c.tokenFile + ", by " + c.from
-	case c.token != "":
-		return "itself, by " + c.from
-	case c.secretFile != "":
-		return "for the client " + c.id + " from " + c.url + ", with the secret in " + c.secretFile + ", by " + c.from
-	}
-	return "for the client " + c.id + " from " + c.url + ", by " + c.from
+	p := &page{painter: c.painter()}
+	p.title(clean(cmp.Or(to.context, "no context: the stack of gcctl dev")))
+	p.line("address", "%s", to.address)
+	p.line("HTTP", "%s", orDash(to.httpAddress))
+	p.line("TLS", "%s", to.tls.describe())
+	p.line("token", "%s", to.credentials.describe())
+	c.print("%s", p.text())
+	return nil
 }

@@ -6,28 +6,31 @@ import (
 	"darktower.example/global-controller/internal/devstack"
 )
 
-const devHelp = `dev runs a development auth controller, a Global Controller over SQLite and a small fleet of simulated meeting
+const devHelp = `dev runs a development auth controller, a Global Controller over SQLite, and a small fleet of simulated meeting
 controllers, which register and send heartbeats over gRPC with valid tokens. Stop it with Ctrl-C.`
 
 func devCommand(p Process) *cobra.Command {
 	o := devstack.Options{Stdout: p.Out, Stderr: p.Err}
-	c := &cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "dev",
 		GroupID: groupTry,
 		Short:   "run everything on this machine, with simulated meeting controllers",
 		Long:    devHelp,
-		RunE: func(c *cobra.Command, args []string) error {
+		Example: `  gcctl dev
+  gcctl dev --kill-one                                  # stop one controller, to see it become unhealthy
+  gcctl dev --http 127.0.0.1:0 --grpc 127.0.0.1:0 --ac 127.0.0.1:0 --data "$(mktemp -d)"   # a second stack`,
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return wrongUse("dev takes flags only, not %q", args[0])
+				return usageError("dev takes flags only, not %q", clean(args[0]))
 			}
 			if err := o.Validate(); err != nil {
-				return wrongUse("%v", err)
+				return usageError("%v", err)
 			}
-			return devstack.Run(c.Context(), o)
+			return devstack.Run(cmd.Context(), o)
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	f := c.Flags()
+	f := cmd.Flags()
 	f.SortFlags = false
 
 	f.IntVar(&o.Controllers, "controllers", 12, "number of meeting controllers to simulate, 1 to 1000")
@@ -38,5 +41,5 @@ func devCommand(p Process) *cobra.Command {
 	f.StringVar(&o.DataDir, "data", "data", "`FOLDER` for the database and the auth controller's key")
 	f.StringVar(&o.Database, "database", "", "`URL`: postgres://… or sqlite:PATH; by default an SQLite file in the data folder")
 	f.StringVar(&o.LogLevel, "log-level", "error", "lowest level of the Global Controller's log: debug, info, warn or error")
-	return c
+	return cmd
 }

@@ -3,9 +3,7 @@ package operatorcli
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,199 +11,173 @@ import (
 	"darktower.example/global-controller/internal/daemon"
 )
 
+const doctorHelp = `doctor checks everything between this machine and a working fleet, and says what to do about each problem. It changes
+nothing. In this order, it checks:
+
+  GC settings      with --gc-config-file: the settings of the service
+  configuration    the context, and the files of secrets
+  address, TLS     the connection to the Global Controller
+  gRPC health      its health service, and over HTTP its readiness checks (/ready)
+  auth controller  the published keys
+  token, access    the token, and whether the Global Controller accepts it
+  clocks           this machine, the Global Controller, the auth controller and the store
+  versions         gcctl and the Global Controller
+  callers          callers that are refused by their key, a clock or TLS
+  health checker   whether controllers can be marked stale
+  database         whether it accepts writes, and its schema
+  replicas         the versions and settings of all Global Controllers that share the database, and their connections
+  fleet, regions   stale controllers, ids that two processes use, and regions without headroom
+
+The exit code is 0 if no check failed, and 1 if one did. A warning is no failure.`
+
 // The results of a check.
 const (
-	fine    = "ok"
-	warning = "warn"
-	bad     = "FAIL"
-	skipped = "skip"
+	resultOK      = "ok"
+	resultWarning = "warn"
+	resultFail    = "FAIL"
+	resultSkipped = "skip"
 )
 
-// finding is what a check found.
+// The advice of several checks.
+const (
+	adviceServerLog = "see the log of the Global Controller"
+	adviceCA        = "name a PEM file with the authorities to trust in tls.ca or --ca-file"
+)
+
+// finding is the outcome of a check.
 type finding struct {
 	Check  string `json:"check"`
 	Result string `json:"result"`
 	Detail string `json:"detail"`
-	// Advice says what to do; empty when there is nothing to do.
+	// Advice says what to do; empty if there is nothing to do.
 	Advice string `json:"advice,omitempty"`
 }
 
-// doctor looks at one thing after the other. What it has found out is used by the checks that follow.
+// doctor runs the checks. Later checks use what earlier ones have found.
 type doctor struct {
-	tool    *tool
-	target  target
-	session *session // nil: there is none.
-	// http is for the Global Controller, acHTTP for the auth controller.
-	http, acHTTP *http.Client
-	skew         time.Duration
+	cli    *cli
+	target target
+	// conn is nil until the configuration is valid.
+	conn *connection
+	// gcHTTP is for the Global Controller, acHTTP for the auth controller.
+	gcHTTP, acHTTP *http.Client
+	// maxTokenSkew is how far in the future a token may be issued.
+	maxTokenSkew time.Duration
 	findings     []finding
-	// tell is told each finding as it is found.
-	tell func(finding)
-	// clocks are what clocks show beside that of this machine.
-	clocks map[string]reading
-	// keys are the ids of the keys that the auth controller publishes; nil: not known.
-	keys map[string]bool
+	// onFinding is called for each finding.
+	onFinding func(finding)
+	// clocks are the offsets of other clocks from that of this machine.
+	clocks map[string]clockOffset
+	// keyIDs are the ids of the keys that the auth controller publishes; nil if they are not known.
+	keyIDs map[string]bool
 }
 
 // doctorOptions are the flags of doctor.
-type doctorOptions struct{ gcConfig, output string }
-
-func (t *tool) doctorCommand() *cobra.Command {
-	var o doctorOptions
-	c := &cobra.Command{
-		Use: "doctor", Short: "find out what is wrong, and what to do about it", Args: arguments(0, 0, "no arguments"),
-		Long: `doctor looks at everything between you and a fleet that works, in this order: the configuration, the address, TLS, the
-Global Controller's health, its store and its keys, the auth controller, the token and whether the Global Controller
-takes it, the clocks, the versions, the callers that are kept out, the health checker, and the fleet. For what is not as
-it should be it says what to do. Nothing is changed.
-
-It exits with 0 when nothing failed, and 1 when something did. A warning is no failure.`,
-		Example: `  gcctl doctor
-  gcctl doctor --context prod
-  gcctl doctor --gc-config-file /etc/global-controller.conf   the settings of the service as well
-  gcctl doctor -o json | jq '.[] | select(.result == "FAIL")'`,
-		RunE: func(c *cobra.Command, _ []string) error { return t.doctor(c.Context(), o) },
-	}
-	c.Flags().StringVar(&o.gcConfig, "gc-config-file", "", "a `FILE` of settings of the Global Controller (GC_CONFIG_FILE) to check as well")
-	outputFlag(c, &o.output, "json", "yaml")
-	return c
+type doctorOptions struct {
+	gcConfigFile string
+	output       string
 }
 
-func (t *tool) doctor(ctx context.Context, o doctorOptions) error {
-	if err := form(o.output, "json", "yaml"); err != nil {
+func (c *cli) doctorCommand() *cobra.Command {
+	var o doctorOptions
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "find problems, and say how to fix them",
+		Long:  doctorHelp,
+		Example: `  gcctl doctor
+  gcctl doctor --context prod
+  gcctl doctor --gc-config-file /etc/global-controller.conf   # also checks the settings of the service
+  gcctl doctor -o json | jq '.[] | select(.result == "FAIL")'`,
+		Args: requireArgs(0, 0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.runDoctor(cmd.Context(), o) },
+	}
+
+	cmd.Flags().StringVar(&o.gcConfigFile, "gc-config-file", "", "settings `FILE` of the Global Controller (GC_CONFIG_FILE) to check as well")
+	addOutputFlag(cmd, &o.output, "json", "yaml")
+	return cmd
+}
+
+func (c *cli) runDoctor(ctx context.Context, o doctorOptions) error {
+	if err := checkOutputFormat(o.output, "json", "yaml"); err != nil {
 		return err
 	}
-	d := &doctor{tool: t, skew: daemon.DefaultConfig().ClockSkew, clocks: make(map[string]reading), tell: func(finding) {}}
+
+	d := &doctor{
+		cli:          c,
+		maxTokenSkew: daemon.DefaultConfig().ClockSkew,
+		clocks:       make(map[string]clockOffset),
+		onFinding:    func(finding) {},
+	}
 	if o.output == "" {
-		d.tell = t.writeFinding
+		d.onFinding = c.printFinding
 	}
-	d.examine(ctx, o)
-	if d.session != nil {
-		d.session.close()
+	d.runChecks(ctx, o)
+	if d.conn != nil {
+		d.conn.close()
 	}
-	if isInterrupt(ctx) {
+	if isInterrupted(ctx) {
 		return ErrInterrupted
 	}
+
 	if o.output != "" {
-		if err := writeAs(t.Out, o.output, d.findings); err != nil {
+		if err := writeAs(c.Out, o.output, d.findings); err != nil {
 			return err
 		}
 	}
-	count := make(map[string]int)
-	for _, f := range d.findings {
-		count[f.Result]++
-	}
-	if count[bad] > 0 {
-		return failed(ExitFailure, "%s failed", counted(int64(count[bad]), "check", "checks"))
+	if failed := d.countFailed(); failed > 0 {
+		return newFailure(ExitFailure, "%s failed", formatCount(failed, "check", "checks"))
 	}
 	return nil
 }
 
-// examine stops early only where nothing that follows could be looked at.
-func (d *doctor) examine(ctx context.Context, o doctorOptions) {
-	d.checkSettings(o.gcConfig)
-	if !d.checkContext() {
+// runChecks runs all checks whose conditions are met.
+func (d *doctor) runChecks(ctx context.Context, o doctorOptions) {
+	d.checkServerSettings(o.gcConfigFile)
+	if !d.checkConfiguration() {
 		return
 	}
-	reached := d.checkAddress(ctx) && d.checkTLS(ctx)
-	if reached {
+
+	isReachable := d.checkAddress(ctx) && d.checkTLS(ctx)
+	if isReachable {
 		d.checkHealth(ctx)
 	}
 	d.checkReady(ctx)
 	d.checkAuthController(ctx)
-	if d.checkToken(ctx) && reached && d.checkAccess(ctx) {
-		defer d.checkFleet(ctx)
-	}
+	hasAccess := d.checkToken(ctx) && isReachable && d.checkAccess(ctx)
 	d.checkClocks()
 	d.checkMetrics(ctx)
+	if hasAccess {
+		d.checkReplicas(ctx)
+		d.checkFleet(ctx)
+	}
 }
 
-func (d *doctor) found(check, result, advice, format string, values ...any) {
-	f := finding{check, result, clean(fmt.Sprintf(format, values...)), clean(advice)}
+// report adds a finding.
+func (d *doctor) report(check, result, advice, format string, values ...any) {
+	f := finding{
+		Check:  check,
+		Result: result,
+		Detail: clean(fmt.Sprintf(format, values...)),
+		Advice: clean(advice),
+	}
 	d.findings = append(d.findings, f)
-	d.tell(f)
+	d.onFinding(f)
 }
 
-func (t *tool) writeFinding(f finding) {
-	styles := map[string]style{fine: green, warning: yellow, bad: red, skipped: dim}
-	p := t.paint()
-	t.print("%s  %-15s %s", p.paint(styles[f.Result], fmt.Sprintf("%-4s", f.Result)), f.Check, f.Detail)
-	if f.Advice != "" {
-		t.print("      %-15s → %s", "", f.Advice)
-	}
-}
-
-// checkSettings reads the service's own settings as it would read them itself.
-func (d *doctor) checkSettings(file string) {
-	if file == "" {
-		return
-	}
-	cfg, err := daemon.ParseConfig([]string{"--gc-config-file", file}, io.Discard)
-	if err != nil {
-		d.found("GC settings", bad, "mend the setting; global-controller --help lists what is allowed", "%v", err)
-		return
-	}
-	d.skew = cfg.ClockSkew
-	d.found("GC settings", fine, "", "%s is as it should be; gRPC at %s, HTTP at %s", file, cfg.GRPCBindAddress, cfg.BindAddress)
-}
-
-// checkContext tells whether it is known where to look.
-func (d *doctor) checkContext() bool {
-	t := d.tool
-	to, err := t.resolve(false)
-	if err != nil {
-		d.found("configuration", bad, "gcctl context --help shows the form of the context file; flags and the environment come before it", "%v", err)
-		return false
-	}
-	d.target = to
-	path, _ := t.contextPath()
-	switch {
-	case to.context != "" && writableByOthers(path):
-		d.found("configuration", warning, "chmod go-w "+path, "others can change %s, and with it whom your token is sent to", path)
-	case to.context != "":
-		d.found("configuration", fine, "", "the context %s of %s", to.context, path)
-	case to.dev:
-		d.found("configuration", fine, "", "no context: the stack of gcctl dev")
-	default:
-		d.found("configuration", fine, "", "flags and environment, without a context")
-	}
-	for _, secret := range []string{to.tokens.tokenFile, to.tokens.secretFile} {
-		switch {
-		case secret == "":
-		case openToOthers(secret):
-			d.found("secret", warning, "chmod 600 "+secret, "others can read %s", secret)
-		default:
-			if _, err := readSecret(secret); err != nil {
-				d.found("secret", bad, "put the secret there, and nothing else", "%v", err)
-			} else {
-				d.found("secret", fine, "", "%s is there, and for nobody else to read", secret)
-			}
+func (d *doctor) countFailed() (count int64) {
+	for _, f := range d.findings {
+		if f.Result == resultFail {
+			count++
 		}
 	}
-	config, err := to.tls.config()
-	if err != nil {
-		d.found("configuration", bad, "name a PEM file with the authorities to trust: tls.ca or --ca-file", "%v", err)
-		return false
-	}
-	d.http = &http.Client{Timeout: t.flags.timeout, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: config, DisableKeepAlives: true}}
-	if d.acHTTP, err = to.tokens.client(t.flags.timeout); err != nil {
-		d.found("configuration", bad, "name a PEM file with the authorities to trust: auth.ca", "%v", err)
-		return false
-	}
-	if d.acHTTP == nil {
-		d.acHTTP = &http.Client{Timeout: t.flags.timeout, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}}
-	}
-	silent := *t
-	silent.Err = io.Discard // It is told above what others may read.
-	d.session, err = silent.openTarget(to)
-	if err != nil {
-		d.found("configuration", bad, "", "%v", err)
-		return false
-	}
-	return true
+	return count
 }
 
-func writableByOthers(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().Perm()&0o022 != 0
+func (c *cli) printFinding(f finding) {
+	styles := map[string]style{resultOK: green, resultWarning: yellow, resultFail: red, resultSkipped: dim}
+	result := c.painter().paint(styles[f.Result], fmt.Sprintf("%-4s", f.Result))
+	c.print("%s  %-15s %s", result, f.Check, f.Detail)
+	if f.Advice != "" {
+		c.print("      %-15s → %s", "", f.Advice)
+	}
 }

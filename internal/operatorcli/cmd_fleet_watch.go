@@ -12,128 +12,154 @@ import (
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// redrawPause is how often a table is drawn at most.
-const redrawPause = 250 * time.Millisecond
+// minRedrawInterval limits how often loads alone redraw the table.
+const minRedrawInterval = 250 * time.Millisecond
 
-// fleetWatch shows a watch of the fleet: a table that is drawn anew, or lines.
+// fleetWatch prints a watch of the fleet, as a table that is redrawn or as lines.
 type fleetWatch struct {
-	tool    *tool
-	options listOptions
-	view    *view
-	redraw  bool
-	trouble error
-	drawn   int
-	drawnAt time.Time
-	// asOfAt is when asOf last moved, by the clock of this machine.
-	asOf   time.Time
-	asOfAt time.Time
+	cli     *cli
+	options fleetListOptions
+	view    *fleetView
+	// isRedrawn is set if the output is a table that is redrawn.
+	isRedrawn bool
+	// connectionErr is set while the watch is interrupted.
+	connectionErr error
+	drawnLines    int
+	drawnAt       time.Time
+	// storeTime is the latest time of the store's clock, and storeTimeAt the time on this machine's clock when it arrived.
+	storeTime   time.Time
+	storeTimeAt time.Time
 }
 
-func (t *tool) watchFleet(ctx context.Context, s *session, o listOptions) error {
-	f := &fleetWatch{tool: t, options: o, view: newView(), redraw: t.OutTerminal && o.output != "json"}
-	region := o.region
-	if !f.redraw {
-		region = "" // Of one region a watch cannot tell what was missed over a restart.
+func (c *cli) watchFleet(ctx context.Context, conn *connection, o fleetListOptions) error {
+	f := &fleetWatch{cli: c, options: o, view: newFleetView(), isRedrawn: c.OutTerminal && o.output != "json"}
+	w := &watcher{
+		conn:               conn,
+		wantsLoads:         f.isRedrawn,
+		onResponse:         f.onResponse,
+		onConnectionChange: f.onConnectionChange,
+		onIdle:             f.onIdle,
 	}
-	w := &watcher{session: s, region: region, loads: f.redraw, on: f.take, trouble: f.broke, idle: f.tick}
+	if f.isRedrawn {
+		// Lines need a watch of all regions: only that resumes without gaps after the server has restarted.
+		w.region = o.region
+	}
 	return w.run(ctx)
 }
 
-func (f *fleetWatch) take(response *pb.WatchResponse) error {
-	first := !f.view.whole
-	events := f.view.take(response)
-	if f.view.asOf.After(f.asOf) {
-		f.asOf, f.asOfAt = f.view.asOf, time.Now()
+func (f *fleetWatch) onResponse(response *pb.WatchResponse) error {
+	wasComplete := f.view.isComplete
+	events := f.view.apply(response)
+	if f.view.asOf.After(f.storeTime) {
+		f.storeTime, f.storeTimeAt = f.view.asOf, time.Now()
 	}
-	if f.redraw {
-		if !f.view.whole {
-			return nil
-		}
-		if len(events) > 0 || first || time.Since(f.drawnAt) >= redrawPause {
-			return f.draw()
+
+	isFirst := !wasComplete && f.view.isComplete
+	if f.isRedrawn {
+		if f.view.isComplete && (isFirst || len(events) > 0 || time.Since(f.drawnAt) >= minRedrawInterval) {
+			return f.drawTable()
 		}
 		return nil
 	}
-	slices.SortStableFunc(events, func(a, b event) int { // Of a snapshot; changes have their order.
+	if isFirst && f.options.output != "json" {
+		return f.printLine("%s", summarizeStates(f.selectedControllers()))
+	}
+
+	sortSnapshotEvents(events)
+	for _, e := range events {
+		if err := f.printEvent(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sortSnapshotEvents sorts the events of a snapshot by id. Transitions keep their order.
+func sortSnapshotEvents(events []fleetEvent) {
+	slices.SortStableFunc(events, func(a, b fleetEvent) int {
 		if a.transition != nil || b.transition != nil || a.kind == eventResync || b.kind == eventResync {
 			return 0
 		}
 		return cmp.Compare(a.id, b.id)
 	})
-	if first && f.view.whole && f.options.output != "json" {
-		if err := f.line("%s", tally(f.shown())); err != nil {
-			return err
-		}
-		events = nil
-	}
-	for _, e := range events {
-		if err := f.tell(e); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
-func (f *fleetWatch) shown() []*pb.Controller {
-	var found []*pb.Controller
-	for _, c := range f.view.fleet {
+// selectedControllers returns the controllers that the filter selects, in the order of --sort.
+func (f *fleetWatch) selectedControllers() []*pb.Controller {
+	var selected []*pb.Controller
+	for _, c := range f.view.controllers {
 		if f.options.matches(c) {
-			found = append(found, c)
+			selected = append(selected, c)
 		}
 	}
-	order(found, f.options.sort)
-	return found
+	sortControllers(selected, f.options.sort)
+	return selected
 }
 
-func (f *fleetWatch) broke(err error) {
-	f.trouble = err
+func (f *fleetWatch) onConnectionChange(err error) {
+	f.connectionErr = err
 	switch {
-	case f.redraw:
-		_ = f.draw()
+	case f.isRedrawn:
+		_ = f.drawTable()
 	case err != nil:
-		f.tool.warn("%s; it is tried again", withoutAdvice(err))
+		f.cli.warn("%s; retrying", withoutAdvice(err))
 	default:
-		f.tool.note("the Global Controller answers again")
+		f.cli.note("the Global Controller is available again")
 	}
 }
 
-// tick draws the table anew when only its age has changed.
-func (f *fleetWatch) tick() error {
-	if f.redraw && f.view.whole {
-		return f.draw()
+// onIdle redraws the table, because the ages in it have changed.
+func (f *fleetWatch) onIdle() error {
+	if f.isRedrawn && f.view.isComplete {
+		return f.drawTable()
 	}
 	return nil
 }
 
-// draw replaces what was drawn before. What does not fit is left out: what has scrolled away cannot be replaced.
-func (f *fleetWatch) draw() error {
-	columns, height := f.tool.Size()
-	shown, p := f.shown(), f.tool.paint()
-	lines := []string{p.paint(dim, cutTo("as of "+instant(f.view.asOf)+"  "+tally(shown)+"  (Ctrl-C ends)", columns))}
-	switch {
-	case f.trouble != nil:
-		lines = append(lines, p.paint(red, cutTo(withoutAdvice(f.trouble)+"; it is tried again", columns)))
-	case time.Since(f.asOfAt) > quietFor:
-		lines = append(lines, p.paint(red, cutTo("the store has not been heard for "+age(time.Since(f.asOfAt)), columns)))
+// drawTable replaces the table in the terminal. It leaves out rows that do not fit, because rows that have scrolled away cannot be
+// replaced.
+func (f *fleetWatch) drawTable() error {
+	columns, height := f.cli.Size()
+	p := f.cli.painter()
+	selected := f.selectedControllers()
+
+	title := "as of " + formatTime(f.view.asOf) + "  " + summarizeStates(selected) + "  (Ctrl-C ends)"
+	lines := []string{p.paint(dim, cutTo(title, columns))}
+	if problem := f.describeProblem(); problem != "" {
+		lines = append(lines, p.paint(red, cutTo(problem, columns)))
 	}
-	rows := fleetTable(shown, f.options.output == "wide", f.view.asOf).lines(p, columns)
+
+	rows := fleetTable(selected, f.options.output == "wide", f.view.asOf).lines(p, columns)
 	if room := max(1, height-2-len(lines)); len(rows) > room {
-		hidden := len(rows) - room
-		rows = append(rows[:room:room], p.paint(dim, cutTo(fmt.Sprintf("… and %d more; filters and --sort choose which", hidden), columns)))
+		hidden := fmt.Sprintf("… and %d more; select with filters, or order with --sort", len(rows)-room)
+		rows = append(rows[:room:room], p.paint(dim, cutTo(hidden, columns)))
 	}
 	lines = append(lines, rows...)
+
 	var b strings.Builder
-	if f.drawn > 0 {
-		fmt.Fprintf(&b, "\x1b[%dA", f.drawn)
+	if f.drawnLines > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA", f.drawnLines)
 	}
 	b.WriteString("\r\x1b[J" + strings.Join(lines, "\n") + "\n")
-	f.drawn, f.drawnAt = len(lines), time.Now()
-	_, err := io.WriteString(f.tool.Out, b.String())
+	f.drawnLines, f.drawnAt = len(lines), time.Now()
+	_, err := io.WriteString(f.cli.Out, b.String())
 	return err
 }
 
-func (f *fleetWatch) line(format string, values ...any) error {
-	_, err := fmt.Fprintf(f.tool.Out, "%s  %s\n", instant(f.view.asOf), fmt.Sprintf(format, values...))
+// describeProblem returns why the table may be out of date; empty if it is not.
+func (f *fleetWatch) describeProblem() string {
+	age := time.Since(f.storeTimeAt)
+	switch {
+	case f.connectionErr != nil:
+		return withoutAdvice(f.connectionErr) + "; retrying"
+	case age > maxWatchSilence:
+		return "no data from the store for " + formatAge(age)
+	}
+	return ""
+}
+
+func (f *fleetWatch) printLine(format string, values ...any) error {
+	_, err := fmt.Fprintf(f.cli.Out, "%s  %s\n", formatTime(f.view.asOf), fmt.Sprintf(format, values...))
 	return err
 }
 
@@ -147,42 +173,41 @@ type eventBody struct {
 	Transition   *transitionBody `json:"transition"`
 }
 
-// tell tells an event that concerns what the filter picks, before or after.
-func (f *fleetWatch) tell(e event) error {
-	if e.kind != eventResync && !f.options.matches(e.before) && !f.options.matches(e.after) && !f.options.matchesTransition(e.transition) {
+func eventToBody(e fleetEvent, asOf time.Time) eventBody {
+	body := eventBody{Event: e.kind, AsOf: asOf, ControllerID: e.id, Reason: e.reason}
+	if e.after != nil {
+		controller := controllerToBody(e.after)
+		body.Controller = &controller
+	}
+	if e.transition != nil {
+		transition := transitionToBody(e.transition)
+		body.Transition = &transition
+	}
+	return body
+}
+
+// printEvent prints an event if the filter selects the controller, before or after it.
+func (f *fleetWatch) printEvent(e fleetEvent) error {
+	isSelected := f.options.matches(e.before) || f.options.matches(e.after) || f.options.matchesTransition(e.transition)
+	if e.kind != eventResync && !isSelected {
 		return nil
 	}
-	if f.options.output == "json" {
-		body := eventBody{Event: e.kind, AsOf: f.view.asOf, ControllerID: e.id, Reason: e.reason}
-		if e.after != nil {
-			c := controllerToBody(e.after)
-			body.Controller = &c
-		}
-		if e.transition != nil {
-			transition := transitionToBody(e.transition)
-			body.Transition = &transition
-		}
-		return writeLine(f.tool.Out, body)
-	}
+
 	switch {
+	case f.options.output == "json":
+		return writeLine(f.cli.Out, eventToBody(e, f.view.asOf))
 	case e.kind == eventResync:
-		return f.line("what was missed is not known (%s); what has changed meanwhile follows", clean(e.reason))
+		return f.printLine("changes may have been missed (%s); the differences follow", clean(e.reason))
 	case e.transition != nil:
-		_, err := io.WriteString(f.tool.Out, transitionLine(e.transition, f.tool.paint())+"\n")
+		_, err := io.WriteString(f.cli.Out, transitionLine(e.transition, f.cli.painter())+"\n")
 		return err
 	}
-	return f.line("%-20s  %-12s  %s", clean(e.id), clean(regionOf(e)), clean(whatChanged(e)))
+	region := cmp.Or(e.after, e.before).GetRegion()
+	return f.printLine("%-20s  %-12s  %s", clean(e.id), clean(region), clean(describeChange(e)))
 }
 
-func regionOf(e event) string {
-	if e.after != nil {
-		return e.after.GetRegion()
-	}
-	return e.before.GetRegion()
-}
-
-// whatChanged is for changes that are in no history.
-func whatChanged(e event) string {
+// describeChange describes a change that has no transition.
+func describeChange(e fleetEvent) string {
 	before, after := healthWord(e.before.GetHealth()), healthWord(e.after.GetHealth())
 	switch {
 	case e.kind == eventRemoved:
@@ -192,19 +217,34 @@ func whatChanged(e event) string {
 	case before != after:
 		return before + " → " + after
 	}
-	told := notes(e.after)
-	switch {
-	case e.before.GetGrpcEndpoint() != e.after.GetGrpcEndpoint(), e.before.GetWebtransportEndpoint() != e.after.GetWebtransportEndpoint(), e.before.GetRegion() != e.after.GetRegion():
-		told = append(told, "registered anew at "+e.after.GetGrpcEndpoint())
-	case e.before.GetMaxMeetings() != e.after.GetMaxMeetings(), e.before.GetMaxParticipants() != e.after.GetMaxParticipants():
-		told = append(told, fmt.Sprintf("may hold %d meetings and %d participants", e.after.GetMaxMeetings(), e.after.GetMaxParticipants()))
-	case e.before.GetIncarnation() != e.after.GetIncarnation():
-		told = append(told, "another process: "+dash(e.after.GetIncarnation()))
-	case e.before.GetReportedHealth() != e.after.GetReportedHealth():
-		told = append(told, "reports "+healthWord(e.after.GetReportedHealth()))
+
+	notes := controllerNotes(e.after)
+	if note := describeRegistrationChange(e.before, e.after); note != "" {
+		notes = append(notes, note)
 	}
 	if e.before.GetDrain() != nil && e.after.GetDrain() == nil {
-		told = append(told, "not drained any more")
+		notes = append(notes, "drain ended")
 	}
-	return after + "  " + strings.Join(told, "; ")
+	return after + "  " + strings.Join(notes, "; ")
+}
+
+// describeRegistrationChange returns the most important difference between two registrations of a controller; empty if there is
+// none.
+func describeRegistrationChange(before, after *pb.Controller) string {
+	hasMoved := before.GetGrpcEndpoint() != after.GetGrpcEndpoint() ||
+		before.GetWebtransportEndpoint() != after.GetWebtransportEndpoint() ||
+		before.GetRegion() != after.GetRegion()
+	hasOtherLimits := before.GetMaxMeetings() != after.GetMaxMeetings() || before.GetMaxParticipants() != after.GetMaxParticipants()
+
+	switch {
+	case hasMoved:
+		return "registered again at " + after.GetGrpcEndpoint()
+	case hasOtherLimits:
+		return fmt.Sprintf("limits are now %d meetings and %d participants", after.GetMaxMeetings(), after.GetMaxParticipants())
+	case before.GetIncarnation() != after.GetIncarnation():
+		return "new process: " + orDash(after.GetIncarnation())
+	case before.GetReportedHealth() != after.GetReportedHealth():
+		return "reports " + healthWord(after.GetReportedHealth())
+	}
+	return ""
 }

@@ -1,7 +1,6 @@
 package operatorcli
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
@@ -10,84 +9,69 @@ import (
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// barWidth is how many columns a bar of load has.
-const barWidth = 12
+func (c *cli) regionsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "regions",
+		Short: "show each region's capacity, load, and headroom without its largest controller",
+		Long: `regions shows the sums over the controllers of each region. The capacity is the sum of the limits of the healthy and the
+degraded controllers, which take meetings. The load is what runs on all controllers that are not stale. It includes
+draining controllers, because their meetings may have to move.
 
-func (t *tool) regionsCommand() *cobra.Command {
-	var output string
-	c := &cobra.Command{
-		Use: "regions", Short: "show the regions: capacity, load, and what is left if the largest controller fails", Args: arguments(0, 0, "no arguments"),
-		Long: `regions adds up the controllers of each region. Those that are healthy or degraded take meetings: their limits are the
-capacity. The load is what runs on all controllers that are not stale, draining ones included, as it may have to go
-elsewhere. SPARE is how many meetings more there would be room for if the largest controller failed; N-1 tells whether
-a region would bear that, for meetings and for participants.`,
+SPARE is the room for further meetings if the largest controller fails. N-1 reports whether the load, meetings and
+participants, still fits then.`,
 		Example: `  gcctl regions
   gcctl regions -o json | jq -r '.[] | select(.survives_largest_loss | not) | .region'`,
-		RunE: func(c *cobra.Command, _ []string) error { return t.regions(c.Context(), output) },
 	}
-	outputFlag(c, &output, "json", "yaml")
-	return c
+
+	listing[*pb.ListRegionsRequest, *pb.ListRegionsResponse]{
+		request:   &pb.ListRegionsRequest{},
+		method:    pb.FleetServiceClient.ListRegions,
+		toBody:    func(r *pb.ListRegionsResponse) any { return toBodies(r.GetRegions(), regionToBody) },
+		toTable:   func(r *pb.ListRegionsResponse) *table { return regionTable(r.GetRegions(), c.OutTerminal) },
+		emptyNote: "no controllers, so no regions",
+	}.addTo(cmd, c)
+	return cmd
 }
 
-func (t *tool) regions(ctx context.Context, output string) error {
-	if err := form(output, "json", "yaml"); err != nil {
-		return err
-	}
-	s, err := t.open(false)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	got, err := read(ctx, s, "", &pb.ListRegionsRequest{}, s.fleet.ListRegions)
-	if err != nil {
-		return err
-	}
-	if output != "" {
-		bodies := make([]regionBody, 0, len(got.GetRegions()))
-		for _, r := range got.GetRegions() {
-			bodies = append(bodies, regionToBody(r))
-		}
-		return writeAs(t.Out, output, bodies)
-	}
-	if len(got.GetRegions()) == 0 {
-		t.note("no controllers, so no regions")
+// regionTable returns nil if there are no regions.
+func regionTable(regions []*pb.Region, withBars bool) *table {
+	if len(regions) == 0 {
 		return nil
 	}
-	table := newTable([]int{2, 4, 5}, "REGION", "CONTROLLERS", "MEETINGS", "", "PARTICIPANTS", "SPARE", "N-1")
-	for _, r := range got.GetRegions() {
-		table.add(t.regionRow(r)...)
+
+	t := newTable([]int{2, 4, 5}, "REGION", "CONTROLLERS", "MEETINGS", "", "PARTICIPANTS", "SPARE", "N-1")
+	for _, r := range regions {
+		meetings, participants := r.GetMeetings(), r.GetParticipants()
+		fits := cell{"yes", green}
+		if !r.GetSurvivesLargestLoss() {
+			fits = cell{"NO", red}
+		}
+
+		row := cells(r.GetRegion(), countByState(r), fmt.Sprintf("%d/%d", meetings.GetCurrent(), meetings.GetMax()))
+		row = append(row, utilizationCell(meetings, withBars))
+		row = append(row, cells(
+			fmt.Sprintf("%d/%d", participants.GetCurrent(), participants.GetMax()),
+			fmt.Sprint(meetings.GetFreeWithoutLargest()))...)
+		t.add(append(row, fits)...)
 	}
-	return table.write(t.Out, t.paint())
+	return t
 }
 
-func (t *tool) regionRow(r *pb.Region) []cell {
-	part, text := used(r.GetMeetings())
-	loaded := cell{text: text}
-	if t.OutTerminal {
-		loaded.text = bar(part) + " " + text
-	}
-	switch {
-	case part > 0.9:
-		loaded.style = red
-	case part > 0.7:
-		loaded.style = yellow
-	}
-	survives := cell{"yes", green}
-	if !r.GetSurvivesLargestLoss() {
-		survives = cell{"NO", red}
-	}
-	row := cells(r.GetRegion(), regionStates(r), fmt.Sprintf("%d/%d", r.GetMeetings().GetCurrent(), r.GetMeetings().GetMax()), "",
-		fmt.Sprintf("%d/%d", r.GetParticipants().GetCurrent(), r.GetParticipants().GetMax()), fmt.Sprint(r.GetMeetings().GetFreeWithoutLargest()))
-	row[3] = loaded
-	return append(row, survives)
-}
-
-func regionStates(r *pb.Region) string {
-	var parts []string
-	for _, state := range []struct {
+// countByState formats the number of controllers in each state that has any.
+func countByState(r *pb.Region) string {
+	states := []struct {
 		count uint32
 		word  string
-	}{{r.GetHealthy(), "healthy"}, {r.GetDegraded(), "degraded"}, {r.GetPending(), "pending"}, {r.GetUnhealthy(), "unhealthy"}, {r.GetDraining(), "draining"}} {
+	}{
+		{r.GetHealthy(), "healthy"},
+		{r.GetDegraded(), "degraded"},
+		{r.GetPending(), "pending"},
+		{r.GetUnhealthy(), "unhealthy"},
+		{r.GetDraining(), "draining"},
+	}
+
+	var parts []string
+	for _, state := range states {
 		if state.count > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", state.count, state.word))
 		}
@@ -95,18 +79,36 @@ func regionStates(r *pb.Region) string {
 	return strings.Join(parts, ", ")
 }
 
-// used is which part of its capacity a region uses; everything, when it has none and something runs.
-func used(c *pb.RegionCapacity) (part float64, text string) {
-	switch {
-	case c.GetMax() > 0:
-		part = float64(c.GetCurrent()) / float64(c.GetMax())
-	case c.GetCurrent() > 0:
-		part = 1
+// utilizationCell shows which part of a capacity is in use, in a terminal with a bar.
+func utilizationCell(c *pb.RegionCapacity, withBar bool) cell {
+	used := utilization(c)
+	result := cell{text: fmt.Sprintf("%.0f%%", 100*used)}
+	if withBar {
+		result.text = formatBar(used) + " " + result.text
 	}
-	return part, fmt.Sprintf("%.0f%%", 100*part)
+
+	switch {
+	case used > 0.9:
+		result.style = red
+	case used > 0.7:
+		result.style = yellow
+	}
+	return result
 }
 
-func bar(part float64) string {
-	full := int(min(1, part)*barWidth + 0.5)
-	return strings.Repeat("█", full) + strings.Repeat("░", barWidth-full)
+// utilization returns load divided by capacity. A load without any capacity is 1.
+func utilization(c *pb.RegionCapacity) float64 {
+	switch {
+	case c.GetMax() > 0:
+		return float64(c.GetCurrent()) / float64(c.GetMax())
+	case c.GetCurrent() > 0:
+		return 1
+	}
+	return 0
+}
+
+func formatBar(part float64) string {
+	const columns = 12
+	full := int(min(1, part)*columns + 0.5)
+	return strings.Repeat("█", full) + strings.Repeat("░", columns-full)
 }

@@ -9,26 +9,28 @@ import (
 	"darktower.example/global-controller/internal/fleetsim"
 )
 
-// verdictFile is where the verdicts go as JSON.
+// verdictFile is the destination of the verdicts as JSON.
 type verdictFile struct {
-	w    io.Writer // nil when nobody wants them
-	file *os.File  // nil when it is not ours to close
+	// w is nil if no JSON is requested.
+	w io.Writer
+	// file is w if it has to be closed, and nil for standard output.
+	file *os.File
 }
 
-// openVerdicts opens what --json names before anything runs, so that a wrong path does not cost a run. What the file
-// holds stays until there are verdicts.
-func openVerdicts(path string, stdout io.Writer) (verdictFile, error) {
+// openVerdictFile opens the file of --json. Its content stays until the verdicts are written.
+func openVerdictFile(path string, stdout io.Writer) (verdictFile, error) {
 	switch path {
 	case "":
 		return verdictFile{}, nil
 	case "-":
 		return verdictFile{w: stdout}, nil
 	}
+
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o666) //nolint:gosec // As os.Create: the umask decides.
 	if err != nil {
-		return verdictFile{}, wrongUse("--json: %v", err)
+		return verdictFile{}, usageError("--json: %v", err)
 	}
-	return verdictFile{file, file}, nil
+	return verdictFile{w: file, file: file}, nil
 }
 
 // write writes the verdicts and closes the file.
@@ -36,7 +38,8 @@ func (v verdictFile) write(verdicts []fleetsim.Verdict) error {
 	if v.w == nil {
 		return nil
 	}
-	err := v.empty()
+
+	err := v.truncate()
 	if err == nil {
 		err = fleetsim.WriteJSON(v.w, verdicts)
 	}
@@ -49,8 +52,8 @@ func (v verdictFile) write(verdicts []fleetsim.Verdict) error {
 	return nil
 }
 
-// empty takes out what the file held. A pipe or a device holds nothing, and cannot be cut.
-func (v verdictFile) empty() error {
+// truncate removes the old content of the file. Pipes and devices have none, and cannot be truncated.
+func (v verdictFile) truncate() error {
 	if v.file == nil {
 		return nil
 	}

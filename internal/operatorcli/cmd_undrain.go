@@ -8,126 +8,58 @@ import (
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-func (t *tool) undrainCommand() *cobra.Command {
-	var (
-		reason     string
-		generation uint64
-	)
-	c := &cobra.Command{
-		Use: "undrain ID…", Short: "end drains", Args: arguments(1, -1, "the id of a controller, or several"),
-		Long: `undrain ends an operator's drain. What the controller itself reports counts again: it never makes a controller healthy
-that is not. It asks nothing, as it takes nothing away.`,
+func (c *cli) undrainCommand() *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use:   "undrain ID…",
+		Short: "end drains",
+		Args:  requireArgs(1, -1, "one or more controller ids"),
+		Long: `undrain ends the drain that an operator started. After that, the state that the controller reports counts again: undrain
+never makes an unhealthy controller healthy. It asks for no confirmation, because it takes nothing away. For a controller
+that no operator drains, it changes nothing and says so.`,
 		Example: `  gcctl undrain mc-eu-west-1-2
   gcctl undrain mc-eu-west-1-2 --reason "the new kernel works" --expected-generation 3`,
-		ValidArgsFunction: t.completeDrained,
-		RunE: func(c *cobra.Command, ids []string) error {
-			var expected *uint64
-			if flagGiven(c, "expected-generation") {
-				expected = &generation
-				if len(ids) > 1 {
-					return wrongUse("--expected-generation is one controller's: give one id")
-				}
-			}
-			return t.undrain(c.Context(), ids, reason, expected)
-		},
+		ValidArgsFunction: c.completeDrained,
 	}
-	c.Flags().StringVar(&reason, "reason", "", "`WHY`, recorded in the history")
-	c.Flags().Uint64Var(&generation, "expected-generation", 0,
-		"only if the controller has not changed since: the generation `N` that fleet show prints")
-	c.Flags().BoolP("yes", "y", false, "changes nothing: undrain never asks; a script may give it to all commands")
-	for _, name := range []string{"reason", "expected-generation"} {
-		_ = c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
+	addReasonFlag(cmd, &reason)
+	generation := addGenerationFlag(cmd)
+	cmd.Flags().BoolP("yes", "y", false, "accepted without effect, so that a script can pass it to drain, undrain and deregister")
+
+	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
+		if err := checkGeneration(generation(), ids); err != nil {
+			return err
+		}
+		return c.undrain(cmd.Context(), ids, reason, generation())
 	}
-	return c
+	return cmd
 }
 
-func (t *tool) undrain(ctx context.Context, ids []string, reason string, expected *uint64) error {
-	s, err := t.open(true)
+func (c *cli) undrain(ctx context.Context, ids []string, reason string, generation *uint64) error {
+	conn, err := c.connect(true)
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	for _, id := range withoutRepetition(ids) {
-		got, err := change(ctx, s, id, &pb.UndrainRequest{ControllerId: id, Reason: reason, ExpectedGeneration: expected}, s.fleet.Undrain)
+	defer conn.close()
+
+	for _, id := range withoutDuplicates(ids) {
+		before, err := conn.getController(ctx, id)
 		if err != nil {
 			return err
 		}
-		t.print("no operator drains %s: it is %s", clean(id), healthWord(got.GetController().GetHealth()))
-	}
-	return nil
-}
 
-func (t *tool) deregisterCommand() *cobra.Command {
-	var (
-		o          deregisterOptions
-		generation uint64
-	)
-	c := &cobra.Command{
-		Use: "deregister ID…", Short: "take controllers out of the fleet", Args: arguments(1, -1, "the id of a controller, or several"),
-		Long: `deregister takes a controller out of the fleet; its history stays. It is meant for controllers that are gone: one that
-still runs registers again with its next heartbeat. To have one take no more meetings, drain it.
-
-In a terminal it asks before it does anything; elsewhere, as in a script, it needs --yes.`,
-		Example: `  gcctl deregister mc-eu-west-1-2 --reason "the machine was given back"
-  gcctl fleet ls --state unhealthy -o json | jq -r '.[].controller_id' | xargs -r gcctl deregister --yes`,
-		ValidArgsFunction: t.completeControllers,
-		RunE: func(c *cobra.Command, ids []string) error {
-			if flagGiven(c, "expected-generation") {
-				o.generation = &generation
-				if len(ids) > 1 {
-					return wrongUse("--expected-generation is one controller's: give one id")
-				}
-			}
-			return t.deregister(c.Context(), ids, o)
-		},
-	}
-	c.Flags().StringVar(&o.reason, "reason", "", "`WHY`, recorded in the history")
-	c.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	c.Flags().Uint64Var(&generation, "expected-generation", 0,
-		"only if the controller has not changed since: the generation `N` that fleet show prints")
-	for _, name := range []string{"reason", "expected-generation"} {
-		_ = c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
-	}
-	return c
-}
-
-// deregisterOptions are the flags of deregister.
-type deregisterOptions struct {
-	reason string
-	yes    bool
-	// generation is nil unless it was given.
-	generation *uint64
-}
-
-func (t *tool) deregister(ctx context.Context, ids []string, o deregisterOptions) error {
-	if err := t.mayAsk(o.yes); err != nil {
-		return err
-	}
-	s, err := t.open(true)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	ids = withoutRepetition(ids)
-	for _, id := range ids {
-		got, err := read(ctx, s, id, &pb.GetControllerRequest{ControllerId: id}, s.fleet.GetController)
+		in := &pb.UndrainRequest{ControllerId: id, Reason: reason, ExpectedGeneration: generation}
+		response, err := changeOnce(ctx, conn, id, in, conn.fleet.Undrain)
 		if err != nil {
 			return err
 		}
-		c := got.GetController()
-		if !c.GetStale() {
-			t.warn("%s runs: it was heard %s ago, with %s. It registers again with its next heartbeat; drain has it take no more meetings", id, age(silence(c)), running(c))
+
+		// The end of a drain increments the generation; without a drain it stays.
+		after := response.GetController()
+		result := "no operator drains %s: it is %s"
+		if after.GetGeneration() != before.GetGeneration() {
+			result = "ended the drain of %s: it is %s"
 		}
-	}
-	if !o.yes && !t.confirm(ctx, "Take "+clean(joinAnd(ids))+" out of the fleet?") {
-		return notDone(ctx)
-	}
-	for _, id := range ids {
-		in := &pb.DeregisterRequest{ControllerId: id, Reason: o.reason, ExpectedGeneration: o.generation}
-		if _, err := change(ctx, s, id, in, s.fleet.Deregister); err != nil {
-			return err
-		}
-		t.print("%s is out of the fleet", clean(id))
+		c.print(result, clean(id), healthWord(after.GetHealth()))
 	}
 	return nil
 }

@@ -13,68 +13,91 @@ import (
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// completionBound is how long a shell waits for ids before it completes nothing. Nobody is told why.
-const completionBound = time.Second
+// completionTimeout limits how long a shell waits for completions. Failures are silent: they would garble the command line.
+const completionTimeout = time.Second
 
-// completing opens a session that says nothing, whatever happens.
-func (t *tool) completing(c *cobra.Command, ask func(context.Context, *session) ([]string, error)) ([]cobra.Completion, cobra.ShellCompDirective) {
-	silent := *t
-	silent.Err, silent.ErrTerminal, silent.flags.timeout = io.Discard, false, completionBound
-	ctx := c.Context()
+// completeWords completes one of the given words.
+func completeWords(texts ...string) cobra.CompletionFunc {
+	return cobra.FixedCompletions(texts, cobra.ShellCompDirectiveNoFileComp)
+}
+
+// disableFileCompletion makes the shell complete nothing for flags whose values are not file names.
+func disableFileCompletion(cmd *cobra.Command, names ...string) {
+	for _, name := range names {
+		_ = cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
+	}
+}
+
+// completeFrom completes what query reads over a connection that writes nothing to the terminal.
+func (c *cli) completeFrom(
+	cmd *cobra.Command, query func(context.Context, *connection) ([]string, error),
+) ([]cobra.Completion, cobra.ShellCompDirective) {
+	quiet := *c
+	quiet.Err = io.Discard
+	quiet.ErrTerminal = false
+	quiet.flags.timeout = completionTimeout
+
+	ctx := cmd.Context()
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	ctx, cancel := context.WithTimeout(ctx, completionBound)
+	ctx, cancel := context.WithTimeout(ctx, completionTimeout)
 	defer cancel()
-	s, err := silent.open(false)
+
+	conn, err := quiet.connect(false)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	defer s.close()
-	found, err := ask(ctx, s)
+	defer conn.close()
+
+	found, err := query(ctx, conn)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return found, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeControllers completes ids that are not given yet.
-func (t *tool) completeControllers(c *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	return t.completeSome(c, args, begun, func(*pb.Controller) bool { return true })
+// completeControllers completes the ids of controllers that are not among args.
+func (c *cli) completeControllers(cmd *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return c.completeMatching(cmd, args, prefix, func(*pb.Controller) bool { return true })
 }
 
-// completeDrained completes those that an operator drains.
-func (t *tool) completeDrained(c *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	return t.completeSome(c, args, begun, (*pb.Controller).GetOperatorDraining)
+// completeDrained completes the ids of controllers that an operator drains.
+func (c *cli) completeDrained(cmd *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return c.completeMatching(cmd, args, prefix, (*pb.Controller).GetOperatorDraining)
 }
 
-func (t *tool) completeSome(c *cobra.Command, args []string, begun string, fits func(*pb.Controller) bool) ([]cobra.Completion, cobra.ShellCompDirective) {
-	return t.completing(c, func(ctx context.Context, s *session) ([]string, error) {
-		found, err := s.controllers(ctx, "", pb.Health_HEALTH_UNSPECIFIED)
+func (c *cli) completeMatching(
+	cmd *cobra.Command, args []string, prefix string, matches func(*pb.Controller) bool,
+) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return c.completeFrom(cmd, func(ctx context.Context, conn *connection) ([]string, error) {
+		controllers, err := conn.listControllers(ctx, "", pb.Health_HEALTH_UNSPECIFIED)
 		var ids []string
-		for _, one := range found {
-			id := one.GetControllerId()
-			if fits(one) && strings.HasPrefix(id, begun) && !slices.Contains(args, id) && clean(id) == id {
-				ids = append(ids, cobra.CompletionWithDesc(id, healthWord(one.GetHealth())+", "+clean(one.GetRegion())))
+		for _, controller := range controllers {
+			id := controller.GetControllerId()
+			if matches(controller) && strings.HasPrefix(id, prefix) && !slices.Contains(args, id) && clean(id) == id {
+				description := healthWord(controller.GetHealth()) + ", " + clean(controller.GetRegion())
+				ids = append(ids, cobra.CompletionWithDesc(id, description))
 			}
 		}
 		return ids, err
 	})
 }
 
-func (t *tool) completeOneController(c *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+// completeOneController completes one id for commands that take no second one.
+func (c *cli) completeOneController(cmd *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return t.completeControllers(c, args, begun)
+	return c.completeControllers(cmd, args, prefix)
 }
 
-func (t *tool) completeRegions(c *cobra.Command, _ []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	return t.completing(c, func(ctx context.Context, s *session) ([]string, error) {
-		got, err := read(ctx, s, "", &pb.ListRegionsRequest{}, s.fleet.ListRegions)
+func (c *cli) completeRegions(cmd *cobra.Command, _ []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return c.completeFrom(cmd, func(ctx context.Context, conn *connection) ([]string, error) {
+		response, err := readWithRetry(ctx, conn, "", &pb.ListRegionsRequest{}, conn.fleet.ListRegions)
 		var names []string
-		for _, r := range got.GetRegions() {
-			if name := r.GetRegion(); strings.HasPrefix(name, begun) && clean(name) == name {
+		for _, region := range response.GetRegions() {
+			if name := region.GetRegion(); strings.HasPrefix(name, prefix) && clean(name) == name {
 				names = append(names, name)
 			}
 		}
@@ -82,8 +105,8 @@ func (t *tool) completeRegions(c *cobra.Command, _ []string, begun string) ([]co
 	})
 }
 
-func (t *tool) completeContexts(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	file, err := t.readContexts()
+func (c *cli) completeContexts(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	file, err := c.readContextFile()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

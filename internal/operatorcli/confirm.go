@@ -6,30 +6,33 @@ import (
 	"strings"
 )
 
-// mayAsk: where nobody can be asked, a change needs --yes. A script that forgets it does nothing, rather than anything.
-func (t *tool) mayAsk(yes bool) error {
-	if yes || t.InTerminal && t.ErrTerminal {
+// checkCanConfirm returns an error if a change is neither confirmed by --yes nor can be confirmed at a terminal. A script without
+// --yes therefore changes nothing.
+func (c *cli) checkCanConfirm(isConfirmed bool) error {
+	if isConfirmed || c.InTerminal && c.ErrTerminal {
 		return nil
 	}
-	return wrongUse("this is no terminal to ask in: --yes does it without asking")
+	return usageError("standard input or standard error is not a terminal: pass --yes to confirm")
 }
 
-// confirm asks, on the stream of the errors, as the other one may go into a file.
-func (t *tool) confirm(ctx context.Context, question string) bool {
-	_, _ = t.Err.Write([]byte(question + " [y/N] "))
-	answer := make(chan string, 1)
+// confirm asks a question and reports whether the reply is yes. It writes to Err, because Out may be a file.
+func (c *cli) confirm(ctx context.Context, question string) bool {
+	_, _ = c.Err.Write([]byte(question + " [y/N] "))
+
+	reply := make(chan string, 1)
 	go func() {
-		// When the command is interrupted this goes on waiting for a line, until the process ends.
-		line, _ := bufio.NewReader(t.In).ReadString('\n')
-		answer <- line
+		// After an interrupt this read goes on until the process ends.
+		line, _ := bufio.NewReader(c.In).ReadString('\n')
+		reply <- line
 	}()
+
 	select {
 	case <-ctx.Done():
-		_, _ = t.Err.Write([]byte("\n"))
+		_, _ = c.Err.Write([]byte("\n"))
 		return false
-	case line := <-answer:
+	case line := <-reply:
 		if !strings.HasSuffix(line, "\n") {
-			_, _ = t.Err.Write([]byte("\n")) // Nobody is there who would have ended the line.
+			_, _ = c.Err.Write([]byte("\n")) // At the end of the input no Enter has ended the line.
 		}
 		switch strings.ToLower(strings.TrimSpace(line)) {
 		case "y", "yes":
@@ -39,14 +42,10 @@ func (t *tool) confirm(ctx context.Context, question string) bool {
 	}
 }
 
-// notDone is the end after a "no", or an interrupt in its place.
-func notDone(ctx context.Context) error {
+// declinedError is the error after confirm has returned false.
+func declinedError(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ErrInterrupted
 	}
-	return failed(ExitFailure, "nothing was changed")
-}
-
-func joinAnd(texts []string) string {
-	return strings.Replace(joinOr(texts), " or ", " and ", 1)
+	return newFailure(ExitFailure, "nothing was changed")
 }

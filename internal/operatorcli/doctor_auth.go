@@ -14,20 +14,23 @@ import (
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
+// checkAuthController reads the published keys of the auth controller.
 func (d *doctor) checkAuthController(ctx context.Context) {
-	c := d.target.tokens
-	if c.url == "" {
-		d.found("auth controller", skipped, "", "not needed: the token is given, by %s", c.from)
+	const check = "auth controller"
+	from := d.target.credentials
+	if from.acURL == "" {
+		d.report(check, resultSkipped, "", "not needed: the token is set by %s", from.origin)
 		return
 	}
-	url := strings.TrimSuffix(c.url, "/") + "/.well-known/jwks.json"
-	code, body, err := d.get(ctx, d.acHTTP, url, clockAC)
-	advice := "is its address right (auth.url, --ac), and does it run?"
-	if d.target.dev {
+	advice := "check its address (auth.url or --ac), and that it runs"
+	if d.target.isDevStack {
 		advice = "start the development stack with gcctl dev"
 	}
+
+	url := strings.TrimSuffix(from.acURL, "/") + "/.well-known/jwks.json"
+	code, body, err := d.getHTTP(ctx, d.acHTTP, url, clockAC)
 	if err != nil {
-		d.found("auth controller", bad, advice, "no keys: %v", err)
+		d.report(check, resultFail, advice, "cannot read its keys: %v", err)
 		return
 	}
 	var document struct {
@@ -37,74 +40,86 @@ func (d *doctor) checkAuthController(ctx context.Context) {
 		} `json:"keys"`
 	}
 	if code != http.StatusOK || json.Unmarshal(body, &document) != nil {
-		d.found("auth controller", bad, advice, "%s is no set of keys (status %d)", url, code)
+		d.report(check, resultFail, advice, "%s returned no key set (status %d)", url, code)
 		return
 	}
-	d.keys = make(map[string]bool)
+
+	d.keyIDs = make(map[string]bool)
 	for _, key := range document.Keys {
 		if key.Curve == "Ed25519" {
-			d.keys[key.ID] = true
+			d.keyIDs[key.ID] = true
 		}
 	}
-	if len(d.keys) == 0 {
-		d.found("auth controller", bad, "the auth controller has to publish an Ed25519 key", "%s holds no key that could be used", url)
+	if len(d.keyIDs) == 0 {
+		d.report(check, resultFail, "publish an Ed25519 key on the auth controller", "%s has no usable key", url)
 		return
 	}
-	d.found("auth controller", fine, "", "%s publishes %s", c.url, counted(int64(len(d.keys)), "key", "keys"))
+	d.report(check, resultOK, "", "%s publishes %s", from.acURL, formatCount(int64(len(d.keyIDs)), "key", "keys"))
 }
 
-// checkToken tells whether there is one.
+// checkToken reports whether there is a token that may be accepted.
 func (d *doctor) checkToken(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, d.tool.flags.timeout)
+	const check = "token"
+	ctx, cancel := context.WithTimeout(ctx, d.cli.flags.timeout)
 	defer cancel()
-	token, err := d.session.token(ctx)
+
+	token, err := d.conn.token(ctx)
 	if err != nil {
-		advice := "is the auth controller up? See above"
-		if CodeOf(err) == ExitNoAccess {
-			advice = "look at client_id, the file of the secret, and scope in the context"
+		advice := "see the check of the auth controller above"
+		if ExitCodeOf(err) == ExitNoAccess {
+			advice = "check client_id, client_secret_file and scope in the context"
 		}
-		d.found("token", bad, advice, "%s", withoutAdvice(err))
+		d.report(check, resultFail, advice, "%s", withoutAdvice(err))
 		return false
 	}
-	claims, err := readClaims(token)
+	claims, err := parseClaims(token)
 	if err != nil {
-		d.found("token", bad, "a Global Controller takes a JWT of the auth controller and nothing else", "%v", err)
+		d.report(check, resultFail, "use a token of the auth controller: a Global Controller accepts JWTs only", "%v", err)
 		return false
 	}
-	scopes := claims.scopes()
-	told := fmt.Sprintf("for %s, scopes %s, ends %s", dash(claims.Subject), dash(strings.Join(scopes, " ")), claims.ExpiresAt.words(d.tool.Now()))
+
+	scopes := claims.allScopes()
+	description := fmt.Sprintf("for %s, scopes %s, expires %s",
+		orDash(claims.Subject), orDash(strings.Join(scopes, " ")), claims.ExpiresAt.describe(d.cli.Now()))
+	canChange := slices.Contains(scopes, scopeAdmin)
+	canRead := canChange || slices.Contains(scopes, scopeRead)
 	switch {
-	case d.keys != nil && !d.keys[claims.keyID]:
-		d.found("token", bad, "does the token come from another auth controller?", "%s; the auth controller does not publish the key %q that signed it", told, claims.keyID)
-	case !slices.Contains(scopes, "gc:read") && !slices.Contains(scopes, "gc:admin"):
-		d.found("token", bad, "have the client be given the scope gc:read, and gc:admin for changes", "%s: it may not read the fleet", told)
-	case !slices.Contains(scopes, "gc:admin"):
-		d.found("token", fine, "", "%s: it may read, and change nothing", told)
+	case d.keyIDs != nil && !d.keyIDs[claims.keyID]:
+		d.report(check, resultFail, "check whether the token is from another auth controller",
+			"%s; the auth controller does not publish its key %q", description, claims.keyID)
+	case !canRead:
+		d.report(check, resultFail, "grant the client the scope gc:read, and gc:admin for changes", "%s: it cannot read the fleet", description)
+	case !canChange:
+		d.report(check, resultOK, "", "%s: it can read, but not change anything", description)
 	default:
-		d.found("token", fine, "", "%s", told)
+		d.report(check, resultOK, "", "%s", description)
 	}
 	return true
 }
 
-// checkAccess tells whether the Global Controller takes the token.
+// checkAccess reports whether the Global Controller accepts the token.
 func (d *doctor) checkAccess(ctx context.Context) bool {
-	before := d.tool.Now()
-	got, err := once(ctx, d.session, &pb.ListControllersRequest{PageSize: 1}, d.session.fleet.ListControllers)
+	const check = "access"
+	sent := d.cli.Now()
+	response, err := invoke(ctx, d.conn, &pb.ListControllersRequest{PageSize: 1}, d.conn.fleet.ListControllers)
+
 	switch status.Code(err) {
 	case codes.OK:
-		for _, c := range got.GetControllers() {
+		for _, c := range response.GetControllers() {
 			if c.GetAsOf() != nil {
-				d.clocks[clockStore] = readingOf(c.GetAsOf().AsTime(), before, d.tool.Now(), 0)
+				d.clocks[clockStore] = measureOffset(c.GetAsOf().AsTime(), sent, d.cli.Now(), 0)
 			}
 		}
-		d.found("access", fine, "", "the Global Controller takes the token")
+		d.report(check, resultOK, "", "the Global Controller accepts the token")
 		return true
 	case codes.Unauthenticated:
-		d.found("access", bad, "does AC_JWKS_URL there name this auth controller? Does JWT_AUDIENCE fit? Are the clocks right (see below)?", "the Global Controller refuses the token as invalid")
+		d.report(check, resultFail,
+			"on the server, check AC_JWKS_URL and JWT_AUDIENCE against this auth controller; see the check of the clocks below",
+			"the Global Controller rejects the token as invalid")
 	case codes.PermissionDenied:
-		d.found("access", bad, "have the client be given the scope gc:read", "the token is valid, and may not read the fleet")
+		d.report(check, resultFail, "grant the client the scope gc:read", "the token is valid, but cannot read the fleet")
 	default:
-		d.found("access", bad, "the log of the Global Controller says more", "the fleet cannot be read: %s", status.Convert(err).Message())
+		d.report(check, resultFail, adviceServerLog, "cannot read the fleet: %s", status.Convert(err).Message())
 	}
 	return false
 }

@@ -6,15 +6,18 @@ import (
 	"testing"
 )
 
-func TestDoctor_Judging(t *testing.T) {
+func TestDoctor_RefusedCallers(t *testing.T) {
+	t.Parallel()
+	const ok = "ok callers: none is refused because of a dropped key, a clock or TLS"
+
 	for name, tc := range map[string]struct {
 		body string
 		want []string
 	}{
-		"nothing": {"gc_dropped_key_callers 0\n", []string{"ok callers: none is refused because of a dropped key, a clock or TLS"}},
+		"nothing": {"gc_dropped_key_callers 0\n", []string{ok}},
 		"small differences": {
 			"gc_clock_offset_seconds{reference=\"store\"} -0.02\ngc_clock_offset_seconds{reference=\"auth_controller\"} 0.4\n",
-			[]string{"ok callers: none is refused because of a dropped key, a clock or TLS"},
+			[]string{ok},
 		},
 		"a dropped key": {
 			"gc_dropped_key_callers 17\n",
@@ -29,7 +32,8 @@ func TestDoctor_Judging(t *testing.T) {
 			[]string{"FAIL clock there: the Global Controller's clock is 2h00m ahead of the auth controller's"},
 		},
 		"handshakes and unknown services": {
-			"gc_tls_handshake_failures_total{transport=\"grpc\"} 3\ngc_unknown_calls_total{transport=\"grpc\"} 1.2e+06\ngc_unknown_calls_total{transport=\"http\"} 9\n",
+			"gc_tls_handshake_failures_total{transport=\"grpc\"} 3\ngc_unknown_calls_total{transport=\"grpc\"} 1.2e+06\n" +
+				"gc_unknown_calls_total{transport=\"http\"} 9\n",
 			[]string{
 				"warn callers: 3 TLS handshakes over grpc failed since its start",
 				"warn callers: 1200000 calls over gRPC to services that it does not have, since its start",
@@ -37,13 +41,14 @@ func TestDoctor_Judging(t *testing.T) {
 		},
 	} {
 		var got []string
-		d := &doctor{tell: func(f finding) {
+		d := &doctor{onFinding: func(f finding) {
 			got = append(got, fmt.Sprintf("%s %s: %s", f.Result, f.Check, f.Detail))
-			if f.Result != fine && f.Advice == "" {
+			if f.Result != resultOK && f.Advice == "" {
 				t.Errorf("%s: %s has no advice", name, f.Check)
 			}
 		}}
-		d.checkJudging([]byte(tc.body))
+
+		d.checkRefusedCallers([]byte(tc.body))
 		if !slices.Equal(got, tc.want) {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}

@@ -8,37 +8,39 @@ import (
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// checkReplicas checks the Global Controllers over one store, and the store.
+// checkReplicas checks the store and the Global Controllers that share it.
 func (d *doctor) checkReplicas(ctx context.Context) {
-	got, err := read(ctx, d.session, "", &pb.ListReplicasRequest{}, d.session.fleet.ListReplicas)
+	response, err := readWithRetry(ctx, d.conn, "", &pb.ListReplicasRequest{}, d.conn.fleet.ListReplicas)
 	switch {
-	case err != nil && strings.Contains(err.Error(), unknownCall):
-		d.found("replicas", skipped, "", "this Global Controller is too old to list replicas")
+	case err != nil && strings.Contains(err.Error(), unimplementedText):
+		d.report("replicas", resultSkipped, "", "this Global Controller is too old to list replicas")
 		return
 	case err != nil:
-		d.found("replicas", bad, "the log of the Global Controller says more", "%s", withoutAdvice(err))
+		d.report("replicas", resultFail, adviceServerLog, "%s", withoutAdvice(err))
 		return
 	}
 
-	store := got.GetStore()
-	if store.GetWritable() {
-		d.found("database", fine, "", "%s accepts writes; its schema is at migration %d", store.GetKind(), store.GetSchemaVersion())
-	} else {
-		d.found("database", bad, "see the log of the Global Controller; a standby, a full disk or a lock on its tables are the usual causes",
-			"%s does not accept writes: no heartbeat can be stored", store.GetKind())
-	}
-
-	d.checkReplicaSettings(got.GetReplicas())
-	d.checkConnections(got)
+	d.checkDatabase(response.GetStore())
+	d.checkReplicaSettings(response.GetReplicas())
+	d.checkConnections(response)
 }
 
-// checkReplicaSettings compares the replicas with each other.
+func (d *doctor) checkDatabase(store *pb.Store) {
+	if store.GetWritable() {
+		d.report("database", resultOK, "", "%s accepts writes; its schema is at migration %d", store.GetKind(), store.GetSchemaVersion())
+		return
+	}
+	d.report("database", resultFail, adviceServerLog+"; the usual causes are a standby, a full disk or a lock on the tables",
+		"%s does not accept writes: no heartbeat can be stored", store.GetKind())
+}
+
+// checkReplicaSettings compares the versions and settings of the replicas.
 func (d *doctor) checkReplicaSettings(replicas []*pb.Replica) {
 	if len(replicas) == 0 {
 		return // The readiness check reports why the replica has not recorded itself.
 	}
 
-	versions, settings := newGroups(), newGroups()
+	versions, settings := newIDGroups(), newIDGroups()
 	for _, r := range replicas {
 		versions.add(r.GetVersion(), r.GetReplicaId())
 		settings.add(fmt.Sprintf("threshold %d ms, heartbeats %d ms and %d ms",
@@ -46,22 +48,23 @@ func (d *doctor) checkReplicaSettings(replicas []*pb.Replica) {
 	}
 
 	if len(versions.names) > 1 {
-		d.found("replicas", warning, "finish the rollout", "they run different versions: %s", versions)
+		d.report("replicas", resultWarning, "finish the rollout", "they run different versions: %s", versions)
 	}
 	if len(settings.names) > 1 {
-		d.found("replicas", warning, "give all of them the same settings; until then the longest threshold applies",
+		d.report("replicas", resultWarning, "give all of them the same settings; until then the longest threshold applies",
 			"they have different settings: %s", settings)
 	}
 	if len(versions.names) == 1 && len(settings.names) == 1 {
-		d.found("replicas", fine, "", "%s of one version, with the same settings", counted(int64(len(replicas)), "replica", "replicas"))
+		d.report("replicas", resultOK, "", "%s of one version, with the same settings",
+			formatCount(int64(len(replicas)), "replica", "replicas"))
 	}
 }
 
-// checkConnections adds up the connections that the replicas may open.
-func (d *doctor) checkConnections(got *pb.ListReplicasResponse) {
+// checkConnections compares the connections that the replicas may open with the limit of the database.
+func (d *doctor) checkConnections(response *pb.ListReplicasResponse) {
 	var pooled []string
 	var sum uint32
-	for _, r := range got.GetReplicas() {
+	for _, r := range response.GetReplicas() {
 		if r.GetPooler() {
 			pooled = append(pooled, r.GetReplicaId())
 			continue
@@ -69,29 +72,29 @@ func (d *doctor) checkConnections(got *pb.ListReplicasResponse) {
 		sum += r.GetConnectionLimit()
 	}
 
-	most := got.GetStore().GetMaxConnections()
+	limit := response.GetStore().GetMaxConnections()
 	switch {
 	case len(pooled) > 0:
-		d.found("pooler", warning, "connect to PostgreSQL directly if you can: changes reach watches sooner then",
-			"a connection pooler is between the store and %s; settings travel with each statement, and watches poll", some(pooled))
-	case most > 0 && sum > most:
-		d.found("connections", warning, "raise max_connections of PostgreSQL, lower GC_DB_MAX_CONNECTIONS, or run fewer replicas",
-			"%s may open %d connections together, and PostgreSQL takes %d from users that are no superusers",
-			counted(int64(len(got.GetReplicas())), "replica", "replicas"), sum, most)
-	case most > 0 && sum > 0:
-		d.found("connections", fine, "", "the replicas may open %d connections together, of %d that PostgreSQL accepts", sum, most)
+		d.report("pooler", resultWarning, "connect to PostgreSQL directly if you can: watches then get changes sooner",
+			"a connection pooler is between the store and %s; settings travel with each statement, and watches poll", joinFirst(pooled))
+	case limit > 0 && sum > limit:
+		d.report("connections", resultWarning, "raise max_connections of PostgreSQL, lower GC_DB_MAX_CONNECTIONS, or run fewer replicas",
+			"%s may open %d connections in total, but PostgreSQL accepts only %d from users that are not superusers",
+			formatCount(int64(len(response.GetReplicas())), "replica", "replicas"), sum, limit)
+	case limit > 0 && sum > 0:
+		d.report("connections", resultOK, "", "the replicas may open %d connections in total, of %d that PostgreSQL accepts", sum, limit)
 	}
 }
 
-// groups are the ids that have something in common, in the order of their first appearance.
-type groups struct {
+// idGroups groups ids by what they have in common, in the order of their first appearance.
+type idGroups struct {
 	names []string
 	ids   map[string][]string
 }
 
-func newGroups() *groups { return &groups{ids: make(map[string][]string)} }
+func newIDGroups() *idGroups { return &idGroups{ids: make(map[string][]string)} }
 
-func (g *groups) add(name, id string) {
+func (g *idGroups) add(name, id string) {
 	if g.ids[name] == nil {
 		g.names = append(g.names, name)
 	}
@@ -99,10 +102,10 @@ func (g *groups) add(name, id string) {
 }
 
 // String implements [fmt.Stringer].
-func (g *groups) String() string {
+func (g *idGroups) String() string {
 	parts := make([]string, 0, len(g.names))
 	for _, name := range g.names {
-		parts = append(parts, fmt.Sprintf("%s (%s)", name, some(g.ids[name])))
+		parts = append(parts, fmt.Sprintf("%s (%s)", name, joinFirst(g.ids[name])))
 	}
 	return strings.Join(parts, "; ")
 }

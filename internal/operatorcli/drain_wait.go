@@ -10,162 +10,171 @@ import (
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// waitPause is how often a drain that is waited for is looked at.
-const waitPause = time.Second
+// drainPollInterval is how often --wait reads the controllers.
+const drainPollInterval = time.Second
 
-// waiting is what is left to wait for.
-type waiting struct {
-	tool *tool
-	left []string
-	// said is the last line about each, so that none is said twice.
-	said map[string]string
-	// out is told what has come to its end.
-	out    io.Writer
-	drawn  bool
-	silent bool
-	// undone is why the first of those was not drained whose wait is over.
-	undone error
+// drainWait waits for the end of several drains.
+type drainWait struct {
+	cli *cli
+	// remaining are the controllers whose wait is not over.
+	remaining []string
+	// lastLine is the last progress of each of them.
+	lastLine map[string]string
+	// out gets a line for each controller that is drained.
+	out io.Writer
+	// isLineDrawn is set while a progress line stands in the terminal.
+	isLineDrawn bool
+	// isUnavailable is set after the last read of a controller found no Global Controller.
+	isUnavailable bool
+	// firstFailure is the reason why the first of the undrained controllers was not drained.
+	firstFailure error
 }
 
-// waitUntilDrained waits for all of them, and returns nil only if all of them are drained.
-func (t *tool) waitUntilDrained(ctx context.Context, s *session, ids []string, forPeople bool) error {
-	w := &waiting{tool: t, left: ids, said: make(map[string]string), out: t.Out}
-	if !forPeople {
-		w.out = t.Err // The other stream is somebody's JSON.
+// waitUntilDrained waits for all controllers, and returns nil only if all of them are drained. If isOutFree is not set, Out has
+// JSON or YAML, and the results go to Err.
+func (c *cli) waitUntilDrained(ctx context.Context, conn *connection, ids []string, isOutFree bool) error {
+	w := &drainWait{cli: c, remaining: ids, lastLine: make(map[string]string), out: c.Out}
+	if !isOutFree {
+		w.out = c.Err
 	}
-	defer w.clear()
+	defer w.clearProgress()
+
 	for {
-		var left []string
-		for _, id := range w.left {
-			over, err := w.look(ctx, s, id)
+		var remaining []string
+		for _, id := range w.remaining {
+			isOver, err := w.checkController(ctx, conn, id)
 			if err != nil {
 				return err
 			}
-			if !over {
-				left = append(left, id)
+			if !isOver {
+				remaining = append(remaining, id)
 			}
 		}
-		if w.left = left; len(left) == 0 {
-			w.clear()
-			return w.undone
+		w.remaining = remaining
+
+		if len(remaining) == 0 {
+			w.clearProgress()
+			return w.firstFailure
 		}
-		w.draw()
-		if !sleep(ctx, waitPause) {
-			return w.interrupted()
+		w.drawProgress()
+		if !sleep(ctx, drainPollInterval) {
+			return w.interrupt()
 		}
 	}
 }
 
-func (w *waiting) interrupted() error {
-	w.clear()
-	w.tool.note("%s goes on draining", joinAnd(w.left))
+// interrupt says that the drains go on without the wait.
+func (w *drainWait) interrupt() error {
+	w.clearProgress()
+	w.cli.note("the wait is interrupted; the drain of %s goes on", joinAnd(w.remaining))
 	return ErrInterrupted
 }
 
-// look looks at one, and tells whether its wait is over.
-func (w *waiting) look(ctx context.Context, s *session, id string) (over bool, err error) {
-	got, err := read(ctx, s, id, &pb.GetControllerRequest{ControllerId: id}, s.fleet.GetController)
+// checkController reads a controller and reports whether its wait is over.
+func (w *drainWait) checkController(ctx context.Context, conn *connection, id string) (isOver bool, err error) {
+	controller, err := conn.getController(ctx, id)
 	switch {
 	case ctx.Err() != nil:
-		return false, w.interrupted()
-	case err != nil && CodeOf(err) == ExitNotFound:
-		w.fail(ExitNotFound, "%s left the fleet before it was drained, so what runs on it is unknown; gcctl history %s shows why", id, id)
+		return false, w.interrupt()
+	case err != nil && ExitCodeOf(err) == ExitNotFound:
+		w.recordFailure(ExitNotFound, "%s left the fleet before it was drained, so its load is unknown; see gcctl history %s", id, id)
 		return true, nil
-	case err != nil && CodeOf(err) == ExitUnavailable:
-		if !w.silent {
-			w.clear()
-			w.tool.warn("%s; the drain goes on, and so does the wait", withoutAdvice(err))
+	case err != nil && ExitCodeOf(err) == ExitUnavailable:
+		if !w.isUnavailable {
+			w.clearProgress()
+			w.cli.warn("%s; the drain and the wait go on", withoutAdvice(err))
 		}
-		w.silent = true
+		w.isUnavailable = true
 		return false, nil
 	case err != nil:
 		return false, err
 	}
-	w.silent = false
-	c := got.GetController()
+
+	w.isUnavailable = false
 	switch {
-	case !c.GetOperatorDraining():
-		w.fail(ExitRefused, "the drain of %s was ended before it was complete: see gcctl history %s for the actor", id, id)
+	case !controller.GetOperatorDraining():
+		w.recordFailure(ExitRefused, "the drain of %s was ended before it was complete; see gcctl history %s", id, id)
 		return true, nil
-	case c.GetDrained() && reportedSinceDrain(c):
-		w.say(id, "%s is drained", id)
+	case controller.GetDrained() && hasReportedSinceDrain(controller):
+		w.printDrained(id)
 		return true, nil
-	case c.GetDrain().GetDeadlinePassed():
-		w.fail(ExitNotDrained, "%s is not drained: the deadline is over; left: %s", id, describeRemaining(c))
+	case controller.GetDrain().GetDeadlinePassed():
+		w.recordFailure(ExitNotDrained, "%s is not drained: the deadline has passed; left: %s", id, describeRemaining(controller))
 		return true, nil
 	}
-	w.progress(id, fmt.Sprintf("%s: left: %s", id, describeRemaining(c)), c)
+	w.updateProgress(id, fmt.Sprintf("%s: left: %s", id, describeRemaining(controller)), controller)
 	return false, nil
 }
 
-// reportedSinceDrain reports whether the controller's last report is newer than its drain. An older report does not include a
+// hasReportedSinceDrain reports whether the controller's last report is newer than its drain. An older report does not include a
 // meeting that was placed between the report and the drain.
-func reportedSinceDrain(c *pb.Controller) bool {
+func hasReportedSinceDrain(c *pb.Controller) bool {
 	return !c.GetLastHeartbeatAt().AsTime().Before(c.GetDrain().GetSince().AsTime())
 }
 
 // describeRemaining describes what runs on a draining controller, and the age of that report.
 func describeRemaining(c *pb.Controller) string {
-	text := running(c)
-	if !reportedSinceDrain(c) {
-		text += " by its last report from before the drain"
+	text := describeLoad(c)
+	if !hasReportedSinceDrain(c) {
+		text += " by its last report, which is older than the drain"
 	}
 	if c.GetStale() {
-		text += "; it is stale and reports nothing any more: it may only be cut off"
+		text += "; it is stale and sends no reports: it may only be disconnected"
 	}
 	return text
 }
 
-// fail notes why a controller is not drained. The first reason is what the command ends with; the others are said at once.
-func (w *waiting) fail(code int, format string, values ...any) {
+// recordFailure records why a controller is not drained. The first failure is the result of the command; others are printed.
+func (w *drainWait) recordFailure(code int, format string, values ...any) {
 	text := clean(fmt.Sprintf(format, values...))
-	if w.undone == nil {
-		w.undone = failed(code, "%s", text)
+	if w.firstFailure == nil {
+		w.firstFailure = newFailure(code, "%s", text)
 		return
 	}
-	w.clear()
-	w.tool.warn("%s", text)
+	w.clearProgress()
+	w.cli.warn("%s", text)
 }
 
-// progress is drawn in a terminal; elsewhere each change is a line.
-func (w *waiting) progress(id, text string, c *pb.Controller) {
-	if !w.tool.ErrTerminal {
-		if w.said[id] != text {
-			_, _ = fmt.Fprintln(w.tool.Err, clean(text))
+// updateProgress sets the progress of a controller. Outside of a terminal it prints a line if it has changed.
+func (w *drainWait) updateProgress(id, text string, c *pb.Controller) {
+	if !w.cli.ErrTerminal {
+		if w.lastLine[id] != text {
+			_, _ = fmt.Fprintln(w.cli.Err, clean(text))
 		}
-		w.said[id] = text
+		w.lastLine[id] = text
 		return
 	}
+
 	if d := c.GetDrain(); d.GetDeadline() != nil {
-		text += "; deadline in " + age(d.GetDeadline().AsTime().Sub(c.GetAsOf().AsTime()))
+		text += "; deadline in " + formatAge(d.GetDeadline().AsTime().Sub(c.GetAsOf().AsTime()))
 	}
-	w.said[id] = text
+	w.lastLine[id] = text
 }
 
-// draw shows the progress of all on one line, which the next drawing replaces.
-func (w *waiting) draw() {
-	if !w.tool.ErrTerminal {
+// drawProgress shows the progress of all controllers on one line of the terminal, which replaces the line before.
+func (w *drainWait) drawProgress() {
+	if !w.cli.ErrTerminal {
 		return
 	}
+
 	var parts []string
-	for _, id := range w.left {
-		parts = append(parts, clean(w.said[id]))
+	for _, id := range w.remaining {
+		parts = append(parts, clean(w.lastLine[id]))
 	}
-	columns, _ := w.tool.Size()
-	_, _ = fmt.Fprint(w.tool.Err, "\r\x1b[K"+cutTo(strings.Join(parts, "   "), columns-1))
-	w.drawn = true
+	columns, _ := w.cli.Size()
+	_, _ = fmt.Fprint(w.cli.Err, "\r\x1b[K"+cutTo(strings.Join(parts, "   "), columns-1))
+	w.isLineDrawn = true
 }
 
-func (w *waiting) clear() {
-	if w.drawn {
-		_, _ = fmt.Fprint(w.tool.Err, "\r\x1b[K")
+func (w *drainWait) clearProgress() {
+	if w.isLineDrawn {
+		_, _ = fmt.Fprint(w.cli.Err, "\r\x1b[K")
 	}
-	w.drawn = false
+	w.isLineDrawn = false
 }
 
-// say says what has come to its end.
-func (w *waiting) say(id, format string, values ...any) {
-	w.clear()
-	_, _ = fmt.Fprintln(w.out, clean(fmt.Sprintf(format, values...)))
-	delete(w.said, id)
+func (w *drainWait) printDrained(id string) {
+	w.clearProgress()
+	_, _ = fmt.Fprintln(w.out, clean(id)+" is drained")
+	delete(w.lastLine, id)
 }

@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// The exit codes of gcctl. A process that a signal ended has 128 and the number of the signal.
+// The exit codes of gcctl. A process that a signal ended exits with 128 plus the number of the signal.
 const (
 	ExitFailure     = 1
 	ExitUsage       = 2
@@ -21,23 +21,24 @@ const (
 	ExitNotDrained  = 7
 )
 
-// ExitCodes is how the help tells them.
-const ExitCodes = `Exit codes:
-  0  done
-  1  something else went wrong, "no" was the answer, or the doctor found a fault (a warning is none)
-  2  wrong use: a flag, an argument, the context file
-  3  there is no such controller
-  4  refused: the drain is not safe, or somebody else has changed the controller since
-  5  no access: no token, or one that is not valid or may not do this
-  6  the Global Controller or the auth controller is not there, too slow, or takes no more calls for now
-  7  drain --wait: the deadline has passed and something is left
-  130, 143, 129  interrupted: Ctrl-C, SIGTERM, a terminal that closed
-  141  nothing reads the output any more, as behind "| head -1"`
+// ExitCodesHelp is the part of the help about exit codes.
+const ExitCodesHelp = `Exit codes:
+  0    success
+  1    another failure, a declined confirmation, or a failed check of doctor (a warning is no failure)
+  2    usage error: an invalid flag, argument or context file
+  3    the controller is not registered
+  4    refused: the drain is not safe, or the controller has changed in the meantime
+  5    no access: the token is missing, invalid or expired, or lacks a scope
+  6    the Global Controller or the auth controller is unavailable, too slow, or refuses calls by its rate limit
+  7    drain --wait: the deadline has passed and meetings or participants are left
+  130, 143, 129  interrupted by Ctrl-C, by SIGTERM, or by the end of the terminal
+  141  the reader of the output has closed it, as in "| head -1"`
 
-// Failure is an error that has an exit code, and may say what to do.
+// Failure is an error with an exit code. Advice says what to do; it may be empty.
 type Failure struct {
-	Code            int
-	Message, Advice string
+	Code    int
+	Message string
+	Advice  string
 }
 
 func (f *Failure) Error() string {
@@ -47,7 +48,25 @@ func (f *Failure) Error() string {
 	return f.Message + "; " + f.Advice
 }
 
-// withoutAdvice is for those who try again by themselves, or know better.
+// ErrInterrupted means that a signal ended the command.
+var ErrInterrupted = errors.New("interrupted")
+
+func newFailure(code int, format string, values ...any) error {
+	return &Failure{Code: code, Message: fmt.Sprintf(format, values...)}
+}
+
+func usageError(format string, values ...any) error { return newFailure(ExitUsage, format, values...) }
+
+// ExitCodeOf returns the exit code of an error of this package.
+func ExitCodeOf(err error) int {
+	var f *Failure
+	if errors.As(err, &f) {
+		return f.Code
+	}
+	return ExitFailure
+}
+
+// withoutAdvice returns the text of an error without its advice, for callers that retry or have advice of their own.
 func withoutAdvice(err error) string {
 	var f *Failure
 	if errors.As(err, &f) {
@@ -56,111 +75,106 @@ func withoutAdvice(err error) string {
 	return err.Error()
 }
 
-// adviceFor is what to do when nobody answers.
-func adviceFor(dev bool) string {
-	if dev {
-		return "gcctl dev starts one, --context names another, and gcctl doctor finds out what is wrong"
+// unavailableAdvice says what to do if a server cannot be reached.
+func unavailableAdvice(isDevStack bool) string {
+	if isDevStack {
+		return "start one with gcctl dev, choose another with --context, or run gcctl doctor to find the cause"
 	}
-	return "gcctl doctor finds out what is wrong"
+	return "run gcctl doctor to find the cause"
 }
 
-// ErrInterrupted means that a signal ended the command.
-var ErrInterrupted = errors.New("interrupted")
+// unimplementedText is the part of an error by which doctor recognizes a call that the server does not have.
+const unimplementedText = "does not implement this call"
 
-func failed(code int, format string, values ...any) error {
-	return &Failure{Code: code, Message: fmt.Sprintf(format, values...)}
-}
+// cursorGoneError means that the history does not continue from a cursor.
+type cursorGoneError struct{ error }
 
-// unknownCall is the error text for a call that the server does not have.
-const unknownCall = "does not know this call"
+func (e *cursorGoneError) Unwrap() error { return e.error }
 
-// goneError means that the history does not go on from a cursor.
-type goneError struct{ error }
-
-func (e *goneError) Unwrap() error { return e.error }
-
-func wrongUse(format string, values ...any) error { return failed(ExitUsage, format, values...) }
-
-// CodeOf is the exit code of an error of this package.
-func CodeOf(err error) int {
-	var f *Failure
-	if errors.As(err, &f) {
-		return f.Code
-	}
-	return ExitFailure
-}
-
-// call is what was asked of a Global Controller, for the words of its failure.
+// call describes a call of a Global Controller, for the text of its failure.
 type call struct {
 	address string
-	// id is the controller that it was about, or empty.
-	id string
-	// change tells that it was to change something.
-	change bool
-	scope  string
-	// dev tells that it was asked of the stack of gcctl dev.
-	dev bool
+	// controllerID is the controller that the call is about; it may be empty.
+	controllerID string
+	// isChange is set if the call changes something.
+	isChange bool
+	// scope is the scope that the call needs.
+	scope string
+	// isDevStack is set if the server is expected to be the one of gcctl dev.
+	isDevStack bool
 }
 
-// explain turns what gRPC returned into words, what to do, and an exit code.
-func (c call) explain(ctx context.Context, err error) error {
-	if isInterrupt(ctx) {
+// describeError returns a [Failure] for a gRPC error, and other errors as they are.
+func (c call) describeError(ctx context.Context, err error) error {
+	if _, isStatus := status.FromError(err); !isStatus {
+		return err
+	}
+	if isInterrupted(ctx) {
 		return ErrInterrupted
 	}
+
 	s := status.Convert(err)
 	message := strings.TrimRight(clean(s.Message()), ". ")
+
 	switch s.Code() {
 	case codes.NotFound:
-		return failed(ExitNotFound, "there is no controller %s in the fleet; gcctl fleet ls shows those that there are", c.id)
+		return newFailure(ExitNotFound, "controller %s is not registered; list the controllers with gcctl fleet ls", c.controllerID)
 	case codes.FailedPrecondition:
-		return failed(ExitRefused, "refused: %s", message)
+		return newFailure(ExitRefused, "refused: %s", message)
 	case codes.Aborted:
-		return failed(ExitRefused, "refused: somebody else has decided about %s since it was looked at; see gcctl fleet show %s, then try again", c.id, c.id)
+		return newFailure(ExitRefused, "refused: controller %s has changed in the meantime; check with gcctl fleet show %s, then try again",
+			c.controllerID, c.controllerID)
 	case codes.InvalidArgument:
-		return failed(ExitUsage, "the Global Controller does not take this: %s", message)
+		return newFailure(ExitUsage, "invalid request: %s", message)
 	case codes.OutOfRange:
-		return &goneError{failed(ExitFailure, "%s", message)}
+		return &cursorGoneError{newFailure(ExitFailure, "%s", message)}
 	case codes.Unauthenticated:
-		return failed(ExitNoAccess, "the Global Controller at %s refuses the token; gcctl doctor finds out why", c.address)
+		return newFailure(ExitNoAccess, "the Global Controller at %s rejected the token; run gcctl doctor to find the cause", c.address)
 	case codes.PermissionDenied:
-		return failed(ExitNoAccess, "the token may not do this: it needs the scope %s; gcctl token --show tells what it may", c.scope)
+		return newFailure(ExitNoAccess, "the token lacks the scope %s; show its scopes with gcctl token --show", c.scope)
 	case codes.ResourceExhausted:
-		return failed(ExitUnavailable, "too many calls (%s); try again in a while", message)
+		return newFailure(ExitUnavailable, "rate limit reached (%s); try again later", message)
 	case codes.Unimplemented:
-		return failed(ExitFailure,
-			"the Global Controller at %s %s: it is older than this gcctl, or something else answers there", c.address, unknownCall)
+		return newFailure(ExitFailure, "the Global Controller at %s %s: it is older than this gcctl, or another service listens there",
+			c.address, unimplementedText)
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
-		return &Failure{ExitUnavailable, c.silent(s.Code(), message) + c.doubt(message), adviceFor(c.dev)}
+		return &Failure{
+			Code:    ExitUnavailable,
+			Message: c.unavailableMessage(s.Code(), message) + c.unknownOutcomeHint(message),
+			Advice:  unavailableAdvice(c.isDevStack),
+		}
 	}
-	return failed(ExitFailure, "the Global Controller failed (%s): its log says more", message)
+	return newFailure(ExitFailure, "the Global Controller failed (%s); see its log", message)
 }
 
-func (c call) silent(code codes.Code, message string) string {
+func (c call) unavailableMessage(code codes.Code, message string) string {
 	if code == codes.DeadlineExceeded {
-		return fmt.Sprintf("the Global Controller at %s did not answer in time", c.address)
+		return fmt.Sprintf("the Global Controller at %s did not respond in time", c.address)
 	}
-	// gRPC wraps what the network says in words of its own.
-	if _, said, wrapped := strings.Cut(message, "Error while dialing: "); wrapped {
-		message = strings.TrimSuffix(said, `"`)
+
+	// gRPC puts a text of its own around the error of the network.
+	if _, cause, isWrapped := strings.Cut(message, "Error while dialing: "); isWrapped {
+		message = strings.TrimSuffix(cause, `"`)
 	}
 	switch {
 	case strings.Contains(message, "frame too large"):
-		return fmt.Sprintf("what answers at %s does not speak gRPC: it may be the address of HTTP", c.address)
+		return fmt.Sprintf("the server at %s does not speak gRPC: check that this is not the HTTP address", c.address)
 	case strings.Contains(message, "does not look like a TLS handshake"):
-		return fmt.Sprintf("what answers at %s does not speak TLS", c.address)
+		return fmt.Sprintf("the server at %s does not speak TLS", c.address)
 	}
-	return fmt.Sprintf("the Global Controller at %s is not available (%s)", c.address, message)
+	return fmt.Sprintf("the Global Controller at %s is unavailable (%s)", c.address, message)
 }
 
-// doubt: an answer that did not come says nothing about what was done, unless the call never left.
-func (c call) doubt(message string) string {
-	if !c.change || strings.Contains(message, "connection error") {
+// unknownOutcomeHint says that a change may have been made although no response arrived. If the call was never sent, the hint is
+// empty.
+func (c call) unknownOutcomeHint(message string) string {
+	if !c.isChange || strings.Contains(message, "connection error") {
 		return ""
 	}
-	return fmt.Sprintf("; whether it has done it is not known: gcctl fleet show %s tells", c.id)
+	return fmt.Sprintf("; the outcome is unknown: check with gcctl fleet show %s", c.controllerID)
 }
 
-// isInterrupt tells whether a signal ended ctx, as opposed to a deadline.
-func isInterrupt(ctx context.Context) bool {
+// isInterrupted reports whether ctx was ended by a signal rather than by a deadline.
+func isInterrupted(ctx context.Context) bool {
 	return ctx.Err() != nil && !errors.Is(context.Cause(ctx), context.DeadlineExceeded)
 }

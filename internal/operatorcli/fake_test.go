@@ -22,18 +22,19 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 30 * time.Second
+// testTimeout limits how long a test waits for a condition.
+const testTimeout = 30 * time.Second
 
-// fakeGC plays one script after another to those who watch, and keeps what they asked.
+// fakeGC is a Global Controller whose watches follow scripts. It records their requests.
 type fakeGC struct {
 	pb.UnimplementedFleetServiceServer
 	mu      sync.Mutex
-	asked   []*pb.WatchRequest
+	watches []*pb.WatchRequest
 	scripts []script
 	fleet   []*pb.Controller
 }
 
-// script is what a watch is sent, and how it ends; nil: it does not.
+// script is what a watch sends, and the error that ends it. Without an error, the watch stays open.
 type script struct {
 	send []*pb.WatchResponse
 	end  error
@@ -41,12 +42,13 @@ type script struct {
 
 func (f *fakeGC) Watch(in *pb.WatchRequest, stream grpc.ServerStreamingServer[pb.WatchResponse]) error {
 	f.mu.Lock()
-	f.asked = append(f.asked, in)
+	f.watches = append(f.watches, in)
 	s := script{}
 	if len(f.scripts) > 0 {
 		s, f.scripts = f.scripts[0], f.scripts[1:]
 	}
 	f.mu.Unlock()
+
 	for _, response := range s.send {
 		if err := stream.Send(response); err != nil {
 			return err
@@ -71,23 +73,25 @@ func (f *fakeGC) GetController(_ context.Context, in *pb.GetControllerRequest) (
 	return nil, status.Error(codes.NotFound, "Controller not registered")
 }
 
-func (f *fakeGC) requests() []*pb.WatchRequest {
+// watchRequests returns the requests of all watches until now.
+func (f *fakeGC) watchRequests() []*pb.WatchRequest {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return append([]*pb.WatchRequest(nil), f.asked...)
+	return append([]*pb.WatchRequest(nil), f.watches...)
 }
 
-// manyTokens counts how often a token was refused.
-type manyTokens struct {
-	mu      sync.Mutex
-	refused int
+// countingTokens counts how many tokens were rejected.
+type countingTokens struct {
+	mu       sync.Mutex
+	rejected int
 }
 
-func (m *manyTokens) Token(context.Context) (string, error) { return "token", nil }
-func (m *manyTokens) Invalidate(string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.refused++
+func (c *countingTokens) Token(context.Context) (string, error) { return "token", nil }
+
+func (c *countingTokens) Invalidate(string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rejected++
 }
 
 type lockedBuffer struct {
@@ -107,23 +111,44 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// bench is a session with a fake.
-type bench struct {
+// fixture is a connection to a fake, and the output of the commands that use it.
+type fixture struct {
 	t         *testing.T
-	gc        *fakeGC
-	session   *session
-	tokens    *manyTokens
+	conn      *connection
+	tokens    *countingTokens
 	out, errs *lockedBuffer
 }
 
-func newBench(t *testing.T, gc *fakeGC) *bench {
+func newFixture(t *testing.T, gc pb.FleetServiceServer) *fixture {
 	t.Helper()
-	b := newBenchWith(t, gc)
-	b.gc = gc
-	return b
+	f := &fixture{t: t, tokens: &countingTokens{}, out: &lockedBuffer{}, errs: &lockedBuffer{}}
+	conn := dialFake(t, gc)
+
+	c := &cli{
+		Process: Process{
+			In:   strings.NewReader(""),
+			Out:  f.out,
+			Err:  f.errs,
+			Env:  func(string) string { return "" },
+			Now:  time.Now,
+			Size: func() (int, int) { return 100, 20 },
+		},
+		flags: connectionFlags{timeout: testTimeout, color: "never"},
+	}
+
+	f.conn = &connection{
+		cli:    c,
+		target: target{address: "gc:1"},
+		conn:   conn,
+		fleet:  pb.NewFleetServiceClient(conn),
+		tokens: f.tokens,
+		close:  func() {},
+	}
+	return f
 }
 
-func newBenchWith(t *testing.T, gc pb.FleetServiceServer) *bench {
+// dialFake serves a fake in memory until the test ends, and connects to it.
+func dialFake(t *testing.T, gc pb.FleetServiceServer) *grpc.ClientConn {
 	t.Helper()
 	listener := bufconn.Listen(1 << 20)
 	server := grpc.NewServer()
@@ -136,59 +161,71 @@ func newBenchWith(t *testing.T, gc pb.FleetServiceServer) *bench {
 			t.Errorf("Serve() = %v", err)
 		}
 	})
+
 	conn, err := grpc.NewClient("passthrough:///gc", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	b := &bench{t: t, tokens: &manyTokens{}, out: &lockedBuffer{}, errs: &lockedBuffer{}}
-	tool := &tool{Process: Process{
-		In: strings.NewReader(""), Out: b.out, Err: b.errs, Env: func(string) string { return "" }, Now: time.Now, Size: func() (int, int) { return 100, 20 },
-	}, flags: targetFlags{timeout: patience, color: "never"}}
-	b.session = &session{tool: tool, target: target{address: "gc:1"}, conn: conn, fleet: pb.NewFleetServiceClient(conn), tokens: b.tokens, close: func() {}}
-	return b
+	return conn
 }
 
-// watch runs fleet ls --watch until it ends, or the returned function ends it.
-func (b *bench) watch(o listOptions) (end func() error) {
-	b.t.Helper()
+// startWatch runs fleet ls --watch. The returned function interrupts it and returns its error.
+func (f *fixture) startWatch(o fleetListOptions) (interrupt func() error) {
+	f.t.Helper()
 	o.sort = "id"
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- b.session.tool.watchFleet(ctx, b.session, o) }()
-	b.t.Cleanup(cancel)
+	go func() { ended <- f.conn.cli.watchFleet(ctx, f.conn, o) }()
+	f.t.Cleanup(cancel)
 	return func() error {
 		cancel()
 		return <-ended
 	}
 }
 
-func (b *bench) until(what string, holds func() bool) {
-	b.t.Helper()
-	for deadline := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
+func (f *fixture) waitUntil(what string, isTrue func() bool) {
+	f.t.Helper()
+	for deadline := time.Now().Add(testTimeout); !isTrue(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			b.t.Fatalf("%s: not within %v\n%s%s", what, patience, b.out, b.errs)
+			f.t.Fatalf("%s: not within %v\n%s%s", what, testTimeout, f.out, f.errs)
 		}
 	}
 }
 
-func controller(id string, health pb.Health) *pb.Controller {
-	return &pb.Controller{ControllerId: id, Region: "eu", Health: health, MaxMeetings: 100, MaxParticipants: 1000, AsOf: timestamppb.New(time.Unix(1e9, 0))}
+func testTime() *timestamppb.Timestamp { return timestamppb.New(time.Unix(1e9, 0)) }
+
+func newController(id string, health pb.Health) *pb.Controller {
+	return &pb.Controller{
+		ControllerId:    id,
+		Region:          "eu",
+		Health:          health,
+		MaxMeetings:     100,
+		MaxParticipants: 1000,
+		AsOf:            testTime(),
+	}
 }
 
-func snapshot(id uint64, reason string, controllers ...*pb.Controller) *pb.WatchResponse {
-	return &pb.WatchResponse{Id: id, AsOf: timestamppb.New(time.Unix(1e9, 0)), Event: &pb.WatchResponse_Snapshot{
+func newSnapshot(id uint64, reason string, controllers ...*pb.Controller) *pb.WatchResponse {
+	return &pb.WatchResponse{Id: id, AsOf: testTime(), Event: &pb.WatchResponse_Snapshot{
 		Snapshot: &pb.Snapshot{Begin: true, End: true, Reason: reason, Controllers: controllers},
 	}}
 }
 
-func changes(id uint64, all ...*pb.Change) *pb.WatchResponse {
-	return &pb.WatchResponse{Id: id, AsOf: timestamppb.New(time.Unix(1e9, 0)), Event: &pb.WatchResponse_Changes{Changes: &pb.Changes{Changes: all}}}
+func newChanges(id uint64, changes ...*pb.Change) *pb.WatchResponse {
+	return &pb.WatchResponse{Id: id, AsOf: testTime(), Event: &pb.WatchResponse_Changes{Changes: &pb.Changes{Changes: changes}}}
 }
 
-func transition(number uint64, c *pb.Controller, from pb.Health) *pb.Change {
+// newTransition returns a change of a controller from a state to its present one.
+func newTransition(id uint64, c *pb.Controller, from pb.Health) *pb.Change {
 	return &pb.Change{ControllerId: c.GetControllerId(), Controller: c, Transition: &pb.Transition{
-		Id: number, ControllerId: c.GetControllerId(), Region: "eu", From: from, To: c.GetHealth(), Cause: "heartbeat", At: timestamppb.New(time.Unix(1e9, 0)),
+		Id:           id,
+		ControllerId: c.GetControllerId(),
+		Region:       "eu",
+		From:         from,
+		To:           c.GetHealth(),
+		Cause:        "heartbeat",
+		At:           testTime(),
 	}}
 }

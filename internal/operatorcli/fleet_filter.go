@@ -1,49 +1,50 @@
 package operatorcli
 
 import (
-	"cmp"
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// filter picks controllers.
-type filter struct {
-	region, id          string
-	states              []string
-	placeable, draining bool
+// fleetFilter selects controllers.
+type fleetFilter struct {
+	region    string
+	idPattern string
+	states    []string
+	placeable bool
+	draining  bool
 }
 
-func (f *filter) addFlags(t *tool, c *cobra.Command) {
-	c.Flags().StringVar(&f.region, "region", "", "only this `REGION`")
-	c.Flags().StringSliceVar(&f.states, "state", nil, "only these `STATES`, separated by commas: "+joinOr(states()))
-	c.Flags().BoolVar(&f.placeable, "placeable", false, "only those that can be given a meeting")
-	c.Flags().BoolVar(&f.draining, "draining", false, "only those that drain, by an operator's wish or their own")
-	c.Flags().StringVar(&f.id, "id", "", "only ids that begin with `ID`, or a pattern with * and ?")
-	_ = c.RegisterFlagCompletionFunc("region", t.completeRegions)
-	_ = c.RegisterFlagCompletionFunc("state", words(states()...))
-	_ = c.RegisterFlagCompletionFunc("id", t.completeControllers)
+func (f *fleetFilter) addFlags(c *cli, cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.region, "region", "", "only this `REGION`")
+	flags.StringSliceVar(&f.states, "state", nil, "only these `STATES`, separated by commas: "+joinOr(healthWords()))
+	flags.BoolVar(&f.placeable, "placeable", false, "only controllers that can get a meeting")
+	flags.BoolVar(&f.draining, "draining", false, "only draining controllers, whether an operator drains them or they drain themselves")
+	flags.StringVar(&f.idPattern, "id", "", "only ids that begin with `ID`, or match it as a pattern with * and ?")
+	_ = cmd.RegisterFlagCompletionFunc("region", c.completeRegions)
+	_ = cmd.RegisterFlagCompletionFunc("state", completeWords(healthWords()...))
+	_ = cmd.RegisterFlagCompletionFunc("id", c.completeControllers)
 }
 
-func (f *filter) check() error {
+func (f *fleetFilter) check() error {
 	for _, state := range f.states {
-		if !slices.Contains(states(), state) {
-			return wrongUse("--state is %q: allowed is %s", clean(state), joinOr(states()))
+		if !slices.Contains(healthWords(), state) {
+			return usageError("--state is %q: allowed is %s", clean(state), joinOr(healthWords()))
 		}
 	}
-	if _, err := path.Match(f.id, ""); err != nil {
-		return wrongUse("--id is %q, which is not a pattern", clean(f.id))
+	if _, err := path.Match(f.idPattern, ""); err != nil {
+		return usageError("--id is %q, which is not a valid pattern", clean(f.idPattern))
 	}
 	return nil
 }
 
-// health is what the server can filter by itself.
-func (f *filter) health() pb.Health {
+// serverHealth returns the one state that the server can filter by; unspecified if the filter has none or several.
+func (f *fleetFilter) serverHealth() pb.Health {
 	if len(f.states) == 1 {
 		return healthFromWord(f.states[0])
 	}
@@ -53,9 +54,11 @@ func (f *filter) health() pb.Health {
 	return pb.Health_HEALTH_UNSPECIFIED
 }
 
-func (f *filter) matches(c *pb.Controller) bool {
+// matches reports whether the filter selects a controller. It is false for nil.
+func (f *fleetFilter) matches(c *pb.Controller) bool {
 	switch {
-	case c == nil, f.region != "" && c.GetRegion() != f.region,
+	case c == nil,
+		f.region != "" && c.GetRegion() != f.region,
 		len(f.states) > 0 && !slices.Contains(f.states, healthWord(c.GetHealth())),
 		f.placeable && !c.GetPlacement().GetPlaceable(),
 		f.draining && c.GetHealth() != pb.Health_HEALTH_DRAINING:
@@ -64,80 +67,30 @@ func (f *filter) matches(c *pb.Controller) bool {
 	return f.matchesID(c.GetControllerId())
 }
 
-// matchesTransition is for changes of what is not there any more.
-func (f *filter) matchesTransition(t *pb.Transition) bool {
+// matchesTransition reports whether the filter selects the controller of a transition, before or after it. This covers controllers
+// that have left the fleet.
+func (f *fleetFilter) matchesTransition(t *pb.Transition) bool {
 	if t == nil || f.region != "" && t.GetRegion() != f.region || !f.matchesID(t.GetControllerId()) {
 		return false
 	}
-	among := func(allowed []string) bool {
-		return slices.Contains(allowed, healthWord(t.GetFrom())) || slices.Contains(allowed, healthWord(t.GetTo()))
+
+	involves := func(states ...string) bool {
+		return slices.Contains(states, healthWord(t.GetFrom())) || slices.Contains(states, healthWord(t.GetTo()))
 	}
-	return (len(f.states) == 0 || among(f.states)) && (!f.draining || among([]string{"draining"})) && (!f.placeable || among([]string{"healthy", "degraded"}))
+	return (len(f.states) == 0 || involves(f.states...)) &&
+		(!f.draining || involves("draining")) &&
+		(!f.placeable || involves("healthy", "degraded"))
 }
 
-func (f *filter) matchesID(id string) bool {
-	if !strings.ContainsAny(f.id, "*?[") {
-		return strings.HasPrefix(id, f.id)
+func (f *fleetFilter) matchesID(id string) bool {
+	if !strings.ContainsAny(f.idPattern, "*?[") {
+		return strings.HasPrefix(id, f.idPattern)
 	}
-	ok, err := path.Match(f.id, id)
-	return ok && err == nil
+	matched, err := path.Match(f.idPattern, id)
+	return matched && err == nil
 }
 
-func (f *filter) pick(all []*pb.Controller) []*pb.Controller {
+// selectFrom returns the controllers that match. It changes the given list.
+func (f *fleetFilter) selectFrom(all []*pb.Controller) []*pb.Controller {
 	return slices.DeleteFunc(all, func(c *pb.Controller) bool { return !f.matches(c) })
-}
-
-// orders are what --sort takes. The most and the worst come first with a "-" in front.
-func orders() map[string]func(a, b *pb.Controller) int {
-	return map[string]func(a, b *pb.Controller) int{
-		"id":       byID,
-		"region":   func(a, b *pb.Controller) int { return cmp.Compare(a.GetRegion(), b.GetRegion()) },
-		"state":    func(a, b *pb.Controller) int { return cmp.Compare(rank(a), rank(b)) },
-		"meetings": func(a, b *pb.Controller) int { return cmp.Compare(a.GetCurrentMeetings(), b.GetCurrentMeetings()) },
-		"participants": func(a, b *pb.Controller) int {
-			return cmp.Compare(a.GetCurrentParticipants(), b.GetCurrentParticipants())
-		},
-		"cpu": func(a, b *pb.Controller) int { return cmp.Compare(a.GetCpuUsagePercent(), b.GetCpuUsagePercent()) },
-		"memory": func(a, b *pb.Controller) int {
-			return cmp.Compare(a.GetMemoryUsagePercent(), b.GetMemoryUsagePercent())
-		},
-		"heard": func(a, b *pb.Controller) int { return cmp.Compare(silence(a), silence(b)) },
-	}
-}
-
-func sortWords() []string {
-	return []string{"id", "region", "state", "meetings", "participants", "cpu", "memory", "heard"}
-}
-
-func byID(a, b *pb.Controller) int { return cmp.Compare(a.GetControllerId(), b.GetControllerId()) }
-
-// rank has the states in the order in which they are told.
-func rank(c *pb.Controller) int { return slices.Index(states(), healthWord(c.GetHealth())) }
-
-// silence is how long a controller has not been heard, by the store's clock at both ends.
-func silence(c *pb.Controller) time.Duration {
-	if c.GetLastHeartbeatAt() == nil || c.GetAsOf() == nil {
-		return 0
-	}
-	return c.GetAsOf().AsTime().Sub(c.GetLastHeartbeatAt().AsTime())
-}
-
-// order sorts by the given word, and by id where that says nothing.
-func order(controllers []*pb.Controller, by string) {
-	word, down := strings.CutPrefix(by, "-")
-	compare := orders()[word]
-	slices.SortFunc(controllers, func(a, b *pb.Controller) int {
-		compared := compare(a, b)
-		if down {
-			compared = -compared
-		}
-		return cmp.Or(compared, byID(a, b))
-	})
-}
-
-func checkSort(by string) error {
-	if orders()[strings.TrimPrefix(by, "-")] == nil {
-		return wrongUse("--sort is %q: allowed is %s, with a - in front for the highest first", clean(by), joinOr(sortWords()))
-	}
-	return nil
 }

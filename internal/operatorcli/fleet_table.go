@@ -8,110 +8,135 @@ import (
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// fleetTable shows controllers as rows. now is by the store's clock; zero: that of each controller.
-func fleetTable(controllers []*pb.Controller, wide bool, now time.Time) *table {
-	head := []string{"ID", "REGION", "STATE", "MEETINGS", "PARTICIPANTS", "CPU", "MEM", "HEARD"}
-	if wide {
+// fleetTable returns a table with a row for each controller. now is a time of the store's clock; if it is zero, each controller's
+// own as_of counts.
+func fleetTable(controllers []*pb.Controller, isWide bool, now time.Time) *table {
+	head := []string{"ID", "REGION", "STATE", "MEETINGS", "PARTICIPANTS", "CPU", "MEM", "LAST HEARTBEAT"}
+	if isWide {
 		head = append(head, "REPORTED", "GEN", "INCARNATION", "CREATED", "GRPC", "WEBTRANSPORT")
 	}
+
 	t := newTable([]int{3, 4, 5, 6, 7}, append(head, "NOTES")...)
 	for _, c := range controllers {
-		state := healthWord(c.GetHealth())
-		row := cells(c.GetControllerId(), c.GetRegion(), state,
-			load(c.GetCurrentMeetings(), c.GetMaxMeetings()), load(c.GetCurrentParticipants(), c.GetMaxParticipants()),
-			percent(c.CpuUsagePercent), percent(c.MemoryUsagePercent), heard(c, now)) //nolint:protogetter // Unset is not 0.
-		row[2].style = stateStyle(state)
-		if c.GetStale() {
-			row[7].style = red
+		row := fleetRow(c, now)
+		if isWide {
+			row = append(row, cells(
+				healthWord(c.GetReportedHealth()),
+				fmt.Sprint(c.GetGeneration()),
+				orDash(c.GetIncarnation()),
+				formatTime(c.GetCreatedAt().AsTime()),
+				c.GetGrpcEndpoint(),
+				orDash(c.GetWebtransportEndpoint()))...)
 		}
-		if wide {
-			row = append(row, cells(healthWord(c.GetReportedHealth()), fmt.Sprint(c.GetGeneration()), dash(c.GetIncarnation()), instant(c.GetCreatedAt().AsTime()),
-				c.GetGrpcEndpoint(), dash(c.GetWebtransportEndpoint()))...)
-		}
-		t.add(append(row, cell{text: strings.Join(notes(c), "; ")})...)
+		t.add(append(row, cell{text: strings.Join(controllerNotes(c), "; ")})...)
 	}
 	return t
 }
 
-func load(current, most uint32) string { return fmt.Sprintf("%d/%d", current, most) }
+// fleetRow returns the cells of a controller that the narrow and the wide table have in common.
+func fleetRow(c *pb.Controller, now time.Time) []cell {
+	state := cell{text: healthWord(c.GetHealth())}
+	state.style = stateStyle(state.text)
+	lastHeartbeat := cell{text: formatHeartbeatAge(c, now)}
+	if c.GetStale() {
+		lastHeartbeat.style = red
+	}
 
-func percent(p *float64) string {
+	row := append(cells(c.GetControllerId(), c.GetRegion()), state)
+	row = append(row, cells(
+		formatLoad(c.GetCurrentMeetings(), c.GetMaxMeetings()),
+		formatLoad(c.GetCurrentParticipants(), c.GetMaxParticipants()),
+		formatPercent(c.CpuUsagePercent),        //nolint:protogetter // Unset is not 0.
+		formatPercent(c.MemoryUsagePercent))...) //nolint:protogetter // Unset is not 0.
+	return append(row, lastHeartbeat)
+}
+
+func formatLoad(current, limit uint32) string { return fmt.Sprintf("%d/%d", current, limit) }
+
+func formatPercent(p *float64) string {
 	if p == nil {
 		return "-"
 	}
 	return fmt.Sprintf("%.0f%%", *p)
 }
 
-func heard(c *pb.Controller, now time.Time) string {
-	if c.GetLastHeartbeatAt() == nil {
+func formatHeartbeatAge(c *pb.Controller, now time.Time) string {
+	switch {
+	case c.GetLastHeartbeatAt() == nil:
 		return "-"
+	case now.IsZero():
+		return formatAge(heartbeatAge(c))
 	}
-	if now.IsZero() {
-		return age(silence(c))
-	}
-	return age(now.Sub(c.GetLastHeartbeatAt().AsTime()))
+	return formatAge(now.Sub(c.GetLastHeartbeatAt().AsTime()))
 }
 
-func dash(text string) string { return first(text, "-") }
-
-// notes are what the state does not tell.
-func notes(c *pb.Controller) (told []string) {
-	if d := c.GetDrain(); d != nil {
-		note := "draining"
-		if c.GetDrained() {
-			note = "drained"
-		}
-		switch {
-		case d.GetDeadlinePassed() && !c.GetDrained():
-			note += ", not drained though its deadline is over"
-		case d.GetDeadlinePassed():
-			note += ", its deadline is over"
-		case d.GetDeadline() != nil:
-			note += " until " + untilWhen(c, d)
-		}
-		if d.GetReason() != "" {
-			note += " (" + d.GetReason() + ")"
-		}
-		told = append(told, note)
-	} else if c.GetHealth() == pb.Health_HEALTH_DRAINING {
-		note := "drains by itself"
-		if c.GetDrained() {
-			note += ", drained"
-		}
-		told = append(told, note)
+// controllerNotes returns facts about a controller that its state does not show.
+func controllerNotes(c *pb.Controller) (notes []string) {
+	if note := describeDrain(c); note != "" {
+		notes = append(notes, note)
 	}
 	if c.GetStale() {
-		told = append(told, "stale")
+		notes = append(notes, "stale")
 	}
 	if n := c.GetIncarnationConflicts(); n > 0 {
-		told = append(told, counted(int64(min(n, 1<<62)), "call", "calls")+" of another process")
+		notes = append(notes, formatCount(int64(min(n, 1<<62)), "call", "calls")+" from another process")
 	}
-	return told
+	return notes
 }
 
-// untilWhen leaves out the day when it is the same.
-func untilWhen(c *pb.Controller, d *pb.Drain) string {
+// describeDrain returns the progress of a drain, its deadline and its reason; empty if the controller is not draining.
+func describeDrain(c *pb.Controller) string {
+	d := c.GetDrain()
+	isDrained := c.GetDrained()
+	switch {
+	case d == nil && c.GetHealth() != pb.Health_HEALTH_DRAINING:
+		return ""
+	case d == nil && isDrained:
+		return "drains itself, drained"
+	case d == nil:
+		return "drains itself"
+	}
+
+	note := "draining"
+	if isDrained {
+		note = "drained"
+	}
+	switch {
+	case d.GetDeadlinePassed():
+		note += ", deadline passed"
+	case d.GetDeadline() != nil:
+		note += ", deadline " + formatDeadline(c, d)
+	}
+	if d.GetReason() != "" {
+		note += " (" + d.GetReason() + ")"
+	}
+	return note
+}
+
+// formatDeadline formats a deadline of the current day without the date.
+func formatDeadline(c *pb.Controller, d *pb.Drain) string {
 	deadline, now := d.GetDeadline().AsTime().UTC(), c.GetAsOf().AsTime().UTC()
 	if deadline.Format(time.DateOnly) == now.Format(time.DateOnly) {
 		return deadline.Format("15:04:05Z")
 	}
-	return instant(deadline)
+	return formatTime(deadline)
 }
 
-// tally counts controllers by state.
-func tally(controllers []*pb.Controller) string {
+// summarizeStates counts controllers by state.
+func summarizeStates(controllers []*pb.Controller) string {
 	if len(controllers) == 0 {
 		return "no controllers"
 	}
+
 	count := make(map[string]int)
 	for _, c := range controllers {
 		count[healthWord(c.GetHealth())]++
 	}
 	var parts []string
-	for _, state := range append(states(), "unknown") {
+	for _, state := range append(healthWords(), "unknown") {
 		if count[state] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", count[state], state))
 		}
 	}
-	return counted(int64(len(controllers)), "controller", "controllers") + ": " + strings.Join(parts, ", ")
+	return formatCount(int64(len(controllers)), "controller", "controllers") + ": " + strings.Join(parts, ", ")
 }

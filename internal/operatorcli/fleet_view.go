@@ -10,7 +10,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// What can happen in a view of the fleet.
+// The kinds of events, as --watch -o json prints them.
 const (
 	eventPresent = "present"
 	eventAdded   = "added"
@@ -19,142 +19,180 @@ const (
 	eventResync  = "resync"
 )
 
-// event is something that happened in a view.
-type event struct {
-	kind, id      string
-	before, after *pb.Controller
-	transition    *pb.Transition
-	reason        string
+// fleetEvent is a change of a fleetView. A resync has a reason only.
+type fleetEvent struct {
+	kind       string
+	id         string
+	before     *pb.Controller
+	after      *pb.Controller
+	transition *pb.Transition
+	reason     string
 }
 
-// view is the fleet as a watch tells it.
-type view struct {
-	fleet map[string]*pb.Controller
-	// parts are those of a snapshot that is not whole yet; nil: there is none.
-	parts map[string]*pb.Controller
-	// reason is that of the snapshot.
-	reason string
-	whole  bool
-	// asOf is the clock of the store.
+// fleetView is a copy of the fleet that the responses of a watch keep up to date.
+type fleetView struct {
+	controllers map[string]*pb.Controller
+	// snapshotParts are the controllers of a snapshot that has not ended yet; nil if there is none.
+	snapshotParts  map[string]*pb.Controller
+	snapshotReason string
+	// isComplete is set after the first snapshot.
+	isComplete bool
+	// asOf is the time of the last response by the store's clock.
 	asOf time.Time
-	// told are the last changes of state that were told, as they may come again.
-	told map[string]uint64
+	// lastTransitionIDs has the last transition of each controller that was reported. Transitions may arrive again.
+	lastTransitionIDs map[string]uint64
 }
 
-func newView() *view {
-	return &view{fleet: make(map[string]*pb.Controller), told: make(map[string]uint64)}
+func newFleetView() *fleetView {
+	return &fleetView{controllers: make(map[string]*pb.Controller), lastTransitionIDs: make(map[string]uint64)}
 }
 
-// take takes in what came, and returns what happened.
-func (v *view) take(response *pb.WatchResponse) []event {
+// apply updates the view by a response and returns the events.
+func (v *fleetView) apply(response *pb.WatchResponse) []fleetEvent {
 	if response.GetAsOf() != nil {
 		v.asOf = response.GetAsOf().AsTime()
 	}
+
 	switch {
 	case response.GetSnapshot() != nil:
-		return v.snapshot(response.GetSnapshot())
+		return v.applySnapshot(response.GetSnapshot())
 	case response.GetChanges() != nil:
-		return v.changes(response.GetChanges().GetChanges())
+		return v.applyChanges(response.GetChanges().GetChanges())
 	case response.GetLoads() != nil:
-		v.loads(response.GetLoads().GetLoads())
+		v.applyLoads(response.GetLoads().GetLoads())
 	}
 	return nil
 }
 
-func (v *view) snapshot(part *pb.Snapshot) (events []event) {
-	if part.GetBegin() || v.parts == nil {
-		v.parts, v.reason = make(map[string]*pb.Controller), part.GetReason()
+// applySnapshot collects the parts of a snapshot. The last part replaces the view.
+func (v *fleetView) applySnapshot(part *pb.Snapshot) []fleetEvent {
+	if part.GetBegin() || v.snapshotParts == nil {
+		v.snapshotParts = make(map[string]*pb.Controller)
+		v.snapshotReason = part.GetReason()
 	}
 	for _, c := range part.GetControllers() {
-		v.parts[c.GetControllerId()] = c
+		v.snapshotParts[c.GetControllerId()] = c
 	}
 	if !part.GetEnd() {
 		return nil
 	}
-	old, first := v.fleet, !v.whole
-	v.fleet, v.parts, v.whole = v.parts, nil, true
-	if first {
-		for _, c := range v.fleet {
-			events = append(events, event{kind: eventPresent, id: c.GetControllerId(), after: c})
+
+	old, isFirst := v.controllers, !v.isComplete
+	v.controllers, v.snapshotParts = v.snapshotParts, nil
+	v.isComplete = true
+	if isFirst {
+		var events []fleetEvent
+		for id, c := range v.controllers {
+			events = append(events, fleetEvent{kind: eventPresent, id: id, after: c})
 		}
 		return events
 	}
-	if v.reason == service.SnapshotGone {
-		// The history may be another one, whose ids begin anew.
-		clear(v.told)
+
+	if v.snapshotReason == service.SnapshotGone {
+		// The history may be another one, whose ids start again.
+		clear(v.lastTransitionIDs)
 	}
-	events = append(events, event{kind: eventResync, reason: v.reason})
-	for id, c := range v.fleet {
-		switch before := old[id]; {
-		case before == nil:
-			events = append(events, event{kind: eventAdded, id: id, after: c})
-		case differs(before, c):
-			events = append(events, event{kind: eventChanged, id: id, before: before, after: c})
+	return append([]fleetEvent{{kind: eventResync, reason: v.snapshotReason}}, compareFleets(old, v.controllers)...)
+}
+
+// compareFleets returns an event for each controller that was added, changed or removed.
+func compareFleets(before, after map[string]*pb.Controller) (events []fleetEvent) {
+	for id, c := range after {
+		switch old := before[id]; {
+		case old == nil:
+			events = append(events, fleetEvent{kind: eventAdded, id: id, after: c})
+		case hasVisibleChange(old, c):
+			events = append(events, fleetEvent{kind: eventChanged, id: id, before: old, after: c})
 		}
 	}
-	for id, before := range old {
-		if v.fleet[id] == nil {
-			events = append(events, event{kind: eventRemoved, id: id, before: before})
+	for id, old := range before {
+		if after[id] == nil {
+			events = append(events, fleetEvent{kind: eventRemoved, id: id, before: old})
 		}
 	}
 	return events
 }
 
-func (v *view) changes(changes []*pb.Change) (events []event) {
+func (v *fleetView) applyChanges(changes []*pb.Change) (events []fleetEvent) {
 	for _, change := range changes {
 		id := change.GetControllerId()
-		before := v.fleet[id]
-		if change.GetController() == nil {
-			delete(v.fleet, id)
+		before, after := v.controllers[id], change.GetController()
+		if after == nil {
+			delete(v.controllers, id)
 		} else {
-			v.fleet[id] = change.GetController()
+			v.controllers[id] = after
 		}
+
 		transition := change.GetTransition()
-		switch {
-		case transition != nil && transition.GetId() <= v.told[id]:
-			continue // It comes again.
-		case transition == nil && (before == nil && change.GetController() == nil || before != nil && change.GetController() != nil && !differs(before, change.GetController())):
+		if transition == nil && !hasVisibleChange(before, after) {
 			continue
-		case transition != nil:
-			v.told[id] = transition.GetId()
 		}
-		events = append(events, event{kind: kindOf(before, change), id: id, before: before, after: change.GetController(), transition: transition})
+		if transition != nil {
+			if transition.GetId() <= v.lastTransitionIDs[id] {
+				continue // It was reported before.
+			}
+			v.lastTransitionIDs[id] = transition.GetId()
+		}
+		events = append(events, fleetEvent{
+			kind:       changeKind(before, after, transition),
+			id:         id,
+			before:     before,
+			after:      after,
+			transition: transition,
+		})
 	}
 	return events
 }
 
-// kindOf goes by the history where there is an entry: the controller is as it is now, which may be after more changes.
-func kindOf(before *pb.Controller, change *pb.Change) string {
-	transition, after := change.GetTransition(), change.GetController()
+// changeKind decides by the transition if there is one: the controller may already be as later changes have left it.
+func changeKind(before, after *pb.Controller, transition *pb.Transition) string {
+	wasAbsent, isAbsent := before == nil, after == nil
+	if transition != nil {
+		wasAbsent = transition.GetFrom() == pb.Health_HEALTH_UNSPECIFIED
+		isAbsent = transition.GetTo() == pb.Health_HEALTH_UNSPECIFIED
+	}
+
 	switch {
-	case transition != nil && transition.GetTo() == pb.Health_HEALTH_UNSPECIFIED, transition == nil && after == nil:
+	case isAbsent:
 		return eventRemoved
-	case transition != nil && transition.GetFrom() == pb.Health_HEALTH_UNSPECIFIED, transition == nil && before == nil:
+	case wasAbsent:
 		return eventAdded
 	}
 	return eventChanged
 }
 
-func (v *view) loads(loads []*pb.Load) {
+func (v *fleetView) applyLoads(loads []*pb.Load) {
 	for _, l := range loads {
-		c := v.fleet[l.GetControllerId()]
+		c := v.controllers[l.GetControllerId()]
 		if c == nil {
 			continue
 		}
+
 		c = proto.CloneOf(c)
-		c.CurrentMeetings, c.CurrentParticipants, c.LastHeartbeatAt, c.Drained = l.GetCurrentMeetings(), l.GetCurrentParticipants(), l.GetLastHeartbeatAt(), l.GetDrained()
-		c.CpuUsagePercent, c.MemoryUsagePercent = l.CpuUsagePercent, l.MemoryUsagePercent //nolint:protogetter // Unset is not 0.
+		c.CurrentMeetings = l.GetCurrentMeetings()
+		c.CurrentParticipants = l.GetCurrentParticipants()
+		c.CpuUsagePercent = l.CpuUsagePercent       //nolint:protogetter // Unset is not 0.
+		c.MemoryUsagePercent = l.MemoryUsagePercent //nolint:protogetter // Unset is not 0.
+		c.LastHeartbeatAt = l.GetLastHeartbeatAt()
+		c.Drained = l.GetDrained()
 		c.AsOf = timestamppb.New(v.asOf)
-		v.fleet[l.GetControllerId()] = c
+		v.controllers[l.GetControllerId()] = c
 	}
 }
 
-// differs tells whether there is something to tell: heartbeats are not.
-func differs(a, b *pb.Controller) bool {
+// hasVisibleChange reports whether two versions of a controller differ in more than what every heartbeat changes. nil stands for
+// a controller that is not in the fleet.
+func hasVisibleChange(a, b *pb.Controller) bool {
+	if a == nil || b == nil {
+		return a != b
+	}
+
 	a, b = proto.CloneOf(a), proto.CloneOf(b)
 	for _, c := range []*pb.Controller{a, b} {
-		c.CurrentMeetings, c.CurrentParticipants, c.CpuUsagePercent, c.MemoryUsagePercent = 0, 0, nil, nil
-		c.LastHeartbeatAt, c.UpdatedAt, c.AsOf, c.Placement = nil, nil, nil, nil
+		c.CurrentMeetings, c.CurrentParticipants = 0, 0
+		c.CpuUsagePercent, c.MemoryUsagePercent = nil, nil
+		c.LastHeartbeatAt, c.UpdatedAt, c.AsOf = nil, nil, nil
+		c.Placement = nil
 	}
 	return !proto.Equal(a, b)
 }

@@ -1,3 +1,5 @@
+// Package operatorcli has the commands of gcctl. They list controllers, drain them, read the history and diagnose problems, all
+// through the public FleetService. gcctl dev and gcctl simulate are here too.
 package operatorcli
 
 import (
@@ -12,7 +14,7 @@ import (
 	"darktower.example/global-controller/internal/fleetsim"
 )
 
-// Main runs gcctl with the arguments, streams and signals of this process, and returns its exit code: see [ExitCodes].
+// Main runs gcctl with the arguments, streams and signals of this process, and returns its exit code: see [ExitCodesHelp].
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), terminationSignals()...)
 
@@ -38,15 +40,15 @@ func Execute(ctx context.Context, args []string, p Process) int {
 		return ExitUsage
 	case errors.Is(err, ErrInterrupted):
 		return interruptCode(ctx)
-	case errors.Is(err, ErrReaderGone):
-		return ExitReaderGone
+	case errors.Is(err, ErrOutputClosed):
+		return ExitOutputClosed
 	}
 
 	_, _ = fmt.Fprintln(p.Err, "gcctl:", err)
 	if errors.Is(err, fleetsim.ErrInterrupted) {
 		return interruptCode(ctx)
 	}
-	return CodeOf(err)
+	return ExitCodeOf(err)
 }
 
 // daemonCommand makes gcctl run a Global Controller. The fleet simulator starts its replicas with it; operators use the

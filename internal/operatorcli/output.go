@@ -11,12 +11,20 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
+// checkOutputFormat checks the value of -o, which may be empty.
+func checkOutputFormat(value string, allowed ...string) error {
+	if value == "" || slices.Contains(allowed, value) {
+		return nil
+	}
+	return usageError("-o is %q: allowed is %s; without -o the output is a table", clean(value), joinOr(allowed))
+}
+
 // writeAs writes a value as JSON or YAML.
-func writeAs(w io.Writer, form string, value any) error {
-	if form == "yaml" {
+func writeAs(w io.Writer, format string, value any) error {
+	if format == "yaml" {
 		return writeYAML(w, value)
 	}
-	text, err := jsonText(value, "  ")
+	text, err := encodeJSON(value, "  ")
 	if err != nil {
 		return err
 	}
@@ -26,7 +34,7 @@ func writeAs(w io.Writer, form string, value any) error {
 
 // writeLine writes a value as JSON on one line.
 func writeLine(w io.Writer, value any) error {
-	text, err := jsonText(value, "")
+	text, err := encodeJSON(value, "")
 	if err != nil {
 		return err
 	}
@@ -34,7 +42,7 @@ func writeLine(w io.Writer, value any) error {
 	return err
 }
 
-func jsonText(value any, indent string) ([]byte, error) {
+func encodeJSON(value any, indent string) ([]byte, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
@@ -42,15 +50,15 @@ func jsonText(value any, indent string) ([]byte, error) {
 	if err := encoder.Encode(value); err != nil {
 		return nil, fmt.Errorf("write JSON: %w", err)
 	}
-	return escaped(b.String()), nil
+	return escapeControls(b.String()), nil
 }
 
-// escaped has no character steer a terminal that JSON leaves as it is. They can only stand within strings, where an
-// escape means the same.
-func escaped(text string) []byte {
+// escapeControls escapes characters that could control the terminal and that JSON and YAML leave as they are. They can only stand
+// within strings, where the escape means the same character.
+func escapeControls(text string) []byte {
 	var b bytes.Buffer
 	for _, r := range text {
-		if r != '\n' && steers(r) {
+		if r != '\n' && controlsTerminal(r) {
 			fmt.Fprintf(&b, `\u%04x`, r)
 		} else {
 			b.WriteRune(r)
@@ -59,9 +67,9 @@ func escaped(text string) []byte {
 	return b.Bytes()
 }
 
-// writeYAML writes what the JSON says, in its order.
+// writeYAML writes the fields of the JSON form, in their order.
 func writeYAML(w io.Writer, value any) error {
-	text, err := jsonText(value, "")
+	text, err := encodeJSON(value, "")
 	if err != nil {
 		return err
 	}
@@ -69,31 +77,24 @@ func writeYAML(w io.Writer, value any) error {
 	if err := yaml.Unmarshal(text, &node); err != nil {
 		return fmt.Errorf("write YAML: %w", err)
 	}
-	inBlocks(&node)
+	useBlockStyle(&node)
+
 	var b bytes.Buffer
 	encoder := yaml.NewEncoder(&b)
 	encoder.SetIndent(2)
 	if err := encoder.Encode(&node); err != nil {
 		return fmt.Errorf("write YAML: %w", err)
 	}
-	_, err = w.Write(escaped(b.String()))
+	_, err = w.Write(escapeControls(b.String()))
 	return err
 }
 
-// inBlocks takes away the style of JSON, but for texts that need the quotes: in them an escape means the character.
-func inBlocks(node *yaml.Node) {
-	if node.Kind != yaml.ScalarNode || !strings.ContainsFunc(node.Value, steers) {
+// useBlockStyle removes the style of JSON. Strings with control characters keep their quotes, within which escapes are allowed.
+func useBlockStyle(node *yaml.Node) {
+	if node.Kind != yaml.ScalarNode || !strings.ContainsFunc(node.Value, controlsTerminal) {
 		node.Style = 0
 	}
 	for _, child := range node.Content {
-		inBlocks(child)
+		useBlockStyle(child)
 	}
-}
-
-// form checks -o, which may be left out.
-func form(value string, allowed ...string) error {
-	if value == "" || slices.Contains(allowed, value) {
-		return nil
-	}
-	return wrongUse("-o is %q: allowed is %s, or no -o at all", clean(value), joinOr(allowed))
 }

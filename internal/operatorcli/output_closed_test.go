@@ -5,29 +5,31 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// TestWhileRead_EndsWhenTheReaderIsGone has a watch whose reader leaves after the first line, as head -1 does, while
-// nothing new comes.
-func TestWhileRead_EndsWhenTheReaderIsGone(t *testing.T) {
+// TestRunUntilOutputClosed_ReaderCloses closes the output of a watch after its first line, as head -1 does. Nothing new is printed
+// after that, so no write can fail.
+func TestRunUntilOutputClosed_ReaderCloses(t *testing.T) {
 	t.Parallel()
-	gc := &fakeGC{scripts: []script{{send: []*pb.WatchResponse{snapshot(1, "start", controller("mc", pb.Health_HEALTH_HEALTHY))}}}}
-	b := newBench(t, gc)
+	snapshot := newSnapshot(1, "start", newController("mc", healthy))
+	f := newFixture(t, &fakeGC{scripts: []script{{send: []*pb.WatchResponse{snapshot}}}})
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = writer.Close() })
-	tool := b.session.tool
-	tool.Out, tool.ReaderGone = writer, readerGoneFrom(writer)
+	c := f.conn.cli
+	c.Out, c.IsOutputClosed = writer, outputClosedFunc(writer)
+
 	ended := make(chan error, 1)
 	go func() {
-		ended <- tool.runUntilReaderGone(context.Background(), func(ctx context.Context) error {
-			return tool.watchFleet(ctx, b.session, listOptions{sort: "id"})
+		ended <- c.runUntilOutputClosed(context.Background(), func(ctx context.Context) error {
+			return c.watchFleet(ctx, f.conn, fleetListOptions{sort: "id"})
 		})
 	}()
 	if line, err := bufio.NewReader(reader).ReadString('\n'); err != nil {
@@ -35,37 +37,42 @@ func TestWhileRead_EndsWhenTheReaderIsGone(t *testing.T) {
 	}
 	select {
 	case err := <-ended:
-		t.Fatalf("it ended while it was read: %v", err)
-	case <-time.After(2 * readerCheckInterval):
+		t.Fatalf("the command ended while its output was open: %v", err)
+	case <-time.After(2 * outputCheckInterval):
 	}
+
 	_ = reader.Close()
 	select {
 	case err := <-ended:
-		if !errors.Is(err, ErrReaderGone) {
-			t.Errorf("it ended with %v, want ErrReaderGone", err)
+		if !errors.Is(err, ErrOutputClosed) {
+			t.Errorf("the command ended with %v, want ErrOutputClosed", err)
 		}
-	case <-time.After(patience):
-		t.Fatal("it goes on without a reader")
+	case <-time.After(testTimeout):
+		t.Fatal("the command did not end after its output was closed")
 	}
 }
 
-func TestWhileRead_KeepsErrorsOfTheWork(t *testing.T) {
+func TestRunUntilOutputClosed_ReturnsErrorOfWork(t *testing.T) {
 	t.Parallel()
-	tool := &tool{Process: Process{ReaderGone: func() bool { return false }}}
-	if err := tool.runUntilReaderGone(t.Context(), func(context.Context) error { return ErrInterrupted }); !errors.Is(err, ErrInterrupted) {
-		t.Errorf("whileRead() = %v, want the error of the work", err)
+	c := &cli{Process: Process{IsOutputClosed: func() bool { return false }}}
+	err := c.runUntilOutputClosed(t.Context(), func(context.Context) error { return ErrInterrupted })
+	if !errors.Is(err, ErrInterrupted) {
+		t.Errorf("runUntilOutputClosed() = %v, want the error of the work", err)
 	}
+}
+
+func TestOutputClosedFunc(t *testing.T) {
+	t.Parallel()
 	file, err := os.Create(t.TempDir() + "/out")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = file.Close() }()
-	if readerGoneFrom(file)() {
-		t.Error("a file has no reader that could be gone")
+
+	if outputClosedFunc(file)() {
+		t.Error("a file is reported as closed")
 	}
-	if readerGoneFrom(b64{}) != nil {
-		t.Error("what is no file cannot be looked at")
+	if outputClosedFunc(&strings.Builder{}) != nil {
+		t.Error("outputClosedFunc() of no *os.File is not nil")
 	}
 }
-
-type b64 struct{}

@@ -1,6 +1,3 @@
-// Package operate is what operators do with gcctl: look at the fleet, drain controllers, read the history, and find out
-// what is wrong. It speaks FleetService to a Global Controller as any other tool would, and knows nothing that cannot be
-// asked for there.
 package operatorcli
 
 import (
@@ -11,58 +8,68 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Process is what a command has of the process that it runs in. Tests give another one.
+// Process is what a command uses of its process. Tests set other values.
 type Process struct {
 	In       io.Reader
 	Out, Err io.Writer
-	// Env reads an environment variable; empty: not set.
+	// Env returns an environment variable; empty if it is not set.
 	Env func(name string) string
-	// Now is the clock of this machine. Ages are never computed from it.
+	// Now returns the time of this machine's clock. Ages are never computed from it.
 	Now func() time.Time
-	// InTerminal, OutTerminal and ErrTerminal tell whether somebody types, and reads.
+	// InTerminal, OutTerminal and ErrTerminal report whether a stream is a terminal.
 	InTerminal, OutTerminal, ErrTerminal bool
-	// Size is how many columns and lines Out has.
+	// Size returns the number of columns and lines of Out.
 	Size func() (width, height int)
-	// ReaderGone reports whether the reader of Out has closed it; nil if that cannot be detected.
-	ReaderGone func() bool
-	// Version is that of this program.
+	// IsOutputClosed reports whether the reader of Out has closed it. It is nil if that cannot be detected.
+	IsOutputClosed func() bool
+	// Version is the version of this program.
 	Version string
 }
 
-// The size of a terminal that does not tell it.
+// The size of a terminal that does not report one.
 const (
-	usualWidth  = 80
-	usualHeight = 24
+	defaultWidth  = 80
+	defaultHeight = 24
 )
 
-// NewProcess describes the process that runs, with these streams.
+// NewProcess returns the process of this program with the given streams.
 func NewProcess(in io.Reader, out, err io.Writer, version string) Process {
-	_, _, outTerminal := terminalSize(out)
-	_, _, errTerminal := terminalSize(err)
-	_, _, inTerminal := terminalSize(in)
-	dumb := os.Getenv("TERM") == "" || os.Getenv("TERM") == "dumb"
+	_, _, isInTerminal := terminalSize(in)
+	_, _, isOutTerminal := terminalSize(out)
+	_, _, isErrTerminal := terminalSize(err)
+	isDumb := os.Getenv("TERM") == "" || os.Getenv("TERM") == "dumb"
+
 	return Process{
-		In: in, Out: out, Err: err, Env: os.Getenv, Now: time.Now, Version: version, ReaderGone: readerGoneFrom(out),
-		InTerminal: inTerminal, OutTerminal: outTerminal && !dumb, ErrTerminal: errTerminal && !dumb,
-		Size: func() (int, int) {
-			width, height, _ := terminalSize(out)
+		In:             in,
+		Out:            out,
+		Err:            err,
+		Env:            os.Getenv,
+		Now:            time.Now,
+		InTerminal:     isInTerminal,
+		OutTerminal:    isOutTerminal && !isDumb,
+		ErrTerminal:    isErrTerminal && !isDumb,
+		IsOutputClosed: outputClosedFunc(out),
+		Version:        version,
+		Size: func() (width, height int) {
+			width, height, _ = terminalSize(out)
 			return width, height
 		},
 	}
 }
 
-// terminalSize also tells whether the stream is a terminal at all: only those have a size.
-func terminalSize(stream any) (width, height int, terminal bool) {
+// terminalSize returns the size of a terminal, and reports whether the stream is one: only a terminal has a size.
+func terminalSize(stream any) (width, height int, isTerminal bool) {
 	file, ok := stream.(*os.File)
 	if !ok {
-		return usualWidth, usualHeight, false
+		return defaultWidth, defaultHeight, false
 	}
+
 	size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ)
 	switch {
 	case err != nil:
-		return usualWidth, usualHeight, false
+		return defaultWidth, defaultHeight, false
 	case size.Col == 0 || size.Row == 0:
-		return usualWidth, usualHeight, true
+		return defaultWidth, defaultHeight, true
 	}
 	return int(size.Col), int(size.Row), true
 }

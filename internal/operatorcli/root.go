@@ -10,9 +10,9 @@ import (
 
 const rootHelp = `gcctl operates a Global Controller.
 
-It connects to the Global Controller that a context, a flag or the environment names (gcctl context --help), and by
-default to the stack of gcctl dev on this machine. Output is coloured on terminals only; NO_COLOR and --color never turn
-colours off.
+It connects to the Global Controller that a flag, the environment or a context names (see gcctl context --help), and by
+default to the stack of gcctl dev on this machine. It uses colours in terminals only; NO_COLOR or "--color never" turns
+them off.
 
 `
 
@@ -23,7 +23,7 @@ var errNoCommand = errors.New("no command")
 func rootCommand(p Process) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "gcctl",
-		Long:          rootHelp + ExitCodes,
+		Long:          rootHelp + ExitCodesHelp,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
@@ -34,12 +34,12 @@ func rootCommand(p Process) *cobra.Command {
   gcctl doctor
   source <(gcctl completion bash)          # complete commands, flags, states, regions and ids`,
 	}
-	root.RunE = func(c *cobra.Command, args []string) error {
+	root.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return NoSuchCommand(c, args)
+			return unknownCommandError(cmd, args)
 		}
-		c.SetOut(p.Err)
-		_ = c.Help()
+		cmd.SetOut(p.Err)
+		_ = cmd.Help()
 		return errNoCommand
 	}
 
@@ -47,8 +47,8 @@ func rootCommand(p Process) *cobra.Command {
 	root.SetIn(p.In)
 	root.SetOut(p.Out)
 	root.SetErr(p.Err)
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return wrongUse("%s; see %s --help", describeFlagError(err), c.CommandPath())
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError("%s; see %s --help", describeFlagError(err), cmd.CommandPath())
 	})
 
 	root.AddGroup(commandGroups()...)
@@ -84,7 +84,7 @@ func versionCommand(p Process) *cobra.Command {
 	}
 }
 
-// describeFlagError returns what is wrong with a flag, in words that name the allowed values.
+// describeFlagError returns the text of an error about a flag, with the allowed values.
 func describeFlagError(err error) string {
 	var invalid *pflag.InvalidValueError
 	if !errors.As(err, &invalid) {
@@ -98,8 +98,8 @@ func describeFlagError(err error) string {
 		"int":      "a whole number",
 		"uint64":   "a whole number, 0 or more",
 	}
-	if words, known := allowed[flag.Value.Type()]; known {
-		return fmt.Sprintf("--%s is %q: allowed is %s", flag.Name, invalid.GetValue(), words)
+	if values, isKnown := allowed[flag.Value.Type()]; isKnown {
+		return fmt.Sprintf("--%s is %q: allowed is %s", flag.Name, invalid.GetValue(), values)
 	}
 	return err.Error()
 }

@@ -1,6 +1,7 @@
 package operatorcli
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -8,14 +9,15 @@ import (
 	"unicode/utf8"
 )
 
-// clean has nothing that came from elsewhere steer the terminal: what is not printed is shown as its number.
+// clean replaces characters that could control the terminal by their numbers. All text from elsewhere passes through it.
 func clean(text string) string {
-	if utf8.ValidString(text) && !strings.ContainsFunc(text, steers) {
+	if utf8.ValidString(text) && !strings.ContainsFunc(text, controlsTerminal) {
 		return text
 	}
+
 	var b strings.Builder
 	for _, r := range text {
-		if steers(r) {
+		if controlsTerminal(r) {
 			fmt.Fprintf(&b, `\u%04x`, r)
 		} else {
 			b.WriteRune(r)
@@ -24,26 +26,26 @@ func clean(text string) string {
 	return b.String()
 }
 
-// steers tells whether a character does something other than stand there: control characters, and those that turn the
-// direction of what follows.
-func steers(r rune) bool {
+// controlsTerminal reports whether a character does more than occupy its place: control characters, line separators, and
+// characters that change the direction of the text after them.
+func controlsTerminal(r rune) bool {
 	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
 }
 
-// width is how many columns a text takes, rather too many than too few.
-func width(text string) int {
+// countColumns returns how many columns of a terminal a text takes; rather too many than too few.
+func countColumns(text string) int {
 	columns := 0
 	for _, r := range text {
 		columns++
-		if r >= 0x2e80 { // East Asian scripts, and pictures.
+		if r >= 0x2e80 { // East Asian scripts and pictures take two columns.
 			columns++
 		}
 	}
 	return columns
 }
 
-// age shows a time that has passed in two units at most.
-func age(d time.Duration) string {
+// formatAge formats a duration in at most two units. A negative one is 0.
+func formatAge(d time.Duration) string {
 	d = max(0, d)
 	switch {
 	case d < time.Minute:
@@ -56,15 +58,47 @@ func age(d time.Duration) string {
 	return fmt.Sprintf("%dd", int(d.Hours()/24))
 }
 
-// milliseconds reads a time off the wire, which may be anything.
+// formatTime formats a time to the second, in UTC as everywhere in the service.
+func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
+
+// milliseconds converts a number of the wire, which may be larger than a duration can hold.
 func milliseconds(n uint64) time.Duration { return time.Duration(min(n, 1<<40)) * time.Millisecond }
 
-func counted(n int64, one, many string) string {
+func formatCount(n int64, singular, plural string) string {
 	if n == 1 {
-		return "1 " + one
+		return "1 " + singular
 	}
-	return fmt.Sprintf("%d %s", n, many)
+	return fmt.Sprintf("%d %s", n, plural)
 }
 
-// instant shows a time to the second, in UTC as everywhere in the service.
-func instant(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
+// orDash returns "-" for an empty text.
+func orDash(text string) string { return cmp.Or(text, "-") }
+
+func formatYesNo(is bool) string {
+	if is {
+		return "yes"
+	}
+	return "no"
+}
+
+func joinOr(texts []string) string { return joinWith(texts, " or ") }
+
+func joinAnd(texts []string) string { return joinWith(texts, " and ") }
+
+// joinWith joins at least one text with commas, and the last one with the conjunction.
+func joinWith(texts []string, conjunction string) string {
+	last := len(texts) - 1
+	if last == 0 {
+		return texts[0]
+	}
+	return strings.Join(texts[:last], ", ") + conjunction + texts[last]
+}
+
+// joinFirst joins the first few texts, and counts the others.
+func joinFirst(texts []string) string {
+	const limit = 5
+	if len(texts) <= limit {
+		return joinAnd(texts)
+	}
+	return fmt.Sprintf("%s and %d more", joinAnd(texts[:limit]), len(texts)-limit)
+}

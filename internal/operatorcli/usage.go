@@ -8,41 +8,45 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// usage is how a command is used: its own flags apart from those that tell where to go, which all commands share.
-func usage(c *cobra.Command) error {
+// writeUsage writes the usage of a command. It lists the command's own flags separately from the connection flags, which all
+// commands share.
+func writeUsage(cmd *cobra.Command) error {
 	var b strings.Builder
-	line := c.UseLine()
-	if c.HasAvailableSubCommands() {
-		line = c.CommandPath() + " COMMAND"
+	line := cmd.UseLine()
+	if cmd.HasAvailableSubCommands() {
+		line = cmd.CommandPath() + " COMMAND"
 	}
 	fmt.Fprintf(&b, "Usage:\n  %s\n", line)
-	if c.HasExample() {
-		fmt.Fprintf(&b, "\nExamples:\n%s\n", c.Example)
+	if cmd.HasExample() {
+		fmt.Fprintf(&b, "\nExamples:\n%s\n", cmd.Example)
 	}
-	if c.HasAvailableSubCommands() {
+
+	if cmd.HasAvailableSubCommands() {
 		b.WriteString("\nCommands:\n")
-		for _, sub := range c.Commands() {
+		for _, sub := range cmd.Commands() {
 			if sub.IsAvailableCommand() {
 				fmt.Fprintf(&b, "  %-8s %s\n", sub.Name(), sub.Short)
 			}
 		}
 	}
-	shared := connectionFlags(c)
+
+	shared := connectionFlagSet(cmd)
 	own := pflag.NewFlagSet("", pflag.ContinueOnError)
-	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
 		if shared.Lookup(f.Name) == nil {
 			own.AddFlag(f)
 		}
 	})
 	fmt.Fprintf(&b, "\nFlags:\n%s\nConnection:\n%s", own.FlagUsages(), shared.FlagUsages())
-	_, err := fmt.Fprint(c.OutOrStderr(), b.String())
+
+	_, err := fmt.Fprint(cmd.OutOrStderr(), b.String())
 	return err
 }
 
-// connectionFlags are those of [tool.addFlags].
-func connectionFlags(c *cobra.Command) *pflag.FlagSet {
-	for c.HasParent() && c.Parent().HasParent() {
-		c = c.Parent()
+// connectionFlagSet returns the flags of [cli.addConnectionFlags], which belong to the top-level command.
+func connectionFlagSet(cmd *cobra.Command) *pflag.FlagSet {
+	for cmd.HasParent() && cmd.Parent().HasParent() {
+		cmd = cmd.Parent()
 	}
-	return c.PersistentFlags()
+	return cmd.PersistentFlags()
 }

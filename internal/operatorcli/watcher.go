@@ -6,107 +6,154 @@ import (
 	"io"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// quietFor is how long nothing may come of a watch, which has a beat every 5 s.
-const quietFor = 20 * time.Second
+// maxWatchSilence is how long a watch may send nothing. The server sends at least a beat every 5 s.
+const maxWatchSilence = 20 * time.Second
 
-var errQuiet = status.Error(codes.Unavailable, "nothing has come for a while")
+var errWatchSilent = status.Error(codes.Unavailable, "the watch has sent nothing for a while")
 
-// watcher follows a watch through whatever ends it.
+// watcher follows a watch, and resumes it after it was interrupted.
 type watcher struct {
-	session *session
-	region  string
-	loads   bool
-	// on is told what comes; its error ends the watch.
-	on func(*pb.WatchResponse) error
-	// trouble is told when the watch breaks off, and nil when it is back.
-	trouble func(error)
-	// idle is told now and then when nothing comes.
-	idle func() error
+	conn       *connection
+	region     string
+	wantsLoads bool
+	// onResponse handles a response. Its error ends the watch.
+	onResponse func(*pb.WatchResponse) error
+	// onConnectionChange is called with the error that interrupted the watch, and with nil when the watch is back.
+	onConnectionChange func(error)
+	// onIdle is called about once a second. Its error ends the watch.
+	onIdle func() error
 
-	last   *uint64 // The id to go on from.
-	cursor *string // The same with its fingerprint; nil where the server gives none.
-	// heard tells that something has come since the watch was opened last, so that it is not hopeless.
-	heard   bool
-	broken  bool
-	refused bool
+	// lastID is the id to resume from; nil before the first response.
+	lastID *uint64
+	// cursor is lastID with a fingerprint of the history; nil if the server sends none.
+	cursor *string
+	// hasReceived is set if the current stream has sent a response.
+	hasReceived bool
+	// isInterrupted is set from the end of a stream until the next response.
+	isInterrupted bool
+	// isTokenReplaced is set if the token was replaced since the last response.
+	isTokenReplaced bool
 }
 
-// run returns when ctx ends, or when to try again would not help.
+// run follows the watch until ctx ends, a callback returns an error, or another attempt cannot succeed.
 func (w *watcher) run(ctx context.Context) error {
 	began := time.Now()
-	for pause := firstPause; ; pause = min(2*pause, longPause) {
-		err := w.stream(ctx)
-		var stop *stopError
+	for pause := minRetryPause; ; pause = min(2*pause, maxRetryPause) {
+		err := w.streamOnce(ctx)
+		var fromCallback *callbackError
 		switch {
 		case ctx.Err() != nil:
 			return ErrInterrupted
-		case errors.As(err, &stop):
-			return stop.error
+		case errors.As(err, &fromCallback):
+			return fromCallback.error
 		}
-		failure := call{address: w.session.target.address, scope: "gc:read", dev: w.session.target.dev}.orFailure(ctx, err)
-		if w.heard {
-			pause = firstPause
-		}
+
+		c := call{address: w.conn.target.address, scope: scopeRead, isDevStack: w.conn.target.isDevStack}
+		failure := c.describeError(ctx, err)
 		switch {
-		case w.hopeless(ctx, err, failure):
+		case w.isPermanent(ctx, err, failure):
 			return failure
-		case w.last == nil && time.Since(began) > retryFor:
-			return failure // Nothing was ever seen: as with any other read.
-		case w.last != nil && !w.broken:
-			w.broken = true
-			w.trouble(failure)
+		case w.lastID == nil && time.Since(began) > maxRetryTime:
+			return failure // The watch has never worked: give up as soon as any other read.
+		case w.lastID != nil && !w.isInterrupted:
+			w.isInterrupted = true
+			w.onConnectionChange(failure)
 		}
-		w.heard = false
+
+		if w.hasReceived {
+			pause = minRetryPause
+		}
+		w.hasReceived = false
 		if !sleep(ctx, pause) {
 			return ErrInterrupted
 		}
 	}
 }
 
-// hopeless tells whether another try would end as this one. A token may have run out, so a refusal counts only when a
-// new one is refused as well.
-func (w *watcher) hopeless(ctx context.Context, err, failure error) bool {
-	if status.Code(err) == codes.Unauthenticated && !w.refused {
-		w.refused = true
-		if token, err := w.session.tokens.Token(ctx); err == nil {
-			w.session.tokens.Invalidate(token)
+// isPermanent reports whether another attempt would fail in the same way. A token may have expired, so a rejected token is
+// permanent only if its replacement is rejected as well.
+func (w *watcher) isPermanent(ctx context.Context, err, failure error) bool {
+	if status.Code(err) == codes.Unauthenticated && !w.isTokenReplaced {
+		w.isTokenReplaced = true
+		if token, err := w.conn.tokens.Token(ctx); err == nil {
+			w.conn.tokens.Invalidate(token)
 		}
 		return false
 	}
-	return CodeOf(failure) != ExitUnavailable
+	return ExitCodeOf(failure) != ExitUnavailable
 }
 
-// stopError is an error of whoever is told, as opposed to one of the stream.
-type stopError struct{ error }
+// callbackError is an error of a callback, as opposed to one of the stream.
+type callbackError struct{ error }
 
-// stream opens the watch once, and tells what comes until it ends.
-func (w *watcher) stream(ctx context.Context) error {
+// streamOnce opens the watch and handles its responses until the stream ends.
+func (w *watcher) streamOnce(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	authorized, err := w.session.withToken(ctx)
+
+	authorized, err := w.conn.withToken(ctx)
 	if err != nil {
 		return err
 	}
-	stream, err := w.session.fleet.Watch(authorized, &pb.WatchRequest{Region: w.region, After: w.last, Cursor: w.cursor, Loads: w.loads})
+	in := &pb.WatchRequest{Region: w.region, After: w.lastID, Cursor: w.cursor, Loads: w.wantsLoads}
+	stream, err := w.conn.fleet.Watch(authorized, in)
 	if err != nil {
 		return err
 	}
-	type received struct {
-		response *pb.WatchResponse
-		err      error
+	received := receiveAll(ctx, stream)
+
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for lastReceived := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+
+		case <-ticker.C:
+			if time.Since(lastReceived) > maxWatchSilence {
+				return errWatchSilent
+			}
+			if err := w.onIdle(); err != nil {
+				return &callbackError{err}
+			}
+
+		case r := <-received:
+			switch {
+			case errors.Is(r.err, io.EOF):
+				return status.Error(codes.Unavailable, "the server ended the watch")
+			case r.err != nil:
+				return r.err
+			}
+			lastReceived = time.Now()
+			if err := w.handleResponse(r.response); err != nil {
+				return &callbackError{err}
+			}
+		}
 	}
-	incoming := make(chan received)
+}
+
+// watchResult is a response of a stream, or the error that ended it.
+type watchResult struct {
+	response *pb.WatchResponse
+	err      error
+}
+
+// receiveAll returns a channel with the responses of a stream, until the stream or ctx ends.
+func receiveAll(ctx context.Context, stream grpc.ServerStreamingClient[pb.WatchResponse]) <-chan watchResult {
+	results := make(chan watchResult)
+
 	go func() {
 		for {
 			response, err := stream.Recv()
 			select {
-			case incoming <- received{response, err}:
+			case results <- watchResult{response, err}:
 			case <-ctx.Done():
 				return
 			}
@@ -115,45 +162,23 @@ func (w *watcher) stream(ctx context.Context) error {
 			}
 		}
 	}()
-	ticker := time.NewTicker(time.Second)
-	defer ticker.Stop()
-	for latest := time.Now(); ; {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-ticker.C:
-			if time.Since(latest) > quietFor {
-				return errQuiet
-			}
-			if err := w.idle(); err != nil {
-				return &stopError{err}
-			}
-		case got := <-incoming:
-			switch {
-			case errors.Is(got.err, io.EOF):
-				return status.Error(codes.Unavailable, "the watch was ended")
-			case got.err != nil:
-				return got.err
-			}
-			latest = time.Now()
-			if err := w.receive(got.response); err != nil {
-				return &stopError{err}
-			}
-		}
-	}
+	return results
 }
 
-func (w *watcher) receive(response *pb.WatchResponse) error {
-	w.heard, w.refused = true, false
-	if w.broken {
-		w.broken = false
-		w.trouble(nil)
+func (w *watcher) handleResponse(response *pb.WatchResponse) error {
+	w.hasReceived = true
+	w.isTokenReplaced = false
+	if w.isInterrupted {
+		w.isInterrupted = false
+		w.onConnectionChange(nil)
 	}
-	if err := w.on(response); err != nil {
+
+	if err := w.onResponse(response); err != nil {
 		return err
 	}
+
 	if id := response.GetId(); id != 0 {
-		w.last, w.cursor = &id, nil
+		w.lastID, w.cursor = &id, nil
 		if cursor := response.GetCursor(); cursor != "" {
 			w.cursor = &cursor
 		}

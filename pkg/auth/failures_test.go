@@ -140,8 +140,8 @@ func TestVerifier_SteppedClock(t *testing.T) {
 	guard := clock.New(now, time.Minute, log.NewNopLogger())
 	v, _ := newTestVerifier(t, "", new(testNow))
 	v.now = guard.Now
-	v.checkClock = guard.Suspect
-	guard.Read(clock.AuthController, testNow, time.Second)
+	v.checkClock = guard.CheckToken
+	guard.AddReading(clock.AuthController, testNow, time.Second)
 
 	long := bearerHeader('a', goodHeader, goodPayload)
 	short := bearerHeader('a', goodHeader, payloadWith("1800003600", "1800000010"))
@@ -197,7 +197,7 @@ func TestVerifier_SteppedClock(t *testing.T) {
 	}
 
 	step = 0
-	if _, err := v.Authenticate(t.Context(), long); err != nil || guard.Judge().Wrong {
+	if _, err := v.Authenticate(t.Context(), long); err != nil || guard.Evaluate().IsWrong {
 		t.Errorf("Authenticate() after the clock was corrected = %v, want nil", err)
 	}
 }

@@ -12,8 +12,8 @@ import (
 )
 
 var (
-	// ErrAbandon, as the cause of the end of Run's context (context.WithCancelCause), makes Run return at once without a
-	// final call, as a crash would.
+	// ErrAbandon as the cause of the end of Run's context (context.WithCancelCause) makes Run return at once without a final
+	// call, as a crash would.
 	ErrAbandon = errors.New("abandoned")
 	// ErrSuperseded is what Run returns after another process has registered under the same controller id. The later process
 	// keeps the id: if both kept registering, neither could serve.

@@ -9,26 +9,27 @@ import (
 type EventKind int
 
 const (
-	// EventRegistered: a registration was accepted, the first one or a later one.
+	// EventRegistered follows each accepted registration, the first one and later ones.
 	EventRegistered EventKind = iota + 1
-	// EventLost: a heartbeat was not acknowledged, the first one of a row; Err is the cause. The client continues to try.
+	// EventLost follows a heartbeat that was not acknowledged, the first one of a row; Err is the cause. The client continues
+	// to try.
 	EventLost
-	// EventRecovered: a heartbeat was acknowledged after EventLost.
+	// EventRecovered follows the first heartbeat that is acknowledged after EventLost.
 	EventRecovered
-	// EventDrain: an operator drains the controller, or changed the deadline or the reason; Intent has them. The application
-	// must act on it: the client continues to report what Health returns.
+	// EventDrain reports that an operator drains the controller, or changed the deadline or the reason; Intent has them. The
+	// application must act on it: the client continues to report what Health returns.
 	EventDrain
-	// EventUndrain: the operator has ended the drain.
+	// EventUndrain reports that the operator has ended the drain.
 	EventUndrain
-	// EventSuperseded: another process has registered under the controller's id. Run returns [ErrSuperseded].
+	// EventSuperseded reports that another process has registered under the controller's id. Run returns [ErrSuperseded].
 	EventSuperseded
 	// EventStopped is the last event of a shutdown; Err is set if the final calls failed.
 	EventStopped
-	// EventIntervals: the heartbeat intervals have changed; Intervals has them.
+	// EventIntervals reports that the heartbeat intervals have changed; Intervals has them.
 	EventIntervals
-	// EventNotRegistered: a registration failed, the first one of a row; Err is the cause. The client continues to try.
+	// EventNotRegistered follows a failed registration, the first one of a row; Err is the cause. The client continues to try.
 	EventNotRegistered
-	// EventStopping: a shutdown has begun, which may wait for meetings. EventStopped ends it.
+	// EventStopping reports that a shutdown has begun, which may wait for meetings. EventStopped ends it.
 	EventStopping
 )
 

@@ -117,6 +117,7 @@ func (t *grpcTransport) handleFailure(ctx context.Context, l *link, end outcome,
 	if !t.shouldMove(kind) {
 		return end.hasOldStream && !t.hasFailed
 	}
+
 	// Each of the other addresses is tried once without a wait, so that the client is acknowledged again before it counts as
 	// stale. When all of them fail, only the backoff decides when to call. It is short after an attempt that timed out.
 	isMoved := t.moveToNextAddress(l, end)

@@ -86,7 +86,7 @@ func (s *schedule) markAcknowledged(now time.Time, isComprehensive bool) {
 	s.nextComprehensive = now.Add(delay)
 }
 
-// delayAfterHeartbeat returns how long to wait after an acknowledged heartbeat that took so long. The interval counts from the
+// delayAfterHeartbeat returns how long to wait after an acknowledged heartbeat that took that time. The interval counts from the
 // start of the heartbeat, so that slow responses do not delay the next one.
 func (s *schedule) delayAfterHeartbeat(took, retryAfter time.Duration) time.Duration {
 	if retryAfter > 0 {
@@ -95,7 +95,7 @@ func (s *schedule) delayAfterHeartbeat(took, retryAfter time.Duration) time.Dura
 	return max(s.randomPart(s.heartbeatInterval(), 0.9, 1.1)-took, s.heartbeatInterval()/4)
 }
 
-// delayAfterFailure returns how long to wait after a failed call that took so long. The delay grows to the heartbeat interval in
+// delayAfterFailure returns how long to wait after a failed call that took that time. The delay grows to the heartbeat interval in
 // two steps, and no further. A fleet that has lost its Global Controller then calls about as often as in normal operation, at
 // random times. It is back within one interval after the outage, without a burst. The delay counts from the start of the call,
 // because a call that timed out has waited already.

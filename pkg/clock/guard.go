@@ -31,14 +31,14 @@ type Guard struct {
 	wall      func() time.Time
 	monotonic func() time.Duration
 	logger    log.Logger
-	// memory is the time for which a token that could not be judged counts.
+	// memory is the time for which a token that could not be verified counts.
 	memory time.Duration
 
 	mu            sync.Mutex
 	readings      map[string]reading
-	unjudgedAt    time.Duration // monotonic time of the last token that could not be judged; negative if there was none
-	wasWrong      bool          // the wall clock was wrong by the last Judge
-	wasStoreWrong bool          // the store's clock was wrong by the last Judge
+	unverifiedAt  time.Duration // monotonic time of the last token that could not be verified; negative if there was none
+	wasWrong      bool          // the wall clock was wrong by the last Evaluate
+	wasStoreWrong bool          // the store's clock was wrong by the last Evaluate
 	recheck       func()
 }
 
@@ -51,12 +51,12 @@ type reading struct {
 
 // Verdict is the result of comparing the wall clock with the references.
 type Verdict struct {
-	// Wrong is true if every reference contradicts the wall clock.
-	Wrong bool
-	// Doubtful is true if the auth controller's clock contradicts it, regardless of the store's clock.
-	Doubtful bool
-	// StoreWrong is true if the store's clock contradicts the wall clock and the auth controller's clock confirms it.
-	StoreWrong bool
+	// IsWrong is true if every reference contradicts the wall clock.
+	IsWrong bool
+	// IsDoubtful is true if the auth controller's clock contradicts it, regardless of the store's clock.
+	IsDoubtful bool
+	// IsStoreWrong is true if the store's clock contradicts the wall clock and the auth controller's clock confirms it.
+	IsStoreWrong bool
 	// Reference is the clock that contradicts the wall clock, and Offset the time by which the wall clock is ahead of it.
 	Reference string
 	Offset    time.Duration
@@ -64,37 +64,38 @@ type Verdict struct {
 	Now, Corrected time.Time
 }
 
-// New returns a guard of the clock wall: [time.Now], except in tests. memory is the time for which a token that could not be judged
+// New returns a guard of the clock wall: [time.Now], except in tests. memory is the time for which a token that could not be verified
 // makes the replica not ready. It must be longer than the interval between a caller's calls.
 func New(wall func() time.Time, memory time.Duration, logger log.Logger) *Guard {
 	began := time.Now()
 	return &Guard{
-		wall:       func() time.Time { return wall().Round(0) },
-		monotonic:  func() time.Duration { return time.Since(began) },
-		logger:     logger,
-		memory:     memory,
-		readings:   make(map[string]reading),
-		unjudgedAt: -1,
+		wall:         func() time.Time { return wall().Round(0) },
+		monotonic:    func() time.Duration { return time.Since(began) },
+		logger:       logger,
+		memory:       memory,
+		readings:     make(map[string]reading),
+		unverifiedAt: -1,
 	}
 }
 
-// OnContradiction sets a function to call when the wall clock starts to contradict the references. The function makes them be read again
-// soon, because a machine that was suspended has an old reading, not a wrong clock. It must not block.
+// OnContradiction sets a function to call when the wall clock starts to contradict the references. The function must request new readings
+// and must not block. After a suspension, the machine has old readings, not a wrong clock.
 func (g *Guard) OnContradiction(recheck func()) { g.recheck = recheck }
 
-// MeasureBy replaces the clock by which readings age. monotonic returns the time since a fixed moment. Call it before any other method.
-func (g *Guard) MeasureBy(monotonic func() time.Duration) { g.monotonic = monotonic }
+// SetMonotonicClock replaces the clock by which readings age. monotonic returns the time since a fixed moment. Call SetMonotonicClock
+// before any other method.
+func (g *Guard) SetMonotonicClock(monotonic func() time.Duration) { g.monotonic = monotonic }
 
 // Now returns the wall clock's time.
 func (g *Guard) Now() time.Time { return g.wall() }
 
-// Read records that the clock of reference shows the time at now, and may be off by uncertainty.
-func (g *Guard) Read(reference string, at time.Time, uncertainty time.Duration) {
+// AddReading records that the clock of reference shows the time at now, and may be off by uncertainty.
+func (g *Guard) AddReading(reference string, at time.Time, uncertainty time.Duration) {
 	g.mu.Lock()
 	g.readings[reference] = reading{at: at, uncertainty: uncertainty, takenAt: g.monotonic()}
 	g.mu.Unlock()
 
-	g.Judge()
+	g.Evaluate()
 }
 
 // Offsets returns the time by which the wall clock is ahead of each reference whose reading still counts.
@@ -112,15 +113,15 @@ func (g *Guard) Offsets() map[string]time.Duration {
 	return offsets
 }
 
-// Judge compares the wall clock with the references, and logs a line when the verdict changes.
-func (g *Guard) Judge() Verdict {
+// Evaluate compares the wall clock with the references, and logs a line when the verdict changes.
+func (g *Guard) Evaluate() Verdict {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 
 	v := g.compare()
-	hasBecomeWrong := v.Wrong && !g.wasWrong
+	hasBecomeWrong := v.IsWrong && !g.wasWrong
 	g.logChanges(v)
-	g.wasWrong, g.wasStoreWrong = v.Wrong, v.StoreWrong
+	g.wasWrong, g.wasStoreWrong = v.IsWrong, v.IsStoreWrong
 
 	if hasBecomeWrong && g.recheck != nil {
 		g.recheck()
@@ -131,25 +132,25 @@ func (g *Guard) Judge() Verdict {
 // logChanges logs where the verdict differs from the last one.
 func (g *Guard) logChanges(v Verdict) {
 	switch {
-	case v.Wrong && !g.wasWrong:
+	case v.IsWrong && !g.wasWrong:
 		_ = level.Error(g.logger).Log(
 			"msg", "the clock of this host is wrong: tokens cannot be verified; synchronize it by NTP",
 			"reference", v.Reference,
 			"ahead", v.Offset,
 			"limit", Limit,
 		)
-	case !v.Wrong && g.wasWrong:
+	case !v.IsWrong && g.wasWrong:
 		_ = level.Info(g.logger).Log("msg", "the clock of this host is right again")
 	}
 
 	switch {
-	case v.StoreWrong && !g.wasStoreWrong:
+	case v.IsStoreWrong && !g.wasStoreWrong:
 		_ = level.Warn(g.logger).Log(
 			"msg", "the clock of the store is wrong: the auth controller's clock confirms this host's; synchronize the store's by NTP",
 			"ahead", v.Offset,
 			"limit", Limit,
 		)
-	case !v.StoreWrong && g.wasStoreWrong:
+	case !v.IsStoreWrong && g.wasStoreWrong:
 		_ = level.Info(g.logger).Log("msg", "the clock of the store agrees again")
 	}
 }
@@ -175,9 +176,9 @@ func (g *Guard) compare() Verdict {
 		return v
 	}
 
-	v.Wrong = len(contradicting) == recent
-	_, v.Doubtful = contradicting[AuthController]
-	v.StoreWrong = !v.Wrong && !v.Doubtful
+	v.IsWrong = len(contradicting) == recent
+	_, v.IsDoubtful = contradicting[AuthController]
+	v.IsStoreWrong = !v.IsWrong && !v.IsDoubtful
 	// The auth controller's clock comes first, because it sets the times in the tokens.
 	v.Reference = slices.Sorted(maps.Keys(contradicting))[0]
 	v.Offset = contradicting[v.Reference].Round(time.Millisecond)
@@ -185,34 +186,34 @@ func (g *Guard) compare() Verdict {
 	return v
 }
 
-// Suspect reports whether a token cannot be judged, because the verdict on the wall clock makes its result unreliable. isRefused is the
-// result by the wall clock, and isRefusedAt returns the result at another time. Suspect records a token that cannot be judged for
+// CheckToken reports whether a token cannot be verified, because the verdict on the wall clock makes the result unreliable. isRefused is
+// the result by the wall clock. isRefusedAt returns the result at another time. CheckToken records a token that cannot be verified, for
 // [Guard.Problem].
-func (g *Guard) Suspect(isRefused bool, isRefusedAt func(now time.Time) bool) (isUnjudged bool) {
-	v := g.Judge()
-	if !v.Wrong && !v.Doubtful {
+func (g *Guard) CheckToken(isRefused bool, isRefusedAt func(now time.Time) bool) (isUnverifiable bool) {
+	v := g.Evaluate()
+	if !v.IsWrong && !v.IsDoubtful {
 		return false
 	}
 	// A wrong clock also accepts tokens wrongly; a doubtful one, which the store confirms, only refuses them wrongly.
-	if !isRefused && (!v.Wrong || !isRefusedAt(v.Corrected)) {
+	if !isRefused && (!v.IsWrong || !isRefusedAt(v.Corrected)) {
 		return false
 	}
 
 	g.mu.Lock()
-	g.unjudgedAt = g.monotonic()
+	g.unverifiedAt = g.monotonic()
 	g.mu.Unlock()
 	return true
 }
 
-// Problem returns why tokens cannot be judged by this clock, or an empty string if they can.
+// Problem returns why tokens cannot be verified by this clock, or an empty string if they can.
 func (g *Guard) Problem() string {
-	v := g.Judge()
+	v := g.Evaluate()
 
 	g.mu.Lock()
-	hasUnjudged := g.unjudgedAt >= 0 && g.monotonic()-g.unjudgedAt <= g.memory
+	hasUnverified := g.unverifiedAt >= 0 && g.monotonic()-g.unverifiedAt <= g.memory
 	g.mu.Unlock()
 
-	if v.Wrong || v.Doubtful && hasUnjudged {
+	if v.IsWrong || v.IsDoubtful && hasUnverified {
 		return describeOffset(v)
 	}
 	return ""

@@ -32,7 +32,7 @@ func TestGuard_Step(t *testing.T) {
 				)
 				g := New(wall.now, memory, log.NewLogfmtLogger(&logged))
 				g.OnContradiction(func() { rereads++ })
-				g.Read(AuthController, time.Now(), time.Second)
+				g.AddReading(AuthController, time.Now(), time.Second)
 
 				time.Sleep(time.Minute)
 				if got := g.Problem(); got != "" {
@@ -40,10 +40,10 @@ func TestGuard_Step(t *testing.T) {
 				}
 
 				wall.ahead = step
-				v := g.Judge()
+				v := g.Evaluate()
 				isClose := (v.Offset-step).Abs() <= time.Second && time.Until(v.Corrected).Abs() <= time.Second
-				if !v.Wrong || v.Reference != AuthController || !isClose {
-					t.Errorf("Judge() at once after the step = %+v, want wrong by %v", v, step)
+				if !v.IsWrong || v.Reference != AuthController || !isClose {
+					t.Errorf("Evaluate() at once after the step = %+v, want wrong by %v", v, step)
 				}
 				for range 3 {
 					if got := g.Problem(); !strings.HasSuffix(got, "the auth controller's clock") {
@@ -69,19 +69,19 @@ func TestGuard_WithinTheLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wall := fakeClock{ahead: Limit + 500*time.Millisecond}
 		g := New(wall.now, memory, log.NewNopLogger())
-		if v := g.Judge(); v.Wrong || v.Doubtful {
-			t.Errorf("Judge() without a reading = %+v, want neither wrong nor doubtful", v)
+		if v := g.Evaluate(); v.IsWrong || v.IsDoubtful {
+			t.Errorf("Evaluate() without a reading = %+v, want neither wrong nor doubtful", v)
 		}
 
-		g.Read(AuthController, time.Now(), time.Second)
-		if v := g.Judge(); v.Wrong || v.Doubtful || g.Offsets()[AuthController] != wall.ahead {
-			t.Errorf("Judge() within the reading's uncertainty = %+v, want neither wrong nor doubtful", v)
+		g.AddReading(AuthController, time.Now(), time.Second)
+		if v := g.Evaluate(); v.IsWrong || v.IsDoubtful || g.Offsets()[AuthController] != wall.ahead {
+			t.Errorf("Evaluate() within the reading's uncertainty = %+v, want neither wrong nor doubtful", v)
 		}
 
 		wall.ahead = time.Hour
 		time.Sleep(maxAge + time.Second)
-		if v := g.Judge(); v.Wrong || len(g.Offsets()) != 0 {
-			t.Errorf("Judge() with an old reading = %+v, want it not wrong", v)
+		if v := g.Evaluate(); v.IsWrong || len(g.Offsets()) != 0 {
+			t.Errorf("Evaluate() with an old reading = %+v, want it not wrong", v)
 		}
 	})
 }
@@ -93,34 +93,34 @@ func TestGuard_ReferencesDisagree(t *testing.T) {
 			logged bytes.Buffer
 		)
 		g := New(wall.now, memory, log.NewLogfmtLogger(&logged))
-		g.Read(AuthController, time.Now(), time.Second)
-		g.Read(Store, time.Now().Add(time.Hour), time.Millisecond)
+		g.AddReading(AuthController, time.Now(), time.Second)
+		g.AddReading(Store, time.Now().Add(time.Hour), time.Millisecond)
 
-		if v := g.Judge(); v.Wrong || v.Doubtful || !v.StoreWrong || g.Problem() != "" {
-			t.Errorf("Judge() = %+v, want only the store's clock wrong and no problem", v)
+		if v := g.Evaluate(); v.IsWrong || v.IsDoubtful || !v.IsStoreWrong || g.Problem() != "" {
+			t.Errorf("Evaluate() = %+v, want only the store's clock wrong and no problem", v)
 		}
 		if got := logged.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "clock of the store is wrong") {
 			t.Errorf("log = %q, want one line about the store", got)
 		}
-		if g.Suspect(true, nil) {
-			t.Error("Suspect() = true, want false: the auth controller's clock confirms this clock")
+		if g.CheckToken(true, nil) {
+			t.Error("CheckToken() = true, want false: the auth controller's clock confirms this clock")
 		}
 
 		// The store's clock confirms this clock, and the auth controller's contradicts it.
-		g.Read(Store, time.Now(), time.Millisecond)
-		g.Read(AuthController, time.Now().Add(-time.Hour), time.Second)
-		if v := g.Judge(); v.Wrong || !v.Doubtful || v.StoreWrong {
-			t.Errorf("Judge() = %+v, want only doubtful", v)
+		g.AddReading(Store, time.Now(), time.Millisecond)
+		g.AddReading(AuthController, time.Now().Add(-time.Hour), time.Second)
+		if v := g.Evaluate(); v.IsWrong || !v.IsDoubtful || v.IsStoreWrong {
+			t.Errorf("Evaluate() = %+v, want only doubtful", v)
 		}
 
 		if g.Problem() != "" {
-			t.Error("Problem() is not empty although every token could be judged")
+			t.Error("Problem() is not empty although every token could be verified")
 		}
-		if g.Suspect(false, func(time.Time) bool { return true }) {
-			t.Error("Suspect(a token valid by this clock) = true, want false: the store's clock confirms this clock")
+		if g.CheckToken(false, func(time.Time) bool { return true }) {
+			t.Error("CheckToken(a token valid by this clock) = true, want false: the store's clock confirms this clock")
 		}
-		if !g.Suspect(true, nil) || g.Problem() != "1h0m0s ahead of the auth controller's clock" {
-			t.Errorf("Suspect(a token refused for its time) = false or Problem() = %q, want true and the offset", g.Problem())
+		if !g.CheckToken(true, nil) || g.Problem() != "1h0m0s ahead of the auth controller's clock" {
+			t.Errorf("CheckToken(a token refused for its time) = false or Problem() = %q, want true and the offset", g.Problem())
 		}
 
 		time.Sleep(memory + time.Second)

@@ -137,8 +137,8 @@ func parseKey(data []byte) (ed25519.PrivateKey, error) {
 // ServeHTTP implements [http.Handler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
-// Rotate creates a key, which signs from now on. The older keys remain published if keepOld is true.
-func (s *Server) Rotate(keepOld bool) error {
+// RotateKey creates a key, which signs from now on. The older keys remain published if keepOld is true.
+func (s *Server) RotateKey(keepOld bool) error {
 	_, key, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		return fmt.Errorf("create key: %w", err)

@@ -116,13 +116,13 @@ func TestNew_KeepsKeyInFile(t *testing.T) {
 	}
 }
 
-func TestServer_Rotate(t *testing.T) {
+func TestServer_RotateKey(t *testing.T) {
 	s, web := newTestServer(t, "")
-	if err := s.Rotate(false); err != nil || len(publishedKeys(t, web)) != 1 {
-		t.Errorf("Rotate(drop) = %v with %d keys, want 1", err, len(publishedKeys(t, web)))
+	if err := s.RotateKey(false); err != nil || len(publishedKeys(t, web)) != 1 {
+		t.Errorf("RotateKey(drop) = %v with %d keys, want 1", err, len(publishedKeys(t, web)))
 	}
-	if err := s.Rotate(true); err != nil || len(publishedKeys(t, web)) != 2 {
-		t.Errorf("Rotate(keep) = %v with %d keys, want 2", err, len(publishedKeys(t, web)))
+	if err := s.RotateKey(true); err != nil || len(publishedKeys(t, web)) != 2 {
+		t.Errorf("RotateKey(keep) = %v with %d keys, want 2", err, len(publishedKeys(t, web)))
 	}
 	if _, err := s.Token("x", map[string]any{"exp": nil}); err != nil {
 		t.Errorf("Token() = %v", err)

@@ -38,11 +38,11 @@ type Config struct {
 	Store   Store
 	Replica service.Replica
 	Policy  service.SweepPolicy
-	// Vouches reports whether every condition for accepting heartbeats holds, except the store's, which a beat itself proves.
+	// CanVouch reports whether every condition for accepting heartbeats holds, except the store's, which a beat itself proves.
 	// While it returns false, the beats do not vouch for the service and no sweep runs. If no other replica vouches either,
 	// that is an outage of the Global Controller.
-	Vouches    func() bool
-	Heartbeats *Heartbeats
+	CanVouch   func() bool
+	Heartbeats *HeartbeatMonitor
 	// Observe receives the result of each chunk of a sweep, and the error of each failed beat.
 	Observe func(result service.SweepResult, err error)
 	Logger  log.Logger
@@ -119,12 +119,12 @@ func (c *Checker) repeatSweeps(ctx context.Context) {
 
 // Beat records once that heartbeats can be committed, and which controllers' heartbeats could not be.
 func (c *Checker) Beat(ctx context.Context) {
-	c.cfg.Heartbeats.Judge()
+	c.cfg.Heartbeats.Evaluate()
 
 	beat := service.Beat{
 		Replica:   c.cfg.Replica,
 		First:     !c.hasBeaten.Load(),
-		Vouches:   c.cfg.Vouches(),
+		Vouches:   c.cfg.CanVouch(),
 		Tolerance: c.cfg.Policy.Tolerance,
 		Failed:    c.cfg.Heartbeats.takeFailed(),
 	}

@@ -73,8 +73,8 @@ func newTestChecker(store *fakeStore, vouches func() bool, observe func(service.
 	return NewChecker(Config{
 		Store:      store,
 		Policy:     service.SweepPolicy{Interval: 4500 * time.Millisecond, Tolerance: Tolerance},
-		Vouches:    vouches,
-		Heartbeats: NewHeartbeats(10*time.Second, nil),
+		CanVouch:   vouches,
+		Heartbeats: NewHeartbeatMonitor(10*time.Second, nil),
 		Observe:    observe,
 		Logger:     log.NewNopLogger(),
 	})

@@ -13,10 +13,10 @@ const (
 	maxRecorded = 5000
 )
 
-// Heartbeats judges whether this replica commits the heartbeats that it receives. While no heartbeat fails, it only counts. After
+// HeartbeatMonitor judges whether this replica commits the heartbeats that it receives. While no heartbeat fails, it only counts. After
 // a failure, it compares two numbers: the controllers whose latest heartbeat failed, and the recently committed heartbeats. So one
 // locked row does not make the replica unserviceable, and one commit does not make it serviceable again.
-type Heartbeats struct {
+type HeartbeatMonitor struct {
 	// now is the wall clock; tests replace it.
 	now func() time.Time
 	// window is the time for which commits count.
@@ -26,7 +26,7 @@ type Heartbeats struct {
 
 	commits   atomic.Int64
 	failing   atomic.Int64 // len(failed)
-	isFailing atomic.Bool  // more failed controllers than recent commits, by the last [Heartbeats.Judge]
+	isFailing atomic.Bool  // more failed controllers than recent commits, by the last [HeartbeatMonitor.Evaluate]
 
 	mu     sync.Mutex
 	failed map[string]time.Time
@@ -41,13 +41,13 @@ type sample struct {
 	commits int64
 }
 
-// NewHeartbeats returns a judge for a fleet whose controllers send a heartbeat every interval. If now is nil, it uses [time.Now].
-func NewHeartbeats(interval time.Duration, now func() time.Time) *Heartbeats {
+// NewHeartbeatMonitor returns the monitor of a fleet whose controllers send a heartbeat every interval. If now is nil, it uses [time.Now].
+func NewHeartbeatMonitor(interval time.Duration, now func() time.Time) *HeartbeatMonitor {
 	if now == nil {
 		now = time.Now
 	}
 
-	return &Heartbeats{
+	return &HeartbeatMonitor{
 		now: now,
 		// A quarter more than one interval: a controller that is a little late still has a commit in the window.
 		window: interval * 5 / 4,
@@ -59,7 +59,7 @@ func NewHeartbeats(interval time.Duration, now func() time.Time) *Heartbeats {
 }
 
 // ObserveCommit records that a controller's heartbeat was committed.
-func (h *Heartbeats) ObserveCommit(controllerID string) {
+func (h *HeartbeatMonitor) ObserveCommit(controllerID string) {
 	h.commits.Add(1)
 	if h.failing.Load() == 0 {
 		return
@@ -71,13 +71,13 @@ func (h *Heartbeats) ObserveCommit(controllerID string) {
 }
 
 // ObserveFailure records that an authenticated controller's heartbeat could not be committed for a server-side reason.
-func (h *Heartbeats) ObserveFailure(controllerID string) { h.add(controllerID, true) }
+func (h *HeartbeatMonitor) ObserveFailure(controllerID string) { h.add(controllerID, true) }
 
 // ObserveUnjudged records a heartbeat that was refused because this replica cannot verify its token for a server-side reason. It
 // counts as failed, but excuses no controller, because the controller id is not authenticated.
-func (h *Heartbeats) ObserveUnjudged(controllerID string) { h.add(controllerID, false) }
+func (h *HeartbeatMonitor) ObserveUnjudged(controllerID string) { h.add(controllerID, false) }
 
-func (h *Heartbeats) add(controllerID string, isExcused bool) {
+func (h *HeartbeatMonitor) add(controllerID string, isExcused bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 
@@ -92,14 +92,14 @@ func (h *Heartbeats) add(controllerID string, isExcused bool) {
 	h.failing.Store(int64(len(h.failed)))
 }
 
-func (h *Heartbeats) removeLocked(controllerID string) {
+func (h *HeartbeatMonitor) removeLocked(controllerID string) {
 	delete(h.failed, controllerID)
 	delete(h.unrecorded, controllerID)
 	h.failing.Store(int64(len(h.failed)))
 }
 
-// Judge compares the failed heartbeats with the recently committed ones. The checker calls it before each beat.
-func (h *Heartbeats) Judge() {
+// Evaluate compares the failed heartbeats with the recently committed ones. The checker calls it before each beat.
+func (h *HeartbeatMonitor) Evaluate() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 
@@ -124,9 +124,9 @@ func (h *Heartbeats) Judge() {
 	h.isFailing.Store(failing > committed)
 }
 
-// State returns "failing" if, by the last [Heartbeats.Judge], more controllers' latest heartbeats failed than heartbeats were
+// State returns "failing" if, by the last [HeartbeatMonitor.Evaluate], more controllers' latest heartbeats failed than heartbeats were
 // committed, and [StateOK] otherwise.
-func (h *Heartbeats) State() string {
+func (h *HeartbeatMonitor) State() string {
 	if h.isFailing.Load() {
 		return "failing"
 	}
@@ -134,7 +134,7 @@ func (h *Heartbeats) State() string {
 }
 
 // takeFailed returns the controllers whose failure no beat has written yet, and marks them as written.
-func (h *Heartbeats) takeFailed() (ids []string) {
+func (h *HeartbeatMonitor) takeFailed() (ids []string) {
 	if h.failing.Load() == 0 {
 		return nil
 	}
@@ -153,7 +153,7 @@ func (h *Heartbeats) takeFailed() (ids []string) {
 }
 
 // returnFailed marks ids as not written after their beat failed, except controllers whose later heartbeat was committed.
-func (h *Heartbeats) returnFailed(ids []string) {
+func (h *HeartbeatMonitor) returnFailed(ids []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, id := range ids {

@@ -8,13 +8,13 @@ import (
 
 // testFleet sends the heartbeats of a fleet by its own clock, and judges them once a second.
 type testFleet struct {
-	*Heartbeats
+	*HeartbeatMonitor
 	now time.Time
 }
 
 func newTestFleet() *testFleet {
 	f := &testFleet{now: time.Unix(1_800_000_000, 0)}
-	f.Heartbeats = NewHeartbeats(10*time.Second, func() time.Time { return f.now })
+	f.HeartbeatMonitor = NewHeartbeatMonitor(10*time.Second, func() time.Time { return f.now })
 	return f
 }
 
@@ -33,7 +33,7 @@ func (f *testFleet) run(size, seconds int, fails func(controller, second int) bo
 			}
 		}
 
-		f.Judge()
+		f.Evaluate()
 		states = append(states, f.State())
 		f.now = f.now.Add(time.Second)
 	}
@@ -52,7 +52,7 @@ func countStates(states []string, state string) (n int) {
 func noneFails(int, int) bool { return false }
 func allFail(int, int) bool   { return true }
 
-func TestHeartbeats_OneLockedRowInAFleetOfTwo(t *testing.T) {
+func TestHeartbeatMonitor_OneLockedRowInAFleetOfTwo(t *testing.T) {
 	f := newTestFleet()
 	f.run(2, 60, noneFails)
 
@@ -62,7 +62,7 @@ func TestHeartbeats_OneLockedRowInAFleetOfTwo(t *testing.T) {
 	}
 }
 
-func TestHeartbeats_MostFail(t *testing.T) {
+func TestHeartbeatMonitor_MostFail(t *testing.T) {
 	f := newTestFleet()
 	f.run(40, 60, noneFails)
 
@@ -82,10 +82,10 @@ func TestHeartbeats_MostFail(t *testing.T) {
 	}
 }
 
-func TestHeartbeats_FailedCallerDoesNotReturn(t *testing.T) {
+func TestHeartbeatMonitor_FailedCallerDoesNotReturn(t *testing.T) {
 	f := newTestFleet()
 	f.ObserveFailure("mc")
-	f.Judge()
+	f.Evaluate()
 	if f.State() != "failing" || len(f.takeFailed()) != 1 {
 		t.Errorf("State() after the only heartbeat failed = %s, want failing, and the failure recorded once", f.State())
 	}
@@ -95,7 +95,7 @@ func TestHeartbeats_FailedCallerDoesNotReturn(t *testing.T) {
 	}
 }
 
-func TestHeartbeats_FailuresAreRecordedOnce(t *testing.T) {
+func TestHeartbeatMonitor_FailuresAreRecordedOnce(t *testing.T) {
 	f := newTestFleet()
 	f.ObserveFailure("a")
 	f.ObserveFailure("b")
@@ -112,13 +112,13 @@ func TestHeartbeats_FailuresAreRecordedOnce(t *testing.T) {
 	}
 }
 
-func TestHeartbeats_MemoryIsLimited(t *testing.T) {
+func TestHeartbeatMonitor_MemoryIsLimited(t *testing.T) {
 	f := newTestFleet()
 	for i := range maxFailing + 1000 {
 		f.ObserveFailure(fmt.Sprint("mc-", i))
 	}
 	for range 20 {
-		f.Judge()
+		f.Evaluate()
 		f.now = f.now.Add(time.Millisecond)
 	}
 
@@ -130,7 +130,7 @@ func TestHeartbeats_MemoryIsLimited(t *testing.T) {
 	}
 }
 
-func TestHeartbeats_ObserveCommitAllocatesNothing(t *testing.T) {
+func TestHeartbeatMonitor_ObserveCommitAllocatesNothing(t *testing.T) {
 	f := newTestFleet()
 	if n := testing.AllocsPerRun(100, func() { f.ObserveCommit("mc") }); n != 0 {
 		t.Errorf("allocations of a commit = %v, want 0", n)

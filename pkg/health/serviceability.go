@@ -29,11 +29,11 @@ func (s *Serviceability) State() map[string]string {
 	return state
 }
 
-// Serviceable reports whether all conditions hold.
-func (s *Serviceability) Serviceable() bool { return s.allHold("") }
+// IsServiceable reports whether all conditions hold.
+func (s *Serviceability) IsServiceable() bool { return s.allHold("") }
 
-// Vouches reports whether all conditions hold except the store's, which a beat itself proves.
-func (s *Serviceability) Vouches() bool { return s.allHold(ConditionStore) }
+// CanVouch reports whether all conditions hold except the store's, which a beat itself proves.
+func (s *Serviceability) CanVouch() bool { return s.allHold(ConditionStore) }
 
 func (s *Serviceability) allHold(except string) bool {
 	for _, c := range s.conditions {

@@ -6,7 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestServiceability(t *testing.T) {
+func TestServiceability_ConditionsAndVouching(t *testing.T) {
 	store, keys := "starting", StateOK
 	s := NewServiceability(
 		Condition{ConditionStore, func() string { return store }},
@@ -23,9 +23,9 @@ func TestServiceability(t *testing.T) {
 	} {
 		store, keys = tc.store, tc.keys
 
-		if s.Serviceable() != tc.isServiceable || s.Vouches() != tc.vouches {
+		if s.IsServiceable() != tc.isServiceable || s.CanVouch() != tc.vouches {
 			t.Errorf("store %s, keys %s: serviceable = %v, vouches = %v, want %v, %v",
-				store, keys, s.Serviceable(), s.Vouches(), tc.isServiceable, tc.vouches)
+				store, keys, s.IsServiceable(), s.CanVouch(), tc.isServiceable, tc.vouches)
 		}
 		if diff := cmp.Diff(map[string]string{"store": tc.store, "keys": tc.keys}, s.State()); diff != "" {
 			t.Errorf("State() (-want +got):\n%s", diff)

@@ -56,8 +56,8 @@ func (m *Memory) Add(controllerID, reason string) {
 	r.total++
 }
 
-// Within returns the number of refusals of a controller during the last period within, at most 16, and the reason of the last one.
-func (m *Memory) Within(controllerID string, within time.Duration) (count int, reason string) {
+// CountWithin returns the number of refusals of a controller during the last period within, at most 16, and the reason of the last one.
+func (m *Memory) CountWithin(controllerID string, within time.Duration) (count int, reason string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 
@@ -77,10 +77,10 @@ func (r *record) count(since time.Duration) (count int) {
 	return count
 }
 
-// Explain describes the refusals of a controller during the last period within, for the reason of a transition. The description is empty
+// Describe describes the refusals of a controller during the last period within, for the reason of a transition. The description is empty
 // if there were none.
-func (m *Memory) Explain(controllerID string, within time.Duration) string {
-	count, reason := m.Within(controllerID, within)
+func (m *Memory) Describe(controllerID string, within time.Duration) string {
+	count, reason := m.CountWithin(controllerID, within)
 	switch count {
 	case 0:
 		return ""
@@ -93,23 +93,24 @@ func (m *Memory) Explain(controllerID string, within time.Duration) string {
 	}
 }
 
-// ExplainAll describes the refusals of all controllers during the last period within, by controller id.
-func (m *Memory) ExplainAll(within time.Duration) map[string]string {
+// DescribeAll describes the refusals of all controllers during the last period within, by controller id.
+func (m *Memory) DescribeAll(within time.Duration) map[string]string {
 	m.mu.Lock()
 	ids := m.controllers.Keys()
 	m.mu.Unlock()
 
 	descriptions := make(map[string]string)
 	for _, id := range ids {
-		if description := m.Explain(id, within); description != "" {
+		if description := m.Describe(id, within); description != "" {
 			descriptions[id] = description
 		}
 	}
 	return descriptions
 }
 
-// Controllers returns the number of controllers whose last refusal had this reason and that were refused during the last period within.
-func (m *Memory) Controllers(reason string, within time.Duration) (count int) {
+// CountControllers returns the number of controllers that were refused during the last period within, and whose last refusal had this
+// reason.
+func (m *Memory) CountControllers(reason string, within time.Duration) (count int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 

@@ -16,10 +16,10 @@ const (
 	maxAnnouncedIDs = 256
 )
 
-// announcements announce commits: to the subscribers of this process at once, and to other processes by a goroutine that
-// exists only while there is something to send. They are not part of the transactions, because PostgreSQL commits
+// announcer announces commits: to the subscribers of this process at once, and to other processes by a goroutine that
+// exists only while there is something to send. Announcements are not part of the transactions, because PostgreSQL commits
 // transactions that notify one after the other, which would undo the group commit.
-type announcements struct {
+type announcer struct {
 	// send sends to other processes; nil if there are none.
 	send func(service.Announcement)
 	// name identifies this store's announcements. A process may have several stores.
@@ -33,20 +33,20 @@ type announcements struct {
 	isSending   bool
 }
 
-func newAnnouncements() *announcements {
-	return &announcements{name: uuid.NewString(), subscribers: make(map[int]func(service.Announcement))}
+func newAnnouncer() *announcer {
+	return &announcer{name: uuid.NewString(), subscribers: make(map[int]func(service.Announcement))}
 }
 
 // announceTransitions announces that transitions were recorded; the history names the controllers.
-func (a *announcements) announceTransitions() { a.announce(service.Announcement{}) }
+func (a *announcer) announceTransitions() { a.announce(service.Announcement{}) }
 
 // announceControllers announces that controllers changed without a transition.
-func (a *announcements) announceControllers(ids []string) {
+func (a *announcer) announceControllers(ids []string) {
 	a.announce(service.Announcement{ControllerIDs: ids})
 }
 
 // announceOutcome announces the outcome of an operation on a controller, unless it failed.
-func (a *announcements) announceOutcome(id string, transition *service.Transition, err error) {
+func (a *announcer) announceOutcome(id string, transition *service.Transition, err error) {
 	switch {
 	case err != nil:
 	case transition != nil:
@@ -56,7 +56,7 @@ func (a *announcements) announceOutcome(id string, transition *service.Transitio
 	}
 }
 
-func (a *announcements) announce(announcement service.Announcement) {
+func (a *announcer) announce(announcement service.Announcement) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 
@@ -80,20 +80,20 @@ func (a *announcements) announce(announcement service.Announcement) {
 }
 
 // deliver calls the subscribers of this process.
-func (a *announcements) deliver(announcement service.Announcement) {
+func (a *announcer) deliver(announcement service.Announcement) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.deliverLocked(announcement)
 }
 
-func (a *announcements) deliverLocked(announcement service.Announcement) {
+func (a *announcer) deliverLocked(announcement service.Announcement) {
 	for _, deliver := range a.subscribers {
 		deliver(announcement)
 	}
 }
 
 // subscribe calls deliver for each announcement until unsubscribe is called.
-func (a *announcements) subscribe(deliver func(service.Announcement)) (unsubscribe func()) {
+func (a *announcer) subscribe(deliver func(service.Announcement)) (unsubscribe func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 
@@ -108,7 +108,7 @@ func (a *announcements) subscribe(deliver func(service.Announcement)) (unsubscri
 }
 
 // sendPending sends pending announcements to other processes until there are none.
-func (a *announcements) sendPending() {
+func (a *announcer) sendPending() {
 	for {
 		a.mu.Lock()
 		if !a.hasPending {

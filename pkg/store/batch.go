@@ -96,7 +96,8 @@ func (p *pendingHeartbeat) release() {
 	pendingPool.Put(p)
 }
 
-// submit returns when the heartbeat is committed or ctx ends. A caller that commits its own heartbeat returns after the commit.
+// submit returns when the heartbeat is committed or ctx ends. A caller that commits its own heartbeat returns after the
+// commit.
 func (b *heartbeatBatcher) submit(ctx context.Context, h service.HeartbeatWrite) (none service.HeartbeatResult, _ error) {
 	if err := ctx.Err(); err != nil {
 		return none, fmt.Errorf("heartbeat: %w", err)

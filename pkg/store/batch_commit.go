@@ -87,8 +87,8 @@ func (b *heartbeatBatcher) sendReplies(batch []*pendingHeartbeat) {
 	}
 }
 
-// mergeByController merges the heartbeats of each controller in a sorted batch into one write: the latest heartbeat, with the
-// latest usage that any of them reports. groups are the heartbeats of each write.
+// mergeByController merges the heartbeats of each controller in a sorted batch into one write: the latest heartbeat,
+// with the latest usage that any of them reports. groups are the heartbeats of each write.
 func mergeByController(batch []*pendingHeartbeat) (writes []service.HeartbeatWrite, groups [][]*pendingHeartbeat) {
 	writes = make([]service.HeartbeatWrite, 0, len(batch))
 	groups = make([][]*pendingHeartbeat, 0, len(batch))
@@ -109,8 +109,8 @@ func mergeByController(batch []*pendingHeartbeat) (writes []service.HeartbeatWri
 	return writes, groups
 }
 
-// splitByController splits a sorted batch into two parts, each with about half of the controllers. It returns nil for a batch of one
-// controller, which cannot be split.
+// splitByController splits a sorted batch into two parts, each with about half of the controllers. It returns nil for a
+// batch of one controller, which cannot be split.
 func splitByController(batch []*pendingHeartbeat) [][]*pendingHeartbeat {
 	_, groups := mergeByController(batch)
 	if len(groups) < 2 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -51,6 +52,23 @@ func TestMergeByController_KeepsLatest(t *testing.T) {
 	}
 	if len(groups) != 3 || len(groups[0]) != 1 || len(groups[1]) != 3 || groups[1][2] != batch[3] || len(groups[2]) != 1 {
 		t.Errorf("groups = %v, want 1, 3 and 1", groups)
+	}
+}
+
+func TestSplitByController_KeepsControllersWhole(t *testing.T) {
+	t.Parallel()
+	a, b1, b2, c := pendingOf("a", 0, nil), pendingOf("b", 0, nil), pendingOf("b", 1, nil), pendingOf("c", 0, nil)
+
+	parts := splitByController([]*pendingHeartbeat{b1, b2, c})
+	if len(parts) != 2 || !slices.Equal(parts[0], []*pendingHeartbeat{b1, b2}) || !slices.Equal(parts[1], []*pendingHeartbeat{c}) {
+		t.Errorf("splitByController(b, b, c) = %v, want both heartbeats of b together", parts)
+	}
+	parts = splitByController([]*pendingHeartbeat{a, b1, b2})
+	if len(parts) != 2 || len(parts[0]) != 1 || len(parts[1]) != 2 {
+		t.Errorf("splitByController(a, b, b) = %v, want both heartbeats of b together", parts)
+	}
+	if parts := splitByController([]*pendingHeartbeat{b1, b2}); parts != nil {
+		t.Errorf("splitByController(one controller) = %v, want nil", parts)
 	}
 }
 
@@ -133,7 +151,7 @@ func TestHeartbeat_ConcurrentCallsShareCommits(t *testing.T) {
 
 		const callers, each = 64, 50
 		for i := range callers {
-			if _, err := s.Register(t.Context(), service.Registration{ControllerID: fmt.Sprint(i), Region: "eu", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}, ""); err != nil {
+			if _, err := s.Register(t.Context(), registration(fmt.Sprint(i)), ""); err != nil {
 				t.Fatalf("Register() = %v", err)
 			}
 		}
@@ -142,16 +160,16 @@ func TestHeartbeat_ConcurrentCallsShareCommits(t *testing.T) {
 		for i := range callers {
 			all.Go(func() {
 				for range each {
-					if _, err := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: fmt.Sprint(i), Reported: service.HealthHealthy}); err != nil {
+					if _, err := s.Heartbeat(t.Context(), heartbeatOf(fmt.Sprint(i))); err != nil {
 						t.Errorf("Heartbeat() = %v", err)
 					}
 				}
 			})
 		}
-
 		all.Wait()
+
 		if beats.Load() != callers*each || commits.Load() > callers*each/4 {
-			t.Errorf("%d heartbeats in %d commits, want %d in far fewer", beats.Load(), commits.Load(), callers*each)
+			t.Errorf("%d heartbeats in %d commits, want %d in at most a quarter as many", beats.Load(), commits.Load(), callers*each)
 		}
 
 		t.Logf("%d heartbeats in %d commits", beats.Load(), commits.Load())
@@ -168,7 +186,7 @@ func TestHeartbeat_LockedRowsDelayNoOthers(t *testing.T) {
 		t.Fatalf("begin: %v", err)
 	}
 
-	// More than there are connections for heartbeats.
+	// More rows than there are connections for heartbeats.
 	const locked = 8
 	if _, err := tx.ExecContext(t.Context(), `SELECT FROM meeting_controllers WHERE controller_id = ANY($1) FOR UPDATE`,
 		[]string{"mc-1", "mc-2", "mc-3", "mc-4", "mc-5", "mc-6", "mc-7", "mc-8"}); err != nil {
@@ -178,7 +196,7 @@ func TestHeartbeat_LockedRowsDelayNoOthers(t *testing.T) {
 	held := make(chan error, locked)
 	for i := range locked {
 		go func() {
-			_, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{ControllerID: fmt.Sprintf("mc-%d", i+1), Reported: service.HealthHealthy})
+			_, err := s.Heartbeat(context.Background(), heartbeatOf(fmt.Sprintf("mc-%d", i+1)))
 			held <- err
 		}()
 	}
@@ -192,12 +210,11 @@ func TestHeartbeat_LockedRowsDelayNoOthers(t *testing.T) {
 			}
 
 			all.Go(func() {
-				if _, err := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: fmt.Sprintf("mc-%d", i+1), Reported: service.HealthHealthy}); err != nil {
+				if _, err := s.Heartbeat(t.Context(), heartbeatOf(fmt.Sprintf("mc-%d", i+1))); err != nil {
 					t.Errorf("Heartbeat(mc-%d) = %v", i+1, err)
 				}
 			})
 		}
-
 		all.Wait()
 	}
 
@@ -222,7 +239,7 @@ func TestHeartbeat_LockedRowsDelayNoOthers(t *testing.T) {
 	}
 }
 
-// TestHeartbeat_AcknowledgedSurvivesPostgresCrash kills the server in the middle of heartbeatBatcher, three times.
+// TestHeartbeat_AcknowledgedSurvivesPostgresCrash kills the server during batches, three times.
 func TestHeartbeat_AcknowledgedSurvivesPostgresCrash(t *testing.T) {
 	t.Parallel()
 	cluster := testpg.NewCluster(t)
@@ -244,7 +261,9 @@ func TestHeartbeat_AcknowledgedSurvivesPostgresCrash(t *testing.T) {
 		for i := range controllers {
 			all.Go(func() {
 				for n := acknowledged[i] + 1; ctx.Err() == nil; n++ {
-					_, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{ControllerID: fmt.Sprintf("mc-%d", i+1), CurrentMeetings: n, Reported: service.HealthHealthy})
+					h := heartbeatOf(fmt.Sprintf("mc-%d", i+1))
+					h.CurrentMeetings = n
+					_, err := s.Heartbeat(context.Background(), h)
 					if err == nil {
 						acknowledged[i] = n
 						sum.Add(1)
@@ -289,7 +308,8 @@ func BenchmarkHeartbeats(b *testing.B) {
 			if err := s.Migrate(b.Context()); err != nil {
 				b.Fatal(err)
 			}
-			if _, err := s.writeDB.ExecContext(b.Context(), `INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants, health_status, reported_status)
+			if _, err := s.writeDB.ExecContext(b.Context(), `INSERT INTO meeting_controllers
+				(controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants, health_status, reported_status)
 				SELECT 'mc-' || n, 'eu', 'http://mc', 'http://mc', 10, 100, 'healthy', 'healthy' FROM generate_series(1, 10000) AS n`); err != nil {
 				b.Fatal(err)
 			}
@@ -299,8 +319,9 @@ func BenchmarkHeartbeats(b *testing.B) {
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					id := fmt.Sprintf("mc-%d", next.Add(1)%10000+1)
-					if _, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{ControllerID: id, CurrentMeetings: 1, Reported: service.HealthHealthy}); err != nil {
+					h := heartbeatOf(fmt.Sprintf("mc-%d", next.Add(1)%10000+1))
+					h.CurrentMeetings = 1
+					if _, err := s.Heartbeat(context.Background(), h); err != nil {
 						b.Error(err)
 					}
 				}

@@ -34,7 +34,8 @@ func (s *Store) Beat(ctx context.Context, b service.Beat) (service.BeatResult, e
 	})
 }
 
-// isReplicaSQL selects the rows of replicas. The id of a row with former settings has a slash, which no id of a replica has.
+// isReplicaSQL selects the rows of replicas. The id of a row with former settings has a slash, which no id of a replica
+// has.
 const isReplicaSQL = `replica_id NOT LIKE '%/%'`
 
 // keepFormerSettings keeps the settings of a replica that starts again with a shorter threshold. A controller that the

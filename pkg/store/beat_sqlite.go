@@ -16,12 +16,12 @@ func (s *Store) beatSQLite(ctx context.Context, tx *sqlx.Tx, b service.Beat) (re
 	if _, err := tx.ExecContext(ctx, deleteNoneSQL); err != nil {
 		return result, err
 	}
-	state, err := s.checkerState(ctx, tx)
+	state, err := s.readCheckerState(ctx, tx)
 	isFirst := errors.Is(err, sql.ErrNoRows)
 	if err != nil && !isFirst {
 		return result, err
 	}
-	now, err := s.now(ctx, tx)
+	now, err := s.readNow(ctx, tx)
 	if err != nil {
 		return result, err
 	}

@@ -80,7 +80,8 @@ func (c *coalescer[Req, Resp]) processQueue() {
 	}
 }
 
-// waitUntilIdle waits until no batch is in progress, up to the timeout. Requests whose callers have returned are completed, too.
+// waitUntilIdle waits until no batch is in progress, up to the timeout. Requests whose callers have returned are
+// completed, too.
 func (c *coalescer[Req, Resp]) waitUntilIdle(timeout time.Duration) {
 	c.mu.Lock()
 	idle := c.idle

@@ -64,8 +64,8 @@ func sqliteConditionName(err *sqlite.Error) string {
 	return "internal_error"
 }
 
-// describePostgresError returns the condition's name and the SQLSTATE. It omits the server's texts, which can quote statements and
-// values.
+// describePostgresError returns the condition's name and the SQLSTATE. It omits the server's texts, which can quote
+// statements and values.
 func describePostgresError(err *pq.Error) string {
 	if name := conditionName(err); name != "" {
 		return "database error " + name + " (" + string(err.Code) + ")"

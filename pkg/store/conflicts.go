@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// maxConflicting limits the controllers with conflicts that are not written yet. Only the metrics count the conflicts of
-	// further controllers.
+	// maxConflicting limits the controllers with conflicts that are not written yet. Only the metrics count the
+	// conflicts of further controllers.
 	maxConflicting = 16384
 	// maxConflictsBatch limits the rows of a statement, so that no row is locked for long.
 	maxConflictsBatch = 200
@@ -52,9 +52,9 @@ func (c *conflictCounts) takeAll() map[string]int64 {
 // RecordConflict implements [service.Store].
 func (s *Store) RecordConflict(controllerID string) { s.conflicts.add(controllerID, 1) }
 
-// WriteConflicts writes the conflicts that were recorded since the last write. It writes them in the order of the controllers'
-// ids, so that two replicas cannot deadlock. Over PostgreSQL it uses none of the connections of registrations and
-// heartbeats. If a write fails, the remaining conflicts are kept for the next call.
+// WriteConflicts writes the conflicts that were recorded since the last write. It writes them in the order of the
+// controllers' ids, so that two replicas cannot deadlock. Over PostgreSQL it uses none of the connections of
+// registrations and heartbeats. If a write fails, the remaining conflicts are kept for the next call.
 func (s *Store) WriteConflicts(ctx context.Context) error {
 	counts := s.conflicts.takeAll()
 
@@ -68,7 +68,7 @@ func (s *Store) WriteConflicts(ctx context.Context) error {
 			return err
 		}
 
-		s.announcements.announceControllers(batch[:min(len(batch), maxConflictsAnnounced)])
+		s.announcer.announceControllers(batch[:min(len(batch), maxConflictsAnnounced)])
 		ids = ids[len(batch):]
 	}
 	return nil

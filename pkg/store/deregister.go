@@ -39,7 +39,7 @@ func (s *Store) Deregister(ctx context.Context, d service.Deregistration, actor 
 		return transition, s.recordTransitions(ctx, tx, transition)
 	})
 
-	s.announcements.announceOutcome(d.ControllerID, transition, err)
+	s.announcer.announceOutcome(d.ControllerID, transition, err)
 	return transition, err
 }
 

@@ -114,7 +114,7 @@ func (s *Store) executeOperatorCommand(ctx context.Context, command operatorComm
 			return result, err
 		})
 
-	s.announcements.announceOutcome(command.controllerID, result.Transition, err)
+	s.announcer.announceOutcome(command.controllerID, result.Transition, err)
 	return result, err
 }
 
@@ -176,7 +176,7 @@ func (s *Store) lockRegistered(ctx context.Context, tx *sqlx.Tx, id string) (non
 		return none, time.Time{}, service.ErrNotRegistered
 	}
 
-	now, err := s.now(ctx, tx)
+	now, err := s.readNow(ctx, tx)
 	return *found, now, err
 }
 

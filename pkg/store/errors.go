@@ -49,7 +49,8 @@ func translatePostgresError(err error) error {
 	return errors.New(describePostgresError(server))
 }
 
-// isRetryablePostgres reports whether PostgreSQL aborted the transaction because of a deadlock or a conflict with another one.
+// isRetryablePostgres reports whether PostgreSQL aborted the transaction because of a deadlock or a conflict with
+// another one.
 func isRetryablePostgres(err error) bool {
 	var server *pq.Error
 	return errors.As(err, &server) && (server.Code == "40001" || server.Code == "40P01")

@@ -31,11 +31,12 @@ func TestTranslatePostgresError(t *testing.T) {
 		if got := errors.Is(err, service.ErrUnavailable); got != want {
 			t.Errorf("%s is unavailable = %v, want %v", code, got, want)
 		}
+
 		if strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), code) {
 			t.Errorf("error = %q, want %s and not the server's text", err, code)
 		}
 		if got, want := isRetryablePostgres(&pq.Error{Code: pqerror.Code(code)}), code == "40001" || code == "40P01"; got != want {
-			t.Errorf("%s is tried again = %v, want %v", code, got, want)
+			t.Errorf("%s is retryable = %v, want %v", code, got, want)
 		}
 	}
 }
@@ -43,14 +44,15 @@ func TestTranslatePostgresError(t *testing.T) {
 func TestTranslateConnectionError(t *testing.T) {
 	for _, translate := range []func(error) error{translatePostgresError, translateSQLiteError} {
 		for _, err := range []error{
-			driver.ErrBadConn, io.EOF, io.ErrUnexpectedEOF, sql.ErrConnDone, syscall.ECONNREFUSED, &net.OpError{Op: "read", Err: errors.New("reset")}, errors.New(closedText),
+			driver.ErrBadConn, io.EOF, io.ErrUnexpectedEOF, sql.ErrConnDone, syscall.ECONNREFUSED,
+			&net.OpError{Op: "read", Err: errors.New("reset")}, errors.New(closedText),
 		} {
 			if got := translate(err); !errors.Is(got, service.ErrUnavailable) {
 				t.Errorf("%v = %v, want ErrUnavailable", err, got)
 			}
 		}
 		if mistake := errors.New("a mistake"); !errors.Is(translate(mistake), mistake) {
-			t.Error("an error of no class was changed")
+			t.Error("translate() changed an error of another kind")
 		}
 	}
 }
@@ -106,11 +108,16 @@ func TestRun_PanicReachesCaller(t *testing.T) {
 	t.Error("run returned, want a panic")
 }
 
-// TestErrors_ConditionName looks at what an operator reads in the log.
+// TestErrors_ConditionName checks the texts that operators read in the log.
 func TestErrors_ConditionName(t *testing.T) {
 	for code, want := range map[string]string{
-		"53100": "disk_full (53100)", "25006": "read_only_sql_transaction (25006)", "42P01": "undefined_table (42P01)", "08P01": "protocol_violation (08P01)",
-		"53300": "too_many_connections (53300)", "57014": "query_canceled (57014)", "ZZ999": "answered ZZ999",
+		"53100": "disk_full (53100)",
+		"25006": "read_only_sql_transaction (25006)",
+		"42P01": "undefined_table (42P01)",
+		"08P01": "protocol_violation (08P01)",
+		"53300": "too_many_connections (53300)",
+		"57014": "query_canceled (57014)",
+		"ZZ999": "database error ZZ999",
 	} {
 		reported := &pq.Error{Code: pqerror.Code(code), Message: "secret"}
 		for _, err := range []error{reported, &connectError{reported}} {
@@ -121,7 +128,11 @@ func TestErrors_ConditionName(t *testing.T) {
 	}
 
 	for code, want := range map[int]string{
-		sqlitelib.SQLITE_FULL: "SQLITE_FULL", sqlitelib.SQLITE_IOERR: "SQLITE_IOERR", sqlitelib.SQLITE_READONLY: "SQLITE_READONLY", sqlitelib.SQLITE_ERROR: "SQLITE_ERROR", 250: "250",
+		sqlitelib.SQLITE_FULL:     "SQLITE_FULL",
+		sqlitelib.SQLITE_IOERR:    "SQLITE_IOERR",
+		sqlitelib.SQLITE_READONLY: "SQLITE_READONLY",
+		sqlitelib.SQLITE_ERROR:    "SQLITE_ERROR",
+		250:                       "250",
 	} {
 		if got := sqliteCodeName(code); got != want {
 			t.Errorf("sqliteCodeName(%d) = %q, want %q", code, got, want)
@@ -129,7 +140,6 @@ func TestErrors_ConditionName(t *testing.T) {
 	}
 }
 
-// TestErrors_MissingTables and of one without room say what is wrong.
 func TestErrors_MissingTables(t *testing.T) {
 	forBothDatabases(t, func(t *testing.T, url string) {
 		s := openUnmigrated(t, Config{URL: url})
@@ -144,7 +154,7 @@ func TestErrors_MissingTables(t *testing.T) {
 
 func TestErrors_SQLiteDiskFull(t *testing.T) {
 	s := openMigrated(t, sqliteURL(t))
-	s.exec(t, `PRAGMA max_page_count = 1`) // It stays at what there is.
+	s.exec(t, `PRAGMA max_page_count = 1`) // SQLite rounds it up to the current size.
 	var err error
 	for i := 0; i < 10_000 && err == nil; i++ {
 		_, err = s.Register(t.Context(), registration(fmt.Sprint("mc-", i)), "")
@@ -155,17 +165,19 @@ func TestErrors_SQLiteDiskFull(t *testing.T) {
 }
 
 func TestErrors_ConnectionCause(t *testing.T) {
+	dial := func(err error) error { return &net.OpError{Op: "dial", Err: err} }
 	for _, tc := range []struct {
 		cause error
 		want  string
 	}{
-		{&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}, "no connection to the database: connection refused: unavailable"},
-		{&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "secret.example"}}, "no connection to the database: the host name is not known: unavailable"},
-		{&net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}, "no connection to the database: no answer in time: unavailable"},
-		{io.ErrUnexpectedEOF, "no connection to the database: unavailable"},
+		{dial(os.NewSyscallError("connect", syscall.ECONNREFUSED)), ": connection refused"},
+		{dial(&net.DNSError{Err: "no such host", Name: "secret.example"}), ": the host name does not resolve"},
+		{dial(os.ErrDeadlineExceeded), ": timeout"},
+		{io.ErrUnexpectedEOF, ""},
 	} {
-		if got := translatePostgresError(&connectError{tc.cause}); got.Error() != tc.want || !errors.Is(got, service.ErrUnavailable) {
-			t.Errorf("translatePostgresError(%v) = %q, want %q", tc.cause, got, tc.want)
+		want := "no connection to the database" + tc.want + ": unavailable"
+		if got := translatePostgresError(&connectError{tc.cause}); got.Error() != want || !errors.Is(got, service.ErrUnavailable) {
+			t.Errorf("translatePostgresError(%v) = %q, want %q", tc.cause, got, want)
 		}
 	}
 }

@@ -33,8 +33,8 @@ func (s *Store) reportQuery(operation string, began time.Time, err error) {
 	s.onQuery(operation, status, time.Since(began))
 }
 
-// run runs an operation within the store's timeout and reports it. If the caller's context ends, the error is the context's;
-// if the store's timeout passes, it is [service.ErrUnavailable].
+// run runs an operation within the store's timeout and reports it. If the caller's context ends, the error is the
+// context's; if the store's timeout passes, it is [service.ErrUnavailable].
 func run[T any](ctx context.Context, s *Store, operation string, work func(context.Context) (T, error)) (T, error) {
 	began := time.Now()
 	value, err := runBounded(ctx, s, operation, work)
@@ -145,8 +145,8 @@ func transact[T any](
 	})
 }
 
-// now reads the database's clock.
-func (s *Store) now(ctx context.Context, tx *sqlx.Tx) (time.Time, error) {
+// readNow reads the database's clock.
+func (s *Store) readNow(ctx context.Context, tx *sqlx.Tx) (time.Time, error) {
 	var now dbTime
 	err := tx.GetContext(ctx, &now, "SELECT "+s.dialect.nowSQL)
 	return now.Time, err

@@ -5,17 +5,16 @@ import (
 	"time"
 
 	"darktower.example/global-controller/internal/testpg"
-	"darktower.example/global-controller/service"
 )
 
-// TestGeneration_RegistrationDuringDeletion registers a controller while the transaction that deletes it is under
-// way: the statement's snapshot is older than the deletion, the generation must not be.
+// TestGeneration_RegistrationDuringDeletion registers a controller while a transaction deletes it. The snapshot of the
+// registration is older than the deletion; the generation must not be.
 func TestGeneration_RegistrationDuringDeletion(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
 	s, others := openMigrated(t, url), openUnmigrated(t, Config{URL: url})
 	register := func() error {
-		_, err := s.Register(t.Context(), service.Registration{ControllerID: "mc", Region: "eu", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}, "")
+		_, err := s.Register(t.Context(), registration("mc"), "")
 		return err
 	}
 
@@ -36,8 +35,9 @@ func TestGeneration_RegistrationDuringDeletion(t *testing.T) {
 	registered := make(chan error, 1)
 	go func() { registered <- register() }()
 	for waiting, deadline := false, time.Now().Add(4*time.Second); !waiting && time.Now().Before(deadline); {
-		if err := others.readDB.GetContext(t.Context(), &waiting, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database())`); err != nil {
-			t.Fatalf("look for the registration: %v", err)
+		if err := others.readDB.GetContext(t.Context(), &waiting, `SELECT EXISTS (SELECT FROM pg_stat_activity
+			WHERE wait_event_type = 'Lock' AND datname = current_database())`); err != nil {
+			t.Fatalf("read waiting sessions: %v", err)
 		}
 	}
 
@@ -50,11 +50,11 @@ func TestGeneration_RegistrationDuringDeletion(t *testing.T) {
 
 	c, err := s.Controller(t.Context(), "mc")
 	if err != nil || c.Generation != 7 {
-		t.Errorf("generation = %d, %v, want 7, as 6 was seen", c.Generation, err)
+		t.Errorf("generation = %d, %v, want 7: the controller had 6 before", c.Generation, err)
 	}
 }
 
-// TestGeneration_TruncateByHand empties the table as an operator would in a hurry.
+// TestGeneration_TruncateByHand empties the table as an operator may do.
 func TestGeneration_TruncateByHand(t *testing.T) {
 	t.Parallel()
 	s := openMigrated(t, testpg.URL(t))

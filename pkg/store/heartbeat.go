@@ -10,7 +10,8 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// heartbeatStatus is what a statement did with one heartbeat. The numbers from 1 on are those of [heartbeatSQL]'s column outcome.
+// heartbeatStatus is what a statement did with one heartbeat. The numbers from 1 on are those of [heartbeatSQL]'s
+// column outcome.
 type heartbeatStatus int64
 
 const (
@@ -84,7 +85,7 @@ func (s *Store) writeHeartbeats(ctx context.Context, heartbeats []service.Heartb
 	}
 
 	if slices.ContainsFunc(outcomes, func(o heartbeatOutcome) bool { return o.transition != nil }) {
-		s.announcements.announceTransitions()
+		s.announcer.announceTransitions()
 	}
 	return outcomes, err
 }

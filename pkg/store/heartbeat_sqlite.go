@@ -38,7 +38,7 @@ func (s *Store) writeHeartbeatsSQLite(ctx context.Context, tx *sqlx.Tx, heartbea
 	}
 	defer func() { err = errors.Join(err, update.Close()) }()
 
-	now, err := s.now(ctx, tx)
+	now, err := s.readNow(ctx, tx)
 	if err != nil {
 		return nil, err
 	}

@@ -50,7 +50,7 @@ const maxClockStep = time.Hour
 // Transitions implements [service.Store].
 func (s *Store) Transitions(ctx context.Context, filter service.TransitionFilter) (service.TransitionList, error) {
 	return run(ctx, s, "transitions", func(ctx context.Context) (none service.TransitionList, _ error) {
-		end, err := s.historyEnd(ctx)
+		end, err := s.readHistoryTail(ctx)
 		if err != nil {
 			return none, err
 		}

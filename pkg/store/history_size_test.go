@@ -14,8 +14,8 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// fillHistory adds changes until there are as many, one a second up to now, of 50 controllers in seven regions. What
-// is called rare has changed only in the beginning.
+// fillHistory adds transitions until there are that many rows: one a second up to now, of 50 controllers in seven regions.
+// The controller and the region "rare" have only the first ten.
 func (s *Store) fillHistory(t *testing.T, rows int) {
 	t.Helper()
 	var before int
@@ -23,17 +23,20 @@ func (s *Store) fillHistory(t *testing.T, rows int) {
 		t.Fatalf("count: %v", err)
 	}
 
-	const columns = `INSERT INTO controller_transitions (controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status) `
+	const columns = `INSERT INTO controller_transitions
+		(controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status) `
 	statements := []string{fmt.Sprintf(`WITH RECURSIVE series (n) AS (SELECT %d UNION ALL SELECT n + 1 FROM series WHERE n < %d) `+columns+`
 		SELECT CASE WHEN n <= 10 THEN 'rare' ELSE 'mc-' || n %% 50 END, CASE WHEN n <= 10 THEN 'rare' ELSE 'region-' || n %% 7 END,
-		%s - (%d - n) * 1000, 'healthy', 'degraded', 'heartbeat', 'client', 'reported degraded', 0, 'degraded' FROM series`, before+1, rows, s.dialect.nowSQL, rows), `ANALYZE`}
+		%s - (%d - n) * 1000, 'healthy', 'degraded', 'heartbeat', 'client', 'reported degraded', 0, 'degraded' FROM series`,
+		before+1, rows, s.dialect.nowSQL, rows), `ANALYZE`}
 	if s.dialect.name == "postgres" {
-		// Indexes are built in a third of the time that it takes to fill them row by row.
+		// Building the indexes afterwards takes a third of the time of filling them row by row.
 		statements = []string{
 			`SET LOCAL statement_timeout = 0`, `SET LOCAL maintenance_work_mem = '256MB'`, `SET LOCAL synchronous_commit = off`,
 			`ALTER TABLE controller_transitions DROP CONSTRAINT controller_transitions_pkey`,
 			`DROP INDEX idx_controller_transitions_controller, idx_controller_transitions_at, idx_controller_transitions_region`,
-			fmt.Sprintf(columns+`SELECT CASE WHEN n <= 10 THEN 'rare' ELSE 'mc-' || n %% 50 END, CASE WHEN n <= 10 THEN 'rare' ELSE 'region-' || n %% 7 END,
+			fmt.Sprintf(columns+`SELECT CASE WHEN n <= 10 THEN 'rare' ELSE 'mc-' || n %% 50 END,
+				CASE WHEN n <= 10 THEN 'rare' ELSE 'region-' || n %% 7 END,
 				now() - (%d - n) * interval '1 second', 'healthy', 'degraded', 'heartbeat', 'client', 'reported degraded', 0, 'degraded'
 				FROM generate_series(%d, %d) AS n`, rows, before+1, rows),
 			`ALTER TABLE controller_transitions ADD CONSTRAINT controller_transitions_pkey PRIMARY KEY (id)`,
@@ -43,8 +46,8 @@ func (s *Store) fillHistory(t *testing.T, rows int) {
 		}
 	}
 
-	patient := openUnmigrated(t, Config{URL: s.url, Timeout: 10 * time.Minute})
-	tx, err := patient.writeDB.Beginx()
+	slowStore := openUnmigrated(t, Config{URL: s.url, Timeout: 10 * time.Minute})
+	tx, err := slowStore.writeDB.Beginx()
 	if err != nil {
 		t.Fatalf("begin: %v", err)
 	}
@@ -60,15 +63,16 @@ func (s *Store) fillHistory(t *testing.T, rows int) {
 	}
 }
 
-// historyReads are all ways to read the history of so many changes.
+// historyReads returns all kinds of reads of a history with that many rows.
 func historyReads(rows int64, now time.Time) map[string]service.TransitionFilter {
 	hour, long := now.Add(-time.Hour), now.Add(-time.Duration(rows)*time.Second*9/10)
+
 	return map[string]service.TransitionFilter{
 		"the newest":                            {NewestFirst: true},
 		"the page before":                       {NewestFirst: true, Before: rows - 1000},
 		"the oldest":                            {},
 		"what follows":                          {After: rows - 20},
-		"what follows in the midst":             {After: rows / 2},
+		"what follows in the middle":            {After: rows / 2},
 		"nothing follows":                       {After: rows},
 		"of a region":                           {Region: "region-3", NewestFirst: true},
 		"of a region that is quiet":             {Region: "rare", NewestFirst: true},
@@ -88,7 +92,7 @@ func historyReads(rows int64, now time.Time) map[string]service.TransitionFilter
 	}
 }
 
-// fastest returns how long the fastest of up to so many tries takes, the first that is fast enough.
+// fastestOf returns the time of the fastest of up to that many tries. It stops at the first that is fast enough.
 func fastestOf(tries int, enough time.Duration, work func()) time.Duration {
 	least := time.Hour
 	for range tries {
@@ -101,7 +105,7 @@ func fastestOf(tries int, enough time.Duration, work func()) time.Duration {
 	return least
 }
 
-// TestHistory_ReadTimeIsIndependentOfSize reads a short history and a long one in every way.
+// TestHistory_ReadTimeIsIndependentOfSize compares all kinds of reads of a short and a long history.
 func TestHistory_ReadTimeIsIndependentOfSize(t *testing.T) {
 	for name, tc := range map[string]struct {
 		url          func(*testing.T) string
@@ -136,14 +140,14 @@ func TestHistory_ReadTimeIsIndependentOfSize(t *testing.T) {
 				took[what] = fastestOf(30, 0, read(filter))
 			}
 
-			took["a watch's round"] = fastestOf(30, 0, changes(int64(tc.small)))
+			took["a poll of a watch"] = fastestOf(30, 0, changes(int64(tc.small)))
 
 			s.fillHistory(t, tc.large)
 			now := s.readClock(t)
 			compare := func(what string, work func()) {
 				t.Helper()
 				before := took[what]
-				// Below that it is the machine that decides, not the history.
+				// For shorter times the load of the machine decides, not the history.
 				enough := 2 * max(before, time.Millisecond)
 				after := fastestOf(300, enough, work)
 				t.Logf("%-40s %8v → %8v", what, before, after)
@@ -156,7 +160,7 @@ func TestHistory_ReadTimeIsIndependentOfSize(t *testing.T) {
 				compare(what, read(filter))
 			}
 
-			compare("a watch's round", changes(int64(tc.large)))
+			compare("a poll of a watch", changes(int64(tc.large)))
 			if name == "postgres" {
 				s.wantNoScan(t, int64(tc.large), now)
 			}
@@ -164,7 +168,7 @@ func TestHistory_ReadTimeIsIndependentOfSize(t *testing.T) {
 	}
 }
 
-// wantNoScan holds that no read of the history looks through the table, or sorts what it found.
+// wantNoScan checks that no read of the history scans the table or sorts.
 func (s *Store) wantNoScan(t *testing.T, rows int64, now time.Time) {
 	t.Helper()
 	for what, filter := range historyReads(rows, now) {
@@ -175,7 +179,7 @@ func (s *Store) wantNoScan(t *testing.T, rows int64, now time.Time) {
 		}
 
 		query, values := transitionsQuery(filter, first, last, s.dialect.bind)
-		if isQuiet := filter.Region == "rare" || filter.ControllerID == "rare"; !isQuiet { // What is little is read whole, and sorted.
+		if isQuiet := filter.Region == "rare" || filter.ControllerID == "rare"; !isQuiet { // Few rows are sorted.
 			wantIndexOnly(t, s.readDB, what, query, values...)
 		}
 	}
@@ -197,6 +201,6 @@ func wantIndexOnly(t *testing.T, db *sqlx.DB, what, query string, values ...any)
 		t.Fatalf("explain %s: %v", what, err)
 	}
 	if slices.ContainsFunc(plan, func(line string) bool { return strings.Contains(line, "Seq Scan") || strings.Contains(line, "Sort") }) {
-		t.Errorf("%s is read by\n%s\nwant by an index alone", what, strings.Join(plan, "\n"))
+		t.Errorf("plan of %s:\n%s\nwant only an index", what, strings.Join(plan, "\n"))
 	}
 }

@@ -14,8 +14,8 @@ const (
 	maxWriterIDs = 100_000
 	// maxWriterWait limits how long a read waits for transactions that can still commit a missing id.
 	maxWriterWait = 100 * time.Millisecond
-	// writerTimeout is how long, by the monotonic clock, the watermark waits for a transaction. The Global Controller's transactions
-	// are shorter: the statement timeout limits them.
+	// writerTimeout is how long, by the monotonic clock, the watermark waits for a transaction. The Global Controller's
+	// transactions are shorter: the statement timeout limits them.
 	writerTimeout = 30 * time.Second
 )
 
@@ -26,13 +26,15 @@ const openWritersSQL = `SELECT virtualtransaction FROM pg_locks WHERE locktype =
 
 const selectIDs = `SELECT id FROM controller_transitions WHERE id >= ? ORDER BY id LIMIT ?`
 
-// historyWatermark is the id up to which the history is complete. Ids are assigned before their transactions commit, so a
-// missing id can still appear. The watermark depends on ids and transactions, not on times: the database's clock may be set.
+// historyWatermark is the id up to which the history is complete. Ids are assigned before their transactions commit, so
+// a missing id can still appear. The watermark depends on ids and transactions, not on times: the database's clock may
+// be set.
 type historyWatermark struct {
 	mu sync.Mutex
 	// through: no transition with an id up to this one can appear any more; 0 if unknown.
 	through int64
-	// ceiling was the newest id when writers were listed. It becomes through when all writers have ended; 0 if none are awaited.
+	// ceiling was the newest id when writers were listed. It becomes through when all writers have ended; 0 if none are
+	// awaited.
 	ceiling int64
 	writers []string
 	since   time.Time // of the list of writers
@@ -46,10 +48,10 @@ type historyTail struct {
 	through transitionRow
 }
 
-// historyEnd returns the newest id, and the last transition up to which the history is complete. A later read of the
-// history up to that transition misses none. If a transaction can still commit a missing id, historyEnd waits for it,
+// readHistoryTail returns the newest id, and the last transition up to which the history is complete. A later read of the
+// history up to that transition misses none. If a transaction can still commit a missing id, readHistoryTail waits for it,
 // up to maxWriterWait.
-func (s *Store) historyEnd(ctx context.Context) (none historyTail, _ error) {
+func (s *Store) readHistoryTail(ctx context.Context) (none historyTail, _ error) {
 	for pause := time.Millisecond; ; pause *= 2 {
 		newest, err := s.findTransition(ctx, newestTransition)
 		if err != nil || newest.ID == 0 || s.dialect.openWritersSQL == "" {
@@ -61,7 +63,7 @@ func (s *Store) historyEnd(ctx context.Context) (none historyTail, _ error) {
 		}
 
 		if pause > maxWriterWait/2 {
-			return s.incompleteTail(ctx, newest.ID, through)
+			return s.readIncompleteTail(ctx, newest.ID, through)
 		}
 		select {
 		case <-ctx.Done():
@@ -71,8 +73,8 @@ func (s *Store) historyEnd(ctx context.Context) (none historyTail, _ error) {
 	}
 }
 
-// incompleteTail returns the end of a history whose newest transitions must be held back. through is 0 if unknown.
-func (s *Store) incompleteTail(ctx context.Context, newest, through int64) (historyTail, error) {
+// readIncompleteTail returns the end of a history whose newest transitions must be held back. through is 0 if unknown.
+func (s *Store) readIncompleteTail(ctx context.Context, newest, through int64) (historyTail, error) {
 	var err error
 	if through == 0 {
 		if through, err = s.endOfFirstRun(ctx, newest); err != nil {
@@ -132,8 +134,8 @@ func (w *historyWatermark) move(from, to int64) {
 	}
 }
 
-// awaitWriters takes the open transactions, and the newest id from before they were listed. It returns the id up to which the
-// history is complete.
+// awaitWriters takes the open transactions, and the newest id from before they were listed. It returns the id up to
+// which the history is complete.
 func (w *historyWatermark) awaitWriters(through, newest int64, writers []string) int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -150,8 +152,9 @@ func (w *historyWatermark) awaitWriters(through, newest int64, writers []string)
 	return through
 }
 
-// endOfFirstRun returns the id before the first missing one among the latest. It serves readers while a transaction has been
-// open since this process first read the history. An id that is missing for longer than a transaction lasts never appears.
+// endOfFirstRun returns the id before the first missing one among the latest. It serves readers while a transaction has
+// been open since this process first read the history. An id that is missing for longer than a transaction lasts never
+// appears.
 func (s *Store) endOfFirstRun(ctx context.Context, newest int64) (int64, error) {
 	ids, err := s.selectIDsFrom(ctx, newest-maxWriterIDs, maxWriterIDs)
 	return endOfRun(ids), err

@@ -86,7 +86,7 @@ func MigrateDown(ctx context.Context, url string, options DownOptions, logger lo
 	})
 }
 
-// checkNoReplicaRuns returns [ErrSchemaInUse] (wrapped) if a replica has beaten recently.
+// checkNoReplicaRuns returns [ErrSchemaInUse] (wrapped) if a replica beat recently.
 func checkNoReplicaRuns(ctx context.Context, m migrator) error {
 	running, err := listRunningReplicas(ctx, m.db, m.dialect)
 	if err != nil || len(running) == 0 {
@@ -144,8 +144,8 @@ type migrator struct {
 	dialect  string
 }
 
-// withSchema calls work with the lock on the schema. Its connections do not have the timeouts of those for heartbeats: an index
-// may take minutes to build.
+// withSchema calls work with the lock on the schema. Its connections do not have the timeouts of those for heartbeats:
+// an index may take minutes to build.
 func withSchema(ctx context.Context, url string, work func(migrator) error) error {
 	target, err := openSchema(url)
 	if err != nil {

@@ -35,7 +35,7 @@ func TestMigrate_UpDownUp(t *testing.T) {
 		}
 
 		if p, a := applied(); p < 1 || a != 0 {
-			t.Errorf("at first: pending, applied = %d, %d, want all pending", p, a)
+			t.Errorf("before: pending, applied = %d, %d, want all pending", p, a)
 		}
 
 		for _, step := range []func() error{
@@ -50,14 +50,14 @@ func TestMigrate_UpDownUp(t *testing.T) {
 		}
 
 		if p, a := applied(); p != 0 || a < 1 {
-			t.Errorf("at last: pending, applied = %d, %d, want all applied", p, a)
+			t.Errorf("after: pending, applied = %d, %d, want all applied", p, a)
 		}
 		if got := strings.Count(logged.String(), "msg=migrated direction=up version=1 "); got != 2 {
 			t.Errorf("logged %d times that the first migration was applied, want 2:\n%s", got, &logged)
 		}
 
 		s := openUnmigrated(t, Config{URL: url})
-		// What an older tool inserts: the columns of the contract and no others.
+		// An older tool inserts only the columns of the contract.
 		s.exec(t, `INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants, health_status)
 			VALUES ('mc', 'eu', 'http://mc', 'http://mc', 1, 1, 'healthy')`)
 		if _, err := s.writeDB.ExecContext(t.Context(), `UPDATE meeting_controllers SET health_status = 'well'`); err == nil {
@@ -85,8 +85,9 @@ func TestMigrate_TenReplicasTogether(t *testing.T) {
 }
 
 func TestMigrate_Errors(t *testing.T) {
-	if err := Migrate(t.Context(), "postgres://u:secret@127.0.0.1:1/x?sslmode=disable", log.NewNopLogger()); !errors.Is(err, service.ErrUnavailable) {
-		t.Errorf("Migrate(nobody there) = %v, want ErrUnavailable", err)
+	err := Migrate(t.Context(), "postgres://u:secret@127.0.0.1:1/x?sslmode=disable", log.NewNopLogger())
+	if !errors.Is(err, service.ErrUnavailable) {
+		t.Errorf("Migrate(no server) = %v, want ErrUnavailable", err)
 	}
 
 	for _, url := range []string{"", "sqlite:", "sqlite:/dev/null/gc.db", sqliteScheme + t.TempDir()} {
@@ -99,15 +100,15 @@ func TestMigrate_Errors(t *testing.T) {
 		canceled, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := Migrate(canceled, url, log.NewNopLogger()); !errors.Is(err, context.Canceled) {
-			t.Errorf("Migrate(ended context) = %v, want the context's error", err)
+			t.Errorf("Migrate(canceled context) = %v, want the context's error", err)
 		}
 
-		// A table that is in the way fails the first migration.
+		// An existing table of the same name makes the first migration fail.
 		s := openUnmigrated(t, Config{URL: url})
 		s.exec(t, `CREATE TABLE meeting_controllers (id int)`)
 		err := Migrate(t.Context(), url, log.NewNopLogger())
 		if err == nil || errors.Is(err, service.ErrUnavailable) || strings.Contains(err.Error(), "CREATE") {
-			t.Errorf("Migrate(table in the way) = %v, want an error of no class that quotes no statement", err)
+			t.Errorf("Migrate(table exists) = %v, want another error than ErrUnavailable, without the statement", err)
 		}
 	})
 }
@@ -120,15 +121,15 @@ func TestLockSchemaFile_WaitEndsWithContext(t *testing.T) {
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
-	waited := make(chan error, 1)
+	result := make(chan error, 1)
 	go func() {
 		_, err := lockSchemaFile(ctx, path)
-		waited <- err
+		result <- err
 	}()
 
 	cancel()
-	if err := <-waited; !errors.Is(err, context.Canceled) {
-		t.Errorf("lock while held = %v, want the context's error", err)
+	if err := <-result; !errors.Is(err, context.Canceled) {
+		t.Errorf("lockSchemaFile(held) = %v, want the context's error", err)
 	}
 
 	unlock()

@@ -11,6 +11,7 @@ func postgresDialect() dialect {
 	return dialect{
 		name:       "postgres",
 		isPostgres: true,
+
 		// Not now(), which is the start of the transaction: waiting for a lock must not make a heartbeat older.
 		nowSQL:                 "clock_timestamp()",
 		statementNowSQL:        "statement_timestamp()",
@@ -60,7 +61,7 @@ func (s *Store) openPostgres(cfg Config) error {
 	s.heartbeat.waitLocked.text = heartbeatSQL("")
 	s.heartbeat.skipLocked.text = heartbeatSQL(s.dialect.heartbeatSkipLockedSQL)
 	s.registerStatement.text = registerSQL
-	s.announcements.send = s.notify
+	s.announcer.send = s.notify
 	s.listenRemote = func(ctx context.Context) { s.listenPostgres(ctx, cluster) }
 
 	return nil

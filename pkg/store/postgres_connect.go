@@ -29,7 +29,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // It ends the tries that are in progress.
 
-	order := c.cluster.order(len(c.direct))
+	order := c.cluster.orderServers(len(c.direct))
 	results := make(chan connectResult, len(order))
 	started := 0
 	startNext := func() {
@@ -53,7 +53,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 		select {
 		case result := <-results:
 			if result.err == nil {
-				c.cluster.preferred.Store(int32(result.server)) //nolint:gosec // There are few servers.
+				c.cluster.preferredServer.Store(int32(result.server)) //nolint:gosec // There are few servers.
 				go closeUnused(results, started-len(errs)-1)
 				return result.conn, nil
 			}
@@ -84,8 +84,8 @@ type handshake struct {
 	stops   []func() bool
 }
 
-// watch closes a connection if the context ends before the handshake has.
-func (h *handshake) watch(conn *timeoutConn) {
+// track closes a connection if the context ends before the handshake has.
+func (h *handshake) track(conn *timeoutConn) {
 	if h == nil {
 		return
 	}

@@ -19,7 +19,8 @@ const (
 	// sharedConnections is how many connections each replica may open, however many replicas there are. Ten replicas fit
 	// into a PostgreSQL with default settings, which accepts 100 connections and reserves 3 of them for superusers.
 	sharedConnections = 9
-	// maxLockedRowWriters limits the heartbeats that wait for locked rows. Each has a connection besides that of the batches.
+	// maxLockedRowWriters limits the heartbeats that wait for locked rows. Each has a connection besides that of the
+	// batches.
 	maxLockedRowWriters = 2
 	// minForSecondWatch is the minimum limit at which watches have a second connection.
 	minForSecondWatch = 16

@@ -17,20 +17,30 @@ func TestDivideConnections(t *testing.T) {
 	for limit := MinConnections; limit <= 40; limit++ {
 		c := divideConnections(limit)
 		if sum := c.heartbeats + c.checker + c.watch + c.general + 1; sum != limit {
-			t.Errorf("%d connections are divided into %+v, which are %d with the one that listens", limit, c, sum)
+			t.Errorf("divideConnections(%d) = %+v: the sum with the listening connection is %d", limit, c, sum)
 		}
 	}
-	for _, tc := range []struct{ most, allowed, replicas, want int }{
-		{20, 97, 0, 20}, {20, 97, 1, 20}, {20, 97, 4, 20}, {20, 97, 5, 17}, {20, 97, 9, 9}, {20, 97, 10, 9}, {20, 500, 20, 20}, {8, 97, 1, 8}, {50, 97, 1, 50}, {20, 17, 1, 9},
+
+	for _, tc := range []struct{ maximum, allowed, replicas, want int }{
+		{20, 97, 0, 20},
+		{20, 97, 1, 20},
+		{20, 97, 4, 20},
+		{20, 97, 5, 17},
+		{20, 97, 9, 9},
+		{20, 97, 10, 9},
+		{20, 500, 20, 20},
+		{8, 97, 1, 8},
+		{50, 97, 1, 50},
+		{20, 17, 1, 9},
 	} {
-		if got := shareConnections(tc.most, tc.allowed, tc.replicas); got != tc.want {
-			t.Errorf("shareConnections(%d, %d, %d) = %d, want %d", tc.most, tc.allowed, tc.replicas, got, tc.want)
+		if got := shareConnections(tc.maximum, tc.allowed, tc.replicas); got != tc.want {
+			t.Errorf("shareConnections(%d, %d, %d) = %d, want %d", tc.maximum, tc.allowed, tc.replicas, got, tc.want)
 		}
 	}
 }
 
-// TestPostgresConnections_TenReplicasFit has ten replicas use all the connections that they may have of a PostgreSQL as
-// it comes.
+// TestPostgresConnections_TenReplicasFit runs ten replicas with all their connections on a PostgreSQL with default
+// settings.
 func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 	t.Parallel()
 	cluster := testpg.NewCluster(t, "-c", "max_connections=100")
@@ -60,7 +70,7 @@ func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 					if _, err := s.Register(context.Background(), registration(fmt.Sprintf("mc-%d-%d-%d", replica, worker, i)), ""); err != nil {
 						t.Errorf("Register() = %v", err)
 					}
-					if _, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{ControllerID: "mc-1", Reported: service.HealthHealthy}); err != nil {
+					if _, err := s.Heartbeat(context.Background(), heartbeatOf("mc-1")); err != nil {
 						t.Errorf("Heartbeat() = %v", err)
 					}
 					if _, err := s.Changes(context.Background(), 0, nil, 1); err != nil {
@@ -72,31 +82,32 @@ func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 
 		s.collectAnnouncements(t)
 	}
-
 	group.Wait()
+
 	for _, s := range stores {
 		if got := s.PoolStats().MaxOpenConnections; got >= sharedConnections {
-			t.Errorf("the pools have %d connections at most, want fewer than %d: one more listens", got, sharedConnections)
+			t.Errorf("limit of the pools = %d connections, want less than %d: one more connection listens", got, sharedConnections)
 		}
 	}
 
-	// One that is left alone may have them all.
+	// The only replica may use all connections.
 	stores[0].exec(t, `DELETE FROM replicas WHERE replica_id <> 'gc-0'`)
 	if err := stores[0].ShareConnections(t.Context(), "gc-0"); err != nil || stores[0].ConnectionLimit() != DefaultConnections {
 		t.Errorf("ShareConnections(one replica) = %v, limit %d, want %d", err, stores[0].ConnectionLimit(), DefaultConnections)
 	}
 	if got := stores[0].PoolStats().MaxOpenConnections; got != DefaultConnections-1 {
-		t.Errorf("the pools have %d connections at most, want %d", got, DefaultConnections-1)
+		t.Errorf("limit of the pools = %d connections, want %d", got, DefaultConnections-1)
 	}
 }
 
-// TestListReplicas lists those that beat lately, with what they recorded of their connections.
+// TestListReplicas lists the replicas that beat recently, with the limits of their connections.
 func TestListReplicas(t *testing.T) {
 	forBothDatabases(t, func(t *testing.T, url string) {
 		s := openMigrated(t, url)
 		now := s.timeAgo(t, 0)
 		for id, seen := range map[string]any{"gc-2": now, "gc-1": now, "gone": s.timeAgo(t, 2*replicaSeenWithin)} {
-			s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms, max_connections, started_at, seen_at)
+			s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms,
+			comprehensive_interval_ms, max_connections, started_at, seen_at)
 				VALUES (?, 'v1', 30000, 10000, 30000, 1, ?, ?)`, id, now, seen)
 		}
 
@@ -120,11 +131,13 @@ func TestListReplicas(t *testing.T) {
 		if diff := cmp.Diff(want, got.Replicas[0]); diff != "" {
 			t.Errorf("ListReplicas() (-want +got):\n%s", diff)
 		}
-		if kept := got.Store; kept.Kind != s.dialect.name || !kept.Writable || kept.SchemaVersion < 6 || (kept.MaxConnections > 0) != (s.cluster != nil) {
-			t.Errorf("store = %+v, want one that is writable", kept)
+		status := got.Store
+		hasLimit := status.MaxConnections > 0
+		if status.Kind != s.dialect.name || !status.Writable || status.SchemaVersion < 6 || hasLimit != s.dialect.isPostgres {
+			t.Errorf("store = %+v, want a writable one", status)
 		}
 
-		s.exec(t, `ALTER TABLE meeting_controllers RENAME TO mislaid`)
+		s.exec(t, `ALTER TABLE meeting_controllers RENAME TO renamed`)
 		if got, err := s.ListReplicas(t.Context()); err != nil || got.Store.Writable {
 			t.Errorf("ListReplicas(without the table) = %+v, %v, want a store that is not writable", got.Store, err)
 		}
@@ -136,7 +149,8 @@ func TestListReplicas_Pooler(t *testing.T) {
 	url := testpg.URL(t)
 	pooler := testpg.NewPooler(t, url, "transaction", 4)
 	s := openMigrated(t, replaceHost(t, url, pooler.Address()))
-	s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms, max_connections, started_at, seen_at)
+	s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms,
+			comprehensive_interval_ms, max_connections, started_at, seen_at)
 		VALUES ('gc', 'v1', 1, 1, 1, 1, now(), now())`)
 	if err := s.ShareConnections(t.Context(), "gc"); err != nil {
 		t.Fatalf("ShareConnections() = %v", err)
@@ -153,14 +167,14 @@ func TestConnectionEnd_VariesWithinLimits(t *testing.T) {
 	for range 20 {
 		end := connectionEnd(now)
 		if life := end.Sub(now); life < minConnectionLife || life > minConnectionLife*3/2 {
-			t.Errorf("a connection lives %v, want %v to half as long again", life, minConnectionLife)
+			t.Errorf("a connection ends after %v, want %v to half as long again", life, minConnectionLife)
 		}
 		ends[end] = true
 	}
 	if len(ends) < 10 {
-		t.Errorf("20 connections end at %d different times, want them apart", len(ends))
+		t.Errorf("20 connections end at %d different times, want at least 10", len(ends))
 	}
-	if (&session{cluster: &cluster{}, until: now.Add(-time.Second)}).IsValid() {
-		t.Error("a connection beyond its age is used again")
+	if (&session{cluster: &cluster{}, expiresAt: now.Add(-time.Second)}).IsValid() {
+		t.Error("IsValid(after its end) = true, want false")
 	}
 }

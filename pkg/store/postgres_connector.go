@@ -34,9 +34,9 @@ var errReadOnlyServer = errors.New("server is read-only")
 type cluster struct {
 	address postgresAddress
 	timeout time.Duration
-	// preferred is the server that accepted the last connection.
-	preferred atomic.Int32
-	// hasPooler is set if start-up parameters do not reach the server: there is a pooler before it.
+	// preferredServer is the server that accepted the last connection.
+	preferredServer atomic.Int32
+	// hasPooler is set if start-up parameters do not reach the server: there is a pooler in front of it.
 	hasPooler atomic.Bool
 	// distrustedAt is when a connection last turned out to lead to the wrong server, or to one that does not respond, in
 	// nanoseconds since createdAt. Connections that were made earlier are not used again.
@@ -55,9 +55,9 @@ func newCluster(address string, timeout time.Duration) (*cluster, error) {
 // distrustConnections makes the pools close every connection that was made until now, when it is free.
 func (c *cluster) distrustConnections() { c.distrustedAt.Store(int64(time.Since(c.createdAt))) }
 
-// order returns the indexes of the servers, the preferred one first.
-func (c *cluster) order(servers int) []int {
-	first := int(c.preferred.Load())
+// orderServers returns the indexes of the servers, the preferred one first.
+func (c *cluster) orderServers(servers int) []int {
+	first := int(c.preferredServer.Load())
 	order := append(make([]int, 0, servers), first)
 	for i := range servers {
 		if i != first {
@@ -70,8 +70,8 @@ func (c *cluster) order(servers int) []int {
 // setting is a parameter of a session, in the server's notation.
 type setting struct{ name, value string }
 
-// connector makes the connections of one pool. It uses the first server that accepts writes. It tries the servers in such short
-// intervals that several tries fit into the timeout of an operation.
+// connector makes the connections of one pool. It uses the first server that accepts writes. It tries the servers in
+// such short intervals that several tries fit into the timeout of an operation.
 type connector struct {
 	cluster *cluster
 	// direct has the settings as start-up parameters, and pooled omits those that poolers reject. Both have one element for
@@ -187,7 +187,7 @@ func (c *connector) connectTo(ctx context.Context, server int) (driver.Conn, err
 	return conn, err
 }
 
-// errParametersIgnored means that the start-up parameters did not reach the server: there is a pooler before it.
+// errParametersIgnored means that the start-up parameters did not reach the server: there is a pooler in front of it.
 var errParametersIgnored = errors.New("start-up parameters were ignored")
 
 // isParameterRejected reports whether err is PgBouncer's error for a start-up parameter that it cannot pass on.

@@ -25,7 +25,7 @@ func (d dialer) DialContext(ctx context.Context, network, address string) (net.C
 	}
 
 	conn := &timeoutConn{Conn: inner, timeout: d.timeout}
-	d.handshake.watch(conn)
+	d.handshake.track(conn)
 	return conn, nil
 }
 
@@ -46,8 +46,8 @@ var (
 	_ pq.DialerContext = dialer{}
 )
 
-// timeoutConn is a connection whose reads and writes end after the timeout, or at the deadline that the driver sets while it
-// makes the connection.
+// timeoutConn is a connection whose reads and writes end after the timeout, or at the deadline that the driver sets
+// while it makes the connection.
 type timeoutConn struct {
 	net.Conn
 	timeout  time.Duration

@@ -18,8 +18,8 @@ const (
 	maxPayloadBytes = 7900
 	// everythingPayload replaces the ids of the changed controllers if they are too many.
 	everythingPayload = "*"
-	// pingInterval is how often the listening connection is checked. It is replaced if it receives nothing for the timeout of an
-	// operation and a second.
+	// pingInterval is how often the listening connection is checked. It is replaced if it receives nothing for the
+	// timeout of an operation and a second.
 	pingInterval = 2 * time.Second
 	// minReconnectDelay and maxReconnectDelay limit the delay before a lost connection is replaced.
 	minReconnectDelay, maxReconnectDelay = 100 * time.Millisecond, time.Second
@@ -31,7 +31,7 @@ const (
 
 // Listen implements [service.ChangeSource].
 func (s *Store) Listen(ctx context.Context, deliver func(service.Announcement)) {
-	unsubscribe := s.announcements.subscribe(deliver)
+	unsubscribe := s.announcer.subscribe(deliver)
 	defer unsubscribe()
 
 	if s.listenRemote == nil {
@@ -44,7 +44,7 @@ func (s *Store) Listen(ctx context.Context, deliver func(service.Announcement)) 
 // notify sends an announcement to the other processes. If that fails, they find the change when they next read the store.
 func (s *Store) notify(announcement service.Announcement) {
 	_, _ = run(context.Background(), s, "announce", func(ctx context.Context) (none struct{}, _ error) {
-		payload := notifyPayload(s.announcements.name, announcement)
+		payload := notifyPayload(s.announcer.name, announcement)
 		_, err := s.watchDB.ExecContext(ctx, `SELECT pg_notify($1, $2)`, notifyChannel, payload)
 		return none, err
 	})
@@ -98,9 +98,9 @@ func (s *Store) listenPostgres(ctx context.Context, cluster *cluster) {
 			return
 		case <-isListening:
 			isListening = nil
-			s.announcements.deliver(service.Announcement{Everything: true})
+			s.announcer.deliver(service.Announcement{Everything: true})
 		case notification := <-listener.Notify:
-			s.announcements.deliverNotification(notification)
+			s.announcer.deliverNotification(notification)
 		}
 	}
 }
@@ -128,9 +128,9 @@ func startListening(ctx context.Context, listener *pq.Listener) {
 	}
 }
 
-// pingListener pings until ctx ends. It has a goroutine of its own, because the response arrives after notifications that the
-// loop of listenPostgres must receive first. If a connection does not respond, its next read fails and the listener
-// replaces it.
+// pingListener pings until ctx ends. It has a goroutine of its own, because the response arrives after notifications
+// that the loop of listenPostgres must receive first. If a connection does not respond, its next read fails and the
+// listener replaces it.
 func pingListener(ctx context.Context, listener *pq.Listener) {
 	ticker := time.NewTicker(pingInterval)
 	defer ticker.Stop()
@@ -155,7 +155,7 @@ func closeListener(listener *pq.Listener) {
 
 // announcePolls announces at short intervals that there may be changes: behind a pooler a session cannot listen.
 func (s *Store) announcePolls(ctx context.Context) {
-	s.announcements.deliver(service.Announcement{Everything: true})
+	s.announcer.deliver(service.Announcement{Everything: true})
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 
@@ -164,13 +164,13 @@ func (s *Store) announcePolls(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			s.announcements.deliver(service.Announcement{Polled: true})
+			s.announcer.deliver(service.Announcement{Polled: true})
 		}
 	}
 }
 
 // deliverNotification delivers a notification. nil means that a lost connection was replaced.
-func (a *announcements) deliverNotification(notification *pq.Notification) {
+func (a *announcer) deliverNotification(notification *pq.Notification) {
 	if notification == nil {
 		a.deliver(service.Announcement{Everything: true, Reconnected: true})
 		return

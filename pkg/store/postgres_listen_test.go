@@ -12,38 +12,39 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+// maxWait is how long a test waits for an event.
+const maxWait = 20 * time.Second
 
-// listen collects what a store announces until the test ends, from when it listens on.
+// collectAnnouncements waits until the store listens, and collects its announcements until the test ends.
 func (s *Store) collectAnnouncements(t *testing.T) <-chan service.Announcement {
 	t.Helper()
-	heard := make(chan service.Announcement, 10000)
+	received := make(chan service.Announcement, 10000)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		s.Listen(ctx, func(a service.Announcement) { heard <- a })
+		s.Listen(ctx, func(a service.Announcement) { received <- a })
 	}()
 	t.Cleanup(func() {
 		cancel()
 		<-ended
 	})
-	waitForAnnouncement(t, heard, func(a service.Announcement) bool { return a.Everything && !a.Reconnected })
-	return heard
+	waitForAnnouncement(t, received, func(a service.Announcement) bool { return a.Everything && !a.Reconnected })
+	return received
 }
 
-func waitForAnnouncement(t *testing.T, heard <-chan service.Announcement, like func(service.Announcement) bool) {
+// waitForAnnouncement waits for an announcement that matches.
+func waitForAnnouncement(t *testing.T, received <-chan service.Announcement, matches func(service.Announcement) bool) {
 	t.Helper()
-	late := time.After(patience)
+	timeout := time.After(maxWait)
 	for {
 		select {
-		case a := <-heard:
-			if like(a) {
+		case a := <-received:
+			if matches(a) {
 				return
 			}
-		case <-late:
-			t.Fatal("it was not announced")
+		case <-timeout:
+			t.Fatal("no matching announcement")
 		}
 	}
 }
@@ -52,67 +53,69 @@ func TestListen_ReceivesCommitsOfOtherProcesses(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
 	one, other := openMigrated(t, url), openUnmigrated(t, Config{URL: url})
-	heard, own := other.collectAnnouncements(t), one.collectAnnouncements(t)
+	received, own := other.collectAnnouncements(t), one.collectAnnouncements(t)
 	register := func(id string) {
 		t.Helper()
-		r := service.Registration{ControllerID: id, Region: "eu", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}
+		r := registration(id)
 		if _, err := one.Register(t.Context(), r, "client"); err != nil {
 			t.Fatalf("Register() = %v", err)
 		}
 	}
 
 	register("mc")
-	waitForAnnouncement(t, heard, func(a service.Announcement) bool { return !a.Everything && len(a.ControllerIDs) == 0 })
+	waitForAnnouncement(t, received, func(a service.Announcement) bool { return !a.Everything && len(a.ControllerIDs) == 0 })
 	register("mc")
-	named := func(a service.Announcement) bool { return slices.Equal(a.ControllerIDs, []string{"mc"}) }
-	waitForAnnouncement(t, heard, named)
-	waitForAnnouncement(t, own, named)
-	listening := func() (pids []int) {
-		if err := one.readDB.SelectContext(t.Context(), &pids, `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1`, listenerName); err != nil {
-			t.Fatalf("look for listeners: %v", err)
+	isMC := func(a service.Announcement) bool { return slices.Equal(a.ControllerIDs, []string{"mc"}) }
+	waitForAnnouncement(t, received, isMC)
+	waitForAnnouncement(t, own, isMC)
+	listeners := func() (pids []int) {
+		if err := one.readDB.SelectContext(t.Context(), &pids, `SELECT pid FROM pg_stat_activity
+			WHERE datname = current_database() AND application_name = $1`, listenerName); err != nil {
+			t.Fatalf("read listeners: %v", err)
 		}
 		return pids
 	}
 
-	if got := listening(); len(got) != 2 {
+	if got := listeners(); len(got) != 2 {
 		t.Errorf("%d listeners, want one for each process", len(got))
 	}
 
-	// Each loses its connection, and hears again after that.
-	one.exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = ?`, listenerName)
-	for _, heard := range []<-chan service.Announcement{heard, own} {
-		waitForAnnouncement(t, heard, func(a service.Announcement) bool { return a.Everything && a.Reconnected })
+	// Each listener loses its connection, and receives announcements again on a new one.
+	one.exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE datname = current_database() AND application_name = ?`, listenerName)
+	for _, received := range []<-chan service.Announcement{received, own} {
+		waitForAnnouncement(t, received, func(a service.Announcement) bool { return a.Everything && a.Reconnected })
 	}
 
 	register("mc")
-	waitForAnnouncement(t, heard, named)
-	// Our own are heard once, and not again from the server.
+	waitForAnnouncement(t, received, isMC)
+	// A store receives its own announcements once, and not again from the server.
 
 	for len(own) > 0 {
 		<-own
 	}
 
 	register("mc")
-	waitForAnnouncement(t, own, named)
-	waitForAnnouncement(t, heard, named)
+	waitForAnnouncement(t, own, isMC)
+	waitForAnnouncement(t, received, isMC)
 	if n := len(own); n != 0 {
 		t.Errorf("%d more announcements of one registration, want none", n)
 	}
 }
 
-// TestListen_BurstOfChangesIsFewAnnouncements: those who listen need to know that something changed, not how often.
+// TestListen_BurstOfChangesIsFewAnnouncements checks that subscribers learn that something changed, not how often.
 func TestListen_BurstOfChangesIsFewAnnouncements(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
 	one, other := openMigrated(t, url), openUnmigrated(t, Config{URL: url})
-	heard := other.collectAnnouncements(t)
+	received := other.collectAnnouncements(t)
 	began := time.Now()
 	for i := range 5000 {
-		one.announcements.announceOutcome(fmt.Sprintf("mc-%d", i), nil, nil)
+		one.announcer.announceOutcome(fmt.Sprintf("mc-%d", i), nil, nil)
 	}
-	waitForAnnouncement(t, heard, func(a service.Announcement) bool { return a.Everything })
-	if most := 2 + int(time.Since(began)/announceInterval); len(heard) > most {
-		t.Errorf("%d announcements, want no more than %d", len(heard), most)
+	waitForAnnouncement(t, received, func(a service.Announcement) bool { return a.Everything })
+	if limit := 2 + int(time.Since(began)/announceInterval); len(received) > limit {
+		t.Errorf("%d announcements, want no more than %d", len(received), limit)
 	}
 }
 

@@ -102,8 +102,9 @@ func (p *pooledStatement) ExecContext(ctx context.Context, args []driver.NamedVa
 	return result, err
 }
 
-// send sends the statement. If the connection to the server does not have it, send tries again with the statement that prepares
-// it. The server rejects a missing name, a duplicate name or an outdated plan before it executes the statement.
+// send sends the statement. If the connection to the server does not have it, send tries again with the statement that
+// prepares it. The server rejects a missing name, a duplicate name or an outdated plan before it executes the
+// statement.
 func (p *pooledStatement) send(args []driver.NamedValue, sendText func(text string) error) error {
 	settings := ""
 	if !p.session.inTransaction {

@@ -16,16 +16,17 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// poolers are the ways in which a PgBouncer is set up: with the start-up parameters refused, as by default, or ignored.
+// poolers are configurations of PgBouncer: it rejects start-up parameters, as by default, or ignores them.
 var poolers = []struct{ name, mode, line string }{
 	{"transaction", "transaction", ""},
-	{"transaction, parameters ignored", "transaction", "ignore_startup_parameters = statement_timeout,lock_timeout,idle_in_transaction_session_timeout," +
-		"gc.connection,default_transaction_isolation,enable_hashjoin,enable_mergejoin,enable_seqscan,enable_bitmapscan,jit,plan_cache_mode,extra_float_digits"},
+	{"transaction, parameters ignored", "transaction", "ignore_startup_parameters = " +
+		"statement_timeout,lock_timeout,idle_in_transaction_session_timeout,gc.connection,default_transaction_isolation," +
+		"enable_hashjoin,enable_mergejoin,enable_seqscan,enable_bitmapscan,jit,plan_cache_mode,extra_float_digits"},
 	{"session", "session", ""},
 }
 
-// TestPostgresPooler_Conformance runs the suite of all stores through a PgBouncer that has fewer connections to the
-// server than the store has to it.
+// TestPostgresPooler_Conformance runs the suite of all stores through a PgBouncer. It has fewer connections to the server
+// than the store has to it.
 func TestPostgresPooler_Conformance(t *testing.T) {
 	t.Parallel()
 	pooler := testpg.NewPooler(t, os.Getenv("TEST_DATABASE_URL"), "transaction", 3)
@@ -34,7 +35,7 @@ func TestPostgresPooler_Conformance(t *testing.T) {
 	})
 }
 
-// TestPostgresPooler_ManyReplicas has several stores beat and register at once over few connections to the server.
+// TestPostgresPooler_ManyReplicas sends heartbeats and registrations of several stores over few connections to the server.
 func TestPostgresPooler_ManyReplicas(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
@@ -72,11 +73,10 @@ func TestPostgresPooler_ManyReplicas(t *testing.T) {
 			}
 		})
 	}
-
 	group.Wait()
 }
 
-// TestPostgresPooler_Settings looks at what a statement runs with, outside of a transaction and in one.
+// TestPostgresPooler_Settings checks the settings of a statement outside of a transaction and in one.
 func TestPostgresPooler_Settings(t *testing.T) {
 	t.Parallel()
 	for _, tc := range poolers {
@@ -87,12 +87,18 @@ func TestPostgresPooler_Settings(t *testing.T) {
 			s := openUnmigrated(t, Config{URL: replaceHost(t, url, pooler.Address()) + "&work_mem=5MB"})
 
 			for setting, want := range map[string]string{
-				"statement_timeout": "5s", "lock_timeout": "4s", "idle_in_transaction_session_timeout": "10s", "transaction_isolation": "read committed",
-				"enable_seqscan": "off", "plan_cache_mode": "force_generic_plan", "TimeZone": "UTC", "work_mem": "5MB",
+				"statement_timeout":                   "5s",
+				"lock_timeout":                        "4s",
+				"idle_in_transaction_session_timeout": "10s",
+				"transaction_isolation":               "read committed",
+				"enable_seqscan":                      "off",
+				"plan_cache_mode":                     "force_generic_plan",
+				"TimeZone":                            "UTC",
+				"work_mem":                            "5MB",
 			} {
-				var alone string
-				if err := s.heartbeat.db.GetContext(t.Context(), &alone, "SHOW "+setting); err != nil || alone != want {
-					t.Errorf("%s = %q, %v, want %q", setting, alone, err, want)
+				var outside string
+				if err := s.heartbeat.db.GetContext(t.Context(), &outside, "SHOW "+setting); err != nil || outside != want {
+					t.Errorf("%s = %q, %v, want %q", setting, outside, err, want)
 				}
 
 				within, err := transact(t.Context(), s, s.heartbeat.db, "test", func(ctx context.Context, tx *sqlx.Tx) (got string, err error) {
@@ -104,7 +110,7 @@ func TestPostgresPooler_Settings(t *testing.T) {
 				}
 			}
 
-			// Nothing of it is left on the connection to the server.
+			// The connection to the server keeps no setting.
 			var left string
 			direct := sqlx.MustConnect("postgres", replaceHost(t, url, pooler.Address()))
 			defer func() { _ = direct.Close() }()
@@ -115,19 +121,19 @@ func TestPostgresPooler_Settings(t *testing.T) {
 	}
 }
 
-// TestPostgresPooler_Changes has a watch find what other processes change.
+// TestPostgresPooler_Changes checks that a store behind a pooler announces polls.
 func TestPostgresPooler_Changes(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
 	pooler := testpg.NewPooler(t, url, "transaction", 4)
 	s := openMigrated(t, replaceHost(t, url, pooler.Address()))
-	heard := s.collectAnnouncements(t)
+	received := s.collectAnnouncements(t)
 	began := time.Now()
 	for range 3 {
-		waitForAnnouncement(t, heard, func(a service.Announcement) bool { return !a.Everything })
+		waitForAnnouncement(t, received, func(a service.Announcement) bool { return !a.Everything })
 	}
 	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("the history was looked at three times in %v, want every %v", took, pollInterval)
+		t.Errorf("three polls took %v, want one every %v", took, pollInterval)
 	}
 }
 
@@ -146,7 +152,7 @@ func TestPostgresPooler_OutdatedPlanIsReplaced(t *testing.T) {
 			t.Errorf("Heartbeat(after %q) = %v", change, err)
 		}
 		if s.heartbeat.skipLocked.isUnpreparable.Load() {
-			t.Errorf("after %q statements are sent whole for ever, want them prepared again", change)
+			t.Errorf("after %q the text is sent each time, want the statement prepared again", change)
 		}
 	}
 }
@@ -173,13 +179,13 @@ func TestInlineValues(t *testing.T) {
 	} {
 		got, err := inlineValues("", tc.query, tc.values)
 		if err != nil || got != tc.want {
-			t.Errorf("inlined(%q) = %q, %v, want %q", tc.query, got, err, tc.want)
+			t.Errorf("inlineValues(%q) = %q, %v, want %q", tc.query, got, err, tc.want)
 		}
 	}
 
 	for query, with := range map[string][]driver.NamedValue{"SELECT $2": values("a"), "SELECT $1": values([]byte("a"))} {
 		if got, err := inlineValues("", query, with); err == nil {
-			t.Errorf("inlined(%q, %v) = %q, want an error", query, with, got)
+			t.Errorf("inlineValues(%q, %v) = %q, want an error", query, with, got)
 		}
 	}
 }

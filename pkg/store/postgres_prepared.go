@@ -15,7 +15,7 @@ import (
 type preparedStatement struct {
 	text      string
 	statement atomic.Pointer[sql.Stmt]
-	// isUnpreparable is set if the server, or a pooler before it, does not keep prepared statements.
+	// isUnpreparable is set if the server, or a pooler in front of it, does not keep prepared statements.
 	isUnpreparable atomic.Bool
 }
 
@@ -60,8 +60,8 @@ func (p *preparedStatement) queryPrepared(ctx context.Context, db *sqlx.DB, valu
 	return rows, err
 }
 
-// isPreparedStatementLost reports whether the server does not have a prepared statement, has it twice, or can no longer use
-// it after a change of the schema.
+// isPreparedStatementLost reports whether the server does not have a prepared statement, has it twice, or cannot use its
+// plan after a change of the schema.
 func isPreparedStatementLost(err error) bool {
 	var server *pq.Error
 	return errors.As(err, &server) && (server.Code == "26000" || server.Code == "42P05" || server.Code == "0A000")

@@ -16,17 +16,13 @@ import (
 )
 
 func (s *Store) sendHeartbeat() error {
-	_, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{ControllerID: "mc-1", Reported: service.HealthHealthy})
+	_, err := s.Heartbeat(context.Background(), heartbeatOf("mc-1"))
 	return err
 }
 
-func registration(id string) service.Registration {
-	return service.Registration{ControllerID: id, Region: "eu", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}
-}
-
-// tick is the checker's look at the fleet, within the checker's own bound.
-func (s *Store) beatAndSweep(bound time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), bound)
+// beatAndSweep beats and sweeps as the health checker does, within a timeout.
+func (s *Store) beatAndSweep(timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	if _, err := s.Beat(ctx, service.Beat{Replica: service.Replica{ID: "gc"}, Vouches: true, Tolerance: time.Second}); err != nil {
 		return err
@@ -35,8 +31,8 @@ func (s *Store) beatAndSweep(bound time.Duration) error {
 	return err
 }
 
-// eventually repeats an operation until it succeeds, and returns after how long it did.
-func eventually(t *testing.T, what string, work func() error) time.Duration {
+// retryUntilSuccess repeats an operation until it succeeds, and returns the time that took.
+func retryUntilSuccess(t *testing.T, what string, work func() error) time.Duration {
 	t.Helper()
 	began := time.Now()
 	for {
@@ -44,15 +40,15 @@ func eventually(t *testing.T, what string, work func() error) time.Duration {
 		if err == nil {
 			return time.Since(began)
 		}
-		if time.Since(began) > patience {
-			t.Fatalf("%s = %v for %v", what, err, patience)
+		if time.Since(began) > maxWait {
+			t.Fatalf("%s = %v for %v", what, err, maxWait)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 }
 
-// TestPostgresStandby_AddressLeadsToStandby has the database's address lead to a hot standby for a while, as it does when a
-// virtual address or a name moves too early, and back. Connections that were made meanwhile stay where they lead.
+// TestPostgresStandby_AddressLeadsToStandby redirects the database's address to a hot standby for a while, as if a virtual
+// address or a name moved too early. Connections that were made meanwhile still lead to the standby afterwards.
 func TestPostgresStandby_AddressLeadsToStandby(t *testing.T) {
 	t.Parallel()
 	primary := testpg.NewCluster(t)
@@ -69,12 +65,12 @@ func TestPostgresStandby_AddressLeadsToStandby(t *testing.T) {
 	}
 
 	for name, work := range operations {
-		eventually(t, name, work)
+		retryUntilSuccess(t, name, work)
 	}
 
 	relay.Redirect(standby.Address())
 	relay.CloseConnections()
-	for away := time.Now(); time.Since(away) < 2*time.Second; time.Sleep(50 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < 2*time.Second; time.Sleep(50 * time.Millisecond) {
 		for name, work := range operations {
 			if err := work(); !errors.Is(err, service.ErrUnavailable) {
 				t.Fatalf("%s(standby) = %v, want ErrUnavailable", name, err)
@@ -88,15 +84,15 @@ func TestPostgresStandby_AddressLeadsToStandby(t *testing.T) {
 
 	relay.Redirect(primary.Address())
 	for name, work := range operations {
-		took := eventually(t, name, work)
+		took := retryUntilSuccess(t, name, work)
 		t.Logf("%s: %v after the primary's return", name, took)
 		if took > 2*time.Second {
-			t.Errorf("%s works %v after the primary's return, want 2s at most", name, took)
+			t.Errorf("%s succeeds %v after the primary's return, want 2s at most", name, took)
 		}
 	}
 }
 
-// TestPostgresReadOnly_ConnectionIsReplaced makes a primary read-only under connections that are open, and a standby a primary.
+// TestPostgresReadOnly_ConnectionIsReplaced makes a primary with open connections read-only, and promotes a standby.
 func TestPostgresReadOnly_ConnectionIsReplaced(t *testing.T) {
 	t.Parallel()
 	primary := testpg.NewCluster(t)
@@ -105,11 +101,11 @@ func TestPostgresReadOnly_ConnectionIsReplaced(t *testing.T) {
 	standby := primary.NewStandby()
 	relay := testpg.NewRelay(t, primary.Address())
 	s := openUnmigrated(t, Config{URL: replaceHost(t, primary.URL(), relay.Address())})
-	eventually(t, "heartbeat", s.sendHeartbeat)
-	eventually(t, "tick", func() error { return s.beatAndSweep(5 * time.Second) })
+	retryUntilSuccess(t, "heartbeat", s.sendHeartbeat)
+	retryUntilSuccess(t, "tick", func() error { return s.beatAndSweep(5 * time.Second) })
 	admin.exec(t, `ALTER SYSTEM SET default_transaction_read_only = on`)
 	admin.exec(t, `SELECT pg_reload_conf()`)
-	eventually(t, "read-only", func() error {
+	retryUntilSuccess(t, "read-only", func() error {
 		if err := s.sendHeartbeat(); !errors.Is(err, service.ErrUnavailable) {
 			return errors.New("heartbeats are still stored")
 		}
@@ -119,20 +115,23 @@ func TestPostgresReadOnly_ConnectionIsReplaced(t *testing.T) {
 	// The old primary stays up; new connections lead to the new one.
 	standby.Promote()
 	relay.Redirect(standby.Address())
-	took := eventually(t, "heartbeat", s.sendHeartbeat)
+	took := retryUntilSuccess(t, "heartbeat", s.sendHeartbeat)
 
-	for name, work := range map[string]func() error{"tick": func() error { return s.beatAndSweep(5 * time.Second) }, "ping": func() error { return s.Ping(context.Background()) }} {
+	for name, work := range map[string]func() error{
+		"tick": func() error { return s.beatAndSweep(5 * time.Second) },
+		"ping": func() error { return s.Ping(context.Background()) },
+	} {
 		if err := work(); err != nil {
 			t.Errorf("%s(new primary) = %v", name, err)
 		}
 	}
 
 	if took > 2*time.Second {
-		t.Errorf("heartbeats are stored %v after the new primary, want 2s at most", took)
+		t.Errorf("heartbeats are stored %v after the promotion, want 2s at most", took)
 	}
 }
 
-// TestPostgresHosts_SkipsUnresponsiveServers reaches the server behind several hosts, in either form.
+// TestPostgresHosts_SkipsUnresponsiveServers connects to the last of several hosts, in either form of the address.
 func TestPostgresHosts_SkipsUnresponsiveServers(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
@@ -144,7 +143,7 @@ func TestPostgresHosts_SkipsUnresponsiveServers(t *testing.T) {
 
 	good := parsed.servers[0]
 	at := net.JoinHostPort(good.host, good.port)
-	// The first accepts connections and answers nothing, as a frozen server does; the second refuses them.
+	// The first accepts connections and never responds, as a frozen server does; the second refuses them.
 	frozen := startFrozenServer(t)
 	frozenHost, frozenPort, err := net.SplitHostPort(frozen)
 	if err != nil {
@@ -171,22 +170,22 @@ func TestPostgresHosts_SkipsUnresponsiveServers(t *testing.T) {
 			} {
 				began := time.Now()
 				if err := work(); err != nil {
-					t.Errorf("%s() = %v after %v, want nil within the operation's bound", what, err, time.Since(began))
+					t.Errorf("%s() = %v after %v, want nil within the timeout", what, err, time.Since(began))
 				}
 			}
 
-			heard := s.collectAnnouncements(t)
+			received := s.collectAnnouncements(t)
 			other := openMigrated(t, url)
 			if _, err := other.Register(t.Context(), registration("mc-3"), ""); err != nil {
 				t.Fatal(err)
 			}
 
-			waitForAnnouncement(t, heard, func(service.Announcement) bool { return true })
+			waitForAnnouncement(t, received, func(service.Announcement) bool { return true })
 		})
 	}
 }
 
-// startFrozenServer accepts connections and never answers.
+// startFrozenServer listens, accepts connections and never responds.
 func startFrozenServer(t *testing.T) (address string) {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -224,7 +223,7 @@ func startFrozenServer(t *testing.T) (address string) {
 	return listener.Addr().String()
 }
 
-// TestPostgresHosts_FailOver freezes the primary under open connections, and makes a primary of its standby.
+// TestPostgresHosts_FailOver freezes the primary of open connections, and promotes its standby.
 func TestPostgresHosts_FailOver(t *testing.T) {
 	t.Parallel()
 	primary := testpg.NewCluster(t)
@@ -238,7 +237,7 @@ func TestPostgresHosts_FailOver(t *testing.T) {
 	}
 
 	for name, work := range operations {
-		eventually(t, name, work)
+		retryUntilSuccess(t, name, work)
 	}
 
 	primary.Pause()
@@ -247,15 +246,15 @@ func TestPostgresHosts_FailOver(t *testing.T) {
 
 	for name, work := range operations {
 		group.Go(func() {
-			took := eventually(t, name, work)
+			took := retryUntilSuccess(t, name, work)
 			t.Logf("%s: %v after the fail-over", name, took)
 			if took > 7*time.Second {
-				t.Errorf("%s works %v after the fail-over, want the bound of one operation and a little", name, took)
+				t.Errorf("%s succeeds %v after the fail-over, want little more than one timeout", name, took)
 			}
 		})
 	}
-
 	group.Wait()
+
 	primary.Resume()
 }
 
@@ -283,8 +282,8 @@ func TestParsePostgresAddress(t *testing.T) {
 
 	for address, want := range map[string]string{
 		"postgres://u:secret@h1,h2,h3/db?port=1,2": "3 hosts and 2 ports",
-		"postgres://u:secret@h1:x,h2/db":           "not understood",
-		"postgres://u:secret@h1,h2/db?sslmode=odd": "not understood",
+		"postgres://u:secret@h1:x,h2/db":           "invalid database URL",
+		"postgres://u:secret@h1,h2/db?sslmode=odd": "invalid database URL",
 	} {
 		s, err := Open(address)
 		if err == nil {
@@ -296,8 +295,8 @@ func TestParsePostgresAddress(t *testing.T) {
 	}
 }
 
-// TestPostgresIsolation_ReadCommitted has two drains that are safe one by one decided at the same time, over databases whose default
-// isolation is another.
+// TestPostgresIsolation_ReadCommitted orders two drains at the same time, each of which is safe by itself, over
+// databases with another default isolation.
 func TestPostgresIsolation_ReadCommitted(t *testing.T) {
 	t.Parallel()
 	for _, isolation := range []string{"repeatable read", "serializable"} {
@@ -305,7 +304,8 @@ func TestPostgresIsolation_ReadCommitted(t *testing.T) {
 			t.Parallel()
 			url := testpg.URL(t)
 			setUp := openMigrated(t, url)
-			setUp.exec(t, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = ''`+isolation+`''', current_database()); END $$`)
+			setUp.exec(t, `DO $$ BEGIN EXECUTE format(
+				'ALTER DATABASE %I SET default_transaction_isolation = ''`+isolation+`''', current_database()); END $$`)
 			s := openUnmigrated(t, Config{URL: url})
 
 			for _, pool := range s.pools() {
@@ -315,18 +315,19 @@ func TestPostgresIsolation_ReadCommitted(t *testing.T) {
 				}
 			}
 
-			setUp.exec(t, `INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants, current_meetings, health_status, reported_status)
+			setUp.exec(t, `INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint,
+				max_meetings, max_participants, current_meetings, health_status, reported_status)
 				SELECT 'mc-' || n, 'eu', 'http://mc', 'http://mc', 10, 100, 5, 'healthy', 'healthy' FROM generate_series(1, 3) AS n`)
 			for round := range 10 {
-				outcomes := make([]error, 2)
+				errs := make([]error, 2)
 				var group sync.WaitGroup
 				for i, id := range []string{"mc-1", "mc-2"} {
-					group.Go(func() { _, outcomes[i] = s.Drain(context.Background(), service.DrainOrder{ControllerID: id}, "op") })
+					group.Go(func() { _, errs[i] = s.Drain(context.Background(), service.DrainOrder{ControllerID: id}, "op") })
 				}
-
 				group.Wait()
-				if outcomes[0] == nil && outcomes[1] == nil {
-					t.Fatalf("round %d: both drains were let through, want one refused", round)
+
+				if errs[0] == nil && errs[1] == nil {
+					t.Fatalf("round %d: both drains succeeded, want one refused", round)
 				}
 
 				for _, id := range []string{"mc-1", "mc-2"} {
@@ -346,7 +347,6 @@ func TestPostgresIsolation_ReadCommitted(t *testing.T) {
 					}
 				})
 			}
-
 			group.Wait()
 		})
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/lib/pq"
 )
 
-// driverConn is the interfaces that the driver's connections implement.
+// driverConn combines the interfaces that the driver's connections implement.
 type driverConn interface {
 	driver.Conn
 	driver.ConnBeginTx
@@ -25,16 +25,16 @@ type driverConn interface {
 	driver.Validator
 }
 
-// session is a connection that the pool closes when it is old, or when it leads to a server that is read-only or does not
-// respond. Behind a pooler it does not depend on settings of an earlier statement.
+// session is a connection that the pool closes when it is old, or when its server is read-only or does not respond.
+// Behind a pooler it does not depend on settings of an earlier statement.
 type session struct {
 	driver.NamedValueChecker
 	inner   driverConn
 	cluster *cluster
 
-	madeAt   int64 // as cluster.distrustedAt
-	until    time.Time
-	isBroken bool
+	madeAt    int64 // as cluster.distrustedAt
+	expiresAt time.Time
+	isBroken  bool
 
 	isPooled      bool
 	inTransaction bool
@@ -56,7 +56,7 @@ func newSession(conn driver.Conn, c *cluster) (*session, error) {
 		inner:             inner,
 		cluster:           c,
 		madeAt:            int64(time.Since(c.createdAt)),
-		until:             connectionEnd(time.Now()),
+		expiresAt:         connectionEnd(time.Now()),
 	}, nil
 }
 
@@ -94,7 +94,7 @@ func (s *session) isUsable() bool {
 
 // IsValid implements [driver.Validator]. The pool calls it when the connection is returned.
 func (s *session) IsValid() bool {
-	return s.isUsable() && time.Now().Before(s.until) && s.inner.IsValid()
+	return s.isUsable() && time.Now().Before(s.expiresAt) && s.inner.IsValid()
 }
 
 // ResetSession implements [driver.SessionResetter]. The pool calls it before the connection is used again.
@@ -185,7 +185,7 @@ func (s *session) BeginTx(ctx context.Context, options driver.TxOptions) (driver
 	return &pooledTransaction{Tx: tx, session: s}, nil
 }
 
-// driverStmt is the interfaces that the driver's statements implement.
+// driverStmt combines the interfaces that the driver's statements implement.
 type driverStmt interface {
 	driver.Stmt
 	driver.StmtExecContext

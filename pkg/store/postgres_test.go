@@ -20,7 +20,8 @@ import (
 
 func (s *Store) insertControllers(t *testing.T, controllers int) {
 	t.Helper()
-	s.exec(t, `INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants, health_status, reported_status)
+	s.exec(t, `INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint,
+		max_meetings, max_participants, health_status, reported_status)
 		SELECT 'mc-' || n, 'eu', 'http://mc', 'http://mc', 10, 100, 'healthy', 'healthy' FROM generate_series(1, ?::int) AS n`, controllers)
 }
 
@@ -31,10 +32,19 @@ func TestPostgres_Settings(t *testing.T) {
 		url  string
 		want map[string]string
 	}{
-		{url, map[string]string{"statement_timeout": "5s", "lock_timeout": "4s", "idle_in_transaction_session_timeout": "10s", "TimeZone": "UTC"}},
-		{url + "&statement_timeout=7000&timezone=Europe/Berlin", map[string]string{"statement_timeout": "7s", "TimeZone": "Europe/Berlin"}},
+		{url, map[string]string{
+			"statement_timeout":                   "5s",
+			"lock_timeout":                        "4s",
+			"idle_in_transaction_session_timeout": "10s",
+			"TimeZone":                            "UTC",
+		}},
+		{url + "&statement_timeout=7000&timezone=Europe/Berlin", map[string]string{
+			"statement_timeout": "7s",
+			"TimeZone":          "Europe/Berlin",
+		}},
 	} {
 		s := openUnmigrated(t, Config{URL: tc.url})
+
 		for setting, want := range tc.want {
 			var got string
 			if err := s.readDB.GetContext(t.Context(), &got, "SHOW "+setting); err != nil || got != want {
@@ -44,7 +54,7 @@ func TestPostgres_Settings(t *testing.T) {
 	}
 }
 
-// TestPostgres_BinaryParameters sends what statements send, in the mode that saves a round trip.
+// TestPostgres_BinaryParameters sends values of all types in the mode that saves a round trip.
 func TestPostgres_BinaryParameters(t *testing.T) {
 	t.Parallel()
 	s := openUnmigrated(t, Config{URL: testpg.URL(t)})
@@ -57,13 +67,14 @@ func TestPostgres_BinaryParameters(t *testing.T) {
 		Share   float64        `db:"share"`
 	}
 
-	err := s.writeDB.GetContext(t.Context(), &got, `SELECT $1::text[] AS texts, $2::bigint[] AS numbers, $3::timestamptz AS at, $4::double precision AS nothing, $5::double precision AS share`,
+	err := s.writeDB.GetContext(t.Context(), &got, `SELECT $1::text[] AS texts, $2::bigint[] AS numbers, $3::timestamptz AS at,
+		$4::double precision AS nothing, $5::double precision AS share`,
 		[]string{"a,b", `c"d`}, []int64{1, -2}, at, nil, 0.1)
 	if err != nil {
 		t.Fatalf("select: %v", err)
 	}
 	if fmt.Sprint(got.Texts, got.Numbers) != `[a,b c"d] [1 -2]` || !got.At.Equal(at) || got.Nothing != nil || got.Share != 0.1 {
-		t.Errorf("got %+v, want what was sent", got)
+		t.Errorf("got %+v, want the values that were sent", got)
 	}
 }
 
@@ -72,18 +83,21 @@ func TestPostgres_IndexesOmitHeartbeatColumns(t *testing.T) {
 	s := openMigrated(t, testpg.URL(t))
 	var columns []string
 	// The columns of the key and those of the predicate.
-	if err := s.readDB.SelectContext(t.Context(), &columns, `SELECT a.attname FROM pg_index AS i JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+	if err := s.readDB.SelectContext(t.Context(), &columns, `SELECT a.attname FROM pg_index AS i
+		JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass
+		AND d.objid = i.indexrelid
 		AND d.refobjid = i.indrelid AND d.refobjsubid > 0 JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = d.refobjsubid
 		WHERE i.indrelid = 'meeting_controllers'::regclass
-		UNION ALL SELECT a.attname FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey) WHERE i.indrelid = 'meeting_controllers'::regclass`); err != nil {
+		UNION ALL SELECT a.attname FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
+		WHERE i.indrelid = 'meeting_controllers'::regclass`); err != nil {
 		t.Fatalf("read indexes: %v", err)
 	}
 	wantNoHeartbeatColumns(t, columns)
 }
 
-// TestHeartbeat_PostgresUpdatesAreHeapOnly is what keeps a fleet's heartbeats from bloating the indexes. It has a server of its
-// own: a transaction that some other test keeps open, in whatever database, keeps dead versions of every row from being
-// pruned, and pages that fill up with them are no fault of the heartbeats'.
+// TestHeartbeat_PostgresUpdatesAreHeapOnly checks that heartbeats do not bloat the indexes. It has a server of its own:
+// an open transaction of another test, in any database, would prevent the pruning of dead row versions. Pages full of them
+// would make updates that are not heap-only.
 func TestHeartbeat_PostgresUpdatesAreHeapOnly(t *testing.T) {
 	t.Parallel()
 	const controllers, beats = 200, 50
@@ -105,9 +119,9 @@ func TestHeartbeat_PostgresUpdatesAreHeapOnly(t *testing.T) {
 			}
 		})
 	}
-
 	all.Wait()
-	// A connection that ends reports its share at once, an idle one takes its time.
+
+	// A connection that ends reports its statistics at once, an idle one later.
 	if err := s.Close(); err != nil {
 		t.Fatalf("Close() = %v", err)
 	}
@@ -119,7 +133,8 @@ func TestHeartbeat_PostgresUpdatesAreHeapOnly(t *testing.T) {
 	}
 
 	for deadline := time.Now().Add(30 * time.Second); stats.Updates < controllers*beats; time.Sleep(50 * time.Millisecond) {
-		if err := s.readDB.GetContext(t.Context(), &stats, `SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'meeting_controllers'`); err != nil {
+		if err := s.readDB.GetContext(t.Context(), &stats, `SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables
+			WHERE relname = 'meeting_controllers'`); err != nil {
 			t.Fatalf("read statistics: %v", err)
 		}
 		if time.Now().After(deadline) {
@@ -144,7 +159,7 @@ func TestHeartbeat_PostgresPlanUsesPrimaryKey(t *testing.T) {
 		statement string
 		values    []any
 	}{
-		"heartbeat": {s.heartbeat.db, heartbeatSQL(" SKIP LOCKED"), []any{[]string{"mc-7"}, []int64{1}, []int64{1}, []string{"healthy"}, []float64{-1}, []float64{-1}, []string{""}, []string{""}}},
+		"heartbeat": {s.heartbeat.db, heartbeatSQL(" SKIP LOCKED"), newHeartbeatColumns([]service.HeartbeatWrite{heartbeatOf("mc-7")}).values()},
 		"register":  {s.writeDB, registerSQL, []any{"mc-7", "eu", "http://mc", nil, 1, 1, "", "", "one", "", 10000, 30000}},
 	} {
 		var plan []string
@@ -173,9 +188,9 @@ func TestPostgres_LockedTableIsUnavailable(t *testing.T) {
 		t.Fatalf("lock: %v", err)
 	}
 
-	_, tick := s.Beat(t.Context(), service.Beat{Tolerance: time.Second})
-	_, beat := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc", Reported: service.HealthHealthy})
-	for name, err := range map[string]error{"Beat": tick, "Heartbeat": beat} {
+	_, beat := s.Beat(t.Context(), service.Beat{Tolerance: time.Second})
+	_, heartbeat := s.Heartbeat(t.Context(), heartbeatOf("mc"))
+	for name, err := range map[string]error{"Beat": beat, "Heartbeat": heartbeat} {
 		if !errors.Is(err, service.ErrUnavailable) {
 			t.Errorf("%s(table locked) = %v, want ErrUnavailable", name, err)
 		}
@@ -198,7 +213,7 @@ func TestPostgres_ExhaustedPoolIsUnavailable(t *testing.T) {
 		t.Errorf("IsRegistered(no connection left) = %v, want ErrUnavailable", err)
 	}
 
-	// The checker and heartbeats have connections of their own.
+	// The checker and heartbeats have reserved connections.
 	if err := s.Ping(t.Context()); err != nil {
 		t.Errorf("Ping() = %v, want nil", err)
 	}
@@ -208,42 +223,44 @@ func TestPostgres_ExhaustedPoolIsUnavailable(t *testing.T) {
 	if _, err := s.Sweep(t.Context(), service.SweepPolicy{Threshold: time.Minute, Interval: time.Second, Tolerance: time.Second}); err != nil {
 		t.Errorf("Sweep() = %v, want nil", err)
 	}
-	if _, err := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc", Reported: service.HealthHealthy}); !errors.Is(err, service.ErrNotRegistered) {
-		t.Errorf("Heartbeat(nobody) = %v, want ErrNotRegistered", err)
+	if _, err := s.Heartbeat(t.Context(), heartbeatOf("mc")); !errors.Is(err, service.ErrNotRegistered) {
+		t.Errorf("Heartbeat(unknown) = %v, want ErrNotRegistered", err)
 	}
 }
 
-// TestSweep_MarksRegionInChunks marks more controllers than a sweep takes at once.
+// TestSweep_MarksRegionInChunks marks more controllers than fit into a chunk.
 func TestSweep_MarksRegionInChunks(t *testing.T) {
 	t.Parallel()
 	s := openMigrated(t, testpg.URL(t))
 	const silent = 2*firstChunk + 100
 	s.insertControllers(t, silent)
 	s.exec(t, `UPDATE meeting_controllers SET last_heartbeat_at = clock_timestamp() - interval '1 hour' WHERE controller_id <> ?`, "mc-7")
-	s.exec(t, `INSERT INTO checker_state (id, beat_at, serviceable_since, swept_at) VALUES (1, clock_timestamp(), clock_timestamp() - ?::interval, clock_timestamp() - interval '1 hour')`, "1 hour")
+	s.exec(t, `INSERT INTO checker_state (id, beat_at, serviceable_since, swept_at)
+		VALUES (1, clock_timestamp(), clock_timestamp() - ?::interval, clock_timestamp() - interval '1 hour')`, "1 hour")
 	policy := service.SweepPolicy{Threshold: 30 * time.Second, Interval: 5 * time.Second, Tolerance: time.Minute}
 	marked := 0
 
 	for more := true; more; {
 		got, err := s.Sweep(t.Context(), policy)
 		if err != nil || len(got.Transitions) > maxChunk || !got.Swept {
-			t.Fatalf("Sweep() marked %d, %v; want a chunk", len(got.Transitions), err)
+			t.Fatalf("Sweep() marked %d, %v; want at most a chunk", len(got.Transitions), err)
 		}
 		marked, more = marked+len(got.Transitions), got.More
 	}
 
 	if marked != silent-1 {
-		t.Errorf("marked = %d, want %d and the rest at once", marked, silent-1)
+		t.Errorf("marked = %d, want %d", marked, silent-1)
 	}
 
 	var stale int
-	if err := s.readDB.GetContext(t.Context(), &stale, `SELECT count(*) FROM meeting_controllers WHERE stale AND health_status = 'unhealthy'`); err != nil || stale != silent-1 {
+	err := s.readDB.GetContext(t.Context(), &stale, `SELECT count(*) FROM meeting_controllers WHERE stale AND health_status = 'unhealthy'`)
+	if err != nil || stale != silent-1 {
 		t.Errorf("stale = %d, %v, want %d", stale, err, silent-1)
 	}
 }
 
-// TestSweepState_TimeToSweepAfterHold is what makes a controller that died in an outage unhealthy a threshold after it, not
-// up to an interval later.
+// TestSweepState_TimeToSweepAfterHold checks that a controller that stopped during an outage becomes unhealthy one
+// threshold after the outage, not up to an interval later.
 func TestSweepState_TimeToSweepAfterHold(t *testing.T) {
 	t.Parallel()
 	policy := service.SweepPolicy{Threshold: 6 * time.Second, Interval: 5 * time.Second}
@@ -253,13 +270,18 @@ func TestSweepState_TimeToSweepAfterHold(t *testing.T) {
 	for _, tc := range []struct {
 		swept, now, want float64
 	}{
-		{0, 0, 4.75},       // The wait begins.
-		{4.75, 4.75, 1.25}, // It is over before the next sweep would be.
+		{0, 0, 4.75},       // The hold begins.
+		{4.75, 4.75, 1.25}, // It ends before the next sweep would be due.
 		{4.75, 6, 0},
-		{6, 6, 4.75}, // Afterwards the interval alone counts.
+		{6, 6, 4.75}, // After the hold only the interval counts.
 		{6, 10.75, 0},
 	} {
-		state := sweepState{checkerState: checkerState{ServiceableSince: dbTime{began}}, sweptAt: at(tc.swept), now: at(tc.now), threshold: policy.Threshold}
+		state := sweepState{
+			checkerState: checkerState{ServiceableSince: dbTime{began}},
+			sweptAt:      at(tc.swept),
+			now:          at(tc.now),
+			threshold:    policy.Threshold,
+		}
 		if got := state.timeToSweep(policy.Interval); got != time.Duration(tc.want*float64(time.Second)) {
 			t.Errorf("swept at %v, now %v: due in %v, want %v s", tc.swept, tc.now, got, tc.want)
 		}
@@ -278,34 +300,34 @@ func TestPreparedStatement_OutdatedPlanIsReplaced(t *testing.T) {
 			}
 		}
 
-		if _, err := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc-1", Reported: service.HealthHealthy}); err != nil {
+		if _, err := s.Heartbeat(t.Context(), heartbeatOf("mc-1")); err != nil {
 			t.Errorf("Heartbeat(after %q) = %v", change, err)
 		}
 		if s.heartbeat.skipLocked.isUnpreparable.Load() {
-			t.Errorf("after %q statements are sent whole for ever, want them prepared again", change)
+			t.Errorf("after %q the text is sent each time, want the statement prepared again", change)
 		}
 	}
 }
 
-// TestPostgres_RejectedLoginIsUnavailable takes a role's right to connect away, as a rotated password does.
+// TestPostgres_RejectedLoginIsUnavailable connects with a role that does not exist, as a rotated password does.
 func TestPostgres_RejectedLoginIsUnavailable(t *testing.T) {
 	t.Parallel()
 	address, err := url.Parse(testpg.URL(t))
 	if err != nil {
 		t.Fatalf("parse URL: %v", err)
 	}
-	address.User = url.User("nobody-of-that-name")
+	address.User = url.User("no-such-role")
 	s := openUnmigrated(t, Config{URL: address.String()})
-	_, beat := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc", Reported: service.HealthHealthy})
+	_, heartbeat := s.Heartbeat(t.Context(), heartbeatOf("mc"))
 	_, known := s.IsRegistered(t.Context(), "mc")
-	for name, err := range map[string]error{"Heartbeat": beat, "Known": known} {
-		if !errors.Is(err, service.ErrUnavailable) || strings.Contains(err.Error(), "nobody-of-that-name") {
-			t.Errorf("%s(not let in) = %v, want ErrUnavailable and no name", name, err)
+	for name, err := range map[string]error{"Heartbeat": heartbeat, "IsRegistered": known} {
+		if !errors.Is(err, service.ErrUnavailable) || strings.Contains(err.Error(), "no-such-role") {
+			t.Errorf("%s(rejected login) = %v, want ErrUnavailable and no name", name, err)
 		}
 	}
 }
 
-// TestPostgres_ServerKilledAndFrozen kills and freezes a server of its own under a store that stays open.
+// TestPostgres_ServerKilledAndFrozen kills and freezes the server of an open store.
 func TestPostgres_ServerKilledAndFrozen(t *testing.T) {
 	t.Parallel()
 	cluster := testpg.NewCluster(t)
@@ -316,7 +338,7 @@ func TestPostgres_ServerKilledAndFrozen(t *testing.T) {
 
 	s.insertControllers(t, 1)
 	beat := func() error {
-		_, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{ControllerID: "mc-1", Reported: service.HealthHealthy})
+		_, err := s.Heartbeat(context.Background(), heartbeatOf("mc-1"))
 		return err
 	}
 
@@ -340,7 +362,7 @@ func TestPostgres_ServerKilledAndFrozen(t *testing.T) {
 		t.Errorf("Heartbeat(server frozen) = %v, want ErrUnavailable", err)
 	}
 	if took := time.Since(began); took > 3*time.Second {
-		t.Errorf("Heartbeat(server frozen) took %v, want about the bound of 1s", took)
+		t.Errorf("Heartbeat(server frozen) took %v, want about the timeout of 1s", took)
 	}
 
 	cluster.Resume()
@@ -349,14 +371,15 @@ func TestPostgres_ServerKilledAndFrozen(t *testing.T) {
 	}
 }
 
-// TestTransitions_ReaderMissesNoLateCommit has a change committed while one with a lower id is still under way.
+// TestTransitions_ReaderMissesNoLateCommit commits a transition while the transaction of a lower id is open.
 func TestTransitions_ReaderMissesNoLateCommit(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
 	s, others := openMigrated(t, url), openUnmigrated(t, Config{URL: url})
-	const insert = `INSERT INTO controller_transitions (controller_id, region, at, to_status, cause, actor, reason, silence_ms, reported_status)
+	const insert = `INSERT INTO controller_transitions
+		(controller_id, region, at, to_status, cause, actor, reason, silence_ms, reported_status)
 		VALUES ($1, 'eu', clock_timestamp() - $2 * interval '1 second', 'pending', 'register', '', '', 0, 'pending')`
-	under := func(id string, age int) *sqlx.Tx {
+	startInsert := func(id string, age int) *sqlx.Tx {
 		tx, err := others.writeDB.BeginTxx(t.Context(), nil)
 		if err == nil {
 			_, err = tx.ExecContext(t.Context(), insert, id, age)
@@ -386,7 +409,7 @@ func TestTransitions_ReaderMissesNoLateCommit(t *testing.T) {
 
 	s.exec(t, insert, "first", 0)
 	after := follow(0, "first")
-	late, lost := under("late", 0), under("lost", 0)
+	late, lost := startInsert("late", 0), startInsert("lost", 0)
 	s.exec(t, insert, "early", 0)
 	after = follow(after)
 	if err := late.Commit(); err != nil {

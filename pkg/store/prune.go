@@ -30,7 +30,7 @@ func (s *Store) Prune(ctx context.Context, policy service.RetentionPolicy) (serv
 		}
 		result.Ran = true
 
-		now, err := s.now(ctx, tx)
+		now, err := s.readNow(ctx, tx)
 		if err != nil {
 			return result, err
 		}
@@ -50,7 +50,7 @@ func (s *Store) Prune(ctx context.Context, policy service.RetentionPolicy) (serv
 	})
 
 	if len(result.Retired) > 0 {
-		s.announcements.announceTransitions()
+		s.announcer.announceTransitions()
 	}
 	return result, err
 }
@@ -76,8 +76,8 @@ func (s *Store) pruneHistory(ctx context.Context, tx *sqlx.Tx, now time.Time, po
 	return deleted.RowsAffected()
 }
 
-// retireControllers deletes up to a batch of controllers that have been stale for longer than the policy allows. It retires none
-// during an outage of the Global Controller, and for one threshold after it.
+// retireControllers deletes up to a batch of controllers that have been stale for longer than the policy allows. It
+// retires none during an outage of the Global Controller, and for one threshold after it.
 func (s *Store) retireControllers(ctx context.Context, tx *sqlx.Tx, now time.Time, policy service.RetentionPolicy) (
 	retired []service.Transition, _ error,
 ) {

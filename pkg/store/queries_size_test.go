@@ -22,74 +22,74 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// How large the stores are whose queries TestQueries_AtSize lists; docs/performance.md has 100,000 and 10,000,000.
+// The size of the stores of TestQueries_AtSize; docs/performance.md has the results for 100,000 and 10,000,000.
 var (
 	fleetSize   = flag.Int("store.fleet", 500, "how many controllers the queries are listed with")
-	historySize = flag.Int("store.history", 5000, "how many changes the queries are listed with")
+	historySize = flag.Int("store.history", 5000, "how many transitions the queries are listed with")
 )
 
-// asked collects the statements of an operation.
-type asked struct {
+// queryLog records the statements of an operation.
+type queryLog struct {
 	mu         sync.Mutex
-	statements []askedStatement
+	statements []loggedStatement
 }
 
-type askedStatement struct {
+type loggedStatement struct {
 	text   string
 	values []any
 }
 
-func (a *asked) add(text string, values []driver.NamedValue) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	s := askedStatement{text: text}
+func (l *queryLog) add(text string, values []driver.NamedValue) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := loggedStatement{text: text}
 	for _, v := range values {
 		s.values = append(s.values, v.Value)
 	}
-	a.statements = append(a.statements, s)
+	l.statements = append(l.statements, s)
 }
 
-// listening is a connection that tells what it is asked.
-type listening struct {
+// loggingConn is a connection that records its statements.
+type loggingConn struct {
 	driver.Conn
-	asked *asked
+	log *queryLog
 }
 
-func (c listening) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	c.asked.add(query, args)
+func (c loggingConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	c.log.add(query, args)
 	return c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
 }
 
-func (c listening) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	c.asked.add(query, args)
+func (c loggingConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	c.log.add(query, args)
 	return c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
 }
 
-func (c listening) BeginTx(ctx context.Context, options driver.TxOptions) (driver.Tx, error) {
+func (c loggingConn) BeginTx(ctx context.Context, options driver.TxOptions) (driver.Tx, error) {
 	return c.Conn.(driver.ConnBeginTx).BeginTx(ctx, options)
 }
 
-func (c listening) CheckNamedValue(value *driver.NamedValue) error {
+func (c loggingConn) CheckNamedValue(value *driver.NamedValue) error {
 	if checker, ok := c.Conn.(driver.NamedValueChecker); ok {
 		return checker.CheckNamedValue(value)
 	}
 	return driver.ErrSkip
 }
 
-type listeningConnector struct {
+type loggingConnector struct {
 	connect func() (driver.Conn, error)
-	asked   *asked
+	log     *queryLog
 }
 
-func (c listeningConnector) Connect(context.Context) (driver.Conn, error) {
+func (c loggingConnector) Connect(context.Context) (driver.Conn, error) {
 	conn, err := c.connect()
-	return listening{conn, c.asked}, err
+	return loggingConn{conn, c.log}, err
 }
 
-func (listeningConnector) Driver() driver.Driver { return nil }
+func (loggingConnector) Driver() driver.Driver { return nil }
 
-// recordQueries has the store's statements, but those of heartbeats, go over connections that tell what they are asked.
-func (s *Store) recordQueries(t *testing.T, a *asked) {
+// recordQueries makes the store use connections that record their statements, except for heartbeats.
+func (s *Store) recordQueries(t *testing.T, a *queryLog) {
 	t.Helper()
 	connect := func() (driver.Conn, error) {
 		return (&sqlite.Driver{}).Open(sqliteSource(strings.TrimPrefix(s.url, sqliteScheme), s.timeout))
@@ -103,7 +103,7 @@ func (s *Store) recordQueries(t *testing.T, a *asked) {
 		connect = func() (driver.Conn, error) { return connector.Connect(context.Background()) }
 	}
 
-	db := sqlx.NewDb(sql.OpenDB(listeningConnector{connect, a}), s.dialect.name)
+	db := sqlx.NewDb(sql.OpenDB(loggingConnector{connect, a}), s.dialect.name)
 	if s.dialect.name == "sqlite" {
 		db.SetMaxOpenConns(1)
 	}
@@ -119,12 +119,14 @@ func (s *Store) recordQueries(t *testing.T, a *asked) {
 }
 
 var (
-	scanned = regexp.MustCompile(`(Seq Scan on \w+|Index (?:Only )?Scan(?: Backward)? using \w+|Bitmap Index Scan on \w+|SCAN \w+(?: USING (?:COVERING )?INDEX \w+)?|SEARCH \w+ USING [^(]*|Function Scan on pg_lock_status)`)
-	spaces  = regexp.MustCompile(`\s+`)
+	scanned = regexp.MustCompile(`(Seq Scan on \w+|Index (?:Only )?Scan(?: Backward)? using \w+|Bitmap Index Scan on \w+|` +
+		`SCAN \w+(?: USING (?:COVERING )?INDEX \w+)?|SEARCH \w+ USING [^(]*|Function Scan on pg_lock_status)`)
+	shortNames = strings.NewReplacer("idx_", "", "controller_transitions", "history", "meeting_controllers", "fleet")
+	spaces     = regexp.MustCompile(`\s+`)
 )
 
-// plan returns how a statement reads its tables.
-func (s *Store) plan(t *testing.T, of askedStatement) (reads []string) {
+// plan returns how a statement reads its tables, by its plan.
+func (s *Store) plan(t *testing.T, of loggedStatement) (reads []string) {
 	t.Helper()
 	explain := "EXPLAIN "
 	if s.dialect.name == "sqlite" {
@@ -133,7 +135,7 @@ func (s *Store) plan(t *testing.T, of askedStatement) (reads []string) {
 
 	rows, err := s.readDB.Queryx(explain+of.text, of.values...)
 	if err != nil {
-		return nil // Such as SET, LOCK and BEGIN.
+		return nil // It has no plan, such as SET, LOCK and BEGIN.
 	}
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
@@ -144,7 +146,7 @@ func (s *Store) plan(t *testing.T, of askedStatement) (reads []string) {
 
 		line := fmt.Sprintf("%s", columns[len(columns)-1])
 		for _, found := range scanned.FindAllString(line, -1) {
-			found = strings.TrimSpace(spaces.ReplaceAllString(strings.NewReplacer("idx_", "", "controller_transitions", "history", "meeting_controllers", "fleet").Replace(found), " "))
+			found = strings.TrimSpace(spaces.ReplaceAllString(shortNames.Replace(found), " "))
 			if !slices.Contains(reads, found) {
 				reads = append(reads, found)
 			}
@@ -154,10 +156,13 @@ func (s *Store) plan(t *testing.T, of askedStatement) (reads []string) {
 	return reads
 }
 
-// TestQueries_AtSize lists every operation of the store but the heartbeat, with how its statements read the tables and
-// how long it takes. With -v it prints the table of docs/performance.md.
+// TestQueries_AtSize lists every operation of the store except the heartbeat: how its statements read the tables, and its
+// duration. With -v it prints the table of docs/performance.md.
 func TestQueries_AtSize(t *testing.T) {
-	for name, url := range map[string]func(*testing.T) string{"sqlite": sqliteURL, "postgres": func(t *testing.T) string { return testpg.URL(t) }} {
+	for name, url := range map[string]func(*testing.T) string{
+		"sqlite":   sqliteURL,
+		"postgres": func(t *testing.T) string { return testpg.URL(t) },
+	} {
 		t.Run(name, func(t *testing.T) {
 			openMigrated(t, url(t)).listQueries(t)
 		})
@@ -166,11 +171,12 @@ func TestQueries_AtSize(t *testing.T) {
 
 func (s *Store) listQueries(t *testing.T) {
 	series := fmt.Sprintf(`WITH RECURSIVE series (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < %d) `, *fleetSize)
-	patient := openUnmigrated(t, Config{URL: s.url, Timeout: 10 * time.Minute})
-	patient.exec(t, series+`INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants, health_status, reported_status)
+	slowStore := openUnmigrated(t, Config{URL: s.url, Timeout: 10 * time.Minute})
+	slowStore.exec(t, series+`INSERT INTO meeting_controllers
+		(controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants, health_status, reported_status)
 		SELECT 'mc-' || n, 'region-' || n % 20, 'http://mc', 'http://mc', 10, 100, 'healthy', 'healthy' FROM series`)
 	s.fillHistory(t, *historySize)
-	patient.exec(t, `ANALYZE`)
+	slowStore.exec(t, `ANALYZE`)
 	policy := service.SweepPolicy{Threshold: time.Hour, Interval: time.Millisecond, Tolerance: time.Hour, Actor: "gc"}
 	now, rows := s.readClock(t), int64(*historySize)
 	beat := service.Beat{Replica: service.Replica{ID: "gc", StalenessThreshold: time.Hour}, Vouches: true, Tolerance: time.Hour}
@@ -182,10 +188,14 @@ func (s *Store) listQueries(t *testing.T) {
 
 	operations := map[string]func(ctx context.Context) error{
 		"register a new controller": func(ctx context.Context) error {
-			return errorOf(s.Register(ctx, service.Registration{ControllerID: fmt.Sprint("new-", time.Now().UnixNano()), Region: "region-3", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}, ""))
+			r := registration(fmt.Sprint("new-", time.Now().UnixNano()))
+			r.Region = "region-3"
+			return errorOf(s.Register(ctx, r, ""))
 		},
 		"register again": func(ctx context.Context) error {
-			return errorOf(s.Register(ctx, service.Registration{ControllerID: "mc-7", Region: "region-7", GRPCEndpoint: "http://mc", MaxMeetings: 10, MaxParticipants: 100}, ""))
+			r := registration("mc-7")
+			r.Region, r.MaxMeetings, r.MaxParticipants = "region-7", 10, 100
+			return errorOf(s.Register(ctx, r, ""))
 		},
 		"drain, forced": func(ctx context.Context) error {
 			return errorOf(s.Drain(ctx, service.DrainOrder{ControllerID: "mc-8", Force: true}, "op"))
@@ -209,7 +219,12 @@ func (s *Store) listQueries(t *testing.T) {
 		"watch: by id, 1,000": func(ctx context.Context) error { return errorOf(s.ControllersByID(ctx, controllerIDs(1000))) },
 		"watch: updated":      func(ctx context.Context) error { return errorOf(s.ControllersUpdated(ctx, now.Add(time.Hour))) },
 		"retain: nothing to do": func(ctx context.Context) error {
-			return errorOf(s.Prune(ctx, service.RetentionPolicy{History: time.Duration(rows+3600) * time.Second, Stale: 24 * time.Hour, Threshold: time.Hour, Actor: "gc"}))
+			return errorOf(s.Prune(ctx, service.RetentionPolicy{
+				History:   time.Duration(rows+3600) * time.Second,
+				Stale:     24 * time.Hour,
+				Threshold: time.Hour,
+				Actor:     "gc",
+			}))
 		},
 		"retain: 1,000 changes": func(ctx context.Context) error {
 			return errorOf(s.Prune(ctx, service.RetentionPolicy{History: time.Duration(rows*9/10) * time.Second}))
@@ -235,10 +250,10 @@ func (s *Store) listQueries(t *testing.T) {
 	}
 
 	slices.SortFunc(names, cmp.Compare[string])
-	// Announcements are sent by a goroutine of their own, whose statements belong to no operation.
-	s.announcements.mu.Lock()
-	s.announcements.send = nil
-	s.announcements.mu.Unlock()
+	// Announcements are not sent: their statements belong to no operation.
+	s.announcer.mu.Lock()
+	s.announcer.send = nil
+	s.announcer.mu.Unlock()
 
 	took := map[string]time.Duration{}
 	for _, name := range names {
@@ -255,7 +270,7 @@ func (s *Store) listQueries(t *testing.T) {
 		took[name] = all[len(all)/2]
 	}
 
-	a := &asked{}
+	a := &queryLog{}
 	s.recordQueries(t, a)
 	for _, name := range names {
 		a.statements = nil

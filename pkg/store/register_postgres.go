@@ -27,13 +27,15 @@ const registerSQL = `WITH old AS MATERIALIZED (
 	FROM (VALUES (1)) AS one LEFT JOIN old ON true
 ), registered AS (
 	INSERT INTO meeting_controllers AS m (controller_id, region, endpoint, grpc_endpoint, webtransport_endpoint,
-		max_meetings, max_participants, health_status, reported_status, stale, incarnation, superseded, owner, told_fast_interval_ms, told_threshold_ms,
+		max_meetings, max_participants, health_status, reported_status, stale, incarnation, superseded, owner,
+		told_fast_interval_ms, told_threshold_ms,
 		last_heartbeat_at, created_at, updated_at)
 	SELECT $1::varchar, $2::varchar, $3::varchar, $3::varchar, $4::varchar, $5::int, $6::int, ` + healthSQL + `, f.reported_status, f.stale,
 		nullif($9::varchar, ''), f.superseded, $10::varchar, $11::bigint, $12::bigint, f.now, f.now, f.now
 	FROM fact AS f WHERE NOT f.refused
 	ON CONFLICT (controller_id) DO UPDATE SET region = excluded.region, endpoint = excluded.endpoint,
-		grpc_endpoint = excluded.grpc_endpoint, webtransport_endpoint = excluded.webtransport_endpoint, max_meetings = excluded.max_meetings, max_participants = excluded.max_participants,
+		grpc_endpoint = excluded.grpc_endpoint, webtransport_endpoint = excluded.webtransport_endpoint,
+		max_meetings = excluded.max_meetings, max_participants = excluded.max_participants,
 		health_status = excluded.health_status, reported_status = excluded.reported_status, stale = excluded.stale,
 		incarnation = coalesce(excluded.incarnation, m.incarnation), superseded = excluded.superseded, owner = excluded.owner,
 		told_fast_interval_ms = excluded.told_fast_interval_ms, told_threshold_ms = excluded.told_threshold_ms,
@@ -84,7 +86,7 @@ func (s *Store) registerPostgres(ctx context.Context, r service.Registration, ac
 			}
 			if len(rows) > 0 {
 				result, err := rows[0].result(actor)
-				s.announcements.announceOutcome(r.ControllerID, result.Transition, err)
+				s.announcer.announceOutcome(r.ControllerID, result.Transition, err)
 				return result, err
 			}
 		}

@@ -27,7 +27,7 @@ func (s *Store) registerBatch(batch []registrationCall) []callResult[service.Reg
 	switch {
 	case err == nil:
 		for i, result := range results {
-			s.announcements.announceOutcome(batch[i].registration.ControllerID, result.value.Transition, result.err)
+			s.announcer.announceOutcome(batch[i].registration.ControllerID, result.value.Transition, result.err)
 		}
 		return results
 	case errors.Is(err, errRejected) && len(batch) > 1:
@@ -79,7 +79,7 @@ func (s *Store) registerSQLite(ctx context.Context, tx *sqlx.Tx, r service.Regis
 	if err != nil {
 		return none, err
 	}
-	now, err := s.now(ctx, tx)
+	now, err := s.readNow(ctx, tx)
 	if err != nil {
 		return none, err
 	}

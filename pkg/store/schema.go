@@ -147,8 +147,8 @@ func tableExists(ctx context.Context, db querier, dialect, table string) (exists
 	return exists, err
 }
 
-// listRunningReplicas returns the ids of the replicas that beat recently, by the database's clock. It returns "a replica" for one of
-// a release that does not record its id.
+// listRunningReplicas returns the ids of the replicas that beat recently, by the database's clock. It returns "a
+// replica" for one of a release that does not record its id.
 func listRunningReplicas(ctx context.Context, db querier, dialect string) (ids []string, err error) {
 	recent := map[string]string{
 		"postgres": `clock_timestamp() - make_interval(secs => ` + strconv.Itoa(int(inUseDuration.Seconds())) + `)`,

@@ -11,7 +11,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// applyFutureMigration has the database say that a newer release was here.
+// applyFutureMigration makes the database look as if a newer release had migrated it.
 func (s *Store) applyFutureMigration(t *testing.T, version, minBinary int64) {
 	t.Helper()
 	s.exec(t, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (?, true)`, version)
@@ -22,11 +22,12 @@ func TestSchema_NewerThanBinary(t *testing.T) {
 	forBothDatabases(t, func(t *testing.T, url string) {
 		s := openMigrated(t, url)
 		state, err := s.Schema(t.Context())
-		if want := (SchemaState{Version: BinarySchemaVersion(), BinaryVersion: BinarySchemaVersion(), MinBinaryVersion: 2}); err != nil || state != want || state.Err() != nil {
+		want := SchemaState{Version: BinarySchemaVersion(), BinaryVersion: BinarySchemaVersion(), MinBinaryVersion: 2}
+		if err != nil || state != want || state.Err() != nil {
 			t.Fatalf("Schema() = %+v, %v, want %+v", state, err, want)
 		}
 
-		// A newer one that says that this binary may stay is used, and logged.
+		// A newer schema that permits this binary is used, and logged.
 		newer := BinarySchemaVersion() + 3
 		s.applyFutureMigration(t, newer, BinarySchemaVersion())
 		var logged strings.Builder
@@ -50,17 +51,18 @@ func TestSchema_NewerThanBinary(t *testing.T) {
 			t.Errorf("MigrateDown(newer) = %v, want ErrUnknownMigration", err)
 		}
 
-		// One that says that it is not for this binary is refused, and nothing is changed.
+		// A schema that does not permit this binary is rejected and not changed.
 		s.exec(t, `UPDATE schema_compatibility SET min_binary_schema = ?`, newer)
 		err = Migrate(t.Context(), url, log.NewNopLogger())
-		if !errors.Is(err, ErrIncompatibleSchema) || errors.Is(err, service.ErrUnavailable) || !strings.Contains(err.Error(), "run the newer release") {
-			t.Errorf("Migrate(incompatible) = %v, want ErrIncompatibleSchema and what to do", err)
+		hasAdvice := err != nil && strings.Contains(err.Error(), "run the newer release")
+		if !errors.Is(err, ErrIncompatibleSchema) || errors.Is(err, service.ErrUnavailable) || !hasAdvice {
+			t.Errorf("Migrate(incompatible) = %v, want ErrIncompatibleSchema with advice", err)
 		}
 		if state, err := s.Schema(t.Context()); err != nil || !errors.Is(state.Err(), ErrIncompatibleSchema) {
 			t.Errorf("Schema() = %+v, %v, want ErrIncompatibleSchema", state, err)
 		}
 		if _, state, err = MigrationStatus(t.Context(), url); err != nil || state.IsCompatible() {
-			t.Errorf("MigrationStatus() = %+v, %v, want it listed all the same", state, err)
+			t.Errorf("MigrationStatus() = %+v, %v, want an incompatible state without an error", state, err)
 		}
 	})
 }
@@ -78,32 +80,34 @@ func TestSchema_EmptyDatabase(t *testing.T) {
 func TestMigrateDown_RefusedWhileReplicasBeat(t *testing.T) {
 	forBothDatabases(t, func(t *testing.T, url string) {
 		s := openMigrated(t, url)
-		if _, err := s.Beat(t.Context(), service.Beat{Replica: service.Replica{ID: "gc"}, Vouches: true, Tolerance: 2500 * time.Millisecond}); err != nil {
+		beat := service.Beat{Replica: service.Replica{ID: "gc"}, Vouches: true, Tolerance: 2500 * time.Millisecond}
+		if _, err := s.Beat(t.Context(), beat); err != nil {
 			t.Fatal(err)
 		}
 
 		err := MigrateDown(t.Context(), url, DownOptions{}, log.NewNopLogger())
 		if !errors.Is(err, ErrSchemaInUse) || !strings.Contains(err.Error(), "--while-replicas-run") {
-			t.Fatalf("MigrateDown(a replica beats) = %v, want ErrSchemaInUse and the flag that allows it", err)
+			t.Fatalf("MigrateDown(a replica beats) = %v, want ErrSchemaInUse and the flag that permits it", err)
 		}
 
 		s.exec(t, `DELETE FROM replicas`)
-		for _, id := range []string{"gc-b", "gc-a", "gc-old"} {
-			s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms, max_connections, started_at, seen_at)
-				VALUES (?, '1', 30000, 10000, 30000, 20, ?, ?)`, id, s.timeAgo(t, time.Hour), s.timeAgo(t, map[string]time.Duration{"gc-old": time.Minute}[id]))
+		for id, sinceBeat := range map[string]time.Duration{"gc-b": 0, "gc-a": 0, "gc-old": time.Minute} {
+			s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms,
+				comprehensive_interval_ms, max_connections, started_at, seen_at)
+				VALUES (?, '1', 30000, 10000, 30000, 20, ?, ?)`, id, s.timeAgo(t, time.Hour), s.timeAgo(t, sinceBeat))
 		}
 
 		err = MigrateDown(t.Context(), url, DownOptions{}, log.NewNopLogger())
 		if !errors.Is(err, ErrSchemaInUse) || !strings.Contains(err.Error(), "gc-a, gc-b beat within the last 10s") {
-			t.Fatalf("MigrateDown(two replicas beat) = %v, want them named", err)
+			t.Fatalf("MigrateDown(two replicas beat) = %v, want their ids", err)
 		}
 
 		s.exec(t, `DELETE FROM replicas`)
 		if state, err := s.Schema(t.Context()); err != nil || state.Version != BinarySchemaVersion() {
-			t.Errorf("Schema() = %+v, %v, want it as it was", state, err)
+			t.Errorf("Schema() = %+v, %v, want it unchanged", state, err)
 		}
 
-		// The last beat is long ago.
+		// The last beat is old.
 		s.exec(t, `UPDATE checker_state SET beat_at = ?`, s.timeAgo(t, inUseDuration+time.Second))
 		s.exec(t, `UPDATE replicas SET seen_at = ?`, s.timeAgo(t, inUseDuration+time.Second))
 		if err := MigrateDown(t.Context(), url, DownOptions{Version: BinarySchemaVersion() - 1}, log.NewNopLogger()); err != nil {
@@ -115,7 +119,7 @@ func TestMigrateDown_RefusedWhileReplicasBeat(t *testing.T) {
 			t.Errorf("MigrateDown(allowed) = %v", err)
 		}
 		if state, err := s.Schema(t.Context()); err != nil || state.Version != 0 {
-			t.Errorf("Schema() = %+v, %v, want nothing left", state, err)
+			t.Errorf("Schema() = %+v, %v, want version 0", state, err)
 		}
 	})
 }

@@ -88,7 +88,8 @@ func sqlitePath(address string) (string, error) {
 	return filepath.Clean(address), nil
 }
 
-// sqliteSource returns the data source. Its busy timeout, for locks of other processes, is shorter than that of an operation.
+// sqliteSource returns the data source. Its busy timeout, for locks of other processes, is shorter than that of an
+// operation.
 func sqliteSource(path string, timeout time.Duration) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() +
 		fmt.Sprintf("?_txlock=immediate&_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)",

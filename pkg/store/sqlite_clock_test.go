@@ -3,11 +3,9 @@ package store
 import (
 	"testing"
 	"time"
-
-	"darktower.example/global-controller/service"
 )
 
-// TestSQLiteClock_ReplacesDatabaseClock: statements and the schema's own defaults and triggers go by it, to the millisecond.
+// TestSQLiteClock_ReplacesDatabaseClock checks that statements, defaults and triggers use the clock, to the millisecond.
 func TestSQLiteClock_ReplacesDatabaseClock(t *testing.T) {
 	t.Parallel()
 	now := time.UnixMilli(1_900_000_000_001).UTC()
@@ -16,7 +14,7 @@ func TestSQLiteClock_ReplacesDatabaseClock(t *testing.T) {
 		t.Fatalf("Migrate() = %v", err)
 	}
 
-	registered := service.Registration{ControllerID: "mc", Region: "eu", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}
+	registered := registration("mc")
 	if _, err := s.Register(t.Context(), registered, "client"); err != nil {
 		t.Fatalf("Register() = %v", err)
 	}
@@ -24,7 +22,7 @@ func TestSQLiteClock_ReplacesDatabaseClock(t *testing.T) {
 	began := now
 	for range 1000 {
 		now = now.Add(time.Millisecond)
-		result, err := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc", Reported: service.HealthHealthy})
+		result, err := s.Heartbeat(t.Context(), heartbeatOf("mc"))
 		if err != nil || !result.At.Equal(now) {
 			t.Fatalf("Heartbeat() at %v = %v, %v", now, result.At, err)
 		}
@@ -35,7 +33,8 @@ func TestSQLiteClock_ReplacesDatabaseClock(t *testing.T) {
 		t.Fatalf("Controller() = %v", err)
 	}
 	if !c.CreatedAt.Equal(began) || !c.LastHeartbeatAt.Equal(now) || !c.UpdatedAt.Equal(now) {
-		t.Errorf("created, heard and updated at %v, %v and %v, want %v, %v and %v", c.CreatedAt, c.LastHeartbeatAt, c.UpdatedAt, began, now, now)
+		t.Errorf("created, last heartbeat and updated at %v, %v and %v, want %v, %v and %v",
+			c.CreatedAt, c.LastHeartbeatAt, c.UpdatedAt, began, now, now)
 	}
 }
 

@@ -32,7 +32,7 @@ func TestSQLite_Settings(t *testing.T) {
 		}
 	}
 	if _, err := s.readDB.ExecContext(t.Context(), `DELETE FROM meeting_controllers`); err == nil {
-		t.Error("the reading connections write")
+		t.Error("a reading connection can write")
 	}
 }
 
@@ -42,7 +42,7 @@ func TestOpen_FileIsNotADatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Open(sqliteScheme + path); err == nil || !strings.Contains(err.Error(), "not a database") {
-		t.Errorf("Open(no database) = %v, want an error that says so", err)
+		t.Errorf("Open(not a database) = %v, want an error that says so", err)
 	}
 }
 
@@ -66,7 +66,8 @@ func TestSQLite_BusyIsUnavailable(t *testing.T) {
 func TestSQLite_IndexesOmitHeartbeatColumns(t *testing.T) {
 	s := openMigrated(t, sqliteURL(t))
 	var columns []string
-	if err := s.readDB.SelectContext(t.Context(), &columns, `SELECT coalesce(c.name, '') FROM pragma_index_list('meeting_controllers') AS i, pragma_index_xinfo(i.name) AS c`); err != nil {
+	if err := s.readDB.SelectContext(t.Context(), &columns, `SELECT coalesce(c.name, '') FROM pragma_index_list('meeting_controllers') AS i,
+		pragma_index_xinfo(i.name) AS c`); err != nil {
 		t.Fatalf("read indexes: %v", err)
 	}
 	wantNoHeartbeatColumns(t, columns)

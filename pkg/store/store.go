@@ -58,7 +58,7 @@ type Store struct {
 	// watchDB is for watches. They must not wait behind a burst of other calls, nor delay other calls.
 	watchDB *sqlx.DB
 
-	announcements *announcements
+	announcer *announcer
 	// listenRemote delivers the announcements of other processes until its context ends; nil over SQLite.
 	listenRemote func(context.Context)
 
@@ -105,9 +105,9 @@ var (
 // Open returns the store at url with the default limits.
 func Open(url string) (*Store, error) { return New(Config{URL: url}) }
 
-// New returns the store that cfg selects; it does not migrate. It does not connect to PostgreSQL yet, so that the Global
-// Controller can start before its database. A missing SQLite file is created, with its folder. The error says what is wrong with the
-// URL and never quotes its password.
+// New returns the store that cfg selects; it does not migrate. It does not connect to PostgreSQL yet, so that the
+// Global Controller can start before its database. A missing SQLite file is created, with its folder. The error says
+// what is wrong with the URL and never quotes its password.
 func New(cfg Config) (*Store, error) {
 	if cfg.MaxConns < 0 || cfg.Timeout < 0 {
 		return nil, errors.New("store limits must not be negative")
@@ -123,13 +123,13 @@ func New(cfg Config) (*Store, error) {
 	}
 
 	s := &Store{
-		url:           cfg.URL,
-		timeout:       cfg.Timeout,
-		onQuery:       cfg.OnQuery,
-		onBatch:       cfg.OnBatch,
-		policy:        newHeartbeatPolicy(cfg),
-		isUnbatched:   cfg.Unbatched,
-		announcements: newAnnouncements(),
+		url:         cfg.URL,
+		timeout:     cfg.Timeout,
+		onQuery:     cfg.OnQuery,
+		onBatch:     cfg.OnBatch,
+		policy:      newHeartbeatPolicy(cfg),
+		isUnbatched: cfg.Unbatched,
+		announcer:   newAnnouncer(),
 	}
 	s.heartbeatBatcher = newHeartbeatBatcher(s)
 	s.registrations = &coalescer[registrationCall, service.RegisterResult]{work: s.registerBatch, maxBatch: maxRegisterBatch}

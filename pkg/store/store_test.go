@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// onBoth runs a test over both databases: what one promises, the other keeps.
+// forBothDatabases runs a test over both databases, which have the same guarantees.
 func forBothDatabases(t *testing.T, test func(t *testing.T, url string)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) {
@@ -37,7 +37,7 @@ func sqliteURL(t *testing.T) string {
 	return sqliteScheme + filepath.Join(t.TempDir(), "data", "gc ?%23.db")
 }
 
-// unmigrated opens a store that has no schema yet.
+// openUnmigrated opens a store without a schema.
 func openUnmigrated(t *testing.T, cfg Config) *Store {
 	t.Helper()
 	s, err := New(cfg)
@@ -46,7 +46,7 @@ func openUnmigrated(t *testing.T, cfg Config) *Store {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	if cfg.MaxConns == 0 {
-		s.limitConnections(DefaultConnections) // As it is for a replica that has the database to itself.
+		s.limitConnections(DefaultConnections) // As for the only replica.
 	}
 	return s
 }
@@ -67,7 +67,7 @@ func (s *Store) exec(t *testing.T, statement string, values ...any) {
 	}
 }
 
-// clock is the database's, not the test's.
+// readClock reads the database's clock.
 func (s *Store) readClock(t *testing.T) time.Time {
 	t.Helper()
 	var now dbTime
@@ -93,15 +93,24 @@ func (s *Store) readHistory(t *testing.T) (history []service.Transition) {
 		Reported string `db:"reported_status"`
 	}
 
-	if err := s.readDB.SelectContext(t.Context(), &stored, `SELECT controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status
+	if err := s.readDB.SelectContext(t.Context(), &stored, `SELECT controller_id, region, at, from_status,
+		to_status, cause, actor, reason, silence_ms, reported_status
 		FROM controller_transitions ORDER BY id`); err != nil {
 		t.Fatalf("read history: %v", err)
 	}
 
 	for _, r := range stored {
 		history = append(history, service.Transition{
-			ControllerID: r.ControllerID, Region: r.Region, At: r.At.Time, From: service.HealthStatus(r.From.String), To: service.HealthStatus(r.To),
-			Cause: service.Cause(r.Cause), Actor: r.Actor, Reason: r.Reason, Silence: time.Duration(r.Silence) * time.Millisecond, Reported: service.HealthStatus(r.Reported),
+			ControllerID: r.ControllerID,
+			Region:       r.Region,
+			At:           r.At.Time,
+			From:         service.HealthStatus(r.From.String),
+			To:           service.HealthStatus(r.To),
+			Cause:        service.Cause(r.Cause),
+			Actor:        r.Actor,
+			Reason:       r.Reason,
+			Silence:      milliseconds(r.Silence),
+			Reported:     service.HealthStatus(r.Reported),
 		})
 	}
 
@@ -122,6 +131,7 @@ func TestStore_Conformance(t *testing.T) {
 func newFixture(t *testing.T, url string) storetest.Fixture {
 	t.Helper()
 	s := openMigrated(t, url)
+
 	return storetest.Fixture{
 		Store:       s,
 		OpenReplica: func(t *testing.T) storetest.Store { return openUnmigrated(t, Config{URL: url}) },
@@ -130,37 +140,47 @@ func newFixture(t *testing.T, url string) storetest.Fixture {
 				t.Errorf("Close() = %v", err)
 			}
 		},
+
 		SetLastHeartbeatAge: func(t *testing.T, id string, by time.Duration) {
 			s.exec(t, `UPDATE meeting_controllers SET last_heartbeat_at = ? WHERE controller_id = ? OR ? = ''`, s.timeAgo(t, by), id, id)
 		},
+
 		SetCheckerAges: func(t *testing.T, beat, serviceable, swept time.Duration) {
 			s.exec(t, `INSERT INTO checker_state (id, beat_at, serviceable_since, swept_at) VALUES (1, ?, ?, ?)
 				ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at, serviceable_since = excluded.serviceable_since`,
 				s.timeAgo(t, beat), s.timeAgo(t, serviceable), s.timeAgo(t, swept))
 			s.exec(t, `UPDATE checker_sweeps SET swept_at = ?`, s.timeAgo(t, swept))
 		},
+
 		SetServiceableFor: func(t *testing.T, by time.Duration) {
 			s.exec(t, `UPDATE checker_state SET beat_at = ?, serviceable_since = ?`, s.timeAgo(t, 0), s.timeAgo(t, by))
 			s.exec(t, `UPDATE checker_sweeps SET swept_at = ?`, s.timeAgo(t, time.Hour))
 		},
+
 		OpenReplicaWith: func(t *testing.T, fast, threshold time.Duration) storetest.Store {
 			return openUnmigrated(t, Config{URL: url, FastInterval: fast, StalenessThreshold: threshold})
 		},
+
 		SetReplicaSeenAge: func(t *testing.T, id string, by time.Duration) {
 			s.exec(t, `UPDATE replicas SET seen_at = ? WHERE replica_id = ?`, s.timeAgo(t, by), id)
 		},
+
 		SetFailedHeartbeatAge: func(t *testing.T, id string, by time.Duration) {
 			s.exec(t, `UPDATE heartbeat_failures SET failed_at = ? WHERE controller_id = ?`, s.timeAgo(t, by), id)
 		},
+
 		SetDraining: func(t *testing.T, id string) {
 			s.exec(t, `UPDATE meeting_controllers SET operator_draining = true, health_status = 'draining' WHERE controller_id = ?`, id)
 		},
+
 		DeleteRow: func(t *testing.T, id string) {
 			s.exec(t, `DELETE FROM meeting_controllers WHERE controller_id = ?`, id)
 		},
+
 		SetTransitionsAge: func(t *testing.T, through int64, by time.Duration) {
 			s.exec(t, `UPDATE controller_transitions SET at = ? WHERE id <= ?`, s.timeAgo(t, by), through)
 		},
+
 		RewindHistory: func(t *testing.T, from int64) {
 			s.exec(t, `DELETE FROM controller_transitions WHERE id >= ?`, from)
 			if s.dialect.name == "sqlite" {
@@ -169,9 +189,11 @@ func newFixture(t *testing.T, url string) storetest.Fixture {
 				s.exec(t, `SELECT setval(pg_get_serial_sequence('controller_transitions', 'id'), ?, false)`, from)
 			}
 		},
+
 		DeleteTransition: func(t *testing.T, id int64) {
 			s.exec(t, `DELETE FROM controller_transitions WHERE id = ?`, id)
 		},
+
 		History: s.readHistory,
 	}
 }
@@ -183,8 +205,10 @@ func TestHealthSQL_AgreesWithGo(t *testing.T) {
 			for _, reported := range service.HealthStatuses() {
 				for _, stale := range []bool{false, true} {
 					facts := service.Facts{OperatorDraining: draining, Reported: reported, Stale: stale}
+
 					var got string
-					err := s.readDB.GetContext(t.Context(), &got, s.readDB.Rebind(`SELECT `+healthSQL+` FROM (SELECT CAST(? AS boolean) AS operator_draining,
+					err := s.readDB.GetContext(t.Context(), &got, s.readDB.Rebind(`SELECT `+healthSQL+`
+						FROM (SELECT CAST(? AS boolean) AS operator_draining,
 						CAST(? AS varchar(20)) AS reported_status, CAST(? AS boolean) AS stale) AS f`), draining, string(reported), stale)
 					if err != nil || got != string(facts.Health()) {
 						t.Errorf("%+v in SQL = %q, %v, want %q", facts, got, err, facts.Health())
@@ -195,30 +219,30 @@ func TestHealthSQL_AgreesWithGo(t *testing.T) {
 	})
 }
 
-// queries collects what OnQuery is told.
-type queries struct {
+// queryStatuses records the calls of OnQuery.
+type queryStatuses struct {
 	mu   sync.Mutex
 	seen map[string]string
 }
 
-func (q *queries) add(operation, status string, took time.Duration) {
+func (q *queryStatuses) add(operation, status string, took time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if took < 0 {
 		status = "negative"
 	}
-	if operation != "announce" { // That comes by itself, some time after a change.
+	if operation != "announce" { // It follows some time after a change.
 		q.seen[operation] = status
 	}
 }
 
 func TestStore_ReportsEveryOperation(t *testing.T) {
 	forBothDatabases(t, func(t *testing.T, url string) {
-		q := &queries{seen: map[string]string{}}
+		q := &queryStatuses{seen: map[string]string{}}
 		s := openUnmigrated(t, Config{URL: url, OnQuery: q.add})
 		run := func() {
-			_, _ = s.Register(t.Context(), service.Registration{ControllerID: "mc", Region: "eu", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}, "")
-			_, _ = s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "x", Reported: service.HealthHealthy})
+			_, _ = s.Register(t.Context(), registration("mc"), "")
+			_, _ = s.Heartbeat(t.Context(), heartbeatOf("x"))
 			_, _ = s.IsRegistered(t.Context(), "mc")
 			_, _ = s.Controller(t.Context(), "x")
 			_, _ = s.Controllers(t.Context(), service.ControllerFilter{Limit: 1})
@@ -230,7 +254,10 @@ func TestStore_ReportsEveryOperation(t *testing.T) {
 		}
 
 		want := map[string]string{}
-		for _, operation := range []string{"register", "heartbeat", "known", "controller", "controllers", "beat", "tick", "replicas", "regions", "ping"} {
+		for _, operation := range []string{
+			"register", "heartbeat", "known", "controller", "controllers",
+			"beat", "tick", "replicas", "regions", "ping",
+		} {
 			want[operation] = "error"
 		}
 
@@ -258,17 +285,17 @@ func TestStore_ReportsEveryOperation(t *testing.T) {
 	})
 }
 
-// TestErrors_QuoteNoSQL calls every operation where there are no tables.
+// TestErrors_QuoteNoSQL calls operations on a database without tables.
 func TestErrors_QuoteNoSQL(t *testing.T) {
 	forBothDatabases(t, func(t *testing.T, url string) {
 		s := openUnmigrated(t, Config{URL: url})
 		_, known := s.IsRegistered(t.Context(), "mc")
-		_, beat := s.Heartbeat(t.Context(), service.HeartbeatWrite{ControllerID: "mc", Reported: service.HealthHealthy})
-		_, tick := s.Beat(t.Context(), service.Beat{})
+		_, heartbeat := s.Heartbeat(t.Context(), heartbeatOf("mc"))
+		_, beat := s.Beat(t.Context(), service.Beat{})
 		_, sweep := s.Sweep(t.Context(), service.SweepPolicy{})
-		for i, err := range []error{known, beat, tick, sweep} {
+		for i, err := range []error{known, heartbeat, beat, sweep} {
 			if err == nil || errors.Is(err, service.ErrUnavailable) || errors.Is(err, service.ErrNotRegistered) {
-				t.Errorf("error %d = %v, want one of no class: a missing table is a mistake of ours", i, err)
+				t.Errorf("error %d = %v, want a programming error: a missing table is not unavailability", i, err)
 			} else if text := strings.ToLower(err.Error()); strings.Contains(text, "meeting_controllers") || strings.Contains(text, "select") {
 				t.Errorf("error %d quotes the statement: %v", i, err)
 			}
@@ -283,11 +310,11 @@ func TestOpen_InvalidAddresses(t *testing.T) {
 		{"sqlite:", "needs the path"},
 		{"sqlite:data/", "needs the path"},
 		{"sqlite::memory:", "in memory"},
-		{"sqlite://data/gc.db", "is followed by a path"},
-		{"postgres://u:secret@h:port/x", "not a URL"},
-		{"postgres://u:secret@h/x?sslmode=secret", "not understood"},
+		{"sqlite://data/gc.db", "write a path after sqlite:"},
+		{"postgres://u:secret@h:port/x", "invalid database URL"},
+		{"postgres://u:secret@h/x?sslmode=secret", "invalid database URL"},
 		{"postgres://u@h/x?sslmode=odd", "odd"},
-		{"sqlite:/dev/null/gc.db", "make the folder"},
+		{"sqlite:/dev/null/gc.db", "create the folder"},
 		{sqliteScheme + t.TempDir(), "it is a folder"},
 	} {
 		s, err := Open(tc.url)
@@ -300,7 +327,7 @@ func TestOpen_InvalidAddresses(t *testing.T) {
 	}
 
 	if _, err := New(Config{URL: "postgres://h/x", Timeout: -1}); err == nil {
-		t.Error("New(negative bound) = nil, want an error")
+		t.Error("New(negative timeout) = nil, want an error")
 	}
 }
 

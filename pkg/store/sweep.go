@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	// sweepLead makes a sweep due a little before its interval has passed. The sweep itself takes time, and the guarantee is
-	// that a controller is marked stale within its threshold and one interval.
+	// sweepLead makes a sweep due a little before its interval has passed. The sweep itself takes time, and the
+	// guarantee is that a controller is marked stale within its threshold and one interval.
 	sweepLead = 250 * time.Millisecond
 
-	// firstChunk, minChunk and maxChunk are how many controllers a chunk of a sweep marks. A chunk takes a small part of the store's
-	// timeout, so that the failure of a whole region cannot make it time out again and again. Controllers that return
+	// firstChunk, minChunk and maxChunk are how many controllers a chunk of a sweep marks. A chunk takes a small part
+	// of the store's timeout: if a whole region fails, it must not time out again and again. Controllers that return
 	// meanwhile wait only briefly for the rows.
 	firstChunk, minChunk, maxChunk = 1000, 50, 5000
 	// After a chunk that takes less than 1/quickChunkPart of the store's timeout, the next one is twice as large. After one
@@ -35,8 +35,8 @@ type checkerState struct {
 	GapBeganAt       dbTime `db:"gap_began_at"`
 }
 
-// checkerState returns [sql.ErrNoRows] before the first beat.
-func (s *Store) checkerState(ctx context.Context, tx *sqlx.Tx) (state checkerState, _ error) {
+// readCheckerState returns [sql.ErrNoRows] before the first beat.
+func (s *Store) readCheckerState(ctx context.Context, tx *sqlx.Tx) (state checkerState, _ error) {
 	err := tx.GetContext(ctx, &state, `SELECT beat_at, serviceable_since, gap_began_at FROM checker_state WHERE id = 1`)
 	return state, err
 }
@@ -62,8 +62,8 @@ type sweepState struct {
 	chunk        int // the maximum number of controllers to mark
 }
 
-// timeToSweep returns the time until the next sweep is due; 0 or less means now. A sweep in the future ended before the clock
-// was set back.
+// timeToSweep returns the time until the next sweep is due; 0 or less means now. A sweep in the future ended before the
+// clock was set back.
 func (s sweepState) timeToSweep(interval time.Duration) time.Duration {
 	elapsed := s.now.Sub(s.sweptAt)
 	if elapsed < 0 {
@@ -87,7 +87,7 @@ func (s *Store) Sweep(ctx context.Context, policy service.SweepPolicy) (service.
 
 	s.adaptChunk(time.Since(began), result.More, err != nil)
 	if len(result.Transitions) > 0 {
-		s.announcements.announceTransitions()
+		s.announcer.announceTransitions()
 	}
 	return result, err
 }
@@ -181,14 +181,14 @@ func (s *Store) endSweep(ctx context.Context, tx *sqlx.Tx, now time.Time) error 
 
 // readSweepState reads the clock and the state of the checker. Before the first beat the state is that of a beat long ago.
 func (s *Store) readSweepState(ctx context.Context, tx *sqlx.Tx, policy service.SweepPolicy) (state sweepState, err error) {
-	if state.checkerState, err = s.checkerState(ctx, tx); err != nil && !errors.Is(err, sql.ErrNoRows) {
+	if state.checkerState, err = s.readCheckerState(ctx, tx); err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return state, err
 	}
 	var replicas []replicaRow
 	if err := tx.SelectContext(ctx, &replicas, `SELECT staleness_threshold_ms, fast_interval_ms, seen_at FROM replicas`); err != nil {
 		return state, err
 	}
-	if state.now, err = s.now(ctx, tx); err != nil {
+	if state.now, err = s.readNow(ctx, tx); err != nil {
 		return state, err
 	}
 

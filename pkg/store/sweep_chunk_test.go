@@ -7,6 +7,7 @@ import (
 
 func TestAdaptChunk(t *testing.T) {
 	s := &Store{timeout: 5 * time.Second}
+
 	for _, tc := range []struct {
 		name             string
 		from, want       int64
@@ -18,8 +19,8 @@ func TestAdaptChunk(t *testing.T) {
 		{name: "neither quick nor slow", from: 1000, want: 1000, took: time.Second, isFull: true},
 		{name: "slow", from: 1000, want: 500, took: 2 * time.Second, isFull: true},
 		{name: "failed", from: 1000, want: 500, took: 5 * time.Second, isFailed: true},
-		{name: "as large as may be", from: maxChunk, want: maxChunk, took: time.Millisecond, isFull: true},
-		{name: "as small as may be", from: minChunk, want: minChunk, took: time.Minute, isFailed: true},
+		{name: "at the maximum", from: maxChunk, want: maxChunk, took: time.Millisecond, isFull: true},
+		{name: "at the minimum", from: minChunk, want: minChunk, took: time.Minute, isFailed: true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s.sweepChunk.Store(tc.from)

@@ -12,9 +12,9 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-var silentFlag = flag.Int("store.silent", 2_500, "how many controllers fall silent at once in TestSweep_MassSilence")
+var silentFlag = flag.Int("store.silent", 2_500, "how many controllers become stale together in TestSweep_MassSilence")
 
-// TestSweep_MassSilence marks a whole fleet that falls silent at once, while some of it comes back.
+// TestSweep_MassSilence marks a whole fleet whose heartbeats have stopped, while some controllers return.
 func TestSweep_MassSilence(t *testing.T) {
 	const returning = 20
 	forBothDatabases(t, func(t *testing.T, url string) {
@@ -46,7 +46,7 @@ func TestSweep_MassSilence(t *testing.T) {
 			all.Go(func() {
 				for ctx.Err() == nil {
 					began := time.Now()
-					if _, err := s.Heartbeat(context.Background(), service.HeartbeatWrite{ControllerID: id, Reported: service.HealthHealthy}); err != nil {
+					if _, err := s.Heartbeat(context.Background(), heartbeatOf(id)); err != nil {
 						t.Errorf("Heartbeat(%s) = %v", id, err)
 						return
 					}
@@ -75,13 +75,13 @@ func TestSweep_MassSilence(t *testing.T) {
 
 		waits := slices.Concat(latencies...)
 		slices.Sort(waits)
-		t.Logf("%d marked in %v, the longest chunk %v; heartbeats meanwhile: %d, p50 %v, worst %v",
+		t.Logf("%d marked in %v, longest chunk %v; heartbeats meanwhile: %d, p50 %v, maximum %v",
 			marked, took.Round(time.Millisecond), longest.Round(time.Millisecond), len(waits), waits[len(waits)/2], waits[len(waits)-1])
 		if marked < *silentFlag-returning {
 			t.Errorf("marked = %d, want at least %d", marked, *silentFlag-returning)
 		}
 		if limit := max(policy.Interval, time.Duration(*silentFlag)*time.Second/10_000); took > limit {
-			t.Errorf("the marks took %v, want at most %v", took, limit)
+			t.Errorf("marking took %v, want at most %v", took, limit)
 		}
 
 		var recorded int

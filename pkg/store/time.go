@@ -32,5 +32,6 @@ func (t *dbTime) orZero() time.Time {
 
 var _ sql.Scanner = (*dbTime)(nil)
 
-// silenceUntil returns the time since the last heartbeat. It is not negative, although the database's clock may have been set back.
+// silenceUntil returns the time since the last heartbeat. It is not negative, although the database's clock may have
+// been set back.
 func silenceUntil(now, lastHeartbeat time.Time) time.Duration { return max(0, now.Sub(lastHeartbeat)) }

@@ -6,16 +6,20 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// sameButLoad tells whether two states of a controller differ in nothing but what a [service.WatchLoad] tells. That a
-// controller is drained, or full, is more than load: it decides what becomes of it.
+// equalExceptLoad reports whether two states of a controller differ at most in the fields of [service.WatchLoad]. Whether a
+// controller is drained or full is not part of the load, because placement depends on it.
 func equalExceptLoad(a, b *service.Controller) bool {
-	return withoutLoad(a) == withoutLoad(b) && a.CreatedAt.Equal(b.CreatedAt) && equalDrains(a.Drain, b.Drain) && equalTimes(a.LastConflictAt, b.LastConflictAt) &&
-		a.Drained() == b.Drained() && a.DeadlinePassed() == b.DeadlinePassed() &&
+	return withoutLoad(a) == withoutLoad(b) &&
+		a.CreatedAt.Equal(b.CreatedAt) &&
+		equalDrains(a.Drain, b.Drain) &&
+		equalTimes(a.LastConflictAt, b.LastConflictAt) &&
+		a.Drained() == b.Drained() &&
+		a.DeadlinePassed() == b.DeadlinePassed() &&
 		(a.CurrentMeetings >= a.MaxMeetings) == (b.CurrentMeetings >= b.MaxMeetings) &&
 		(a.CurrentParticipants >= a.MaxParticipants) == (b.CurrentParticipants >= b.MaxParticipants)
 }
 
-// withoutLoad leaves what can be compared as it is.
+// withoutLoad returns the controller without its load, and without the fields that == does not compare.
 func withoutLoad(c *service.Controller) service.Controller {
 	rest := *c
 	rest.CurrentMeetings, rest.CurrentParticipants, rest.CPUUsagePercent, rest.MemoryUsagePercent = 0, 0, nil, nil
@@ -39,8 +43,11 @@ func equalTimes(a, b *time.Time) bool {
 }
 
 func equalLoads(a, b *service.Controller) bool {
-	return a.CurrentMeetings == b.CurrentMeetings && a.CurrentParticipants == b.CurrentParticipants && a.LastHeartbeatAt.Equal(b.LastHeartbeatAt) &&
-		equalPercents(a.CPUUsagePercent, b.CPUUsagePercent) && equalPercents(a.MemoryUsagePercent, b.MemoryUsagePercent)
+	return a.CurrentMeetings == b.CurrentMeetings &&
+		a.CurrentParticipants == b.CurrentParticipants &&
+		a.LastHeartbeatAt.Equal(b.LastHeartbeatAt) &&
+		equalPercents(a.CPUUsagePercent, b.CPUUsagePercent) &&
+		equalPercents(a.MemoryUsagePercent, b.MemoryUsagePercent)
 }
 
 func equalPercents(a, b *float64) bool {
@@ -50,29 +57,39 @@ func equalPercents(a, b *float64) bool {
 	return *a == *b
 }
 
-// onlyLoadChanged reports whether an update of a controller changes only its load. Fields that an update does not have change
-// when the controller registers, which leaves it pending, and by hand, which the re-read of the fleet finds.
+// changesLoadOnly reports whether an update of a controller changes only its load. The fields that an update does not have change
+// when the controller registers, which makes it pending, or by hand, which a read of the whole fleet finds.
 func changesLoadOnly(c *service.Controller, u *service.ControllerUpdate) bool {
-	registered := (u.Health == service.HealthPending || u.Facts.Reported == service.HealthPending) && !c.UpdatedAt.Equal(u.UpdatedAt)
-	return !registered && c.Health == u.Health && c.Facts == u.Facts && c.Generation == u.Generation &&
-		c.MaxMeetings == u.MaxMeetings && c.MaxParticipants == u.MaxParticipants && c.IncarnationConflicts == u.IncarnationConflicts
+	mayHaveRegistered := (u.Health == service.HealthPending || u.Facts.Reported == service.HealthPending) && !c.UpdatedAt.Equal(u.UpdatedAt)
+	return !mayHaveRegistered &&
+		c.Health == u.Health &&
+		c.Facts == u.Facts &&
+		c.Generation == u.Generation &&
+		c.MaxMeetings == u.MaxMeetings &&
+		c.MaxParticipants == u.MaxParticipants &&
+		c.IncarnationConflicts == u.IncarnationConflicts
 }
 
-// withLoad returns the controller as an update of its load leaves it.
+// withLoad returns the controller with the load of an update.
 func withLoad(c *service.Controller, u *service.ControllerUpdate) *service.Controller {
-	loaded := *c
-	loaded.CurrentMeetings, loaded.CurrentParticipants = u.CurrentMeetings, u.CurrentParticipants
-	loaded.CPUUsagePercent, loaded.MemoryUsagePercent = u.CPUUsagePercent, u.MemoryUsagePercent
-	loaded.LastHeartbeatAt, loaded.UpdatedAt = u.LastHeartbeatAt, u.UpdatedAt
+	updated := *c
+	updated.CurrentMeetings, updated.CurrentParticipants = u.CurrentMeetings, u.CurrentParticipants
+	updated.CPUUsagePercent, updated.MemoryUsagePercent = u.CPUUsagePercent, u.MemoryUsagePercent
+	updated.LastHeartbeatAt, updated.UpdatedAt = u.LastHeartbeatAt, u.UpdatedAt
 	if u.AsOf.After(c.AsOf) {
-		loaded.AsOf = u.AsOf
+		updated.AsOf = u.AsOf
 	}
-	return &loaded
+	return &updated
 }
 
 func loadOf(c *service.Controller) service.WatchLoad {
 	return service.WatchLoad{
-		ControllerID: c.ControllerID, CurrentMeetings: c.CurrentMeetings, CurrentParticipants: c.CurrentParticipants,
-		CPUUsagePercent: c.CPUUsagePercent, MemoryUsagePercent: c.MemoryUsagePercent, LastHeartbeatAt: c.LastHeartbeatAt, Drained: c.Drained(),
+		ControllerID:        c.ControllerID,
+		CurrentMeetings:     c.CurrentMeetings,
+		CurrentParticipants: c.CurrentParticipants,
+		CPUUsagePercent:     c.CPUUsagePercent,
+		MemoryUsagePercent:  c.MemoryUsagePercent,
+		LastHeartbeatAt:     c.LastHeartbeatAt,
+		Drained:             c.Drained(),
 	}
 }

@@ -9,51 +9,52 @@ import (
 )
 
 const (
-	// neverComes is after how long an id that is missing belongs to no change: the store gives ids out before it commits,
-	// and nothing that writes history takes half a minute.
+	// gapTimeout is the time after which a missing id belongs to no change. The store assigns ids before it commits, and no
+	// transaction that writes history takes half a minute.
 	gapTimeout = 30 * time.Second
-	// missingAtMost bounds how many ids are looked for that were passed over.
+	// maxMissing limits the missing ids of one read.
 	maxMissing = 4096
 )
 
-// cursor knows which changes have been seen. They are passed on in whatever order they appear, and who goes on after the
+// cursor records which changes were seen. Changes are delivered in the order in which they appear. A watch that resumes after the
 // watermark misses none.
 type cursor struct {
-	// watermark: all changes up to this one have been seen, or never come.
+	// All changes up to the watermark were seen, except for ids that belong to no change.
 	watermark int64
-	// above are those that have been seen above the watermark, in the order of their ids.
+	// seenAbove has the changes above the watermark that were seen, in the order of their ids.
 	seenAbove []seenChange
-	// highest is the highest that has been seen, or the watermark.
+	// highest is the highest id that was seen, or the watermark.
 	highest int64
 }
 
 type seenChange struct {
 	id            int64
-	localTimeSeen time.Time // by our clock: the store's may be set
+	localTimeSeen time.Time // not the store's time, because the store's clock may be set
 }
 
-// add takes note of a change that was seen at a time by our clock, and reports whether it is new.
-func (c *cursor) add(t service.Transition, seen time.Time) bool {
-	at, found := slices.BinarySearchFunc(c.seenAbove, t.ID, func(s seenChange, id int64) int { return cmp.Compare(s.id, id) })
-	if t.ID <= c.watermark || found {
+// add records a change, and reports whether it is new.
+func (c *cursor) add(t service.Transition, localTimeSeen time.Time) bool {
+	index, isKnown := slices.BinarySearchFunc(c.seenAbove, t.ID, func(s seenChange, id int64) int { return cmp.Compare(s.id, id) })
+	if t.ID <= c.watermark || isKnown {
 		return false
 	}
-	c.seenAbove = slices.Insert(c.seenAbove, at, seenChange{t.ID, seen})
+	c.seenAbove = slices.Insert(c.seenAbove, index, seenChange{id: t.ID, localTimeSeen: localTimeSeen})
 	c.highest = max(c.highest, t.ID)
 	return true
 }
 
-// settle moves the watermark as far as can be. now is by our clock.
-func (c *cursor) advance(now time.Time) {
+// advance moves the watermark up as far as possible.
+func (c *cursor) advance(localNow time.Time) {
 	n := 0
-	for n < len(c.seenAbove) && (c.seenAbove[n].id == c.watermark+1 || now.Sub(c.seenAbove[n].localTimeSeen) > gapTimeout) {
+	for n < len(c.seenAbove) && (c.seenAbove[n].id == c.watermark+1 || localNow.Sub(c.seenAbove[n].localTimeSeen) > gapTimeout) {
 		c.watermark = c.seenAbove[n].id
 		n++
 	}
 	c.seenAbove = slices.Delete(c.seenAbove, 0, n)
 }
 
-// missing returns the ids above the watermark that were passed over, the highest of them when they are too many.
+// missing returns the ids between the watermark and the highest id that were not seen, in descending order. If there are more than
+// maxMissing, it returns the highest.
 func (c *cursor) missing() (ids []int64) {
 	next := c.highest
 	for i := len(c.seenAbove) - 1; i >= -1; i-- {

@@ -17,36 +17,39 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeSource is a store whose clock is that of the test.
+// fakeSource is a store in memory with the clock of the test.
 type fakeSource struct {
 	mu             sync.Mutex
 	controllers    map[string]service.Controller
 	history        []service.Transition
-	err            error
+	err            error // of all reads
 	reads          int
-	listening      int
-	listenCount    int
+	listening      int // calls of Listen that have not ended
+	listenCount    int // calls of Listen
 	onAnnouncement func(service.Announcement)
 }
 
 func newSource() *fakeSource { return &fakeSource{controllers: map[string]service.Controller{}} }
 
-func (s *fakeSource) lock() (func(), error) {
+// lock begins a read. It returns what ends the read, and the read's error.
+func (s *fakeSource) lock() (unlock func(), err error) {
 	s.mu.Lock()
 	s.reads++
 	return s.mu.Unlock, s.err
 }
 
 func (s *fakeSource) Changes(_ context.Context, after int64, missing []int64, limit int) (service.ChangePage, error) {
-	leave, err := s.lock()
-	defer leave()
+	unlock, err := s.lock()
+	defer unlock()
 	if err != nil {
 		return service.ChangePage{}, err
 	}
+
 	page := service.ChangePage{AsOf: time.Now()}
 	if len(s.history) > 0 {
 		page.Oldest, page.Newest = s.history[0].ID, s.history[len(s.history)-1].ID
 	}
+
 	for _, t := range s.history {
 		if slices.Contains(missing, t.ID) {
 			page.Transitions = append(page.Transitions, t)
@@ -56,12 +59,13 @@ func (s *fakeSource) Changes(_ context.Context, after int64, missing []int64, li
 			page.Transitions = append(page.Transitions, t)
 		}
 	}
+
 	return page, nil
 }
 
 func (s *fakeSource) Controllers(_ context.Context, filter service.ControllerFilter) (page []service.Controller, _ error) {
-	leave, err := s.lock()
-	defer leave()
+	unlock, err := s.lock()
+	defer unlock()
 	if err != nil {
 		return nil, err
 	}
@@ -74,8 +78,8 @@ func (s *fakeSource) Controllers(_ context.Context, filter service.ControllerFil
 }
 
 func (s *fakeSource) ControllersByID(_ context.Context, ids []string) (found []service.Controller, _ error) {
-	leave, err := s.lock()
-	defer leave()
+	unlock, err := s.lock()
+	defer unlock()
 	if err != nil {
 		return nil, err
 	}
@@ -88,24 +92,37 @@ func (s *fakeSource) ControllersByID(_ context.Context, ids []string) (found []s
 }
 
 func (s *fakeSource) ControllersUpdated(_ context.Context, since time.Time) (found []service.ControllerUpdate, _ error) {
-	leave, err := s.lock()
-	defer leave()
+	unlock, err := s.lock()
+	defer unlock()
 	if err != nil {
 		return nil, err
 	}
+
 	for id, c := range s.controllers {
 		if !c.UpdatedAt.Before(since) {
 			found = append(found, service.ControllerUpdate{
-				ControllerID: id, CurrentMeetings: c.CurrentMeetings, CurrentParticipants: c.CurrentParticipants,
-				CPUUsagePercent: c.CPUUsagePercent, MemoryUsagePercent: c.MemoryUsagePercent, LastHeartbeatAt: c.LastHeartbeatAt, UpdatedAt: c.UpdatedAt,
-				AsOf: time.Now(), MaxMeetings: c.MaxMeetings, MaxParticipants: c.MaxParticipants, Facts: c.Facts, Health: c.Health,
-				Generation: c.Generation, IncarnationConflicts: c.IncarnationConflicts,
+				ControllerID:         id,
+				CurrentMeetings:      c.CurrentMeetings,
+				CurrentParticipants:  c.CurrentParticipants,
+				CPUUsagePercent:      c.CPUUsagePercent,
+				MemoryUsagePercent:   c.MemoryUsagePercent,
+				LastHeartbeatAt:      c.LastHeartbeatAt,
+				UpdatedAt:            c.UpdatedAt,
+				AsOf:                 time.Now(),
+				MaxMeetings:          c.MaxMeetings,
+				MaxParticipants:      c.MaxParticipants,
+				Facts:                c.Facts,
+				Health:               c.Health,
+				Generation:           c.Generation,
+				IncarnationConflicts: c.IncarnationConflicts,
 			})
 		}
 	}
+
 	return found, nil
 }
 
+// shown returns a controller as a read shows it. The lock must be held.
 func (s *fakeSource) shown(id string) service.Controller {
 	c := s.controllers[id]
 	c.AsOf = time.Now()
@@ -118,6 +135,7 @@ func (s *fakeSource) Listen(ctx context.Context, onAnnouncement func(service.Ann
 	s.listenCount++
 	s.onAnnouncement = onAnnouncement
 	s.mu.Unlock()
+
 	<-ctx.Done()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,7 +152,7 @@ func (s *fakeSource) announce(a service.Announcement) {
 	}
 }
 
-// put stores a controller as if nobody announced it.
+// put stores a controller without an announcement.
 func (s *fakeSource) put(c service.Controller) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,30 +166,37 @@ func (s *fakeSource) remove(id string) {
 	delete(s.controllers, id)
 }
 
-// record writes history with an id of the test's choice, and announces it.
+// record inserts a transition with an id, and announces it.
 func (s *fakeSource) record(id int64, controller string, to service.HealthStatus) {
 	s.mu.Lock()
-	s.history = append(s.history, service.Transition{ID: id, ControllerID: controller, Region: s.controllers[controller].Region, At: time.Now(), To: to})
+	s.history = append(s.history, service.Transition{
+		ID:           id,
+		ControllerID: controller,
+		Region:       s.controllers[controller].Region,
+		At:           time.Now(),
+		To:           to,
+	})
 	slices.SortFunc(s.history, func(a, b service.Transition) int { return int(a.ID - b.ID) })
 	s.mu.Unlock()
 	s.announce(service.Announcement{})
 }
 
-// append writes history at its end, as if nobody announced it.
+// appendUnannounced appends a transition without an announcement.
 func (s *fakeSource) appendUnannounced(id int64, controller string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.controllers[controller]
-	s.history = append(s.history, service.Transition{ID: id, ControllerID: controller, Region: c.Region, At: time.Now(), To: c.Health})
+	t := service.Transition{ID: id, ControllerID: controller, Region: c.Region, At: time.Now(), To: c.Health}
+	s.history = append(s.history, t)
 }
 
-// change stores a controller and its change of state together, as the store does.
+// change stores a controller and its transition, as the store does, and announces it.
 func (s *fakeSource) change(id int64, c service.Controller) {
 	s.put(c)
 	s.record(id, c.ControllerID, c.Health)
 }
 
-// fail has the store answer with an error; nil ends that.
+// fail makes all reads fail with an error, and succeed again for nil.
 func (s *fakeSource) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -187,38 +212,69 @@ func (s *fakeSource) readCount() int {
 var errDown = errors.Join(errors.New("no store"), service.ErrUnavailable)
 
 func controller(id, region string, health service.HealthStatus) service.Controller {
-	return service.Controller{ControllerID: id, Region: region, Health: health, Facts: service.Facts{Reported: health}, MaxMeetings: 10, MaxParticipants: 100}
+	return service.Controller{
+		ControllerID:    id,
+		Region:          region,
+		Health:          health,
+		Facts:           service.Facts{Reported: health},
+		MaxMeetings:     10,
+		MaxParticipants: 100,
+	}
 }
 
-// counts is an observer that counts.
+// countingObserver is an observer that counts.
 type countingObserver struct {
-	mu                           sync.Mutex
-	watching, lagged, reconnects int
-	delivered                    []time.Duration
+	mu         sync.Mutex
+	watches    int
+	lagged     int
+	reconnects int
+	delivered  []time.Duration
 }
 
-func (c *countingObserver) SetWatches(readers int) {
+func (c *countingObserver) SetWatches(count int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.watching = readers
+	c.watches = count
 }
-func (c *countingObserver) IncLagged()      { c.mu.Lock(); defer c.mu.Unlock(); c.lagged++ }
-func (c *countingObserver) IncReconnected() { c.mu.Lock(); defer c.mu.Unlock(); c.reconnects++ }
+
+func (c *countingObserver) IncLagged() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lagged++
+}
+
+func (c *countingObserver) IncReconnected() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reconnects++
+}
+
 func (c *countingObserver) ObserveDelivery(took time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.delivered = append(c.delivered, took)
 }
 
-// lines counts what is logged.
+func (c *countingObserver) laggedCount() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lagged
+}
+
+// countingLogger counts the lines of the log.
 type countingLogger struct {
 	mu    sync.Mutex
 	lines int
 }
 
-func (l *countingLogger) Log(...any) error { l.mu.Lock(); defer l.mu.Unlock(); l.lines++; return nil }
+func (l *countingLogger) Log(...any) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines++
+	return nil
+}
 
-// bench is a hub that runs in a bubble.
+// harness is a hub that runs in the bubble of a test.
 type harness struct {
 	t        *testing.T
 	source   *fakeSource
@@ -229,88 +285,89 @@ type harness struct {
 }
 
 func newHarness(t *testing.T) *harness {
-	b := &harness{t: t, source: newSource(), observer: &countingObserver{}, logger: &countingLogger{}}
-	b.hub = New(Config{Source: b.source, Observer: b.observer, Logger: log.Logger(b.logger)})
+	h := &harness{t: t, source: newSource(), observer: &countingObserver{}, logger: &countingLogger{}}
+	h.hub = New(Config{Source: h.source, Observer: h.observer, Logger: log.Logger(h.logger)})
 	ctx, cancel := context.WithCancel(t.Context())
-	b.stop = cancel
+	h.stop = cancel
 	ended := make(chan error, 1)
-	go func() { ended <- b.hub.Run(ctx) }()
+	go func() { ended <- h.hub.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("Run() = %v, want nil", err)
 		}
 	})
-	return b
+	return h
 }
 
-func (b *harness) watch(q service.WatchQuery) *watcher {
-	b.t.Helper()
-	w, err := b.hub.Watch(b.t.Context(), q)
+func (h *harness) watch(q service.WatchQuery) *watcher {
+	h.t.Helper()
+	w, err := h.hub.Watch(h.t.Context(), q)
 	if err != nil {
-		b.t.Fatalf("Watch() = %v", err)
+		h.t.Fatalf("Watch() = %v", err)
 	}
-	b.t.Cleanup(w.Close)
-	return &watcher{t: b.t, watch: w}
+	h.t.Cleanup(w.Close)
+	return &watcher{t: h.t, watch: w}
 }
 
-func (b *harness) watchAfter(id int64) *watcher {
-	b.t.Helper()
-	return b.watch(service.WatchQuery{After: &id})
+func (h *harness) watchAfter(id int64) *watcher {
+	h.t.Helper()
+	return h.watch(service.WatchQuery{After: &id})
 }
 
-// follower reads a watch.
+// watcher is the client of a watch.
 type watcher struct {
 	t     *testing.T
 	watch service.Watch
 }
 
-// next returns the next event that is no beat.
-func (f *watcher) next() service.WatchEvent {
-	f.t.Helper()
+// next returns the next event that is not a beat.
+func (w *watcher) next() service.WatchEvent {
+	w.t.Helper()
 	for range 100 {
-		if e := f.nextOrBeat(); e.Snapshot != nil || e.Changes != nil || e.Loads != nil {
+		if e := w.nextOrBeat(); e.Snapshot != nil || e.Changes != nil || e.Loads != nil {
 			return e
 		}
 	}
-	f.t.Fatal("nothing but beats came")
+	w.t.Fatal("no event but beats")
 	return service.WatchEvent{}
 }
 
-func (f *watcher) nextOrBeat() service.WatchEvent {
-	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), 3*time.Minute)
+func (w *watcher) nextOrBeat() service.WatchEvent {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 3*time.Minute)
 	defer cancel()
-	e, err := f.watch.Next(ctx)
+	e, err := w.watch.Next(ctx)
 	if err != nil {
-		f.t.Fatalf("Next() = %v", err)
+		w.t.Fatalf("Next() = %v", err)
 	}
 	return e
 }
 
-// quiet holds that nothing but beats comes for a while.
-func (f *watcher) wantNothing(d time.Duration) {
-	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), d)
+// wantNothing checks that the watch sends nothing but beats for a time.
+func (w *watcher) wantNothing(d time.Duration) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), d)
 	defer cancel()
 	for {
-		e, err := f.watch.Next(ctx)
+		e, err := w.watch.Next(ctx)
 		if err != nil {
 			return
 		}
 		if e.Snapshot != nil || e.Changes != nil || e.Loads != nil {
-			f.t.Fatalf("Next() = %+v, want nothing", e)
+			w.t.Fatalf("Next() = %+v, want nothing", e)
 		}
 	}
 }
 
-// snapshot reads a whole snapshot and returns its reason, its id and who is in it.
-func (f *watcher) snapshot() (reason string, id int64, fleet []string) {
-	f.t.Helper()
+// snapshot reads a whole snapshot and returns its reason, its id and the ids of its controllers.
+func (w *watcher) snapshot() (reason string, id int64, fleet []string) {
+	w.t.Helper()
 	for first := true; ; first = false {
-		e := f.next()
-		if e.Snapshot == nil || e.Snapshot.Begin != first || (e.ID != 0) != e.Snapshot.End && e.ID != 0 || len(e.Snapshot.Controllers) > partSize {
-			f.t.Fatalf("Next() = %+v, want a part of a snapshot, which begins: %v", e, first)
+		e := w.next()
+		isComplete := e.Snapshot != nil && e.Snapshot.End
+		if e.Snapshot == nil || e.Snapshot.Begin != first || e.ID != 0 && !isComplete || len(e.Snapshot.Controllers) > partSize {
+			w.t.Fatalf("Next() = %+v, want a part of a snapshot with Begin %v", e, first)
 		}
 		for _, c := range e.Snapshot.Controllers {
 			fleet = append(fleet, c.ControllerID)
@@ -320,6 +377,3 @@ func (f *watcher) snapshot() (reason string, id int64, fleet []string) {
 		}
 	}
 }
-
-// count is how many readers lagged.
-func (c *countingObserver) laggedCount() int { c.mu.Lock(); defer c.mu.Unlock(); return c.lagged }

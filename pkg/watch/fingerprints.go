@@ -7,15 +7,15 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// keptFingerprints is how many fingerprints are kept: more than the log has changes, so that every cursor that a reader can
-// resume from is distinguished from a change of another history with the same id.
+// maxFingerprints is more than the number of changes in the log. So for each cursor from which a watch can resume, the hub can
+// detect that the change with its id belongs to another history.
 const maxFingerprints = maxLogChanges + 2*initialHistory
 
 // fingerprints has the fingerprints of the last changes of one history. It is safe for concurrent use.
 type fingerprints struct {
 	mu   sync.Mutex
 	byID map[int64]string
-	// order has the ids in the order of arrival. Once it is full it is a ring that starts at next.
+	// order has the ids in the order of arrival. When it is full, it is a ring that starts at next.
 	order []int64
 	next  int
 }
@@ -41,12 +41,13 @@ func (p *fingerprints) add(t service.Transition) {
 		p.order = append(p.order, t.ID)
 		return
 	}
+
 	delete(p.byID, p.order[p.next])
 	p.order[p.next] = t.ID
 	p.next = (p.next + 1) % maxFingerprints
 }
 
-// cursor returns the cursor after the change with the id; without a fingerprint if that is unknown.
+// cursor returns the cursor after the change with the id, without a fingerprint if the change is unknown.
 func (p *fingerprints) cursor(id int64) service.Cursor {
 	if p == nil {
 		return service.Cursor{ID: id}
@@ -61,20 +62,21 @@ func (p *fingerprints) hasCursor(c service.Cursor) bool {
 	return c.Fingerprint == "" || p.cursor(c.ID) == c
 }
 
-// setCursor sets the cursor from which a reader resumes after an event.
+// setCursor sets the cursor from which a watch resumes after an event.
 func setCursor(e *service.WatchEvent, c service.Cursor) { e.ID, e.Fingerprint = c.ID, c.Fingerprint }
 
-// continuesHistory reports whether the page continues the history of the state: the newest change that was seen is in the page
-// and has the same fingerprint. The page includes that change for this check only; continuesHistory removes it.
+// continuesHistory reports whether a page continues the history of the state: the page has the newest change that was seen, with the
+// same fingerprint. The page has that change for this check only, so continuesHistory removes it.
 func (st *state) continuesHistory(page *service.ChangePage) bool {
 	newest := st.fingerprints.cursor(st.seen.highest)
 	if newest.Fingerprint == "" {
 		return page.Newest >= newest.ID
 	}
-	at := slices.IndexFunc(page.Transitions, func(t service.Transition) bool { return t.ID == newest.ID })
-	if at < 0 || page.Transitions[at].Cursor() != newest {
+
+	index := slices.IndexFunc(page.Transitions, func(t service.Transition) bool { return t.ID == newest.ID })
+	if index < 0 || page.Transitions[index].Cursor() != newest {
 		return false
 	}
-	page.Transitions = slices.Delete(page.Transitions, at, at+1)
+	page.Transitions = slices.Delete(page.Transitions, index, index+1)
 	return true
 }

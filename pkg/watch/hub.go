@@ -1,4 +1,7 @@
-// Package watch tells any number of readers what changes in the fleet. One [Hub] reads the store for all of them.
+// Package watch serves the changes of the fleet to many watches. One [Hub] reads the store for all of them.
+//
+// A poller reads the store and publishes views, which never change. Each watch holds a position in a view and in the log of events.
+// Slow reads run in the background, and turns limit how many watches send at the same time.
 package watch
 
 import (
@@ -15,33 +18,35 @@ import (
 )
 
 const (
-	// maxWatches bounds how many readers a server has.
+	// maxWatches limits the watches of a server.
 	maxWatches = 5000
-	// pace is how far apart readings of the history are at the least, so that many changes become one event for each
-	// reader; with many readers, to each of whom it has to be written, it is longer. What comes after a pause is read at
-	// once.
-	minPollInterval, pollIntervalPerWatch, maxPollInterval = 20 * time.Millisecond, 50 * time.Microsecond, 100 * time.Millisecond
-	// How often the store is looked at without being told that something changed: where loads are watched, and otherwise.
-	loadsRefreshInterval, defaultRefreshInterval = time.Second, 2 * time.Second
-	// rereadEvery is how often the whole fleet is read again, for what was changed by hand.
+	// The poll interval is the minimum time between two polls, so that many changes become one event for each watch. It grows with
+	// the number of watches, each of which has to send the event. A change after a pause is read immediately.
+	minPollInterval      = 20 * time.Millisecond
+	pollIntervalPerWatch = 50 * time.Microsecond
+	maxPollInterval      = 100 * time.Millisecond
+	// The refresh interval is the maximum time between two polls if no change is announced. It is shorter if a watch has loads.
+	loadsRefreshInterval   = time.Second
+	defaultRefreshInterval = 2 * time.Second
+	// rereadInterval is the time between two reads of the whole fleet, which find changes that were made by hand.
 	rereadInterval = time.Minute
-	// keptFor is how long the fleet is kept after the last reader has left.
+	// keepFleetFor is how long the hub keeps the fleet after the last watch has closed.
 	keepFleetFor = time.Minute
 )
 
-// Observer is told what happens to watches. Its methods must not block.
+// Observer records events of the hub. Its methods must not block.
 type Observer interface {
-	// SetWatches reports how many readers there are.
-	SetWatches(readers int)
-	// IncLagged reports that a reader was too slow and begins anew.
+	// SetWatches records the number of open watches.
+	SetWatches(count int)
+	// IncLagged counts a watch that was too slow and restarts with a snapshot.
 	IncLagged()
-	// ObserveDelivery reports how long after a change it was passed to the readers.
+	// ObserveDelivery records the time from a change to the view that has it.
 	ObserveDelivery(took time.Duration)
-	// IncReconnected reports that announcements were not heard for a while.
+	// IncReconnected counts a gap in the announcements of the store.
 	IncReconnected()
 }
 
-// Config is what a hub works with. Every field is needed.
+// Config is the configuration of a hub. Every field is required.
 type Config struct {
 	Source   service.ChangeSource
 	Observer Observer
@@ -50,12 +55,11 @@ type Config struct {
 
 // Hub serves watches, and reads the store while there are any. It implements [service.Watcher].
 //
-// What readers read is an immutable view, so no reader's work holds a lock that the reading of the store, or a heartbeat
-// that announces a change, has to wait for.
+// Watches read immutable views. So no watch holds a lock that delays the reads of the store, or a heartbeat that announces a change.
 type Hub struct {
 	cfg     Config
-	wake    chan struct{} // Has room for one: something was announced, or somebody waits.
-	stopped chan struct{} // Closed when nothing is served any more.
+	wake    chan struct{} // Has room for one: a change was announced, or a call waits for a poll.
+	stopped chan struct{} // Closed when Run has ended.
 	inbox   inbox
 	view    atomic.Pointer[view] // Never nil. Only the goroutine of Run stores another.
 	shared  sharedView
@@ -67,19 +71,24 @@ type Hub struct {
 	watches          int
 	watchesWithLoads int
 	idleSince        time.Time
-	pollWaiters      []chan error // Who waits for the store to be read.
+	pollWaiters      []chan error // of the calls that wait for a poll
 }
 
 var _ service.Watcher = (*Hub)(nil)
 
-// New returns a hub that serves once [Hub.Run] runs.
+// New returns a hub, which serves watches while [Hub.Run] runs.
 func New(cfg Config) *Hub {
-	h := &Hub{cfg: cfg, wake: make(chan struct{}, 1), stopped: make(chan struct{}), turns: newTurns()}
+	h := &Hub{
+		cfg:     cfg,
+		wake:    make(chan struct{}, 1),
+		stopped: make(chan struct{}),
+		turns:   newTurns(),
+	}
 	h.view.Store(&view{updated: make(chan struct{})})
 	return h
 }
 
-// Run serves until ctx ends, which ends every watch.
+// Run serves watches until ctx ends, which ends every watch.
 func (h *Hub) Run(ctx context.Context) error {
 	defer h.stop()
 	for {
@@ -89,10 +98,10 @@ func (h *Hub) Run(ctx context.Context) error {
 		case <-h.wake:
 		}
 		if ctx.Err() != nil {
-			return nil // Readers that are still there have woken it.
+			return nil // An open watch has sent the wake-up.
 		}
 		if h.isIdle(0) {
-			continue // Whoever came has left.
+			continue // The watch that sent the wake-up has closed.
 		}
 		h.pollWhileWatched(ctx)
 	}
@@ -102,31 +111,32 @@ func (h *Hub) stop() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.isStopped = true
-	h.notifyWaiters(h.pollWaiters, stoppingError())
+	notifyWaiters(h.pollWaiters, stoppingError())
 	h.pollWaiters = nil
 	close(h.stopped)
 }
 
 func stoppingError() error { return fmt.Errorf("the server is stopping: %w", service.ErrUnavailable) }
 
-// serve reads the store for as long as there are readers, and a while longer, in case they come back.
+// pollWhileWatched polls the store while there are watches, and for keepFleetFor after the last one.
 func (h *Hub) pollWhileWatched(ctx context.Context) {
-	serving, end := context.WithCancel(ctx)
-	r := newPoller(h)
-	var tasks sync.WaitGroup
-	tasks.Go(func() { h.cfg.Source.Listen(serving, h.onAnnouncement) })
+	ctx, cancel := context.WithCancel(ctx)
+	var listener sync.WaitGroup
+	listener.Go(func() { h.cfg.Source.Listen(ctx, h.onAnnouncement) })
+	p := newPoller(h)
 	defer h.dropFleet()
-	defer r.waitForBackgroundRead()
-	defer tasks.Wait()
-	defer end()
+	defer p.waitForBackgroundRead()
+	defer listener.Wait()
+	defer cancel()
 
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		began := time.Now()
-		r.pollOnce(serving, began)
+		p.pollOnce(ctx, began)
 		h.parts.dropUnused(began)
 		h.shared.dropExpired(began)
+
 		timer.Reset(max(0, h.pollInterval()-time.Since(began)))
 		select {
 		case <-ctx.Done():
@@ -134,29 +144,32 @@ func (h *Hub) pollWhileWatched(ctx context.Context) {
 		case <-timer.C:
 		}
 
-		timer.Reset(time.Until(r.nextDue()))
+		timer.Reset(time.Until(p.nextDue()))
 		select {
 		case <-ctx.Done():
 			return
 		case <-h.wake:
 		case <-timer.C:
 		}
+
 		if h.isIdle(keepFleetFor) {
 			return
 		}
 	}
 }
 
-// publish shows readers a view, and wakes those that wait for news when there are any in it.
+// publish replaces the view. If the view has an update, it wakes the watches that wait for one.
 func (h *Hub) publish(v *view, hasUpdate bool) {
-	previous := h.view.Load().updated
-	if v.updated = previous; hasUpdate {
-		v.updated = make(chan struct{})
+	updated := h.view.Load().updated
+	if !hasUpdate {
+		v.updated = updated
+		h.view.Store(v)
+		return
 	}
+
+	v.updated = make(chan struct{})
 	h.view.Store(v)
-	if hasUpdate {
-		close(previous)
-	}
+	close(updated)
 }
 
 func (h *Hub) pollInterval() time.Duration {
@@ -165,7 +178,6 @@ func (h *Hub) pollInterval() time.Duration {
 	return min(max(minPollInterval, time.Duration(h.watches)*pollIntervalPerWatch), maxPollInterval)
 }
 
-// interval is how often the store is looked at.
 func (h *Hub) refreshInterval() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -175,27 +187,28 @@ func (h *Hub) refreshInterval() time.Duration {
 	return defaultRefreshInterval
 }
 
-// idle tells whether there has been no reader for as long as that.
-func (h *Hub) isIdle(long time.Duration) bool {
+// isIdle reports whether there has been no watch for at least minTime.
+func (h *Hub) isIdle(minTime time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.watches == 0 && time.Since(h.idleSince) >= long
+	return h.watches == 0 && time.Since(h.idleSince) >= minTime
 }
 
-// forget drops the fleet.
+// dropFleet frees the memory of the fleet.
 func (h *Hub) dropFleet() {
 	h.publish(&view{asOf: h.view.Load().asOf}, true)
 	h.inbox.take()
 	h.shared.dropExpired(time.Now().Add(shareTimeInUse))
 	h.parts.clear()
+
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.watches > 0 {
-		h.wakeUp() // Somebody came just now.
+		h.wakeUp() // A watch was opened in the meantime.
 	}
 }
 
-// hear takes an announcement.
+// onAnnouncement records an announcement of the store.
 func (h *Hub) onAnnouncement(a service.Announcement) {
 	if a.Reconnected {
 		h.cfg.Observer.IncReconnected()
@@ -211,8 +224,8 @@ func (h *Hub) wakeUp() {
 	}
 }
 
-// join counts a reader in.
-func (h *Hub) addWatch(loads bool) error {
+// addWatch counts a new watch. It fails if there are too many.
+func (h *Hub) addWatch(hasLoads bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -221,19 +234,20 @@ func (h *Hub) addWatch(loads bool) error {
 	case h.watches >= maxWatches:
 		return fmt.Errorf("there are %d watches: %w", h.watches, service.ErrUnavailable)
 	}
+
 	h.watches++
-	if loads {
+	if hasLoads {
 		h.watchesWithLoads++
 	}
 	h.cfg.Observer.SetWatches(h.watches)
 	return nil
 }
 
-func (h *Hub) removeWatch(loads bool) {
+func (h *Hub) removeWatch(hasLoads bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.watches--
-	if loads {
+	if hasLoads {
 		h.watchesWithLoads--
 	}
 	if h.watches == 0 {
@@ -242,46 +256,47 @@ func (h *Hub) removeWatch(loads bool) {
 	h.cfg.Observer.SetWatches(h.watches)
 }
 
-// await waits until the store has been read anew.
+// waitForPoll waits for the next poll of the store to end, and returns its error.
 func (h *Hub) waitForPoll(ctx context.Context) error {
-	done := make(chan error, 1)
+	polled := make(chan error, 1)
 	h.mu.Lock()
 	if h.isStopped {
 		h.mu.Unlock()
 		return stoppingError()
 	}
-	h.pollWaiters = append(h.pollWaiters, done)
+	h.pollWaiters = append(h.pollWaiters, polled)
 	h.mu.Unlock()
 	h.wakeUp()
+
 	select {
-	case err := <-done:
+	case err := <-polled:
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// takeWaiting returns the channels of the calls that wait for a reading of the store.
+// takePollWaiters returns the channels of the calls that wait for a poll.
 func (h *Hub) takePollWaiters() []chan error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	waiting := h.pollWaiters
+	waiters := h.pollWaiters
 	h.pollWaiters = nil
-	return waiting
+	return waiters
 }
 
-func (*Hub) notifyWaiters(waiting []chan error, err error) {
-	for _, done := range waiting {
-		done <- err
+func notifyWaiters(waiters []chan error, err error) {
+	for _, polled := range waiters {
+		polled <- err
 	}
 }
 
-// report logs trouble with the store once, and its end.
+// logReadError logs the first of several failures to read the store, and the end of the failures.
 func (h *Hub) logReadError(before, now error) {
 	switch {
 	case now != nil && before == nil:
 		_ = level.Error(h.cfg.Logger).Log("msg", "watches cannot read the store", "err", now)
 	case now == nil && before != nil:
-		_ = level.Info(h.cfg.Logger).Log("msg", "watches read the store again")
+		_ = level.Info(h.cfg.Logger).Log("msg", "watches can read the store again")
 	}
 }

@@ -13,11 +13,11 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// told is what a change says, in short.
+// changeSummary is the part of a change that tests compare.
 type changeSummary struct {
 	ID, Transition int64
 	Controller     string
-	Health         service.HealthStatus // empty: it left
+	Health         service.HealthStatus // empty: the controller left
 }
 
 func summarize(e service.WatchEvent) (all []changeSummary) {
@@ -43,77 +43,86 @@ func wantChanges(t *testing.T, e service.WatchEvent, want ...changeSummary) {
 
 func TestHub_SnapshotThenChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newHarness(t)
+		h := newHarness(t)
 		for i := range 1200 {
-			b.source.change(int64(i+1), controller(fmt.Sprintf("mc-%04d", i), "eu", service.HealthPending))
+			h.source.change(int64(i+1), controller(fmt.Sprintf("mc-%04d", i), "eu", service.HealthPending))
 		}
-		f := b.watch(service.WatchQuery{})
-		reason, id, fleet := f.snapshot()
+
+		w := h.watch(service.WatchQuery{})
+		reason, id, fleet := w.snapshot()
 		if reason != service.SnapshotStart || id != 1200 || len(fleet) != 1200 || fleet[0] != "mc-0000" || fleet[1199] != "mc-1199" {
 			t.Errorf("snapshot = %s %d %d, want the fleet in order", reason, id, len(fleet))
 		}
+
 		began := time.Now()
-		b.source.change(1201, controller("mc-0007", "eu", service.HealthHealthy))
-		wantChanges(t, f.next(), changeSummary{1201, 1201, "mc-0007", service.HealthHealthy})
+		h.source.change(1201, controller("mc-0007", "eu", service.HealthHealthy))
+		wantChanges(t, w.next(), changeSummary{1201, 1201, "mc-0007", service.HealthHealthy})
 		if took := time.Since(began); took > minPollInterval {
-			t.Errorf("a change was told after %v, want at once", took)
+			t.Errorf("a change was sent after %v, want at most %v", took, minPollInterval)
 		}
+
 		synctest.Wait()
-		b.source.remove("mc-0007")
-		b.source.record(1202, "mc-0007", "")
-		wantChanges(t, f.next(), changeSummary{1202, 1202, "mc-0007", ""})
-		b.source.put(controller("mc-0008", "eu", service.HealthPending))
-		b.source.announce(service.Announcement{ControllerIDs: []string{"mc-0008"}})
-		f.wantNothing(time.Second) // It is as it was.
+		h.source.remove("mc-0007")
+		h.source.record(1202, "mc-0007", "")
+		wantChanges(t, w.next(), changeSummary{1202, 1202, "mc-0007", ""})
+
+		h.source.put(controller("mc-0008", "eu", service.HealthPending))
+		h.source.announce(service.Announcement{ControllerIDs: []string{"mc-0008"}})
+		w.wantNothing(time.Second) // The controller has not changed.
+
 		changed := controller("mc-0008", "eu", service.HealthPending)
 		changed.MaxMeetings = 99
-		b.source.put(changed)
-		b.source.announce(service.Announcement{ControllerIDs: []string{"mc-0008"}})
-		wantChanges(t, f.next(), changeSummary{1202, 0, "mc-0008", service.HealthPending})
+		h.source.put(changed)
+		h.source.announce(service.Announcement{ControllerIDs: []string{"mc-0008"}})
+		wantChanges(t, w.next(), changeSummary{1202, 0, "mc-0008", service.HealthPending})
+
 		changed.MaxMeetings = 98
-		b.source.put(changed) // Whoever should have announced it is gone.
-		wantChanges(t, f.next(), changeSummary{1202, 0, "mc-0008", service.HealthPending})
+		h.source.put(changed) // without an announcement
+		wantChanges(t, w.next(), changeSummary{1202, 0, "mc-0008", service.HealthPending})
 	})
 }
 
 func TestHub_ChangesShowLatestController(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newHarness(t)
-		f := b.watch(service.WatchQuery{})
-		f.snapshot()
-		b.source.put(controller("mc", "eu", service.HealthPending))
-		b.source.put(controller("mc", "eu", service.HealthHealthy))
-		b.source.record(1, "mc", service.HealthPending)
-		b.source.record(2, "mc", service.HealthHealthy)
+		h := newHarness(t)
+		w := h.watch(service.WatchQuery{})
+		w.snapshot()
+		h.source.put(controller("mc", "eu", service.HealthPending))
+		h.source.put(controller("mc", "eu", service.HealthHealthy))
+		h.source.record(1, "mc", service.HealthPending)
+		h.source.record(2, "mc", service.HealthHealthy)
 		var all []changeSummary
 		for len(all) < 2 {
-			all = append(all, summarize(f.next())...)
+			all = append(all, summarize(w.next())...)
 		}
+
 		for i, c := range all {
 			if c.Health != service.HealthHealthy || c.Transition != int64(i+1) {
-				t.Errorf("change %d = %+v, want it in order, with the controller as it is now", i, c)
+				t.Errorf("change %d = %+v, want the transitions in order, with the latest controller", i, c)
 			}
 		}
 	})
 }
 
-// TestIDsThatAppearLate: PostgreSQL gives ids out before their transactions commit.
+// TestHub_LateIDs: PostgreSQL assigns ids before their transactions commit.
 func TestHub_LateIDs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newHarness(t)
-		b.source.change(1, controller("a", "eu", service.HealthPending))
-		f := b.watch(service.WatchQuery{})
-		f.snapshot()
-		b.source.change(3, controller("b", "eu", service.HealthPending))
-		wantChanges(t, f.next(), changeSummary{1, 3, "b", service.HealthPending}) // 2 may yet come.
+		h := newHarness(t)
+		h.source.change(1, controller("a", "eu", service.HealthPending))
+		w := h.watch(service.WatchQuery{})
+		w.snapshot()
+		h.source.change(3, controller("b", "eu", service.HealthPending))
+		wantChanges(t, w.next(), changeSummary{1, 3, "b", service.HealthPending}) // Change 2 may still appear.
+
 		synctest.Wait()
-		b.source.change(2, controller("a", "eu", service.HealthHealthy))
-		wantChanges(t, f.next(), changeSummary{3, 2, "a", service.HealthHealthy})
-		b.source.change(6, controller("b", "eu", service.HealthHealthy))
-		wantChanges(t, f.next(), changeSummary{3, 6, "b", service.HealthHealthy})
-		f.wantNothing(gapTimeout + 2*defaultRefreshInterval)
-		b.source.change(7, controller("b", "eu", service.HealthDegraded))
-		wantChanges(t, f.next(), changeSummary{7, 7, "b", service.HealthDegraded})
+		h.source.change(2, controller("a", "eu", service.HealthHealthy))
+		wantChanges(t, w.next(), changeSummary{3, 2, "a", service.HealthHealthy})
+
+		h.source.change(6, controller("b", "eu", service.HealthHealthy))
+		wantChanges(t, w.next(), changeSummary{3, 6, "b", service.HealthHealthy})
+		w.wantNothing(gapTimeout + 2*defaultRefreshInterval)
+		h.source.change(7, controller("b", "eu", service.HealthDegraded))
+		wantChanges(t, w.next(), changeSummary{7, 7, "b", service.HealthDegraded})
 	})
 }
 
@@ -122,7 +131,7 @@ func TestCursor_WatermarkAndMissing(t *testing.T) {
 	c := cursor{watermark: 5, highest: 5}
 	for _, id := range []int64{9, 7, 6, 12} {
 		if !c.add(service.Transition{ID: id}, now) || c.add(service.Transition{ID: id}, now) {
-			t.Errorf("add(%d) is not new the first time only", id)
+			t.Errorf("add(%d) is new, want that for the first time only", id)
 		}
 	}
 	c.advance(now)
@@ -131,202 +140,226 @@ func TestCursor_WatermarkAndMissing(t *testing.T) {
 	}
 	c.advance(now.Add(gapTimeout + 1))
 	if c.watermark != 12 || c.missing() != nil {
-		t.Errorf("watermark %d, missing %v, want all settled", c.watermark, c.missing())
+		t.Errorf("watermark %d, missing %v, want 12 and no missing ids", c.watermark, c.missing())
 	}
 }
 
 func TestHub_LoadsOnRequestOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newHarness(t)
-		b.source.change(1, controller("eu-1", "eu", service.HealthHealthy))
-		b.source.change(2, controller("us-1", "us", service.HealthHealthy))
-		with, without, elsewhere := b.watch(service.WatchQuery{Loads: true}), b.watch(service.WatchQuery{}), b.watch(service.WatchQuery{Loads: true, Region: "us"})
-		for _, f := range []*watcher{with, without, elsewhere} {
-			f.snapshot()
+		h := newHarness(t)
+		h.source.change(1, controller("eu-1", "eu", service.HealthHealthy))
+		h.source.change(2, controller("us-1", "us", service.HealthHealthy))
+		withLoads := h.watch(service.WatchQuery{Loads: true})
+		withoutLoads := h.watch(service.WatchQuery{})
+		otherRegion := h.watch(service.WatchQuery{Loads: true, Region: "us"})
+		for _, w := range []*watcher{withLoads, withoutLoads, otherRegion} {
+			w.snapshot()
 		}
+
 		loaded := controller("eu-1", "eu", service.HealthHealthy)
 		loaded.CurrentMeetings, loaded.LastHeartbeatAt = 4, time.Now()
-		b.source.put(loaded)
+		h.source.put(loaded)
 		began := time.Now()
-		e := with.next()
-		if len(e.Loads) != 1 || e.Loads[0].ControllerID != "eu-1" || e.Loads[0].CurrentMeetings != 4 || time.Since(began) > loadsRefreshInterval+minPollInterval {
-			t.Errorf("after %v %+v, want the load within a second", time.Since(began), e)
+		e := withLoads.next()
+		isLoad := len(e.Loads) == 1 && e.Loads[0].ControllerID == "eu-1" && e.Loads[0].CurrentMeetings == 4
+		if took := time.Since(began); !isLoad || took > loadsRefreshInterval+minPollInterval {
+			t.Errorf("after %v %+v, want the load within a second", took, e)
 		}
-		elsewhere.wantNothing(3 * time.Second)
-		without.wantNothing(3 * time.Second)
+
+		otherRegion.wantNothing(3 * time.Second)
+		withoutLoads.wantNothing(3 * time.Second)
 		loaded.CurrentMeetings = loaded.MaxMeetings
-		b.source.put(loaded)
-		wantChanges(t, without.next(), changeSummary{2, 0, "eu-1", service.HealthHealthy}) // It is full, which is more than load.
+		h.source.put(loaded)
+		wantChanges(t, withoutLoads.next(), changeSummary{2, 0, "eu-1", service.HealthHealthy}) // A full controller is more than load.
 	})
 }
 
 func TestHub_DrainDeadlinePasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newHarness(t)
+		h := newHarness(t)
 		draining := controller("mc", "eu", service.HealthDraining)
 		draining.CurrentMeetings = 3
 		draining.Drain = &service.Drain{Since: time.Now(), Deadline: time.Now().Add(10 * time.Second)}
-		b.source.change(1, draining)
-		f := b.watch(service.WatchQuery{})
-		f.snapshot()
+		h.source.change(1, draining)
+		w := h.watch(service.WatchQuery{})
+		w.snapshot()
 		began := time.Now()
-		e := f.next()
+		e := w.next()
 		wantChanges(t, e, changeSummary{1, 0, "mc", service.HealthDraining})
-		if took := time.Since(began); took < 10*time.Second || took > 13*time.Second || !e.Changes[0].Controller.DeadlinePassed() || e.Changes[0].Controller.Drained() {
-			t.Errorf("after %v = %+v, want it just past the deadline, and not drained: meetings are left", took, e.Changes[0].Controller)
+		if took := time.Since(began); took < 10*time.Second || took > 13*time.Second {
+			t.Errorf("the change was sent after %v, want it just past the deadline", took)
 		}
-		f.wantNothing(2 * time.Minute)
+
+		if c := e.Changes[0].Controller; !c.DeadlinePassed() || c.Drained() {
+			t.Errorf("controller = %+v, want its deadline passed and not drained, because meetings are left", c)
+		}
+
+		w.wantNothing(2 * time.Minute)
 	})
 }
 
 func TestHub_RowDeletedByHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newHarness(t)
-		b.source.change(1, controller("a", "eu", service.HealthHealthy))
-		b.source.change(2, controller("b", "eu", service.HealthHealthy))
-		f := b.watch(service.WatchQuery{})
-		f.snapshot()
-		b.source.remove("a")
+		h := newHarness(t)
+		h.source.change(1, controller("a", "eu", service.HealthHealthy))
+		h.source.change(2, controller("b", "eu", service.HealthHealthy))
+		w := h.watch(service.WatchQuery{})
+		w.snapshot()
+		h.source.remove("a")
 		began := time.Now()
-		wantChanges(t, f.next(), changeSummary{2, 0, "a", ""})
+		wantChanges(t, w.next(), changeSummary{2, 0, "a", ""})
 		if took := time.Since(began); took > rereadInterval+2*defaultRefreshInterval {
-			t.Errorf("it was missed after %v", took)
+			t.Errorf("the removal was sent after %v, want at most %v", took, rereadInterval+2*defaultRefreshInterval)
 		}
-		f.wantNothing(2 * time.Minute)
+		w.wantNothing(2 * time.Minute)
 	})
 }
 
 func TestHub_Region(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newHarness(t)
-		b.source.change(1, controller("eu-1", "eu", service.HealthHealthy))
-		b.source.change(2, controller("us-1", "us", service.HealthHealthy))
-		eu, us := b.watch(service.WatchQuery{Region: "eu"}), b.watch(service.WatchQuery{Region: "us"})
+		h := newHarness(t)
+		h.source.change(1, controller("eu-1", "eu", service.HealthHealthy))
+		h.source.change(2, controller("us-1", "us", service.HealthHealthy))
+		eu, us := h.watch(service.WatchQuery{Region: "eu"}), h.watch(service.WatchQuery{Region: "us"})
 		if _, _, fleet := eu.snapshot(); len(fleet) != 1 || fleet[0] != "eu-1" {
 			t.Errorf("snapshot of eu = %v", fleet)
 		}
+
 		us.snapshot()
-		// It moves, once with a change of state and once without.
-		b.source.change(3, controller("eu-1", "us", service.HealthPending))
+
+		// The controller moves with a transition, and then without one.
+		h.source.change(3, controller("eu-1", "us", service.HealthPending))
 		wantChanges(t, eu.next(), changeSummary{3, 3, "eu-1", ""})
 		wantChanges(t, us.next(), changeSummary{3, 3, "eu-1", service.HealthPending})
-		b.source.put(controller("eu-1", "eu", service.HealthPending))
-		b.source.announce(service.Announcement{ControllerIDs: []string{"eu-1"}})
+
+		h.source.put(controller("eu-1", "eu", service.HealthPending))
+		h.source.announce(service.Announcement{ControllerIDs: []string{"eu-1"}})
 		wantChanges(t, us.next(), changeSummary{3, 0, "eu-1", ""})
 		wantChanges(t, eu.next(), changeSummary{3, 0, "eu-1", service.HealthPending})
-		b.source.change(4, controller("us-1", "us", service.HealthDegraded))
+
+		h.source.change(4, controller("us-1", "us", service.HealthDegraded))
 		wantChanges(t, us.next(), changeSummary{4, 4, "us-1", service.HealthDegraded})
 		eu.wantNothing(time.Minute)
-		if _, _, fleet := b.watch(service.WatchQuery{Region: "nowhere"}).snapshot(); len(fleet) != 0 {
-			t.Errorf("snapshot of nowhere = %v, want an empty one", fleet)
+		if _, _, fleet := h.watch(service.WatchQuery{Region: "other"}).snapshot(); len(fleet) != 0 {
+			t.Errorf("snapshot of another region = %v, want an empty one", fleet)
 		}
 	})
 }
 
 func TestHub_StoreOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newHarness(t)
-		b.source.change(1, controller("mc", "eu", service.HealthHealthy))
-		f := b.watch(service.WatchQuery{})
-		f.snapshot()
-		b.source.fail(errDown)
+		h := newHarness(t)
+		h.source.change(1, controller("mc", "eu", service.HealthHealthy))
+		w := h.watch(service.WatchQuery{})
+		w.snapshot()
+		h.source.fail(errDown)
 		down := time.Now()
 		for range 5 {
-			if e := f.nextOrBeat(); e.Snapshot != nil || e.Changes != nil || e.AsOf.After(down) || e.AsOf.IsZero() || e.ID != 1 {
-				t.Errorf("Next() = %+v, want a beat of the time before the outage", e)
+			if e := w.nextOrBeat(); e.Snapshot != nil || e.Changes != nil || e.AsOf.After(down) || e.AsOf.IsZero() || e.ID != 1 {
+				t.Errorf("Next() = %+v, want a beat with the time before the outage", e)
 			}
 		}
-		// What is known is shown, to a watch that resumes as well: it is served from memory.
-		if changes, last := b.watchAfter(0).available(); len(changes) == 0 || last != 1 {
-			t.Errorf("resumed = %+v up to %d, want what is known", changes, last)
+
+		// A watch that resumes is served from memory.
+		if changes, last := h.watchAfter(0).available(); len(changes) == 0 || last != 1 {
+			t.Errorf("resumed = %+v up to %d, want the known changes", changes, last)
 		}
-		if _, err := b.hub.Watch(t.Context(), service.WatchQuery{After: new(int64(2))}); !errors.Is(err, service.ErrUnavailable) {
-			t.Errorf("Watch(resumed behind what is known) = %v, want ErrUnavailable", err)
+
+		if _, err := h.hub.Watch(t.Context(), service.WatchQuery{After: new(int64(2))}); !errors.Is(err, service.ErrUnavailable) {
+			t.Errorf("Watch(resumed after an unknown change) = %v, want ErrUnavailable", err)
 		}
-		other := b.watch(service.WatchQuery{})
+
+		other := h.watch(service.WatchQuery{})
 		other.snapshot()
-		b.source.change(2, controller("mc", "eu", service.HealthDegraded))
-		b.source.remove("mc")
-		b.source.record(3, "mc", "")
-		b.source.fail(nil)
-		wantChanges(t, f.next(), changeSummary{3, 2, "mc", ""}, changeSummary{3, 3, "mc", ""})
+		h.source.change(2, controller("mc", "eu", service.HealthDegraded))
+		h.source.remove("mc")
+		h.source.record(3, "mc", "")
+		h.source.fail(nil)
+		wantChanges(t, w.next(), changeSummary{3, 2, "mc", ""}, changeSummary{3, 3, "mc", ""})
+
 		synctest.Wait()
-		if b.logger.lines != 2 {
-			t.Errorf("%d lines were logged, want one for the outage and one for its end", b.logger.lines)
+		if h.logger.lines != 2 {
+			t.Errorf("%d log lines, want one for the outage and one for its end", h.logger.lines)
 		}
-		before := f.nextOrBeat().AsOf
-		if now := f.nextOrBeat().AsOf; !now.After(before) {
-			t.Errorf("beats show %v and %v, want the time to go on", before, now)
+
+		before := w.nextOrBeat().AsOf
+		if now := w.nextOrBeat().AsOf; !now.After(before) {
+			t.Errorf("beats have the times %v and %v, want ascending times", before, now)
 		}
 	})
 }
 
 func TestHub_NoWatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newHarness(t)
+		h := newHarness(t)
 		time.Sleep(time.Hour)
-		if b.source.reads != 0 || b.source.listenCount != 0 {
-			t.Errorf("%d questions and %d listeners before anybody watched, want none", b.source.reads, b.source.listenCount)
+		if h.source.reads != 0 || h.source.listenCount != 0 {
+			t.Errorf("%d reads and %d listeners before the first watch, want none", h.source.reads, h.source.listenCount)
 		}
-		f := b.watch(service.WatchQuery{})
-		f.snapshot()
-		f.watch.Close()
-		f.watch.Close()
+
+		w := h.watch(service.WatchQuery{})
+		w.snapshot()
+		w.watch.Close()
+		w.watch.Close()
 		time.Sleep(keepFleetFor + 2*defaultRefreshInterval)
-		asked := b.source.readCount()
+		reads := h.source.readCount()
 		time.Sleep(time.Hour)
-		if got := b.source.readCount(); got != asked || b.source.listening != 0 {
-			t.Errorf("%d questions and %d listeners after the last reader left, want none", got-asked, b.source.listening)
+		if got := h.source.readCount(); got != reads || h.source.listening != 0 {
+			t.Errorf("%d reads and %d listeners after the last watch was closed, want none", got-reads, h.source.listening)
 		}
-		b.source.change(1, controller("mc", "eu", service.HealthHealthy))
-		if _, _, fleet := b.watch(service.WatchQuery{}).snapshot(); len(fleet) != 1 {
-			t.Errorf("snapshot = %v, want the fleet as it is", fleet)
+
+		h.source.change(1, controller("mc", "eu", service.HealthHealthy))
+		if _, _, fleet := h.watch(service.WatchQuery{}).snapshot(); len(fleet) != 1 {
+			t.Errorf("snapshot = %v, want the present fleet", fleet)
 		}
 	})
 }
 
 func TestHub_ThousandWatchesReadStoreOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newHarness(t)
-		b.source.change(1, controller("mc", "eu", service.HealthHealthy))
-		b.watch(service.WatchQuery{}).snapshot()
+		h := newHarness(t)
+		h.source.change(1, controller("mc", "eu", service.HealthHealthy))
+		h.watch(service.WatchQuery{}).snapshot()
 		synctest.Wait()
-		before := b.source.readCount()
+		before := h.source.readCount()
 		began := time.Now()
 		all := make([]*watcher, 1000)
 		for i := range all {
-			all[i] = b.watch(service.WatchQuery{})
+			all[i] = h.watch(service.WatchQuery{})
 			all[i].snapshot()
 		}
-		// They take turns, so some time passes, in which the store is looked at as for one: what was updated, and what was written to the
-		// history before and after that, with the controllers that are named.
-		rounds := int(time.Since(began) / defaultRefreshInterval)
-		if got := b.source.readCount(); got > before+5*rounds || b.source.listenCount != 1 || b.observer.watching != 1001 {
-			t.Errorf("%d questions, %d listeners for %d readers, want none and one", got-before, b.source.listenCount, b.observer.watching)
+
+		// The watches take turns, so some time passes, in which the hub polls as for one watch. A poll has at most 5 reads: of updated
+		// rows, and of the history before and after that with the named controllers.
+		polls := int(time.Since(began) / defaultRefreshInterval)
+		if got := h.source.readCount(); got > before+5*polls || h.source.listenCount != 1 || h.observer.watches != 1001 {
+			t.Errorf("%d reads and %d listeners for %d watches, want the reads of one watch and one listener",
+				got-before, h.source.listenCount, h.observer.watches)
 		}
-		b.source.change(2, controller("mc", "eu", service.HealthDegraded))
+		h.source.change(2, controller("mc", "eu", service.HealthDegraded))
 		encoded := 0
-		for _, f := range all {
-			e := f.next()
+		for _, w := range all {
+			e := w.next()
 			wantChanges(t, e, changeSummary{2, 2, "mc", service.HealthDegraded})
+
 			_, _ = e.Encoded("form", func(service.WatchEvent) ([]byte, error) { encoded++; return nil, nil })
 		}
 		if encoded != 1 {
-			t.Errorf("an event was encoded %d times, want once for all", encoded)
+			t.Errorf("an event was encoded %d times, want once for all watches", encoded)
 		}
 	})
 }
 
 func TestWatch_EndsWithServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newHarness(t)
-		f := b.watch(service.WatchQuery{})
-		f.snapshot()
-		time.AfterFunc(time.Second, b.stop)
-		if _, err := f.watch.Next(t.Context()); !errors.Is(err, service.ErrUnavailable) {
+		h := newHarness(t)
+		w := h.watch(service.WatchQuery{})
+		w.snapshot()
+		time.AfterFunc(time.Second, h.stop)
+		if _, err := w.watch.Next(t.Context()); !errors.Is(err, service.ErrUnavailable) {
 			t.Errorf("Next() = %v, want ErrUnavailable", err)
 		}
-		if _, err := b.hub.Watch(t.Context(), service.WatchQuery{}); !errors.Is(err, service.ErrUnavailable) {
+		if _, err := h.hub.Watch(t.Context(), service.WatchQuery{}); !errors.Is(err, service.ErrUnavailable) {
 			t.Errorf("Watch() = %v, want ErrUnavailable", err)
 		}
 	})
@@ -334,23 +367,26 @@ func TestWatch_EndsWithServer(t *testing.T) {
 
 func TestHub_WatchRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newHarness(t)
-		b.source.fail(errDown)
-		if _, err := b.hub.Watch(t.Context(), service.WatchQuery{}); !errors.Is(err, service.ErrUnavailable) {
+		h := newHarness(t)
+		h.source.fail(errDown)
+		if _, err := h.hub.Watch(t.Context(), service.WatchQuery{}); !errors.Is(err, service.ErrUnavailable) {
 			t.Errorf("Watch() = %v, want ErrUnavailable", err)
 		}
-		b.source.fail(nil)
-		b.watch(service.WatchQuery{}).snapshot()
+
+		h.source.fail(nil)
+		h.watch(service.WatchQuery{}).snapshot()
 		for range maxWatches - 1 {
-			b.watch(service.WatchQuery{})
+			h.watch(service.WatchQuery{})
 		}
-		if _, err := b.hub.Watch(t.Context(), service.WatchQuery{}); !errors.Is(err, service.ErrUnavailable) {
+
+		if _, err := h.hub.Watch(t.Context(), service.WatchQuery{}); !errors.Is(err, service.ErrUnavailable) {
 			t.Errorf("Watch() = %v, want ErrUnavailable", err)
 		}
+
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		late := New(b.hub.cfg) // Nobody runs it.
-		if _, err := late.Watch(ctx, service.WatchQuery{}); !errors.Is(err, context.Canceled) {
+		notRunning := New(h.hub.cfg)
+		if _, err := notRunning.Watch(ctx, service.WatchQuery{}); !errors.Is(err, context.Canceled) {
 			t.Errorf("Watch() = %v, want Canceled", err)
 		}
 	})

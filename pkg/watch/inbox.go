@@ -6,8 +6,8 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// inbox has the announcements since the last round. Its lock is held to append or to take only, because an announcement is on
-// the path of a heartbeat.
+// inbox has the announcements since the last poll. Its lock is held only to append or to take, because an announcement is on the
+// path of a heartbeat.
 type inbox struct {
 	mu        sync.Mutex
 	announced service.Announcement
@@ -24,10 +24,11 @@ func (i *inbox) add(a service.Announcement) {
 	}
 }
 
+// take returns the announcements and empties the inbox.
 func (i *inbox) take() service.Announcement {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	taken := i.announced
+	announced := i.announced
 	i.announced = service.Announcement{}
-	return taken
+	return announced
 }

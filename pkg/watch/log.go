@@ -10,31 +10,29 @@ import (
 )
 
 const (
-	// keptEntries is how many changes are kept for readers that have not read them yet: the bound of what slow readers
-	// cost, however many they are.
+	// maxLogChanges limits the changes that are kept for watches that have not sent them yet. It limits the memory for slow watches,
+	// whatever their number.
 	maxLogChanges = 20_000
-	// resumeSlack is how much earlier a resumed watch begins than where it ended. Servers see what the history does not
-	// tell a little apart.
+	// resumeOverlap is how far a resumed watch reaches back before its last event. Two servers see a change that the history does not
+	// record at slightly different times.
 	resumeOverlap = 10 * time.Second
 )
 
-// event is what readers are sent at one time. All readers share it, and those of one region share its part for that region.
+// event is a set of changes that watches send together. All watches share it, and watches of one region share its part for the
+// region.
 type event struct {
 	service.WatchEvent
-	// regions are those that the controllers were in before.
-	previousRegions []string
-	// before is how many changes came before it; highestID is the highest id of a change up to and including it.
-	changesBefore uint64
-	highestID     int64
-	// loads is the number of the last reading that changed loads before it.
-	loadVersion uint64
+	previousRegions []string // for each change, the region of the controller before it
+	changesBefore   uint64   // the number of changes before the event
+	highestID       int64    // the highest id of a change up to and including the event
+	loadVersion     uint64   // before the event
 
 	mu        sync.Mutex
-	filtered  map[string]service.WatchEvent
+	byRegion  map[string]service.WatchEvent
 	noIDEvent service.WatchEvent
 }
 
-// withoutID returns the event for readers that cannot resume from its id yet.
+// withoutID returns the event for watches that cannot resume from its id yet.
 func (e *event) withoutID() service.WatchEvent {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -44,7 +42,7 @@ func (e *event) withoutID() service.WatchEvent {
 	return e.noIDEvent
 }
 
-// in returns what concerns a region, and whether anything does.
+// forRegion returns the changes for watches of a region, and reports whether there are any. An empty region stands for all.
 func (e *event) forRegion(region string) (service.WatchEvent, bool) {
 	if region == "" {
 		return e.WatchEvent, true
@@ -52,28 +50,29 @@ func (e *event) forRegion(region string) (service.WatchEvent, bool) {
 
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if seen, ok := e.filtered[region]; ok {
-		return seen, true
+	if filtered, ok := e.byRegion[region]; ok {
+		return filtered, true
 	}
 
-	seen := service.WatchEvent{ID: e.ID, Fingerprint: e.Fingerprint, AsOf: e.AsOf}
+	filtered := service.WatchEvent{ID: e.ID, Fingerprint: e.Fingerprint, AsOf: e.AsOf}
 	for i, c := range e.Changes {
-		if c, ok := changeForRegion(region, change{c, e.previousRegions[i]}); ok {
-			seen.Changes = append(seen.Changes, c)
+		if c, ok := changeForRegion(region, change{WatchChange: c, previousRegion: e.previousRegions[i]}); ok {
+			filtered.Changes = append(filtered.Changes, c)
 		}
 	}
-	if len(seen.Changes) == 0 {
-		return seen, false
+	if len(filtered.Changes) == 0 {
+		return filtered, false
 	}
-	if e.filtered == nil {
-		e.filtered = make(map[string]service.WatchEvent)
+
+	filtered = filtered.Shared()
+	if e.byRegion == nil {
+		e.byRegion = make(map[string]service.WatchEvent)
 	}
-	seen = seen.Shared()
-	e.filtered[region] = seen
-	return seen, true
+	e.byRegion[region] = filtered
+	return filtered, true
 }
 
-// changeIn returns a change as a watch of one region shows it: a controller that moved to another region is removed.
+// changeForRegion returns a change for watches of a region. For them, a controller that moved to another region is removed.
 func changeForRegion(region string, c change) (service.WatchChange, bool) {
 	switch {
 	case c.Controller != nil && c.Controller.Region == region:
@@ -86,18 +85,20 @@ func changeForRegion(region string, c change) (service.WatchChange, bool) {
 	}
 }
 
-// eventLog has the last events, numbered from 0; readers hold the number of their next one. A copy of it is a view that
-// stays as it is: append writes behind what copies show, and what is dropped is dropped from the new log only.
+// eventLog has the last events. Events are numbered from 0, and a watch holds the number of its next one. A copy of the log is a view
+// that does not change: append writes behind the events of copies, and drops events from the new log only.
 type eventLog struct {
 	events       []*event
-	first        uint64 // the number of the first that is kept
-	changes      int
-	totalChanges uint64 // how many changes there have been
-	// from is the id above which every change of the history is in the log that has appeared.
+	first        uint64 // the number of the first event
+	changes      int    // the number of changes in events
+	totalChanges uint64 // the number of changes so far
+	// completeAfter is an id: the log has all changes of the history above it that were seen.
 	completeAfter int64
-	// Events from the number live on were observed as they happened, with changes that the history does not record. Earlier
-	// events were read from the history. startID and startAsOf are of the time before the first live event that is kept.
+
+	// Events before firstLive were read from the history. Later events were seen when they happened, with the changes that the history
+	// does not record.
 	firstLive uint64
+	// startID and startAsOf are the id and the store's time before the first live event in the log.
 	startID   int64
 	startAsOf time.Time
 }
@@ -107,22 +108,34 @@ func (l *eventLog) end() uint64 { return l.first + uint64(len(l.events)) }
 
 func (l *eventLog) at(number uint64) *event { return l.events[number-l.first] }
 
-// append adds an event that was seen happening.
+// append adds a live event, and drops old events if there are too many changes.
 func (l *eventLog) append(e *event) {
-	reach := l.completeAfter
-	if n := len(l.events); n > 0 {
-		reach = l.events[n-1].highestID
-	}
-	for _, c := range e.Changes {
-		if c.Transition != nil {
-			reach = max(reach, c.Transition.ID)
-		}
-	}
-	e.WatchEvent, e.changesBefore, e.highestID = e.Shared(), l.totalChanges, reach
+	e.WatchEvent = e.Shared()
+	e.changesBefore = l.totalChanges
+	e.highestID = l.highestIDWith(e)
+
 	l.events = append(l.events, e)
 	l.changes += len(e.Changes)
 	l.totalChanges += uint64(len(e.Changes))
+	l.dropOld()
+}
 
+// highestIDWith returns the highest id of a change in the log and the event.
+func (l *eventLog) highestIDWith(e *event) int64 {
+	highest := l.completeAfter
+	if n := len(l.events); n > 0 {
+		highest = l.events[n-1].highestID
+	}
+	for _, c := range e.Changes {
+		if c.Transition != nil {
+			highest = max(highest, c.Transition.ID)
+		}
+	}
+	return highest
+}
+
+// dropOld drops the oldest events until the log has at most maxLogChanges changes, or one event.
+func (l *eventLog) dropOld() {
 	n := 0
 	for ; l.changes > maxLogChanges && n < len(l.events)-1; n++ {
 		dropped := l.events[n]
@@ -132,56 +145,58 @@ func (l *eventLog) append(e *event) {
 			l.startID, l.startAsOf = dropped.ID, dropped.AsOf
 		}
 	}
-	l.events, l.first = l.events[n:], l.first+uint64(n)
+	l.events = l.events[n:]
+	l.first += uint64(n)
 	l.firstLive = max(l.firstLive, l.first)
 }
 
-// appendHistory begins the log with changes that happened before anything was seen happening, in the order of their ids.
+// appendHistory starts the log with changes from before the first live event, in the order of their ids.
 func (l *eventLog) appendHistory(transitions []service.Transition) {
-	for some := range slices.Chunk(transitions, historyEventSize) {
-		e := &event{previousRegions: make([]string, len(some))}
-		for i := range some {
-			e.Changes = append(e.Changes, service.WatchChange{ControllerID: some[i].ControllerID, Transition: &some[i]})
+	for part := range slices.Chunk(transitions, historyEventSize) {
+		e := &event{previousRegions: make([]string, len(part))}
+		for i := range part {
+			e.Changes = append(e.Changes, service.WatchChange{ControllerID: part[i].ControllerID, Transition: &part[i]})
 		}
 		l.append(e)
 		l.firstLive = l.end()
 	}
 }
 
-// since returns the number of the first event that a reader which has seen everything up to id may have missed. ok reports
-// whether the log still has all of them, with the changes that the history does not record.
+// eventSince returns the number of the first event that a watch may have missed after it has sent everything up to id. ok reports
+// whether the log still has all such events, with the changes that the history does not record.
 func (l *eventLog) eventSince(id int64) (number uint64, ok bool) {
 	if id <= l.startID {
 		return 0, false
 	}
 
-	// Ids never fall.
-	events := l.events[l.firstLive-l.first:]
-	reached := sort.Search(len(events), func(i int) bool { return events[i].ID >= id })
-	if reached == len(events) {
+	// The ids of events are in ascending order.
+	live := l.events[l.firstLive-l.first:]
+	reached := sort.Search(len(live), func(i int) bool { return live[i].ID >= id })
+	if reached == len(live) {
 		return 0, false
 	}
-	from := events[reached].AsOf.Add(-resumeOverlap)
+
+	from := live[reached].AsOf.Add(-resumeOverlap)
 	if l.startAsOf.After(from) {
 		return 0, false
 	}
-	at := sort.Search(reached, func(i int) bool { return !events[i].AsOf.Before(from) })
-	return l.firstLive + uint64(at), true //nolint:gosec // An index is not negative.
+	index := sort.Search(reached, func(i int) bool { return !live[i].AsOf.Before(from) })
+	return l.firstLive + uint64(index), true //nolint:gosec // An index is not negative.
 }
 
-// after returns the number of the first event with a change of the history above the id, and how many changes there are
-// from that change on.
+// eventAfter returns the number of the first event with a change of the history above id, and the number of changes from that change
+// on.
 func (l *eventLog) eventAfter(id int64) (number, changes uint64) {
-	at := sort.Search(len(l.events), func(i int) bool { return l.events[i].highestID > id })
-	if at == len(l.events) {
+	index := sort.Search(len(l.events), func(i int) bool { return l.events[i].highestID > id })
+	if index == len(l.events) {
 		return l.end(), 0
 	}
 
-	changes = l.totalChanges - l.events[at].changesBefore
-	for _, c := range l.events[at].Changes {
+	changes = l.totalChanges - l.events[index].changesBefore
+	for _, c := range l.events[index].Changes {
 		if c.Transition != nil && c.Transition.ID <= id {
 			changes--
 		}
 	}
-	return l.first + uint64(at), changes //nolint:gosec // An index is not negative.
+	return l.first + uint64(index), changes //nolint:gosec // An index is not negative.
 }

@@ -1,33 +1,44 @@
 package watch
 
-import "darktower.example/global-controller/service"
+import (
+	"time"
 
-// replayAtMost is how many changes a resumed watch is sent. A reader that missed more is sent a snapshot.
+	"darktower.example/global-controller/service"
+)
+
+// maxReplay limits the changes that a resumed watch sends. A watch that missed more sends a snapshot.
 const maxReplay = 5000
 
-// resume continues the reader after its cursor, from what the hub has in memory. It does not read the store.
-func (r *watch) resume(latest *view) {
-	after := r.cursor.ID
-	if !latest.fingerprints.hasCursor(r.cursor) {
-		r.beginSnapshot(latest, service.SnapshotGone)
+// resume continues the watch after its cursor, from the memory of the hub. It does not read the store.
+func (w *watch) resume(latest *view) {
+	after := w.cursor.ID
+	if !latest.fingerprints.hasCursor(w.cursor) {
+		w.beginSnapshot(latest, service.SnapshotGone)
 		return
 	}
-	v := r.hub.shared.chooseView(latest, r.beatDue.Add(-beatInterval), 0, min(after, latest.highestID))
+
+	v := w.hub.shared.chooseView(latest, time.Now(), 0, min(after, latest.highestID))
 	if number, ok := v.log.eventSince(after); ok {
-		r.setView(v)
-		r.position.nextEvent = number
+		w.setView(v)
+		w.position.nextEvent = number
 		if number < v.log.end() {
-			r.loadVersion = v.log.at(number).loadVersion
+			w.loadVersion = v.log.at(number).loadVersion
 		}
 		return
 	}
 
 	number, changes := v.log.eventAfter(after)
-	// The history does not record to which region a controller has moved.
-	if r.query.Region != "" || after > v.highestID || after < v.log.completeAfter || changes > maxReplay || v.oldestID > 0 && after < v.oldestID-1 {
-		r.beginSnapshot(latest, service.SnapshotGone)
-		return
+	switch {
+	case w.query.Region != "", // The history does not record the region to which a controller has moved.
+		after > v.highestID,
+		after < v.log.completeAfter,
+		changes > maxReplay,
+		v.oldestID > 0 && after < v.oldestID-1:
+		w.beginSnapshot(latest, service.SnapshotGone)
+	default:
+		w.setView(v)
+		w.position.nextEvent = number
+		w.position.skipThrough = after
+		w.fleetPass.isActive = true
 	}
-	r.setView(v)
-	r.position.nextEvent, r.position.skipThrough, r.fleetPass.isActive = number, after, true
 }

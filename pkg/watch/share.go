@@ -8,23 +8,24 @@ import (
 )
 
 const (
-	// keptParts is how many parts of the fleet, replays and loads are kept for the next reader that needs them, with what
-	// they are encoded to; keptPartsFor how long those are kept that no reader needs.
+	// maxRecentParts limits the parts of snapshots, replays and loads that are kept, with their encodings, for the next watch that
+	// sends them.
 	maxRecentParts = 500
-	partLifetime   = 2 * time.Second
+	// partLifetime is the minimum time for which a part is kept that no watch sends.
+	partLifetime = 2 * time.Second
 )
 
-// partKey identifies a part of a view that several readers may need.
+// partKey identifies a part of a view that several watches may send.
 type partKey struct {
-	view         *view
-	region       string
-	kind         partKind
-	reason       string // of a snapshot
-	number       uint64 // of a part, an event or a reading of loads
-	skipThrough  int64  // a replay leaves out changes of the history up to this id
-	after        string // the id after which loads begin
-	chunk        *chunk
-	isIncomplete bool // More follows before there is an id to resume from.
+	kind           partKind
+	view           *view
+	region         string
+	snapshotReason string
+	number         uint64 // of a part, an event or a load version
+	skipThrough    int64  // A replay has no changes of the history up to this id.
+	after          string // the id after which loads begin
+	chunk          *chunk
+	isIncomplete   bool // More parts follow before there is an id to resume from.
 }
 
 type partKind byte
@@ -36,15 +37,16 @@ const (
 	fleetPassPart
 )
 
-// part is the part of a key, and the position of a reader after it.
+// part is the part of a key, and the position of a watch after it.
 type part struct {
-	event service.WatchEvent
-	last  bool
-	next  uint64
-	after string
+	event     service.WatchEvent
+	isLast    bool
+	nextEvent uint64
+	after     string
 }
 
-// parts caches the parts that readers needed lately. A part that was not needed since the last turn but one is dropped.
+// parts is a cache of the parts that watches have sent recently. It has two generations: a part that is in neither was not sent since
+// the last rotation but one.
 type parts struct {
 	mu              sync.Mutex
 	recent, earlier map[partKey]part
@@ -52,7 +54,7 @@ type parts struct {
 }
 
 // get returns the part of a key from the cache, or makes it.
-func (p *parts) get(key partKey, now time.Time, make func() part) part {
+func (p *parts) get(key partKey, now time.Time, makePart func() part) part {
 	p.mu.Lock()
 	found, ok := p.recent[key]
 	if !ok {
@@ -61,7 +63,7 @@ func (p *parts) get(key partKey, now time.Time, make func() part) part {
 	p.mu.Unlock()
 
 	if !ok {
-		found = make()
+		found = makePart()
 		found.event = found.event.Shared()
 	}
 
@@ -69,7 +71,7 @@ func (p *parts) get(key partKey, now time.Time, make func() part) part {
 	defer p.mu.Unlock()
 	p.rotateLocked(now)
 	if other, ok := p.recent[key]; ok {
-		return other // Another reader was faster.
+		return other // Another watch has made the part in the meantime.
 	}
 	p.recent[key] = found
 	return found
@@ -81,7 +83,7 @@ func (p *parts) clear() {
 	p.recent, p.earlier = nil, nil
 }
 
-// turn drops parts that were not needed for a while.
+// dropUnused drops parts that no watch has sent for some time.
 func (p *parts) dropUnused(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -94,20 +96,21 @@ func (p *parts) rotateLocked(now time.Time) {
 	}
 }
 
-// sharedView is the view that readers begin with.
+// sharedView is the view with which watches begin.
 type sharedView struct {
 	mu       sync.Mutex
 	view     *view
 	chosenAt time.Time
 }
 
-// choose returns a view to begin with that shows at least what comes before the event and up to the change. It is v, or
-// one that is a little older and that other readers have begun with.
-func (s *sharedView) chooseView(v *view, now time.Time, next uint64, id int64) *view {
+// chooseView returns a view to begin with, which has at least the events before nextEvent and the changes up to id. The result is v,
+// or a slightly older view with which other watches have begun.
+func (s *sharedView) chooseView(v *view, now time.Time, nextEvent uint64, id int64) *view {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old := s.view; old != nil && old.epoch == v.epoch && old.log.end() >= max(next, v.log.first) && old.highestID >= id {
-		if age := now.Sub(s.chosenAt); age < shareTime || age < shareTimeInUse && old.activeWatches.Load() > 0 {
+	if old := s.view; old != nil && old.isUsableInsteadOf(v, nextEvent, id) {
+		age := now.Sub(s.chosenAt)
+		if age < shareTime || age < shareTimeInUse && old.activeWatches.Load() > 0 {
 			return old
 		}
 	}
@@ -115,7 +118,13 @@ func (s *sharedView) chooseView(v *view, now time.Time, next uint64, id int64) *
 	return v
 }
 
-// forget drops the view, unless readers may begin with it.
+// isUsableInsteadOf reports whether a watch that needs the events before nextEvent and the changes up to id can begin with the view
+// instead of the latest one.
+func (v *view) isUsableInsteadOf(latest *view, nextEvent uint64, id int64) bool {
+	return v.epoch == latest.epoch && v.log.end() >= max(nextEvent, latest.log.first) && v.highestID >= id
+}
+
+// dropExpired drops the view if it is too old to begin with.
 func (s *sharedView) dropExpired(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,94 +10,94 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// TestResumes_StoreReads: however many watches resume at a replica that nobody watched before, the store is read once.
+// TestWatch_ManyResumesReadStoreOnce: when many watches resume at a replica without watches, the store is read once.
 func TestWatch_ManyResumesReadStoreOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newHarness(t)
-		const controllers, behind, readers = 300, 4900, 1000
+		h := newHarness(t)
+		const controllers, missed, watches = 300, 4900, 1000
 		for i := range controllers {
-			b.source.put(controller(fmt.Sprintf("mc-%03d", i), "eu", service.HealthHealthy))
+			h.source.put(controller(fmt.Sprintf("mc-%03d", i), "eu", service.HealthHealthy))
 		}
-		for i := range behind + 100 {
-			b.source.appendUnannounced(int64(i+1), fmt.Sprintf("mc-%03d", i%controllers))
+		for i := range missed + 100 {
+			h.source.appendUnannounced(int64(i+1), fmt.Sprintf("mc-%03d", i%controllers))
 		}
 
 		var all sync.WaitGroup
-		watches := make([]*watcher, readers)
-		for i := range watches {
-			all.Go(func() { watches[i] = b.watchAfter(100) })
+		watchers := make([]*watcher, watches)
+		for i := range watchers {
+			all.Go(func() { watchers[i] = h.watchAfter(100) })
 		}
 		all.Wait()
-		if asked := b.source.readCount(); asked > 20 {
-			t.Errorf("the store was read %d times for %d watches that resume, want it read for all at once", asked, readers)
+		if reads := h.source.readCount(); reads > 20 {
+			t.Errorf("%d reads of the store for %d watches that resume, want at most 20 for all", reads, watches)
 		}
 
 		encoded := 0
-		for _, f := range watches {
+		for _, w := range watchers {
 			changes := 0
-			for changes < behind+controllers {
-				e := f.next()
+			for changes < missed+controllers {
+				e := w.next()
 				changes += len(e.Changes)
 				_, _ = e.Encoded("form", func(service.WatchEvent) ([]byte, error) { encoded++; return nil, nil })
 			}
 		}
-		if parts := (behind+controllers)/historyEventSize + 2; encoded > parts {
-			t.Errorf("%d parts were encoded, want at most %d, once for all", encoded, parts)
+		if parts := (missed+controllers)/historyEventSize + 2; encoded > parts {
+			t.Errorf("%d parts were encoded, want at most %d for all watches", encoded, parts)
 		}
 	})
 }
 
-// TestHub_AnnouncementWhileAReaderWorks: who announces a change is on the way of a heartbeat, so whatever readers, or the
-// reading of the store, hold meanwhile must not hold it up.
+// TestHub_AnnouncementDuringReads: an announcement is on the path of a heartbeat, so it must not wait for a lock of watches or of the
+// poller.
 func TestHub_AnnouncementDuringReads(t *testing.T) {
-	b := newHarness(t)
+	h := newHarness(t)
 	for i := range 1000 {
-		b.source.put(controller(fmt.Sprintf("mc-%03d", i), "eu", service.HealthHealthy))
+		h.source.put(controller(fmt.Sprintf("mc-%03d", i), "eu", service.HealthHealthy))
 	}
-	b.watch(service.WatchQuery{Region: "eu"}).snapshot()
+	h.watch(service.WatchQuery{Region: "eu"}).snapshot()
 
-	v := b.hub.view.Load()
-	for _, lock := range []*sync.Mutex{&b.hub.mu, &b.hub.shared.mu, &b.hub.parts.mu, &v.mu} {
+	v := h.hub.view.Load()
+	for _, lock := range []*sync.Mutex{&h.hub.mu, &h.hub.shared.mu, &h.hub.parts.mu, &v.mu} {
 		lock.Lock()
 	}
 	announced := make(chan struct{})
 	go func() {
-		b.hub.onAnnouncement(service.Announcement{ControllerIDs: []string{"mc-001"}})
+		h.hub.onAnnouncement(service.Announcement{ControllerIDs: []string{"mc-001"}})
 		close(announced)
 	}()
 	select {
 	case <-announced:
 	case <-time.After(10 * time.Second):
-		t.Error("an announcement waits for a lock that readers hold")
+		t.Error("an announcement waits for a lock that watches or the poller hold")
 	}
-	for _, lock := range []*sync.Mutex{&b.hub.mu, &b.hub.shared.mu, &b.hub.parts.mu, &v.mu} {
+	for _, lock := range []*sync.Mutex{&h.hub.mu, &h.hub.shared.mu, &h.hub.parts.mu, &v.mu} {
 		lock.Unlock()
 	}
 	<-announced
 }
 
-// TestHub_SlowReaderHoldsNoEvents: what a resumed reader holds that is not read from is positions, not what it is to be sent.
+// TestWatch_SlowWatcherMemory: a resumed watch whose watcher does not read holds positions, not events.
 func TestWatch_SlowWatcherMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newHarness(t)
-		const controllers, behind = 2000, 4900
+		h := newHarness(t)
+		const controllers, missed = 2000, 4900
 		for i := range controllers {
-			b.source.put(controller(fmt.Sprintf("mc-%04d", i), "eu", service.HealthHealthy))
+			h.source.put(controller(fmt.Sprintf("mc-%04d", i), "eu", service.HealthHealthy))
 		}
-		for i := range behind {
-			b.source.appendUnannounced(int64(i+1), fmt.Sprintf("mc-%04d", i%controllers))
+		for i := range missed {
+			h.source.appendUnannounced(int64(i+1), fmt.Sprintf("mc-%04d", i%controllers))
 		}
-		b.watch(service.WatchQuery{}).snapshot()
+		h.watch(service.WatchQuery{}).snapshot()
 
 		before := heapBytes()
-		const readers = 200
-		for i := range readers {
-			b.watchAfter(int64(i)).next() // Each from elsewhere.
+		const watches = 200
+		for i := range watches {
+			h.watchAfter(int64(i)).next() // each from another change
 		}
-		if held := (heapBytes() - before) / readers; held > 32<<10 {
-			t.Errorf("a resumed reader holds %d bytes, want at most %d", held, 32<<10)
+		if held := (heapBytes() - before) / watches; held > 32<<10 {
+			t.Errorf("a resumed watch holds %d bytes, want at most %d", held, 32<<10)
 		} else {
-			t.Logf("a resumed reader holds %d bytes", held)
+			t.Logf("a resumed watch holds %d bytes", held)
 		}
 	})
 }

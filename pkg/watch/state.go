@@ -8,33 +8,34 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// state is the fleet as last read, and the log of what readers are sent. Only the goroutine of [Hub.Run] uses it; readers use
-// the views that it publishes.
+// state is the fleet as last read, and the log of events. Only the goroutine of [Hub.Run] uses it. Watches use the views that it
+// publishes.
 type state struct {
-	epoch        *epoch
-	seen         cursor
-	fingerprints *fingerprints
-	oldestID     int64
-	asOf         time.Time
-	fleet        fleet
-	log          eventLog
-	loadVersion  uint64
-	deadlines    map[string]time.Time // of drains that are not over
-	// pendingTransitions has controllers whose new public state was read before its transition. The next round reads both.
+	epoch         *epoch
+	seen          cursor
+	fingerprints  *fingerprints
+	oldestID      int64 // in the history
+	asOf          time.Time
+	fleet         fleet
+	log           eventLog
+	loadVersion   uint64
+	deadlinesByID map[string]time.Time // of drains whose deadline has not passed
+	// pendingTransitions has controllers whose new public state was read before its transition. The next poll reads both.
 	pendingTransitions map[string]bool
 }
 
-// newState begins with a fleet, which is in the order of its ids, and the history that was read before it, from the change
-// after the id from on.
-func newState(seen cursor, from int64, page service.ChangePage, controllers []service.Controller) *state {
+// newState returns the state of a fleet, which must be in the order of its ids. page is the history that was read before it, with the
+// changes after the id completeAfter.
+func newState(seen cursor, completeAfter int64, page service.ChangePage, controllers []service.Controller) *state {
 	st := &state{
-		epoch:        &epoch{},
-		seen:         seen,
-		fingerprints: newFingerprints(page.Transitions),
-		oldestID:     page.Oldest,
-		asOf:         page.AsOf,
-		deadlines:    make(map[string]time.Time),
+		epoch:         &epoch{},
+		seen:          seen,
+		fingerprints:  newFingerprints(page.Transitions),
+		oldestID:      page.Oldest,
+		asOf:          page.AsOf,
+		deadlinesByID: make(map[string]time.Time),
 	}
+
 	all := make([]*service.Controller, len(controllers))
 	for i := range controllers {
 		all[i] = &controllers[i]
@@ -42,7 +43,7 @@ func newState(seen cursor, from int64, page service.ChangePage, controllers []se
 	}
 	st.fleet = newFleet(all)
 
-	st.log.completeAfter = from
+	st.log.completeAfter = completeAfter
 	st.log.appendHistory(page.Transitions)
 	st.log.startID, st.log.startAsOf = seen.watermark, page.AsOf
 	return st
@@ -51,74 +52,109 @@ func newState(seen cursor, from int64, page service.ChangePage, controllers []se
 // view returns the view of the present state.
 func (st *state) view() *view {
 	return &view{
-		epoch: st.epoch, asOf: st.asOf, watermark: st.seen.watermark, fingerprints: st.fingerprints, highestID: st.seen.highest, oldestID: st.oldestID,
-		fleet: st.fleet, log: st.log, loadVersion: st.loadVersion,
+		epoch:        st.epoch,
+		asOf:         st.asOf,
+		watermark:    st.seen.watermark,
+		highestID:    st.seen.highest,
+		oldestID:     st.oldestID,
+		fingerprints: st.fingerprints,
+		fleet:        st.fleet,
+		log:          st.log,
+		loadVersion:  st.loadVersion,
 	}
 }
 
-// change is one of an event's changes, and the region that the controller was in before; empty when it was not there.
+// change is one of an event's changes, and the region of the controller before it; empty if the controller did not exist.
 type change struct {
 	service.WatchChange
 	previousRegion string
 }
 
-// delivery is what one reading adds for the readers.
+// delivery is what one read adds to the state and to the log.
 type delivery struct {
 	asOf           time.Time
-	resumeID       int64 // What to go on from when all of it was received.
-	resumeIDBefore int64 // What to go on from when not all of it was.
+	resumeID       int64 // the id to resume from after all changes
+	resumeIDBefore int64 // the id to resume from after a part of the changes
 	changes        []change
-	edits          map[string]edit
+	editsByID      map[string]edit
 	hasNewLoads    bool
 }
 
 func (st *state) newDelivery() *delivery {
-	return &delivery{asOf: st.asOf, resumeID: st.seen.watermark, resumeIDBefore: st.seen.watermark, edits: make(map[string]edit)}
+	return &delivery{
+		asOf:           st.asOf,
+		resumeID:       st.seen.watermark,
+		resumeIDBefore: st.seen.watermark,
+		editsByID:      make(map[string]edit),
+	}
 }
 
-// noteHistory applies a page of the history, its controllers, and the other controllers that were named.
-func (st *state) applyHistory(page service.ChangePage, named []string, byID map[string]*service.Controller) *delivery {
+// applyHistory applies a page of the history, and the controllers that were read by name with it.
+func (st *state) applyHistory(page service.ChangePage, named []string, controllersByID map[string]*service.Controller) *delivery {
 	d := st.newDelivery()
 	d.asOf, st.oldestID = page.AsOf, page.Oldest
 
-	hasTransition := make(map[string]bool, len(named))
-	for i := range page.Transitions {
-		t := &page.Transitions[i]
+	hasTransitionByID := st.mergeTransitions(d, page.Transitions, controllersByID)
+	st.mergeNamed(d, named, hasTransitionByID, controllersByID)
+	st.mergeDeadlines(d)
+	return d
+}
+
+// mergeTransitions adds the new transitions, and returns the ids of their controllers.
+func (st *state) mergeTransitions(
+	d *delivery, transitions []service.Transition, controllersByID map[string]*service.Controller,
+) (hasTransitionByID map[string]bool) {
+	hasTransitionByID = make(map[string]bool, len(transitions))
+	for i := range transitions {
+		t := &transitions[i]
 		if !st.seen.add(*t, time.Now()) {
 			continue
 		}
 		st.fingerprints.add(*t)
-		hasTransition[t.ControllerID] = true
-		made := service.WatchChange{ControllerID: t.ControllerID, Controller: byID[t.ControllerID], Transition: t}
-		d.changes = append(d.changes, change{made, st.regionOf(t.ControllerID)})
+		hasTransitionByID[t.ControllerID] = true
+		d.changes = append(d.changes, change{
+			WatchChange:    service.WatchChange{ControllerID: t.ControllerID, Controller: controllersByID[t.ControllerID], Transition: t},
+			previousRegion: st.regionOf(t.ControllerID),
+		})
 	}
+
 	st.seen.advance(time.Now())
 	d.resumeID = st.seen.watermark
+	return hasTransitionByID
+}
 
+// mergeNamed applies the controllers that were read by name. A new public state without a transition waits for the next poll, which
+// reads the transition; if there is none then, the state was changed by hand.
+func (st *state) mergeNamed(
+	d *delivery, named []string, hasTransitionByID map[string]bool, controllersByID map[string]*service.Controller,
+) {
 	pending := make(map[string]bool)
 	for _, id := range named {
+		c := controllersByID[id]
 		switch {
-		case hasTransition[id]:
-			st.setController(d, id, byID[id], false)
-		case st.hasNewHealth(id, byID[id]) && !st.pendingTransitions[id]:
+		case hasTransitionByID[id]:
+			st.setController(d, id, c, false)
+		case st.hasNewHealth(id, c) && !st.pendingTransitions[id]:
 			pending[id] = true
 		default:
-			st.applyController(d, id, byID[id])
+			st.applyController(d, id, c)
 		}
 	}
 	st.pendingTransitions = pending
+}
 
-	for id, deadline := range st.deadlines {
-		if page.AsOf.Before(deadline) {
+// mergeDeadlines adds a change for each drain whose deadline has passed.
+func (st *state) mergeDeadlines(d *delivery) {
+	for id, deadline := range st.deadlinesByID {
+		if d.asOf.Before(deadline) {
 			continue
 		}
 		if c := st.find(d, id); c != nil && !c.DeadlinePassed() {
-			late := *c
-			late.AsOf = page.AsOf
-			st.applyController(d, id, &late)
+			afterDeadline := *c
+			afterDeadline.AsOf = d.asOf
+			st.applyController(d, id, &afterDeadline)
 		}
 	}
-	return d
 }
 
 // hasNewHealth reports whether the public state of a controller differs from the state; nil stands for one that does not exist.
@@ -131,9 +167,9 @@ func (st *state) hasNewHealth(id string, c *service.Controller) bool {
 	return old.Health != c.Health
 }
 
-// find returns a controller as a delivery leaves it.
+// find returns a controller as it is after a delivery.
 func (st *state) find(d *delivery, id string) *service.Controller {
-	if e, ok := d.edits[id]; ok {
+	if e, ok := d.editsByID[id]; ok {
 		return e.controller
 	}
 	return st.fleet.find(id)
@@ -146,62 +182,80 @@ func (st *state) regionOf(id string) string {
 	return ""
 }
 
-func (st *state) setController(d *delivery, id string, c *service.Controller, loaded bool) {
-	d.edits[id] = edit{id: id, controller: c, hasNewLoad: loaded || d.edits[id].hasNewLoad}
+func (st *state) setController(d *delivery, id string, c *service.Controller, hasNewLoad bool) {
+	d.editsByID[id] = edit{id: id, controller: c, hasNewLoad: hasNewLoad || d.editsByID[id].hasNewLoad}
 	st.updateDeadline(id, c)
 }
 
-// noteDeadline keeps the deadline of a drain, to report when it has passed.
+// updateDeadline records the deadline of a controller's drain, if it has one that has not passed.
 func (st *state) updateDeadline(id string, c *service.Controller) {
 	if c != nil && c.Drain != nil && !c.Drain.Deadline.IsZero() && !c.DeadlinePassed() {
-		st.deadlines[id] = c.Drain.Deadline
+		st.deadlinesByID[id] = c.Drain.Deadline
 	} else {
-		delete(st.deadlines, id)
+		delete(st.deadlinesByID, id)
 	}
 }
 
-// compare applies a controller without a new transition; nil if it does not exist.
+// applyController applies a controller without a new transition; nil if it does not exist.
 func (st *state) applyController(d *delivery, id string, c *service.Controller) {
 	old := st.find(d, id)
-	loaded := false
 	switch {
 	case old == nil && c == nil:
-		return
 	case old == nil || c == nil || !equalExceptLoad(old, c):
-		d.changes = append(d.changes, change{service.WatchChange{ControllerID: id, Controller: c}, st.regionOf(id)})
+		d.changes = append(d.changes, change{
+			WatchChange:    service.WatchChange{ControllerID: id, Controller: c},
+			previousRegion: st.regionOf(id),
+		})
+		st.setController(d, id, c, false)
 	case !equalLoads(old, c):
-		loaded, d.hasNewLoads = true, true
-	default:
-		return
+		d.hasNewLoads = true
+		st.setController(d, id, c, true)
 	}
-	st.setController(d, id, c, loaded)
 }
 
-// take makes a delivery part of the state, and reports whether readers have something to read.
+// deliver makes a delivery part of the state, and reports whether watches have something to send.
 func (st *state) deliver(d *delivery) bool {
+	// The time of the state must not be before that of a controller in it.
 	for _, c := range d.changes {
 		if c.Controller != nil && c.Controller.AsOf.After(d.asOf) {
-			d.asOf = c.Controller.AsOf // What is shown is no older than what it shows.
+			d.asOf = c.Controller.AsOf
 		}
 	}
 	st.asOf = d.asOf
 
-	for left := d.changes; len(left) > 0; {
-		some := left[:min(partSize, len(left))]
-		left = left[len(some):]
-		e := &event{loadVersion: st.loadVersion, WatchEvent: service.WatchEvent{AsOf: d.asOf, Changes: make([]service.WatchChange, 0, len(some))}}
-		setCursor(&e.WatchEvent, st.fingerprints.cursor(d.resumeIDBefore))
-		if len(left) == 0 {
-			setCursor(&e.WatchEvent, st.fingerprints.cursor(d.resumeID))
+	st.appendEvents(d)
+	st.applyEdits(d)
+	return len(d.changes) > 0 || d.hasNewLoads
+}
+
+// appendEvents appends the changes to the log, in events of at most partSize. Only the last event has the id after all changes.
+func (st *state) appendEvents(d *delivery) {
+	remaining := d.changes
+	for len(remaining) > 0 {
+		changes := remaining[:min(partSize, len(remaining))]
+		remaining = remaining[len(changes):]
+
+		resumeID := d.resumeIDBefore
+		if len(remaining) == 0 {
+			resumeID = d.resumeID
 		}
-		for _, c := range some {
-			e.Changes, e.previousRegions = append(e.Changes, c.WatchChange), append(e.previousRegions, c.previousRegion)
+		e := &event{
+			WatchEvent:  service.WatchEvent{AsOf: d.asOf, Changes: make([]service.WatchChange, 0, len(changes))},
+			loadVersion: st.loadVersion,
+		}
+		setCursor(&e.WatchEvent, st.fingerprints.cursor(resumeID))
+		for _, c := range changes {
+			e.Changes = append(e.Changes, c.WatchChange)
+			e.previousRegions = append(e.previousRegions, c.previousRegion)
 		}
 		st.log.append(e)
 	}
+}
 
-	edits := make([]edit, 0, len(d.edits))
-	for _, e := range d.edits {
+// applyEdits applies the edits to the fleet. New loads get a new load version.
+func (st *state) applyEdits(d *delivery) {
+	edits := make([]edit, 0, len(d.editsByID))
+	for _, e := range d.editsByID {
 		edits = append(edits, e)
 	}
 	slices.SortFunc(edits, func(a, b edit) int { return strings.Compare(a.id, b.id) })
@@ -210,5 +264,4 @@ func (st *state) deliver(d *delivery) bool {
 		st.loadVersion++
 	}
 	st.fleet = st.fleet.withEdits(edits, st.loadVersion)
-	return len(d.changes) > 0 || d.hasNewLoads
 }

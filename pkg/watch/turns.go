@@ -9,25 +9,25 @@ import (
 )
 
 const (
-	// turnLimit is how long a reader keeps its turn while it sends. One that takes longer waits for its client.
+	// maxTurnTime is how long a watch keeps its turn while it sends. A watch that takes longer is blocked by its client.
 	maxTurnTime = 2 * time.Millisecond
-	// replayShare and bulkShare limit the load of turns that are not live: the time from one start to the next is at least that
-	// multiple of what the turn took.
+	// The cost factors limit the load of turns that are not live: the time from the begin of one turn to the next is at least that
+	// multiple of the time that the turn took.
 	replayCostFactor, bulkCostFactor = 2, 4
 )
 
-// turnClass orders what readers send: lower ones go first.
+// turnClass is the priority of what a watch sends: lower ones are first.
 type turnClass int
 
 const (
-	liveTurn   turnClass = iota // what changes now
-	replayTurn                  // what a resumed reader missed
-	bulkTurn                    // the fleet as it is
-	turnClasses
+	liveTurn    turnClass = iota // new changes
+	replayTurn                   // changes that a resumed watch has missed
+	bulkTurn                     // the fleet
+	turnClasses                  // the number of classes
 )
 
-// turns limits how many readers send at the same time. Without it, a thousand readers that one change wakes, or that resume
-// together, would all be ready to run, and a heartbeat would wait behind them for a processor.
+// turns limits how many watches send at the same time. Without the limit, a burst of watches, which one change wakes or which resume
+// together, would be ready to run at once, and a heartbeat would wait behind them for a processor.
 type turns struct {
 	mu              sync.Mutex
 	free            int
@@ -38,17 +38,19 @@ type turns struct {
 
 func newTurns() *turns { return &turns{free: max(1, runtime.GOMAXPROCS(0)/2)} }
 
-// grantLocked gives the turns that are free to those that wait.
+// grantLocked grants the free turns to the watches in the queues.
 func (t *turns) grantLocked() {
 	for class := range turnClasses {
 		for t.free > 0 && t.queues[class].Len() > 0 {
 			if class != liveTurn {
-				if left := time.Until(t.othersNotBefore); left > 0 {
-					t.grantLater(left)
+				if delay := time.Until(t.othersNotBefore); delay > 0 {
+					t.grantLater(delay)
 					return
 				}
 			}
-			first := t.queues[class].Remove(t.queues[class].Front()).(*turn) //nolint:forcetypeassert // The only type in it.
+
+			queue := &t.queues[class]
+			first := queue.Remove(queue.Front()).(*turn) //nolint:forcetypeassert // The queue has no other type.
 			first.queueElements[class] = nil
 			if class == bulkTurn && first.isDeferred {
 				first.hasMissedTurn = true
@@ -61,11 +63,11 @@ func (t *turns) grantLocked() {
 	}
 }
 
-func (t *turns) grantLater(left time.Duration) {
+func (t *turns) grantLater(delay time.Duration) {
 	if t.timer != nil {
 		return
 	}
-	t.timer = time.AfterFunc(left, func() {
+	t.timer = time.AfterFunc(delay, func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.timer = nil
@@ -73,7 +75,7 @@ func (t *turns) grantLater(left time.Duration) {
 	})
 }
 
-// turn is the turn of one reader, from when it may take an event until it has sent it. The lock of turns guards it.
+// turn is the turn of one watch, from the choice of an event until it was sent. The lock of turns guards it.
 type turn struct {
 	turns      *turns
 	granted    chan struct{} // has room for one
@@ -81,11 +83,12 @@ type turn struct {
 	class      turnClass
 	began      time.Time
 	limitTimer *time.Timer
-	// wasSlow is set when the last turn exceeded turnLimit. The next turn is not waited for: a reader that waits for its client
-	// uses no processor, and would delay others.
+	// wasSlow is set if the last turn exceeded maxTurnTime. The watch does not wait for the next turn: while it waits for its client,
+	// it uses no processor, and it would delay others.
 	wasSlow       bool
-	queueElements [turnClasses]*list.Element // where it waits
-	// isAway is true while the reader waits for a bulk turn and sends something else; hasMissedTurn if its turn came then.
+	queueElements [turnClasses]*list.Element // where the turn is in the queues; nil: not in the queue
+	// isDeferred is true while the watch is in the queue for a bulk turn and sends something else. hasMissedTurn is true if its turn
+	// came in that time.
 	isDeferred, hasMissedTurn bool
 }
 
@@ -100,8 +103,8 @@ func (t *turn) begin(class turnClass) {
 	}
 }
 
-// take waits for the reader's turn, and reports whether it came before ctx ended or news was closed.
-func (t *turn) acquire(ctx context.Context, class turnClass, news <-chan struct{}) bool {
+// acquire waits for the turn, and reports whether it was granted before ctx ended or updated was closed.
+func (t *turn) acquire(ctx context.Context, class turnClass, updated <-chan struct{}) bool {
 	if !t.request(class) {
 		return true
 	}
@@ -109,25 +112,25 @@ func (t *turn) acquire(ctx context.Context, class turnClass, news <-chan struct{
 	case <-t.granted:
 		return true
 	case <-ctx.Done():
-	case <-news:
+	case <-updated:
 	}
 
 	t.turns.mu.Lock()
 	defer t.turns.mu.Unlock()
 	select {
 	case <-t.granted:
-		return true // It was granted in the meantime.
+		return true // The turn was granted in the meantime.
 	default:
 	}
 	if class == bulkTurn {
-		t.isDeferred = true // It keeps its place.
+		t.isDeferred = true // The watch stays in the queue.
 	} else {
 		t.leaveQueue(class)
 	}
 	return false
 }
 
-// ask requests a turn, and reports whether the reader has to wait for it.
+// request requests a turn, and reports whether the watch has to wait for it.
 func (t *turn) request(class turnClass) bool {
 	t.turns.mu.Lock()
 	defer t.turns.mu.Unlock()
@@ -154,7 +157,7 @@ func (t *turn) request(class turnClass) bool {
 	return true
 }
 
-// end gives the turn back, if the reader has it.
+// release ends the turn, if the watch has it.
 func (t *turn) release() {
 	t.turns.mu.Lock()
 	defer t.turns.mu.Unlock()
@@ -177,6 +180,7 @@ func (t *turn) releaseLocked() {
 	t.isHeld = false
 	t.limitTimer.Stop()
 	t.turns.free++
+
 	switch took := time.Since(t.began); t.class {
 	case replayTurn:
 		t.turns.othersNotBefore = time.Now().Add((replayCostFactor - 1) * took)
@@ -187,7 +191,7 @@ func (t *turn) releaseLocked() {
 	t.turns.grantLocked()
 }
 
-// leave gives up the turn and every place in the queues.
+// cancel ends the turn and leaves all queues.
 func (t *turn) cancel() {
 	t.turns.mu.Lock()
 	defer t.turns.mu.Unlock()
@@ -198,8 +202,8 @@ func (t *turn) cancel() {
 }
 
 func (t *turn) leaveQueue(class turnClass) {
-	if place := t.queueElements[class]; place != nil {
-		t.turns.queues[class].Remove(place)
+	if element := t.queueElements[class]; element != nil {
+		t.turns.queues[class].Remove(element)
 		t.queueElements[class] = nil
 	}
 }

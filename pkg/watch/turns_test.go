@@ -19,16 +19,17 @@ func TestTurns_Order(t *testing.T) {
 		)
 		first := newTurn(all)
 		if !first.acquire(t.Context(), liveTurn, nil) {
-			t.Fatal("take() = false, want the only turn")
+			t.Fatal("acquire() = false, want the only turn")
 		}
+
 		for _, class := range []turnClass{bulkTurn, replayTurn, liveTurn, bulkTurn, liveTurn} {
 			group.Go(func() {
 				mine := newTurn(all)
 				if !mine.acquire(t.Context(), class, nil) {
-					t.Error("take() = false, want a turn")
+					t.Error("acquire() = false, want a turn")
 				}
 				if n := sending.Add(1); n != 1 {
-					t.Errorf("%d send at once, want one", n)
+					t.Errorf("%d watches send at the same time, want one", n)
 				}
 				order = append(order, class)
 				time.Sleep(maxTurnTime / 2)
@@ -36,12 +37,13 @@ func TestTurns_Order(t *testing.T) {
 				mine.release()
 			})
 		}
+
 		synctest.Wait()
 		first.release()
 		group.Wait()
 		for i, want := range []turnClass{liveTurn, liveTurn, replayTurn, bulkTurn, bulkTurn} {
 			if order[i] != want {
-				t.Fatalf("order = %v, want what is live first and bulk last", order)
+				t.Fatalf("order = %v, want live turns first and bulk turns last", order)
 			}
 		}
 	})
@@ -57,10 +59,11 @@ func TestTurns_BlockedWatch(t *testing.T) {
 		if waited := time.Since(began); waited > maxTurnTime {
 			t.Errorf("a turn came after %v, want it within %v", waited, maxTurnTime)
 		}
-		// It is not waited for another time, as it costs nothing while its peer is waited for.
+
+		// The blocked watch does not wait for its next turn, and takes no turn of another.
 		blocked.release()
 		if !blocked.acquire(t.Context(), liveTurn, nil) || all.free != 0 {
-			t.Errorf("take() waits, or takes the turn of another: %d free", all.free)
+			t.Errorf("acquire() waits, or takes the turn of another: %d free", all.free)
 		}
 		blocked.release()
 		other.release()
@@ -82,21 +85,21 @@ func TestTurns_ShareOfBulk(t *testing.T) {
 			mine.release()
 		}
 		if took := time.Since(began); took < (bulkCostFactor-1)*sent {
-			t.Errorf("bulk was sent for %v of %v, want at most a part of %d", sent, took, bulkCostFactor)
+			t.Errorf("bulk turns took %v of %v, want at most one part in %d", sent, took, bulkCostFactor)
 		}
 	})
 }
 
-// TestTurns_PlaceIsKept: a reader that waits for bulk, and sends something live meanwhile, does not fall behind others.
+// TestTurns_KeepsPlace: a watch that sends something live while it waits for a bulk turn keeps its place in the queue.
 func TestTurns_KeepsPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all := &turns{free: 1}
 		holder, early, late := newTurn(all), newTurn(all), newTurn(all)
 		holder.acquire(t.Context(), liveTurn, nil)
-		news := make(chan struct{})
-		close(news)
-		if early.acquire(t.Context(), bulkTurn, news) {
-			t.Error("take() = true, want the news")
+		updated := make(chan struct{})
+		close(updated)
+		if early.acquire(t.Context(), bulkTurn, updated) {
+			t.Error("acquire() = true, want false because of the update")
 		}
 		var order []string
 		var group sync.WaitGroup
@@ -115,20 +118,20 @@ func TestTurns_KeepsPlace(t *testing.T) {
 		holder.release()
 		group.Wait()
 		if len(order) != 2 || order[0] != "early" {
-			t.Errorf("order = %v, want the one that came first", order)
+			t.Errorf("order = %v, want the earlier request first", order)
 		}
 
-		// One that leaves is not waited for.
+		// A watch that has closed holds no turn and no place.
 		holder.acquire(t.Context(), liveTurn, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if early.acquire(ctx, liveTurn, nil) || early.acquire(ctx, bulkTurn, nil) {
-			t.Error("take() = true, want the caller's end")
+			t.Error("acquire() = true, want false because the context has ended")
 		}
 		early.cancel()
 		holder.release()
 		if all.free != 1 || all.queues[liveTurn].Len()+all.queues[bulkTurn].Len() != 0 {
-			t.Errorf("%d turns are free, want one, and nobody waiting", all.free)
+			t.Errorf("%d turns are free, want one and empty queues", all.free)
 		}
 	})
 }

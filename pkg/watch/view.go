@@ -9,137 +9,147 @@ import (
 )
 
 const (
-	// partSize is how many controllers, changes or loads an event has at the most: what one reader that is not read from
-	// holds of them stays below 64 KiB, also when no other reader shares it.
+	// partSize limits the controllers, changes or loads of an event. It keeps what a watch whose client does not read holds of them
+	// below 64 KiB, even if no other watch shares it.
 	partSize = 100
-	// historySize is how many changes of the history that was read share an event. A reader that resumes amid them has the
-	// rest of one to itself.
+	// historyEventSize is the number of changes in an event that was read from the history. A watch that resumes within such an event
+	// does not share the rest of it.
 	historyEventSize = 25
-	// shareTime is how long readers begin with the same view; later changes follow it. shareTimeInUse applies while other
-	// readers still read the view, because its parts are encoded already.
+	// For shareTime watches begin with the same view, which later changes follow. While watches still send the view, this is
+	// extended to shareTimeInUse, because its parts are encoded already.
 	shareTime, shareTimeInUse = time.Second, 10 * time.Second
 )
 
 // epoch is a period without a missed change. Positions of one epoch are invalid in another.
 type epoch struct{ _ byte }
 
-// view is the fleet at one time. It never changes, so a reader of it needs no lock and delays nothing.
+// view is the fleet at one time. It never changes, so a watch reads it without a lock and delays nothing.
 type view struct {
-	epoch *epoch // nil before the fleet was read
-	asOf  time.Time
-	// watermark is the id to resume from after this view; highest is the highest id of a change in it; oldest is the lowest id
-	// in the history.
-	watermark, highestID, oldestID int64
-	fingerprints                   *fingerprints
-	fleet                          fleet
-	log                            eventLog
-	// loads is the number of the last reading that changed loads.
-	loadVersion uint64
-	// news is closed when a view is published that shows something new.
-	updated chan struct{}
+	epoch        *epoch // nil before the fleet was read
+	asOf         time.Time
+	watermark    int64 // the id to resume from after the view
+	highestID    int64 // of a change in the view
+	oldestID     int64 // in the history
+	fingerprints *fingerprints
+	fleet        fleet
+	log          eventLog
+	loadVersion  uint64
+	updated      chan struct{} // Closed when a view with an update is published.
 
-	// readers is how many are being sent the view as a whole.
-	activeWatches atomic.Int64
+	activeWatches atomic.Int64 // the number of watches that send the view
 
-	mu      sync.Mutex
-	regions map[string][]*service.Controller
+	mu                  sync.Mutex
+	controllersByRegion map[string][]*service.Controller
 }
 
-// cursor is where to go on from after the view.
+// cursor is the cursor to resume from after the view.
 func (v *view) cursor() service.Cursor { return v.fingerprints.cursor(v.watermark) }
 
-// in returns the controllers of a region, which readers share.
+// inRegion returns the controllers of a region. Watches share the result.
 func (v *view) inRegion(region string) []*service.Controller {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if found, ok := v.regions[region]; ok {
-		return found
+	if controllers, ok := v.controllersByRegion[region]; ok {
+		return controllers
 	}
 
-	var found []*service.Controller
+	var controllers []*service.Controller
 	for _, chunk := range v.fleet.chunks {
 		for _, c := range chunk.controllers {
 			if c.Region == region {
-				found = append(found, c)
+				controllers = append(controllers, c)
 			}
 		}
 	}
-	if len(found) > 0 {
-		if v.regions == nil {
-			v.regions = make(map[string][]*service.Controller)
+
+	if len(controllers) > 0 {
+		if v.controllersByRegion == nil {
+			v.controllersByRegion = make(map[string][]*service.Controller)
 		}
-		v.regions[region] = found
+		v.controllersByRegion[region] = controllers
 	}
-	return found
+	return controllers
 }
 
-// part returns one part of the fleet in a region, and whether it is the last.
-func (v *view) snapshotPart(region, reason string, number int) (e service.WatchEvent, last bool) {
-	var some []*service.Controller
+// snapshotPart returns one part of a snapshot of a region, and reports whether it is the last. An empty region stands for all.
+func (v *view) snapshotPart(region, reason string, number int) (e service.WatchEvent, isLast bool) {
+	var controllers []*service.Controller
 	if region == "" {
 		if number < len(v.fleet.chunks) {
-			some = v.fleet.chunks[number].controllers
+			controllers = v.fleet.chunks[number].controllers
 		}
-		last = number+1 >= len(v.fleet.chunks)
+		isLast = number+1 >= len(v.fleet.chunks)
 	} else {
 		all := v.inRegion(region)
 		from := min(number*partSize, len(all))
 		to := min(from+partSize, len(all))
-		some, last = all[from:to], to == len(all)
+		controllers, isLast = all[from:to], to == len(all)
 	}
 
-	e = service.WatchEvent{AsOf: v.asOf, Snapshot: &service.WatchSnapshot{Begin: number == 0, End: last, Reason: reason, Controllers: some}}
-	if last {
+	e = service.WatchEvent{
+		AsOf: v.asOf,
+		Snapshot: &service.WatchSnapshot{
+			Begin:       number == 0,
+			End:         isLast,
+			Reason:      reason,
+			Controllers: controllers,
+		},
+	}
+	if isLast {
 		setCursor(&e, v.cursor())
 	}
-	return e, last
+	return e, isLast
 }
 
-// replay returns the changes from an event of the log on, each with the controller as in the view, and the number of the next
-// event. Changes of the history up to the id skipThrough are left out of the first event.
-func (v *view) replay(region string, from uint64, skipThrough int64) (e service.WatchEvent, next uint64) {
+// replay returns the changes from an event of the log on, each with the controller of the view, and the number of the next event.
+// Changes of the history up to the id skipThrough in the first event are left out.
+func (v *view) replay(region string, first uint64, skipThrough int64) (e service.WatchEvent, next uint64) {
 	e.AsOf = v.asOf
-	block := v.log.at(from).changesBefore / partSize
-	withoutTransition := make(map[string]bool) // controllers that had a change without a transition
-	for next = from; next < v.log.end(); next++ {
-		of := v.log.at(next)
-		if next > from && of.changesBefore/partSize != block {
-			break // Readers that began at another event share the part from here on.
+	block := v.log.at(first).changesBefore / partSize
+	hasPlainChangeByID := make(map[string]bool) // A plain change has no transition.
+
+	for next = first; next < v.log.end(); next++ {
+		logged := v.log.at(next)
+		if next > first && logged.changesBefore/partSize != block {
+			break // Watches that began at another event share the part from here on.
 		}
-		for i, c := range of.Changes {
+		for i, c := range logged.Changes {
+			isRepeated := false
+			if c.Transition == nil {
+				isRepeated = hasPlainChangeByID[c.ControllerID]
+				hasPlainChangeByID[c.ControllerID] = true
+			}
 			switch {
-			case c.Transition == nil && withoutTransition[c.ControllerID]:
-				if region == "" || of.previousRegions[i] != region {
-					continue
-				}
-			case c.Transition == nil:
-				withoutTransition[c.ControllerID] = true
-			case next == from && c.Transition.ID <= skipThrough && next < v.log.firstLive:
+			case isRepeated && (region == "" || logged.previousRegions[i] != region):
+				continue
+			case c.Transition != nil && next == first && c.Transition.ID <= skipThrough && next < v.log.firstLive:
 				continue
 			}
+
 			c.Controller = v.fleet.find(c.ControllerID)
 			if region == "" {
 				e.Changes = append(e.Changes, c)
-			} else if c, ok := changeForRegion(region, change{c, of.previousRegions[i]}); ok {
+			} else if c, ok := changeForRegion(region, change{WatchChange: c, previousRegion: logged.previousRegions[i]}); ok {
 				e.Changes = append(e.Changes, c)
 			}
 		}
 	}
-
 	return e, next
 }
 
-// loadsAfter returns loads that changed since a reading of them, of controllers with ids above after, and the last id
-// that was looked at: empty when all were.
-func (v *view) loadsAfter(region string, since uint64, after string) (e service.WatchEvent, last string) {
+// loadsAfter returns loads that changed after a load version, of controllers with ids above after. last is the id after which the
+// next loads begin, empty if there are none.
+func (v *view) loadsAfter(region string, version uint64, after string) (e service.WatchEvent, last string) {
 	e = service.WatchEvent{AsOf: v.asOf}
 	setCursor(&e, v.cursor())
+
 	for i, chunk := range v.fleet.chunks {
-		if chunk.newestLoadVersion <= since || i+1 < len(v.fleet.chunks) && v.fleet.chunks[i+1].controllers[0].ControllerID <= after {
+		isBefore := i+1 < len(v.fleet.chunks) && v.fleet.chunks[i+1].controllers[0].ControllerID <= after
+		if isBefore || chunk.newestLoadVersion <= version {
 			continue
 		}
-		for at, c := range chunk.controllers {
-			if chunk.loadVersions[at] <= since || c.ControllerID <= after || region != "" && c.Region != region {
+		for j, c := range chunk.controllers {
+			if chunk.loadVersions[j] <= version || c.ControllerID <= after || region != "" && c.Region != region {
 				continue
 			}
 			if len(e.Loads) == partSize {
@@ -148,6 +158,5 @@ func (v *view) loadsAfter(region string, since uint64, after string) (e service.
 			e.Loads = append(e.Loads, loadOf(c))
 		}
 	}
-
 	return e, ""
 }

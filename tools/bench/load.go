@@ -200,7 +200,7 @@ func (l loadSpec) runPaced(ctx context.Context) (loadResult, error) {
 	return collected.result, nil
 }
 
-// runConcurrently calls do for 0 to n-1, at most so many at a time. Each worker stops at its first error.
+// runConcurrently calls do for 0 to n-1 in a number of workers. Each worker stops at its first error.
 func runConcurrently(workers, n int, do func(i int) error) error {
 	var (
 		running sync.WaitGroup

@@ -41,7 +41,7 @@ func do(ctx context.Context, method, address, token, body string) (int, []byte, 
 	return response.StatusCode, content, errors.Join(err, response.Body.Close())
 }
 
-// measureReads measures each read over HTTP, with so many transitions in the history.
+// measureReads measures each read over HTTP with a number of transitions in the history.
 func (s *sizeBench) measureReads(transitions int) error {
 	d, err := s.startDaemon("MC_STALENESS_THRESHOLD_SECONDS=3600")
 	if err != nil {

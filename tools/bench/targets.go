@@ -31,7 +31,7 @@ var (
 	etcdServing = regexp.MustCompile(`serving client traffic|ready to serve client requests|serving insecure client requests`)
 )
 
-// startTarget starts a server with so many registered controllers.
+// startTarget starts a server and registers controllers.
 func (b *bench) startTarget(way string, registered int) (*target, error) {
 	switch way {
 	case "echo":

@@ -22,9 +22,17 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// executeWith runs one command with the streams, as gcctl does with those of its process.
-func executeWith(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+// execute runs one command as gcctl does, with the environment of this process.
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return operatorcli.Execute(ctx, args, operatorcli.NewProcess(os.Stdin, stdout, stderr, daemon.Version))
+}
+
+// run runs one command until its end.
+func run(t *testing.T, args ...string) result {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code := execute(t.Context(), args, &out, &errs)
+	return result{code, out.String(), errs.String()}
 }
 
 type lockedBuffer struct {
@@ -44,32 +52,35 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// runDev runs the development stack on free ports, and returns what it prints and what ends it.
-func runDev(t *testing.T, args ...string) (out *lockedBuffer, end func() int) {
+// freeAddresses makes gcctl dev listen on free ports.
+func freeAddresses() []string {
+	return []string{"--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--ac", "127.0.0.1:0"}
+}
+
+// startDev runs gcctl dev on free ports. It returns the output, and a function that interrupts it and returns the exit code.
+func startDev(t *testing.T, args ...string) (out *lockedBuffer, interrupt func() int) {
 	t.Helper()
 	out = &lockedBuffer{}
 	ctx, cancel := context.WithCancel(context.Background())
-	code := make(chan int, 1)
-	args = append([]string{"dev", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--ac", "127.0.0.1:0"}, args...)
-	go func() { code <- executeWith(ctx, args, out, out) }()
-	var once sync.Once
-	ended := 0
-	end = func() int {
-		once.Do(func() {
-			cancel()
-			ended = <-code
-			http.DefaultClient.CloseIdleConnections()
-		})
-		return ended
-	}
-	t.Cleanup(func() { end() })
-	return out, end
+	ended := make(chan int, 1)
+	args = append(append([]string{"dev"}, freeAddresses()...), args...)
+	go func() { ended <- execute(ctx, args, out, out) }()
+
+	interrupt = sync.OnceValue(func() int {
+		cancel()
+		code := <-ended
+		http.DefaultClient.CloseIdleConnections()
+		return code
+	})
+	t.Cleanup(func() { interrupt() })
+	return out, interrupt
 }
 
-func await(t *testing.T, out *lockedBuffer, pattern string) []string {
+// waitForOutput waits until a pattern is printed, and returns its groups.
+func waitForOutput(t *testing.T, out *lockedBuffer, pattern string) []string {
 	t.Helper()
 	expression := regexp.MustCompile(pattern)
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(testTimeout); ; time.Sleep(20 * time.Millisecond) {
 		if found := expression.FindStringSubmatch(out.String()); found != nil {
 			return found
 		}
@@ -79,52 +90,64 @@ func await(t *testing.T, out *lockedBuffer, pattern string) []string {
 	}
 }
 
-func TestDevShowsAFleetThatBecomesHealthy(t *testing.T) {
+func TestDev_FleetBecomesHealthy(t *testing.T) {
+	t.Parallel()
 	stores := map[string]func(t *testing.T) []string{
 		"sqlite":   func(*testing.T) []string { return nil },
 		"postgres": func(t *testing.T) []string { return []string{"--database", testpg.URL(t)} },
 	}
-	for name, store := range stores {
+	for name, storeFlags := range stores {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			folder := t.TempDir()
-			out, end := runDev(t, append(store(t), "--data", folder)...)
-			await(t, out, `all 12 controllers are healthy`)
+			out, interrupt := startDev(t, append(storeFlags(t), "--data", t.TempDir())...)
+			waitForOutput(t, out, `all 12 controllers are healthy`)
 			if got := strings.Count(out.String(), "pending -> healthy"); got != 12 {
 				t.Errorf("lines of pending -> healthy = %d, want 12:\n%s", got, out)
 			}
-			pasted := await(t, out, `curl -s -H 'authorization: (Bearer \S+)' (http://\S+)`)
-			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, pasted[2], nil)
-			if err != nil {
-				t.Fatal(err)
+
+			printed := waitForOutput(t, out, `curl -s -H 'authorization: (Bearer \S+)' (http://\S+)`)
+			status, body := getWithToken(t, printed[2], printed[1])
+			if got := strings.Count(body, `"health":"healthy"`); status != http.StatusOK || got != 12 {
+				t.Errorf("the printed curl command = %d with %d healthy, want 200 and 12", status, got)
 			}
-			request.Header.Set("Authorization", pasted[1])
-			response, err := http.DefaultClient.Do(request)
-			if err != nil {
-				t.Fatalf("the line to paste: %v", err)
-			}
-			body, _ := io.ReadAll(response.Body)
-			_ = response.Body.Close()
-			if got := strings.Count(string(body), `"health":"healthy"`); response.StatusCode != http.StatusOK || got != 12 {
-				t.Errorf("the line to paste = %d with %d healthy, want 200 and 12", response.StatusCode, got)
-			}
-			if code := end(); code != 0 {
+
+			if code := interrupt(); code != 0 {
 				t.Errorf("exit code = %d, want 0:\n%s", code, out)
 			}
 			if !strings.Contains(out.String(), "stopped") || !strings.Contains(out.String(), "FOR DEVELOPMENT ONLY") {
-				t.Errorf("want a warning and an end:\n%s", out)
+				t.Errorf("want a warning, and a line for the end:\n%s", out)
 			}
 		})
 	}
 }
 
-func TestDevBeginsAgainWhereItEnded(t *testing.T) {
+func getWithToken(t *testing.T, url, authorization string) (status int, body string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", authorization)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatalf("get %s: %v", url, err)
+	}
+	defer func() { _ = response.Body.Close() }()
+
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatalf("get %s: %v", url, err)
+	}
+	return response.StatusCode, string(text)
+}
+
+func TestDev_RestartReusesFolder(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	for range 2 {
-		out, end := runDev(t, "--data", folder, "--controllers", "3")
-		await(t, out, `all 3 controllers are healthy`)
-		if code := end(); code != 0 {
+		out, interrupt := startDev(t, "--data", folder, "--controllers", "3")
+		waitForOutput(t, out, `all 3 controllers are healthy`)
+		if code := interrupt(); code != 0 {
 			t.Fatalf("exit code = %d, want 0:\n%s", code, out)
 		}
 	}
@@ -133,19 +156,35 @@ func TestDevBeginsAgainWhereItEnded(t *testing.T) {
 	}
 }
 
-func TestTwoStacksDoNotShareAFolder(t *testing.T) {
+func TestDev_FolderInUse(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
-	out, _ := runDev(t, "--data", folder, "--controllers", "1")
-	await(t, out, `gcctl token --client dev-admin --ac http://127`)
-	await(t, out, `export GCCTL_ADDRESS=127\S+ GCCTL_HTTP_ADDRESS=127\S+ GCCTL_AC=http://127`)
-	var errs bytes.Buffer
-	if code := executeWith(t.Context(), []string{"dev", "--ac", "127.0.0.1:0", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data", folder}, io.Discard, &errs); code != 1 || !strings.Contains(errs.String(), "--data takes another folder") {
-		t.Errorf("gcctl dev in a folder that is in use = %d %s, want 1 and what to do", code, errs.String())
+	out, _ := startDev(t, "--data", folder, "--controllers", "1")
+	waitForOutput(t, out, `gcctl token --client dev-admin --ac http://127`)
+	waitForOutput(t, out, `export GCCTL_ADDRESS=127\S+ GCCTL_HTTP_ADDRESS=127\S+ GCCTL_AC=http://127`)
+
+	got := run(t, append(append([]string{"dev"}, freeAddresses()...), "--data", folder)...)
+	if got.code != 1 || !strings.Contains(got.err, "--data") {
+		t.Errorf("gcctl dev in a folder that is in use = %d %s, want 1 and advice", got.code, got.err)
 	}
 }
 
-func TestWrongUseIsToldAndEndsWithTwo(t *testing.T) {
+func TestDev_AddressInUse(t *testing.T) {
+	t.Parallel()
+	out, _ := startDev(t, "--data", t.TempDir(), "--controllers", "1")
+	used := waitForOutput(t, out, `auth controller\s+http://(\S+)`)[1]
+
+	got := run(t, "dev", "--ac", used, "--data", t.TempDir())
+	if got.code != 1 || !strings.Contains(got.err, "another gcctl dev") {
+		t.Errorf("gcctl dev --ac with a used address = %d %s, want 1 and advice", got.code, got.err)
+	}
+	got = run(t, "dev", "--ac", "127.0.0.1:0", "--http", used, "--grpc", "127.0.0.1:0", "--data", t.TempDir())
+	if got.code != 1 || !strings.Contains(got.err, "--http") {
+		t.Errorf("gcctl dev --http with a used address = %d %s, want 1 and advice", got.code, got.err)
+	}
+}
+
+func TestUsageErrors_ExitCodeTwo(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		args []string
@@ -161,32 +200,24 @@ func TestWrongUseIsToldAndEndsWithTwo(t *testing.T) {
 		{[]string{"dev", "--ac", "8082"}, "HOST:PORT"},
 		{[]string{"dev", "--log-level", "loud", "--ac", "127.0.0.1:0", "--data", t.TempDir()}, "debug, info"},
 	} {
-		var out, errs bytes.Buffer
-		if code := executeWith(t.Context(), tc.args, &out, &errs); code != 2 || !strings.Contains(errs.String(), tc.want) {
-			t.Errorf("gcctl %v = %d:\n%s\nwant 2 and %q", tc.args, code, errs.String(), tc.want)
+		if got := run(t, tc.args...); got.code != 2 || !strings.Contains(got.err, tc.want) {
+			t.Errorf("gcctl %v = %d:\n%s\nwant 2 and %q", tc.args, got.code, got.err, tc.want)
 		}
-	}
-	var out, errs bytes.Buffer
-	if code := executeWith(t.Context(), []string{"--version"}, &out, &errs); code != 0 || strings.TrimSpace(out.String()) != daemon.Version {
-		t.Errorf("gcctl --version = %d %q, want 0 and the version", code, out.String())
-	}
-	if code := executeWith(t.Context(), []string{"version"}, &out, &errs); code != 0 || out.Len() == 0 {
-		t.Errorf("gcctl version = %d %q, want 0 and a version", code, out.String())
-	}
-	if code := executeWith(t.Context(), []string{"dev", "--help"}, &out, &errs); code != 0 || !strings.Contains(errs.String(), "--kill-one") && !strings.Contains(errs.String(), "-kill-one") {
-		t.Errorf("gcctl dev --help = %d:\n%s", code, errs.String())
 	}
 }
 
-func TestAnAddressThatIsTakenIsNamed(t *testing.T) {
+func TestVersion(t *testing.T) {
 	t.Parallel()
-	out, _ := runDev(t, "--data", t.TempDir(), "--controllers", "1")
-	taken := await(t, out, `auth controller\s+http://(\S+)`)[1]
-	var errs bytes.Buffer
-	if code := executeWith(t.Context(), []string{"dev", "--ac", taken, "--data", t.TempDir()}, io.Discard, &errs); code != 1 || !strings.Contains(errs.String(), "another gcctl dev") {
-		t.Errorf("gcctl dev on a taken address = %d %s, want 1 and what to do", code, errs.String())
+	for _, arg := range []string{"--version", "version"} {
+		if got := run(t, arg); got.code != 0 || strings.TrimSpace(got.out) != daemon.Version {
+			t.Errorf("gcctl %s = %d %q, want 0 and the version", arg, got.code, got.out)
+		}
 	}
-	if code := executeWith(t.Context(), []string{"dev", "--ac", "127.0.0.1:0", "--http", taken, "--grpc", "127.0.0.1:0", "--data", t.TempDir()}, io.Discard, &errs); code != 1 || !strings.Contains(errs.String(), "--http") {
-		t.Errorf("gcctl dev on a taken address = %d %s, want 1 and what to do", code, errs.String())
+}
+
+func TestDev_Help(t *testing.T) {
+	t.Parallel()
+	if got := run(t, "dev", "--help"); got.code != 0 || !strings.Contains(got.out, "--kill-one") {
+		t.Errorf("gcctl dev --help = %d:\n%s%s", got.code, got.out, got.err)
 	}
 }

@@ -11,26 +11,27 @@ import (
 	pb "darktower.example/global-controller/proto/darktower/v1"
 )
 
-// TestTheDoctor_FindsDroppedKeys rotates the key without keeping the old one published: controllers renew by time only.
-func TestTheDoctor_FindsDroppedKeys(t *testing.T) {
-	onBothStores(t, func(t *testing.T, w *world) {
-		w.register(controllerOf("mc-1", "eu", 1), controllerOf("mc-2", "eu", 1))
-		old := w.token("mc-fleet", "mc:register")
-		if err := w.ac.Rotate(false); err != nil {
+// TestDoctor_DroppedKeys rotates the key without keeping the old one published. Controllers renew tokens by time only.
+func TestDoctor_DroppedKeys(t *testing.T) {
+	runOnBothStores(t, func(t *testing.T, e *environment) {
+		e.register(newMC("mc-1", "eu", 1), newMC("mc-2", "eu", 1))
+		oldToken := e.issueToken("mc-fleet", "mc:register")
+		if err := e.ac.RotateKey(false); err != nil {
 			t.Fatal(err)
 		}
-		w.until("the new key is fetched", func() bool {
-			code, _ := w.get("/api/v1/controllers", "dev-reader")
+		e.waitUntil("the new key is fetched", func() bool {
+			code, _ := e.get("/api/v1/controllers", "dev-reader")
 			return code == 200
 		})
-		ctx := metadata.AppendToOutgoingContext(context.Background(), "authorization", "Bearer "+old)
+
+		ctx := metadata.AppendToOutgoingContext(context.Background(), "authorization", "Bearer "+oldToken)
 		for _, id := range []string{"mc-1", "mc-2"} {
-			beat := &pb.FastHeartbeatRequest{ControllerId: id, Capacity: &pb.ControllerCapacity{}}
-			_, err := pb.NewGlobalControllerServiceClient(w.conn).FastHeartbeat(ctx, beat)
+			heartbeat := &pb.FastHeartbeatRequest{ControllerId: id, Capacity: &pb.ControllerCapacity{}}
+			_, err := pb.NewGlobalControllerServiceClient(e.conn).FastHeartbeat(ctx, heartbeat)
 			if status.Code(err) != codes.Unauthenticated {
-				t.Errorf("a heartbeat by the dropped key = %v, want Unauthenticated", err)
+				t.Errorf("a heartbeat with a token of the dropped key = %v, want Unauthenticated", err)
 			}
 		}
-		w.finds(w.results(1), "dropped keys", "FAIL", "2 controllers were refused", "publish the key again")
+		e.checkFinding(e.doctorFindings(1), "dropped keys", "FAIL", "2 controllers were refused", "publish the key again")
 	})
 }

@@ -3,240 +3,246 @@ package gcctl_test
 import (
 	"strings"
 	"testing"
-	"time"
 
-	"darktower.example/global-controller/internal/operatorcli"
 	pb "darktower.example/global-controller/proto/darktower/v1"
 )
 
-func TestADrainIsPlannedAskedForAndDone(t *testing.T) {
-	onBothStores(t, func(t *testing.T, w *world) {
-		w.threeEach()
-		got := w.want(0, "drain", "mc-eu-2", "--dry-run")
-		contains(t, "dry run", got.out, "Plan: drain mc-eu-2 of eu", "20 meetings and 100 participants", "3 take meetings now, 2 after", "safe           yes")
-		if w.ids("--draining") != "" {
-			t.Error("a dry run drained")
-		}
-		contains(t, "without a terminal and --yes", w.want(2, "drain", "mc-eu-2").err, "--yes")
+func TestDrain_PlanConfirmExecute(t *testing.T) {
+	runOnBothStores(t, func(t *testing.T, e *environment) {
+		e.registerSix()
+		checkContains(t, "dry run", e.gcctl(0, "drain", "mc-eu-2", "--dry-run").out,
+			"Plan: drain mc-eu-2 in eu", "20 meetings and 100 participants", "3 take meetings now, 2 after", "safe           yes")
+		e.checkDraining("")
+		checkContains(t, "without a terminal and --yes", e.gcctl(2, "drain", "mc-eu-2").err, "--yes")
 
-		w.typing(strings.NewReader("no\n"))
-		contains(t, "answer no", w.want(1, "drain", "mc-eu-2").err, "Drain 1 controller? [y/N]", "nothing was changed")
-		w.typing(strings.NewReader(""))
-		w.want(1, "drain", "mc-eu-2")
-		if w.ids("--draining") != "" {
-			t.Error("drained without a yes")
-		}
-		w.typing(strings.NewReader("y\n"))
-		contains(t, "answer yes", w.want(0, "drain", "mc-eu-2", "--reason", "rack 4").out, "mc-eu-2 drains: 20 meetings")
-		w.change = func(*operatorcli.Process) {}
+		e.useTerminal(strings.NewReader("no\n"))
+		checkContains(t, "declined", e.gcctl(1, "drain", "mc-eu-2").err, "Drain 1 controller? [y/N]", "nothing was changed")
+		e.useTerminal(strings.NewReader(""))
+		e.gcctl(1, "drain", "mc-eu-2")
+		e.checkDraining("")
 
-		// Another region, where one drain is safe and two are not: each plan takes those before it for drained.
-		for _, how := range []string{"--dry-run", "--yes"} {
-			got = w.want(4, "drain", "mc-us-1", "mc-us-2", "mc-us-3", how)
-			contains(t, "several", got.out, "3 take meetings now, 2 after", "2 take meetings now, 1 after", "1 take meetings now, 0 after")
-			contains(t, "several", got.err, "each plan takes those before it for drained", "not safe to drain: mc-us-2 and mc-us-3;")
-			if got := w.ids("--draining"); got != "mc-eu-2" {
-				t.Errorf("draining = %q, want none of those that cannot all be drained", got)
-			}
-		}
-		got = w.want(0, "drain", "mc-us-1", "mc-us-1", "--yes")
-		if n := strings.Count(got.out, "Plan:"); n != 1 {
-			t.Errorf("%d plans for one controller that was named twice:\n%s", n, got.out)
-		}
-		contains(t, "refused by the service", w.want(4, "drain", "mc-us-1", "mc-us-2", "--yes").err, "not safe to drain: mc-us-2; --force")
-		if got := w.want(0, "__complete", "undrain", "mc-").out; !strings.HasPrefix(got, "mc-eu-2") || !strings.Contains(got, "mc-us-1") || strings.Contains(got, "mc-us-2") {
-			t.Errorf("undrain completes\n%swant those that are drained", got)
-		}
-		contains(t, "undrain", w.want(0, "undrain", "mc-eu-2", "mc-us-1").out, "no operator drains mc-eu-2: it is healthy")
-		w.want(3, "drain", "mc-eu-9", "--yes")
-		w.want(3, "undrain", "mc-eu-9")
-		w.want(2, "drain", "mc-eu-2", "--yes", "--deadline", "yesterday")
-		w.want(2, "drain", "mc-eu-2", "--yes", "--deadline", "2001-01-02T15:04:05Z")
-		w.want(2, "drain", "mc-eu-2", "mc-eu-3", "--yes", "--expected-generation", "1")
-		w.want(2, "drain", "mc-eu-2", "--dry-run", "--wait")
-		contains(t, "no number", w.want(2, "drain", "mc-eu-2", "--expected-generation", "abc").err, `--expected-generation is "abc": allowed is a whole number, 0 or more; see`)
-		contains(t, "no such form", w.want(2, "drain", "mc-eu-2", "-o", "wide").err, `-o is "wide": allowed is json or yaml`)
-		ill := controllerOf("mc-ap-1", "ap", 3)
-		ill.health = pb.HealthStatus_HEALTH_STATUS_UNHEALTHY
-		w.register(ill)
-		contains(t, "one that takes none", w.want(0, "drain", "mc-ap-1", "--dry-run").out, "yes: it takes no meetings now, so that nothing is taken away from ap")
+		e.useTerminal(strings.NewReader("y\n"))
+		checkContains(t, "confirmed", e.gcctl(0, "drain", "mc-eu-2", "--reason", "rack 4").out, "mc-eu-2 is draining: 20 meetings")
+		e.checkDraining("mc-eu-2")
+
+		e.useNoTerminal()
+		sick := newMC("mc-ap-1", "ap", 3)
+		sick.health = pb.HealthStatus_HEALTH_STATUS_UNHEALTHY
+		e.register(sick)
+		checkContains(t, "a controller that takes no meetings", e.gcctl(0, "drain", "mc-ap-1", "--dry-run").out,
+			"yes: it takes no meetings now, so ap loses no capacity")
 	})
 }
 
-func TestAnUnsafeDrainNeedsForce(t *testing.T) {
-	onBothStores(t, func(t *testing.T, w *world) {
-		w.register(controllerOf("mc-1", "eu", 10), controllerOf("mc-2", "eu", 10))
-		for _, args := range [][]string{{"--dry-run"}, {"--yes"}} {
-			got := w.want(4, append([]string{"drain", "mc-1"}, args...)...)
-			contains(t, "unsafe", got.out, "NO: eu could not lose its largest controller any more")
-			contains(t, "unsafe", got.err, "--force")
+// checkDraining compares the ids of the controllers that are draining.
+func (e *environment) checkDraining(want string) {
+	e.t.Helper()
+	if got := e.listIDs("--draining"); got != want {
+		e.t.Errorf("draining = %q, want %q", got, want)
+	}
+}
+
+// TestDrain_Several drains controllers of a region in which one drain is safe and two are not: each plan assumes that the
+// controllers before it are drained.
+func TestDrain_Several(t *testing.T) {
+	runOnBothStores(t, func(t *testing.T, e *environment) {
+		e.registerSix()
+		for _, flag := range []string{"--dry-run", "--yes"} {
+			got := e.gcctl(4, "drain", "mc-us-1", "mc-us-2", "mc-us-3", flag)
+			checkContains(t, "plans", got.out, "3 take meetings now, 2 after", "2 take meetings now, 1 after", "1 take meetings now, 0 after")
+			checkContains(t, "refusal", got.err,
+				"each plan assumes that the controllers before it are drained", "not safe to drain: mc-us-2 and mc-us-3;")
+			e.checkDraining("")
 		}
-		if w.ids("--draining") != "" {
-			t.Error("an unsafe drain was done")
+
+		got := e.gcctl(0, "drain", "mc-us-1", "mc-us-1", "--yes")
+		if n := strings.Count(got.out, "Plan:"); n != 1 {
+			t.Errorf("%d plans for one controller that was named twice:\n%s", n, got.out)
 		}
-		w.want(0, "drain", "mc-1", "--dry-run", "--force")
-		plans := decoded[[]struct {
+		checkContains(t, "refusal", e.gcctl(4, "drain", "mc-us-1", "mc-us-2", "--yes").err, "not safe to drain: mc-us-2; --force")
+		e.checkDraining("mc-us-1")
+	})
+}
+
+func TestDrain_UsageErrors(t *testing.T) {
+	t.Parallel()
+	e := newSQLiteEnvironment(t)
+	e.registerSix()
+	e.gcctl(3, "drain", "mc-eu-9", "--yes")
+	e.gcctl(2, "drain", "mc-eu-2", "--yes", "--deadline", "yesterday")
+	e.gcctl(2, "drain", "mc-eu-2", "--yes", "--deadline", "2001-01-02T15:04:05Z")
+	e.gcctl(2, "drain", "mc-eu-2", "mc-eu-3", "--yes", "--expected-generation", "1")
+	checkContains(t, "--dry-run --wait", e.gcctl(2, "drain", "mc-eu-2", "--dry-run", "--wait").err, "--dry-run and --wait cannot be combined")
+	checkContains(t, "no number", e.gcctl(2, "drain", "mc-eu-2", "--expected-generation", "abc").err,
+		`--expected-generation is "abc": allowed is a whole number, 0 or more; see`)
+	checkContains(t, "an unknown format", e.gcctl(2, "drain", "mc-eu-2", "-o", "wide").err, `-o is "wide": allowed is json or yaml`)
+	e.checkDraining("")
+}
+
+func TestDrain_UnsafeNeedsForce(t *testing.T) {
+	runOnBothStores(t, func(t *testing.T, e *environment) {
+		e.register(newMC("mc-1", "eu", 10), newMC("mc-2", "eu", 10))
+		for _, flag := range []string{"--dry-run", "--yes"} {
+			got := e.gcctl(4, "drain", "mc-1", flag)
+			checkContains(t, "plan", got.out, "safe           NO: eu could not lose its largest controller any more")
+			checkContains(t, "refusal", got.err, "--force")
+		}
+		e.checkDraining("")
+		e.gcctl(0, "drain", "mc-1", "--dry-run", "--force")
+
+		plans := decodeJSON[[]struct {
 			ControllerID string `json:"controller_id"`
 			Plan         struct {
 				Safe    bool     `json:"safe"`
 				Reasons []string `json:"reasons"`
 			} `json:"plan"`
-		}](t, w.want(4, "drain", "mc-1", "--dry-run", "-o", "json").out)
+		}](t, e.gcctl(4, "drain", "mc-1", "--dry-run", "-o", "json").out)
 		if len(plans) != 1 || plans[0].ControllerID != "mc-1" || plans[0].Plan.Safe || len(plans[0].Plan.Reasons) == 0 {
 			t.Errorf("the plan as JSON = %+v, want an unsafe one of mc-1", plans)
 		}
-		w.want(2, "drain", "mc-1", "--force", "-o", "json")
-		done := w.want(7, "drain", "mc-1", "--yes", "--force", "-o", "json", "--wait", "--deadline", "1s")
-		if drained := decoded[[]listedController](t, done.out); len(drained) != 1 || drained[0].Health != "draining" || !strings.Contains(done.err, "the deadline is over") {
-			t.Errorf("drain -o json --wait = %+v, and beside it %q", drained, done.err)
+
+		e.gcctl(2, "drain", "mc-1", "--force", "-o", "json")
+		forced := e.gcctl(7, "drain", "mc-1", "--yes", "--force", "-o", "json", "--wait", "--deadline", "1s")
+		drained := decodeJSON[[]listedController](t, forced.out)
+		if len(drained) != 1 || drained[0].Health != "draining" || !strings.Contains(forced.err, "the deadline has passed") {
+			t.Errorf("drain -o json --wait = %+v, and on standard error %q", drained, forced.err)
 		}
-		if got := w.ids("--draining"); got != "mc-1" {
-			t.Errorf("draining = %q, want mc-1", got)
-		}
+		e.checkDraining("mc-1")
 	})
 }
 
-// meanwhile is somebody who types after another operator has acted.
-type meanwhile struct{ act func() }
+func TestUndrain_SaysWhetherItEndedDrain(t *testing.T) {
+	runOnBothStores(t, func(t *testing.T, e *environment) {
+		e.registerSix()
+		e.gcctl(0, "drain", "mc-eu-2", "--yes")
+		e.gcctl(0, "drain", "mc-us-1", "--yes")
+		got := e.gcctl(0, "__complete", "undrain", "mc-").out
+		if !strings.HasPrefix(got, "mc-eu-2") || !strings.Contains(got, "mc-us-1") || strings.Contains(got, "mc-us-2") {
+			t.Errorf("undrain completes\n%swant the draining controllers", got)
+		}
 
-func (m meanwhile) Read(p []byte) (int, error) {
-	m.act()
+		got = e.gcctl(0, "undrain", "mc-eu-2", "mc-us-1", "mc-us-2").out
+		want := "ended the drain of mc-eu-2: it is healthy\n" +
+			"ended the drain of mc-us-1: it is healthy\n" +
+			"no operator drains mc-us-2: it is healthy\n"
+		if got != want {
+			t.Errorf("undrain printed\n%swant\n%s", got, want)
+		}
+		checkContains(t, "again", e.gcctl(0, "undrain", "mc-eu-2").out, "no operator drains mc-eu-2: it is healthy")
+		e.gcctl(3, "undrain", "mc-eu-9")
+	})
+}
+
+// actBeforeReply is the input of an operator who confirms after something else has happened.
+type actBeforeReply struct{ act func() }
+
+func (a actBeforeReply) Read(p []byte) (int, error) {
+	a.act()
 	return copy(p, "y\n"), nil
 }
 
-func TestTwoOperatorsDoNotOverwriteEachOther(t *testing.T) {
-	onBothStores(t, func(t *testing.T, w *world) {
-		w.threeEach()
-		w.want(4, "drain", "mc-eu-1", "--yes", "--expected-generation", "7")
-		w.typing(meanwhile{func() {
-			w.change = func(*operatorcli.Process) {}
-			w.want(0, "drain", "mc-eu-1", "--yes", "--reason", "I was first")
-		}})
-		contains(t, "overtaken", w.want(4, "drain", "mc-eu-1", "--reason", "I am late").err, "somebody else has decided about mc-eu-1", "gcctl fleet show mc-eu-1")
-		w.change = func(*operatorcli.Process) {}
-		contains(t, "the first", w.want(0, "fleet", "show", "mc-eu-1").out, "I was first", "generation     1")
-		w.want(4, "undrain", "mc-eu-1", "--expected-generation", "0")
-		w.want(4, "deregister", "mc-eu-1", "--yes", "--expected-generation", "0")
-		w.want(2, "deregister", "mc-eu-1", "mc-eu-2", "--yes", "--expected-generation", "1")
-		w.want(0, "undrain", "mc-eu-1", "--yes", "--expected-generation", "1") // As its siblings take it: a script need not know which asks.
+// confirmAfter makes the next command run in a terminal, in which the given command runs before the confirmation.
+func (e *environment) confirmAfter(args ...string) {
+	e.useTerminal(actBeforeReply{func() {
+		e.useNoTerminal()
+		e.gcctl(0, args...)
+	}})
+}
 
-		// What was safe when it was looked at is not any more.
-		w.typing(meanwhile{func() {
-			w.change = func(*operatorcli.Process) {}
-			w.want(0, "drain", "mc-us-3", "--yes")
-		}})
-		contains(t, "not safe any more", w.want(4, "drain", "mc-us-1").err, "refused: The drain is not safe: us ", "; force drains all the same")
-		// Of several, those before the one that somebody else has decided about are drained, and it says so.
-		w.typing(meanwhile{func() {
-			w.change = func(*operatorcli.Process) {}
-			w.want(0, "drain", "mc-us-2", "--yes", "--force")
-		}})
-		contains(t, "half way", w.want(4, "drain", "mc-us-1", "mc-us-2", "mc-eu-1", "--force").err, "1 of 3 were drained before this; mc-us-2 and what follows were not")
-		if got := w.ids("--draining"); got != "mc-us-1 mc-us-2 mc-us-3" {
-			t.Errorf("draining = %q, want those of us", got)
-		}
+func TestChanges_ConcurrentOperators(t *testing.T) {
+	runOnBothStores(t, func(t *testing.T, e *environment) {
+		e.registerSix()
+		e.gcctl(4, "drain", "mc-eu-1", "--yes", "--expected-generation", "7")
+		e.confirmAfter("drain", "mc-eu-1", "--yes", "--reason", "I was first")
+		checkContains(t, "the second drain", e.gcctl(4, "drain", "mc-eu-1", "--reason", "I am late").err,
+			"controller mc-eu-1 has changed in the meantime", "gcctl fleet show mc-eu-1")
+		e.useNoTerminal()
+		checkContains(t, "the first drain", e.gcctl(0, "fleet", "show", "mc-eu-1").out, "I was first", "generation     1")
+
+		e.gcctl(4, "undrain", "mc-eu-1", "--expected-generation", "0")
+		e.gcctl(4, "deregister", "mc-eu-1", "--yes", "--expected-generation", "0")
+		e.gcctl(2, "deregister", "mc-eu-1", "mc-eu-2", "--yes", "--expected-generation", "1")
+		e.gcctl(0, "undrain", "mc-eu-1", "--yes", "--expected-generation", "1") // undrain accepts --yes without effect.
+
+		// The plan was safe when it was shown.
+		e.confirmAfter("drain", "mc-us-3", "--yes")
+		checkContains(t, "not safe any more", e.gcctl(4, "drain", "mc-us-1").err,
+			"refused: The drain is not safe: us ", "; force drains all the same")
+
+		// Of several controllers, those before the changed one are drained.
+		e.confirmAfter("drain", "mc-us-2", "--yes", "--force")
+		checkContains(t, "the second of three", e.gcctl(4, "drain", "mc-us-1", "mc-us-2", "mc-eu-1", "--force").err,
+			"drained 1 of 3 controllers; stopped at mc-us-2")
+		e.checkDraining("mc-us-1 mc-us-2 mc-us-3")
 	})
 }
 
-func TestADrainIsWaitedFor(t *testing.T) {
-	onBothStores(t, func(t *testing.T, w *world) {
-		w.threeEach()
-		r := w.start("drain", "mc-eu-1", "mc-eu-2", "--yes", "--force", "--wait")
-		w.until("progress", func() bool { return strings.Contains(r.errs.String(), "mc-eu-2: left: 20 meetings") })
-		w.beat(controllerOf("mc-eu-1", "eu", 0))
-		w.until("one is drained", func() bool { return strings.Contains(r.out.String(), "mc-eu-1 is drained") })
-		w.beat(controllerOf("mc-eu-2", "eu", 1))
-		w.until("more progress", func() bool { return strings.Contains(r.errs.String(), "mc-eu-2: left: 1 meeting and 5 participants") })
-		w.want(0, "deregister", "mc-eu-2", "--yes")
-		if code := r.end(); code != 3 || !strings.Contains(r.errs.String(), "mc-eu-2 left the fleet before it was drained") {
-			t.Errorf("drain --wait, deregistered = %d, want 3: what runs on it is unknown\n%s%s", code, r.out, r.errs)
-		}
-
-		// A deadline ends it with a code of its own, and an interrupt ends the waiting only.
-		r = w.start("drain", "mc-eu-3", "--yes", "--force", "--wait", "--deadline", "2s")
-		if code := r.end(); code != 7 || !strings.Contains(r.errs.String(), "mc-eu-3 is not drained: the deadline is over; left: 30 meetings") {
-			t.Errorf("drain --wait --deadline = %d, want 7\n%s%s", code, r.out, r.errs)
-		}
-		w.typing(strings.NewReader(""))
-		r = w.start("drain", "mc-us-1", "--yes", "--force", "--wait")
-		w.until("a line is drawn", func() bool { return strings.Contains(r.errs.String(), "\r\x1b[Kmc-us-1: left: 10 meetings") })
-		if code := r.interrupt(); code != 130 || !strings.Contains(r.errs.String(), "mc-us-1 goes on draining") {
-			t.Errorf("drain --wait, interrupted = %d\n%s%s", code, r.out, r.errs)
-		}
-		w.change = func(*operatorcli.Process) {}
-		r = w.start("drain", "mc-us-2", "--yes", "--force", "--wait")
-		w.until("progress", func() bool { return strings.Contains(r.errs.String(), "mc-us-2: left") })
-		w.want(0, "undrain", "mc-us-2")
-		if code := r.end(); code != 4 || !strings.Contains(r.errs.String(), "ended before it was complete") {
-			t.Errorf("drain --wait, undrained = %d\n%s%s", code, r.out, r.errs)
-		}
-	})
-}
-
-func TestDeregisterAsksAndWarns(t *testing.T) {
-	onBothStores(t, func(t *testing.T, w *world) {
-		w.threeEach()
-		w.want(2, "deregister", "mc-eu-1")
-		w.typing(strings.NewReader("n\n"))
-		contains(t, "deregister", w.want(1, "deregister", "mc-eu-1").err, "mc-eu-1 runs: it was heard", "registers again", "Take mc-eu-1 out of the fleet? [y/N]")
-		w.typing(strings.NewReader("yes\n"))
-		contains(t, "deregister", w.want(0, "deregister", "mc-eu-1", "mc-eu-2", "--reason", "given back").out, "mc-eu-1 is out of the fleet", "mc-eu-2 is out")
-		w.want(3, "deregister", "mc-eu-1", "--yes")
-		w.change = func(*operatorcli.Process) {}
-		contains(t, "history", w.want(0, "history", "mc-eu-1").out, "healthy  →  -", "given back")
-	})
-}
-
-func TestHistoryByTimeAndAsItComes(t *testing.T) {
-	onBothStores(t, func(t *testing.T, w *world) {
-		contains(t, "no history", w.want(0, "history").err, "nothing has happened")
-		w.threeEach()
-		lines := strings.Split(strings.TrimSpace(w.want(0, "history").out), "\n")
-		if len(lines) != 13 || !strings.Contains(lines[1], "mc-eu-1") || !strings.Contains(lines[12], "mc-us-3") {
-			t.Errorf("history = %d lines, want a head and 12, the newest last:\n%s", len(lines), strings.Join(lines, "\n"))
-		}
-		count := func(args ...string) int {
-			t.Helper()
-			return len(decoded[[]map[string]any](t, w.want(0, append([]string{"history", "-o", "json"}, args...)...).out))
-		}
-		later := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
-		for _, tc := range []struct {
-			args string
-			want int
-		}{
-			{"mc-eu-1", 2},
-			{"--region us", 6},
-			{"--limit 5", 5},
-			{"--limit 12", 12},
-			{"--since 1h", 12},
-			{"--since " + later, 0},
-			{"--until " + later, 12},
-			{"--until 1h", 0},
-			{"--since 1h --limit 3", 3},
-		} {
-			if got := count(strings.Fields(tc.args)...); got != tc.want {
-				t.Errorf("history %s = %d changes, want %d", tc.args, got, tc.want)
-			}
-		}
-		contains(t, "cut", w.want(0, "history", "--since", "1h", "--limit", "3").err, "older changes are left out")
-
-		text := w.start("history", "--follow", "--region", "eu")
-		lined := w.start("history", "mc-eu-2", "--follow", "--limit", "1", "-o", "json")
-		w.until("what there was", func() bool {
-			return strings.Count(text.out.String(), "\n") == 6 && strings.Count(lined.out.String(), "\n") == 1
+func TestDrainWait(t *testing.T) {
+	runOnBothStores(t, func(t *testing.T, e *environment) {
+		e.registerSix()
+		r := e.startCommand("drain", "mc-eu-1", "mc-eu-2", "--yes", "--force", "--wait")
+		e.waitUntil("progress", func() bool { return strings.Contains(r.errs.String(), "mc-eu-2: left: 20 meetings") })
+		e.sendHeartbeat(newMC("mc-eu-1", "eu", 0))
+		e.waitUntil("one is drained", func() bool { return strings.Contains(r.out.String(), "mc-eu-1 is drained") })
+		e.sendHeartbeat(newMC("mc-eu-2", "eu", 1))
+		e.waitUntil("more progress", func() bool {
+			return strings.Contains(r.errs.String(), "mc-eu-2: left: 1 meeting and 5 participants")
 		})
-		w.want(0, "drain", "mc-eu-2", "mc-us-2", "--yes", "--force", "--reason", "rack 4")
-		w.until("what comes", func() bool {
-			return strings.Contains(text.out.String(), "rack 4") && strings.Contains(lined.out.String(), `"reason":"rack 4"`)
+
+		e.gcctl(0, "deregister", "mc-eu-2", "--yes")
+		if code := r.wait(); code != 3 || !strings.Contains(r.errs.String(), "mc-eu-2 left the fleet before it was drained") {
+			t.Errorf("drain --wait, deregistered = %d, want 3: the load is unknown\n%s%s", code, r.out, r.errs)
+		}
+	})
+}
+
+func TestDrainWait_Deadline(t *testing.T) {
+	runOnBothStores(t, func(t *testing.T, e *environment) {
+		e.registerSix()
+		r := e.startCommand("drain", "mc-eu-3", "--yes", "--force", "--wait", "--deadline", "2s")
+		const want = "mc-eu-3 is not drained: the deadline has passed; left: 30 meetings"
+		if code := r.wait(); code != 7 || !strings.Contains(r.errs.String(), want) {
+			t.Errorf("drain --wait --deadline = %d, want 7 and %q\n%s%s", code, want, r.out, r.errs)
+		}
+	})
+}
+
+func TestDrainWait_InterruptAndUndrain(t *testing.T) {
+	runOnBothStores(t, func(t *testing.T, e *environment) {
+		e.registerSix()
+		e.useTerminal(strings.NewReader(""))
+		r := e.startCommand("drain", "mc-us-1", "--yes", "--force", "--wait")
+		e.waitUntil("a progress line", func() bool {
+			return strings.Contains(r.errs.String(), "\r\x1b[Kmc-us-1: left: 10 meetings")
 		})
-		if code := text.interrupt(); code != 130 || strings.Contains(text.out.String(), "mc-us-2") || text.errs.String() != "" {
-			t.Errorf("history --follow = %d, want 130 and only one region\n%s%s", code, text.out, text.errs)
+		if code := r.interrupt(); code != 130 || !strings.Contains(r.errs.String(), "the drain of mc-us-1 goes on") {
+			t.Errorf("drain --wait, interrupted = %d, want 130\n%s%s", code, r.out, r.errs)
 		}
-		if code := lined.interrupt(); code != 130 || strings.Count(lined.out.String(), "\n") != 2 {
-			t.Errorf("history --follow = %d, want 130 and two objects\n%s%s", code, lined.out, lined.errs)
+
+		e.useNoTerminal()
+		r = e.startCommand("drain", "mc-us-2", "--yes", "--force", "--wait")
+		e.waitUntil("progress", func() bool { return strings.Contains(r.errs.String(), "mc-us-2: left") })
+		e.gcctl(0, "undrain", "mc-us-2")
+		if code := r.wait(); code != 4 || !strings.Contains(r.errs.String(), "ended before it was complete") {
+			t.Errorf("drain --wait, undrained = %d, want 4\n%s%s", code, r.out, r.errs)
 		}
-		for _, args := range []string{"--limit 0", "--since soon", "--since -1h", "--follow --until 1h", "--follow -o yaml", "-o wide"} {
-			w.want(2, append([]string{"history"}, strings.Fields(args)...)...)
-		}
+	})
+}
+
+func TestDeregister_ConfirmationAndWarning(t *testing.T) {
+	runOnBothStores(t, func(t *testing.T, e *environment) {
+		e.registerSix()
+		e.gcctl(2, "deregister", "mc-eu-1")
+		e.useTerminal(strings.NewReader("n\n"))
+		checkContains(t, "declined", e.gcctl(1, "deregister", "mc-eu-1").err,
+			"mc-eu-1 is running: it sent a heartbeat", "register again", "Remove mc-eu-1 from the fleet? [y/N]")
+
+		e.useTerminal(strings.NewReader("yes\n"))
+		checkContains(t, "confirmed", e.gcctl(0, "deregister", "mc-eu-1", "mc-eu-2", "--reason", "returned").out,
+			"mc-eu-1 is removed from the fleet", "mc-eu-2 is removed")
+		e.gcctl(3, "deregister", "mc-eu-1", "--yes")
+
+		e.useNoTerminal()
+		checkContains(t, "history", e.gcctl(0, "history", "mc-eu-1").out, "healthy  →  -", "returned")
 	})
 }

@@ -1,7 +1,6 @@
 package gcctl_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -11,14 +10,14 @@ import (
 	"darktower.example/global-controller/internal/fleetsim"
 )
 
-func TestSimulateIsToldWhatItIsToDo(t *testing.T) {
+func TestSimulate_UsageErrors(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		args []string
 		want string
 	}{
 		{nil, "needs the name of a scenario"},
-		{[]string{"earthquake"}, `no scenario "earthquake": there are all, steady`},
+		{[]string{"earthquake"}, `unknown scenario "earthquake": allowed are all, steady`},
 		{[]string{"steady", "--mcs", "0"}, "1 to 100000"},
 		{[]string{"--mcs", "0", "steady"}, "1 to 100000"},
 		{[]string{"steady", "--mcs"}, "mcs"},
@@ -31,73 +30,72 @@ func TestSimulateIsToldWhatItIsToDo(t *testing.T) {
 		{[]string{"steady", "--duration", "1s"}, "--duration is 1s: at least 4 × --fast, 8s"},
 		{[]string{"steady", "--parallel", "-1"}, "1 to 100"},
 		{[]string{"steady", "--parallel", "0"}, "--parallel is 0: allowed is 1 to 100"},
-		{[]string{"list", "extra"}, "list only lists"},
+		{[]string{"list", "extra"}, "list takes no scenario names"},
 		{[]string{"gc-restart", "--address", "127.0.0.1:1", "--ac", "http://127.0.0.1:1"}, "leave out --address"},
 		{[]string{"steady", "--address", "127.0.0.1:1"}, "--ac"},
-		{[]string{"steady", "--address", "127.0.0.1:1", "--ac", "http://127.0.0.1:1", "--mc-client", "stranger"}, "GCCTL_MC_SECRET"},
+		{[]string{"steady", "--address", "127.0.0.1:1", "--ac", "http://127.0.0.1:1", "--mc-client", "unknown"}, "GCCTL_MC_SECRET"},
 	} {
-		var out, errs bytes.Buffer
-		if code := executeWith(t.Context(), append([]string{"simulate"}, tc.args...), &out, &errs); code != 2 || !strings.Contains(errs.String(), tc.want) {
-			t.Errorf("gcctl simulate %v = %d:\n%s\nwant 2 and %q", tc.args, code, errs.String(), tc.want)
+		if got := run(t, append([]string{"simulate"}, tc.args...)...); got.code != 2 || !strings.Contains(got.err, tc.want) {
+			t.Errorf("gcctl simulate %v = %d:\n%s\nwant 2 and %q", tc.args, got.code, got.err, tc.want)
 		}
-	}
-	var out, errs bytes.Buffer
-	if code := executeWith(t.Context(), []string{"simulate", "list"}, &out, &errs); code != 0 || !strings.Contains(out.String(), "region-blackout") {
-		t.Errorf("gcctl simulate list = %d:\n%s%s", code, out.String(), errs.String())
-	}
-	if code := executeWith(t.Context(), []string{"simulate", "--help"}, &out, &errs); code != 0 || !strings.Contains(errs.String(), "gc-restart db-outage") {
-		t.Errorf("gcctl simulate --help = %d:\n%s, want examples", code, errs.String())
 	}
 }
 
-// TestAWrongFlagIsSaidOnce holds that what is wrong is said once, and help given once, wherever the flag stands.
-func TestAWrongFlagIsSaidOnce(t *testing.T) {
+func TestSimulate_List(t *testing.T) {
+	t.Parallel()
+	if got := run(t, "simulate", "list"); got.code != 0 || !strings.Contains(got.out, "region-blackout") {
+		t.Errorf("gcctl simulate list = %d:\n%s%s", got.code, got.out, got.err)
+	}
+}
+
+// TestSimulate_FlagsBeforeAndAfterScenario checks that an error, or the help, is printed once wherever the flag is.
+func TestSimulate_FlagsBeforeAndAfterScenario(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"--bogus", "steady"}, {"steady", "--bogus"}} {
-		var out, errs bytes.Buffer
-		const want = "gcctl: flag provided but not defined: -bogus; see gcctl simulate --help\n"
-		if code := executeWith(t.Context(), append([]string{"simulate"}, args...), &out, &errs); code != 2 || errs.String() != want {
-			t.Errorf("gcctl simulate %v = %d:\n%s\nwant 2 and %s", args, code, errs.String(), want)
+		const want = "gcctl: unknown flag: --bogus; see gcctl simulate --help\n"
+		if got := run(t, append([]string{"simulate"}, args...)...); got.code != 2 || got.err != want {
+			t.Errorf("gcctl simulate %v = %d:\n%s\nwant 2 and %s", args, got.code, got.err, want)
 		}
 	}
 	for _, args := range [][]string{{"--help"}, {"steady", "--help"}} {
-		var out, errs bytes.Buffer
-		if code := executeWith(t.Context(), append([]string{"simulate"}, args...), &out, &errs); code != 0 || strings.Count(errs.String(), "It exits with 0") != 1 {
-			t.Errorf("gcctl simulate %v = %d:\n%s\nwant the help once", args, code, errs.String())
+		got := run(t, append([]string{"simulate"}, args...)...)
+		if got.code != 0 || strings.Count(got.out, "The exit code is 0") != 1 || !strings.Contains(got.out, "gc-restart db-outage") {
+			t.Errorf("gcctl simulate %v = %d:\n%s\nwant the help with examples once", args, got.code, got.out)
 		}
 	}
 }
 
-// TestSimulateAgainstAGlobalControllerThatIsThere plays on that of gcctl dev, and leaves its fleet as it was.
-func TestSimulateAgainstAGlobalControllerThatIsThere(t *testing.T) {
+// TestSimulate_ExistingGlobalController runs a scenario on the Global Controller of gcctl dev. Its interval is 10 s, and so is the
+// duration, so that the rate is not the one that --fast implies: exactly this check fails.
+func TestSimulate_ExistingGlobalController(t *testing.T) {
 	t.Parallel()
-	dev, _ := runDev(t, "--data", t.TempDir(), "--controllers", "1")
-	address := await(t, dev, `gRPC\s+(\S+)`)[1]
-	ac := await(t, dev, `auth controller\s+(\S+)`)[1]
-	await(t, dev, "all 1 controllers are healthy")
+	dev, _ := startDev(t, "--data", t.TempDir(), "--controllers", "1")
+	address := waitForOutput(t, dev, `gRPC\s+(\S+)`)[1]
+	ac := waitForOutput(t, dev, `auth controller\s+(\S+)`)[1]
+	waitForOutput(t, dev, "all 1 controllers are healthy")
+
 	file := filepath.Join(t.TempDir(), "verdict.json")
-	var out, errs bytes.Buffer
-	// Its interval is 10 s, which is as long as is looked.
-	code := executeWith(t.Context(), []string{"simulate", "steady", "--address", address, "--ac", ac, "--mcs", "20", "--duration", "10s", "--ramp", "1s", "--json", file, "--fast", "2s", "--threshold", "30s"}, &out, &errs)
+	got := run(t, "simulate", "steady", "--address", address, "--ac", ac, "--mcs", "20", "--duration", "10s", "--ramp", "1s",
+		"--json", file, "--fast", "2s", "--threshold", "30s")
 	text, err := os.ReadFile(file)
 	if err != nil {
-		t.Fatalf("%v; gcctl simulate = %d:\n%s%s", err, code, out.String(), errs.String())
+		t.Fatalf("%v; gcctl simulate = %d:\n%s%s", err, got.code, got.out, got.err)
 	}
 	var verdicts []fleetsim.Verdict
 	if err := json.Unmarshal(text, &verdicts); err != nil || len(verdicts) != 1 {
 		t.Fatalf("verdicts = %v, %v", verdicts, err)
 	}
+
 	for _, check := range verdicts[0].Checks {
 		if strings.HasPrefix(check.Expected, "≤") {
-			continue // Times are not meaningful beside the race detector and other tests.
+			continue // Durations say nothing beside other tests and the race detector.
 		}
-		// The rate differs from the one that --fast leads to: that Global Controller has intervals of its own.
 		if want := check.Name != "heartbeat rate"; check.Passed != want {
 			t.Errorf("%+v, want passed: %v", check, want)
 		}
 	}
-	if code != 1 || !strings.Contains(errs.String(), "checks failed") {
-		t.Errorf("gcctl simulate = %d %s, want 1 for the check of the rate", code, errs.String())
+	if got.code != 1 || !strings.Contains(got.err, "checks failed") {
+		t.Errorf("gcctl simulate = %d %s, want 1 for the rate", got.code, got.err)
 	}
-	await(t, dev, `sim-\S+\s+healthy -> gone`)
+	waitForOutput(t, dev, `sim-\S+\s+healthy -> gone`)
 }

@@ -7,29 +7,32 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"darktower.example/global-controller/internal/daemon"
 )
 
-// certificate writes a certificate for 127.0.0.1 that is valid for so long, and its key.
-func certificate(t *testing.T, valid time.Duration) (certFile, keyFile string) {
+// newCertificate writes a certificate for 127.0.0.1 with a validity, and its key.
+func newCertificate(t *testing.T, validity time.Duration) (certFile, keyFile string) {
 	t.Helper()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "gc"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(valid),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: big.NewInt(1),
+		Subject:      pkix.Name{CommonName: "gc"},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(validity),
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
 	if err != nil {
@@ -39,9 +42,13 @@ func certificate(t *testing.T, valid time.Duration) (certFile, keyFile string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	dir := t.TempDir()
 	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: key}} {
+	for file, block := range map[string]*pem.Block{
+		certFile: {Type: "CERTIFICATE", Bytes: der},
+		keyFile:  {Type: "PRIVATE KEY", Bytes: key},
+	} {
 		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -49,41 +56,69 @@ func certificate(t *testing.T, valid time.Duration) (certFile, keyFile string) {
 	return certFile, keyFile
 }
 
-func TestTLSIsSpokenAndVerified(t *testing.T) {
-	t.Parallel()
-	certFile, keyFile := certificate(t, 100*24*time.Hour)
-	other, _ := certificate(t, time.Hour)
-	w := sqliteWorld(t, func(c *daemon.Config) { c.TLSCertFile, c.TLSKeyFile = certFile, keyFile })
-	w.env["GCCTL_CA_FILE"] = certFile
-	w.want(0, "regions")
-	w.finds(w.results(0), "TLS", "ok", "is valid until")
-	w.env["GCCTL_CA_FILE"] = other
-	contains(t, "another authority", w.want(6, "regions", "--timeout", "1s").err, "certificate")
-	r := w.results(1)
-	w.finds(r, "TLS", "FAIL", "does not verify", "tls.ca")
-	w.finds(r, "/ready", "FAIL")
-	delete(w.env, "GCCTL_CA_FILE")
-	w.finds(w.results(1), "gRPC health", "FAIL", "--tls")
-	config := w.file("config.yaml", "current-context: a\ncontexts:\n  a:\n    address: "+w.server.GRPCAddress()+"\n    http_address: "+w.server.HTTPAddress()+
-		"\n    tls: {insecure: true}\n    auth: {url: '"+w.acHTTP.URL+"', client_id: dev-reader}\n")
-	contains(t, "insecure", w.want(0, "regions", "--config", config).err, "warning: the certificate of", "is not verified")
-	w.finds(w.results(0, "--config", config), "TLS", "warn", "anybody can pose")
-	// The auth controller over TLS, with an authority of its own.
-	ac := httptest.NewTLSServer(w.ac)
-	defer ac.Close()
-	ca := w.file("ac.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ac.Certificate().Raw})))
-	delete(w.env, "GCCTL_AC")
-	context := "current-context: a\ncontexts:\n  a:\n    address: " + w.server.GRPCAddress() + "\n    tls: {ca: " + certFile + "}\n    auth: {url: '" + ac.URL + "', client_id: dev-reader, ca: '" + ca + "'}\n"
-	config = w.file("config.yaml", context)
-	w.want(0, "regions", "--config", config)
-	w.finds(w.results(0, "--config", config), "auth controller", "ok")
-	config = w.file("config.yaml", strings.Replace(context, ca, certFile, 1))
-	w.want(6, "regions", "--config", config)
-	w.finds(w.results(1, "--config", config), "auth controller", "FAIL", "certificate")
-	contains(t, "no certificate", w.want(2, "regions", "--ca-file", keyFile).err, "no certificate in PEM")
+func newTLSEnvironment(t *testing.T) (e *environment, certFile, keyFile string) {
+	t.Helper()
+	certFile, keyFile = newCertificate(t, 100*24*time.Hour)
+	e = newSQLiteEnvironment(t, func(c *daemon.Config) { c.TLSCertFile, c.TLSKeyFile = certFile, keyFile })
+	return e, certFile, keyFile
 }
 
-// insecureTransport is for the world's own questions, whatever the scheme.
+// contextFile writes a context file for the environment with values for tls and auth.
+func (e *environment) contextFile(tls, auth string) string {
+	e.t.Helper()
+	return e.secretFile("config.yaml", fmt.Sprintf(`current-context: a
+contexts:
+  a:
+    address: %s
+    http_address: %s
+    tls: %s
+    auth: %s
+`, e.server.GRPCAddress(), e.server.HTTPAddress(), tls, auth))
+}
+
+func TestTLS_VerifiesGlobalController(t *testing.T) {
+	t.Parallel()
+	e, certFile, keyFile := newTLSEnvironment(t)
+	otherCertFile, _ := newCertificate(t, time.Hour)
+	e.env["GCCTL_CA_FILE"] = certFile
+	e.gcctl(0, "regions")
+	e.checkFinding(e.doctorFindings(0), "TLS", "ok", "is valid until")
+
+	e.env["GCCTL_CA_FILE"] = otherCertFile
+	checkContains(t, "another authority", e.gcctl(6, "regions", "--timeout", "1s").err, "certificate")
+	findings := e.doctorFindings(1)
+	e.checkFinding(findings, "TLS", "FAIL", "cannot be verified", "tls.ca")
+	e.checkFinding(findings, "/ready", "FAIL")
+
+	delete(e.env, "GCCTL_CA_FILE")
+	e.checkFinding(e.doctorFindings(1), "gRPC health", "FAIL", "--tls")
+	config := e.contextFile("{insecure: true}", "{url: '"+e.acHTTP.URL+"', client_id: dev-reader}")
+	checkContains(t, "insecure", e.gcctl(0, "regions", "--config", config).err, "warning: the certificate of", "is not verified")
+	e.checkFinding(e.doctorFindings(0, "--config", config), "TLS", "warn", "any server can impersonate")
+
+	checkContains(t, "no certificate", e.gcctl(2, "regions", "--ca-file", keyFile).err, "has no certificate in PEM")
+}
+
+func TestTLS_VerifiesAuthController(t *testing.T) {
+	t.Parallel()
+	e, certFile, _ := newTLSEnvironment(t)
+	ac := httptest.NewTLSServer(e.ac)
+	defer ac.Close()
+	caFile := e.secretFile("ac.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ac.Certificate().Raw})))
+	delete(e.env, "GCCTL_AC")
+	contextFor := func(acCAFile string) string {
+		return e.contextFile("{ca: "+certFile+"}", fmt.Sprintf("{url: '%s', client_id: dev-reader, ca: '%s'}", ac.URL, acCAFile))
+	}
+
+	valid := contextFor(caFile)
+	e.gcctl(0, "regions", "--config", valid)
+	e.checkFinding(e.doctorFindings(0, "--config", valid), "auth controller", "ok")
+	invalid := contextFor(certFile)
+	e.gcctl(6, "regions", "--config", invalid)
+	e.checkFinding(e.doctorFindings(1, "--config", invalid), "auth controller", "FAIL", "certificate")
+}
+
+// insecureTransport is for requests of the tests themselves, with or without TLS.
 func insecureTransport() *http.Transport {
 	return &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 }

@@ -29,7 +29,7 @@ func mustBeatAs(t *testing.T, s Store, b service.Beat) service.BeatResult {
 	return result
 }
 
-// testBeats: a gap is a time without a beat that vouches, and replicas show what they were last seen with.
+// testBeats: a gap is a time without a beat that vouches for the service.
 func testBeats(t *testing.T, f Fixture) {
 	first := replicaBeat(testReplica)
 	first.First = true
@@ -41,13 +41,13 @@ func testBeats(t *testing.T, f Fixture) {
 	}
 
 	f.SetCheckerAges(t, time.Minute, hour, 0)
-	silent := replicaBeat(testReplica)
-	silent.Vouches = false
-	if got := mustBeatAs(t, f.Store, silent); got.Gap {
+	notVouching := replicaBeat(testReplica)
+	notVouching.Vouches = false
+	if got := mustBeatAs(t, f.Store, notVouching); got.Gap {
 		t.Errorf("Beat(not vouching) = %+v, want no end of the gap", got)
 	}
 	if got := mustBeatAs(t, f.Store, replicaBeat(testReplica)); !got.Gap || got.Outage < time.Minute || got.Outage > 2*time.Minute {
-		t.Errorf("Beat() after a minute = %+v, want a gap of a minute", got)
+		t.Errorf("Beat() after a minute = %+v, want a gap of one minute", got)
 	}
 
 	f.SetCheckerAges(t, -time.Minute, hour, 0)
@@ -86,6 +86,25 @@ func testReplicas(t *testing.T, f Fixture) {
 	mustBeatAs(t, f.Store, first)
 	again, err := f.Store.Replicas(t.Context())
 	if err != nil || again[1].StartedAt != again[1].SeenAt {
-		t.Errorf("Replicas() after a restart = %+v, %v, want it started when it was seen", again, err)
+		t.Errorf("Replicas() after a restart = %+v, %v, want StartedAt equal to SeenAt", again, err)
+	}
+}
+
+// testBeatTime: the result of a beat has the storage's time.
+func testBeatTime(t *testing.T, f Fixture) {
+	before := mustRegister(t, f.Store, "mc")
+	beat := service.Beat{Replica: service.Replica{ID: "gc-1"}, Vouches: true, Tolerance: sweepPolicy.Tolerance}
+	first, err := f.Store.Beat(t.Context(), beat)
+	if err != nil {
+		t.Fatalf("Beat() = %v", err)
+	}
+	if before == nil || first.At.Before(before.At) || first.At.Sub(before.At) > time.Minute {
+		t.Errorf("Beat() at %v, want just after the registration's %+v", first.At, before)
+	}
+
+	beat.Vouches = false
+	second, err := f.Store.Beat(t.Context(), beat)
+	if err != nil || second.At.Before(first.At) {
+		t.Errorf("Beat() without vouching = %+v, %v, want a later time than %v", second, err, first.At)
 	}
 }

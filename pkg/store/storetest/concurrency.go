@@ -11,36 +11,36 @@ func testConcurrentFirstRegistrations(t *testing.T, f Fixture) {
 	replicas := []Store{f.Store, f.OpenReplica(t)}
 	for _, id := range []string{"a", "b", "c", "d", "e"} {
 		var (
-			all     sync.WaitGroup
-			mu      sync.Mutex
-			changes []service.Transition
+			all         sync.WaitGroup
+			mu          sync.Mutex
+			transitions []service.Transition
 		)
 		for i := range 12 {
 			all.Go(func() {
 				result, err := replicas[i%len(replicas)].Register(t.Context(), registration(id), "client")
-				change := result.Transition
 				if err != nil {
 					t.Errorf("Register(%s) = %v", id, err)
 				}
 				mu.Lock()
 				defer mu.Unlock()
-				if change != nil {
-					changes = append(changes, *change)
+				if result.Transition != nil {
+					transitions = append(transitions, *result.Transition)
 				}
 			})
 		}
 		all.Wait()
-		if len(changes) != 1 || changes[0].From != "" {
-			t.Errorf("changes = %+v, want one from nothing", changes)
+		if len(transitions) != 1 || transitions[0].From != "" {
+			t.Errorf("transitions = %+v, want one from no state", transitions)
 		}
 	}
+
 	if got := len(f.History(t)); got != 5 {
-		t.Errorf("history = %d changes, want 5", got)
+		t.Errorf("history = %d transitions, want 5", got)
 	}
 }
 
-// testUnbrokenHistory lets many writers change one controller: each change has to begin where the one before it ended,
-// so nobody may have compared with a state that was no longer there.
+// testConcurrentWriters makes many writers change one controller. Each transition must begin with the state at which the one before
+// it ended. Otherwise a writer has compared with an outdated state.
 func testConcurrentWriters(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
 	replicas := []Store{f.Store, f.OpenReplica(t)}
@@ -53,21 +53,21 @@ func testConcurrentWriters(t *testing.T, f Fixture) {
 	for writer := range 8 {
 		all.Go(func() {
 			for i := range 20 {
-				var change *service.Transition
+				var transition *service.Transition
 				var err error
 				if s := replicas[writer%len(replicas)]; (writer+i)%6 == 0 {
 					var result service.RegisterResult
 					result, err = s.Register(t.Context(), registration("mc"), "client")
-					change = result.Transition
+					transition = result.Transition
 				} else {
 					var result service.HeartbeatResult
 					result, err = s.Heartbeat(t.Context(), heartbeat("mc", states[(writer+i)%len(states)]))
-					change = result.Transition
+					transition = result.Transition
 				}
 				if err != nil {
 					t.Errorf("writer %d: %v", writer, err)
 				}
-				if change != nil {
+				if transition != nil {
 					mu.Lock()
 					returned++
 					mu.Unlock()
@@ -75,19 +75,22 @@ func testConcurrentWriters(t *testing.T, f Fixture) {
 			}
 		})
 	}
+
 	all.Wait()
 	history := f.History(t)
 	if len(history) != returned {
-		t.Errorf("history = %d changes, want the %d that were returned", len(history), returned)
+		t.Errorf("history = %d transitions, want the %d that were returned", len(history), returned)
 	}
+
 	last := service.HealthStatus("")
-	for i, change := range history {
-		if change.From != last {
-			t.Errorf("change %d is from %q, want from %q", i, change.From, last)
+	for i, transition := range history {
+		if transition.From != last {
+			t.Errorf("transition %d is from %q, want from %q", i, transition.From, last)
 		}
-		last = change.To
+		last = transition.To
 	}
+
 	if c := mustGet(t, f.Store, "mc"); c.Health != last {
-		t.Errorf("state = %s, want %s, the end of its history", c.Health, last)
+		t.Errorf("state = %s, want %s, that of its last transition", c.Health, last)
 	}
 }

@@ -12,13 +12,19 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// varying are the parts of a change that depend on when a test ran.
+// varying ignores the fields of a transition that depend on the time of the test.
 var varying = cmpopts.IgnoreFields(service.Transition{}, "At", "Silence")
 
 func testRegisterAndHeartbeat(t *testing.T, f Fixture) {
 	first := mustRegister(t, f.Store, "mc-1")
 	want := &service.Transition{
-		ControllerID: "mc-1", Region: "eu", To: service.HealthPending, Cause: service.CauseRegister, Actor: "client", Reason: "registered", Reported: service.HealthPending,
+		ControllerID: "mc-1",
+		Region:       "eu",
+		To:           service.HealthPending,
+		Cause:        service.CauseRegister,
+		Actor:        "client",
+		Reason:       "registered",
+		Reported:     service.HealthPending,
 	}
 	if diff := cmp.Diff(want, first, varying); diff != "" {
 		t.Errorf("first registration (-want +got):\n%s", diff)
@@ -29,15 +35,24 @@ func testRegisterAndHeartbeat(t *testing.T, f Fixture) {
 	registered := mustGet(t, f.Store, "mc-1")
 	beat := mustHeartbeat(t, f.Store, heartbeat("mc-1", service.HealthHealthy))
 	want = &service.Transition{
-		ControllerID: "mc-1", Region: "eu", From: service.HealthPending, To: service.HealthHealthy, Cause: service.CauseHeartbeat, Actor: "client",
-		Reason: "reported healthy", Reported: service.HealthHealthy,
+		ControllerID: "mc-1",
+		Region:       "eu",
+		From:         service.HealthPending,
+		To:           service.HealthHealthy,
+		Cause:        service.CauseHeartbeat,
+		Actor:        "client",
+		Reason:       "reported healthy",
+		Reported:     service.HealthHealthy,
 	}
 	if diff := cmp.Diff(want, beat.Transition, varying); diff != "" {
 		t.Errorf("first heartbeat (-want +got):\n%s", diff)
 	}
-	if again := mustHeartbeat(t, f.Store, heartbeat("mc-1", service.HealthHealthy)); again.Transition != nil || again.At.Before(beat.At) {
-		t.Errorf("second heartbeat = %+v, want no change and no earlier time than %v", again, beat.At)
+
+	again := mustHeartbeat(t, f.Store, heartbeat("mc-1", service.HealthHealthy))
+	if again.Transition != nil || again.At.Before(beat.At) {
+		t.Errorf("second heartbeat = %+v, want no transition and no time before %v", again, beat.At)
 	}
+
 	got, stored := mustGet(t, f.Store, "mc-1"), registered
 	stored.Health, stored.Facts.Reported = service.HealthHealthy, service.HealthHealthy
 	stored.CurrentMeetings, stored.CurrentParticipants = 3, 4
@@ -46,7 +61,7 @@ func testRegisterAndHeartbeat(t *testing.T, f Fixture) {
 		t.Errorf("after heartbeats (-want +got):\n%s", diff)
 	}
 	if got.LastHeartbeatAt.Before(beat.At) || got.UpdatedAt.Before(registered.UpdatedAt) {
-		t.Errorf("heard at %v, updated at %v, want neither earlier than before", got.LastHeartbeatAt, got.UpdatedAt)
+		t.Errorf("last heartbeat at %v, updated at %v, want neither earlier than before", got.LastHeartbeatAt, got.UpdatedAt)
 	}
 }
 
@@ -58,31 +73,48 @@ func testRegisterAgain(t *testing.T, f Fixture) {
 	f.SetLastHeartbeatAge(t, "mc", 20*time.Second)
 	before := mustGet(t, f.Store, "mc")
 	renewed := registration("mc")
-	renewed.Region, renewed.GRPCEndpoint, renewed.WebTransportEndpoint, renewed.MaxMeetings, renewed.MaxParticipants = "us", "http://new", "https://wt", 20, 2147483647
+	renewed.Region = "us"
+	renewed.GRPCEndpoint = "http://new"
+	renewed.WebTransportEndpoint = "https://wt"
+	renewed.MaxMeetings = 20
+	renewed.MaxParticipants = 2147483647
 	result, err := f.Store.Register(t.Context(), renewed, "another")
-	change := result.Transition
+	transition := result.Transition
 	if err != nil {
 		t.Fatalf("Register(again) = %v", err)
 	}
+
 	want := &service.Transition{
-		ControllerID: "mc", Region: "us", From: service.HealthHealthy, To: service.HealthPending, Cause: service.CauseRegister, Actor: "another",
-		Reason: "registered", Reported: service.HealthPending,
+		ControllerID: "mc",
+		Region:       "us",
+		From:         service.HealthHealthy,
+		To:           service.HealthPending,
+		Cause:        service.CauseRegister,
+		Actor:        "another",
+		Reason:       "registered",
+		Reported:     service.HealthPending,
 	}
-	if diff := cmp.Diff(want, change, varying); diff != "" {
+
+	if diff := cmp.Diff(want, transition, varying); diff != "" {
 		t.Errorf("registering again (-want +got):\n%s", diff)
 	}
-	if change != nil && (change.Silence < 19*time.Second || change.Silence > 40*time.Second) {
-		t.Errorf("silence = %v, want about 20s", change.Silence)
+	if transition != nil && (transition.Silence < 19*time.Second || transition.Silence > 40*time.Second) {
+		t.Errorf("silence = %v, want about 20s", transition.Silence)
 	}
+
 	got, stored := mustGet(t, f.Store, "mc"), before
-	stored.Region, stored.GRPCEndpoint, stored.WebTransportEndpoint, stored.MaxMeetings, stored.MaxParticipants = "us", "http://new", "https://wt", 20, 2147483647
+	stored.Region = "us"
+	stored.GRPCEndpoint = "http://new"
+	stored.WebTransportEndpoint = "https://wt"
+	stored.MaxMeetings = 20
+	stored.MaxParticipants = 2147483647
 	stored.Health, stored.Facts.Reported = service.HealthPending, service.HealthPending
 	stored.LastHeartbeatAt, stored.UpdatedAt = got.LastHeartbeatAt, got.UpdatedAt
 	if diff := cmp.Diff(stored, got); diff != "" {
 		t.Errorf("after registering again (-want +got):\n%s", diff)
 	}
 	if !got.LastHeartbeatAt.After(before.LastHeartbeatAt) {
-		t.Errorf("heard at %v, want later than %v", got.LastHeartbeatAt, before.LastHeartbeatAt)
+		t.Errorf("last heartbeat at %v, want later than %v", got.LastHeartbeatAt, before.LastHeartbeatAt)
 	}
 }
 
@@ -121,10 +153,10 @@ func testDrainOutlastsHeartbeats(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
 	f.SetDraining(t, "mc")
 	if beat := mustHeartbeat(t, f.Store, heartbeat("mc", service.HealthHealthy)); beat.Transition != nil {
-		t.Errorf("a heartbeat changed the state: %+v", beat.Transition)
+		t.Errorf("transition of a heartbeat = %+v, want none", beat.Transition)
 	}
-	if change := mustRegister(t, f.Store, "mc"); change != nil {
-		t.Errorf("registering again changed the state: %+v", change)
+	if transition := mustRegister(t, f.Store, "mc"); transition != nil {
+		t.Errorf("transition of a registration = %+v, want none", transition)
 	}
 	want := service.Facts{OperatorDraining: true, Reported: service.HealthPending}
 	if got := mustGet(t, f.Store, "mc"); got.Health != service.HealthDraining || got.Facts != want {
@@ -133,11 +165,11 @@ func testDrainOutlastsHeartbeats(t *testing.T, f Fixture) {
 }
 
 func testHeartbeatClearsStaleness(t *testing.T, f Fixture) {
-	for name, hear := range map[string]func(id string) *service.Transition{
-		"heard": func(id string) *service.Transition {
+	for name, clearStaleness := range map[string]func(id string) *service.Transition{
+		"heartbeat": func(id string) *service.Transition {
 			return mustHeartbeat(t, f.Store, heartbeat(id, service.HealthHealthy)).Transition
 		},
-		"registered": func(id string) *service.Transition { return mustRegister(t, f.Store, id) },
+		"registration": func(id string) *service.Transition { return mustRegister(t, f.Store, id) },
 	} {
 		mustRegister(t, f.Store, name)
 		f.SetLastHeartbeatAge(t, name, hour)
@@ -146,9 +178,9 @@ func testHeartbeatClearsStaleness(t *testing.T, f Fixture) {
 		if c := mustGet(t, f.Store, name); c.Health != service.HealthUnhealthy || !c.Facts.Stale {
 			t.Fatalf("%s = %s, stale %v, want unhealthy and stale", name, c.Health, c.Facts.Stale)
 		}
-		change := hear(name)
-		if change == nil || change.From != service.HealthUnhealthy || change.Silence < 59*time.Minute {
-			t.Errorf("%s: change = %+v, want one from unhealthy after an hour", name, change)
+		transition := clearStaleness(name)
+		if transition == nil || transition.From != service.HealthUnhealthy || transition.Silence < 59*time.Minute {
+			t.Errorf("%s: transition = %+v, want one from unhealthy after an hour", name, transition)
 		}
 		if c := mustGet(t, f.Store, name); c.Facts.Stale || c.Health == service.HealthUnhealthy {
 			t.Errorf("%s = %s, stale %v, want neither unhealthy nor stale", name, c.Health, c.Facts.Stale)
@@ -160,6 +192,7 @@ func testListing(t *testing.T, f Fixture) {
 	for _, id := range []string{"b", "a", "_", "B", "-", "a-1", "a1", "aB"} {
 		mustRegister(t, f.Store, id)
 	}
+
 	mustHeartbeat(t, f.Store, heartbeat("b", service.HealthDegraded))
 	for _, tc := range []struct {
 		filter service.ControllerFilter
@@ -185,49 +218,60 @@ func testListing(t *testing.T, f Fixture) {
 			t.Errorf("Controllers(%+v) (-want +got):\n%s", tc.filter, diff)
 		}
 	}
+
 	found, err := f.Store.Controllers(t.Context(), service.ControllerFilter{AfterID: "aB", Limit: 1})
 	for i := range found {
 		found[i] = withoutAsOf(found[i])
 	}
+
 	if diff := cmp.Diff([]service.Controller{mustGet(t, f.Store, "b")}, found); err != nil || diff != "" {
-		t.Errorf("listed %v, and got by id (-want +got):\n%s", err, diff)
+		t.Errorf("Controllers() = %v (-Controller +Controllers):\n%s", err, diff)
 	}
 }
 
 func testHistory(t *testing.T, f Fixture) {
 	var want []service.Transition
-	took := func(change *service.Transition) {
-		if change != nil {
-			stored := *change
+	record := func(transition *service.Transition) {
+		if transition != nil {
+			stored := *transition
 			stored.Silence = stored.Silence.Truncate(time.Millisecond)
 			want = append(want, stored)
 		}
 	}
-	took(mustRegister(t, f.Store, "mc"))
-	for _, health := range []service.HealthStatus{service.HealthHealthy, service.HealthHealthy, service.HealthDegraded, service.HealthDraining, service.HealthUnhealthy} {
-		took(mustHeartbeat(t, f.Store, heartbeat("mc", health)).Transition)
+
+	record(mustRegister(t, f.Store, "mc"))
+	for _, health := range []service.HealthStatus{
+		service.HealthHealthy,
+		service.HealthHealthy,
+		service.HealthDegraded,
+		service.HealthDraining,
+		service.HealthUnhealthy,
+	} {
+		record(mustHeartbeat(t, f.Store, heartbeat("mc", health)).Transition)
 	}
-	took(mustRegister(t, f.Store, "mc"))
-	took(mustRegister(t, f.Store, "mc"))
+
+	record(mustRegister(t, f.Store, "mc"))
+	record(mustRegister(t, f.Store, "mc"))
 	f.SetLastHeartbeatAge(t, "mc", hour)
 	f.SetCheckerAges(t, 0, hour, hour)
-	for _, change := range mustBeatAndSweep(t, f.Store, sweepPolicy).Transitions {
-		took(&change)
+	for _, transition := range mustBeatAndSweep(t, f.Store, sweepPolicy).Transitions {
+		record(&transition)
 	}
 	if len(want) != 7 {
-		t.Errorf("changes = %d, want 7", len(want))
+		t.Errorf("%d transitions, want 7", len(want))
 	}
+
 	if diff := cmp.Diff(want, f.History(t)); diff != "" {
 		t.Errorf("history (-returned +stored):\n%s", diff)
 	}
 }
 
-// everything calls each operation once.
+// callAll calls each operation once.
 func callAll(ctx context.Context, s Store) map[string]error {
 	errs := map[string]error{}
 	_, errs["Register"] = s.Register(ctx, registration("mc"), "client")
 	_, errs["Heartbeat"] = s.Heartbeat(ctx, heartbeat("mc", service.HealthHealthy))
-	_, errs["Known"] = s.IsRegistered(ctx, "mc")
+	_, errs["IsRegistered"] = s.IsRegistered(ctx, "mc")
 	_, errs["Controller"] = s.Controller(ctx, "mc")
 	_, errs["Controllers"] = s.Controllers(ctx, service.ControllerFilter{Limit: 1})
 	_, errs["Beat"] = s.Beat(ctx, replicaBeat(testReplica))

@@ -38,12 +38,12 @@ func wantGone(t *testing.T, s Store, what string, filter service.TransitionFilte
 	t.Helper()
 	filter.Limit = 100
 	if list, err := s.Transitions(t.Context(), filter); !errors.Is(err, service.ErrGone) {
-		t.Errorf("Transitions(after %s) = %d changes, %v, want ErrGone", what, len(list.Transitions), err)
+		t.Errorf("Transitions(after %s) = %d transitions, %v, want ErrGone", what, len(list.Transitions), err)
 	}
 }
 
-// testCursors: a cursor is that of one history. Another one that has the same ids, as after a backup was restored, does
-// not go on from it.
+// testCursors: a cursor belongs to one history. A history with the same ids, such as that of a restored backup, does not continue from
+// it.
 func testCursors(t *testing.T, f Fixture) {
 	mustMakeHistory(t, f, "mc", 2)
 	kept := mustList(t, f.Store, service.TransitionFilter{})
@@ -58,19 +58,21 @@ func testCursors(t *testing.T, f Fixture) {
 	if got := mustList(t, f.Store, after(all.Through)); len(got.Transitions) != 0 || got.Through != all.Through {
 		t.Errorf("after the newest = %+v, want nothing", got)
 	}
-	wantGone(t, f.Store, "beyond the newest", service.TransitionFilter{After: all.Through.ID + 1})
-	wantGone(t, f.Store, "another change", service.TransitionFilter{After: all.Through.ID, Fingerprint: kept.Through.Fingerprint})
+	wantGone(t, f.Store, "an id above the newest", service.TransitionFilter{After: all.Through.ID + 1})
+	wantGone(t, f.Store, "another transition", service.TransitionFilter{After: all.Through.ID, Fingerprint: kept.Through.Fingerprint})
 
 	replica := f.OpenReplica(t)
 	mustList(t, replica, service.TransitionFilter{})
 	f.RewindHistory(t, kept.Through.ID+1)
-	wantGone(t, f.Store, "what was lost", after(all.Through))
+	wantGone(t, f.Store, "a lost transition", after(all.Through))
+
 	mustMakeHistory(t, f, "other", 4)
 	for _, s := range []Store{f.Store, replica} {
-		wantGone(t, s, "what was lost and its number used again", after(all.Transitions[5].Cursor()))
+		wantGone(t, s, "a lost transition whose id was used again", after(all.Transitions[5].Cursor()))
+
 		list := mustList(t, s, after(kept.Through))
 		if len(list.Transitions) != 8 || list.Transitions[0].ControllerID != "other" {
-			t.Errorf("after what was kept = %+v, want the eight that are new", list.Transitions)
+			t.Errorf("after the kept transitions = %+v, want the eight new ones", list.Transitions)
 		}
 		if newest := list.Transitions[7].Cursor(); list.Through != newest {
 			t.Errorf("through = %+v, want %+v", list.Through, newest)
@@ -84,14 +86,14 @@ func testCursorsOfEmptyHistory(t *testing.T, f Fixture) {
 		t.Errorf("an empty history = %+v, want nothing", empty)
 	}
 	wantGone(t, f.Store, "5 of an empty history", service.TransitionFilter{After: 5})
+
 	mustMakeHistory(t, f, "mc", 1)
 	if got := mustList(t, f.Store, after(empty.Through)); len(got.Transitions) != 2 {
-		t.Errorf("after the beginning = %+v, want both changes", got.Transitions)
+		t.Errorf("after the begin = %+v, want both transitions", got.Transitions)
 	}
 }
 
-// testCursorsAfterPruning: one that follows little, such as a controller that seldom changes, is not passed by pruning as
-// long as it asks.
+// testCursorsAfterPruning: pruning does not pass a cursor that is used regularly, even if its filter matches few transitions.
 func testCursorsAfterPruning(t *testing.T, f Fixture) {
 	mustMakeHistory(t, f, "quiet", 1)
 	quiet := mustList(t, f.Store, service.TransitionFilter{ControllerID: "quiet"})
@@ -104,20 +106,20 @@ func testCursorsAfterPruning(t *testing.T, f Fixture) {
 	})
 
 	if followed.Through != all[7].Cursor() || len(followed.Transitions) != 0 {
-		t.Errorf("following one controller leads to %+v, want the newest of all", followed)
+		t.Errorf("following one controller leads to %+v, want the newest transition of all", followed)
 	}
 
 	f.SetTransitionsAge(t, all[7].ID, 2*hour)
 	mustPrune(t, f.Store, service.RetentionPolicy{History: hour})
-	wantGone(t, f.Store, "a change that was pruned", after(all[3].Cursor()))
-	wantGone(t, f.Store, "a number below what is kept", service.TransitionFilter{After: all[3].ID})
+	wantGone(t, f.Store, "a pruned transition", after(all[3].Cursor()))
+	wantGone(t, f.Store, "an id below the kept ones", service.TransitionFilter{After: all[3].ID})
 	if got := mustList(t, f.Store, service.TransitionFilter{After: all[6].ID}); len(got.Transitions) != 1 {
-		t.Errorf("after the number below the oldest = %+v, want the one that is kept", got.Transitions)
+		t.Errorf("after the id below the oldest = %+v, want the kept transition", got.Transitions)
 	}
 }
 
-// testHistoryAfterClockWasSetBack: what is missing in the history is no matter of the clock. It was set back by an hour,
-// so what is new seems old and what is old seems to come from the future.
+// testHistoryAfterClockWasSetBack: gaps in the history do not depend on the clock. After the clock was set back by an hour, new
+// transitions seem old, and old transitions seem to be in the future.
 func testHistoryAfterClockWasSetBack(t *testing.T, f Fixture) {
 	mustMakeHistory(t, f, "mc", 3)
 	all := mustList(t, f.Store, service.TransitionFilter{}).Transitions
@@ -139,38 +141,38 @@ func testHistoryAfterClockWasSetBack(t *testing.T, f Fixture) {
 
 	mustMakeHistory(t, f, "mc", 1)
 	if got := idsOf(t, f.Store); len(got) != 6 {
-		t.Errorf("shown = %v, want what is new as well", got)
+		t.Errorf("shown = %v, want the new transitions as well", got)
 	}
 }
 
-// testHistoryByTimeWithSetClock: a clock that was set back by half an hour hides nothing from a search by time.
+// testHistoryByTimeWithSetClock: a search by time finds all transitions although the clock was set back by half an hour.
 func testHistoryByTimeWithSetClock(t *testing.T, f Fixture) {
 	mustMakeHistory(t, f, "mc", 5)
 	all := mustList(t, f.Store, service.TransitionFilter{}).Transitions
 	for i := len(all) - 1; i >= 0; i-- {
-		by := time.Duration(len(all)-i) * 2 * hour
+		age := time.Duration(len(all)-i) * 2 * hour
 		if i%2 == 1 {
-			by += 2*hour + hour/2 // Behind the one before.
+			age += 2*hour + hour/2 // before the previous transition
 		}
-		f.SetTransitionsAge(t, all[i].ID, by)
+		f.SetTransitionsAge(t, all[i].ID, age)
 	}
 
 	all = mustList(t, f.Store, service.TransitionFilter{}).Transitions
-	for _, at := range all {
+	for _, limit := range all {
 		var since, until []service.Transition
-		for _, change := range all {
-			if change.At.Before(at.At) {
-				until = append(until, change)
+		for _, transition := range all {
+			if transition.At.Before(limit.At) {
+				until = append(until, transition)
 			} else {
-				since = append(since, change)
+				since = append(since, transition)
 			}
 		}
-		if diff := cmp.Diff(since, mustList(t, f.Store, service.TransitionFilter{Since: at.At}).Transitions); diff != "" {
-			t.Errorf("since %v (-want +got):\n%s", at.At, diff)
+		if diff := cmp.Diff(since, mustList(t, f.Store, service.TransitionFilter{Since: limit.At}).Transitions); diff != "" {
+			t.Errorf("since %v (-want +got):\n%s", limit.At, diff)
 		}
-		got := mustList(t, f.Store, service.TransitionFilter{Until: at.At}).Transitions
+		got := mustList(t, f.Store, service.TransitionFilter{Until: limit.At}).Transitions
 		if len(got) != len(until) || len(until) > 0 && !cmp.Equal(got, until) {
-			t.Errorf("until %v (-want +got):\n%s", at.At, cmp.Diff(until, got))
+			t.Errorf("until %v (-want +got):\n%s", limit.At, cmp.Diff(until, got))
 		}
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// testGenerationsNeverRepeat: a controller that leaves and comes back, by whatever way, continues above every generation
-// that anyone may have seen of it.
+// testGenerationsNeverRepeat: a controller that leaves and registers again has a generation above all its earlier ones, however it
+// left.
 func testGenerationsNeverRepeat(t *testing.T, f Fixture) {
 	remove := map[string]func(id string){
 		"deregistered": func(id string) {
@@ -30,26 +30,28 @@ func testGenerationsNeverRepeat(t *testing.T, f Fixture) {
 	}
 
 	for how, remove := range remove {
-		seen := int64(-1)
+		lastSeen := int64(-1)
 		for range 3 {
 			mustRegister(t, f.Store, "mc")
-			came := mustGet(t, f.Store, "mc").Generation
-			if came <= seen {
-				t.Errorf("%s: came back with generation %d, want more than %d", how, came, seen)
+			registered := mustGet(t, f.Store, "mc").Generation
+			if registered <= lastSeen {
+				t.Errorf("%s: registered again with generation %d, want more than %d", how, registered, lastSeen)
 			}
-			if again := mustRegister(t, f.Store, "mc"); again != nil || mustGet(t, f.Store, "mc").Generation != came {
-				t.Errorf("%s: registering again made the generation %d, want %d", how, mustGet(t, f.Store, "mc").Generation, came)
+			again := mustRegister(t, f.Store, "mc")
+			if got := mustGet(t, f.Store, "mc").Generation; again != nil || got != registered {
+				t.Errorf("%s: another registration made the generation %d, want %d", how, got, registered)
 			}
-			old := seen
+
+			old := lastSeen
 			drained := mustDrain(t, f.Store, service.DrainOrder{ControllerID: "mc", Force: true})
-			seen = drained.Controller.Generation
-			if seen <= came {
-				t.Errorf("%s: drained with generation %d, want more than %d", how, seen, came)
+			lastSeen = drained.Controller.Generation
+			if lastSeen <= registered {
+				t.Errorf("%s: drained with generation %d, want more than %d", how, lastSeen, registered)
 			}
 			if old >= 0 {
 				_, err := f.Store.Undrain(t.Context(), service.UndrainOrder{ControllerID: "mc", ExpectedGeneration: &old}, "operator")
 				if !errors.Is(err, service.ErrConflict) {
-					t.Errorf("%s: Undrain(generation %d of before it left) = %v, want ErrConflict", how, old, err)
+					t.Errorf("%s: Undrain(generation %d from before it left) = %v, want ErrConflict", how, old, err)
 				}
 			}
 			remove("mc")

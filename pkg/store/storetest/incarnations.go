@@ -44,11 +44,14 @@ func testSameIncarnation(t *testing.T, f Fixture) {
 	mustHeartbeat(t, f.Store, heartbeatAs("mc", "one", 7))
 	before := mustGet(t, f.Store, "mc")
 	if got := mustRegisterAs(t, f.Store, "mc", "one"); got.Transition != nil {
-		t.Errorf("registering again = %+v, want no change", got.Transition)
+		t.Errorf("registering again = %+v, want no transition", got.Transition)
 	}
 	after := mustGet(t, f.Store, "mc")
-	if after.Health != service.HealthHealthy || after.CurrentMeetings != 7 || after.Incarnation != "one" || after.LastHeartbeatAt.Before(before.LastHeartbeatAt) {
-		t.Errorf("after registering again = %+v, want it healthy with 7 meetings, and heard", after)
+	if after.Health != service.HealthHealthy || after.CurrentMeetings != 7 || after.Incarnation != "one" {
+		t.Errorf("after registering again = %+v, want it healthy with 7 meetings and the same incarnation", after)
+	}
+	if after.LastHeartbeatAt.Before(before.LastHeartbeatAt) {
+		t.Errorf("last heartbeat at %v, want it not before %v", after.LastHeartbeatAt, before.LastHeartbeatAt)
 	}
 }
 
@@ -56,52 +59,57 @@ func testNewIncarnation(t *testing.T, f Fixture) {
 	mustRegisterAs(t, f.Store, "mc", "one")
 	mustHeartbeat(t, f.Store, heartbeatAs("mc", "one", 7))
 	if got := mustRegisterAs(t, f.Store, "mc", "two"); got.Transition == nil || got.Transition.To != service.HealthPending {
-		t.Errorf("another process = %+v, want pending", got.Transition)
+		t.Errorf("another incarnation = %+v, want pending", got.Transition)
 	}
 	mustHeartbeat(t, f.Store, heartbeatAs("mc", "two", 1))
 	before := mustGet(t, f.Store, "mc")
 	_, err := f.Store.Heartbeat(t.Context(), heartbeatAs("mc", "one", 9))
-	wantSuperseded(t, "heartbeat of the old one", err)
+	wantSuperseded(t, "heartbeat of the old incarnation", err)
+
 	_, err = f.Store.Register(t.Context(), registrationAs("mc", "one"), "client")
-	wantSuperseded(t, "registration of the old one", err)
+	wantSuperseded(t, "registration of the old incarnation", err)
 	if diff := cmp.Diff(before, mustGet(t, f.Store, "mc")); diff != "" {
 		t.Errorf("refused calls changed the controller (-before +after):\n%s", diff)
 	}
-	// Who does not say which process it is cannot be compared, and is served as ever.
+
+	// A call without an incarnation is not compared, and succeeds as before.
 	mustHeartbeat(t, f.Store, heartbeatAs("mc", "", 5))
 	if c := mustGet(t, f.Store, "mc"); c.CurrentMeetings != 5 || c.Incarnation != "two" {
 		t.Errorf("a heartbeat without incarnation left %+v, want 5 meetings", c)
 	}
 	mustRegister(t, f.Store, "mc")
 	if c := mustGet(t, f.Store, "mc"); c.Health != service.HealthPending || c.Incarnation != "two" {
-		t.Errorf("a registration without incarnation left %+v, want pending, and still the second", c)
+		t.Errorf("a registration without incarnation left %+v, want pending and the second incarnation", c)
 	}
 	mustHeartbeat(t, f.Store, heartbeatAs("mc", "two", 6))
-	// Many may come and go; those before are remembered, as long as they may live.
+
+	// The store remembers several earlier incarnations.
 	for i := range 3 {
 		mustRegisterAs(t, f.Store, "mc", fmt.Sprintf("more-%d", i))
 	}
 	for _, old := range []string{"one", "two", "more-0", "more-1"} {
 		_, err = f.Store.Register(t.Context(), registrationAs("mc", old), "client")
 		if old == "one" && err == nil {
-			t.Errorf("the one before four others was let in")
+			t.Errorf("the incarnation before four others was accepted")
 		}
 		wantSuperseded(t, "registration of "+old, err)
+
 		_, err = f.Store.Heartbeat(t.Context(), heartbeatAs("mc", old, 9))
 		wantSuperseded(t, "heartbeat of "+old, err)
 	}
-	if _, err = f.Store.Heartbeat(t.Context(), heartbeatAs("nobody", "one", 1)); !errors.Is(err, service.ErrNotRegistered) {
-		t.Errorf("heartbeat of nobody = %v, want ErrNotRegistered", err)
+	if _, err = f.Store.Heartbeat(t.Context(), heartbeatAs("unknown", "one", 1)); !errors.Is(err, service.ErrNotRegistered) {
+		t.Errorf("heartbeat of an unknown controller = %v, want ErrNotRegistered", err)
 	}
 }
 
-// testIncarnationsInOneBatch has two processes, and one that does not say, beat for the same controllers at once.
+// testIncarnationsInOneBatch sends heartbeats of two incarnations, and without one, for the same controllers at the same time.
 func testIncarnationsInOneBatch(t *testing.T, f Fixture) {
 	const controllers, beats = 10, 20
 	for i := range controllers {
 		mustRegisterAs(t, f.Store, fmt.Sprintf("mc-%d", i), "old")
 		mustRegisterAs(t, f.Store, fmt.Sprintf("mc-%d", i), "new")
 	}
+
 	var all sync.WaitGroup
 	for i := range controllers {
 		id := fmt.Sprintf("mc-%d", i)
@@ -110,7 +118,7 @@ func testIncarnationsInOneBatch(t *testing.T, f Fixture) {
 				for n := range beats {
 					_, err := f.Store.Heartbeat(t.Context(), heartbeatAs(id, incarnation, int64(n)))
 					if incarnation == "old" {
-						wantSuperseded(t, "heartbeat of the old one", err)
+						wantSuperseded(t, "heartbeat of the old incarnation", err)
 					} else if err != nil {
 						t.Errorf("heartbeat of %q = %v", incarnation, err)
 					}
@@ -118,6 +126,7 @@ func testIncarnationsInOneBatch(t *testing.T, f Fixture) {
 			})
 		}
 	}
+
 	all.Wait()
 	for i := range controllers {
 		if c := mustGet(t, f.Store, fmt.Sprintf("mc-%d", i)); c.Incarnation != "new" {
@@ -129,17 +138,18 @@ func testIncarnationsInOneBatch(t *testing.T, f Fixture) {
 func testConflicts(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
 	if c := mustGet(t, f.Store, "mc"); c.IncarnationConflicts != 0 || c.LastConflictAt != nil {
-		t.Errorf("conflicts of a new one = %d at %v, want none", c.IncarnationConflicts, c.LastConflictAt)
+		t.Errorf("conflicts of a new controller = %d at %v, want none", c.IncarnationConflicts, c.LastConflictAt)
 	}
 	before := mustGet(t, f.Store, "mc")
 	for range 3 {
 		f.Store.RecordConflict("mc")
 	}
-	f.Store.RecordConflict("nobody")
+	f.Store.RecordConflict("unknown")
 	mustWriteConflicts(t, f.Store)
 	c := mustGet(t, f.Store, "mc")
-	if c.IncarnationConflicts != 3 || c.LastConflictAt == nil || c.LastConflictAt.Before(before.CreatedAt) || !c.UpdatedAt.Equal(before.UpdatedAt) {
-		t.Errorf("controller = %+v, want 3 conflicts, and nothing else changed", c)
+	isRecent := c.LastConflictAt != nil && !c.LastConflictAt.Before(before.CreatedAt)
+	if c.IncarnationConflicts != 3 || !isRecent || !c.UpdatedAt.Equal(before.UpdatedAt) {
+		t.Errorf("controller = %+v, want 3 conflicts and no other change", c)
 	}
 }
 
@@ -150,8 +160,8 @@ func mustWriteConflicts(t *testing.T, s Store) {
 	}
 }
 
-// testConflictsTogether has two replicas write the conflicts of many controllers at the same time; a store that is closed
-// writes what it has.
+// testConcurrentConflicts makes two replicas write the conflicts of many controllers at the same time. A store that closes writes the
+// conflicts that it has recorded.
 func testConcurrentConflicts(t *testing.T, f Fixture) {
 	const controllers, rounds = 450, 3
 	for i := range controllers {

@@ -19,10 +19,10 @@ func mustDrain(t *testing.T, s Store, order service.DrainOrder) service.Operator
 	return result
 }
 
-// mustServeBeside has others serve who can do without any controller.
+// mustAddCapacity adds controllers with enough capacity for the region to lose any other controller.
 func mustAddCapacity(t *testing.T, s Store) {
 	t.Helper()
-	for _, id := range []string{"beside-1", "beside-2"} {
+	for _, id := range []string{"spare-1", "spare-2"} {
 		r := registration(id)
 		r.MaxMeetings, r.MaxParticipants = 1000, 1000
 		if _, err := s.Register(t.Context(), r, "client"); err != nil {
@@ -39,43 +39,59 @@ func testDrainOutlastsReports(t *testing.T, f Fixture) {
 	deadline := time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC)
 	drained := mustDrain(t, f.Store, service.DrainOrder{ControllerID: "mc", Reason: "kernel", Deadline: deadline})
 	want := &service.Transition{
-		ControllerID: "mc", Region: "eu", From: service.HealthHealthy, To: service.HealthDraining, Cause: service.CauseOperator, Actor: "operator",
-		Reason: "kernel", Reported: service.HealthHealthy,
+		ControllerID: "mc",
+		Region:       "eu",
+		From:         service.HealthHealthy,
+		To:           service.HealthDraining,
+		Cause:        service.CauseOperator,
+		Actor:        "operator",
+		Reason:       "kernel",
+		Reported:     service.HealthHealthy,
 	}
+
 	if diff := cmp.Diff(want, drained.Transition, varying); diff != "" {
 		t.Errorf("drain (-want +got):\n%s", diff)
 	}
+
 	d := drained.Controller.Drain
-	if d == nil || d.Reason != "kernel" || d.By != "operator" || !d.Deadline.Equal(deadline) || d.Since.IsZero() || drained.Controller.Generation != 1 {
-		t.Errorf("drained = %+v %+v, want the operator's intent, and generation 1", drained.Controller, d)
+	if d == nil || d.Reason != "kernel" || d.By != "operator" || !d.Deadline.Equal(deadline) || d.Since.IsZero() {
+		t.Errorf("drain = %+v, want the operator's intent", d)
 	}
+	if drained.Controller.Generation != 1 {
+		t.Errorf("generation = %d, want 1", drained.Controller.Generation)
+	}
+
 	if diff := cmp.Diff(withoutAsOf(drained.Controller), mustGet(t, f.Store, "mc")); diff != "" {
-		t.Errorf("what Drain returned is not what is stored (-returned +stored):\n%s", diff)
+		t.Errorf("Drain() and the stored controller differ (-returned +stored):\n%s", diff)
 	}
+
 	intent := service.Intent{Draining: true, Deadline: deadline, Reason: "kernel"}
 	for _, reported := range service.HealthStatuses() {
 		h := heartbeatAs("mc", "one", 3)
 		h.Reported = reported
 		got := mustHeartbeat(t, f.Store, h)
 		if got.Transition != nil {
-			t.Errorf("reporting %s = %+v, want no change", reported, got.Transition)
+			t.Errorf("reporting %s = %+v, want no transition", reported, got.Transition)
 		}
 		if diff := cmp.Diff(intent, got.Intent); diff != "" {
 			t.Errorf("intent (-want +got):\n%s", diff)
 		}
 	}
+
 	for _, incarnation := range []string{"one", "", "two"} {
 		got := mustRegisterAs(t, f.Store, "mc", incarnation)
 		if got.Transition != nil {
-			t.Errorf("registering as %q = %+v, want no change", incarnation, got.Transition)
+			t.Errorf("registering as %q = %+v, want no transition", incarnation, got.Transition)
 		}
 		if diff := cmp.Diff(intent, got.Intent); diff != "" {
 			t.Errorf("intent (-want +got):\n%s", diff)
 		}
 	}
+
 	again := mustDrain(t, f.Store, service.DrainOrder{ControllerID: "mc"})
-	if c := again.Controller; again.Transition != nil || !c.Drain.Since.Equal(d.Since) || !c.Drain.Deadline.IsZero() || c.Drain.Reason != "" || c.Generation != 2 {
-		t.Errorf("draining again = %+v, want it draining since then, under the new order", c.Drain)
+	c := again.Controller
+	if again.Transition != nil || !c.Drain.Since.Equal(d.Since) || !c.Drain.Deadline.IsZero() || c.Drain.Reason != "" || c.Generation != 2 {
+		t.Errorf("draining again = %+v, want the drain of the new order since the first order", c.Drain)
 	}
 }
 
@@ -83,20 +99,28 @@ func testGenerations(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
 	seen := mustGet(t, f.Store, "mc").Generation
 	mustDrain(t, f.Store, service.DrainOrder{ControllerID: "mc", ExpectedGeneration: &seen})
-	if _, err := f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "mc", ExpectedGeneration: &seen}, "late"); !errors.Is(err, service.ErrConflict) {
+	_, err := f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "mc", ExpectedGeneration: &seen}, "late")
+	if !errors.Is(err, service.ErrConflict) {
 		t.Errorf("Drain() = %v, want ErrConflict", err)
 	}
-	if _, err := f.Store.Undrain(t.Context(), service.UndrainOrder{ControllerID: "mc", ExpectedGeneration: &seen}, "late"); !errors.Is(err, service.ErrConflict) {
+
+	_, err = f.Store.Undrain(t.Context(), service.UndrainOrder{ControllerID: "mc", ExpectedGeneration: &seen}, "late")
+	if !errors.Is(err, service.ErrConflict) {
 		t.Errorf("Undrain() = %v, want ErrConflict", err)
 	}
-	if _, err := f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc", ExpectedGeneration: &seen}, "late", false); !errors.Is(err, service.ErrConflict) {
+
+	_, err = f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc", ExpectedGeneration: &seen}, "late", false)
+	if !errors.Is(err, service.ErrConflict) {
 		t.Errorf("Deregister() = %v, want ErrConflict", err)
 	}
-	if _, err := f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "nobody"}, "operator"); !errors.Is(err, service.ErrNotRegistered) {
-		t.Errorf("Drain(nobody) = %v, want ErrNotRegistered", err)
+
+	_, err = f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "unknown"}, "operator")
+	if !errors.Is(err, service.ErrNotRegistered) {
+		t.Errorf("Drain(unknown) = %v, want ErrNotRegistered", err)
 	}
+
 	if c := mustGet(t, f.Store, "mc"); c.Drain == nil || c.Drain.By != "operator" || c.Generation != 1 {
-		t.Errorf("controller = %+v, want the first order to stand", c)
+		t.Errorf("controller = %+v, want the first order unchanged", c)
 	}
 }
 
@@ -104,13 +128,18 @@ func testUndrain(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
 	mustDrain(t, f.Store, service.DrainOrder{ControllerID: "mc"})
 	got, err := f.Store.Undrain(t.Context(), service.UndrainOrder{ControllerID: "mc", Reason: "done"}, "operator")
-	if err != nil || got.Controller.Health != service.HealthPending || got.Controller.Drain != nil || got.Transition == nil || got.Transition.Reason != "done" {
-		t.Errorf("Undrain() = %+v, %v, want it pending as it had registered", got, err)
+	if err != nil || got.Controller.Health != service.HealthPending || got.Controller.Drain != nil {
+		t.Errorf("Undrain() = %+v, %v, want it pending, as it was registered", got, err)
 	}
+	if got.Transition == nil || got.Transition.Reason != "done" {
+		t.Errorf("transition = %+v, want one with the reason", got.Transition)
+	}
+
 	got, err = f.Store.Undrain(t.Context(), service.UndrainOrder{ControllerID: "mc"}, "operator")
 	if err != nil || got.Transition != nil || got.Controller.Generation != 2 {
-		t.Errorf("Undrain() again = %+v, %v, want nothing changed", got, err)
+		t.Errorf("Undrain() again = %+v, %v, want no transition", got, err)
 	}
+
 	if result := mustHeartbeat(t, f.Store, heartbeat("mc", service.HealthHealthy)); result.Intent.Draining {
 		t.Errorf("intent = %+v, want none", result.Intent)
 	}
@@ -118,50 +147,62 @@ func testUndrain(t *testing.T, f Fixture) {
 
 func testDeregister(t *testing.T, f Fixture) {
 	mustRegisterAs(t, f.Store, "mc", "one")
-	if _, err := f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc", Incarnation: "other"}, "client", true); !errors.Is(err, service.ErrSuperseded) {
+	_, err := f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc", Incarnation: "other"}, "client", true)
+	if !errors.Is(err, service.ErrSuperseded) {
 		t.Errorf("Deregister(other) = %v, want ErrSuperseded", err)
 	}
-	change, err := f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc", Incarnation: "one"}, "client", true)
+
+	transition, err := f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc", Incarnation: "one"}, "client", true)
 	want := &service.Transition{
-		ControllerID: "mc", Region: "eu", From: service.HealthPending, Cause: service.CauseRetired, Actor: "client", Reason: "deregistered itself",
-		Reported: service.HealthPending,
+		ControllerID: "mc",
+		Region:       "eu",
+		From:         service.HealthPending,
+		Cause:        service.CauseRetired,
+		Actor:        "client",
+		Reason:       "deregistered itself",
+		Reported:     service.HealthPending,
 	}
-	if diff := cmp.Diff(want, change, varying); err != nil || diff != "" {
+	if diff := cmp.Diff(want, transition, varying); err != nil || diff != "" {
 		t.Errorf("Deregister() = %v (-want +got):\n%s", err, diff)
 	}
 	if _, err := f.Store.Controller(t.Context(), "mc"); !errors.Is(err, service.ErrNotRegistered) {
 		t.Errorf("Controller() = %v, want ErrNotRegistered", err)
 	}
-	if _, err := f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc"}, "operator", false); !errors.Is(err, service.ErrNotRegistered) {
+	_, err = f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc"}, "operator", false)
+	if !errors.Is(err, service.ErrNotRegistered) {
 		t.Errorf("Deregister(again) = %v, want ErrNotRegistered", err)
 	}
 	mustAddCapacity(t, f.Store)
-	// A controller in the field registers without an incarnation, so that a made-up one shows nothing.
+
+	// A deployed controller registers without an incarnation, so an incarnation does not identify its process.
 	mustRegister(t, f.Store, "mc-plain")
-	plain := service.Deregistration{ControllerID: "mc-plain", Incarnation: "made-up"}
-	if change, err := f.Store.Deregister(t.Context(), plain, "client", true); !errors.Is(err, service.ErrForbidden) || change != nil {
-		t.Errorf("Deregister(without an incarnation, by itself) = %+v, %v, want ErrForbidden", change, err)
+	plain := service.Deregistration{ControllerID: "mc-plain", Incarnation: "any"}
+	if transition, err := f.Store.Deregister(t.Context(), plain, "client", true); !errors.Is(err, service.ErrForbidden) || transition != nil {
+		t.Errorf("Deregister(without an incarnation, by itself) = %+v, %v, want ErrForbidden", transition, err)
 	}
 	mustGet(t, f.Store, "mc-plain")
 	if _, err := f.Store.Deregister(t.Context(), plain, "operator", false); err != nil {
 		t.Errorf("Deregister(without an incarnation, by an operator) = %v, want nil", err)
 	}
-	// What an operator drains does not slip out of the drain by leaving and coming back.
+
+	// A drain continues when the controller deregisters and registers again.
 	mustRegisterAs(t, f.Store, "mc", "two")
 	mustHeartbeat(t, f.Store, heartbeatAs("mc", "two", 4))
 	mustDrain(t, f.Store, service.DrainOrder{ControllerID: "mc", Reason: "kernel"})
-	if change, err = f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc", Incarnation: "two"}, "client", true); err != nil || change != nil {
-		t.Errorf("Deregister(drained) = %+v, %v, want no change", change, err)
+	transition, err = f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc", Incarnation: "two"}, "client", true)
+	if err != nil || transition != nil {
+		t.Errorf("Deregister(drained) = %+v, %v, want no transition", transition, err)
 	}
 	if c := mustGet(t, f.Store, "mc"); c.Drain == nil || c.CurrentMeetings != 0 || c.Facts.Reported != service.HealthDraining {
-		t.Errorf("controller = %+v, want it to be empty and draining still", c)
+		t.Errorf("controller = %+v, want it empty and still draining", c)
 	}
 	if got := mustRegisterAs(t, f.Store, "mc", "three"); !got.Intent.Draining {
-		t.Errorf("coming back = %+v, want it draining", got)
+		t.Errorf("registering again = %+v, want it draining", got)
 	}
-	change, err = f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc", Reason: "scrapped"}, "operator", false)
-	if err != nil || change == nil || change.Cause != service.CauseOperator || change.Reason != "scrapped" || change.To != "" {
-		t.Errorf("Deregister(by an operator) = %+v, %v, want it gone", change, err)
+
+	transition, err = f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc", Reason: "scrapped"}, "operator", false)
+	if err != nil || transition == nil || transition.Cause != service.CauseOperator || transition.Reason != "scrapped" || transition.To != "" {
+		t.Errorf("Deregister(by an operator) = %+v, %v, want its removal", transition, err)
 	}
 }
 
@@ -170,6 +211,7 @@ func testHistoryPages(t *testing.T, f Fixture) {
 		mustRegister(t, f.Store, id)
 		mustHeartbeat(t, f.Store, heartbeat(id, service.HealthHealthy))
 	}
+
 	stored := f.History(t)
 	var read []service.Transition
 	for after := int64(0); ; {
@@ -182,19 +224,23 @@ func testHistoryPages(t *testing.T, f Fixture) {
 		}
 		read, after = append(read, page.Transitions...), page.Transitions[len(page.Transitions)-1].ID
 	}
+
 	for i := range read {
 		if i > 0 && read[i].ID <= read[i-1].ID {
-			t.Errorf("ids %d, %d do not rise", read[i-1].ID, read[i].ID)
+			t.Errorf("ids %d, %d are not ascending", read[i-1].ID, read[i].ID)
 		}
 		read[i].ID = 0
 	}
+
 	if diff := cmp.Diff(stored, read); diff != "" || len(read) != 8 {
-		t.Errorf("%d changes (-stored +read):\n%s", len(read), diff)
+		t.Errorf("%d transitions (-stored +read):\n%s", len(read), diff)
 	}
+
 	of, err := f.Store.Transitions(t.Context(), service.TransitionFilter{ControllerID: "b", Region: "eu", Limit: 10})
 	if err != nil || len(of.Transitions) != 4 {
 		t.Errorf("Transitions(b) = %d, %v, want 4", len(of.Transitions), err)
 	}
+
 	none, err := f.Store.Transitions(t.Context(), service.TransitionFilter{Region: "us", Limit: 10})
 	if err != nil || len(none.Transitions) != 0 {
 		t.Errorf("Transitions(us) = %d, %v, want none", len(none.Transitions), err)
@@ -206,11 +252,13 @@ func testHistoryByTime(t *testing.T, f Fixture) {
 		mustRegister(t, f.Store, "mc")
 		mustHeartbeat(t, f.Store, heartbeat("mc", health))
 	}
+
 	list, err := f.Store.Transitions(t.Context(), service.TransitionFilter{Limit: 100})
 	all := list.Transitions
 	if err != nil || len(all) != 6 {
 		t.Fatalf("Transitions() = %d, %v, want 6", len(all), err)
 	}
+
 	ids := func(filter service.TransitionFilter) (found []int64) {
 		t.Helper()
 		if filter.Limit == 0 {
@@ -220,31 +268,36 @@ func testHistoryByTime(t *testing.T, f Fixture) {
 		if err != nil {
 			t.Fatalf("Transitions(%+v) = %v", filter, err)
 		}
-		for _, change := range page.Transitions {
-			found = append(found, change.ID)
+		for _, transition := range page.Transitions {
+			found = append(found, transition.ID)
 		}
 		return found
 	}
+
 	var since, until []int64
-	for _, change := range all {
-		if !change.At.Before(all[2].At) {
-			since = append(since, change.ID)
-		}
-		if change.At.Before(all[2].At) {
-			until = append(until, change.ID)
+	for _, transition := range all {
+		if transition.At.Before(all[2].At) {
+			until = append(until, transition.ID)
+		} else {
+			since = append(since, transition.ID)
 		}
 	}
+
 	if diff := cmp.Diff(since, ids(service.TransitionFilter{Since: all[2].At})); diff != "" {
 		t.Errorf("since (-want +got):\n%s", diff)
 	}
+
 	if diff := cmp.Diff(until, ids(service.TransitionFilter{Until: all[2].At})); diff != "" {
 		t.Errorf("until (-want +got):\n%s", diff)
 	}
+
 	if diff := cmp.Diff([]int64{all[5].ID, all[4].ID}, ids(service.TransitionFilter{NewestFirst: true, Limit: 2})); diff != "" {
-		t.Errorf("the newest first (-want +got):\n%s", diff)
+		t.Errorf("newest first (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]int64{all[3].ID, all[2].ID}, ids(service.TransitionFilter{NewestFirst: true, Before: all[4].ID, Limit: 2})); diff != "" {
-		t.Errorf("the page after (-want +got):\n%s", diff)
+
+	next := ids(service.TransitionFilter{NewestFirst: true, Before: all[4].ID, Limit: 2})
+	if diff := cmp.Diff([]int64{all[3].ID, all[2].ID}, next); diff != "" {
+		t.Errorf("next page (-want +got):\n%s", diff)
 	}
 }
 
@@ -255,12 +308,12 @@ func testDeadlines(t *testing.T, f Fixture) {
 	var invalid *service.InvalidError
 	_, err := f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "mc", Deadline: time.Now().Add(-hour), Force: true}, "operator")
 	if !errors.As(err, &invalid) || mustGet(t, f.Store, "mc").Drain != nil {
-		t.Errorf("Drain(deadline in the past) = %v, want it refused", err)
+		t.Errorf("Drain(deadline in the past) = %v, want an InvalidError", err)
 	}
 	soon := time.Now().Add(time.Second).Truncate(time.Millisecond)
 	got := mustDrain(t, f.Store, service.DrainOrder{ControllerID: "mc", Deadline: soon}).Controller
 	if got.AsOf.Before(soon) && (got.Drained() || got.DeadlinePassed()) {
-		t.Errorf("drained = %+v as of %v, want it to have until %v", got, got.AsOf, soon)
+		t.Errorf("drained = %+v as of %v, want it not drained before %v", got, got.AsOf, soon)
 	}
 	if got.CurrentMeetings == 0 || got.CurrentParticipants == 0 {
 		t.Fatalf("%d meetings and %d participants, want some of each", got.CurrentMeetings, got.CurrentParticipants)
@@ -274,7 +327,7 @@ func testDeadlines(t *testing.T, f Fixture) {
 		}
 	}
 
-	// Neither meetings without participants nor participants without meetings are nothing.
+	// A controller is drained when it has neither meetings nor participants.
 	for _, left := range []struct {
 		meetings, participants int64
 		drained                bool

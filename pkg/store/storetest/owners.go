@@ -37,7 +37,7 @@ func testOwners(t *testing.T, f Fixture) {
 	}
 	wantOwned("b", 0)
 
-	// A subject can be almost as long as a token, and hold anything.
+	// A subject can have any characters and almost the length of a token.
 	long := strings.Repeat("ä\x00", 2000)
 	register("mc-3", long+"1")
 	register("mc-4", long+"2")

@@ -16,7 +16,8 @@ func testRegions(t *testing.T, f Fixture) {
 	if regions, err := f.Store.Regions(t.Context()); err != nil || len(regions) != 0 {
 		t.Errorf("Regions(no controllers) = %v, %v, want nothing", regions, err)
 	}
-	for _, id := range []string{"a", "b", "c", "silent", "drained"} {
+
+	for _, id := range []string{"a", "b", "c", "stale", "drained"} {
 		mustRegister(t, f.Store, id)
 	}
 	elsewhere := registration("d")
@@ -24,23 +25,26 @@ func testRegions(t *testing.T, f Fixture) {
 	if _, err := f.Store.Register(t.Context(), elsewhere, "client"); err != nil {
 		t.Fatalf("Register() = %v", err)
 	}
+
 	mustHeartbeat(t, f.Store, heartbeat("a", service.HealthDegraded))
 	mustHeartbeat(t, f.Store, heartbeat("b", service.HealthHealthy))
-	for _, id := range []string{"silent", "drained"} {
+	for _, id := range []string{"stale", "drained"} {
 		mustHeartbeat(t, f.Store, heartbeat(id, service.HealthHealthy))
 	}
+
 	mustDrain(t, f.Store, service.DrainOrder{ControllerID: "drained"})
-	f.SetLastHeartbeatAge(t, "silent", hour)
+	f.SetLastHeartbeatAge(t, "stale", hour)
 	f.SetCheckerAges(t, 0, hour, hour)
 	mustBeatAndSweep(t, f.Store, sweepPolicy)
 	got, err := f.Store.Regions(t.Context())
 	shown, now := mustGet(t, f.Store, "a"), mustChanges(t, f.Store, 0, nil, 1).AsOf
 	for i := range got {
 		if at := got[i].AsOf; at.Before(shown.UpdatedAt) || at.After(now) {
-			t.Errorf("region %s is as of %v, want between %v and %v", got[i].Region, at, shown.UpdatedAt, now)
+			t.Errorf("region %s has AsOf %v, want it between %v and %v", got[i].Region, at, shown.UpdatedAt, now)
 		}
 		got[i].AsOf = time.Time{}
 	}
+
 	want := []service.Region{
 		{
 			Region:       "eu",
@@ -56,12 +60,13 @@ func testRegions(t *testing.T, f Fixture) {
 			Participants: service.RegionCapacity{Limits: 100},
 		},
 	}
+
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("Regions() = %v, (-want +got):\n%s", err, diff)
 	}
 }
 
-// counts is how many controllers there are in each state, in the order of [service.HealthStatuses].
+// countsByState returns the numbers of controllers by state. The numbers are in the order of [service.HealthStatuses].
 func countsByState(each ...int64) map[service.HealthStatus]int64 {
 	all := map[service.HealthStatus]int64{}
 	for i, state := range service.HealthStatuses() {
@@ -71,54 +76,63 @@ func countsByState(each ...int64) map[service.HealthStatus]int64 {
 }
 
 func testUnsafeDrains(t *testing.T, f Fixture) {
-	for _, id := range []string{"a", "b", "c"} { // Ten meetings each at the most, and three that run.
+	for _, id := range []string{"a", "b", "c"} { // Each has three meetings of at most ten.
 		mustRegister(t, f.Store, id)
 		mustHeartbeat(t, f.Store, heartbeat(id, service.HealthHealthy))
 	}
 	mustRegister(t, f.Store, "pending")
 	planned, err := f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "a", DryRun: true}, "operator")
-	if err != nil || !planned.Plan.Safe() || planned.Plan.MeetingsAffected != 3 || planned.Transition != nil || planned.Controller.Drain != nil {
-		t.Errorf("dry run = %+v, %v, want a safe plan and nothing done", planned, err)
+	isPlanOnly := planned.Transition == nil && planned.Controller.Drain == nil
+	if err != nil || !planned.Plan.Safe() || planned.Plan.MeetingsAffected != 3 || !isPlanOnly {
+		t.Errorf("dry run = %+v, %v, want a safe plan and no drain", planned, err)
 	}
-	if before, after := planned.Plan.Before, planned.Plan.After; before.Meetings.Max != 30 || after.Meetings.Max != 20 || after.Meetings.Current != 9 ||
-		after.Meetings.FreeWithoutLargest() != 1 || after.Controllers[service.HealthDraining] != 1 || after.Controllers[service.HealthHealthy] != 2 {
-		t.Errorf("plan = %+v, want the region with it and without", planned.Plan)
+	before, after := planned.Plan.Before, planned.Plan.After
+	if before.Meetings.Max != 30 || after.Meetings.Max != 20 || after.Meetings.Current != 9 || after.Meetings.FreeWithoutLargest() != 1 {
+		t.Errorf("plan = %+v, want the meetings of the region with a and without it", planned.Plan)
 	}
-	// As the second of two: "a" is taken for draining, and so is who is not there.
-	planned, err = f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "b", DryRun: true, AssumeDrained: []string{"a", "nobody"}}, "operator")
-	if err != nil || planned.Plan.Safe() || planned.Plan.Before.Meetings.Max != 20 || planned.Plan.After.Meetings.Max != 10 || planned.Plan.After.Controllers[service.HealthDraining] != 2 {
-		t.Errorf("dry run of the second = %+v, %v, want it not safe", planned.Plan, err)
+	if after.Controllers[service.HealthDraining] != 1 || after.Controllers[service.HealthHealthy] != 2 {
+		t.Errorf("plan = %+v, want the region with one draining and two healthy controllers", planned.Plan)
+	}
+
+	// The plan of a second drain assumes that "a" drains. It ignores ids of unknown controllers.
+	second := service.DrainOrder{ControllerID: "b", DryRun: true, AssumeDrained: []string{"a", "unknown"}}
+	planned, err = f.Store.Drain(t.Context(), second, "operator")
+	before, after = planned.Plan.Before, planned.Plan.After
+	isExpected := before.Meetings.Max == 20 && after.Meetings.Max == 10 && after.Controllers[service.HealthDraining] == 2
+	if err != nil || planned.Plan.Safe() || !isExpected {
+		t.Errorf("dry run of the second = %+v, %v, want an unsafe plan", planned.Plan, err)
 	}
 	if c := mustGet(t, f.Store, "a"); c.Drain != nil || c.Generation != 0 {
-		t.Errorf("after a dry run = %+v, want it as it was", c)
+		t.Errorf("after a dry run = %+v, want no change", c)
 	}
 	mustDrain(t, f.Store, service.DrainOrder{ControllerID: "a"})
 
 	var unsafe *service.UnsafeError
 	_, err = f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "b"}, "operator")
 	if !errors.As(err, &unsafe) || unsafe.Plan.Safe() || unsafe.Plan.After.Meetings.FreeWithoutLargest() != -9 {
-		t.Errorf("Drain(b) = %v, want it refused: c alone could not be lost", err)
+		t.Errorf("Drain(b) = %v, want UnsafeError: the region could not lose c", err)
 	}
 	planned, err = f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "b", DryRun: true}, "operator")
 	if err != nil || planned.Plan.Safe() {
-		t.Errorf("dry run = %+v, %v, want a plan that is not safe", planned.Plan, err)
+		t.Errorf("dry run = %+v, %v, want an unsafe plan", planned.Plan, err)
 	}
 	if c := mustGet(t, f.Store, "b"); c.Health != service.HealthHealthy || c.Generation != 0 {
-		t.Errorf("after a refusal = %+v, want it as it was", c)
+		t.Errorf("after a refusal = %+v, want no change", c)
 	}
 	forced := mustDrain(t, f.Store, service.DrainOrder{ControllerID: "b", Reason: "fire", Force: true})
 	if forced.Plan.Safe() || forced.Transition == nil || forced.Transition.Reason != "fire (forced)" {
-		t.Errorf("forced = %+v, want it done and recorded as forced", forced)
+		t.Errorf("forced = %+v, want a drain that is recorded as forced", forced)
 	}
-	if _, err := f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "c"}, "operator"); !errors.As(err, &unsafe) || unsafe.Plan.After.Serving() != 0 {
-		t.Errorf("Drain(c) = %v, want it refused: nobody would be left", err)
+	_, err = f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "c"}, "operator")
+	if !errors.As(err, &unsafe) || unsafe.Plan.After.Serving() != 0 {
+		t.Errorf("Drain(c) = %v, want UnsafeError: no controller would serve", err)
 	}
 	if got := mustDrain(t, f.Store, service.DrainOrder{ControllerID: "pending"}); !got.Plan.Safe() {
-		t.Errorf("Drain(pending) = %+v, want it safe: it takes no meetings", got.Plan)
+		t.Errorf("Drain(pending) = %+v, want a safe plan: a pending controller accepts no meetings", got.Plan)
 	}
 }
 
-// testDrainsTogether: each of two drains is safe as long as the other does not happen.
+// testConcurrentDrains: each of several drains is safe only without the others.
 func testConcurrentDrains(t *testing.T, f Fixture) {
 	for round := range 10 {
 		var ids []string
@@ -132,7 +146,8 @@ func testConcurrentDrains(t *testing.T, f Fixture) {
 			mustHeartbeat(t, f.Store, heartbeat(id, service.HealthHealthy))
 			ids = append(ids, id)
 		}
-		// Twelve meetings run; three controllers hold 20 without the largest, two only 10.
+
+		// Twelve meetings run. Without the largest, three controllers hold 20 meetings, and two hold 10.
 		var done sync.WaitGroup
 		errs := make([]error, len(ids))
 		for i, id := range ids {
@@ -150,7 +165,7 @@ func testConcurrentDrains(t *testing.T, f Fixture) {
 			}
 		}
 		if drained != 1 {
-			t.Errorf("%d of 4 were drained at once, want 1", drained)
+			t.Errorf("%d of 4 concurrent drains succeeded, want 1", drained)
 		}
 	}
 }

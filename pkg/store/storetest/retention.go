@@ -25,8 +25,8 @@ func idsOf(t *testing.T, s Store) (ids []int64) {
 	if err != nil {
 		t.Fatalf("Transitions() = %v", err)
 	}
-	for _, change := range found.Transitions {
-		ids = append(ids, change.ID)
+	for _, transition := range found.Transitions {
+		ids = append(ids, transition.ID)
 	}
 	return ids
 }
@@ -39,19 +39,20 @@ func testPruning(t *testing.T, f Fixture) {
 	all := idsOf(t, f.Store)
 	f.SetTransitionsAge(t, all[3], 2*hour)
 	if got := mustPrune(t, f.Store, service.RetentionPolicy{}); got.Pruned != 0 {
-		t.Errorf("Prune(for ever) = %+v, want nothing removed", got)
+		t.Errorf("Prune(without a limit) = %+v, want nothing deleted", got)
 	}
-	// The last of the old ones stays, because the one after it may be so new that its place is looked at.
+
+	// The last old transition stays, because the store may still look for a gap before the one after it.
 	if got := mustPrune(t, f.Store, service.RetentionPolicy{History: hour}); got.Pruned != 3 || got.More {
-		t.Errorf("Prune() = %+v, want 3 removed", got)
+		t.Errorf("Prune() = %+v, want 3 deleted", got)
 	}
 	if diff := cmp.Diff(all[3:], idsOf(t, f.Store)); diff != "" {
-		t.Errorf("left (-want +got):\n%s", diff)
+		t.Errorf("kept (-want +got):\n%s", diff)
 	}
 	mustGet(t, f.Store, "mc")
 }
 
-// testPruningHoldsNothingBack: who follows the history sees what is new at once, whatever was removed before it.
+// testReadsAfterPruning: pruning does not delay the reads of new transitions.
 func testReadsAfterPruning(t *testing.T, f Fixture) {
 	for range 2 {
 		mustRegister(t, f.Store, "mc")
@@ -64,17 +65,19 @@ func testReadsAfterPruning(t *testing.T, f Fixture) {
 	mustHeartbeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
 	mustPrune(t, f.Store, service.RetentionPolicy{History: hour})
 	if got := idsOf(t, f.Store); len(got) != 3 || got[0] != all[len(all)-1] {
-		t.Errorf("seen = %v, want the last old one, %d, and the two new ones", got, all[len(all)-1])
+		t.Errorf("read = %v, want the last old transition, %d, and the two new ones", got, all[len(all)-1])
 	}
 }
 
 func testRetirement(t *testing.T, f Fixture) {
-	for _, id := range []string{"silent", "drained", "alive", "recent"} {
+	for _, id := range []string{"stale", "drained", "alive", "recent"} {
 		mustRegister(t, f.Store, id)
 	}
-	for _, id := range []string{"silent", "drained"} {
+
+	for _, id := range []string{"stale", "drained"} {
 		f.SetLastHeartbeatAge(t, id, 3*hour)
 	}
+
 	f.SetLastHeartbeatAge(t, "recent", hour+hour/2)
 	f.SetDraining(t, "drained")
 	f.SetCheckerAges(t, 0, hour, hour)
@@ -82,45 +85,59 @@ func testRetirement(t *testing.T, f Fixture) {
 	if c := mustGet(t, f.Store, "recent"); !c.Facts.Stale {
 		t.Fatalf("recent = %+v, want it stale", c)
 	}
+
 	keep := service.RetentionPolicy{Threshold: sweepPolicy.Threshold, Tolerance: sweepPolicy.Tolerance, Actor: "gc-1"}
 	if got := mustPrune(t, f.Store, keep); len(got.Retired) != 0 {
-		t.Errorf("Prune(for ever) = %+v, want nobody retired", got)
+		t.Errorf("Prune(without a limit) = %+v, want none retired", got)
 	}
+
 	keep.Stale = 2 * hour
 	f.SetCheckerAges(t, 0, 0, 0)
 	if got := mustPrune(t, f.Store, keep); len(got.Retired) != 0 {
-		t.Errorf("Prune(while an outage is waited out) = %+v, want nobody retired", got)
+		t.Errorf("Prune(during the hold after an outage) = %+v, want none retired", got)
 	}
+
 	f.SetCheckerAges(t, 2*sweepPolicy.Tolerance, hour, 0)
 	if got := mustPrune(t, f.Store, keep); len(got.Retired) != 0 {
-		t.Errorf("Prune(before the first beat after an outage) = %+v, want nobody retired", got)
+		t.Errorf("Prune(before the first beat after an outage) = %+v, want none retired", got)
 	}
+
 	f.SetCheckerAges(t, 0, hour, 0)
 	got := mustPrune(t, f.Store, keep)
 	want := []service.Transition{{
-		ControllerID: "silent", Region: "eu", From: service.HealthUnhealthy, Cause: service.CauseRetired, Actor: "gc-1",
-		Reason: "silent for longer than 2h0m0s", Reported: service.HealthPending,
+		ControllerID: "stale",
+		Region:       "eu",
+		From:         service.HealthUnhealthy,
+		Cause:        service.CauseRetired,
+		Actor:        "gc-1",
+		Reason:       "silent for longer than 2h0m0s",
+		Reported:     service.HealthPending,
 	}}
+
 	if diff := cmp.Diff(want, got.Retired, varying); diff != "" {
 		t.Errorf("Prune() (-want +got):\n%s", diff)
 	}
-	if _, err := f.Store.Controller(t.Context(), "silent"); !errors.Is(err, service.ErrNotRegistered) {
-		t.Errorf("Controller(silent) = %v, want ErrNotRegistered", err)
+
+	if _, err := f.Store.Controller(t.Context(), "stale"); !errors.Is(err, service.ErrNotRegistered) {
+		t.Errorf("Controller(stale) = %v, want ErrNotRegistered", err)
 	}
+
 	for _, id := range []string{"drained", "alive", "recent"} {
 		mustGet(t, f.Store, id)
 	}
+
 	if history := f.History(t); history[len(history)-1].Cause != service.CauseRetired {
-		t.Errorf("the last change = %+v, want the retirement", history[len(history)-1])
+		t.Errorf("the last transition = %+v, want the retirement", history[len(history)-1])
 	}
 }
 
-// testOneKeeper: replicas that remove at the same time remove nothing twice and do not fail.
+// testOnePruner: replicas that prune at the same time succeed and delete nothing twice.
 func testOnePruner(t *testing.T, f Fixture) {
 	for range 20 {
 		mustRegister(t, f.Store, "mc")
 		mustHeartbeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
 	}
+
 	all := idsOf(t, f.Store)
 	f.SetTransitionsAge(t, all[len(all)-1], 2*hour)
 	var (
@@ -140,6 +157,7 @@ func testOnePruner(t *testing.T, f Fixture) {
 			pruned += result.Pruned
 		})
 	}
+
 	done.Wait()
 	if want := int64(len(all) - 1); pruned != want {
 		t.Errorf("pruned = %d, want %d", pruned, want)

@@ -1,5 +1,4 @@
-// Package storetest is what every implementation of the service's storage promises, as tests: PostgreSQL and SQLite run
-// them, and so may a fake.
+// Package storetest is the test suite for implementations of the service's storage. PostgreSQL and SQLite pass it, and a fake may.
 package storetest
 
 import (
@@ -12,7 +11,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// Store is all that the service, its health checker, its metrics and its watches need.
+// Store is the storage of the service, its health checker, its metrics and its watches.
 type Store interface {
 	service.Store
 	service.Beater
@@ -20,46 +19,45 @@ type Store interface {
 	service.RegionReader
 	service.ChangeSource
 	service.Pruner
-	// WriteConflicts writes the conflicts that were recorded.
+	// WriteConflicts writes the recorded conflicts.
 	WriteConflicts(ctx context.Context) error
 }
 
-// Fixture is an empty storage of one test, and hands that reach past the Store into it.
+// Fixture is an empty storage for one test, with functions that change it in ways that Store does not offer. Ages are relative to the
+// storage's clock. A negative age is in the future.
 type Fixture struct {
 	Store Store
-	// Replica opens the same storage once more, as another Global Controller does.
+	// OpenReplica opens the same storage again, as another Global Controller does.
 	OpenReplica func(t *testing.T) Store
+	// OpenReplicaWith opens the same storage again with other settings.
+	OpenReplicaWith func(t *testing.T, fastInterval, threshold time.Duration) Store
 	// Close closes Store.
 	Close func(t *testing.T)
-	// Silence moves a controller's last heartbeat so that it lies by in the past, in the future when by is negative;
-	// an empty id stands for every controller.
-	SetLastHeartbeatAge func(t *testing.T, controllerID string, by time.Duration)
-	// Checker sets how long ago the last beat, the begin of service and the last sweep were.
+	// SetLastHeartbeatAge sets the age of a controller's last heartbeat. An empty id stands for all controllers.
+	SetLastHeartbeatAge func(t *testing.T, controllerID string, age time.Duration)
+	// SetCheckerAges sets the ages of the last beat, of the begin of service, and of the last sweep.
 	SetCheckerAges func(t *testing.T, beat, serviceable, swept time.Duration)
-	// ServiceableFor sets how long heartbeats have been committed since the last gap.
-	SetServiceableFor func(t *testing.T, by time.Duration)
-	// ReplicaWith opens the same storage once more, with other settings.
-	OpenReplicaWith func(t *testing.T, fast, threshold time.Duration) Store
-	// Seen sets how long ago a replica's last beat was.
-	SetReplicaSeenAge func(t *testing.T, replicaID string, by time.Duration)
-	// FailedHeartbeat sets how long ago a heartbeat of a controller could not be stored.
-	SetFailedHeartbeatAge func(t *testing.T, controllerID string, by time.Duration)
-	// Drain sets the operator's intent, and the public state that follows.
+	// SetServiceableFor sets the time for which heartbeats have been committed since the last gap.
+	SetServiceableFor func(t *testing.T, age time.Duration)
+	// SetReplicaSeenAge sets the age of a replica's last beat.
+	SetReplicaSeenAge func(t *testing.T, replicaID string, age time.Duration)
+	// SetFailedHeartbeatAge sets the age of the last heartbeat of a controller that could not be stored.
+	SetFailedHeartbeatAge func(t *testing.T, controllerID string, age time.Duration)
+	// SetDraining sets the operator's intent, and the public state that follows from it.
 	SetDraining func(t *testing.T, controllerID string)
-	// Delete removes a controller's row by hand.
+	// DeleteRow deletes a controller's row by hand.
 	DeleteRow func(t *testing.T, controllerID string)
-	// Age has the changes of public state with ids up to through lie by in the past.
-	SetTransitionsAge func(t *testing.T, through int64, by time.Duration)
-	// Forget removes the changes of public state with ids of this one or higher, and has the next one get this id again, as
-	// a restored backup does.
+	// SetTransitionsAge sets the age of the transitions with ids up to and including through.
+	SetTransitionsAge func(t *testing.T, through int64, age time.Duration)
+	// RewindHistory deletes the transitions with ids from from on, and gives the next transition this id, like the restore of a backup.
 	RewindHistory func(t *testing.T, from int64)
-	// Lose removes one change of public state, as if its transaction had been undone.
+	// DeleteTransition deletes one transition, like a rollback of its transaction.
 	DeleteTransition func(t *testing.T, id int64)
-	// History is every change of public state, the oldest first.
+	// History returns all transitions, oldest first.
 	History func(t *testing.T) []service.Transition
 }
 
-// Run runs the suite; open is called once a test, from parallel tests.
+// Run runs the suite. It calls open once for each test. The tests run in parallel.
 func Run(t *testing.T, open func(t *testing.T) Fixture) {
 	for _, tc := range []struct {
 		name string
@@ -139,15 +137,27 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 	}
 }
 
-// hour stands for long enough that nothing of it is left over.
+// hour is longer than every interval, threshold and tolerance of the tests.
 const hour = time.Hour
 
 func registration(id string) service.Registration {
-	return service.Registration{ControllerID: id, Region: "eu", GRPCEndpoint: "http://" + strings.ToLower(id), MaxMeetings: 10, MaxParticipants: 100}
+	return service.Registration{
+		ControllerID:    id,
+		Region:          "eu",
+		GRPCEndpoint:    "http://" + strings.ToLower(id),
+		MaxMeetings:     10,
+		MaxParticipants: 100,
+	}
 }
 
 func heartbeat(id string, health service.HealthStatus) service.HeartbeatWrite {
-	return service.HeartbeatWrite{ControllerID: id, CurrentMeetings: 3, CurrentParticipants: 4, Reported: health, Actor: "client"}
+	return service.HeartbeatWrite{
+		ControllerID:        id,
+		CurrentMeetings:     3,
+		CurrentParticipants: 4,
+		Reported:            health,
+		Actor:               "client",
+	}
 }
 
 func mustRegister(t *testing.T, s Store, id string) *service.Transition {
@@ -175,24 +185,24 @@ func mustGet(t *testing.T, s Store, id string) service.Controller {
 		t.Fatalf("Controller(%s) = %v", id, err)
 	}
 	if c.AsOf.IsZero() {
-		t.Errorf("Controller(%s) does not say when it was so", id)
+		t.Errorf("Controller(%s) has no AsOf", id)
 	}
 	return withoutAsOf(c)
 }
 
-// timeless is a controller without the time at which it was looked at.
+// withoutAsOf returns a controller without the time of the read.
 func withoutAsOf(c service.Controller) service.Controller {
 	c.AsOf = time.Time{}
 	return c
 }
 
-// ticked is what a beat and the sweep after it found.
+// beatAndSweepResult is the result of a beat and of the sweep after it.
 type beatAndSweepResult struct {
 	service.SweepResult
 	Gap bool
 }
 
-// tick beats and sweeps once, as a replica does that has the settings of the policy.
+// beatAndSweep beats and sweeps once, like a replica with the settings of the policy.
 func beatAndSweep(ctx context.Context, s Store, policy service.SweepPolicy) (result beatAndSweepResult, _ error) {
 	beat, err := s.Beat(ctx, service.Beat{
 		Replica:   service.Replica{ID: policy.Actor, StalenessThreshold: policy.Threshold, FastInterval: policy.FastInterval},
@@ -203,14 +213,14 @@ func beatAndSweep(ctx context.Context, s Store, policy service.SweepPolicy) (res
 		return result, err
 	}
 	sweep, err := s.Sweep(ctx, policy)
-	return beatAndSweepResult{sweep, beat.Gap}, err
+	return beatAndSweepResult{SweepResult: sweep, Gap: beat.Gap}, err
 }
 
 func mustBeatAndSweep(t *testing.T, s Store, policy service.SweepPolicy) beatAndSweepResult {
 	t.Helper()
 	result, err := beatAndSweep(t.Context(), s, policy)
 	if err != nil {
-		t.Fatalf("tick() = %v", err)
+		t.Fatalf("beat and sweep: %v", err)
 	}
 	return result
 }

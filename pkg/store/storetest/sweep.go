@@ -11,87 +11,113 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-var sweepPolicy = service.SweepPolicy{Threshold: 30 * time.Second, Interval: 5 * time.Second, Tolerance: 4 * time.Second, Actor: "gc-1"}
+var sweepPolicy = service.SweepPolicy{
+	Threshold: 30 * time.Second,
+	Interval:  5 * time.Second,
+	Tolerance: 4 * time.Second,
+	Actor:     "gc-1",
+}
 
 func testHoldAtFirstBeat(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
 	f.SetLastHeartbeatAge(t, "mc", hour)
 	if got := mustBeatAndSweep(t, f.Store, sweepPolicy); !got.Gap || !got.Hold || !got.Swept || len(got.Transitions) != 0 {
-		t.Errorf("first tick = %+v, want a gap and a hold", got)
+		t.Errorf("first beat and sweep = %+v, want a gap and a hold", got)
 	}
 	got := mustBeatAndSweep(t, f.Store, sweepPolicy)
 	if got.Gap || !got.Hold || got.Swept || got.NextIn <= 0 || got.NextIn > sweepPolicy.Interval {
-		t.Errorf("second tick = %+v, want a hold, and the next sweep within an interval", got)
+		t.Errorf("second beat and sweep = %+v, want a hold, and the next sweep within an interval", got)
 	}
 }
 
 func testSweepMarksStaleOnly(t *testing.T, f Fixture) {
-	for _, id := range []string{"silent", "alive", "Silent", "drained", "draining", "future", "ahead"} {
+	for _, id := range []string{"stale", "alive", "Stale", "drained", "draining", "future", "ahead"} {
 		mustRegister(t, f.Store, id)
 		mustHeartbeat(t, f.Store, heartbeat(id, service.HealthHealthy))
 	}
 	mustHeartbeat(t, f.Store, heartbeat("draining", service.HealthDraining))
 	f.SetDraining(t, "drained")
 	recorded := len(f.History(t))
-	for id, by := range map[string]time.Duration{
-		"alive": 20 * time.Second, "silent": 31 * time.Second, "Silent": hour, "drained": hour, "draining": hour, "future": -hour, "ahead": -20 * time.Second,
+	for id, age := range map[string]time.Duration{
+		"alive":    20 * time.Second,
+		"ahead":    -20 * time.Second,
+		"stale":    31 * time.Second,
+		"Stale":    hour,
+		"drained":  hour,
+		"draining": hour,
+		"future":   -hour,
 	} {
-		f.SetLastHeartbeatAge(t, id, by)
+		f.SetLastHeartbeatAge(t, id, age)
 	}
 	f.SetCheckerAges(t, 0, hour, hour)
 	got := mustBeatAndSweep(t, f.Store, sweepPolicy)
 	if got.Hold || got.Gap || !got.Swept || got.NextIn <= 0 {
-		t.Errorf("tick = %+v, want a sweep", got)
+		t.Errorf("sweep = %+v, want one without a hold", got)
 	}
-	change := service.Transition{Region: "eu", From: service.HealthHealthy, To: service.HealthUnhealthy, Cause: service.CauseStale, Actor: "gc-1", Reported: service.HealthHealthy}
-	// A death while draining is recorded as well, though the public state stays.
-	draining := change
+
+	unhealthy := service.Transition{
+		Region:   "eu",
+		From:     service.HealthHealthy,
+		To:       service.HealthUnhealthy,
+		Cause:    service.CauseStale,
+		Actor:    "gc-1",
+		Reported: service.HealthHealthy,
+	}
+	// The mark of a draining controller is recorded as well, although its public state stays the same.
+	draining := unhealthy
 	draining.From, draining.To = service.HealthDraining, service.HealthDraining
-	want := []service.Transition{change, draining, draining, change, change}
+	want := []service.Transition{unhealthy, draining, draining, unhealthy, unhealthy}
 	want[2].Reported = service.HealthDraining
-	for i, id := range []string{"Silent", "drained", "draining", "future", "silent"} {
+	for i, id := range []string{"Stale", "drained", "draining", "future", "stale"} {
 		want[i].ControllerID = id
 	}
 	ignoreReason := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Reason" }, cmp.Ignore())
 	if diff := cmp.Diff(want, got.Transitions, varying, ignoreReason); diff != "" {
-		t.Fatalf("changes (-want +got):\n%s", diff)
+		t.Fatalf("transitions (-want +got):\n%s", diff)
 	}
 	last := got.Transitions[4]
 	reason := "no heartbeat for " + last.Silence.Round(time.Second).String() + " (threshold 30s)"
 	if last.Silence < 31*time.Second || last.Silence > 60*time.Second || last.Reason != reason {
-		t.Errorf("silence = %v, reason = %q, want at least 31s and the reason to say so", last.Silence, last.Reason)
+		t.Errorf("silence = %v, reason = %q, want at least 31s and the reason %q", last.Silence, last.Reason, reason)
 	}
 	if n := len(f.History(t)) - recorded; n != 5 {
-		t.Errorf("recorded = %d changes, want 5", n)
+		t.Errorf("recorded = %d transitions, want 5", n)
 	}
-	for id, want := range map[string]service.Controller{
-		"alive": {Health: service.HealthHealthy}, "ahead": {Health: service.HealthHealthy},
-		"silent": {Health: service.HealthUnhealthy, Facts: service.Facts{Stale: true}}, "future": {Health: service.HealthUnhealthy, Facts: service.Facts{Stale: true}},
-		"drained": {Health: service.HealthDraining, Facts: service.Facts{Stale: true}}, "draining": {Health: service.HealthDraining, Facts: service.Facts{Stale: true}},
+
+	for id, want := range map[string]struct {
+		health  service.HealthStatus
+		isStale bool
+	}{
+		"alive":    {service.HealthHealthy, false},
+		"ahead":    {service.HealthHealthy, false},
+		"stale":    {service.HealthUnhealthy, true},
+		"future":   {service.HealthUnhealthy, true},
+		"drained":  {service.HealthDraining, true},
+		"draining": {service.HealthDraining, true},
 	} {
-		if c := mustGet(t, f.Store, id); c.Health != want.Health || c.Facts.Stale != want.Facts.Stale {
-			t.Errorf("%s = %s, stale %v, want %s, %v", id, c.Health, c.Facts.Stale, want.Health, want.Facts.Stale)
+		if c := mustGet(t, f.Store, id); c.Health != want.health || c.Facts.Stale != want.isStale {
+			t.Errorf("%s = %s, stale %v, want %s, %v", id, c.Health, c.Facts.Stale, want.health, want.isStale)
 		}
 	}
 }
 
 func testSweepWithoutChanges(t *testing.T, f Fixture) {
-	mustRegister(t, f.Store, "silent")
+	mustRegister(t, f.Store, "stale")
 	mustRegister(t, f.Store, "alive")
-	f.SetLastHeartbeatAge(t, "silent", hour)
+	f.SetLastHeartbeatAge(t, "stale", hour)
 	f.SetCheckerAges(t, 0, hour, hour)
 	mustBeatAndSweep(t, f.Store, sweepPolicy)
-	before := []service.Controller{mustGet(t, f.Store, "silent"), mustGet(t, f.Store, "alive")}
+	before := []service.Controller{mustGet(t, f.Store, "stale"), mustGet(t, f.Store, "alive")}
 	f.SetCheckerAges(t, 0, hour, hour)
 	if got := mustBeatAndSweep(t, f.Store, sweepPolicy); !got.Swept || got.Hold || len(got.Transitions) != 0 {
-		t.Errorf("tick = %+v, want a sweep without a change", got)
+		t.Errorf("sweep = %+v, want one without a transition", got)
 	}
-	if diff := cmp.Diff(before, []service.Controller{mustGet(t, f.Store, "silent"), mustGet(t, f.Store, "alive")}); diff != "" {
+	if diff := cmp.Diff(before, []service.Controller{mustGet(t, f.Store, "stale"), mustGet(t, f.Store, "alive")}); diff != "" {
 		t.Errorf("the sweep wrote (-before +after):\n%s", diff)
 	}
 }
 
-// testManifoldSilence marks more controllers than fit into one statement.
+// testSweepManyControllers marks more controllers than one statement can.
 func testSweepManyControllers(t *testing.T, f Fixture) {
 	var want []string
 	for i := range 520 {
@@ -102,8 +128,8 @@ func testSweepManyControllers(t *testing.T, f Fixture) {
 	f.SetLastHeartbeatAge(t, "", hour)
 	f.SetCheckerAges(t, 0, hour, hour)
 	got := []string{}
-	for _, change := range mustBeatAndSweep(t, f.Store, sweepPolicy).Transitions {
-		got = append(got, change.ControllerID)
+	for _, transition := range mustBeatAndSweep(t, f.Store, sweepPolicy).Transitions {
+		got = append(got, transition.ControllerID)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("changed (-want +got):\n%s", diff)
@@ -114,20 +140,25 @@ func testHoldAfterGap(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
 	mustBeatAndSweep(t, f.Store, sweepPolicy)
 	f.SetLastHeartbeatAge(t, "mc", hour)
-	for name, beat := range map[string]time.Duration{"outage": sweepPolicy.Tolerance + time.Second, "a clock that was set back": -sweepPolicy.Tolerance - 5*time.Second} {
+	for name, beat := range map[string]time.Duration{
+		"an outage":                 sweepPolicy.Tolerance + time.Second,
+		"a clock that was set back": -sweepPolicy.Tolerance - 5*time.Second,
+	} {
 		f.SetCheckerAges(t, beat, hour, hour)
 		if got := mustBeatAndSweep(t, f.Store, sweepPolicy); !got.Gap || !got.Hold || len(got.Transitions) != 0 {
-			t.Errorf("tick after %s = %+v, want a hold", name, got)
+			t.Errorf("sweep after %s = %+v, want a hold", name, got)
 		}
-		// All but a second of the threshold is over, and then all of it.
+
+		// One second of the threshold remains.
 		f.SetCheckerAges(t, 0, sweepPolicy.Threshold-time.Second, hour)
 		if got := mustBeatAndSweep(t, f.Store, sweepPolicy); got.Gap || !got.Hold || len(got.Transitions) != 0 {
-			t.Errorf("tick before a threshold has passed since %s = %+v, want a hold", name, got)
+			t.Errorf("sweep less than a threshold after %s = %+v, want a hold", name, got)
 		}
 	}
+
 	f.SetCheckerAges(t, 0, sweepPolicy.Threshold, hour)
 	if got := mustBeatAndSweep(t, f.Store, sweepPolicy); got.Hold || len(got.Transitions) != 1 {
-		t.Errorf("tick after a threshold = %+v, want one change", got)
+		t.Errorf("sweep after a threshold = %+v, want one transition", got)
 	}
 }
 
@@ -136,7 +167,7 @@ func testNoGapWithinTolerance(t *testing.T, f Fixture) {
 	for _, beat := range []time.Duration{sweepPolicy.Tolerance - 2*time.Second, -sweepPolicy.Tolerance + 2*time.Second} {
 		f.SetCheckerAges(t, beat, hour, 0)
 		if got := mustBeatAndSweep(t, f.Store, sweepPolicy); got.Gap || got.Hold {
-			t.Errorf("tick with a beat %v ago = %+v, want neither gap nor hold", beat, got)
+			t.Errorf("sweep with a beat %v ago = %+v, want neither gap nor hold", beat, got)
 		}
 	}
 }
@@ -146,7 +177,13 @@ func testSweepInterval(t *testing.T, f Fixture) {
 	for _, tc := range []struct {
 		swept time.Duration
 		want  bool
-	}{{0, false}, {sweepPolicy.Interval - 2*time.Second, false}, {sweepPolicy.Interval - 200*time.Millisecond, true}, {hour, true}, {-hour, true}} {
+	}{
+		{0, false},
+		{sweepPolicy.Interval - 2*time.Second, false},
+		{sweepPolicy.Interval - 200*time.Millisecond, true},
+		{hour, true},
+		{-hour, true},
+	} {
 		f.SetCheckerAges(t, 0, hour, tc.swept)
 		got := mustBeatAndSweep(t, f.Store, sweepPolicy)
 		if got.Swept != tc.want {
@@ -164,43 +201,51 @@ func testOneSweepAcrossReplicas(t *testing.T, f Fixture) {
 	f.SetLastHeartbeatAge(t, "mc", hour)
 	f.SetCheckerAges(t, 0, hour, hour)
 	var (
-		mu             sync.Mutex
-		swept, changed int
-		all            sync.WaitGroup
+		mu            sync.Mutex
+		swept, marked int
+		all           sync.WaitGroup
 	)
 	for range 6 {
 		replica := f.OpenReplica(t)
 		all.Go(func() {
 			result, err := beatAndSweep(t.Context(), replica, sweepPolicy)
 			if err != nil {
-				t.Errorf("tick() = %v", err)
+				t.Errorf("beat and sweep: %v", err)
 			}
 			if result.Gap || result.Hold || result.NextIn <= 0 {
-				t.Errorf("tick() = %+v, want neither gap nor hold, and when the next is due", result)
+				t.Errorf("beat and sweep = %+v, want neither gap nor hold, and a time to the next sweep", result)
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			changed += len(result.Transitions)
+			marked += len(result.Transitions)
 			if result.Swept {
 				swept++
 			}
 		})
 	}
+
 	all.Wait()
-	if swept != 1 || changed != 1 {
-		t.Errorf("sweeps, changes = %d, %d, want one of each", swept, changed)
+	if swept != 1 || marked != 1 {
+		t.Errorf("%d sweeps marked %d controllers, want one of each", swept, marked)
 	}
 }
 
-// testSafetyAndLiveness lets two replicas sweep for real time while controllers beat and one stops.
+// testSafetyAndLiveness makes two replicas sweep in real time while controllers send heartbeats and one stops. Only that one is marked.
 func testSafetyAndLiveness(t *testing.T, f Fixture) {
-	quick := service.SweepPolicy{Threshold: 2 * time.Second, Interval: 500 * time.Millisecond, Tolerance: time.Second, Actor: "gc"}
+	quickPolicy := service.SweepPolicy{
+		Threshold: 2 * time.Second,
+		Interval:  500 * time.Millisecond,
+		Tolerance: time.Second,
+		Actor:     "gc",
+	}
+
 	replicas := []Store{f.Store, f.OpenReplica(t)}
 	alive := []string{"a", "b", "c", "d"}
 	for _, id := range append(alive, "stops") {
 		mustRegister(t, f.Store, id)
 		mustHeartbeat(t, f.Store, heartbeat(id, service.HealthHealthy))
 	}
+
 	stopped := mustHeartbeat(t, f.Store, heartbeat("stops", service.HealthHealthy)).At
 	var (
 		all  sync.WaitGroup
@@ -222,19 +267,22 @@ func testSafetyAndLiveness(t *testing.T, f Fixture) {
 			}
 		})
 	}
+
 	for i, id := range alive {
 		every(200*time.Millisecond, func() {
-			if _, err := replicas[i%len(replicas)].Heartbeat(t.Context(), heartbeat(id, service.HealthHealthy)); err != nil {
+			_, err := replicas[i%len(replicas)].Heartbeat(t.Context(), heartbeat(id, service.HealthHealthy))
+			if err != nil {
 				t.Errorf("Heartbeat(%s) = %v", id, err)
 			}
 		})
 	}
+
 	marked := make(chan struct{}, 1)
 	for _, replica := range replicas {
 		every(100*time.Millisecond, func() {
-			result, err := beatAndSweep(t.Context(), replica, quick)
+			result, err := beatAndSweep(t.Context(), replica, quickPolicy)
 			if err != nil {
-				t.Errorf("tick() = %v", err)
+				t.Errorf("beat and sweep: %v", err)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -246,17 +294,20 @@ func testSafetyAndLiveness(t *testing.T, f Fixture) {
 			}
 		})
 	}
+
 	select {
 	case <-marked:
 	case <-time.After(20 * time.Second):
-		t.Error("nobody was marked within 20s, want the controller that stopped")
+		t.Error("no controller was marked within 20s, want the one that stopped")
 	}
+
 	close(done)
 	all.Wait()
 	if len(seen) != 1 || seen[0].ControllerID != "stops" {
-		t.Fatalf("marked = %+v, want the controller that stopped and no other", seen)
+		t.Fatalf("marked = %+v, want only the controller that stopped", seen)
 	}
-	if after := seen[0].At.Sub(stopped); after < quick.Threshold {
-		t.Errorf("marked after %v, want no earlier than %v", after, quick.Threshold)
+
+	if after := seen[0].At.Sub(stopped); after < quickPolicy.Threshold {
+		t.Errorf("marked after %v, want no earlier than %v", after, quickPolicy.Threshold)
 	}
 }

@@ -26,8 +26,8 @@ import (
 	httptransport "darktower.example/global-controller/transport/http"
 )
 
-// TestSlowReadersOverTheNetwork has readers of both transports, over real connections, read nothing while much changes.
-// What they cost the server stays within bounds, and when they read again they are told to start over.
+// TestHub_SlowWatchersOverNetwork: watchers of both transports read nothing while the fleet changes often. Their cost in memory is
+// limited, and when they read again they get a snapshot.
 func TestHub_SlowWatchersOverNetwork(t *testing.T) {
 	source := newSource()
 	observer := &countingObserver{}
@@ -41,11 +41,15 @@ func TestHub_SlowWatchersOverNetwork(t *testing.T) {
 			t.Errorf("Run() = %v, want nil", err)
 		}
 	}()
-	nothing := func(endpoints.Operation) endpoint.Middleware {
+	noMiddleware := func(endpoints.Operation) endpoint.Middleware {
 		return func(e endpoint.Endpoint) endpoint.Endpoint { return e }
 	}
-	e := endpoints.New(service.New(nil, service.Intervals{Fast: time.Second}, nil, hub), nothing)
-	web := httptest.NewServer(httptransport.NewHandler(e, httptransport.Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), Draining: ctx}))
+	e := endpoints.New(service.New(nil, service.Intervals{Fast: time.Second}, nil, hub), noMiddleware)
+	web := httptest.NewServer(httptransport.NewHandler(e, httptransport.Config{
+		Logger:   log.NewNopLogger(),
+		Metrics:  http.NotFoundHandler(),
+		Draining: ctx,
+	}))
 	defer web.Close()
 	rpc := grpctransport.NewServer(e, grpctransport.Config{Logger: log.NewNopLogger()})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -55,11 +59,11 @@ func TestHub_SlowWatchersOverNetwork(t *testing.T) {
 	go func() { _ = rpc.Serve(listener) }()
 	defer rpc.Stop()
 	defer web.CloseClientConnections()
-	defer cancel() // Servers wait for watches, which end with the hub.
+	defer cancel() // The servers wait for their watches, which end with the hub.
 
-	const fleet, readers, rounds = 500, 10, 60
+	const fleet, watchers, rounds = 500, 10, 60
 	id := int64(0)
-	churn := func() {
+	changeAll := func() {
 		for i := range fleet {
 			id++
 			c := controller(fmt.Sprintf("mc-%03d", i), "eu", service.HealthStatuses()[id%5])
@@ -75,33 +79,33 @@ func TestHub_SlowWatchersOverNetwork(t *testing.T) {
 	}
 	source.change(1, controller("mc-000", "eu", service.HealthPending))
 	id = 1
-	var next []func() (kind, reason, health string) // one for each reader
-	for range readers {
-		next = append(next, readHTTP(t, web.Listener.Addr().String()), readGRPC(t, listener.Addr().String()))
+	var readers []func() (kind, reason, health string) // one for each watcher
+	for range watchers {
+		readers = append(readers, readHTTP(t, web.Listener.Addr().String()), readGRPC(t, listener.Addr().String()))
 	}
-	for _, read := range next {
+	for _, read := range readers {
 		if kind, reason, _ := read(); kind != "snapshot" || reason != service.SnapshotStart {
-			t.Fatalf("the first event is a %s because of %q, want a snapshot", kind, reason)
+			t.Fatalf("the first event is a %s with the reason %q, want a snapshot", kind, reason)
 		}
 	}
 	before := heapBytes()
 	for range rounds {
-		churn()
+		changeAll()
 	}
-	// The log keeps 20,000 changes, with what they are encoded to; 30,000 came.
+	// There were 30,000 changes. The log keeps 20,000 of them with their encodings.
 	if grown := heapBytes() - before; grown > 150<<20 {
-		t.Errorf("the heap has grown by %d MiB, want it bounded", grown>>20)
+		t.Errorf("the heap has grown by %d MiB, want at most 150", grown>>20)
 	} else {
-		t.Logf("the heap has grown by %d MiB for %d readers who missed %d changes", grown>>20, len(next), id)
+		t.Logf("the heap has grown by %d MiB for %d watchers that missed %d changes", grown>>20, len(readers), id)
 	}
-	// All at once: whoever reads nothing for 10 s is cut off.
+	// The watchers read concurrently, because the server closes a connection that is not read for 10 s.
 	var all sync.WaitGroup
-	for i, read := range next {
+	for i, read := range readers {
 		all.Go(func() {
 			for lagged, last := false, ""; last != string(service.HealthStatuses()[id%5]) || !lagged; {
 				kind, reason, health := read()
 				if kind == "" {
-					t.Errorf("reader %d was not told that it lagged, or not what is now", i)
+					t.Errorf("watcher %d got no snapshot because of lag, or not the present fleet", i)
 					return
 				}
 				lagged, last = lagged || reason == service.SnapshotLagged, health
@@ -109,15 +113,15 @@ func TestHub_SlowWatchersOverNetwork(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if observer.laggedCount() != len(next) {
-		t.Errorf("%d readers lagged, want all %d", observer.laggedCount(), len(next))
+	if observer.laggedCount() != len(readers) {
+		t.Errorf("%d watches lagged, want all %d", observer.laggedCount(), len(readers))
 	}
 }
 
 func highestKnownID(h *Hub) int64 {
 	v := h.view.Load()
 	if v.epoch == nil {
-		return 1 << 62 // Nobody watches yet.
+		return 1 << 62 // There is no watch yet.
 	}
 	return v.highestID
 }
@@ -129,14 +133,15 @@ func heapBytes() int64 {
 	return int64(stats.HeapAlloc)
 }
 
-// readHTTP opens a watch and returns what reads its next event: its kind, the reason of a snapshot, and the state of the
-// last controller in it. All are empty at the end.
+// readHTTP opens a watch and returns a function that reads its next event. The function returns the event's kind, the reason of a
+// snapshot, and the state of the last controller in it. All are empty at the end of the stream.
 func readHTTP(t *testing.T, address string) func() (kind, reason, health string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatalf("dial: %v", err)
 	}
+
 	t.Cleanup(func() { _ = conn.Close() })
 	_ = conn.(*net.TCPConn).SetReadBuffer(64 << 10)
 	_, _ = fmt.Fprintf(conn, "GET /api/v1/watch HTTP/1.1\r\nHost: gc\r\n\r\n")
@@ -144,6 +149,7 @@ func readHTTP(t *testing.T, address string) func() (kind, reason, health string)
 	if err != nil {
 		t.Fatalf("watch: %v", err)
 	}
+
 	lines := bufio.NewReader(response.Body)
 	return func() (kind, reason, health string) {
 		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
@@ -177,12 +183,15 @@ func readHTTP(t *testing.T, address string) func() (kind, reason, health string)
 	}
 }
 
+// readGRPC does the same as readHTTP over gRPC.
+// readGRPC does the same as readHTTP over gRPC.
 func readGRPC(t *testing.T, address string) func() (kind, reason, health string) {
 	t.Helper()
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatalf("dial: %v", err)
 	}
+
 	t.Cleanup(func() { _ = conn.Close() })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
@@ -190,7 +199,8 @@ func readGRPC(t *testing.T, address string) func() (kind, reason, health string)
 	if err != nil {
 		t.Fatalf("watch: %v", err)
 	}
-	word := func(h pb.Health) string { return strings.ToLower(strings.TrimPrefix(h.String(), "HEALTH_")) }
+
+	stateName := func(h pb.Health) string { return strings.ToLower(strings.TrimPrefix(h.String(), "HEALTH_")) }
 	return func() (kind, reason, health string) {
 		e, err := stream.Recv()
 		switch {
@@ -198,12 +208,12 @@ func readGRPC(t *testing.T, address string) func() (kind, reason, health string)
 			return "", "", ""
 		case e.GetSnapshot() != nil:
 			if all := e.GetSnapshot().GetControllers(); len(all) > 0 {
-				health = word(all[len(all)-1].GetHealth())
+				health = stateName(all[len(all)-1].GetHealth())
 			}
 			return "snapshot", e.GetSnapshot().GetReason(), health
 		case e.GetChanges() != nil:
 			all := e.GetChanges().GetChanges()
-			return "changes", "", word(all[len(all)-1].GetController().GetHealth())
+			return "changes", "", stateName(all[len(all)-1].GetController().GetHealth())
 		default:
 			return "other", "", ""
 		}

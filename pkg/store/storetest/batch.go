@@ -9,13 +9,14 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// testManyAtOnce sends heartbeats of registered and other controllers together: each is answered for itself, and the
-// last load that a controller was acknowledged with is stored.
+// testBurstOfHeartbeats sends heartbeats of registered and unregistered controllers at the same time. Each gets its own result, and
+// the last acknowledged load of each controller is stored.
 func testBurstOfHeartbeats(t *testing.T, f Fixture) {
 	const controllers, beats = 40, 25
 	for i := range controllers {
 		mustRegister(t, f.Store, fmt.Sprintf("mc-%d", i))
 	}
+
 	var all sync.WaitGroup
 	for i := range controllers {
 		all.Go(func() {
@@ -31,11 +32,13 @@ func testBurstOfHeartbeats(t *testing.T, f Fixture) {
 			}
 		})
 		all.Go(func() {
-			if _, err := f.Store.Heartbeat(t.Context(), heartbeat(fmt.Sprintf("nobody-%d", i), service.HealthHealthy)); !errors.Is(err, service.ErrNotRegistered) {
-				t.Errorf("Heartbeat(nobody-%d) = %v, want ErrNotRegistered", i, err)
+			_, err := f.Store.Heartbeat(t.Context(), heartbeat(fmt.Sprintf("unknown-%d", i), service.HealthHealthy))
+			if !errors.Is(err, service.ErrNotRegistered) {
+				t.Errorf("Heartbeat(unknown-%d) = %v, want ErrNotRegistered", i, err)
 			}
 		})
 	}
+
 	all.Wait()
 	for i := range controllers {
 		c := mustGet(t, f.Store, fmt.Sprintf("mc-%d", i))
@@ -43,17 +46,19 @@ func testBurstOfHeartbeats(t *testing.T, f Fixture) {
 			t.Errorf("mc-%d = %+v, want %d meetings and %d %% CPU", i, c, beats-1, i)
 		}
 	}
+
 	if got := len(f.History(t)); got != 2*controllers {
-		t.Errorf("history = %d changes, want new and healthy for each of %d", got, controllers)
+		t.Errorf("history = %d transitions, want pending and healthy for each of %d controllers", got, controllers)
 	}
 }
 
-// testPoison sends heartbeats that the schema refuses among good ones.
+// testInvalidHeartbeatInBatch sends invalid heartbeats, which the schema rejects, together with valid ones.
 func testInvalidHeartbeatInBatch(t *testing.T, f Fixture) {
 	const controllers = 30
 	for i := range controllers {
 		mustRegister(t, f.Store, fmt.Sprintf("mc-%d", i))
 	}
+
 	for range 5 {
 		var all sync.WaitGroup
 		for i := range controllers {
@@ -63,8 +68,9 @@ func testInvalidHeartbeatInBatch(t *testing.T, f Fixture) {
 					h.CurrentMeetings = -1
 				}
 				_, err := f.Store.Heartbeat(t.Context(), h)
-				if poison := i%7 == 0; poison != (err != nil) || errors.Is(err, service.ErrNotRegistered) || errors.Is(err, service.ErrUnavailable) {
-					t.Errorf("Heartbeat(mc-%d) = %v, want an error of its own: %v", i, err, poison)
+				isInvalid := i%7 == 0
+				if isInvalid != (err != nil) || errors.Is(err, service.ErrNotRegistered) || errors.Is(err, service.ErrUnavailable) {
+					t.Errorf("Heartbeat(mc-%d) = %v, want an error of its own: %v", i, err, isInvalid)
 				}
 			})
 		}
@@ -72,12 +78,13 @@ func testInvalidHeartbeatInBatch(t *testing.T, f Fixture) {
 	}
 }
 
-// testReplicasBeat has replicas write the same controllers in every order.
+// testConcurrentReplicas makes several replicas write the same controllers in different orders.
 func testConcurrentReplicas(t *testing.T, f Fixture) {
 	const controllers = 20
 	for i := range controllers {
 		mustRegister(t, f.Store, fmt.Sprintf("mc-%d", i))
 	}
+
 	replicas := []Store{f.Store, f.OpenReplica(t), f.OpenReplica(t)}
 	states := service.HealthStatuses()
 	var all sync.WaitGroup
@@ -86,19 +93,21 @@ func testConcurrentReplicas(t *testing.T, f Fixture) {
 			all.Go(func() {
 				for n := range 10 {
 					id := fmt.Sprintf("mc-%d", (i*(r+1)+n)%controllers)
-					if _, err := replica.Heartbeat(t.Context(), heartbeat(id, states[(i+n+r)%len(states)])); err != nil {
+					_, err := replica.Heartbeat(t.Context(), heartbeat(id, states[(i+n+r)%len(states)]))
+					if err != nil {
 						t.Errorf("replica %d: Heartbeat(%s) = %v", r, id, err)
 					}
 				}
 			})
 		}
 	}
+
 	all.Wait()
 	last := make(map[string]service.HealthStatus)
-	for _, change := range f.History(t) {
-		if change.From != last[change.ControllerID] {
-			t.Errorf("%s changed from %q, want from %q", change.ControllerID, change.From, last[change.ControllerID])
+	for _, transition := range f.History(t) {
+		if transition.From != last[transition.ControllerID] {
+			t.Errorf("%s changed from %q, want from %q", transition.ControllerID, transition.From, last[transition.ControllerID])
 		}
-		last[change.ControllerID] = change.To
+		last[transition.ControllerID] = transition.To
 	}
 }
