@@ -20,7 +20,7 @@ Usage:
 Exit codes:
   0  success; probe: the service is ready
   1  the command failed; probe: the service is not ready or cannot be reached
-  2  the command line or a setting is invalid
+  2  an unknown command or flag, or an invalid setting
 
 Each setting is a flag, an environment variable, or a line NAME=value of the file that --gc-config-file names. A flag takes
 precedence over the environment, and the environment over the file.

@@ -85,6 +85,7 @@ func TestRetention_LongStaleControllersAreRetired(t *testing.T) {
 			c.RetireAfter = 2 * time.Second
 			c.Testing.RetentionInterval = 500 * time.Millisecond
 		}).waitReady()
+
 		env.registerHealthy("mc")
 		env.waitFor("retired", func() bool {
 			return env.get("/api/v1/controllers/mc", env.readerToken()).status == http.StatusNotFound

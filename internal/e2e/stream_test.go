@@ -115,6 +115,7 @@ func TestStream_Heartbeats(t *testing.T) {
 func TestStream_Permissions(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t, sqliteURL(t), nil).waitReady()
+
 	for name, tc := range map[string]struct {
 		authorization string
 		want          codes.Code

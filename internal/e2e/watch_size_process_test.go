@@ -196,6 +196,7 @@ func (c *watchCounts) readUntilComplete(stream *bufio.Reader, after int64) {
 		}
 		rest = text[max(0, len(text)-20):]
 	}
+
 	c.complete.Add(1)
 	_, _ = io.Copy(io.Discard, stream)
 }
