@@ -25,7 +25,7 @@ import (
 )
 
 const (
-	// callTimeout is longer than the store's own timeout, so that a slow store shows as unavailable, and shorter than the
+	// callTimeout is longer than the store's own timeout, so that a slow store shows as unavailable. It is shorter than the
 	// 10 s after which controllers in the field give up.
 	callTimeout = 8 * time.Second
 	// sweepInterval is the interval of the health checker's sweeps.
@@ -250,6 +250,7 @@ func (s *Server) newHTTP(operations endpoints.Endpoints) *http.Server {
 		SDNeedsToken:  s.cfg.SDNeedsToken,
 		OnUnknownCall: func(address, what string) { s.auth.recordUnknownCall("http", address, what) },
 	})
+
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
