@@ -1,4 +1,4 @@
-// Command global-controller keeps track of meeting controllers. See --help.
+// Command global-controller runs the Global Controller, which tracks meeting controllers. See --help.
 package main
 
 import (

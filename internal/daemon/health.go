@@ -65,24 +65,27 @@ func (s *Server) serverState() string {
 }
 
 func (s *Server) newChecker() *health.Checker {
+	replica := service.Replica{
+		ID:                    s.cfg.ID,
+		Version:               Version,
+		StalenessThreshold:    s.cfg.StalenessThreshold,
+		FastInterval:          s.cfg.FastInterval,
+		ComprehensiveInterval: s.cfg.ComprehensiveInterval,
+		MaxConnections:        s.store.PoolStats().MaxOpenConnections,
+	}
+	policy := service.SweepPolicy{
+		Threshold:    s.cfg.StalenessThreshold,
+		FastInterval: s.cfg.FastInterval,
+		Interval:     sweepInterval,
+		Tolerance:    health.Tolerance,
+		Actor:        s.cfg.ID,
+		Refusals:     s.auth.refusals.DescribeAll,
+	}
+
 	return health.NewChecker(health.Config{
-		Store: s.newClockedStore(),
-		Replica: service.Replica{
-			ID:                    s.cfg.ID,
-			Version:               Version,
-			StalenessThreshold:    s.cfg.StalenessThreshold,
-			FastInterval:          s.cfg.FastInterval,
-			ComprehensiveInterval: s.cfg.ComprehensiveInterval,
-			MaxConnections:        s.store.PoolStats().MaxOpenConnections,
-		},
-		Policy: service.SweepPolicy{
-			Threshold:    s.cfg.StalenessThreshold,
-			FastInterval: s.cfg.FastInterval,
-			Interval:     sweepInterval,
-			Tolerance:    health.Tolerance,
-			Actor:        s.cfg.ID,
-			Refusals:     s.auth.refusals.DescribeAll,
-		},
+		Store:      s.newClockedStore(),
+		Replica:    replica,
+		Policy:     policy,
 		CanVouch:   s.serviceable.CanVouch,
 		Heartbeats: s.heartbeats,
 		Observe:    s.metrics.ObserveSweep,

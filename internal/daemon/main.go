@@ -18,11 +18,11 @@ const defaultGOGC = 400
 const (
 	exitOK      = 0
 	exitFailure = 1 // The command failed, or "probe" found that the service is not ready.
-	exitUsage   = 2 // The command line or a setting is invalid.
+	exitUsage   = 2 // An unknown command or flag, or an invalid setting.
 )
 
-// Main runs the command line of the daemon and returns its exit code: 0 for success, 1 for a failure, 2 for an invalid command
-// line or setting.
+// Main runs the command line of the daemon and returns its exit code: 0 for success, 1 for a failure, 2 for an unknown command
+// or flag, or an invalid setting.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	command := ""
 	if len(args) > 0 && (args[0] == "migrate" || args[0] == "probe" || args[0] == "version") {

@@ -19,14 +19,14 @@ func (s *Server) Run(ctx context.Context) error {
 	var group run.Group
 	stopDeadline := s.addShutdown(ctx, &group)
 
-	s.addTask(&group, "migrate the schema", s.migrateSchema)
-	s.addTask(&group, "check the schema", s.checkSchema)
-	s.addTask(&group, "check health", s.checkHealth)
-	s.addTask(&group, "prune old records", s.pruneRecords)
-	s.addTask(&group, "write conflicts", s.writeConflicts)
-	s.addTask(&group, "share connections", s.shareConnections)
+	addTask(&group, "migrate the schema", s.migrateSchema)
+	addTask(&group, "check the schema", s.checkSchema)
+	addTask(&group, "check health", s.checkHealth)
+	addTask(&group, "prune old records", s.pruneRecords)
+	addTask(&group, "write conflicts", s.writeConflicts)
+	addTask(&group, "share connections", s.shareConnections)
 	// Watches never end by themselves, so they end as soon as the shutdown begins.
-	s.addTask(&group, "watch", func(context.Context) error { return s.watches.Run(s.shutdownCtx) })
+	addTask(&group, "watch", func(context.Context) error { return s.watches.Run(s.shutdownCtx) })
 
 	group.Add(func() error { return s.grpcServer.Serve(s.grpcListener) }, func(error) { s.stopGRPC(*stopDeadline) })
 	addHTTPServer(&group, "HTTP", s.httpServer, s.httpListener, func() { s.stopHTTP(*stopDeadline) })
@@ -36,9 +36,9 @@ func (s *Server) Run(ctx context.Context) error {
 		_ = level.Info(s.logger).Log("msg", "profiles", "address", s.pprofListener.Addr())
 	}
 
-	s.addTask(&group, "publish readiness", s.repeatReadiness)
-	s.addTask(&group, "refresh keys", s.auth.keys.Run)
-	s.addTask(&group, "write log summaries", s.auth.writeLogSummaries)
+	addTask(&group, "publish readiness", s.repeatReadiness)
+	addTask(&group, "refresh keys", s.auth.keys.Run)
+	addTask(&group, "write log summaries", s.auth.writeLogSummaries)
 
 	s.logStart()
 	err := group.Run()
@@ -71,7 +71,7 @@ func (s *Server) addShutdown(ctx context.Context, group *run.Group) *time.Time {
 }
 
 // addTask adds an actor that works until it is stopped. An error of the task stops the server.
-func (s *Server) addTask(group *run.Group, name string, work func(context.Context) error) {
+func addTask(group *run.Group, name string, work func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	group.Add(func() error {
 		if err := work(ctx); err != nil {

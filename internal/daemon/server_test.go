@@ -69,8 +69,8 @@ func TestServer_NoTracesByDefault(t *testing.T) {
 	}
 }
 
-// TestServiceability_BeforeTheStoreIsReached checks what /ready shows while nothing is known about the store.
-func TestServiceability_BeforeTheStoreIsReached(t *testing.T) {
+// TestServiceability_States checks what /ready shows before the store was reached, after that, and during the shutdown.
+func TestServiceability_States(t *testing.T) {
 	t.Parallel()
 	server := newTestServer(t, newTestConfig(t))
 	states := server.serviceable.State()
@@ -89,6 +89,11 @@ func TestServiceability_BeforeTheStoreIsReached(t *testing.T) {
 	states = server.serviceable.State()
 	if states["heartbeats"] != health.StateOK || states["schema"] != health.StateOK {
 		t.Errorf("states after the migration = %v, want heartbeats and schema ok", states)
+	}
+
+	server.beginShutdown()
+	if state := server.serviceable.State()["server"]; state != "draining" {
+		t.Errorf("state of server after the shutdown began = %q, want draining", state)
 	}
 }
 

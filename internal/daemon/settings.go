@@ -38,11 +38,11 @@ func settings() (all []setting) {
 
 func settingGroups() []settingGroup {
 	return []settingGroup{
-		{"Database", databaseSettings()},
-		{"Identity and listeners", listenerSettings()},
-		{"Authentication and limits", authSettings()},
-		{"Heartbeats", heartbeatSettings()},
-		{"Logs, traces and profiles", observabilitySettings()},
+		{"Database", databaseSettings},
+		{"Identity and listeners", listenerSettings},
+		{"Authentication and limits", authSettings},
+		{"Heartbeats", heartbeatSettings},
+		{"Logs, traces and profiles", observabilitySettings},
 		{"File", []setting{{
 			name:    "GC_CONFIG_FILE",
 			allowed: "a file with lines NAME=value",

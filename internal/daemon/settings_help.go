@@ -3,7 +3,6 @@ package daemon
 import (
 	"fmt"
 	"io"
-	"text/tabwriter"
 )
 
 const usage = `global-controller tracks the meeting controllers of a region: they register with it and send heartbeats, and it marks a
@@ -21,7 +20,7 @@ Usage:
 Exit codes:
   0  success; probe: the service is ready
   1  the command failed; probe: the service is not ready or cannot be reached
-  2  the command line or a setting is invalid
+  2  an unknown command or flag, or an invalid setting
 
 Each setting is a flag, an environment variable, or a line NAME=value of the file that --gc-config-file names. A flag takes
 precedence over the environment, and the environment over the file.
@@ -30,13 +29,10 @@ precedence over the environment, and the environment over the file.
 // PrintHelp prints the commands, the exit codes and the settings.
 func PrintHelp(out io.Writer) {
 	_, _ = fmt.Fprint(out, usage)
-
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	defer func() { _ = w.Flush() }()
 	for _, group := range settingGroups() {
-		_, _ = fmt.Fprintf(w, "\n%s:\n", group.title)
+		_, _ = fmt.Fprintf(out, "\n%s:\n", group.title)
 		for _, s := range group.settings {
-			_, _ = fmt.Fprintf(w, "  --%s\t%s\n\t%s (default %q; allowed: %s)\n", s.flag(), s.name, s.help, s.defaultValue, s.allowed)
+			_, _ = fmt.Fprintf(out, "  --%s, %s\n      %s\n      default %q; allowed: %s\n", s.flag(), s.name, s.help, s.defaultValue, s.allowed)
 		}
 	}
 }

@@ -46,7 +46,7 @@ func redact(value string) string {
 	return u.String()
 }
 
-// hasSplitPassword reports whether the password may contain an unescaped character that ends the host, so that the rest of the
+// hasSplitPassword reports whether the password may contain an unescaped character that ends the host. The rest of such a
 // password looks like a path, parameters or a fragment.
 func hasSplitPassword(u *url.URL) bool {
 	return u.Fragment != "" || strings.ContainsAny(u.Path, "@= ") || strings.Contains(u.RawQuery, "@")

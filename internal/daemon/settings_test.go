@@ -84,8 +84,14 @@ func TestParseConfig_Precedence(t *testing.T) {
 	if err != nil {
 		t.Fatalf("ParseConfig() = %v", err)
 	}
-	if got.Region != "from-flag" || got.ClockSkew != 8*time.Second || got.LogLevel != "debug" || got.RateLimitPerMinute != 5 || !got.GRPCReflection {
-		t.Errorf("ParseConfig() = %+v, want region from the flag, skew from the environment, the rest from the file", got)
+	if got.Region != "from-flag" || !got.GRPCReflection {
+		t.Errorf("region and reflection = %s, %v, want those of the flags", got.Region, got.GRPCReflection)
+	}
+	if got.ClockSkew != 8*time.Second {
+		t.Errorf("clock skew = %v, want that of the environment", got.ClockSkew)
+	}
+	if got.LogLevel != "debug" || got.RateLimitPerMinute != 5 {
+		t.Errorf("log level and rate limit = %s, %d, want those of the file", got.LogLevel, got.RateLimitPerMinute)
 	}
 }
 
@@ -160,7 +166,8 @@ func TestRedact_HidesSecrets(t *testing.T) {
 	for _, address := range []string{
 		"postgres://gc:hunter2@db/gc", "postgres://db/gc?password=hunter2", "mysql://gc:hunter2@db/gc", "postgres://gc:hunter2@db:%zz/gc",
 		"host=db user=gc password=hunter2", "password=hunter2", "gc:hunter2@db/gc", "//gc:hunter2@db/gc", "postgres:gc:hunter2@db/gc",
-		"postgres://db/gc password=hunter2", "postgres:///gc?host=/run&password=hunter2", "postgres://db/gc#hunter2", "postgres://gc:1/hunter2@db/gc",
+		"postgres://db/gc password=hunter2", "postgres:///gc?host=/run&password=hunter2", "postgres://db/gc#hunter2",
+		"postgres://gc:1/hunter2@db/gc",
 		"postgres://gc:1#hunter2@db/gc", "postgres://gc:1?hunter2@db/gc", "postgres://gc:a@hunter2@db/gc", "postgres://hunter2@db:x/gc",
 		" postgres://gc:hunter2@db/gc",
 		"https://hunter2@ac/jwks", "https://ac/jwks?token=hunter2", "sqlite:gc.db?key=hunter2", "file:gc.db?key=hunter2",

@@ -213,6 +213,20 @@ func comprehensiveHeartbeat() map[string]any {
 	return fields
 }
 
+// registerRequest returns a registration over gRPC, as short as it may be.
+func registerRequest(id string) *pb.RegisterMCRequest {
+	return &pb.RegisterMCRequest{Id: id, Region: "eu", GrpcEndpoint: "http://mc.example", MaxMeetings: 1, MaxParticipants: 1}
+}
+
+// heartbeatRequest returns a heartbeat over gRPC of a healthy controller without meetings.
+func heartbeatRequest(id string) *pb.FastHeartbeatRequest {
+	return &pb.FastHeartbeatRequest{
+		ControllerId: id,
+		Capacity:     &pb.ControllerCapacity{},
+		Health:       pb.HealthStatus_HEALTH_STATUS_HEALTHY,
+	}
+}
+
 // with returns fields with one of them replaced, or removed if value is nil.
 func with(fields map[string]any, name string, value any) map[string]any {
 	fields = maps.Clone(fields)

@@ -1,9 +1,6 @@
 package e2e
 
 import (
-	"context"
-	"database/sql"
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -31,19 +28,11 @@ func TestChecker_OneLockedRowInAFleetOfTwo(t *testing.T) {
 	env := newEnvironment(t, url, withShortIntervals).waitReady()
 	senders := env.startHealthyFleet("locked", "free")
 	defer senders.stopAll()
-
-	db, err := sql.Open("postgres", url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = db.Close() }()
-
-	tx, err := db.BeginTx(t.Context(), nil)
+	tx, err := openDatabase(t, url).BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = tx.Rollback() }()
-
 	if _, err := tx.ExecContext(t.Context(), `SELECT FROM meeting_controllers WHERE controller_id = 'locked' FOR UPDATE`); err != nil {
 		t.Fatal(err)
 	}
@@ -53,38 +42,41 @@ func TestChecker_OneLockedRowInAFleetOfTwo(t *testing.T) {
 	time.Sleep(time.Second)
 	stopping.stopAll()
 	stopped := time.Now()
+	limit := env.cfg.StalenessThreshold + sweepInterval + 2*time.Second
 	for time.Since(stopped) < 3*env.cfg.StalenessThreshold {
 		if got := env.get("/ready", ""); got.status != http.StatusOK {
-			t.Fatalf("/ready while one row is locked = %d %s, want 200", got.status, got.body)
+			t.Fatalf("/ready while one row is locked = %v, want 200", got)
 		}
-		if strings.Contains(env.get("/metrics", "").body, "\ngc_health_checker_hold 1\n") {
-			t.Fatal("the checker holds while one row is locked")
+		if hold, _ := env.readMetric("gc_health_checker_hold"); hold != 0 {
+			t.Fatal("sweeps are held while one row is locked")
 		}
 
-		fleet := env.listFleet()
+		fleet, after := env.listFleet(), time.Since(stopped)
 		if health := fleet["locked"].Health; health == "unhealthy" {
-			t.Fatalf("the controller whose row is locked is %s after %v", health, time.Since(stopped))
+			t.Fatalf("the controller whose row is locked is %s after %v", health, after)
 		}
-		if late := time.Since(stopped); late > env.cfg.StalenessThreshold+sweepInterval+2*time.Second && fleet["stopping"].Health != "unhealthy" {
-			t.Fatalf("the controller that stopped is %s after %v, want unhealthy", fleet["stopping"].Health, late)
+		if health := fleet["stopping"].Health; after > limit && health != "unhealthy" {
+			t.Fatalf("the controller that stopped is %s after %v, want unhealthy", health, after)
 		}
-
 		time.Sleep(100 * time.Millisecond)
 	}
 }
 
+// waitStoreState waits until /ready fails because of a state of the store.
+func (env *environment) waitStoreState(state string) {
+	env.t.Helper()
+	env.waitFor("/ready shows "+state, func() bool {
+		return env.get("/ready", "").is(http.StatusServiceUnavailable, `"store":"`+state+`"`)
+	})
+}
+
 // TestReady_HeartbeatsCannotBeCommitted checks that /ready fails while no beat can be committed, and names the condition.
 func TestReady_HeartbeatsCannotBeCommitted(t *testing.T) {
-	rename := func(from, to string) string { return fmt.Sprintf(`ALTER TABLE %s RENAME TO %s`, from, to) }
-
 	forEachStore(t, func(t *testing.T, databaseURL string) {
 		env := newEnvironment(t, databaseURL, nil).waitReady()
-		execute(t, databaseURL, rename("meeting_controllers", "lost"))
-		env.waitFor("/ready names the missing table", func() bool {
-			got := env.get("/ready", "")
-			return got.status == http.StatusServiceUnavailable && strings.Contains(got.body, `"store":"undefined_table"`)
-		})
-		execute(t, databaseURL, rename("lost", "meeting_controllers"))
+		execute(t, databaseURL, `ALTER TABLE meeting_controllers RENAME TO lost`)
+		env.waitStoreState("undefined_table")
+		execute(t, databaseURL, `ALTER TABLE lost RENAME TO meeting_controllers`)
 		env.waitReady()
 	})
 
@@ -92,37 +84,22 @@ func TestReady_HeartbeatsCannotBeCommitted(t *testing.T) {
 		t.Parallel()
 		url := testpg.URL(t)
 		env := newEnvironment(t, url, nil).waitReady()
-		var name string
-		db, err := sql.Open("postgres", url)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = db.Close() }()
-
-		if err := db.QueryRowContext(t.Context(), `SELECT current_database()`).Scan(&name); err != nil {
-			t.Fatal(err)
-		}
-
-		set := func(readOnly string) {
-			t.Helper()
-
-			for _, statement := range []string{
-				`SET default_transaction_read_only = off`,
-				`ALTER DATABASE ` + name + ` SET default_transaction_read_only = ` + readOnly,
-				`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`,
-			} {
-				if _, err := db.ExecContext(context.Background(), statement); err != nil {
-					t.Fatalf("%s: %v", statement, err)
-				}
-			}
-		}
-
-		set("on")
-		env.waitFor("/ready names the read-only server", func() bool {
-			got := env.get("/ready", "")
-			return got.status == http.StatusServiceUnavailable && strings.Contains(got.body, `"store":"read_only_sql_transaction"`)
-		})
-		set("off")
+		setReadOnly(t, url, "on")
+		env.waitStoreState("read_only_sql_transaction")
+		setReadOnly(t, url, "off")
 		env.waitReady()
 	})
+}
+
+// setReadOnly makes new transactions of a database read-only, or not, and ends its connections.
+func setReadOnly(t *testing.T, url, readOnly string) {
+	t.Helper()
+	name := url[strings.LastIndexByte(url, '/')+1:]
+	name, _, _ = strings.Cut(name, "?")
+	execute(
+		t, url,
+		`SET default_transaction_read_only = off`,
+		`ALTER DATABASE "`+name+`" SET default_transaction_read_only = `+readOnly,
+		`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`,
+	)
 }

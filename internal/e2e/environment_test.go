@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -209,6 +210,18 @@ func (r httpResponse) decode(t *testing.T, into any) {
 		t.Fatalf("%d %s: %v", r.status, r.body, err)
 	}
 }
+
+// is reports whether the response has the status, and a body with all of the parts.
+func (r httpResponse) is(status int, parts ...string) bool {
+	for _, part := range parts {
+		if !strings.Contains(r.body, part) {
+			return false
+		}
+	}
+	return r.status == status
+}
+
+func (r httpResponse) String() string { return fmt.Sprintf("%d %s", r.status, r.body) }
 
 func (env *environment) get(path, token string) httpResponse {
 	env.t.Helper()

@@ -17,95 +17,115 @@ import (
 	pb "darktower.example/global-controller/proto/darktower/v1"
 )
 
-var lostFleet = flag.Int("lost-fleet", 120, "how many controllers lose their table; those of 10,000 beat every 10 s")
+var lostFleet = flag.Int("lost-fleet", 120, "how many controllers lose their table; 10,000 or more send a heartbeat every 10 s")
 
-// TestLimits_FleetLosesItsTable has a fleet of one subject whose table is emptied behave as controllers in the field do: a
-// controller that learns that it is not registered registers once, and is silent for good if that fails.
+// recoveryLimit is the time within which a fleet whose table was emptied must be registered again.
+const recoveryLimit = time.Minute
+
+// fieldFleet is a fleet of controllers as they are in the field.
+type fieldFleet struct {
+	t       *testing.T
+	ctx     context.Context
+	clients []pb.GlobalControllerServiceClient
+}
+
+// newFieldFleet returns a fleet with a connection for each 100 controllers: in the field each controller has its own, and a
+// connection has room for 1,000 calls.
+func (env *environment) newFieldFleet(size int) *fieldFleet {
+	f := &fieldFleet{
+		t:       env.t,
+		ctx:     metadata.AppendToOutgoingContext(env.t.Context(), "authorization", *env.controllerAuth()),
+		clients: make([]pb.GlobalControllerServiceClient, 1+size/100),
+	}
+	for i := range f.clients {
+		f.clients[i] = pb.NewGlobalControllerServiceClient(env.newConn())
+	}
+	return f
+}
+
+// call makes a call of a controller, with the timeout of controllers in the field.
+func (f *fieldFleet) call(n int, call func(context.Context, pb.GlobalControllerServiceClient) error) error {
+	ctx, cancel := context.WithTimeout(f.ctx, 10*time.Second)
+	defer cancel()
+	return call(ctx, f.clients[n%len(f.clients)])
+}
+
+func (f *fieldFleet) register(n int) error {
+	return f.call(n, func(ctx context.Context, client pb.GlobalControllerServiceClient) error {
+		_, err := client.RegisterMC(ctx, registerRequest(fmt.Sprintf("mc-%d", n)))
+		return err
+	})
+}
+
+func (f *fieldFleet) heartbeat(n int) error {
+	return f.call(n, func(ctx context.Context, client pb.GlobalControllerServiceClient) error {
+		_, err := client.FastHeartbeat(ctx, heartbeatRequest(fmt.Sprintf("mc-%d", n)))
+		return err
+	})
+}
+
+// registerAgain sends heartbeats until one returns NOT_FOUND, and registers then. It fails the test if that does not happen in
+// time, or if the one registration fails: a controller in the field then sends nothing more.
+func (f *fieldFleet) registerAgain(n int, interval time.Duration) (isRegistered bool) {
+	for began := time.Now(); time.Since(began) < recoveryLimit+interval; time.Sleep(interval) {
+		if status.Code(f.heartbeat(n)) != codes.NotFound {
+			continue
+		}
+		if err := f.register(n); err != nil {
+			f.t.Errorf("mc-%d got NOT_FOUND and could not register: %v", n, err)
+			return false
+		}
+		return true
+	}
+	f.t.Errorf("mc-%d did not get NOT_FOUND", n)
+	return false
+}
+
+// TestLimits_FleetLosesItsTable empties the table of a fleet of one subject, whose controllers behave as those in the field: a
+// controller that gets NOT_FOUND registers once.
 func TestLimits_FleetLosesItsTable(t *testing.T) {
 	forEachStore(t, func(t *testing.T, databaseURL string) {
-		const bound = time.Minute
 		interval := time.Second
 		if *lostFleet >= 10_000 {
 			interval = 10 * time.Second
 		}
-
 		env := newEnvironment(t, databaseURL, func(c *daemon.Config) { c.RateLimitPerMinute, c.LogLevel = 60, "error" }).waitReady()
-		// A connection has room for 1,000 calls, and a controller has one of its own.
-		mcs := make([]pb.GlobalControllerServiceClient, 1+*lostFleet/100)
-		for i := range mcs {
-			conn := env.newConn()
-			mcs[i] = pb.NewGlobalControllerServiceClient(conn)
-		}
-		authorized := metadata.AppendToOutgoingContext(t.Context(), "authorization", *env.controllerAuth())
-
-		register := func(n int) error {
-			ctx, cancel := context.WithTimeout(authorized, 10*time.Second)
-			defer cancel()
-			_, err := mcs[n%len(mcs)].RegisterMC(ctx, &pb.RegisterMCRequest{
-				Id: fmt.Sprintf("mc-%d", n), Region: "eu", GrpcEndpoint: "http://mc.example", MaxMeetings: 1, MaxParticipants: 1,
-			})
-			return err
-		}
+		fleet := env.newFieldFleet(*lostFleet)
 
 		began := time.Now()
-		var all sync.WaitGroup
+		var controllers sync.WaitGroup
 		slots := make(chan struct{}, 20)
-
 		for n := range *lostFleet {
 			slots <- struct{}{}
-
-			all.Go(func() {
+			controllers.Go(func() {
 				defer func() { <-slots }()
-				if err := register(n); err != nil {
+				if err := fleet.register(n); err != nil {
 					t.Errorf("first registration of mc-%d = %v", n, err)
 				}
 			})
 		}
-
-		all.Wait()
+		controllers.Wait()
 		t.Logf("%d first registrations took %v", *lostFleet, time.Since(began))
 
 		execute(t, databaseURL, `DELETE FROM meeting_controllers`)
 		began = time.Now()
-		var back atomic.Int64
-
+		var registered atomic.Int64
 		for n := range *lostFleet {
-			id := fmt.Sprintf("mc-%d", n)
-
-			all.Go(func() {
-				// Half of the fleet comes at the same time, half of it evenly.
+			controllers.Go(func() {
+				// Half of the fleet starts at the same time, the other half is spread over the interval.
 				if n%2 == 0 {
 					time.Sleep(interval * time.Duration(n) / time.Duration(*lostFleet))
 				}
-
-				for time.Since(began) < bound+interval {
-					ctx, cancel := context.WithTimeout(authorized, 10*time.Second)
-					_, err := mcs[n%len(mcs)].FastHeartbeat(ctx, &pb.FastHeartbeatRequest{
-						ControllerId: id, Capacity: &pb.ControllerCapacity{}, Health: pb.HealthStatus_HEALTH_STATUS_HEALTHY,
-					})
-					cancel()
-
-					if status.Code(err) == codes.NotFound {
-						if err := register(n); err != nil {
-							t.Errorf("%s was told to register and could not: %v", id, err)
-							return
-						}
-						back.Add(1)
-						return
-					}
-
-					time.Sleep(interval)
+				if fleet.registerAgain(n, interval) {
+					registered.Add(1)
 				}
-
-				t.Errorf("%s was not told to register", id)
 			})
 		}
-
-		all.Wait()
+		controllers.Wait()
 		took := time.Since(began)
-		t.Logf("%d controllers were registered again after %v", back.Load(), took)
-		if took > bound {
-			t.Errorf("the fleet was whole again after %v, want at most %v", took, bound)
+		t.Logf("%d controllers were registered again after %v", registered.Load(), took)
+		if took > recoveryLimit {
+			t.Errorf("the fleet was registered again after %v, want at most %v", took, recoveryLimit)
 		}
 	})
 }

@@ -26,14 +26,15 @@ var buildDaemon = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "global-controller")
-	out, err := exec.CommandContext(context.Background(), "go", "build", "-o", path, "../../cmd/global-controller").CombinedOutput()
+	build := exec.CommandContext(context.Background(), "go", "build", "-o", path, "../../cmd/global-controller")
+	out, err := build.CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("build: %env: %s", err, out)
+		return "", fmt.Errorf("build: %w: %s", err, out)
 	}
 	return path, nil
 })
 
-// process is the daemon as it is run, seen from outside.
+// process is a server in a process of its own.
 type process struct {
 	cmd        *exec.Cmd
 	log        *logBuffer
@@ -41,7 +42,8 @@ type process struct {
 	ended      chan error
 }
 
-var addresses = regexp.MustCompile(`msg=serving grpc=(\S+) http=(\S+)`)
+// servingLine is the log line with the addresses of the listeners.
+var servingLine = regexp.MustCompile(`msg=serving grpc=(\S+) http=(\S+)`)
 
 func startProcess(t *testing.T, environment ...string) *process {
 	t.Helper()
@@ -52,7 +54,7 @@ func startProcess(t *testing.T, environment ...string) *process {
 
 	p := &process{cmd: exec.CommandContext(context.Background(), path), log: &logBuffer{}, ended: make(chan error, 1)}
 	p.cmd.Dir = t.TempDir()
-	p.cmd.Env = append(os.Environ(), append([]string{"BIND_ADDRESS=127.0.0.1:0", "GC_GRPC_BIND_ADDRESS=127.0.0.1:0"}, environment...)...)
+	p.cmd.Env = append(append(os.Environ(), "BIND_ADDRESS=127.0.0.1:0", "GC_GRPC_BIND_ADDRESS=127.0.0.1:0"), environment...)
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -62,23 +64,21 @@ func startProcess(t *testing.T, environment ...string) *process {
 	}
 
 	serving := make(chan []string, 1)
-
 	go func() {
 		lines := bufio.NewScanner(stderr)
 		for lines.Scan() {
 			_, _ = p.log.Write(append(lines.Bytes(), '\n'))
-			if found := addresses.FindStringSubmatch(lines.Text()); found != nil {
+			if found := servingLine.FindStringSubmatch(lines.Text()); found != nil {
 				serving <- found
 			}
 		}
-
 		p.ended <- p.cmd.Wait()
 	}()
 
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
 		if p.ended != nil {
-			t.Logf("the daemon ended: %v", <-p.ended)
+			t.Logf("the server ended: %v", <-p.ended)
 		}
 	})
 
@@ -86,9 +86,8 @@ func startProcess(t *testing.T, environment ...string) *process {
 	case found := <-serving:
 		p.grpc, p.http = found[1], found[2]
 	case <-time.After(waitTimeout):
-		t.Fatalf("the daemon does not serve; log:\n%s", p.log)
+		t.Fatalf("the server does not serve; log:\n%s", p.log)
 	}
-
 	return p
 }
 
@@ -100,7 +99,7 @@ func (p *process) wait(t *testing.T) error {
 		p.ended = nil
 		return err
 	case <-time.After(waitTimeout):
-		t.Fatalf("the daemon does not end; log:\n%s", p.log)
+		t.Fatalf("the server does not end; log:\n%s", p.log)
 		return nil
 	}
 }
@@ -129,7 +128,43 @@ func newProcessEnvironment(t *testing.T, i *issuer, p *process) *environment {
 	return env
 }
 
-// TestKill_AcknowledgedHeartbeatsAreStored kills the daemon under load, as nothing can prepare for.
+// acknowledgements record what a killed server had acknowledged: the last load of each registered controller.
+type acknowledgements struct {
+	mu     sync.Mutex
+	loads  map[string]int
+	enough chan struct{} // Closed when there are 100 controllers.
+}
+
+func (a *acknowledgements) record(id string, meetings int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, isKnown := a.loads[id]; !isKnown && len(a.loads) == 99 {
+		close(a.enough)
+	}
+	a.loads[id] = meetings
+}
+
+// registerUntilFailure registers controllers one after the other, sends 19 heartbeats of each, and records what was
+// acknowledged. It returns at the first call that fails.
+func (env *environment) registerUntilFailure(caller int, acknowledged *acknowledgements, authorization *string) {
+	for controller := 1; ; controller++ {
+		id := fmt.Sprintf("mc-%d-%d", caller, controller)
+		if env.send(viaGRPC, call{"RegisterMC", id, registration(), authorization}) != (outcome{}) {
+			return
+		}
+		acknowledged.record(id, 0)
+
+		for meetings := 1; meetings < 20; meetings++ {
+			fields := with(fastHeartbeat(), "capacity", map[string]any{"current_meetings": meetings})
+			if env.send(viaGRPC, call{"FastHeartbeat", id, fields, authorization}) != (outcome{}) {
+				return
+			}
+			acknowledged.record(id, meetings)
+		}
+	}
+}
+
+// TestKill_AcknowledgedHeartbeatsAreStored kills the server under load with SIGKILL, which it cannot prepare for.
 func TestKill_AcknowledgedHeartbeatsAreStored(t *testing.T) {
 	forEachStore(t, func(t *testing.T, databaseURL string) {
 		i := newIssuer(t)
@@ -137,80 +172,39 @@ func TestKill_AcknowledgedHeartbeatsAreStored(t *testing.T) {
 		p := startProcess(t, settings...)
 		env := newProcessEnvironment(t, i, p).waitReady()
 
-		var (
-			mu           sync.Mutex
-			acknowledged = make(map[string]int)
-			callers      sync.WaitGroup
-			enough       = make(chan struct{})
-			once         sync.Once
-			authorize    = env.controllerAuth()
-		)
-
+		acknowledged := &acknowledgements{loads: make(map[string]int), enough: make(chan struct{})}
+		authorization := env.controllerAuth()
+		var callers sync.WaitGroup
 		for caller := range 8 {
-			callers.Go(func() {
-				for n := 1; ; n++ {
-					id := fmt.Sprintf("mc-%d-%d", caller, n/20)
-
-					if n%20 == 0 {
-						if env.send(viaGRPC, call{"RegisterMC", id, registration(), authorize}) != (outcome{}) {
-							return
-						}
-						mu.Lock()
-						acknowledged[id] = 0
-						mu.Unlock()
-						continue
-					}
-
-					if n < 20 {
-						continue
-					}
-					beat := withCapacity(fastHeartbeat(), map[string]any{"capacity": map[string]any{"current_meetings": n}})
-					if env.send(viaGRPC, call{"FastHeartbeat", id, beat, authorize}) != (outcome{}) {
-						return
-					}
-
-					mu.Lock()
-					acknowledged[id] = n
-					if len(acknowledged) >= 100 {
-						once.Do(func() { close(enough) })
-					}
-
-					mu.Unlock()
-				}
-			})
+			callers.Go(func() { env.registerUntilFailure(caller, acknowledged, authorization) })
 		}
-
 		select {
-		case <-enough:
+		case <-acknowledged.enough:
 		case <-time.After(waitTimeout):
-			t.Error("the load did not come up")
+			t.Error("fewer than 100 controllers were registered")
 		}
-
 		if err := p.cmd.Process.Signal(syscall.SIGKILL); err != nil {
 			t.Fatalf("kill: %v", err)
 		}
 		_ = p.wait(t)
 		callers.Wait()
+
 		again := newProcessEnvironment(t, i, startProcess(t, settings...)).waitReady()
-		fleet := again.listFleet()
-		beats := 0
-
-		for id, n := range acknowledged {
+		fleet, heartbeats := again.listFleet(), 0
+		for id, meetings := range acknowledged.loads {
+			// The store may have a heartbeat whose acknowledgement was lost.
 			c, ok := fleet[id]
-			// One that was not acknowledged any more may have been stored.
-			if !ok || c.CurrentMeetings < n {
-				t.Errorf("%s was acknowledged with %d meetings; the store has it: %v, with %d", id, n, ok, c.CurrentMeetings)
+			if !ok || c.CurrentMeetings < meetings {
+				t.Errorf("%s was acknowledged with %d meetings; the store has it: %v, with %d", id, meetings, ok, c.CurrentMeetings)
 			}
-			beats += n % 20
+			heartbeats += meetings
 		}
-
-		t.Logf("%d registrations and %d heartbeats were acknowledged", len(acknowledged), beats)
+		t.Logf("%d registrations and %d heartbeats were acknowledged", len(acknowledged.loads), heartbeats)
 	})
 }
 
 func TestSignal_ExitsWithZero(t *testing.T) {
 	t.Parallel()
-
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		i := newIssuer(t)
 		p := startProcess(t, "AC_JWKS_URL="+i.server.URL)
@@ -219,7 +213,7 @@ func TestSignal_ExitsWithZero(t *testing.T) {
 			t.Fatalf("signal: %v", err)
 		}
 		if err := p.wait(t); err != nil {
-			t.Errorf("%v: the daemon ended with %v, want exit code 0; log:\n%s", signal, err, p.log)
+			t.Errorf("%v: the server ended with %v, want exit code 0; log:\n%s", signal, err, p.log)
 		}
 
 		if !strings.Contains(p.log.String(), "msg=stopped") {

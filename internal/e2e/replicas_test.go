@@ -13,6 +13,7 @@ import (
 	fleetpb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
+// replicasBody is the list of replicas over HTTP.
 type replicasBody struct {
 	Replicas []struct {
 		ReplicaID            string `json:"replica_id"`
@@ -27,52 +28,56 @@ type replicasBody struct {
 	}
 }
 
-func (env *environment) replicas() (shown replicasBody) {
+func (env *environment) listReplicas() (body replicasBody) {
 	env.t.Helper()
 	got := env.get("/api/v1/replicas", env.readerToken())
 	if got.status != http.StatusOK {
-		env.t.Fatalf("GET replicas = %d %s", got.status, got.body)
+		env.t.Fatalf("GET replicas = %v", got)
 	}
-	got.decode(env.t, &shown)
-	return shown
+	got.decode(env.t, &body)
+	return body
 }
 
-// TestListReplicas has a server list itself, over both transports.
+// TestListReplicas checks that a server lists itself over both transports.
 func TestListReplicas(t *testing.T) {
 	forEachStore(t, func(t *testing.T, databaseURL string) {
 		env := newEnvironment(t, databaseURL, func(c *daemon.Config) { c.ID = "gc-1" }).waitReady()
 		isPostgres := strings.HasPrefix(databaseURL, "postgres")
-		var shown replicasBody
+		var body replicasBody
 		env.waitFor("the replica has recorded itself", func() bool {
-			shown = env.replicas()
-			return len(shown.Replicas) == 1 && (shown.Replicas[0].ConnectionLimit > 0) == isPostgres
+			body = env.listReplicas()
+			return len(body.Replicas) == 1 && (body.Replicas[0].ConnectionLimit > 0) == isPostgres
 		})
-		if r := shown.Replicas[0]; r.ReplicaID != "gc-1" || r.Version != daemon.Version || r.StalenessThresholdMs == 0 || r.Pooler || !shown.Store.Writable {
-			t.Errorf("replicas = %+v, want this one, and a store that is writable", shown)
+		r := body.Replicas[0]
+		if r.ReplicaID != "gc-1" || r.Version != daemon.Version || r.StalenessThresholdMs == 0 || r.Pooler || !body.Store.Writable {
+			t.Errorf("replicas = %+v, want this one, and a writable store", body)
 		}
 
 		ctx := metadata.AppendToOutgoingContext(context.Background(), "authorization", "Bearer "+env.readerToken())
 		got, err := fleetpb.NewFleetServiceClient(env.conn).ListReplicas(ctx, &fleetpb.ListReplicasRequest{})
-		if err != nil || len(got.GetReplicas()) != 1 || got.GetReplicas()[0].GetReplicaId() != "gc-1" || !got.GetStore().GetWritable() || got.GetStore().GetKind() != shown.Store.Kind {
-			t.Errorf("ListReplicas() = %v, %v, want the same", got, err)
+		if err != nil || len(got.GetReplicas()) != 1 || got.GetReplicas()[0].GetReplicaId() != "gc-1" {
+			t.Errorf("ListReplicas() = %v, %v, want this replica", got, err)
+		}
+		if !got.GetStore().GetWritable() || got.GetStore().GetKind() != body.Store.Kind {
+			t.Errorf("ListReplicas() = %v, want the store %+v", got, body.Store)
 		}
 	})
 }
 
-// TestListReplicas_Pooler runs a server behind a PgBouncer in transaction mode: it is ready, serves, and says so.
+// TestListReplicas_Pooler runs a server with a PgBouncer in transaction mode, which the list of replicas shows.
 func TestListReplicas_Pooler(t *testing.T) {
 	t.Parallel()
 	databaseURL := testpg.URL(t)
 	pooler := testpg.NewPooler(t, databaseURL, "transaction", 5)
-	i := strings.LastIndexByte(databaseURL, '@')
-	j := i + strings.IndexByte(databaseURL[i:], '/')
-	env := newEnvironment(t, databaseURL[:i+1]+pooler.Address()+databaseURL[j:], nil).waitReady()
+	host := strings.LastIndexByte(databaseURL, '@') + 1
+	path := host + strings.IndexByte(databaseURL[host:], '/')
+	env := newEnvironment(t, databaseURL[:host]+pooler.Address()+databaseURL[path:], nil).waitReady()
 	env.registerHealthy("mc-1", "mc-2")
 	if fleet := env.listFleet(); len(fleet) != 2 {
 		t.Errorf("fleet = %v, want two controllers", fleet)
 	}
-	env.waitFor("the replica has recorded that a pooler is between", func() bool {
-		shown := env.replicas()
-		return len(shown.Replicas) == 1 && shown.Replicas[0].Pooler
+	env.waitFor("the replica has recorded the pooler", func() bool {
+		body := env.listReplicas()
+		return len(body.Replicas) == 1 && body.Replicas[0].Pooler
 	})
 }

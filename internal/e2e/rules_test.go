@@ -15,8 +15,9 @@ import (
 
 const deployFolder = "../../deploy"
 
-// metricName finds what an expression may look for: an exported metric, or one that a rule records, which has colons.
 var (
+	// metricName matches the metrics that an expression may read: exported ones, and those that a rule records, which have
+	// colons.
 	metricName  = regexp.MustCompile(`[a-zA-Z_][\w:]*gc_\w+(:\w+)?|\bgc_\w+`)
 	quoted      = regexp.MustCompile(`"[^"]*"`)
 	recordLine  = regexp.MustCompile(`(?m)^ +- record: (\S+)$`)
@@ -34,23 +35,16 @@ func readText(t *testing.T, path string) string {
 	return string(text)
 }
 
-// exportedMetrics are the names on a real page of metrics, of a service that has done a little of everything that rules ask for.
+// exportedMetrics returns the names on a page of metrics, after a registration and a heartbeat.
 func exportedMetrics(t *testing.T) map[string]bool {
 	t.Helper()
 	env := newEnvironment(t, sqliteURL(t), nil).waitReady()
-	header := bearer(env.issuer.token(nil, nil))
-
-	for _, request := range []struct{ method, path, body string }{
-		{http.MethodPut, "/api/v1/controllers/mc-1", `{"region":"eu","grpc_endpoint":"http://mc","max_meetings":1,"max_participants":2}`},
-		{http.MethodPost, "/api/v1/controllers/mc-1/heartbeats/fast", `{"capacity":{"current_meetings":1,"current_participants":1},"health":"healthy"}`},
-	} {
-		if got := env.request(request.method, request.path, request.body, header); got.status != http.StatusOK {
-			t.Fatalf("%s %s = %d %s, want 200", request.method, request.path, got.status, got.body)
-		}
+	env.registerHealthy("mc-1")
+	if got := env.send(viaHTTP, call{"FastHeartbeat", "mc-1", fastHeartbeat(), env.controllerAuth()}); got != (outcome{}) {
+		t.Fatalf("heartbeat over HTTP = %v", got)
 	}
 
-	names := map[string]bool{}
-
+	names := make(map[string]bool)
 	for line := range strings.Lines(env.get("/metrics", "").body) {
 		if !strings.HasPrefix(line, "#") {
 			name, _, _ := strings.Cut(line, " ")
@@ -58,7 +52,6 @@ func exportedMetrics(t *testing.T) map[string]bool {
 			names[name] = true
 		}
 	}
-
 	return names
 }
 
@@ -70,11 +63,10 @@ func TestRules_NameExportedMetrics(t *testing.T) {
 		names[match[1]] = true
 	}
 	used := 0
-
 	check := func(where, expression string) {
 		for _, name := range metricName.FindAllString(quoted.ReplaceAllString(expression, `""`), -1) {
 			if used++; !names[name] {
-				t.Errorf("%s asks for %s, which is neither exported nor recorded", where, name)
+				t.Errorf("%s reads %s, which is neither exported nor recorded", where, name)
 			}
 		}
 	}
@@ -84,7 +76,6 @@ func TestRules_NameExportedMetrics(t *testing.T) {
 	if err != nil || len(dashboards) < 3 {
 		t.Fatalf("dashboards = %v, %v, want three", dashboards, err)
 	}
-
 	for _, file := range dashboards {
 		var dashboard any
 		if err := json.Unmarshal([]byte(readText(t, file)), &dashboard); err != nil {
@@ -92,13 +83,12 @@ func TestRules_NameExportedMetrics(t *testing.T) {
 		}
 		forEachExpression(dashboard, func(expression string) { check(filepath.Base(file), expression) })
 	}
-
 	if used < 100 {
-		t.Errorf("found %d names in rules and dashboards, want at least 100: are they read at all?", used)
+		t.Errorf("found %d names in rules and dashboards, want at least 100: check that they are read", used)
 	}
 }
 
-// forEachExpression visits what a dashboard asks Prometheus.
+// forEachExpression visits each query of a dashboard.
 func forEachExpression(value any, visit func(string)) {
 	switch v := value.(type) {
 	case []any:
@@ -118,35 +108,30 @@ func forEachExpression(value any, visit func(string)) {
 func TestAlerts_HaveRunbookEntryAndTest(t *testing.T) {
 	t.Parallel()
 	rules := readText(t, filepath.Join(deployFolder, "prometheus/rules.yml"))
-	tests := readText(t, filepath.Join(deployFolder, "prometheus/rules_test.yml")) + readText(t, filepath.Join(deployFolder, "prometheus/rules_hours_test.yml"))
-	runbook := readText(t, "../../docs/runbook.md")
+	tests := readText(t, filepath.Join(deployFolder, "prometheus/rules_test.yml")) +
+		readText(t, filepath.Join(deployFolder, "prometheus/rules_hours_test.yml"))
 	var headings, alerts []string
-	for _, match := range heading.FindAllStringSubmatch(runbook, -1) {
+	for _, match := range heading.FindAllStringSubmatch(readText(t, "../../docs/runbook.md"), -1) {
 		headings = append(headings, match[1])
 	}
-	blocks := alertBlock.FindAllStringSubmatchIndex(rules, -1)
 
+	blocks := alertBlock.FindAllStringSubmatchIndex(rules, -1)
 	for i, at := range blocks {
 		name, block := rules[at[2]:at[3]], rules[at[1]:]
 		if i+1 < len(blocks) {
 			block = rules[at[1]:blocks[i+1][0]]
 		}
 		alerts = append(alerts, name)
-		if !slices.Contains(headings, name) {
-			t.Errorf("docs/runbook.md has no entry %s", name)
-		}
-
 		for _, want := range []string{"runbook_url: docs/runbook.md#" + strings.ToLower(name) + "\n", "summary: ", "description: "} {
 			if !strings.Contains(block, want) {
 				t.Errorf("alert %s lacks %q", name, want)
 			}
 		}
-
 		if !strings.Contains(block, "labels: {severity: critical}") && !strings.Contains(block, "labels: {severity: warning}") {
 			t.Errorf("alert %s is neither critical nor a warning", name)
 		}
 		if !strings.Contains(tests, `'ALERTS{alertname="`+name+`",alertstate="firing"`) {
-			t.Errorf("no test has alert %s fire", name)
+			t.Errorf("no test makes alert %s fire", name)
 		}
 	}
 
@@ -160,7 +145,7 @@ func TestAlerts_HaveRunbookEntryAndTest(t *testing.T) {
 func TestServiceDiscovery_NeedsToken(t *testing.T) {
 	forEachStore(t, func(t *testing.T, databaseURL string) {
 		env := newEnvironment(t, databaseURL, func(c *daemon.Config) { c.SDNeedsToken = true }).waitReady()
-		env.request(http.MethodPut, "/api/v1/controllers/mc-1", `{"region":"eu","grpc_endpoint":"https://mc.example","max_meetings":1,"max_participants":2}`, bearer(env.issuer.token(nil, nil)))
+		env.register("mc-1", with(with(registration(), "region", "eu"), "grpc_endpoint", "https://mc.example"))
 		if got := env.get("/sd/controllers", ""); got.status != http.StatusUnauthorized {
 			t.Errorf("without a token = %d, want 401", got.status)
 		}
@@ -172,9 +157,12 @@ func TestServiceDiscovery_NeedsToken(t *testing.T) {
 			Targets []string
 			Labels  map[string]string
 		}
-		env.get("/sd/controllers", env.issuer.token(nil, map[string]any{"scope": "gc:read"})).decode(t, &groups)
-		if len(groups) != 1 || len(groups[0].Targets) != 1 || groups[0].Targets[0] != "mc.example:443" || groups[0].Labels["__meta_gc_region"] != "eu" || groups[0].Labels["__meta_gc_health"] != "pending" {
-			t.Errorf("targets = %v, want mc.example:443, pending in eu", groups)
+		env.get("/sd/controllers", env.readerToken()).decode(t, &groups)
+		if len(groups) != 1 || !slices.Equal(groups[0].Targets, []string{"mc.example:443"}) {
+			t.Fatalf("targets = %v, want mc.example:443", groups)
+		}
+		if labels := groups[0].Labels; labels["__meta_gc_region"] != "eu" || labels["__meta_gc_health"] != "pending" {
+			t.Errorf("labels = %v, want pending in eu", labels)
 		}
 	})
 }

@@ -16,8 +16,7 @@ import (
 	"darktower.example/global-controller/internal/daemon"
 )
 
-// TestShutdown_CompletesCallsInFlight checks the order of a shutdown: the server is not ready, then takes no new calls, and closes
-// the store last.
+// TestShutdown_CompletesCallsInFlight checks that a call over HTTP completes, and reaches the store, after the shutdown began.
 func TestShutdown_CompletesCallsInFlight(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t, sqliteURL(t), nil).waitReady()
@@ -58,12 +57,11 @@ func TestShutdown_CompletesCallsInFlight(t *testing.T) {
 	body.parts <- string(data[:5])
 	env.beginShutdown()
 
-	for state := healthgrpc.HealthCheckResponse_SERVING; state == healthgrpc.HealthCheckResponse_SERVING; {
-		got, err := readiness.Recv()
-		if err != nil {
-			t.Fatalf("the health ends with %v, want NOT_SERVING first", err)
-		}
-		state = got.GetStatus()
+	for got := new(healthgrpc.HealthCheckResponse); err == nil && got.GetStatus() != healthgrpc.HealthCheckResponse_NOT_SERVING; {
+		got, err = readiness.Recv()
+	}
+	if err != nil && status.Code(err) != codes.Unavailable {
+		t.Fatalf("the health ends with %v, want UNAVAILABLE", err)
 	}
 
 	body.parts <- string(data[5:])
@@ -115,10 +113,24 @@ func TestShutdown_EndsAtItsTimeout(t *testing.T) {
 	}
 }
 
-func TestShutdown_AnswersAndEndsStream(t *testing.T) {
+// checkStreamEnds begins the shutdown, and checks that it ends a stream and does not wait for its client.
+func (env *environment) checkStreamEnds(receive func() error) {
+	env.t.Helper()
+	began := time.Now()
+	env.beginShutdown()
+	if err := receive(); status.Code(err) != codes.Unavailable {
+		env.t.Errorf("the stream ended with %v, want UNAVAILABLE", err)
+	}
+	env.shutDown()
+	if took := time.Since(began); took > env.cfg.ShutdownTimeout {
+		env.t.Errorf("the shutdown took %v, want less than its timeout of %v", took, env.cfg.ShutdownTimeout)
+	}
+}
+
+func TestShutdown_EndsHeartbeatStream(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t, sqliteURL(t), nil).waitReady()
-	env.send(viaGRPC, call{"RegisterMC", "mc", registration(), env.controllerAuth()})
+	env.register("mc", registration())
 	stream, err := env.openStream(t.Context(), *env.controllerAuth())
 	if err != nil {
 		t.Fatalf("open: %v", err)
@@ -128,21 +140,17 @@ func TestShutdown_AnswersAndEndsStream(t *testing.T) {
 	if out, err := stream.Recv(); err != nil || !out.GetAcknowledged() {
 		t.Fatalf("heartbeat = %v, %v", out, err)
 	}
-	began := time.Now()
-	env.beginShutdown()
-	if _, err := stream.Recv(); status.Code(err) != codes.Unavailable {
-		t.Errorf("the stream ended with %v, want UNAVAILABLE", err)
-	}
-
-	env.shutDown()
-	if took := time.Since(began); took > env.cfg.ShutdownTimeout {
-		t.Errorf("the stop took %v, want less than the drain of %v", took, env.cfg.ShutdownTimeout)
-	}
+	env.checkStreamEnds(func() error {
+		_, err := stream.Recv()
+		return err
+	})
 }
 
-func TestShutdown_IdleReflectionStream(t *testing.T) {
+func TestShutdown_EndsIdleReflectionStream(t *testing.T) {
 	t.Parallel()
-	env := newEnvironment(t, sqliteURL(t), func(cfg *daemon.Config) { cfg.GRPCReflection, cfg.ShutdownTimeout = true, waitTimeout }).waitReady()
+	env := newEnvironment(t, sqliteURL(t), func(cfg *daemon.Config) {
+		cfg.GRPCReflection, cfg.ShutdownTimeout = true, waitTimeout
+	}).waitReady()
 	stream, err := reflectionpb.NewServerReflectionClient(env.conn).ServerReflectionInfo(t.Context())
 	if err != nil {
 		t.Fatalf("open: %v", err)
@@ -152,14 +160,8 @@ func TestShutdown_IdleReflectionStream(t *testing.T) {
 	if _, err := stream.Recv(); err != nil {
 		t.Fatalf("list services: %v", err)
 	}
-	began := time.Now()
-	env.beginShutdown()
-	if _, err := stream.Recv(); status.Code(err) != codes.Unavailable {
-		t.Errorf("the stream ended with %v, want UNAVAILABLE", err)
-	}
-
-	env.shutDown()
-	if took := time.Since(began); took > env.cfg.ShutdownTimeout {
-		t.Errorf("the stop took %v, want less than the drain of %v", took, env.cfg.ShutdownTimeout)
-	}
+	env.checkStreamEnds(func() error {
+		_, err := stream.Recv()
+		return err
+	})
 }

@@ -11,22 +11,22 @@ import (
 	"darktower.example/global-controller/internal/testpg"
 )
 
-// startBound is how long a start over SQLite may take, from the process to /ready.
-const startBound = 200 * time.Millisecond
+// startLimit is how long a start over SQLite may take, from the process to /ready.
+const startLimit = 200 * time.Millisecond
 
-// TestStart_ReadyInTime measures the real program. It runs beside no other test, and without the race detector: make measure.
+// TestStart_ReadyInTime measures the built command. "make measure" runs it alone and without the race detector.
 func TestStart_ReadyInTime(t *testing.T) {
 	for name, database := range map[string]struct {
 		url   func(t *testing.T) string
-		bound time.Duration
+		limit time.Duration
 	}{
-		"sqlite, first start": {sqliteURL, startBound},
+		"sqlite, first start": {sqliteURL, startLimit},
 		"sqlite, restart": {func(t *testing.T) string {
 			url := sqliteURL(t)
 			newEnvironment(t, url, nil).waitReady().shutDown()
 			return url
-		}, startBound},
-		"postgres, first start": {func(t *testing.T) string { return testpg.URL(t) }, 3 * startBound},
+		}, startLimit},
+		"postgres, first start": {func(t *testing.T) string { return testpg.URL(t) }, 3 * startLimit},
 	} {
 		t.Run(name, func(t *testing.T) {
 			i := newIssuer(t)
@@ -34,12 +34,11 @@ func TestStart_ReadyInTime(t *testing.T) {
 				t.Fatal(err)
 			}
 			var took []time.Duration
-
 			for range 10 {
 				url := database.url(t)
 				began := time.Now()
 				p := startProcess(t, "DATABASE_URL="+url, "AC_JWKS_URL="+i.server.URL)
-				waitReady(t, p)
+				p.waitReady(t)
 				took = append(took, time.Since(began))
 				_ = p.cmd.Process.Kill()
 				_ = p.wait(t)
@@ -47,15 +46,15 @@ func TestStart_ReadyInTime(t *testing.T) {
 
 			slices.Sort(took)
 			t.Logf("ready after %v to %v, median %v", took[0], took[9], took[5])
-			if took[5] > database.bound {
-				t.Errorf("ready after %v (median), want at most %v", took[5], database.bound)
+			if took[5] > database.limit {
+				t.Errorf("ready after %v (median), want at most %v", took[5], database.limit)
 			}
 		})
 	}
 }
 
-// waitReady looks again at once: what is waited for is measured.
-func waitReady(t *testing.T, p *process) {
+// waitReady polls /ready at a short interval, because the time is measured.
+func (p *process) waitReady(t *testing.T) {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	streampb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
+// openStream opens a stream of heartbeats, and waits until the server has accepted or refused it.
 func (env *environment) openStream(ctx context.Context, authorization string) (streampb.HeartbeatService_StreamHeartbeatsClient, error) {
 	if authorization != "" {
 		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", authorization)
@@ -31,15 +31,32 @@ func (env *environment) openStream(ctx context.Context, authorization string) (s
 }
 
 func streamHeartbeat(sequence uint64, id string, meetings uint32) *streampb.StreamHeartbeatsRequest {
-	return &streampb.StreamHeartbeatsRequest{Sequence: sequence, Heartbeat: &streampb.StreamHeartbeatsRequest_Fast{Fast: &pb.FastHeartbeatRequest{
-		ControllerId: id, Capacity: &pb.ControllerCapacity{CurrentMeetings: meetings}, Health: 1,
-	}}}
+	in := heartbeatRequest(id)
+	in.Capacity.CurrentMeetings = meetings
+	return &streampb.StreamHeartbeatsRequest{Sequence: sequence, Heartbeat: &streampb.StreamHeartbeatsRequest_Fast{Fast: in}}
+}
+
+// invalidHeartbeats returns heartbeats that the server refuses, and their codes and messages, by their sequence numbers.
+func invalidHeartbeats() (heartbeats []*streampb.StreamHeartbeatsRequest, want map[uint64]string) {
+	tooMuch := &pb.ComprehensiveHeartbeatRequest{ControllerId: "mc-1", Capacity: &pb.ControllerCapacity{}, CpuUsagePercent: 101}
+	heartbeats = []*streampb.StreamHeartbeatsRequest{
+		streamHeartbeat(100_001, "unknown", 0),
+		streamHeartbeat(100_002, "a.b", 0),
+		{Sequence: 100_003},
+		{Sequence: 100_004, Heartbeat: &streampb.StreamHeartbeatsRequest_Comprehensive{Comprehensive: tooMuch}},
+	}
+	return heartbeats, map[uint64]string{
+		100_001: "5 Controller not registered",
+		100_002: "3 controller_id contains invalid characters",
+		100_003: "3 heartbeat is required",
+		100_004: "3 cpu_usage_percent must be between 0 and 100",
+	}
 }
 
 func TestStream_Heartbeats(t *testing.T) {
 	forEachStore(t, func(t *testing.T, databaseURL string) {
 		env := newEnvironment(t, databaseURL, nil).waitReady()
-		const controllers, beats = 50, 20
+		const controllers, heartbeats = 50, 20
 		for i := range controllers {
 			env.register(fmt.Sprintf("mc-%d", i), registration())
 		}
@@ -48,35 +65,20 @@ func TestStream_Heartbeats(t *testing.T) {
 			t.Fatalf("open: %v", err)
 		}
 
-		refused := map[uint64]*streampb.StreamHeartbeatsRequest{
-			100_001: streamHeartbeat(0, "nobody", 0),
-			100_002: streamHeartbeat(0, "a.b", 0),
-			100_003: {},
-			100_004: {Heartbeat: &streampb.StreamHeartbeatsRequest_Comprehensive{Comprehensive: &pb.ComprehensiveHeartbeatRequest{
-				ControllerId: "mc-1", Capacity: &pb.ControllerCapacity{}, CpuUsagePercent: 101,
-			}}},
-		}
-
+		invalid, want := invalidHeartbeats()
 		go func() {
-			for n := range beats {
+			for n := range heartbeats {
 				for i := range controllers {
 					_ = stream.Send(streamHeartbeat(uint64(n*controllers+i+1), fmt.Sprintf("mc-%d", i), uint32(n)))
 				}
 			}
-
-			for sequence, in := range refused {
-				in.Sequence = sequence
+			for _, in := range invalid {
 				_ = stream.Send(in)
 			}
 			_ = stream.CloseSend()
 		}()
 
-		want := map[uint64]string{
-			100_001: "5 Controller not registered", 100_002: "3 controller_id contains invalid characters", 100_003: "3 heartbeat is required",
-			100_004: "3 cpu_usage_percent must be between 0 and 100",
-		}
 		acknowledged := 0
-
 		for {
 			out, err := stream.Recv()
 			if errors.Is(err, io.EOF) {
@@ -91,23 +93,21 @@ func TestStream_Heartbeats(t *testing.T) {
 			}
 
 			if got := fmt.Sprintf("%d %s", out.GetCode(), out.GetMessage()); got != want[out.GetSequence()] {
-				t.Errorf("answer %d = %s, want %s", out.GetSequence(), got, want[out.GetSequence()])
+				t.Errorf("response %d = %s, want %s", out.GetSequence(), got, want[out.GetSequence()])
 			}
 			delete(want, out.GetSequence())
 		}
-
-		if acknowledged != controllers*beats || len(want) > 0 {
-			t.Errorf("acknowledged = %d, want %d; not answered: %v", acknowledged, controllers*beats, want)
+		if acknowledged != controllers*heartbeats || len(want) > 0 {
+			t.Errorf("acknowledged = %d, want %d; without a response: %v", acknowledged, controllers*heartbeats, want)
 		}
 		for id, c := range env.listFleet() {
-			if c.CurrentMeetings != beats-1 || c.Health != "healthy" {
+			if c.CurrentMeetings != heartbeats-1 || c.Health != "healthy" {
 				t.Errorf("%s = %+v, want healthy with the last load", id, c)
 			}
 		}
-
-		metrics := env.get("/metrics", "").body
-		if line := fmt.Sprintf(`gc_requests_total{code="OK",endpoint="FastHeartbeat",transport="grpc_stream"} %d`, controllers*beats); !strings.Contains(metrics, line) {
-			t.Errorf("/metrics lacks %s", line)
+		const series = `gc_requests_total{code="OK",endpoint="FastHeartbeat",transport="grpc_stream"}`
+		if got, _ := env.readMetric(series); got != controllers*heartbeats {
+			t.Errorf("%s = %v, want %d", series, got, controllers*heartbeats)
 		}
 	})
 }
@@ -120,9 +120,9 @@ func TestStream_Permissions(t *testing.T) {
 		authorization string
 		want          codes.Code
 	}{
-		"nobody":   {"", codes.Unauthenticated},
-		"a reader": {"Bearer " + env.readerToken(), codes.PermissionDenied},
-		"no token": {"Bearer x", codes.Unauthenticated},
+		"no header":     {"", codes.Unauthenticated},
+		"a reader":      {"Bearer " + env.readerToken(), codes.PermissionDenied},
+		"invalid token": {"Bearer x", codes.Unauthenticated},
 	} {
 		stream, err := env.openStream(t.Context(), tc.authorization)
 		if err == nil {
@@ -136,41 +136,37 @@ func TestStream_Permissions(t *testing.T) {
 
 func TestStream_EndsWithItsToken(t *testing.T) {
 	t.Parallel()
-
 	for name, perMinute := range map[string]int{
 		"": 1_000_000,
-		// The address has used up its failures, so the limit answers for the token.
-		"at an address that is shed": 1,
+		// The address has used up its limit for invalid tokens, which is checked before the token.
+		"at a rate-limited address": 1,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			env := newEnvironment(t, sqliteURL(t), func(cfg *daemon.Config) { cfg.RateLimitPerMinute = perMinute }).waitReady()
-			env.send(viaGRPC, call{"RegisterMC", "mc", registration(), env.controllerAuth()})
+			env.register("mc", registration())
 			ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 			defer cancel()
-
-			// The leeway is 60 s, of which some seconds are left: enough to open the stream on a busy machine.
+			// Expired tokens are accepted for 60 s. The 8 s that are left are enough to open the stream on a busy machine.
 			stream, err := env.openStream(ctx, "Bearer "+env.issuer.token(nil, map[string]any{"exp": time.Now().Unix() - 52}))
 			if err != nil {
 				t.Fatalf("open: %v", err)
 			}
 			if perMinute == 1 {
-				nonsense := "Bearer x"
-				env.send(viaGRPC, call{"FastHeartbeat", "mc", fastHeartbeat(), &nonsense})
+				env.send(viaGRPC, call{"FastHeartbeat", "mc", fastHeartbeat(), new("Bearer x")})
 			}
 
 			var last *streampb.StreamHeartbeatsResponse
-			for n := uint64(1); ; n++ {
-				_ = stream.Send(streamHeartbeat(n, "mc", 1))
+			for n := 1; ; n++ {
+				_ = stream.Send(streamHeartbeat(uint64(n), "mc", 1))
 				out, err := stream.Recv()
 				if err != nil {
-					if status.Code(err) != codes.Unauthenticated || status.Convert(err).Message() != "Invalid token" || n < 3 ||
-						codes.Code(last.GetCode()) != codes.Unauthenticated {
-						t.Errorf("after %d heartbeats the stream ended with %v, the last answer being %v; want UNAUTHENTICATED", n, err, last)
+					got := outcome{status.Code(err), status.Convert(err).Message()}
+					if got != invalidToken || n < 3 || codes.Code(last.GetCode()) != codes.Unauthenticated {
+						t.Errorf("after %d heartbeats the stream ended with %v, the last response was %v; want %v", n, err, last, invalidToken)
 					}
 					return
 				}
-
 				last = out
 				time.Sleep(10 * time.Millisecond)
 			}

@@ -26,7 +26,7 @@ import (
 	pb "darktower.example/global-controller/proto/darktower/v1"
 )
 
-// newCertificate writes a certificate for 127.0.0.1 and its key, and returns the files and who trusts it.
+// newCertificate writes a certificate for 127.0.0.1 and its key, and returns the files and a pool that trusts it.
 func newCertificate(t *testing.T) (certFile, keyFile string, roots *x509.CertPool) {
 	t.Helper()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
@@ -35,21 +35,25 @@ func newCertificate(t *testing.T) (certFile, keyFile string, roots *x509.CertPoo
 	}
 
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "gc"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: big.NewInt(1),
+		Subject:      pkix.Name{CommonName: "gc"},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(time.Hour),
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
 	if err != nil {
 		t.Fatal(err)
 	}
-
 	key, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
 	certFile, keyFile = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
-	for file, data := range map[string][]byte{certFile: certPEM, keyFile: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})} {
+	for file, data := range map[string][]byte{certFile: certPEM, keyFile: keyPEM} {
 		if err := os.WriteFile(file, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -88,7 +92,8 @@ func TestTLS_BothListeners(t *testing.T) {
 	}
 	probe := func(certFile, keyFile string) (int, string) {
 		var errs bytes.Buffer
-		code := daemon.Main(t.Context(), []string{"probe", "--bind-address", env.httpAddress, "--gc-tls-cert-file", certFile, "--gc-tls-key-file", keyFile}, &bytes.Buffer{}, &errs)
+		args := []string{"probe", "--bind-address", env.httpAddress, "--gc-tls-cert-file", certFile, "--gc-tls-key-file", keyFile}
+		code := daemon.Main(t.Context(), args, &bytes.Buffer{}, &errs)
 		return code, errs.String()
 	}
 

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -21,27 +20,23 @@ import (
 	fleetpb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// watched is an event of a watch, in words that fit both transports.
+// watched is an event of a watch over any transport.
 type watched struct {
 	Cursor   string
 	ID       int64
 	Kind     string
-	At       time.Time // when it was received
 	Body     watchedBody
-	gRPCCode codes.Code // of the last one over gRPC
+	gRPCCode codes.Code // of the last event over gRPC
 }
 
 type watchedBody struct {
-	AsOf        time.Time `json:"as_of"`
+	AsOf        string `json:"as_of"`
 	Begin, End  bool
 	Reason      string
 	Controllers []watchedController
 	Changes     []watchedChange
-	Loads       []struct {
-		ControllerID    string `json:"controller_id"`
-		CurrentMeetings int    `json:"current_meetings"`
-	}
-	Error struct{ Code string }
+	Loads       []watchedLoad
+	Error       struct{ Code string }
 }
 
 type watchedController struct {
@@ -53,17 +48,33 @@ type watchedController struct {
 }
 
 type watchedChange struct {
-	ControllerID string `json:"controller_id"`
-	Controller   *watchedController
-	Transition   *struct {
-		ID         any
-		From, To   *string
-		Reason     string
-		Controller string `json:"controller_id"`
+	ControllerID string             `json:"controller_id"`
+	Controller   *watchedController // nil if it left the fleet
+}
+
+type watchedLoad struct {
+	ControllerID    string `json:"controller_id"`
+	CurrentMeetings int    `json:"current_meetings"`
+}
+
+// watchOptions are the parameters of a watch.
+type watchOptions struct {
+	after  int64 // 0: from the beginning
+	cursor string
+	loads  bool
+	token  string           // empty: that of a reader
+	conn   *grpc.ClientConn // nil: that of the environment
+}
+
+// watchTransports returns the functions that open a watch, by the transport.
+func watchTransports() map[string]func(*environment, watchOptions) *watchClient {
+	return map[string]func(*environment, watchOptions) *watchClient{
+		"grpc": (*environment).watchGRPC,
+		"http": (*environment).watchHTTP,
 	}
 }
 
-// watchClient reads a watch and knows the fleet by it.
+// watchClient reads a watch and keeps the fleet that it shows.
 type watchClient struct {
 	t      testing.TB
 	cancel context.CancelFunc
@@ -71,20 +82,14 @@ type watchClient struct {
 
 	mu          sync.Mutex
 	fleet       map[string]watchedController
-	hasSnapshot bool // The snapshot is complete.
+	hasSnapshot bool
 	events      []watched
-	onEvent     func(watched) // told of each event; may be nil
 }
 
-// watchOptions is what a watch asks for.
-type watchOptions struct {
-	region  string
-	after   int64 // 0: none
-	cursor  string
-	loads   bool
-	token   string
-	onEvent func(watched)
-	conn    *grpc.ClientConn // instead of the world's own
+func (env *environment) newWatchClient(cancel context.CancelFunc) *watchClient {
+	v := &watchClient{t: env.t, cancel: cancel, done: make(chan struct{}), fleet: make(map[string]watchedController)}
+	env.t.Cleanup(v.close)
+	return v
 }
 
 func (env *environment) watchGRPC(o watchOptions) *watchClient {
@@ -95,75 +100,56 @@ func (env *environment) watchGRPC(o watchOptions) *watchClient {
 	if o.conn == nil {
 		o.conn = env.conn
 	}
-
-	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(context.Background(), "authorization", "Bearer "+o.token))
-	in := &fleetpb.WatchRequest{Region: o.region, Loads: o.loads}
+	in := &fleetpb.WatchRequest{Loads: o.loads}
 	if o.after > 0 {
-		after := uint64(o.after)
-		in.After = &after
+		in.After = new(uint64(o.after))
 	}
 	if o.cursor != "" {
 		in.Cursor = &o.cursor
 	}
 
+	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(context.Background(), "authorization", "Bearer "+o.token))
 	stream, err := fleetpb.NewFleetServiceClient(o.conn).Watch(ctx, in)
 	if err != nil {
 		env.t.Fatalf("Watch() = %v", err)
 	}
-	v := env.newWatchClient(cancel, o)
-
+	v := env.newWatchClient(cancel)
 	go func() {
 		defer close(v.done)
-
 		for {
 			out, err := stream.Recv()
 			if err != nil {
-				v.apply(watched{Kind: "error", At: time.Now(), gRPCCode: status.Code(err)})
+				v.apply(watched{Kind: "error", gRPCCode: status.Code(err)})
 				return
 			}
-
 			v.apply(fromProto(out))
 		}
 	}()
-
 	return v
 }
 
-// fromProto puts a response into the words of the other transport.
+// fromProto returns the event that the other transport has for a response.
 func fromProto(out *fleetpb.WatchResponse) watched {
-	e := watched{ID: int64(out.GetId()), Cursor: out.GetCursor(), At: time.Now()}
 	data, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(out)
 	if err != nil {
 		panic(err)
 	}
-
-	text := strings.ReplaceAll(string(data), `"HEALTH_`, `"`)
-
 	var body struct {
-		AsOf     time.Time `json:"as_of"`
-		Snapshot *struct {
-			Begin, End  bool
-			Reason      string
-			Controllers []watchedController
-		}
-		Changes *struct{ Changes []watchedChange }
-		Loads   *struct {
-			Loads []struct {
-				ControllerID    string `json:"controller_id"`
-				CurrentMeetings int    `json:"current_meetings"`
-			}
-		}
-		Beat *struct{}
+		AsOf     string `json:"as_of"`
+		Snapshot *watchedBody
+		Changes  *struct{ Changes []watchedChange }
+		Loads    *struct{ Loads []watchedLoad }
+		Beat     *struct{}
 	}
-
+	text := strings.ReplaceAll(string(data), `"HEALTH_`, `"`)
 	if err := json.Unmarshal([]byte(text), &body); err != nil {
 		panic(fmt.Sprintf("%v: %s", err, text))
 	}
-	e.Body.AsOf = body.AsOf
 
+	e := watched{ID: int64(out.GetId()), Cursor: out.GetCursor()}
 	switch {
 	case body.Snapshot != nil:
-		e.Kind, e.Body.Begin, e.Body.End, e.Body.Reason, e.Body.Controllers = "snapshot", body.Snapshot.Begin, body.Snapshot.End, body.Snapshot.Reason, body.Snapshot.Controllers
+		e.Kind, e.Body = "snapshot", *body.Snapshot
 	case body.Changes != nil:
 		e.Kind, e.Body.Changes = "changes", body.Changes.Changes
 	case body.Loads != nil:
@@ -171,7 +157,7 @@ func fromProto(out *fleetpb.WatchResponse) watched {
 	case body.Beat != nil:
 		e.Kind = "beat"
 	}
-
+	e.Body.AsOf = body.AsOf
 	return e
 }
 
@@ -181,11 +167,11 @@ func (env *environment) watchHTTP(o watchOptions) *watchClient {
 		o.token = env.readerToken()
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/api/v1/watch?region=%s&loads=%v", env.httpAddress, o.region, o.loads), nil)
+	url := fmt.Sprintf("http://%s/api/v1/watch?loads=%v", env.httpAddress, o.loads)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		env.t.Fatalf("watch: %v", err)
 	}
-
 	request.Header = bearer(o.token)
 	if o.after > 0 {
 		request.Header.Set("Last-Event-ID", fmt.Sprint(o.after))
@@ -201,14 +187,11 @@ func (env *environment) watchHTTP(o watchOptions) *watchClient {
 	if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "text/event-stream" {
 		env.t.Fatalf("watch = %d %v, want a stream of events", response.StatusCode, response.Header)
 	}
-
-	v := env.newWatchClient(cancel, o)
-
+	v := env.newWatchClient(cancel)
 	go func() {
 		defer close(v.done)
 		defer func() { _ = response.Body.Close() }()
 		lines := bufio.NewReader(response.Body)
-
 		for {
 			e, err := readEvent(lines)
 			if err != nil {
@@ -217,23 +200,20 @@ func (env *environment) watchHTTP(o watchOptions) *watchClient {
 			v.apply(e)
 		}
 	}()
-
 	return v
 }
 
-// readEvent reads one event up to the empty line behind it.
+// readEvent reads one event, up to the empty line after it.
 func readEvent(lines *bufio.Reader) (e watched, _ error) {
 	for {
 		line, err := lines.ReadString('\n')
 		if err != nil {
 			return e, err
 		}
-		line = strings.TrimSuffix(line, "\n")
-		name, value, _ := strings.Cut(line, ": ")
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
 
 		switch name {
 		case "":
-			e.At = time.Now()
 			return e, nil
 		case "id":
 			e.Cursor = value
@@ -251,18 +231,13 @@ func readEvent(lines *bufio.Reader) (e watched, _ error) {
 	}
 }
 
-func (env *environment) newWatchClient(cancel context.CancelFunc, o watchOptions) *watchClient {
-	v := &watchClient{t: env.t, cancel: cancel, done: make(chan struct{}), fleet: map[string]watchedController{}, onEvent: o.onEvent}
-	env.t.Cleanup(v.close)
-	return v
-}
-
+// close ends the watch. It may be called twice.
 func (v *watchClient) close() {
 	v.cancel()
 	<-v.done
 }
 
-// apply follows the rules of the protocol.
+// apply changes the fleet as the protocol requires.
 func (v *watchClient) apply(e watched) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -271,13 +246,12 @@ func (v *watchClient) apply(e watched) {
 	switch e.Kind {
 	case "snapshot":
 		if e.Body.Begin {
-			v.fleet, v.hasSnapshot = map[string]watchedController{}, false
+			v.fleet, v.hasSnapshot = make(map[string]watchedController), false
 		}
 		for _, c := range e.Body.Controllers {
 			v.setController(c)
 		}
 		v.hasSnapshot = v.hasSnapshot || e.Body.End
-
 	case "changes":
 		for _, c := range e.Body.Changes {
 			if c.Controller == nil {
@@ -287,10 +261,6 @@ func (v *watchClient) apply(e watched) {
 			}
 		}
 	}
-
-	if v.onEvent != nil {
-		v.onEvent(e)
-	}
 }
 
 func (v *watchClient) setController(c watchedController) {
@@ -298,13 +268,17 @@ func (v *watchClient) setController(c watchedController) {
 	v.fleet[c.ControllerID] = c
 }
 
-// showsState reports whether the watch shows a controller in a state; an empty one stands for none.
-func (v *watchClient) showsState(id, health string) bool {
+// shown returns a controller as the watch shows it; the zero value if it does not.
+func (v *watchClient) shown(id string) watchedController {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.fleet[id].Health == health
+	return v.fleet[id]
 }
 
+// showsState reports whether the watch shows a controller in a state; an empty one means that it shows no such controller.
+func (v *watchClient) showsState(id, health string) bool { return v.shown(id).Health == health }
+
+// isComplete reports whether the snapshot is complete.
 func (v *watchClient) isComplete() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -318,17 +292,17 @@ func (v *watchClient) allEvents() []watched {
 	return append([]watched(nil), v.events...)
 }
 
-// hasEvent reports whether there was an event like this.
-func (v *watchClient) hasEvent(like func(watched) bool) bool {
+// hasEvent reports whether there was an event that matches.
+func (v *watchClient) hasEvent(matches func(watched) bool) bool {
 	for _, e := range v.allEvents() {
-		if like(e) {
+		if matches(e) {
 			return true
 		}
 	}
 	return false
 }
 
-// lastID is what to go on from.
+// lastID returns the last id, after which a watch can resume.
 func (v *watchClient) lastID() (id int64) {
 	for _, e := range v.allEvents() {
 		if e.ID != 0 {
@@ -336,4 +310,14 @@ func (v *watchClient) lastID() (id int64) {
 		}
 	}
 	return id
+}
+
+// lastCursor returns the last cursor, after which a watch can resume.
+func (v *watchClient) lastCursor() (cursor string) {
+	for _, e := range v.allEvents() {
+		if e.Cursor != "" {
+			cursor = e.Cursor
+		}
+	}
+	return cursor
 }

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"database/sql"
 	"testing"
 	"time"
 
@@ -15,38 +14,30 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// TestWatchReadsAtSize measures what is read of a large fleet for watches, metrics and the page.
+// TestWatchReadsAtSize measures the reads of a large fleet for watches, metrics and the page.
 func TestWatchReadsAtSize(t *testing.T) {
 	if *sizeControllers == 0 {
-		return // It takes a while and measures, which the tests beside it would spoil.
+		return // It takes a while, and other tests would distort it.
 	}
 	url := testpg.URL(t)
 	if err := store.Migrate(t.Context(), url, log.NewNopLogger()); err != nil {
 		t.Fatal(err)
 	}
-
 	seedFleet(t, url, *sizeControllers)
+
 	s, err := store.Open(url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
-
-	db, err := sql.Open("postgres", url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = db.Close() }()
-
+	db := openDatabase(t, url)
 	var since time.Time
 	update := func() {
 		if err := db.QueryRowContext(t.Context(), `SELECT clock_timestamp()`).Scan(&since); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := db.ExecContext(t.Context(), `UPDATE meeting_controllers SET current_meetings = (current_meetings + 1) % 90, last_heartbeat_at = clock_timestamp()
-			WHERE right(controller_id, 1) IN ('1', '2')`); err != nil {
-			t.Fatal(err)
-		}
+		execute(t, url, `UPDATE meeting_controllers SET current_meetings = (current_meetings + 1) % 90, last_heartbeat_at = clock_timestamp()
+			WHERE right(controller_id, 1) IN ('1', '2')`)
 	}
 
 	for name, read := range map[string]func(context.Context) (int, error){
@@ -63,10 +54,8 @@ func TestWatchReadsAtSize(t *testing.T) {
 			if n, err = read(t.Context()); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
-
 			took = append(took, time.Since(began))
 		}
-
 		t.Logf("%s of %d controllers: %d rows, p50 %v, least %v", name, *sizeControllers, n, percentile(took, 50), percentile(took, 0))
 	}
 }

@@ -23,7 +23,8 @@ type fleetMetrics struct{ superseded prometheus.Counter }
 
 func newFleetMetrics(r registry) fleetMetrics {
 	return fleetMetrics{
-		superseded: r.counter("gc_incarnation_conflicts_total", "Calls of processes that another process with the same controller id has replaced."),
+		superseded: r.counter("gc_incarnation_conflicts_total",
+			"Calls of processes that another process with the same controller id has replaced."),
 	}
 }
 
