@@ -193,7 +193,8 @@ func TestLimiter_LongSubjectsAllocateNothing(t *testing.T) {
 
 func TestAddressKey(t *testing.T) {
 	for address, want := range map[string]string{
-		"10.0.0.1": "10.0.0.1", "2001:db8::1": "2001:db8::/64", "2001:db8::2": "2001:db8::/64", "fe80::1%eth0": "fe80::/64", "::ffff:10.0.0.1": "::ffff:10.0.0.1", "@": "@",
+		"10.0.0.1": "10.0.0.1", "2001:db8::1": "2001:db8::/64", "2001:db8::2": "2001:db8::/64", "fe80::1%eth0": "fe80::/64",
+		"::ffff:10.0.0.1": "::ffff:10.0.0.1", "@": "@",
 	} {
 		if got := addressKey(address); got != want {
 			t.Errorf("addressKey(%q) = %q, want %q", address, got, want)

@@ -35,17 +35,35 @@ func TestAuthenticate_ReportsRefusals(t *testing.T) {
 		next      error
 		want      []string
 	}{
-		{"not verifiable", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{err: fmt.Errorf("x: %w", service.ErrUnavailable)}, nil, []string{"unverifiable mc"}},
+		{
+			"not verifiable", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{err: fmt.Errorf("x: %w", service.ErrUnavailable)}, nil,
+			[]string{"unverifiable mc"},
+		},
 		{"not verifiable, with no id", Operation{"FastHeartbeat", ScopeMC}, "a.b", fixedAuthenticator{err: service.ErrUnavailable}, nil, nil},
 		{"no heartbeat", Operation{"RegisterMC", ScopeMC}, "mc", fixedAuthenticator{err: service.ErrUnavailable}, nil, nil},
 		{"an unknown token", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{err: service.ErrUnauthenticated}, nil, nil},
-		{"a genuine token", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{err: expired}, nil, []string{"refused mc token expired"}},
-		{"a genuine token that registers", Operation{"RegisterMC", ScopeMC}, "mc", fixedAuthenticator{err: expired}, nil, []string{"refused mc token expired"}},
+		{
+			"a genuine token", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{err: expired}, nil,
+			[]string{"refused mc token expired"},
+		},
+		{
+			"a genuine token that registers", Operation{"RegisterMC", ScopeMC}, "mc", fixedAuthenticator{err: expired}, nil,
+			[]string{"refused mc token expired"},
+		},
 		{"a genuine token of an operator", Operation{"Drain", ScopeAdmin}, "mc", fixedAuthenticator{err: expired}, nil, nil},
 		{"a genuine token without an id", Operation{"FastHeartbeat", ScopeMC}, "a.b", fixedAuthenticator{err: expired}, nil, nil},
-		{"without the scope", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{}, service.ErrForbidden, []string{"refused mc access denied"}},
-		{"limited", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{scopes: mc}, service.ErrRateLimited, []string{"refused mc rate limit exceeded"}},
-		{"invalid", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{scopes: mc}, service.Invalid("x"), []string{"refused mc invalid request"}},
+		{
+			"without the scope", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{}, service.ErrForbidden,
+			[]string{"refused mc access denied"},
+		},
+		{
+			"limited", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{scopes: mc}, service.ErrRateLimited,
+			[]string{"refused mc rate limit exceeded"},
+		},
+		{
+			"invalid", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{scopes: mc}, service.Invalid("x"),
+			[]string{"refused mc invalid request"},
+		},
 		{"not registered", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{scopes: mc}, service.ErrNotRegistered, nil},
 		{"the store is down", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{scopes: mc}, service.ErrUnavailable, nil},
 		{"successful", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{scopes: mc}, nil, nil},

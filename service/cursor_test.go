@@ -30,7 +30,15 @@ func TestCursor_TextForm(t *testing.T) {
 
 func TestFingerprint_DiffersByTransition(t *testing.T) {
 	t.Parallel()
-	one := Transition{ID: 8, ControllerID: "mc", Region: "eu", At: time.Unix(1_900_000_000, 0), From: HealthHealthy, To: HealthPending, Cause: CauseRegister}
+	one := Transition{
+		ID:           8,
+		ControllerID: "mc",
+		Region:       "eu",
+		At:           time.Unix(1_900_000_000, 0),
+		From:         HealthHealthy,
+		To:           HealthPending,
+		Cause:        CauseRegister,
+	}
 	seen := map[string]bool{one.Fingerprint(): true}
 	for name, change := range map[string]func(*Transition){
 		"id":         func(t *Transition) { t.ID++ },

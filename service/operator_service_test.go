@@ -55,13 +55,15 @@ func TestOperatorService_OrdersReachTheStore(t *testing.T) {
 	store, observer := &operatorStore{}, &countingObserver{}
 	svc := New(store, Intervals{}, observer, nil)
 	ctx := WithCaller(t.Context(), Caller{Subject: "op", IsOperator: true})
-	if _, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", Reason: "kernel"}); err != nil || store.actor != "op" || !reflect.DeepEqual(store.order, DrainOrder{ControllerID: "mc", Reason: "kernel"}) {
+	if _, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", Reason: "kernel"}); err != nil || store.actor != "op" ||
+		!reflect.DeepEqual(store.order, DrainOrder{ControllerID: "mc", Reason: "kernel"}) {
 		t.Errorf("Drain() = %v, stored %+v by %q", err, store.order, store.actor)
 	}
 	if _, err := svc.Undrain(ctx, UndrainOrder{ControllerID: "mc"}); err != nil || store.order != (UndrainOrder{ControllerID: "mc"}) {
 		t.Errorf("Undrain() = %v, stored %+v", err, store.order)
 	}
-	if _, err := svc.Deregister(ctx, Deregistration{ControllerID: "mc"}); err != nil || store.order != (Deregistration{ControllerID: "mc"}) || store.byItself {
+	if _, err := svc.Deregister(ctx, Deregistration{ControllerID: "mc"}); err != nil || store.order != (Deregistration{ControllerID: "mc"}) ||
+		store.byItself {
 		t.Errorf("Deregister() = %v, stored %+v, by itself: %v", err, store.order, store.byItself)
 	}
 	if observer.changed != 3 {
@@ -123,7 +125,8 @@ func TestListTransitions_Pages(t *testing.T) {
 	store := &operatorStore{page: []Transition{{ID: 4}, {ID: 9}}}
 	svc := New(store, Intervals{}, &countingObserver{}, nil)
 	page, err := svc.ListTransitions(t.Context(), TransitionQuery{ControllerID: "mc", Region: "eu", After: 3})
-	if err != nil || page.NextAfter != 9 || store.order != (TransitionFilter{ControllerID: "mc", Region: "eu", After: 3, Limit: DefaultPageSize}) {
+	if err != nil || page.NextAfter != 9 ||
+		store.order != (TransitionFilter{ControllerID: "mc", Region: "eu", After: 3, Limit: DefaultPageSize}) {
 		t.Errorf("ListTransitions() = %+v, %v, filter %+v", page, err, store.order)
 	}
 
@@ -131,7 +134,8 @@ func TestListTransitions_Pages(t *testing.T) {
 	if page, err = svc.ListTransitions(t.Context(), TransitionQuery{PageSize: 2}); err != nil || page.Next != store.page[1].Cursor() {
 		t.Errorf("next of a full page = %+v, %v, want its last change", page.Next, err)
 	}
-	if page, err = svc.ListTransitions(t.Context(), TransitionQuery{PageSize: 3, After: 3, Fingerprint: "ba9876543210"}); err != nil || page.Next != store.through {
+	if page, err = svc.ListTransitions(t.Context(), TransitionQuery{PageSize: 3, After: 3, Fingerprint: "ba9876543210"}); err != nil ||
+		page.Next != store.through {
 		t.Errorf("next of the last page = %+v, %v, want the end of the settled history", page.Next, err)
 	}
 

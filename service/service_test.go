@@ -50,9 +50,16 @@ func newTestService(store *fakeStore) (Service, *countingObserver) {
 
 func TestRegisterMC_ReturnsIntervals(t *testing.T) {
 	svc, observer := newTestService(&fakeStore{register: &Transition{To: HealthPending}})
-	got, err := svc.RegisterMC(t.Context(), Registration{ControllerID: "mc", Region: "r", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1})
+	got, err := svc.RegisterMC(t.Context(), Registration{
+		ControllerID:    "mc",
+		Region:          "r",
+		GRPCEndpoint:    "http://mc",
+		MaxMeetings:     1,
+		MaxParticipants: 1,
+	})
 	got.RetryAfter = 0 // See TestLoadSpreader.
-	if want := (RegistrationResponse{FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second, Created: true}); err != nil || got != want {
+	if want := (RegistrationResponse{FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second, Created: true}); err != nil ||
+		got != want {
 		t.Errorf("RegisterMC() = %+v, %v, want %+v, nil", got, err, want)
 	}
 	if observer.changed != 1 {

@@ -81,7 +81,8 @@ func wantInvalid(t *testing.T, err error, want string) {
 
 func TestIsValidEndpointURL(t *testing.T) {
 	for _, valid := range []string{
-		"http://mc", "https://mc.example.com:1", "http://mc:65535/", "http://10.0.0.1:50051", "https://[::1]:4433", "http://[2001:db8::1]/", "HTTP://mc", "http://0x0.example", "http://0.0.0.1", "http://[::ffff:1.2.3.4]",
+		"http://mc", "https://mc.example.com:1", "http://mc:65535/", "http://10.0.0.1:50051", "https://[::1]:4433", "http://[2001:db8::1]/",
+		"HTTP://mc", "http://0x0.example", "http://0.0.0.1", "http://[::ffff:1.2.3.4]",
 	} {
 		if !IsValidEndpointURL(valid) {
 			t.Errorf("ValidEndpointURL(%q) = false, want true", valid)
@@ -89,12 +90,15 @@ func TestIsValidEndpointURL(t *testing.T) {
 	}
 
 	for _, invalid := range []string{
-		"", "mc:1", "ftp://mc", "http://", "http:///", "http://mc:0", "http://mc:65536", "http://mc:", "http://mc:+1", "http://mc:1/x", "http://mc//",
+		"", "mc:1", "ftp://mc", "http://", "http:///", "http://mc:0", "http://mc:65536", "http://mc:", "http://mc:+1", "http://mc:1/x",
+		"http://mc//",
 		"http://u@mc", "http://u:p@mc", "http://mc?", "http://mc#", "http://mc?q=1", "http://a..b", "http://mc_1", "http://m c", "http://mc\x00",
 		"http://0.0.0.0", "http://0.0.0.0:1/", "http://[::]", "http://[::]:1", "http://[::0]", "http://[0:0:0:0:0:0:0:0]", "http://[0000::0000]",
-		"http://[::0.0.0.0]", "http://[::ffff:0.0.0.0]", "http://[0:0:0:0:0:ffff:0:0]", "http://[::FFFF:0:0]", "http://0", "http://0.0", "http://0.0.0", "http://00.0.0.0",
+		"http://[::0.0.0.0]", "http://[::ffff:0.0.0.0]", "http://[0:0:0:0:0:ffff:0:0]", "http://[::FFFF:0:0]", "http://0", "http://0.0",
+		"http://0.0.0", "http://00.0.0.0",
 		"http://0x0", "http://0X0:1", "http://0x0.0x0.0x0.0x0", "http://0.0.0.0x0", "http://0.0.0.0x", "http://0.0.0.0.",
-		"http://[::1", "http://[1.2.3.4]", "http://[::1]x", "http://[fe80::1%25eth0]", "http://::1", "http://" + strings.Repeat("a", 64), "http://mc\\x", "http://%6d",
+		"http://[::1", "http://[1.2.3.4]", "http://[::1]x", "http://[fe80::1%25eth0]", "http://::1", "http://" + strings.Repeat("a", 64),
+		"http://mc\\x", "http://%6d",
 	} {
 		if IsValidEndpointURL(invalid) {
 			t.Errorf("ValidEndpointURL(%q) = true, want false", invalid)

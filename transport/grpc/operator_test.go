@@ -57,13 +57,21 @@ func (f *operatorService) ListTransitions(_ context.Context, q service.Transitio
 
 func (f *operatorService) RegisterMC(_ context.Context, r service.Registration) (service.RegistrationResponse, error) {
 	f.last = r
-	return service.RegistrationResponse{FastInterval: time.Second, ComprehensiveInterval: 3 * time.Second, Intent: f.intent, RetryAfter: 5 * time.Second}, f.err
+	return service.RegistrationResponse{
+		FastInterval:          time.Second,
+		ComprehensiveInterval: 3 * time.Second,
+		Intent:                f.intent,
+		RetryAfter:            5 * time.Second,
+	}, f.err
 }
 
 func (f *operatorService) ComprehensiveHeartbeat(_ context.Context, h service.ComprehensiveHeartbeat) (service.Acknowledgement, error) {
 	f.last = h
 	return service.Acknowledgement{
-		At: time.Unix(7, 0), Intent: f.intent, Intervals: service.Intervals{Fast: time.Second, Comprehensive: 3 * time.Second}, RetryAfter: 700 * time.Millisecond,
+		At:         time.Unix(7, 0),
+		Intent:     f.intent,
+		Intervals:  service.Intervals{Fast: time.Second, Comprehensive: 3 * time.Second},
+		RetryAfter: 700 * time.Millisecond,
 	}, f.err
 }
 
@@ -76,7 +84,12 @@ func TestFleetService_OperatorCalls(t *testing.T) {
 
 	c := fleetpb.NewFleetServiceClient(dial(t, svc, nil))
 	generation, huge := uint64(3), uint64(math.MaxUint64)
-	drained, err := c.Drain(t.Context(), &fleetpb.DrainRequest{ControllerId: "mc", Reason: "kernel", Deadline: timestamppb.New(ends), ExpectedGeneration: &generation})
+	drained, err := c.Drain(t.Context(), &fleetpb.DrainRequest{
+		ControllerId:       "mc",
+		Reason:             "kernel",
+		Deadline:           timestamppb.New(ends),
+		ExpectedGeneration: &generation,
+	})
 	if err != nil {
 		t.Fatalf("Drain() = %v", err)
 	}
@@ -98,7 +111,8 @@ func TestFleetService_OperatorCalls(t *testing.T) {
 	if diff := cmp.Diff(service.UndrainOrder{ControllerID: "mc", Reason: "done", ExpectedGeneration: &most}, svc.last); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
-	if _, err := c.Drain(t.Context(), &fleetpb.DrainRequest{Deadline: &timestamppb.Timestamp{Nanos: -1}}); err != nil || svc.last.(service.DrainOrder).Validate() == nil {
+	if _, err := c.Drain(t.Context(), &fleetpb.DrainRequest{Deadline: &timestamppb.Timestamp{Nanos: -1}}); err != nil ||
+		svc.last.(service.DrainOrder).Validate() == nil {
 		t.Errorf("an invalid time reached the service as %+v, %v, want it refused there", svc.last, err)
 	}
 	if _, err := c.Deregister(t.Context(), &fleetpb.DeregisterRequest{ControllerId: "mc", Incarnation: "one", Reason: "done"}); err != nil ||
@@ -113,7 +127,17 @@ func TestFleetService_OperatorCalls(t *testing.T) {
 
 func TestFleetService_ListTransitions(t *testing.T) {
 	svc := &operatorService{page: service.TransitionPage{NextAfter: 9, Next: service.Cursor{ID: 9, Fingerprint: "0123456789ab"}, Transitions: []service.Transition{
-		{ID: 8, ControllerID: "mc", Region: "eu", At: time.Unix(5, 0), To: service.HealthPending, Cause: service.CauseRegister, Actor: "a", Reason: "r", Reported: service.HealthPending},
+		{
+			ID:           8,
+			ControllerID: "mc",
+			Region:       "eu",
+			At:           time.Unix(5, 0),
+			To:           service.HealthPending,
+			Cause:        service.CauseRegister,
+			Actor:        "a",
+			Reason:       "r",
+			Reported:     service.HealthPending,
+		},
 		{ID: 9, From: service.HealthPending, Silence: time.Second, Reported: service.HealthHealthy},
 	}}}
 
@@ -121,10 +145,23 @@ func TestFleetService_ListTransitions(t *testing.T) {
 	got, err := c.ListTransitions(t.Context(), &fleetpb.ListTransitionsRequest{ControllerId: "mc", Region: "eu", After: 7, PageSize: 2})
 	want := &fleetpb.ListTransitionsResponse{NextAfter: 9, NextCursor: "9-0123456789ab", Transitions: []*fleetpb.Transition{
 		{
-			Id: 8, ControllerId: "mc", Region: "eu", At: &timestamppb.Timestamp{Seconds: 5}, To: fleetpb.Health_HEALTH_PENDING, Cause: "register", Actor: "a", Reason: "r",
+			Id:             8,
+			ControllerId:   "mc",
+			Region:         "eu",
+			At:             &timestamppb.Timestamp{Seconds: 5},
+			To:             fleetpb.Health_HEALTH_PENDING,
+			Cause:          "register",
+			Actor:          "a",
+			Reason:         "r",
 			ReportedHealth: fleetpb.Health_HEALTH_PENDING,
 		},
-		{Id: 9, At: timestamppb.New(time.Time{}), From: fleetpb.Health_HEALTH_PENDING, SilenceMs: 1000, ReportedHealth: fleetpb.Health_HEALTH_HEALTHY},
+		{
+			Id:             9,
+			At:             timestamppb.New(time.Time{}),
+			From:           fleetpb.Health_HEALTH_PENDING,
+			SilenceMs:      1000,
+			ReportedHealth: fleetpb.Health_HEALTH_HEALTHY,
+		},
 	}}
 
 	if diff := cmp.Diff(want, got, protocmp.Transform()); err != nil || diff != "" {
@@ -160,10 +197,16 @@ func TestGlobalControllerService_OptionalFields(t *testing.T) {
 
 	beat, err := c.ComprehensiveHeartbeat(t.Context(), &pb.ComprehensiveHeartbeatRequest{ControllerId: "mc", Incarnation: "one"})
 	want := &pb.ComprehensiveHeartbeatResponse{
-		Acknowledged: true, Timestamp: 7, OperatorIntent: intent, FastHeartbeatIntervalMs: 1000, ComprehensiveHeartbeatIntervalMs: 3000, RetryAfterMs: 700,
+		Acknowledged:                     true,
+		Timestamp:                        7,
+		OperatorIntent:                   intent,
+		FastHeartbeatIntervalMs:          1000,
+		ComprehensiveHeartbeatIntervalMs: 3000,
+		RetryAfterMs:                     700,
 	}
 
-	if diff := cmp.Diff(want, beat, protocmp.Transform()); err != nil || diff != "" || svc.last.(service.ComprehensiveHeartbeat).Incarnation != "one" {
+	if diff := cmp.Diff(want, beat, protocmp.Transform()); err != nil || diff != "" ||
+		svc.last.(service.ComprehensiveHeartbeat).Incarnation != "one" {
 		t.Errorf("ComprehensiveHeartbeat() = %v (-want +got):\n%s", err, diff)
 	}
 

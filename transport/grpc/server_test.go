@@ -121,7 +121,10 @@ func TestGlobalControllerService_BothNames(t *testing.T) {
 				t.Errorf("FastHeartbeat() = %v, %v", fast, err)
 			}
 
-			full, err := c.ComprehensiveHeartbeat(t.Context(), &pb.ComprehensiveHeartbeatRequest{ControllerId: "mc-1", Capacity: &pb.ControllerCapacity{}})
+			full, err := c.ComprehensiveHeartbeat(t.Context(), &pb.ComprehensiveHeartbeatRequest{
+				ControllerId: "mc-1",
+				Capacity:     &pb.ControllerCapacity{},
+			})
 			if err != nil || !full.GetAcknowledged() || full.GetTimestamp() != 1700000000 {
 				t.Errorf("ComprehensiveHeartbeat() = %v, %v", full, err)
 			}
@@ -173,7 +176,8 @@ func TestServer_CallMetadata(t *testing.T) {
 		t.Fatalf("RegisterMC() = %v", err)
 	}
 	if svc.call.Transport != "grpc" || svc.call.Address != "127.0.0.1" || svc.call.RequestID != "req-1" || len(svc.call.Authorization) != 2 {
-		t.Errorf("call = %q %q %q and %d authorizations, want grpc 127.0.0.1 req-1 and 2", svc.call.Transport, svc.call.Address, svc.call.RequestID, len(svc.call.Authorization))
+		t.Errorf("call = %q %q %q and %d authorizations, want grpc 127.0.0.1 req-1 and 2",
+			svc.call.Transport, svc.call.Address, svc.call.RequestID, len(svc.call.Authorization))
 	}
 
 	if got := header.Get("x-request-id"); len(got) != 1 || got[0] != "req-1" {
@@ -195,7 +199,11 @@ func TestFleetService_Reads(t *testing.T) {
 		t.Errorf("GetController() = %v, %v, want a degraded, placeable one", one, err)
 	}
 
-	page, err := c.ListControllers(t.Context(), &fleetpb.ListControllersRequest{Region: "eu", Health: fleetpb.Health_HEALTH_DRAINING, PageSize: 2})
+	page, err := c.ListControllers(t.Context(), &fleetpb.ListControllersRequest{
+		Region:   "eu",
+		Health:   fleetpb.Health_HEALTH_DRAINING,
+		PageSize: 2,
+	})
 	if err != nil || len(page.GetControllers()) != 2 || page.GetNextPageToken() != "next" {
 		t.Errorf("ListControllers() = %v, %v, want two and a token", page, err)
 	}

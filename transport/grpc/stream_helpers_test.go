@@ -148,7 +148,12 @@ func (s *scriptedStream) RecvMsg(in any) error {
 // play runs a stream like the transport: its context ends when its handler has returned.
 func (s *scriptedStream) play(ctx context.Context, svc service.Service, cfg Config, bound time.Duration) error {
 	cfg.Logger = log.NewNopLogger()
-	h := &heartbeatServer{endpoints: endpoints.New(svc, endpoints.Deadline(bound)), cfg: cfg, sendTimeout: sendTimeout, workerIdleTime: workerIdleTime}
+	h := &heartbeatServer{
+		endpoints:      endpoints.New(svc, endpoints.Deadline(bound)),
+		cfg:            cfg,
+		sendTimeout:    sendTimeout,
+		workerIdleTime: workerIdleTime,
+	}
 	return s.playAt(ctx, h)
 }
 

@@ -57,9 +57,17 @@ func (w *fakeWatch) wantClosed(t *testing.T) {
 
 func TestWatch_Events(t *testing.T) {
 	events := []service.WatchEvent{
-		{Snapshot: &service.WatchSnapshot{Begin: true, Reason: service.SnapshotStart, Controllers: []*service.Controller{{ControllerID: "a", Health: service.HealthHealthy}}}},
+		{Snapshot: &service.WatchSnapshot{
+			Begin:       true,
+			Reason:      service.SnapshotStart,
+			Controllers: []*service.Controller{{ControllerID: "a", Health: service.HealthHealthy}},
+		}},
 		{ID: 5, Fingerprint: "0123456789ab", Snapshot: &service.WatchSnapshot{End: true, Reason: service.SnapshotStart}},
-		{ID: 6, AsOf: time.Unix(1700000000, 0), Changes: []service.WatchChange{{ControllerID: "a", Transition: &service.Transition{ID: 6, From: service.HealthHealthy}}}},
+		{
+			ID:      6,
+			AsOf:    time.Unix(1700000000, 0),
+			Changes: []service.WatchChange{{ControllerID: "a", Transition: &service.Transition{ID: 6, From: service.HealthHealthy}}},
+		},
 		{ID: 6, Loads: []service.WatchLoad{{ControllerID: "a", CurrentMeetings: 3, LastHeartbeatAt: time.Unix(1700000000, 0)}}},
 		{ID: 6, AsOf: time.Unix(1700000001, 0)},
 	}
@@ -131,7 +139,10 @@ func TestWatch_Panic(t *testing.T) {
 func TestWatch_ClientReadsNothing(t *testing.T) {
 	big := service.WatchEvent{Snapshot: &service.WatchSnapshot{}}
 	for range 500 {
-		big.Snapshot.Controllers = append(big.Snapshot.Controllers, &service.Controller{ControllerID: "mc", GRPCEndpoint: "http://mc.example:50051"})
+		big.Snapshot.Controllers = append(big.Snapshot.Controllers, &service.Controller{
+			ControllerID: "mc",
+			GRPCEndpoint: "http://mc.example:50051",
+		})
 	}
 	big = big.Shared()
 	svc := &watchService{watch: newFakeWatch(func(context.Context) (service.WatchEvent, error) { return big, nil })}
@@ -164,7 +175,10 @@ func TestWatch_RequestDoesNotArrive(t *testing.T) {
 	w := serve(t, &watchService{}, Config{CallTimeout: 200 * time.Millisecond, Shutdown: shutdown}, nil, nil)
 	open := func() grpc.ClientStream {
 		t.Helper()
-		stream, err := w.conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, pb.FleetService_Watch_FullMethodName)
+		stream, err := w.conn.NewStream(t.Context(), &grpc.StreamDesc{
+			ServerStreams: true,
+			ClientStreams: true,
+		}, pb.FleetService_Watch_FullMethodName)
 		if err != nil {
 			t.Fatalf("open: %v", err)
 		}

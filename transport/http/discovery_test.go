@@ -51,7 +51,12 @@ func (f *fakeFleet) list(_ context.Context, filter service.ControllerFilter) ([]
 }
 
 func discoveryHandler(svc service.Service, fleet *fakeFleet, needsToken bool) http.Handler {
-	return NewHandler(endpoints.New(svc, noMiddleware), Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), Controllers: fleet.list, SDNeedsToken: needsToken})
+	return NewHandler(endpoints.New(svc, noMiddleware), Config{
+		Logger:       log.NewNopLogger(),
+		Metrics:      http.NotFoundHandler(),
+		Controllers:  fleet.list,
+		SDNeedsToken: needsToken,
+	})
 }
 
 func TestDiscovery_Targets(t *testing.T) {
@@ -89,13 +94,17 @@ func TestDiscovery_WholeFleet(t *testing.T) {
 			t.Fatalf("the response is not a list: %v %.100s", err, w.Body)
 		}
 		if w.Code != 200 || w.Header().Get("Content-Type") != "application/json" || len(got) != size {
-			t.Errorf("a fleet of %d = %d %s with %d groups, want 200 application/json with all of them", size, w.Code, w.Header().Get("Content-Type"), len(got))
+			t.Errorf("a fleet of %d = %d %s with %d groups, want 200 application/json with all of them",
+				size, w.Code, w.Header().Get("Content-Type"), len(got))
 		}
 	}
 }
 
 func TestDiscovery_StoreFailsMidway(t *testing.T) {
-	w := call(discoveryHandler(&fakeService{}, &fakeFleet{size: 3 * targetsPageSize, failAt: 2 * targetsPageSize}, false), "GET", "/sd/controllers", "")
+	w := call(discoveryHandler(&fakeService{}, &fakeFleet{
+		size:   3 * targetsPageSize,
+		failAt: 2 * targetsPageSize,
+	}, false), "GET", "/sd/controllers", "")
 	if w.Code != 503 || bytes.Contains(w.Body.Bytes(), []byte("secret")) || w.Header().Get("Retry-After") == "" {
 		t.Errorf("with a store that fails midway = %d %v %s, want 503 with Retry-After and no cause", w.Code, w.Header(), w.Body)
 	}

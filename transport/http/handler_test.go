@@ -32,7 +32,10 @@ func (f *fakeService) RegisterMC(_ context.Context, r service.Registration) (ser
 	if r.ControllerID == "panic" {
 		panic("on purpose")
 	}
-	return service.RegistrationResponse{FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second}, errors.Join(r.Validate(), f.err)
+	return service.RegistrationResponse{
+		FastInterval:          10 * time.Second,
+		ComprehensiveInterval: 30 * time.Second,
+	}, errors.Join(r.Validate(), f.err)
 }
 
 func (f *fakeService) FastHeartbeat(_ context.Context, h service.FastHeartbeat) (service.Acknowledgement, error) {
@@ -50,7 +53,13 @@ func (f *fakeService) GetController(ctx context.Context, q service.ControllerQue
 	if at, ok := ctx.Deadline(); ok {
 		f.left = time.Until(at)
 	}
-	return service.Controller{ControllerID: q.ControllerID, Health: service.HealthDegraded, WebTransportEndpoint: "https://wt", MaxMeetings: 1, MaxParticipants: 1}, f.err
+	return service.Controller{
+		ControllerID:         q.ControllerID,
+		Health:               service.HealthDegraded,
+		WebTransportEndpoint: "https://wt",
+		MaxMeetings:          1,
+		MaxParticipants:      1,
+	}, f.err
 }
 
 func (f *fakeService) ListControllers(_ context.Context, q service.ListQuery) (service.ControllerPage, error) {
@@ -103,33 +112,85 @@ func TestHandler_ErrorsHaveOneForm(t *testing.T) {
 		{"repeated field", "PUT", one, `{"region":"eu","region":"us"}`, 400, "BAD_REQUEST", "repeated field region"},
 		{"wrong type", "PUT", one, `{"max_meetings":"many"}`, 400, "BAD_REQUEST", "max_meetings has a value of the wrong type or out of range"},
 		{"fraction", "PUT", one, `{"max_meetings":1.5}`, 400, "BAD_REQUEST", "max_meetings has a value of the wrong type or out of range"},
-		{"negative", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":-1`, 1), 400, "BAD_REQUEST", "max_meetings must be greater than 0"},
-		{"over 32 bits", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":4294967296`, 1), 400, "BAD_REQUEST", "max_meetings value too large"},
-		{"beyond 64 bits", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":9223372036854775808`, 1), 400, "BAD_REQUEST", "max_meetings value too large"},
-		{"far beyond 64 bits", "PUT", one, strings.Replace(registerOK, `"max_participants":2`, `"max_participants":1`+strings.Repeat("0", 400), 1), 400, "BAD_REQUEST", "max_participants value too large"},
-		{"beyond 64 bits and another field before", "PUT", one, `{"grpc_endpoint":"http://mc","max_meetings":9223372036854775808,"max_participants":2}`, 400, "BAD_REQUEST", "region is required"},
-		{"below 64 bits", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":-9223372036854775809`, 1), 400, "BAD_REQUEST", "max_meetings must be greater than 0"},
-		{"load beyond 64 bits", "POST", one + "/heartbeats/fast", `{"capacity":{"current_meetings":99999999999999999999}}`, 400, "BAD_REQUEST", "current_meetings value too large"},
-		{"other load beyond 64 bits", "POST", one + "/heartbeats/comprehensive", `{"capacity":{"current_participants":99999999999999999999}}`, 400, "BAD_REQUEST", "current_participants value too large"},
-		{"limits of a heartbeat are ignored", "POST", one + "/heartbeats/fast", `{"capacity":{"max_meetings":99999999999999999999},"health":1}`, 200, "", ""},
+		{
+			"negative", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":-1`, 1), 400, "BAD_REQUEST",
+			"max_meetings must be greater than 0",
+		},
+		{
+			"over 32 bits", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":4294967296`, 1), 400, "BAD_REQUEST",
+			"max_meetings value too large",
+		},
+		{
+			"beyond 64 bits", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":9223372036854775808`, 1), 400,
+			"BAD_REQUEST", "max_meetings value too large",
+		},
+		{
+			"far beyond 64 bits", "PUT", one,
+			strings.Replace(registerOK, `"max_participants":2`, `"max_participants":1`+strings.Repeat("0", 400), 1), 400, "BAD_REQUEST",
+			"max_participants value too large",
+		},
+		{
+			"beyond 64 bits and another field before", "PUT", one,
+			`{"grpc_endpoint":"http://mc","max_meetings":9223372036854775808,"max_participants":2}`, 400, "BAD_REQUEST", "region is required",
+		},
+		{
+			"below 64 bits", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":-9223372036854775809`, 1), 400,
+			"BAD_REQUEST", "max_meetings must be greater than 0",
+		},
+		{
+			"load beyond 64 bits", "POST", one + "/heartbeats/fast", `{"capacity":{"current_meetings":99999999999999999999}}`, 400, "BAD_REQUEST",
+			"current_meetings value too large",
+		},
+		{
+			"other load beyond 64 bits", "POST", one + "/heartbeats/comprehensive", `{"capacity":{"current_participants":99999999999999999999}}`,
+			400, "BAD_REQUEST", "current_participants value too large",
+		},
+		{
+			"limits of a heartbeat are ignored", "POST", one + "/heartbeats/fast", `{"capacity":{"max_meetings":99999999999999999999},"health":1}`,
+			200, "", "",
+		},
 		{"exponent", "PUT", one, `{"max_meetings":1e3}`, 400, "BAD_REQUEST", "max_meetings has a value of the wrong type or out of range"},
 		{"number as text", "PUT", one, `{"max_meetings":"1"}`, 400, "BAD_REQUEST", "max_meetings has a value of the wrong type or out of range"},
-		{"load of the wrong type", "POST", one + "/heartbeats/fast", `{"capacity":{"current_meetings":[1]}}`, 400, "BAD_REQUEST", "capacity.current_meetings has a value of the wrong type or out of range"},
-		{"null is nothing", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":null`, 1), 400, "BAD_REQUEST", "max_meetings must be greater than 0"},
-		{"unknown state", "POST", one + "/heartbeats/fast", `{"capacity":{},"health":"well"}`, 400, "BAD_REQUEST", "health must be one of pending, healthy, degraded, unhealthy, draining"},
-		{"state of the wrong type", "POST", one + "/heartbeats/fast", `{"health":true}`, 400, "BAD_REQUEST", "health must be one of pending, healthy, degraded, unhealthy, draining"},
+		{
+			"load of the wrong type", "POST", one + "/heartbeats/fast", `{"capacity":{"current_meetings":[1]}}`, 400, "BAD_REQUEST",
+			"capacity.current_meetings has a value of the wrong type or out of range",
+		},
+		{
+			"null is nothing", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":null`, 1), 400, "BAD_REQUEST",
+			"max_meetings must be greater than 0",
+		},
+		{
+			"unknown state", "POST", one + "/heartbeats/fast", `{"capacity":{},"health":"well"}`, 400, "BAD_REQUEST",
+			"health must be one of pending, healthy, degraded, unhealthy, draining",
+		},
+		{
+			"state of the wrong type", "POST", one + "/heartbeats/fast", `{"health":true}`, 400, "BAD_REQUEST",
+			"health must be one of pending, healthy, degraded, unhealthy, draining",
+		},
 		{"no capacity", "POST", one + "/heartbeats/comprehensive", `{}`, 400, "BAD_REQUEST", "capacity is required"},
 		{"no health", "POST", one + "/heartbeats/fast", `{"capacity":{}}`, 400, "BAD_REQUEST", "health is required"},
 		{"no health in the other", "POST", one + "/heartbeats/comprehensive", `{"capacity":{}}`, 400, "BAD_REQUEST", "health is required"},
-		{"no health and a bad percentage", "POST", one + "/heartbeats/comprehensive", `{"capacity":{},"cpu_usage_percent":101}`, 400, "BAD_REQUEST", "cpu_usage_percent must be between 0 and 100"},
-		{"too large", "PUT", one, `{"region":"` + strings.Repeat("x", maxBodyBytes) + `"}`, 413, "BAD_REQUEST", "the body is larger than 65536 bytes"},
+		{
+			"no health and a bad percentage", "POST", one + "/heartbeats/comprehensive", `{"capacity":{},"cpu_usage_percent":101}`, 400,
+			"BAD_REQUEST", "cpu_usage_percent must be between 0 and 100",
+		},
+		{
+			"too large", "PUT", one, `{"region":"` + strings.Repeat("x", maxBodyBytes) + `"}`, 413, "BAD_REQUEST",
+			"the body is larger than 65536 bytes",
+		},
 		{"bad id", "GET", "/api/v1/controllers/a.b", "", 200, "", ""},
 		{"unknown parameter", "GET", "/api/v1/controllers?size=1", "", 400, "BAD_REQUEST", "unknown parameter size"},
 		{"parameter that is no text", "GET", "/api/v1/controllers?%ff=1", "", 400, "BAD_REQUEST", "unknown parameter \uFFFD"},
-		{"long parameter cut inside a rune", "GET", "/api/v1/controllers?x" + strings.Repeat("%C3%BC", 40) + "=1", "", 400, "BAD_REQUEST", "unknown parameter x" + strings.Repeat("ü", 31) + "…"},
+		{
+			"long parameter cut inside a rune", "GET", "/api/v1/controllers?x" + strings.Repeat("%C3%BC", 40) + "=1", "", 400, "BAD_REQUEST",
+			"unknown parameter x" + strings.Repeat("ü", 31) + "…",
+		},
 		{"value that is no text", "GET", "/api/v1/controllers?region=%ff", "", 400, "BAD_REQUEST", "region contains invalid characters"},
 		{"unreadable query", "GET", "/api/v1/controllers?region=%zz", "", 400, "BAD_REQUEST", "the query is malformed"},
-		{"long field cut inside a rune", "PUT", one, `{"x` + strings.Repeat("ü", 40) + `":1}`, 400, "BAD_REQUEST", "unknown field x" + strings.Repeat("ü", 31) + "…"},
+		{
+			"long field cut inside a rune", "PUT", one, `{"x` + strings.Repeat("ü", 40) + `":1}`, 400, "BAD_REQUEST",
+			"unknown field x" + strings.Repeat("ü", 31) + "…",
+		},
 		{"field that is no text", "PUT", one, "{\"\xff\":1}", 400, "BAD_REQUEST", "the body is not a JSON object"},
 		{"repeated parameter", "GET", "/api/v1/controllers?region=a&region=b", "", 400, "BAD_REQUEST", "repeated parameter region"},
 		{"bad page size", "GET", "/api/v1/controllers?page_size=0", "", 400, "BAD_REQUEST", "page_size must be between 1 and 1000"},
@@ -164,7 +225,8 @@ func TestBody_Encoded(t *testing.T) {
 
 	for _, encoding := range []string{"gzip", "GZIP", "br", "deflate", "identity, gzip"} {
 		w := call(h, "PUT", one, packed.String(), "Content-Encoding", encoding)
-		if w.Code != 415 || !strings.Contains(w.Body.String(), "Content-Encoding must be identity") || w.Header().Get("Accept-Encoding") != "identity" {
+		if w.Code != 415 || !strings.Contains(w.Body.String(), "Content-Encoding must be identity") ||
+			w.Header().Get("Accept-Encoding") != "identity" {
 			t.Errorf("a body in %s = %d %v %s, want 415", encoding, w.Code, w.Header(), w.Body)
 		}
 	}
@@ -201,9 +263,15 @@ func TestHandler_Success(t *testing.T) {
 	svc := &fakeService{}
 	h := newTestHandler(svc, map[string]string{"store": "ok"})
 	for _, tc := range []struct{ method, path, body, want string }{
-		{"PUT", one, registerOK, `{"accepted":true,"message":"Registration successful","fast_heartbeat_interval_ms":10000,"comprehensive_heartbeat_interval_ms":30000}`},
+		{
+			"PUT", one, registerOK,
+			`{"accepted":true,"message":"Registration successful","fast_heartbeat_interval_ms":10000,"comprehensive_heartbeat_interval_ms":30000}`,
+		},
 		{"POST", one + "/heartbeats/fast", beatOK, `{"acknowledged":true,"timestamp":"2023-11-14T22:13:20Z"}`},
-		{"POST", one + "/heartbeats/comprehensive", `{"capacity":{},"health":9,"cpu_usage_percent":1.5}`, `{"acknowledged":true,"timestamp":"2023-11-14T22:13:20Z"}`},
+		{
+			"POST", one + "/heartbeats/comprehensive", `{"capacity":{},"health":9,"cpu_usage_percent":1.5}`,
+			`{"acknowledged":true,"timestamp":"2023-11-14T22:13:20Z"}`,
+		},
 		{"GET", "/health", "", "OK"},
 		{"GET", "/ready", "", `{"ready":true,"checks":{"store":"ok"}}`},
 	} {
@@ -213,13 +281,16 @@ func TestHandler_Success(t *testing.T) {
 		}
 	}
 
-	if got := svc.last.(service.ComprehensiveHeartbeat); got.Health != service.HealthUnhealthy || got.CPUUsagePercent != 1.5 || got.ControllerID != "mc-1" {
+	if got := svc.last.(service.ComprehensiveHeartbeat); got.Health != service.HealthUnhealthy || got.CPUUsagePercent != 1.5 ||
+		got.ControllerID != "mc-1" {
 		t.Errorf("the service got %+v, want an unhealthy mc-1", got)
 	}
-	if w := call(h, "GET", one, ""); !strings.Contains(w.Body.String(), `"health":"degraded"`) || !strings.Contains(w.Body.String(), `"placement":{"placeable":true,"reasons":[]}`) {
+	if w := call(h, "GET", one, ""); !strings.Contains(w.Body.String(), `"health":"degraded"`) ||
+		!strings.Contains(w.Body.String(), `"placement":{"placeable":true,"reasons":[]}`) {
 		t.Errorf("GET one = %s", w.Body)
 	}
-	if w := call(h, "GET", "/api/v1/controllers?region=eu&page_size=2", ""); w.Code != 200 || svc.last != (service.ListQuery{Region: "eu", PageSize: 2}) {
+	if w := call(h, "GET", "/api/v1/controllers?region=eu&page_size=2", ""); w.Code != 200 ||
+		svc.last != (service.ListQuery{Region: "eu", PageSize: 2}) {
 		t.Errorf("GET list = %d, query %+v", w.Code, svc.last)
 	}
 	if w := call(newTestHandler(svc, map[string]string{"store": "down"}), "GET", "/ready", ""); w.Code != 503 {

@@ -49,7 +49,8 @@ func TestOpenAPI_BodyIsRequiredWhereTheHandlerRequiresIt(t *testing.T) {
 				w := httptest.NewRecorder()
 				h.ServeHTTP(w, r)
 				if refused := w.Code == http.StatusBadRequest; refused != operation.RequestBody.Required {
-					t.Errorf("%s with %s = %d %s, but in the document required is %v", operation.OperationID, name, w.Code, w.Body, operation.RequestBody.Required)
+					t.Errorf("%s with %s = %d %s, but in the document required is %v",
+						operation.OperationID, name, w.Code, w.Body, operation.RequestBody.Required)
 				}
 			}
 		}

@@ -18,10 +18,18 @@ func (f *fakeService) Drain(_ context.Context, order service.DrainOrder) (servic
 	f.last = order
 	at := drainEnds.Add(-time.Hour)
 	return service.DrainResponse{Controller: service.Controller{
-		ControllerID: order.ControllerID, Health: service.HealthDraining, Generation: 3, Incarnation: "one", IncarnationConflicts: 2, LastConflictAt: &at,
-		Drain: &service.Drain{Since: at, Deadline: drainEnds, Reason: "kernel", By: "op"}, AsOf: drainEnds,
+		ControllerID:         order.ControllerID,
+		Health:               service.HealthDraining,
+		Generation:           3,
+		Incarnation:          "one",
+		IncarnationConflicts: 2,
+		LastConflictAt:       &at,
+		Drain:                &service.Drain{Since: at, Deadline: drainEnds, Reason: "kernel", By: "op"}, AsOf: drainEnds,
 	}, Plan: service.DrainPlan{
-		Reasons: []string{"no controller left"}, MeetingsAffected: 5, Before: service.Region{Region: "eu", Controllers: map[service.HealthStatus]int64{service.HealthHealthy: 2}},
+		Reasons: []string{"no controller left"}, MeetingsAffected: 5, Before: service.Region{
+			Region:      "eu",
+			Controllers: map[service.HealthStatus]int64{service.HealthHealthy: 2},
+		},
 		After: service.Region{Region: "eu", Meetings: service.RegionCapacity{Max: 10, Current: 4, Largest: 7}},
 	}}, f.err
 }
@@ -44,8 +52,23 @@ func (f *fakeService) ListRegions(_ context.Context, q service.RegionQuery) (ser
 func (f *fakeService) ListTransitions(_ context.Context, q service.TransitionQuery) (service.TransitionPage, error) {
 	f.last = q
 	return service.TransitionPage{Transitions: []service.Transition{
-		{ID: 7, ControllerID: "mc-1", Region: "eu", At: drainEnds, To: service.HealthPending, Cause: service.CauseRegister, Reported: service.HealthPending},
-		{ID: 8, ControllerID: "mc-1", From: service.HealthPending, Cause: service.CauseRetired, Silence: time.Second, Reported: service.HealthPending},
+		{
+			ID:           7,
+			ControllerID: "mc-1",
+			Region:       "eu",
+			At:           drainEnds,
+			To:           service.HealthPending,
+			Cause:        service.CauseRegister,
+			Reported:     service.HealthPending,
+		},
+		{
+			ID:           8,
+			ControllerID: "mc-1",
+			From:         service.HealthPending,
+			Cause:        service.CauseRetired,
+			Silence:      time.Second,
+			Reported:     service.HealthPending,
+		},
 	}, NextAfter: 8, Next: service.Cursor{ID: 9, Fingerprint: "0123456789ab"}}, f.err
 }
 
@@ -74,12 +97,20 @@ func TestHandler_OperatorRoutes(t *testing.T) {
 			[]string{`"next_before":0`},
 		},
 		{"POST", one + "/drain", ``, service.DrainOrder{ControllerID: "mc-1"}, nil},
-		{"DELETE", one + "/drain?reason=done&expected_generation=7", ``, service.UndrainOrder{ControllerID: "mc-1", Reason: "done", ExpectedGeneration: &seven}, []string{`"drain":null`, `"incarnation":null`}},
-		{"DELETE", one + "?reason=scrapped&expected_generation=7", ``, service.Deregistration{ControllerID: "mc-1", Reason: "scrapped", ExpectedGeneration: &seven}, []string{`{"deregistered":true}`}},
+		{
+			"DELETE", one + "/drain?reason=done&expected_generation=7", ``,
+			service.UndrainOrder{ControllerID: "mc-1", Reason: "done", ExpectedGeneration: &seven}, []string{`"drain":null`, `"incarnation":null`},
+		},
+		{
+			"DELETE", one + "?reason=scrapped&expected_generation=7", ``,
+			service.Deregistration{ControllerID: "mc-1", Reason: "scrapped", ExpectedGeneration: &seven}, []string{`{"deregistered":true}`},
+		},
 		{
 			"GET", "/api/v1/transitions?region=eu&after=6&page_size=5", ``,
 			service.TransitionQuery{Region: "eu", After: 6, PageSize: 5},
-			[]string{`"from":null,"to":"pending"`, `"from":"pending","to":null`, `"silence_ms":1000`, `"next_after":8`, `"next_cursor":"9-0123456789ab"`},
+			[]string{
+				`"from":null,"to":"pending"`, `"from":"pending","to":null`, `"silence_ms":1000`, `"next_after":8`, `"next_cursor":"9-0123456789ab"`,
+			},
 		},
 		{"GET", one + "/transitions?after=6", ``, service.TransitionQuery{ControllerID: "mc-1", After: 6}, nil},
 	} {
@@ -124,12 +155,14 @@ func TestHandler_OperatorRoutesRefuseInvalidInput(t *testing.T) {
 
 func TestHandler_ConflictAndRetryAfter(t *testing.T) {
 	for _, err := range []error{service.ErrSuperseded, service.ErrConflict} {
-		if w := call(newTestHandler(&fakeService{err: err}, nil), "POST", one+"/drain", ""); w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), `"CONFLICT"`) {
+		if w := call(newTestHandler(&fakeService{err: err}, nil), "POST", one+"/drain", ""); w.Code != http.StatusConflict ||
+			!strings.Contains(w.Body.String(), `"CONFLICT"`) {
 			t.Errorf("%v = %d %s, want 409", err, w.Code, w.Body)
 		}
 	}
 	retry := &service.RetryError{After: 1200 * time.Millisecond, Err: service.ErrUnavailable}
-	if w := call(newTestHandler(&fakeService{err: retry}, nil), "DELETE", one, ""); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "2" {
+	if w := call(newTestHandler(&fakeService{err: retry}, nil), "DELETE", one, ""); w.Code != http.StatusServiceUnavailable ||
+		w.Header().Get("Retry-After") != "2" {
 		t.Errorf("unavailable = %d, Retry-After %q, want 503 and 2", w.Code, w.Header().Get("Retry-After"))
 	}
 }

@@ -61,9 +61,20 @@ var errPanic = io.ErrNoProgress // It stands for a panic.
 func TestWatch_Events(t *testing.T) {
 	share, at := 12.5, time.Unix(1700000000, 0)
 	svc := &watchService{err: service.ErrUnauthenticated, closed: make(chan struct{}, 10), events: []service.WatchEvent{
-		{AsOf: at, Snapshot: &service.WatchSnapshot{Begin: true, Reason: service.SnapshotStart, Controllers: []*service.Controller{{ControllerID: "a\nb", Health: service.HealthHealthy}}}},
+		{
+			AsOf: at,
+			Snapshot: &service.WatchSnapshot{
+				Begin:       true,
+				Reason:      service.SnapshotStart,
+				Controllers: []*service.Controller{{ControllerID: "a\nb", Health: service.HealthHealthy}},
+			},
+		},
 		{ID: 5, Fingerprint: "0123456789ab", AsOf: at, Snapshot: &service.WatchSnapshot{End: true, Reason: service.SnapshotStart}},
-		{ID: 6, AsOf: at, Changes: []service.WatchChange{{ControllerID: "a", Transition: &service.Transition{ID: 6, From: service.HealthHealthy}}}},
+		{
+			ID:      6,
+			AsOf:    at,
+			Changes: []service.WatchChange{{ControllerID: "a", Transition: &service.Transition{ID: 6, From: service.HealthHealthy}}},
+		},
 		{ID: 6, AsOf: at, Loads: []service.WatchLoad{{ControllerID: "a", CurrentMeetings: 3, CPUUsagePercent: &share, LastHeartbeatAt: at}}},
 		{ID: 6, AsOf: at},
 	}}
@@ -108,7 +119,8 @@ func TestWatch_Events(t *testing.T) {
 	if q := svc.last.(service.WatchQuery); q.After == nil || *q.After != 4 {
 		t.Errorf("query = %+v, want it to continue after 4, because the last event's id is invalid", q)
 	}
-	if w := call(newTestHandler(svc, nil), "HEAD", watchPath, ""); w.Code != 200 || w.Body.Len() != 0 || w.Header().Get("Content-Type") != eventStream {
+	if w := call(newTestHandler(svc, nil), "HEAD", watchPath, ""); w.Code != 200 || w.Body.Len() != 0 ||
+		w.Header().Get("Content-Type") != eventStream {
 		t.Errorf("HEAD = %d %v %q, want the header only", w.Code, w.Header(), w.Body)
 	}
 }
@@ -120,7 +132,8 @@ func TestWatch_InvalidQuery(t *testing.T) {
 		"?loads=yes":      "loads must be true or false",
 		"?after=1&size=2": "unknown parameter size",
 	} {
-		if w := call(newTestHandler(&watchService{}, nil), "GET", watchPath+query, ""); w.Code != 400 || !strings.Contains(w.Body.String(), want) {
+		if w := call(newTestHandler(&watchService{}, nil), "GET", watchPath+query, ""); w.Code != 400 ||
+			!strings.Contains(w.Body.String(), want) {
 			t.Errorf("%s = %d %s, want 400 %q", query, w.Code, w.Body, want)
 		}
 	}
@@ -151,7 +164,11 @@ func TestWatch_OutlastsCallTimeouts(t *testing.T) {
 	svc := &watchService{closed: make(chan struct{}, 1), events: []service.WatchEvent{{ID: 1}}}
 	shutdown, beginShutdown := context.WithCancel(t.Context())
 	defer beginShutdown()
-	server := httptest.NewUnstartedServer(NewHandler(endpoints.New(svc, noMiddleware), Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), Shutdown: shutdown}))
+	server := httptest.NewUnstartedServer(NewHandler(endpoints.New(svc, noMiddleware), Config{
+		Logger:   log.NewNopLogger(),
+		Metrics:  http.NotFoundHandler(),
+		Shutdown: shutdown,
+	}))
 	server.Config.ReadTimeout, server.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
 	server.Start()
 	defer server.Close()
