@@ -208,7 +208,8 @@ func containsNewerID(text string, after int64) bool {
 		if !ok {
 			return false
 		}
-		if digits, _, ok := strings.Cut(rest, "\n"); ok {
+		if cursor, _, ok := strings.Cut(rest, "\n"); ok {
+			digits, _, _ := strings.Cut(cursor, "-") // The history's fingerprint follows.
 			if id, err := strconv.ParseInt(digits, 10, 64); err == nil && id > after {
 				return true
 			}
