@@ -30,6 +30,7 @@ func list(t *testing.T, args ...string) []listed {
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
+
 	var packages []listed
 	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p listed

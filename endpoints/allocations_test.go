@@ -10,31 +10,31 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// oneStore has one controller and takes whatever it reports.
-type oneStore struct{ service.Store }
+// acceptingStore has every controller and accepts every heartbeat.
+type acceptingStore struct{ service.Store }
 
-func (oneStore) Heartbeat(context.Context, service.HeartbeatWrite) (service.HeartbeatResult, error) {
+func (acceptingStore) Heartbeat(context.Context, service.HeartbeatWrite) (service.HeartbeatResult, error) {
 	return service.HeartbeatResult{At: time.Unix(7, 0)}, nil
 }
-func (oneStore) IsRegistered(context.Context, string) (bool, error) { return true, nil }
+func (acceptingStore) IsRegistered(context.Context, string) (bool, error) { return true, nil }
 
-type anyone struct{}
+type allowAll struct{}
 
-func (anyone) Authenticate(context.Context, []string) (service.Caller, error) {
+func (allowAll) Authenticate(context.Context, []string) (service.Caller, error) {
 	return service.Caller{Subject: "client", Scopes: []string{"mc:register"}}, nil
 }
-func (anyone) IsCached([]string) bool     { return true }
-func (anyone) IsWellFormed([]string) bool { return true }
+func (allowAll) IsCached([]string) bool     { return true }
+func (allowAll) IsWellFormed([]string) bool { return true }
 
-type nobody struct{}
+type discardObserver struct{}
 
-func (nobody) ObserveTransition(service.Transition) {}
-func (nobody) ObserveCommit(string)                 {}
-func (nobody) ObserveFailure(string)                {}
-func (nobody) ObserveSuperseded()                   {}
+func (discardObserver) ObserveTransition(service.Transition) {}
+func (discardObserver) ObserveCommit(string)                 {}
+func (discardObserver) ObserveFailure(string)                {}
+func (discardObserver) ObserveSuperseded()                   {}
 
-// heartbeatPath is a heartbeat's way from its decoded request to its answer, without a transport and a database.
-func heartbeatPath(t testing.TB) (context.Context, Endpoint[service.FastHeartbeat, service.Acknowledged]) {
+// heartbeatPath returns the endpoint of a heartbeat with all middleware, without a transport and a database.
+func heartbeatPath(t testing.TB) (context.Context, Endpoint[service.FastHeartbeat, service.Acknowledgement]) {
 	t.Helper()
 	limiter := func() *Limiter {
 		l, err := NewLimiter(600, time.Now)
@@ -43,24 +43,26 @@ func heartbeatPath(t testing.TB) (context.Context, Endpoint[service.FastHeartbea
 		}
 		return l
 	}
+
 	ignore := func(string) {}
-	e := New(service.New(oneStore{}, service.Intervals{}, nobody{}, nil), Chain(
+	e := New(service.New(acceptingStore{}, service.Intervals{}, discardObserver{}, nil), Chain(
 		Observe(func(context.Context, string, string, error, time.Duration) {}),
 		Log(LogConfig{Logger: log.NewNopLogger(), Code: func(error) string { return "" }, TraceID: untraced}),
 		AnnotateSpan(nil),
-		LimitAddresses(limiter(), anyone{}, ignore),
-		Authenticate(anyone{}, AuthPolicy{MCScopes: []string{"mc:register"}}),
+		LimitAddresses(limiter(), allowAll{}, ignore),
+		Authenticate(allowAll{}, AuthPolicy{MCScopes: []string{"mc:register"}}),
 		RequireReady(func() bool { return true }),
-		LimitCallers(limiter(), oneStore{}, ignore),
+		LimitCallers(limiter(), acceptingStore{}, ignore),
 		Deadline(time.Second),
 	))
+
 	return WithCall(context.Background(), &Call{Transport: "grpc", Address: "10.0.0.1"}), e.FastHeartbeat
 }
 
-// maxHeartbeatAllocations is a ceiling: what a heartbeat allocates between its transport and its store.
+// maxHeartbeatAllocations is the limit of allocations of a heartbeat between its transport and its store.
 const maxHeartbeatAllocations = 10
 
-func TestAHeartbeatAllocatesLittle(t *testing.T) {
+func TestHeartbeatPath_Allocations(t *testing.T) {
 	ctx, endpoint := heartbeatPath(t)
 	h := service.FastHeartbeat{ControllerID: "mc", Capacity: &service.Capacity{}, Health: service.HealthHealthy}
 	got := testing.AllocsPerRun(1000, func() {

@@ -1,5 +1,5 @@
-// Package endpoints holds one typed go-kit endpoint for each operation, and the middleware around them. It knows
-// no transport and no store.
+// Package endpoints has one typed go-kit endpoint for each operation, and the middleware around them. It depends on no transport and no
+// store.
 package endpoints
 
 import (
@@ -11,12 +11,12 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// Endpoint is go-kit's endpoint, tagged with its types: a transport that pairs it with the decoder or encoder of
-// another operation does not compile.
+// Endpoint is go-kit's endpoint, tagged with its types: a transport that pairs it with the decoder or encoder of another operation does
+// not compile.
 type Endpoint[Req, Resp any] endpoint.Endpoint
 
-// Call runs the endpoint. decodeErr is what went wrong while req was read from the wire; it is given to the
-// endpoint instead of the service, after the middleware, so that a caller without a valid token learns only that.
+// Call runs the endpoint. decodeErr is the error of decoding req, nil if there was none. The endpoint returns it after the
+// middleware ran, instead of calling the service, so that a caller without a valid token gets only the error about the token.
 func (e Endpoint[Req, Resp]) Call(ctx context.Context, req Req, decodeErr error) (Resp, error) {
 	response, err := e(ctx, Request[Req]{Value: req, DecodeErr: decodeErr})
 	if err != nil {
@@ -26,17 +26,17 @@ func (e Endpoint[Req, Resp]) Call(ctx context.Context, req Req, decodeErr error)
 	return response.(Resp), nil //nolint:forcetypeassert // bind is the only maker of endpoints, and it returns a Resp.
 }
 
-// Request is what travels through the middleware.
+// Request is the value that passes through the middleware.
 type Request[Req any] struct {
 	Value Req
-	// DecodeErr is answered instead of asking the service. Middleware may put its own refusal there.
+	// DecodeErr is returned instead of a call of the service. Middleware may put its own refusal there.
 	DecodeErr error
 }
 
-func (Request[Req]) refused(err error) any { return Request[Req]{DecodeErr: err} }
-func (r Request[Req]) refusal() error      { return r.DecodeErr }
+func (Request[Req]) withRefusal(err error) any { return Request[Req]{DecodeErr: err} }
+func (r Request[Req]) refusal() error          { return r.DecodeErr }
 
-// ControllerID is the id that the call speaks for, empty when it speaks for none or could not be read.
+// ControllerID returns the id of the controller that the call is about, empty if there is none or the request could not be decoded.
 func (r Request[Req]) ControllerID() string {
 	switch v := any(r.Value).(type) {
 	case service.Registration:
@@ -58,27 +58,27 @@ func (r Request[Req]) ControllerID() string {
 
 // Endpoints has one endpoint for each operation, under the operation's name.
 type Endpoints struct {
-	RegisterMC             Endpoint[service.Registration, service.Registered]
-	FastHeartbeat          Endpoint[service.FastHeartbeat, service.Acknowledged]
-	ComprehensiveHeartbeat Endpoint[service.ComprehensiveHeartbeat, service.Acknowledged]
+	RegisterMC             Endpoint[service.Registration, service.RegistrationResponse]
+	FastHeartbeat          Endpoint[service.FastHeartbeat, service.Acknowledgement]
+	ComprehensiveHeartbeat Endpoint[service.ComprehensiveHeartbeat, service.Acknowledgement]
 	StreamHeartbeats       Endpoint[service.HeartbeatStream, service.HeartbeatStream]
-	NotifyMeetingEnded     Endpoint[service.MeetingEnded, service.Acknowledged]
+	NotifyMeetingEnded     Endpoint[service.MeetingEnded, service.Acknowledgement]
 	GetController          Endpoint[service.ControllerQuery, service.Controller]
 	ListControllers        Endpoint[service.ListQuery, service.ControllerPage]
-	Drain                  Endpoint[service.DrainOrder, service.Drained]
+	Drain                  Endpoint[service.DrainOrder, service.DrainResponse]
 	Undrain                Endpoint[service.UndrainOrder, service.Controller]
-	Deregister             Endpoint[service.Deregistration, service.Deregistered]
+	Deregister             Endpoint[service.Deregistration, service.DeregistrationResponse]
 	ListTransitions        Endpoint[service.TransitionQuery, service.TransitionPage]
 	ListRegions            Endpoint[service.RegionQuery, service.Regions]
 	ListReplicas           Endpoint[service.ReplicaQuery, service.ReplicaList]
 	Watch                  Endpoint[service.WatchQuery, service.Watch]
 }
 
-// Scope is the right that an operation needs.
+// Scope is the permission that an operation needs.
 type Scope string
 
-// The rights. ScopeMC stands for any of the configured scopes of meeting controllers; ScopeAdmin includes ScopeRead.
-// ScopeSelf is ScopeAdmin, or ScopeMC for what a controller may do with itself: the service tells that apart.
+// The scopes. ScopeMC stands for any of the configured scopes of meeting controllers; ScopeAdmin includes ScopeRead. ScopeSelf is
+// ScopeAdmin, or ScopeMC for a controller that acts on itself; the service distinguishes the two.
 const (
 	ScopeMC    Scope = "mc"
 	ScopeRead  Scope = "gc:read"
@@ -86,13 +86,13 @@ const (
 	ScopeSelf  Scope = "self"
 )
 
-// Operation is what the middleware knows about an endpoint.
+// Operation describes an endpoint to the middleware.
 type Operation struct {
 	Name  string
 	Scope Scope
 }
 
-// Operations lists every operation with the right that it needs.
+// Operations lists every operation with the scope that it needs.
 func Operations() []Operation {
 	return []Operation{
 		{"RegisterMC", ScopeMC},
@@ -124,7 +124,7 @@ func OperationNames() []string {
 // Middleware makes the middleware of one operation.
 type Middleware func(Operation) endpoint.Middleware
 
-// Chain puts middleware around each other, the first outermost.
+// Chain combines middleware; the first is the outermost.
 func Chain(outermost Middleware, others ...Middleware) Middleware {
 	return func(op Operation) endpoint.Middleware {
 		inner := make([]endpoint.Middleware, 0, len(others))
@@ -144,10 +144,11 @@ func New(svc service.Service, middleware Middleware) Endpoints {
 	wrap := func(name string) endpoint.Middleware {
 		op, ok := operations[name]
 		if !ok {
-			panic(fmt.Sprintf("operation %s declares no scope", name)) //nolint:forbidigo // A mistake in this file, which every test would meet.
+			panic(fmt.Sprintf("operation %s declares no scope", name)) //nolint:forbidigo // A mistake in this file, which every test finds.
 		}
 		return middleware(op)
 	}
+
 	return Endpoints{
 		RegisterMC:             bind(svc.RegisterMC, wrap("RegisterMC")),
 		FastHeartbeat:          bind(svc.FastHeartbeat, wrap("FastHeartbeat")),

@@ -16,14 +16,14 @@ import (
 
 type fakeService struct{ service.Service }
 
-func (fakeService) RegisterMC(ctx context.Context, _ service.Registration) (service.Registered, error) {
+func (fakeService) RegisterMC(ctx context.Context, _ service.Registration) (service.RegistrationResponse, error) {
 	if service.CallerFrom(ctx).Subject == "" {
-		return service.Registered{}, errors.New("no caller in the context")
+		return service.RegistrationResponse{}, errors.New("no caller in the context")
 	}
-	if _, bounded := ctx.Deadline(); !bounded {
-		return service.Registered{}, errors.New("no deadline")
+	if _, limited := ctx.Deadline(); !limited {
+		return service.RegistrationResponse{}, errors.New("no deadline")
 	}
-	return service.Registered{FastInterval: time.Second}, nil
+	return service.RegistrationResponse{FastInterval: time.Second}, nil
 }
 
 type fakeAuthenticator map[string]service.Caller
@@ -43,15 +43,18 @@ func newTestEndpoints(policy AuthPolicy, observed *[]string) Endpoints {
 		"nameless": {Subject: "mc-1", Scopes: []string{"mc:register"}, ServiceType: new("")},
 		"operator": {Subject: "op", Scopes: []string{"gc:admin"}},
 	}
+
 	code := func(err error) string {
 		if err != nil {
 			return "ERR"
 		}
 		return "OK"
 	}
+
 	observe := func(_ context.Context, transport, operation string, err error, _ time.Duration) {
 		*observed = append(*observed, transport+" "+operation+" "+code(err))
 	}
+
 	policy.MCScopes = []string{"mc:register", "service.write.gc"}
 	logging := LogConfig{Logger: log.NewNopLogger(), Verbose: true, Code: code, TraceID: untraced}
 	return New(fakeService{}, Chain(Observe(observe), Log(logging), Authenticate(callers, policy), Deadline(time.Second)))
@@ -59,7 +62,7 @@ func newTestEndpoints(policy AuthPolicy, observed *[]string) Endpoints {
 
 func untraced(context.Context) string { return "" }
 
-func TestTheOnion(t *testing.T) {
+func TestEndpoints_AuthenticateBeforeDecodeErrors(t *testing.T) {
 	decodeErr := service.Invalid("max_meetings must be a whole number")
 	for _, tc := range []struct {
 		name, token string
@@ -98,11 +101,12 @@ func TestTheOnion(t *testing.T) {
 	}
 }
 
-func TestAPanicIsNotCountedAsSuccess(t *testing.T) {
+func TestObserve_Panic(t *testing.T) {
 	observed := errors.New("nothing was observed")
 	failing := Observe(func(_ context.Context, _, _ string, err error, _ time.Duration) { observed = err })(Operation{Name: "RegisterMC"})(
 		func(context.Context, any) (any, error) { panic("on purpose") },
 	)
+
 	passed := func() (cause any) {
 		defer func() { cause = recover() }()
 		_, _ = failing(t.Context(), nil)
@@ -116,12 +120,13 @@ func TestAPanicIsNotCountedAsSuccess(t *testing.T) {
 	}
 }
 
-func TestACallHasOneDeadline(t *testing.T) {
+func TestDeadline_EarlierDeadlineKeepsItsTimer(t *testing.T) {
 	var got context.Context
-	bounded := Deadline(time.Minute)(Operation{})(func(ctx context.Context, _ any) (any, error) {
+	limited := Deadline(time.Minute)(Operation{})(func(ctx context.Context, _ any) (any, error) {
 		got = ctx
 		return "done", nil
 	})
+
 	until := func() time.Duration {
 		at, ok := got.Deadline()
 		if !ok {
@@ -129,24 +134,27 @@ func TestACallHasOneDeadline(t *testing.T) {
 		}
 		return time.Until(at)
 	}
-	_, _ = bounded(t.Context(), nil)
+
+	_, _ = limited(t.Context(), nil)
 	if left := until(); left > time.Minute || left < 30*time.Second {
 		t.Errorf("without a deadline of its own a call has %v left, want a minute", left)
 	}
+
 	longer, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
-	_, _ = bounded(longer, nil)
+	_, _ = limited(longer, nil)
 	if left := until(); left > time.Minute {
 		t.Errorf("with a longer deadline a call has %v left, want a minute", left)
 	}
+
 	sooner, cancel := context.WithTimeout(t.Context(), 50*time.Second)
 	defer cancel()
-	if _, _ = bounded(sooner, nil); got != sooner {
+	if _, _ = limited(sooner, nil); got != sooner {
 		t.Error("a call that ends sooner got a second timer")
 	}
 }
 
-func TestReadingNeedsItsScope(t *testing.T) {
+func TestAuthPolicy_Scopes(t *testing.T) {
 	policy := AuthPolicy{}
 	for _, tc := range []struct {
 		scopes []string
@@ -160,13 +168,13 @@ func TestReadingNeedsItsScope(t *testing.T) {
 		{nil, ScopeRead, false},
 		{[]string{"gc:admin"}, "undeclared", false},
 	} {
-		if got := policy.allows(service.Caller{Scopes: tc.scopes}, tc.scope); got != tc.want {
+		if got := policy.isAllowed(service.Caller{Scopes: tc.scopes}, tc.scope); got != tc.want {
 			t.Errorf("allows(%v, %s) = %v, want %v", tc.scopes, tc.scope, got, tc.want)
 		}
 	}
 }
 
-func TestEveryOperationHasItsEndpointMethodAndScope(t *testing.T) {
+func TestOperations_HaveEndpointMethodAndScope(t *testing.T) {
 	nothing := func(Operation) endpoint.Middleware { return func(e endpoint.Endpoint) endpoint.Endpoint { return e } }
 	value := reflect.ValueOf(New(fakeService{}, nothing))
 	methods := reflect.TypeFor[service.Service]()
@@ -176,6 +184,7 @@ func TestEveryOperationHasItsEndpointMethodAndScope(t *testing.T) {
 	if got, want := methods.NumMethod(), len(Operations()); got != want {
 		t.Errorf("service methods = %d, want one for each of %d operations", got, want)
 	}
+
 	for _, op := range Operations() {
 		if field := value.FieldByName(op.Name); !field.IsValid() || field.IsNil() {
 			t.Errorf("endpoint %s is not set", op.Name)

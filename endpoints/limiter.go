@@ -10,101 +10,108 @@ import (
 )
 
 const (
-	// rememberedAllowances bounds the memory of a limiter. A caller that is forgotten starts with a full allowance.
-	rememberedAllowances = 16384
-	// addressVerifications is how many tokens a second are still verified for an address that has used up its failures:
-	// a signature costs some 55 µs, so this is about a twentieth of a core.
+	// maxBuckets limits the memory of a limiter. A caller whose bucket was evicted starts with a full one.
+	maxBuckets = 16384
+	// addressVerifications is the number of tokens per second that are still verified for an address that has used up its failed
+	// authentications. A signature costs about 55 µs, so this is about a twentieth of a core.
 	addressVerifications = 1000
-	// allVerifications is the same for all such addresses together.
+	// allVerifications is the same limit for all such addresses together.
 	allVerifications = 4000
 )
 
-// use is what an allowance is for. A caller has one for each, so that what is used up of one leaves the others whole.
-type use uint8
+// quota is a kind of limit. A caller has a bucket for each quota, so that one that is used up does not affect the others.
+type quota uint8
 
 const (
-	// failedAuthentications are an address's.
-	failedAuthentications use = iota
-	// spareVerifications are made for an address that has used up its failed authentications.
+	// failedAuthentications counts the failed authentications of an address.
+	failedAuthentications quota = iota
+	// spareVerifications counts verifications for an address that has used up its failed authentications.
 	spareVerifications
-	// registrations are the controllers that a subject creates. Registrations of registered controllers are not charged.
+	// registrations counts the controllers that a subject creates. Registrations of registered controllers are free.
 	registrations
-	// strangers are a subject's heartbeats for nobody, each of which leads to a registration.
-	strangers
-	// otherCalls are what else a subject is charged for.
+	// unknownControllers counts a subject's heartbeats for controllers that are not registered. Each leads to a registration.
+	unknownControllers
+	// otherCalls counts all other calls that a subject is charged for.
 	otherCalls
 )
 
-// Limiter gives each caller an allowance for each use; it fills at perMinute and holds as many calls. The allowance for
-// registrations holds as many as a subject may own controllers, so that a fleet that lost its table can register again at once.
+// Limiter gives each caller a token bucket for each quota. A bucket fills at perMinute and holds as many calls. The bucket for
+// registrations holds as many as a subject may own controllers, so that a fleet whose table was lost can register again at once.
 type Limiter struct {
 	perMinute  int
-	perSubject int // 0: unlimited
-	allowances *lru.Cache[allowance, *rate.Limiter]
+	perSubject int // 0: unlimited.
+	buckets    *lru.Cache[bucketKey, *rate.Limiter]
 	seed       maphash.Seed
 	now        func() time.Time
 }
 
-// allowance names a caller by a hash: a subject may be as long as a token, and hashing it allocates nothing. The seed is
-// secret, so nobody can look for a subject that shares somebody's allowance.
-type allowance struct {
+// bucketKey identifies a caller by a hash: a subject may be as long as a token, and hashing it allocates nothing. The seed is
+// secret, so that no client can search for a subject that shares another subject's bucket.
+type bucketKey struct {
 	caller uint64
-	use    use
+	quota  quota
 }
 
-// NewLimiter returns a limiter; perMinute is above 0.
+// NewLimiter returns a limiter; perMinute must be above 0.
 func NewLimiter(perMinute int, now func() time.Time) (*Limiter, error) {
 	return NewCallerLimiter(perMinute, 0, now)
 }
 
 // NewCallerLimiter returns a limiter for token subjects, each of which may own perSubject controllers; 0 is unlimited.
 func NewCallerLimiter(perMinute, perSubject int, now func() time.Time) (*Limiter, error) {
-	allowances, err := lru.New[allowance, *rate.Limiter](rememberedAllowances)
+	allowances, err := lru.New[bucketKey, *rate.Limiter](maxBuckets)
 	if err != nil {
 		return nil, fmt.Errorf("make limiter: %w", err)
 	}
-	return &Limiter{perMinute: perMinute, perSubject: perSubject, allowances: allowances, seed: maphash.MakeSeed(), now: now}, nil
+	return &Limiter{
+		perMinute:  perMinute,
+		perSubject: perSubject,
+		buckets:    allowances,
+		seed:       maphash.MakeSeed(),
+		now:        now,
+	}, nil
 }
 
-// take uses one call of the caller's allowance and tells whether there was one.
-func (l *Limiter) take(u use, caller string) bool {
-	key := l.key(u, caller)
-	bucket, ok := l.allowances.Get(key)
+// allow takes one call from the caller's bucket and reports whether there was one.
+func (l *Limiter) allow(u quota, caller string) bool {
+	key := l.keyOf(u, caller)
+	bucket, ok := l.buckets.Get(key)
 	if !ok {
-		bucket = l.full(u)
-		// Two calls that come first at the same time may both make one; the first stays.
-		if held, ok, _ := l.allowances.PeekOrAdd(key, bucket); ok {
-			bucket = held
+		bucket = l.newBucket(u)
+		// Two concurrent first calls may both make a bucket; the first one stays.
+		if existing, ok, _ := l.buckets.PeekOrAdd(key, bucket); ok {
+			bucket = existing
 		}
 	}
 	return bucket.AllowN(l.now(), 1)
 }
 
-// exhausted tells whether a call would be refused, and uses nothing.
-func (l *Limiter) exhausted(u use, caller string) bool {
-	bucket, ok := l.allowances.Get(l.key(u, caller))
+// isExhausted reports whether a call would be refused, without taking one.
+func (l *Limiter) isExhausted(u quota, caller string) bool {
+	bucket, ok := l.buckets.Get(l.keyOf(u, caller))
 	return ok && bucket.TokensAt(l.now()) < 1
 }
 
-func (l *Limiter) key(u use, caller string) allowance {
-	return allowance{maphash.String(l.seed, caller), u}
+func (l *Limiter) keyOf(u quota, caller string) bucketKey {
+	return bucketKey{maphash.String(l.seed, caller), u}
 }
 
-func (l *Limiter) full(u use) *rate.Limiter {
+// newBucket returns a full bucket.
+func (l *Limiter) newBucket(u quota) *rate.Limiter {
 	perSecond := rate.Limit(float64(l.perMinute) / 60)
 	switch u {
 	case spareVerifications:
 		return rate.NewLimiter(addressVerifications, addressVerifications)
 	case registrations:
 		return rate.NewLimiter(perSecond, l.creationLimit())
-	case strangers:
-		// A controller that gets NOT_FOUND may register up to 10 s later, so the registrations of 10 s can arrive together.
-		// Allow one sixth fewer NOT_FOUND answers than registrations.
+	case unknownControllers:
+		// A controller that gets NOT_FOUND may register up to 10 s later, so up to 10 s' worth of registrations can arrive together.
+		// Allow one sixth of a minute's calls fewer NOT_FOUND responses than registrations.
 		return rate.NewLimiter(perSecond, max(1, l.creationLimit()-l.perMinute/6))
 	default:
 		return rate.NewLimiter(perSecond, l.perMinute)
 	}
 }
 
-// creationLimit returns how many controllers a subject may create at once.
+// creationLimit returns the number of controllers that a subject may create at once.
 func (l *Limiter) creationLimit() int { return max(l.perMinute, l.perSubject) }

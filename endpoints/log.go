@@ -9,35 +9,35 @@ import (
 	"github.com/go-kit/log/level"
 )
 
-// Sampler bounds what is written to a log. Admit reports whether the caller is to write an event itself: the first ones of a
-// kind in a period are; the others are counted, and logger gets summary with their count later.
+// Sampler limits the lines of a log. Admit reports whether the caller must write an event itself, which is the case for the first
+// events of a kind in a period. The others are counted, and logger later gets summary with their count.
 type Sampler interface {
 	Admit(logger log.Logger, group, kind string, allowance int, summary ...any) bool
 }
 
 const (
-	// refusedLines is how many refusals of one kind are logged in a period. Any client can cause them.
+	// refusedLines is the number of refusals of one kind that are logged in a period. Any client can cause them.
 	refusedLines = 1
-	// otherLines is the same for every other end of a call.
+	// otherLines is the same for every other outcome of a call.
 	otherLines = 5
 )
 
 // LogConfig is the configuration of the log of calls.
 type LogConfig struct {
 	Logger log.Logger
-	// Verbose has every call written. Otherwise nothing is put together for what succeeded: heartbeats are too many for lines
-	// that are not read.
+	// Verbose logs every call. Otherwise no line is composed for calls that succeeded: there are too many heartbeats for lines that are
+	// not read.
 	Verbose bool
-	// Sampler bounds the lines unless Verbose is set; nil for no bound.
+	// Sampler limits the lines if Verbose is false; nil for no limit.
 	Sampler Sampler
-	// Code names an error's class; "INTERNAL_ERROR" and "SERVICE_UNAVAILABLE" are failures of this service.
+	// Code returns the public code of an error. "INTERNAL_ERROR" and "SERVICE_UNAVAILABLE" are server-side failures.
 	Code func(error) string
-	// TraceID names the trace that a call belongs to, empty for none.
+	// TraceID returns the trace of a call, empty for none.
 	TraceID func(context.Context) string
 }
 
-// Log writes one line for each call: what succeeded at debug, what was refused at info, and what this service could not do at
-// error. Of calls that end alike only the first few are written; the others are counted.
+// Log writes one line for each call: successes at debug, refusals at info, and server-side failures at error. Of calls with the same
+// outcome only the first few are written; the others are counted.
 func Log(cfg LogConfig) Middleware {
 	return func(op Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
@@ -45,7 +45,7 @@ func Log(cfg LogConfig) Middleware {
 				began := time.Now()
 				response, err = next(ctx, request)
 				if err != nil || cfg.Verbose {
-					cfg.write(ctx, op, request, err, time.Since(began))
+					cfg.writeLine(ctx, op, request, err, time.Since(began))
 				}
 				return response, err
 			}
@@ -53,15 +53,19 @@ func Log(cfg LogConfig) Middleware {
 	}
 }
 
-func (cfg LogConfig) write(ctx context.Context, op Operation, request any, err error, took time.Duration) {
+// writeLine writes the line of one call.
+func (cfg LogConfig) writeLine(ctx context.Context, op Operation, request any, err error, took time.Duration) {
 	call, name := CallFrom(ctx), cfg.Code(err)
-	leveled, allowance := level.Debug(cfg.Logger), otherLines
+
+	leveled := level.Debug(cfg.Logger)
 	switch {
 	case name == "INTERNAL_ERROR" || name == "SERVICE_UNAVAILABLE":
 		leveled = level.Error(cfg.Logger)
 	case err != nil:
 		leveled = level.Info(cfg.Logger)
 	}
+
+	allowance := otherLines
 	switch name {
 	case "INVALID_TOKEN", "FORBIDDEN", "RATE_LIMIT_EXCEEDED":
 		allowance = refusedLines
@@ -82,6 +86,6 @@ func (cfg LogConfig) write(ctx context.Context, op Operation, request any, err e
 	if id := cfg.TraceID(ctx); id != "" {
 		line = append(line, "trace_id", id)
 	}
-	// A log that cannot be written is no reason to fail a call.
+	// A failure of the log must not fail the call.
 	_ = leveled.Log(line...)
 }

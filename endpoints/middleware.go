@@ -13,17 +13,17 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// Call is what a transport knows about a call, put into its context once.
+// Call describes a call to the middleware. The transport puts it into the call's context.
 type Call struct {
 	Transport string // "grpc" or "http"
 	RequestID string
-	// Address is the peer's, without its port.
+	// Address is the peer's address without its port.
 	Address string
-	// Connection is the peer's address with its port, nil where connections say nothing about their callers.
+	// Connection is the peer's address with its port, nil if connections do not identify callers.
 	Connection net.Addr
 	// Authorization holds the values of the header as received. It is never logged.
 	Authorization []string
-	// DecodeErr is what was wrong with the message, where the transport learns that apart from the request.
+	// DecodeErr is the error of decoding the message, if the transport detects it before the request is converted.
 	DecodeErr error
 }
 
@@ -34,7 +34,7 @@ func WithCall(ctx context.Context, call *Call) context.Context {
 	return context.WithValue(ctx, callKey{}, call)
 }
 
-// CallFrom returns the call of the context, an empty one when there is none.
+// CallFrom returns the call of the context, an empty one if there is none.
 func CallFrom(ctx context.Context) *Call {
 	if call, ok := ctx.Value(callKey{}).(*Call); ok {
 		return call
@@ -48,39 +48,40 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, authorization []string) (service.Caller, error)
 }
 
-// AuthPolicy says what a verified token allows.
+// AuthPolicy sets what a verified token allows.
 type AuthPolicy struct {
-	// Unjudged is called for each heartbeat whose token this replica cannot verify at present; controllerID is what the caller
-	// claims. It may be nil.
-	Unjudged func(controllerID string)
-	// Refused is called for each call that was refused although its token's signature is genuine; reason is one of those of
-	// [service.RefusedError]. nil: not at all.
-	Refused func(controllerID, reason string)
-	// MCScopes are the scopes of which a meeting controller needs one.
+	// OnUnverifiable is called for each heartbeat whose token this replica cannot verify at present; controllerID is the id that
+	// the caller claims. It may be nil.
+	OnUnverifiable func(controllerID string)
+	// OnRefused is called for each call of a controller that was refused although the signature of its token is valid; reason is
+	// one of the reasons of [service.RefusedError]. It may be nil.
+	OnRefused func(controllerID, reason string)
+	// MCScopes lists the scopes of meeting controllers, each of which is sufficient.
 	MCScopes []string
-	// SubjectIsController demands that a token speaks only for the controller of its subject's name.
+	// SubjectIsController allows a token only for the controller whose id is the token's subject.
 	SubjectIsController bool
 }
 
-// mcServiceType is what service_type must be, when a token has one, for the calls of meeting controllers.
+// mcServiceType is the service_type that a token must have, if it has one, for the calls of meeting controllers.
 const mcServiceType = "meeting-controller"
 
-// Authenticate verifies the call's token, checks the operation's right, and puts the caller into the context. What the
-// token does not allow still goes through the middleware that follows, so that the caller's limit counts it.
+// Authenticate verifies the call's token, checks the operation's scope, and puts the caller into the context. A call that the token
+// does not allow still passes through the inner middleware, so that the caller's limit counts it.
 func Authenticate(authenticator Authenticator, policy AuthPolicy) Middleware {
 	return func(op Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			return func(ctx context.Context, request any) (any, error) {
 				caller, err := authenticator.Authenticate(ctx, CallFrom(ctx).Authorization)
 				if err != nil {
-					policy.report(op, request, err)
+					policy.reportAuthFailure(op, request, err)
 					return nil, err
 				}
-				caller.Operator = policy.allows(caller, ScopeAdmin)
+
+				caller.IsOperator = policy.isAllowed(caller, ScopeAdmin)
 				ctx = service.WithCaller(ctx, caller)
-				response, err := policy.pass(ctx, caller, op, request, next)
+				response, err := policy.callIfAllowed(ctx, caller, op, request, next)
 				if err != nil {
-					policy.reportRefused(op, request, err)
+					policy.reportRefusal(op, request, err)
 				}
 				return response, err
 			}
@@ -88,39 +89,40 @@ func Authenticate(authenticator Authenticator, policy AuthPolicy) Middleware {
 	}
 }
 
-// pass continues the call of an authenticated caller, or refuses it.
-func (p AuthPolicy) pass(ctx context.Context, caller service.Caller, op Operation, request any, next endpoint.Endpoint) (any, error) {
-	if !p.allows(caller, op.Scope) {
+// callIfAllowed continues the call of an authenticated caller, or refuses it.
+func (p AuthPolicy) callIfAllowed(ctx context.Context, caller service.Caller, op Operation, request any, next endpoint.Endpoint) (any, error) {
+	if !p.isAllowed(caller, op.Scope) {
 		return refuse(ctx, next, request, service.ErrForbidden)
 	}
-	bySelf := op.Scope == ScopeMC || op.Scope == ScopeSelf && !caller.Operator
-	if id := controllerID(request); p.SubjectIsController && bySelf && id != "" && id != caller.Subject {
+
+	isBySelf := op.Scope == ScopeMC || (op.Scope == ScopeSelf && !caller.IsOperator)
+	if id := controllerID(request); p.SubjectIsController && isBySelf && id != "" && id != caller.Subject {
 		return refuse(ctx, next, request, service.ErrForbidden)
 	}
 	return next(ctx, request)
 }
 
-// report reports a failed authentication with the controller that it concerns.
-func (p AuthPolicy) report(op Operation, request any, err error) {
+// reportAuthFailure reports a failed authentication of a controller.
+func (p AuthPolicy) reportAuthFailure(op Operation, request any, err error) {
 	id := loggedID(request)
-	if p.Unjudged != nil && id != "" && isHeartbeat(op) && errors.Is(err, service.ErrUnavailable) {
-		p.Unjudged(id)
+	if p.OnUnverifiable != nil && id != "" && isHeartbeat(op) && errors.Is(err, service.ErrUnavailable) {
+		p.OnUnverifiable(id)
 	}
 	var refused *service.RefusedError
-	if p.Refused != nil && id != "" && op.Scope == ScopeMC && errors.As(err, &refused) {
-		p.Refused(id, refused.Reason)
+	if p.OnRefused != nil && id != "" && op.Scope == ScopeMC && errors.As(err, &refused) {
+		p.OnRefused(id, refused.Reason)
 	}
 }
 
-// reportRefused passes on why the call of an authenticated caller was refused.
-func (p AuthPolicy) reportRefused(op Operation, request any, err error) {
+// reportRefusal reports the refusal of an authenticated controller.
+func (p AuthPolicy) reportRefusal(op Operation, request any, err error) {
 	id, reason := loggedID(request), refusedReason(err)
-	if p.Refused != nil && id != "" && op.Scope == ScopeMC && reason != "" {
-		p.Refused(id, reason)
+	if p.OnRefused != nil && id != "" && op.Scope == ScopeMC && reason != "" {
+		p.OnRefused(id, reason)
 	}
 }
 
-// refusedReason is why a call was refused for its caller's sake, empty for every other end of a call.
+// refusedReason returns the reason of an error that the caller caused, empty for every other outcome of a call.
 func refusedReason(err error) string {
 	var invalid *service.InvalidError
 	switch {
@@ -142,16 +144,16 @@ func isHeartbeat(op Operation) bool {
 	return op.Name == "FastHeartbeat" || op.Name == "ComprehensiveHeartbeat"
 }
 
-// refuse sends a refusal in the request's place: the endpoint answers it without asking the service.
+// refuse passes a refusal on instead of the request: the endpoint returns it without calling the service.
 func refuse(ctx context.Context, next endpoint.Endpoint, request any, err error) (any, error) {
-	r, ok := request.(interface{ refused(err error) any })
+	r, ok := request.(interface{ withRefusal(err error) any })
 	if !ok {
 		return nil, err
 	}
-	return next(ctx, r.refused(err))
+	return next(ctx, r.withRefusal(err))
 }
 
-// refusalOf is what the endpoint will answer instead of asking the service, nil when it will ask.
+// refusalOf returns the error that the endpoint will return instead of calling the service, nil if it will call.
 func refusalOf(request any) error {
 	if r, ok := request.(interface{ refusal() error }); ok {
 		return r.refusal()
@@ -159,7 +161,8 @@ func refusalOf(request any) error {
 	return nil
 }
 
-func (p AuthPolicy) allows(caller service.Caller, scope Scope) bool {
+// isAllowed reports whether the caller's token has the scope.
+func (p AuthPolicy) isAllowed(caller service.Caller, scope Scope) bool {
 	has := func(s string) bool { return slices.Contains(caller.Scopes, s) }
 	switch scope {
 	case ScopeMC:
@@ -169,7 +172,7 @@ func (p AuthPolicy) allows(caller service.Caller, scope Scope) bool {
 	case ScopeAdmin:
 		return has(string(ScopeAdmin))
 	case ScopeSelf:
-		return p.allows(caller, ScopeMC) || p.allows(caller, ScopeAdmin)
+		return p.isAllowed(caller, ScopeMC) || p.isAllowed(caller, ScopeAdmin)
 	default:
 		return false
 	}
@@ -182,28 +185,28 @@ func controllerID(request any) string {
 	return ""
 }
 
-// loggedID leaves out what is not an id: a caller may put anything there, a token for one.
+// loggedID returns the id of the controller, empty if it is invalid: a caller may put anything there, such as a token.
 func loggedID(request any) string {
 	id := controllerID(request)
-	if !validID(id) {
+	if !isValidID(id) {
 		return ""
 	}
 	return id
 }
 
-// validID tells whether a controller can have the id.
-func validID(id string) bool { return service.ValidName(id, 255) }
+// isValidID reports whether a controller can have the id.
+func isValidID(id string) bool { return service.IsValidName(id, 255) }
 
-// Deadline bounds each call: controllers in the field send no deadline of their own. A call that ends sooner anyway,
-// by its caller's wish or because what came before took its time, needs no second timer.
-func Deadline(bound time.Duration) Middleware {
+// Deadline limits the time of each call, because controllers in the field send no deadline. A call that already has an earlier
+// deadline gets no second timer.
+func Deadline(timeout time.Duration) Middleware {
 	return func(Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			return func(ctx context.Context, request any) (any, error) {
-				if at, ok := ctx.Deadline(); ok && time.Until(at) <= bound {
+				if at, ok := ctx.Deadline(); ok && time.Until(at) <= timeout {
 					return next(ctx, request)
 				}
-				ctx, cancel := context.WithTimeout(ctx, bound)
+				ctx, cancel := context.WithTimeout(ctx, timeout)
 				defer cancel()
 				return next(ctx, request)
 			}
@@ -211,16 +214,16 @@ func Deadline(bound time.Duration) Middleware {
 	}
 }
 
-// errPanicked is how a call ended that did not return. The transport recovers and reports the panic itself.
+// errPanicked is the outcome of a call that did not return. The transport recovers and reports the panic itself.
 var errPanicked = errors.New("panic")
 
-// Observe tells observe how long each call took and how it ended; ctx is the call's.
+// Observe calls observe with the duration and the outcome of each call; ctx is the call's context.
 func Observe(observe func(ctx context.Context, transport, operation string, err error, took time.Duration)) Middleware {
 	return func(op Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			return func(ctx context.Context, request any) (response any, err error) {
 				began := time.Now()
-				err = errPanicked // Unless next returns.
+				err = errPanicked // Until next returns.
 				defer func() { observe(ctx, CallFrom(ctx).Transport, op.Name, err, time.Since(began)) }()
 				return next(ctx, request)
 			}
@@ -244,29 +247,29 @@ func AnnotateSpan(annotate func(ctx context.Context, operation, transport, contr
 	}
 }
 
-// AfterAuthentication has admitted called when the caller of a call has been authenticated, whether or not the call is allowed. nil costs
-// nothing.
-func AfterAuthentication(admitted func(ctx context.Context)) Middleware {
+// AfterAuthentication calls onAuthenticated once the caller of a call has been authenticated, whether or not the call is allowed.
+// With nil it returns a middleware that does nothing.
+func AfterAuthentication(onAuthenticated func(ctx context.Context)) Middleware {
 	return func(Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
-			if admitted == nil {
+			if onAuthenticated == nil {
 				return next
 			}
 			return func(ctx context.Context, request any) (any, error) {
-				admitted(ctx)
+				onAuthenticated(ctx)
 				return next(ctx, request)
 			}
 		}
 	}
 }
 
-// RequireReady answers [service.ErrUnavailable] while open says no.
-func RequireReady(open func() bool) Middleware {
+// RequireReady returns [service.ErrUnavailable] while isReady returns false.
+func RequireReady(isReady func() bool) Middleware {
 	return func(Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			return func(ctx context.Context, request any) (any, error) {
-				if !open() {
-					return nil, fmt.Errorf("still starting: %w", service.ErrUnavailable)
+				if !isReady() {
+					return nil, fmt.Errorf("service is still starting: %w", service.ErrUnavailable)
 				}
 				return next(ctx, request)
 			}

@@ -11,109 +11,111 @@ import (
 )
 
 const (
-	// countLifetime is how long a count of a subject's controllers is used before the next registration reads it again.
+	// countLifetime is how long a count of a subject's controllers is used before the next registration renews it.
 	countLifetime = time.Second
 	// countTimeout limits one count, so that a registration that waits for it keeps most of its own time.
 	countTimeout = 2 * time.Second
 )
 
-// owners counts how many controllers each subject owns. The count is read from the store at most once a second for each
-// subject, and this replica adds what it creates meanwhile. A subject therefore exceeds its limit by at most what the
-// other replicas create for it within one second, and within the time of one count.
-type owners struct {
-	most  int // 0: unlimited
-	count func(ctx context.Context, subject string) (int, error)
-	now   func() time.Time
+// ownerCounts counts the controllers of each subject. It reads a subject's count from the store at most once a second, and adds the
+// controllers that this replica creates in the meantime. A subject can therefore exceed its limit by at most the number of
+// controllers that the other replicas create for it within one second and the time of one count.
+type ownerCounts struct {
+	limit         int // 0: unlimited.
+	readFromStore func(ctx context.Context, subject string) (int, error)
+	now           func() time.Time
 
-	mu   sync.Mutex
-	held *lru.Cache[string, *ownerCount]
+	mu     sync.Mutex
+	counts *lru.Cache[string, *ownerCount]
 }
 
-// ownerCount is the count of one subject; the lock of owners guards it.
+// ownerCount is the count of one subject; the lock of ownerCounts guards it.
 type ownerCount struct {
-	counted int
-	created int // By this replica, since the count began.
-	at      time.Time
-	reading chan struct{} // Closed when the count that is under way ends; nil: none is.
+	counted  int
+	created  int // By this replica, since the count was read.
+	at       time.Time
+	readDone chan struct{} // Closed when the read in progress ends; nil if there is none.
 }
 
-func newOwners(most int, count func(context.Context, string) (int, error), now func() time.Time) *owners {
-	held, _ := lru.New[string, *ownerCount](rememberedAllowances) // It fails for a size of 0 only.
-	return &owners{most: most, count: count, now: now, held: held}
+func newOwnerCounts(limit int, readFromStore func(context.Context, string) (int, error), now func() time.Time) *ownerCounts {
+	counts, _ := lru.New[string, *ownerCount](maxBuckets) // New fails for a size of 0 only.
+	return &ownerCounts{limit: limit, readFromStore: readFromStore, now: now, counts: counts}
 }
 
-// checkLimit returns [service.OwnerLimitError] if the subject owns as many controllers as it may. It waits for the first count
-// of a subject; a later count runs in the background. A count that fails refuses nothing.
-func (o *owners) checkLimit(ctx context.Context, subject string) error {
-	if o.most == 0 {
+// checkLimit returns [service.OwnerLimitError] if the subject owns as many controllers as it may. It waits for the first read of a
+// subject's count; later reads run in the background. A read that fails refuses nothing.
+func (o *ownerCounts) checkLimit(ctx context.Context, subject string) error {
+	if o.limit == 0 {
 		return nil
 	}
 
-	count, reading := o.current(subject)
+	count, reading := o.currentCount(subject)
 	if count < 0 {
 		select {
 		case <-reading:
-			count, _ = o.current(subject)
+			count, _ = o.currentCount(subject)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 
-	if count >= o.most {
-		return &service.OwnerLimitError{Owned: count, Limit: o.most}
+	if count >= o.limit {
+		return &service.OwnerLimitError{Owned: count, Limit: o.limit}
 	}
 	return nil
 }
 
-// current returns how many controllers the subject owns, and starts a count if the last one is too old. If no count has ended
-// yet, it returns -1 and a channel that is closed when the count ends.
-func (o *owners) current(subject string) (count int, reading <-chan struct{}) {
+// currentCount returns the number of controllers that the subject owns, and starts a read if the last one is too old. If no read
+// has ended yet, it returns -1 and a channel that is closed when the read ends.
+func (o *ownerCounts) currentCount(subject string) (count int, reading <-chan struct{}) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 
-	one, ok := o.held.Get(subject)
+	entry, ok := o.counts.Get(subject)
 	if !ok {
-		one = &ownerCount{}
-		o.held.Add(subject, one)
+		entry = &ownerCount{}
+		o.counts.Add(subject, entry)
 	}
-	if age := o.now().Sub(one.at); one.reading == nil && (age >= countLifetime || age < 0) {
-		one.reading = make(chan struct{})
-		go o.readCount(subject, one)
+
+	if age := o.now().Sub(entry.at); entry.readDone == nil && (age >= countLifetime || age < 0) {
+		entry.readDone = make(chan struct{})
+		go o.readCount(subject, entry)
 	}
-	if one.at.IsZero() {
-		return -1, one.reading
+	if entry.at.IsZero() {
+		return -1, entry.readDone
 	}
-	return one.counted + one.created, nil
+	return entry.counted + entry.created, nil
 }
 
-func (o *owners) readCount(subject string, one *ownerCount) {
+// readCount reads the count from the store. Controllers that are created meanwhile stay in created.
+func (o *ownerCounts) readCount(subject string, entry *ownerCount) {
 	o.mu.Lock()
-	before := one.created
+	createdBefore := entry.created
 	o.mu.Unlock()
 
 	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
 	defer cancel()
-	counted, err := o.count(ctx, subject)
+	counted, err := o.readFromStore(ctx, subject)
 
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err == nil {
-		one.counted = counted
-		one.created -= before
+		entry.counted = counted
+		entry.created -= createdBefore
 	}
-	one.at = o.now()
-	close(one.reading)
-	one.reading = nil
+	entry.at = o.now()
+	close(entry.readDone)
+	entry.readDone = nil
 }
 
-// add notes a controller that was created.
-func (o *owners) add(subject string) {
-	if o.most == 0 {
+// addCreated counts a controller that was created.
+func (o *ownerCounts) addCreated(subject string) {
+	if o.limit == 0 {
 		return
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if one, ok := o.held.Get(subject); ok {
-		one.created++
+	if entry, ok := o.counts.Get(subject); ok {
+		entry.created++
 	}
 }

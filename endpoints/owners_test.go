@@ -11,7 +11,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// fleetStore is a store of controllers of one subject.
+// fleetStore is a store with the controllers of one subject.
 type fleetStore struct {
 	known  map[string]bool
 	counts atomic.Int32
@@ -31,7 +31,7 @@ func (f *fleetStore) register(_ context.Context, request any) (any, error) {
 	id := controllerID(request)
 	created := !f.known[id]
 	f.known[id] = true
-	return service.Registered{Created: created}, nil
+	return service.RegistrationResponse{Created: created}, nil
 }
 
 // newFleet returns the operations of a fleet whose subject may own most controllers, at 600 calls a minute.
@@ -48,7 +48,7 @@ func newFleet(t *testing.T, store *fleetStore, most int) (register, beat func(id
 		if !store.known[controllerID(request)] {
 			return nil, service.ErrNotRegistered
 		}
-		return service.Acknowledged{}, nil
+		return service.Acknowledgement{}, nil
 	})
 
 	register = func(id string) error {
@@ -62,7 +62,7 @@ func newFleet(t *testing.T, store *fleetStore, most int) (register, beat func(id
 	return register, beat, &clock
 }
 
-// TestLimitCallers_LostTable: each of 10,000 controllers registers only once after it learns that it is not registered.
+// TestLimitCallers_LostTable: each of 10,000 controllers registers only once after NOT_FOUND.
 func TestLimitCallers_LostTable(t *testing.T) {
 	store := &fleetStore{known: map[string]bool{}}
 	register, beat, now := newFleet(t, store, 20_000)
@@ -71,19 +71,19 @@ func TestLimitCallers_LostTable(t *testing.T) {
 		if second > 60 {
 			t.Fatalf("%d of 10,000 controllers are registered after 60 s", len(store.known))
 		}
-		var told []string
+		var notFound []string
 		for i := range 10_000 {
 			id := fmt.Sprintf("mc-%d", i)
 			if err := beat(id); errors.Is(err, service.ErrNotRegistered) {
-				told = append(told, id)
+				notFound = append(notFound, id)
 			} else if err != nil && !errors.Is(err, service.ErrRateLimited) {
 				t.Fatalf("heartbeat of %s = %v", id, err)
 			}
 		}
-		if len(told) > returningAtMost {
-			t.Fatalf("%d controllers register at once, want at most %d", len(told), returningAtMost)
+		if len(notFound) > maxNotFoundPlaces {
+			t.Fatalf("%d controllers register at once, want at most %d", len(notFound), maxNotFoundPlaces)
 		}
-		for _, id := range told {
+		for _, id := range notFound {
 			if err := register(id); err != nil {
 				t.Fatalf("registration of %s = %v, want nil: it tries once", id, err)
 			}
@@ -106,7 +106,7 @@ func TestLimitCallers_OwnerLimit(t *testing.T) {
 		t.Errorf("registration beyond the limit = %v, want OwnerLimitError with 3 of 3", err)
 	}
 	if err := beat("mc-3"); !errors.As(err, &full) {
-		t.Errorf("heartbeat of a controller that may not register = %v, want OwnerLimitError: it would fall silent for good", err)
+		t.Errorf("heartbeat of a controller that may not register = %v, want OwnerLimitError: it would send no more heartbeats", err)
 	}
 	for _, id := range []string{"old", "mc-1"} {
 		if err := errors.Join(register(id), beat(id)); err != nil {
@@ -132,12 +132,14 @@ func TestLimitCallers_StolenToken(t *testing.T) {
 			delete(store.known, id) // It deregisters what it made.
 		}
 	}
+
 	created := 0
 	for i := range 100 {
 		if register(fmt.Sprintf("again-%d", i)) == nil {
 			created++
 		}
 	}
+
 	if created > 0 {
 		t.Errorf("created %d more controllers at once, want none after 1,000", created)
 	}
@@ -167,9 +169,9 @@ func TestOwners_OneCountASecond(t *testing.T) {
 // TestLimitCallers_Superseded: a heartbeat of a replaced process is no heartbeat of a known controller.
 func TestLimitCallers_Superseded(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 2)
-	middleware := LimitCallers(limiter, fakeDirectory{known: map[string]bool{"mc": true}}, func(string) {})
-	beat := middleware(Operation{"FastHeartbeat", ScopeMC})(answer(service.ErrSuperseded))
-	register := middleware(Operation{"RegisterMC", ScopeMC})(answer(service.ErrSuperseded))
+	middleware := LimitCallers(limiter, fakeLookup{known: map[string]bool{"mc": true}}, func(string) {})
+	beat := middleware(Operation{"FastHeartbeat", ScopeMC})(endpointReturning(service.ErrSuperseded))
+	register := middleware(Operation{"RegisterMC", ScopeMC})(endpointReturning(service.ErrSuperseded))
 
 	if _, err := register(callerContext(t, "a"), registrationOf("mc")); !errors.Is(err, service.ErrSuperseded) {
 		t.Errorf("registration = %v, want ErrSuperseded", err)
@@ -181,51 +183,57 @@ func TestLimitCallers_Superseded(t *testing.T) {
 		t.Errorf("heartbeat beyond the allowance = %v, want ErrRateLimited", err)
 	}
 	if _, err := register(callerContext(t, "a"), registrationOf("mc")); !errors.Is(err, service.ErrSuperseded) {
-		t.Errorf("registration beyond the allowance = %v, want ErrSuperseded: it ends the process", err)
+		t.Errorf("registration beyond the quota = %v, want ErrSuperseded: it ends the process", err)
 	}
 }
 
-// TestLimitCallers_FleetBesideAStranger: a caller that has used up its allowance takes no place from others.
-func TestLimitCallers_FleetBesideAStranger(t *testing.T) {
+// TestLimitCallers_FleetBesideUnknownController: a subject that has used up its quota takes no places from others.
+func TestLimitCallers_FleetBesideUnknownController(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 60)
-	beat := LimitCallers(limiter, fakeDirectory{}, func(string) {})(Operation{"FastHeartbeat", ScopeMC})(answer(service.ErrNotRegistered))
-	for range 10 * returningAtMost {
-		_, _ = beat(callerContext(t, "stranger"), heartbeatOf("nobody"))
+	beat := LimitCallers(limiter, fakeLookup{}, func(string) {})(Operation{"FastHeartbeat", ScopeMC})(endpointReturning(service.ErrNotRegistered))
+	for range 10 * maxNotFoundPlaces {
+		_, _ = beat(callerContext(t, "other"), heartbeatOf("unknown"))
 	}
 	if _, err := beat(callerContext(t, "fleet"), heartbeatOf("mc")); !errors.Is(err, service.ErrNotRegistered) {
 		t.Errorf("heartbeat of another subject = %v, want ErrNotRegistered", err)
 	}
 }
 
-func TestReturning_FollowsTheStore(t *testing.T) {
+func TestNotFoundLimit_FollowsTheStore(t *testing.T) {
 	now := time.Unix(1000, 0)
-	r := newReturningLimit(func() time.Time { return now })
-	told := func() (n int) {
-		for r.take() {
+	r := newNotFoundLimit(func() time.Time { return now })
+	takeAll := func() (n int) {
+		for r.takePlace() {
 			n++
 		}
 		return n
 	}
-	if got := told(); got != returningAtFirst {
-		t.Errorf("told at first = %d, want %d", got, returningAtFirst)
+
+	if got := takeAll(); got != initialNotFoundPlaces {
+		t.Errorf("places at first = %d, want %d", got, initialNotFoundPlaces)
 	}
+
 	for range 100 {
-		r.release(time.Millisecond, false)
+		r.releasePlace(time.Millisecond, false)
 	}
-	if got := told(); got != 200 {
-		t.Errorf("told after 100 quick registrations = %d, want their places and as many more", got)
+
+	if got := takeAll(); got != 200 {
+		t.Errorf("places after 100 quick registrations = %d, want their places and as many more", got)
 	}
-	r.release(0, true)
-	r.release(slowRegistration+1, false)
-	if got := told(); got != 0 {
-		t.Errorf("told after registrations that failed = %d, want none of %d places", got, r.most)
+
+	r.releasePlace(0, true)
+	r.releasePlace(slowRegistration+1, false)
+	if got := takeAll(); got != 0 {
+		t.Errorf("places after registrations that failed = %d, want none of %d places", got, r.limit)
 	}
+
 	now = now.Add(10 * time.Second)
-	if got := told(); got != 0 {
-		t.Errorf("told 10 s later = %d, want none: they may still register", got)
+	if got := takeAll(); got != 0 {
+		t.Errorf("places 10 s later = %d, want none: they may still register", got)
 	}
+
 	now = now.Add(time.Second)
-	if got := told(); got != returningAtLeast {
-		t.Errorf("told 11 s later = %d, want the least, which is more than a quarter of 300", got)
+	if got := takeAll(); got != minNotFoundPlaces {
+		t.Errorf("places 11 s later = %d, want the least, which is more than a quarter of 300", got)
 	}
 }

@@ -12,37 +12,37 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// TokenPrechecker tells cheaply, at the cost of no signature and without waiting, what is known of an authorization header.
+// TokenPrechecker checks an authorization header cheaply: without verifying a signature and without waiting.
 type TokenPrechecker interface {
-	// IsCached tells whether it was verified before and still counts.
+	// IsCached reports whether the token was verified before and is still valid.
 	IsCached(authorization []string) bool
-	// IsWellFormed tells whether it is worth a signature: false means that it would be refused whatever that said.
+	// IsWellFormed reports whether the signature has to be verified: false means that the token would be refused in any case.
 	IsWellFormed(authorization []string) bool
 }
 
-// LimitAddresses sheds calls without a valid token, by address, before their signature is looked at. An address is
-// charged for failed authentications only, and a recognized token always passes, so controllers that share an
-// address with an attacker keep their heartbeats. Their new tokens are verified as long as there is some time left
-// for it, which garbage and other addresses cannot use up; after that the answer is [service.ErrUnavailable], never a
-// refusal that blames the caller.
-func LimitAddresses(limiter *Limiter, recognizer TokenPrechecker, onLimited func(operation string)) Middleware {
+// LimitAddresses refuses calls without a valid token, by address, before their signature is verified. An address is charged for
+// failed authentications only, and a cached token always passes, so controllers that share an address with an attacker keep their
+// heartbeats. For their new tokens a limited number of verifications is reserved, which malformed tokens and other addresses cannot
+// use up. After that the result is [service.ErrUnavailable], which controllers retry, and not [service.ErrRateLimited].
+func LimitAddresses(limiter *Limiter, prechecker TokenPrechecker, onLimited func(operation string)) Middleware {
 	all := rate.NewLimiter(allVerifications, allVerifications)
 	return func(op Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			return func(ctx context.Context, request any) (any, error) {
 				call := CallFrom(ctx)
 				address := addressKey(call.Address)
-				if limiter.exhausted(failedAuthentications, address) && !recognizer.IsCached(call.Authorization) {
-					if !recognizer.IsWellFormed(call.Authorization) {
+				if limiter.isExhausted(failedAuthentications, address) && !prechecker.IsCached(call.Authorization) {
+					if !prechecker.IsWellFormed(call.Authorization) {
 						onLimited(op.Name)
 						return nil, service.ErrRateLimited
 					}
-					if !limiter.take(spareVerifications, address) || !all.AllowN(limiter.now(), 1) {
+					if !limiter.allow(spareVerifications, address) || !all.AllowN(limiter.now(), 1) {
 						return nil, fmt.Errorf("too many unverified tokens: %w", service.ErrUnavailable)
 					}
 				}
+
 				response, err := next(ctx, request)
-				if errors.Is(err, service.ErrUnauthenticated) && !limiter.take(failedAuthentications, address) {
+				if errors.Is(err, service.ErrUnauthenticated) && !limiter.allow(failedAuthentications, address) {
 					onLimited(op.Name)
 					return nil, service.ErrRateLimited
 				}
@@ -52,7 +52,7 @@ func LimitAddresses(limiter *Limiter, recognizer TokenPrechecker, onLimited func
 	}
 }
 
-// addressKey takes the networks that one IPv6 host is given as one address.
+// addressKey returns the address, or the /64 network of an IPv6 address, which is what one host usually gets.
 func addressKey(address string) string {
 	ip, err := netip.ParseAddr(address)
 	if err != nil || ip.Unmap().Is4() {
@@ -73,27 +73,27 @@ type RegistrationLookup interface {
 	CountOwned(ctx context.Context, subject string) (int, error)
 }
 
-// callerLimits are the limits of token subjects.
+// callerLimits has the limits of token subjects.
 type callerLimits struct {
 	*Limiter
-	directory RegistrationLookup
-	owners    *owners
-	returning *returningLimit
+	lookup   RegistrationLookup
+	owners   *ownerCounts
+	notFound *notFoundLimit
 }
 
-// LimitCallers limits each token subject. Several controllers may share one subject, and a controller whose registration is
-// refused sends no more heartbeats. So a registration of a registered controller is never refused. A heartbeat is charged
-// afterwards, if its controller is not registered or another process is. A new controller is refused when its subject
-// owns as many as it may, or creates them too fast. If the lookup fails, the result is
-// [service.ErrUnavailable]. Final heartbeats of a fleet that stops together are charged like other
-// heartbeats.
-func LimitCallers(limiter *Limiter, directory RegistrationLookup, onLimited func(operation string)) Middleware {
+// LimitCallers limits each token subject. Several controllers may share one subject, and a controller whose registration is refused
+// sends no more heartbeats. So a registration of a registered controller is never refused. A heartbeat is charged after the call,
+// and only if its controller is not registered or another process is. A new controller is refused if its subject owns as many as it
+// may, or creates them too fast. If the lookup fails, the result is [service.ErrUnavailable]. Final heartbeats of a fleet that
+// stops together are charged like other heartbeats.
+func LimitCallers(limiter *Limiter, lookup RegistrationLookup, onLimited func(operation string)) Middleware {
 	limits := &callerLimits{
-		Limiter:   limiter,
-		directory: directory,
-		owners:    newOwners(limiter.perSubject, directory.CountOwned, limiter.now),
-		returning: newReturningLimit(limiter.now),
+		Limiter:  limiter,
+		lookup:   lookup,
+		owners:   newOwnerCounts(limiter.perSubject, lookup.CountOwned, limiter.now),
+		notFound: newNotFoundLimit(limiter.now),
 	}
+
 	return func(op Operation) endpoint.Middleware {
 		limit := limits.limitCalls
 		switch op.Name {
@@ -102,6 +102,7 @@ func LimitCallers(limiter *Limiter, directory RegistrationLookup, onLimited func
 		case "RegisterMC":
 			limit = limits.limitRegistrations
 		}
+
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			limited := limit(next)
 			return func(ctx context.Context, request any) (any, error) {
@@ -115,18 +116,18 @@ func LimitCallers(limiter *Limiter, directory RegistrationLookup, onLimited func
 	}
 }
 
-// limitCalls charges a subject for a call before it is made.
+// limitCalls charges a subject for a call before the call is made.
 func (l *callerLimits) limitCalls(next endpoint.Endpoint) endpoint.Endpoint {
 	return func(ctx context.Context, request any) (any, error) {
-		if !l.take(otherCalls, service.CallerFrom(ctx).Subject) {
+		if !l.allow(otherCalls, service.CallerFrom(ctx).Subject) {
 			return nil, service.ErrRateLimited
 		}
 		return next(ctx, request)
 	}
 }
 
-// limitRegistrations charges a subject for the controllers that it creates, once they are created. While it may create
-// none, a registration is made only if the controller is registered. An invalid id is not looked up; validation refuses it.
+// limitRegistrations charges a subject for each controller after its creation. While the subject may create none, only registrations of
+// registered controllers pass. An invalid id is not looked up; validation refuses it.
 func (l *callerLimits) limitRegistrations(next endpoint.Endpoint) endpoint.Endpoint {
 	return func(ctx context.Context, request any) (any, error) {
 		subject := service.CallerFrom(ctx).Subject
@@ -134,9 +135,9 @@ func (l *callerLimits) limitRegistrations(next endpoint.Endpoint) endpoint.Endpo
 			return l.limitCalls(next)(ctx, request)
 		}
 
-		if id := controllerID(request); validID(id) {
+		if id := controllerID(request); isValidID(id) {
 			if refusal := l.checkCreation(ctx, subject); refusal != nil {
-				isRegistered, err := l.directory.IsRegistered(ctx, id)
+				isRegistered, err := l.lookup.IsRegistered(ctx, id)
 				if err != nil {
 					return nil, fmt.Errorf("look up controller %s: %w", id, err)
 				}
@@ -148,13 +149,13 @@ func (l *callerLimits) limitRegistrations(next endpoint.Endpoint) endpoint.Endpo
 
 		began := l.now()
 		response, err := next(ctx, request)
-		l.returning.release(l.now().Sub(began), errors.Is(err, service.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded))
-		if registered, ok := response.(service.Registered); ok && err == nil && registered.Created {
-			l.take(registrations, subject)
-			l.owners.add(subject)
+		l.notFound.releasePlace(l.now().Sub(began), errors.Is(err, service.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded))
+		if registered, ok := response.(service.RegistrationResponse); ok && err == nil && registered.Created {
+			l.allow(registrations, subject)
+			l.owners.addCreated(subject)
 		}
 		if errors.Is(err, service.ErrSuperseded) {
-			l.take(otherCalls, subject) // The answer stays: it is final, so that its process stops.
+			l.allow(otherCalls, subject) // The error stays: it is final, so that the process stops.
 		}
 		return response, err
 	}
@@ -165,14 +166,15 @@ func (l *callerLimits) checkCreation(ctx context.Context, subject string) error 
 	if err := l.owners.checkLimit(ctx, subject); err != nil {
 		return err
 	}
-	if l.exhausted(registrations, subject) {
+	if l.isExhausted(registrations, subject) {
 		return service.ErrRateLimited
 	}
 	return nil
 }
 
-// limitHeartbeats charges a subject for a heartbeat that changed nothing, and refuses it when the subject has used up its
-// allowance. Heartbeats of registered controllers are free, and so are invalid ones, since refusing them would save nothing.
+// limitHeartbeats charges a subject for a heartbeat that changed nothing, and returns [service.ErrRateLimited] instead of its error
+// if the quota is used up. Heartbeats of registered controllers are free, and so are invalid ones, because refusing them would save
+// nothing.
 func (l *callerLimits) limitHeartbeats(next endpoint.Endpoint) endpoint.Endpoint {
 	return func(ctx context.Context, request any) (any, error) {
 		response, err := next(ctx, request)
@@ -187,7 +189,7 @@ func (l *callerLimits) limitHeartbeats(next endpoint.Endpoint) endpoint.Endpoint
 				return nil, refusal
 			}
 		case errors.Is(err, service.ErrForbidden), errors.Is(err, service.ErrSuperseded):
-			if !l.take(otherCalls, subject) {
+			if !l.allow(otherCalls, subject) {
 				return nil, service.ErrRateLimited
 			}
 		}
@@ -195,15 +197,15 @@ func (l *callerLimits) limitHeartbeats(next endpoint.Endpoint) endpoint.Endpoint
 	}
 }
 
-// checkNotRegistered returns the error that replaces NOT_FOUND, nil if NOT_FOUND may be returned. A controller registers once
-// after NOT_FOUND, so it gets that answer only while its registration would be accepted and the store has room for it. After
-// any other error it waits for its next heartbeat.
+// checkNotRegistered returns the error that replaces NOT_FOUND, nil if NOT_FOUND may be returned. A controller registers once after
+// NOT_FOUND, so it gets that response only while its registration would be accepted and the store has room for it. After any other
+// error it waits for its next heartbeat.
 func (l *callerLimits) checkNotRegistered(ctx context.Context, subject string) error {
 	if err := l.checkCreation(ctx, subject); err != nil {
 		return err
 	}
-	// Only a subject that has an allowance left takes a place, and only one that gets a place is charged.
-	if l.exhausted(strangers, subject) || !l.returning.take() || !l.take(strangers, subject) {
+	// A subject without quota must not take a place, and a subject without a place must not be charged.
+	if l.isExhausted(unknownControllers, subject) || !l.notFound.takePlace() || !l.allow(unknownControllers, subject) {
 		return service.ErrRateLimited
 	}
 	return nil

@@ -24,59 +24,65 @@ func callerContext(t *testing.T, subject string) context.Context {
 	return service.WithCaller(t.Context(), service.Caller{Subject: subject})
 }
 
-// creating is the endpoint of a registration over a store that holds the known controllers.
+// creating returns the endpoint of registrations over a store with the known controllers.
 func creating(known map[string]bool) func(context.Context, any) (any, error) {
 	return func(_ context.Context, request any) (any, error) {
-		return service.Registered{Created: !known[controllerID(request)]}, nil
+		return service.RegistrationResponse{Created: !known[controllerID(request)]}, nil
 	}
 }
 
-func TestKnownControllersAreNeverRefused(t *testing.T) {
+func TestLimitCallers_KnownControllersAreNeverRefused(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 1)
-	var asked []string
-	directory := fakeDirectory{known: map[string]bool{"known": true}, asked: &asked}
-	middleware := LimitCallers(limiter, directory, func(string) {})
-	register := middleware(Operation{"RegisterMC", ScopeMC})(creating(directory.known))
+	var lookedUp []string
+	lookup := fakeLookup{known: map[string]bool{"known": true}, lookedUp: &lookedUp}
+	middleware := LimitCallers(limiter, lookup, func(string) {})
+	register := middleware(Operation{"RegisterMC", ScopeMC})(creating(lookup.known))
 	beat := middleware(Operation{"FastHeartbeat", ScopeMC})
 	ctx := callerContext(t, "shared")
 	for range 100 {
-		if _, err := beat(answer(nil))(ctx, heartbeatOf("known")); err != nil {
+		if _, err := beat(endpointReturning(nil))(ctx, heartbeatOf("known")); err != nil {
 			t.Fatalf("heartbeat of a known controller = %v, want nil: it is not charged", err)
 		}
 	}
+
 	if _, err := register(ctx, registrationOf("new-1")); err != nil {
 		t.Errorf("first registration = %v, want nil", err)
 	}
 	if _, err := register(ctx, registrationOf("new-2")); !errors.Is(err, service.ErrRateLimited) {
 		t.Errorf("second registration of a new controller = %v, want ErrRateLimited", err)
 	}
+
 	for range 100 {
 		if _, err := register(ctx, registrationOf("known")); err != nil {
 			t.Fatalf("registration of a known controller = %v, want nil", err)
 		}
 	}
-	asked = nil
+
+	lookedUp = nil
 	for range 100 {
-		if _, err := beat(answer(nil))(ctx, heartbeatOf("known")); err != nil {
+		if _, err := beat(endpointReturning(nil))(ctx, heartbeatOf("known")); err != nil {
 			t.Fatalf("heartbeat of a known controller = %v, want nil", err)
 		}
 	}
-	if len(asked) > 0 {
-		t.Errorf("heartbeats of an exhausted subject cost %d lookups, want none: the heartbeat itself tells", len(asked))
+
+	if len(lookedUp) > 0 {
+		t.Errorf("heartbeats of an exhausted subject cost %d lookups, want none: the heartbeat itself shows it", len(lookedUp))
 	}
-	if _, err := beat(answer(service.ErrUnavailable))(ctx, heartbeatOf("known")); !errors.Is(err, service.ErrUnavailable) {
+
+	if _, err := beat(endpointReturning(service.ErrUnavailable))(ctx, heartbeatOf("known")); !errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("heartbeat while the store is down = %v, want ErrUnavailable", err)
 	}
-	trouble := LimitCallers(limiter, fakeDirectory{err: service.ErrUnavailable}, func(string) {})(Operation{"RegisterMC", ScopeMC})(answer(nil))
-	if _, err := trouble(ctx, registrationOf("known")); !errors.Is(err, service.ErrUnavailable) {
+
+	failingRegister := LimitCallers(limiter, fakeLookup{err: service.ErrUnavailable}, func(string) {})(Operation{"RegisterMC", ScopeMC})(endpointReturning(nil))
+	if _, err := failingRegister(ctx, registrationOf("known")); !errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("registration while the store is down = %v, want ErrUnavailable", err)
 	}
 }
 
-func TestHeartbeatsForNobodyAreCharged(t *testing.T) {
+func TestLimitCallers_UnknownControllersAreCharged(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 2)
 	limited := 0
-	beat := LimitCallers(limiter, fakeDirectory{}, func(string) { limited++ })(Operation{"FastHeartbeat", ScopeMC})
+	beat := LimitCallers(limiter, fakeLookup{}, func(string) { limited++ })(Operation{"FastHeartbeat", ScopeMC})
 	ctx := callerContext(t, "a")
 	invalid := service.Invalid("capacity is required")
 	for i, want := range []error{invalid, invalid, service.ErrNotRegistered, service.ErrNotRegistered, service.ErrRateLimited, invalid} {
@@ -84,21 +90,22 @@ func TestHeartbeatsForNobodyAreCharged(t *testing.T) {
 		if errors.Is(want, service.ErrRateLimited) {
 			outcome = service.ErrNotRegistered
 		}
-		if _, err := beat(answer(outcome))(ctx, heartbeatOf("nobody")); !errors.Is(err, want) {
+		if _, err := beat(endpointReturning(outcome))(ctx, heartbeatOf("unknown")); !errors.Is(err, want) {
 			t.Errorf("heartbeat %d = %v, want %v", i, err, want)
 		}
 	}
+
 	if limited != 1 {
 		t.Errorf("refusals counted = %d, want 1", limited)
 	}
 }
 
-// TestAFleetComesBackAfterItsStoreIsEmptied: each controller that hears that it is not registered tries to register once,
-// and is silent for ever when it may not. All of them share a subject.
-func TestAFleetComesBackAfterItsStoreIsEmptied(t *testing.T) {
+// TestLimitCallers_EmptiedStore: each controller that gets NOT_FOUND tries to register once, and sends no more heartbeats if that is
+// refused. All of them share a subject.
+func TestLimitCallers_EmptiedStore(t *testing.T) {
 	limiter, now := newTestLimiter(t, 60)
 	registered := make(map[string]bool)
-	middleware := LimitCallers(limiter, fakeDirectory{known: registered}, func(string) {})
+	middleware := LimitCallers(limiter, fakeLookup{known: registered}, func(string) {})
 	ctx := callerContext(t, "shared")
 	for tick := 0; len(registered) < 200; tick++ {
 		if tick > 200 {
@@ -110,12 +117,12 @@ func TestAFleetComesBackAfterItsStoreIsEmptied(t *testing.T) {
 			if !registered[id] {
 				outcome = service.ErrNotRegistered
 			}
-			_, err := middleware(Operation{"FastHeartbeat", ScopeMC})(answer(outcome))(ctx, heartbeatOf(id))
+			_, err := middleware(Operation{"FastHeartbeat", ScopeMC})(endpointReturning(outcome))(ctx, heartbeatOf(id))
 			if !errors.Is(err, service.ErrNotRegistered) {
 				continue
 			}
 			if _, err := middleware(Operation{"RegisterMC", ScopeMC})(creating(registered))(ctx, registrationOf(id)); err != nil {
-				t.Fatalf("registration of %s, which was told that it is not registered = %v, want nil", id, err)
+				t.Fatalf("registration of %s, which got NOT_FOUND = %v, want nil", id, err)
 			}
 			registered[id] = true
 		}
@@ -123,15 +130,15 @@ func TestAFleetComesBackAfterItsStoreIsEmptied(t *testing.T) {
 	}
 }
 
-// TestRegistrationsMayTakeTheirTime: controllers give up after 10 s, so a registration comes that much later at most.
-func TestRegistrationsMayTakeTheirTime(t *testing.T) {
+// TestLimitCallers_LateRegistrations: controllers give up after 10 s, so a registration arrives at most 10 s after NOT_FOUND.
+func TestLimitCallers_LateRegistrations(t *testing.T) {
 	limiter, now := newTestLimiter(t, 60)
-	middleware := LimitCallers(limiter, fakeDirectory{}, func(string) {})
+	middleware := LimitCallers(limiter, fakeLookup{}, func(string) {})
 	ctx := callerContext(t, "shared")
 	sent := 0
 	for range 11 {
 		for {
-			_, err := middleware(Operation{"FastHeartbeat", ScopeMC})(answer(service.ErrNotRegistered))(ctx, heartbeatOf("mc"))
+			_, err := middleware(Operation{"FastHeartbeat", ScopeMC})(endpointReturning(service.ErrNotRegistered))(ctx, heartbeatOf("mc"))
 			if !errors.Is(err, service.ErrNotRegistered) {
 				break
 			}
@@ -139,35 +146,36 @@ func TestRegistrationsMayTakeTheirTime(t *testing.T) {
 		}
 		*now = now.Add(time.Second)
 	}
+
 	*now = now.Add(-time.Second)
 	for i := range sent {
 		if _, err := middleware(Operation{"RegisterMC", ScopeMC})(creating(nil))(ctx, registrationOf(fmt.Sprintf("mc-%d", i))); err != nil {
-			t.Fatalf("registration %d of the %d that were sent to register = %v, want nil", i, sent, err)
+			t.Fatalf("registration %d of the %d that got NOT_FOUND = %v, want nil", i, sent, err)
 		}
 	}
 }
 
-func TestNobodyIsSentToRegisterWhoMayNot(t *testing.T) {
+func TestLimitCallers_NotFoundOnlyIfRegistrationIsAllowed(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 2)
-	middleware := LimitCallers(limiter, fakeDirectory{}, func(string) {})
+	middleware := LimitCallers(limiter, fakeLookup{}, func(string) {})
 	ctx := callerContext(t, "shared")
 	for i := range 2 {
 		if _, err := middleware(Operation{"RegisterMC", ScopeMC})(creating(nil))(ctx, registrationOf(fmt.Sprintf("new-%d", i))); err != nil {
 			t.Fatalf("registration = %v, want nil", err)
 		}
 	}
-	if _, err := middleware(Operation{"FastHeartbeat", ScopeMC})(answer(service.ErrNotRegistered))(ctx, heartbeatOf("lost")); !errors.Is(err, service.ErrRateLimited) {
+	if _, err := middleware(Operation{"FastHeartbeat", ScopeMC})(endpointReturning(service.ErrNotRegistered))(ctx, heartbeatOf("lost")); !errors.Is(err, service.ErrRateLimited) {
 		t.Errorf("heartbeat = %v, want ErrRateLimited: its one registration would be refused", err)
 	}
 }
 
-func TestAnIDThatNobodyCanHaveIsNotLookedUp(t *testing.T) {
+func TestLimitCallers_InvalidIDIsNotLookedUp(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 1)
-	var asked []string
-	directory := fakeDirectory{err: service.ErrUnavailable, asked: &asked}
+	var lookedUp []string
+	lookup := fakeLookup{err: service.ErrUnavailable, lookedUp: &lookedUp}
 	invalid := service.Invalid("controller_id contains invalid characters")
-	register := LimitCallers(limiter, directory, func(string) {})(Operation{"RegisterMC", ScopeMC})(answer(invalid))
-	beat := LimitCallers(limiter, directory, func(string) {})(Operation{"FastHeartbeat", ScopeMC})(answer(invalid))
+	register := LimitCallers(limiter, lookup, func(string) {})(Operation{"RegisterMC", ScopeMC})(endpointReturning(invalid))
+	beat := LimitCallers(limiter, lookup, func(string) {})(Operation{"FastHeartbeat", ScopeMC})(endpointReturning(invalid))
 	for range 3 {
 		for _, id := range []string{"\x00", "", "a.b", strings.Repeat("a", 256)} {
 			if _, err := register(callerContext(t, "a"), registrationOf(id)); !errors.Is(err, invalid) {
@@ -178,68 +186,78 @@ func TestAnIDThatNobodyCanHaveIsNotLookedUp(t *testing.T) {
 			}
 		}
 	}
-	if len(asked) > 0 {
-		t.Errorf("looked up %q, want nothing", asked)
+
+	if len(lookedUp) > 0 {
+		t.Errorf("looked up %q, want nothing", lookedUp)
 	}
 }
 
-// TestWhatATokenDoesNotAllowIsCharged: to what the subject's other calls share, and never to its registrations.
-func TestWhatATokenDoesNotAllowIsCharged(t *testing.T) {
+// TestLimitCallers_ForbiddenCallsAreCharged: they use the quota of the subject's other calls, and never that of its registrations.
+func TestLimitCallers_ForbiddenCallsAreCharged(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 3)
 	callers := fakeAuthenticator{
 		"mc":    {Subject: "shared", Scopes: []string{"mc:register"}},
 		"other": {Subject: "shared", Scopes: []string{"x"}},
 	}
-	var asked []string
+
+	var lookedUp []string
 	chain := Chain(
 		Authenticate(callers, AuthPolicy{MCScopes: []string{"mc:register"}}),
-		LimitCallers(limiter, fakeDirectory{known: map[string]bool{"mc-1": true}, asked: &asked}, func(string) {}),
+		LimitCallers(limiter, fakeLookup{known: map[string]bool{"mc-1": true}, lookedUp: &lookedUp}, func(string) {}),
 	)
+
 	e := New(allowingService{}, chain)
 	with := func(token string) context.Context {
 		return WithCall(t.Context(), &Call{Authorization: []string{token}})
 	}
+
 	register := func(token, id string) error {
 		_, err := e.RegisterMC.Call(with(token), service.Registration{ControllerID: id}, nil)
 		return err
 	}
+
 	beat := func(token string) error {
 		_, err := e.FastHeartbeat.Call(with(token), service.FastHeartbeat{ControllerID: "mc-1"}, nil)
 		return err
 	}
+
 	stream := func(token string) error {
 		_, err := e.StreamHeartbeats.Call(with(token), service.HeartbeatStream{}, nil)
 		return err
 	}
+
 	for name, err := range map[string]error{"registration": register("other", "mc-1"), "heartbeat": beat("other"), "stream": stream("other")} {
 		if !errors.Is(err, service.ErrForbidden) {
 			t.Errorf("%s = %v, want ErrForbidden", name, err)
 		}
 	}
+
 	for name, err := range map[string]error{"registration": register("other", "mc-1"), "heartbeat": beat("other"), "stream": stream("other")} {
 		if !errors.Is(err, service.ErrRateLimited) {
 			t.Errorf("%s of an exhausted subject = %v, want ErrRateLimited", name, err)
 		}
 	}
+
 	for name, err := range map[string]error{"registration": register("mc", "mc-2"), "heartbeat": beat("mc"), "stream": stream("mc")} {
 		if err != nil {
 			t.Errorf("%s with the right scope = %v, want nil", name, err)
 		}
 	}
-	if len(asked) > 0 {
-		t.Errorf("looked up %q, want nothing", asked)
+
+	if len(lookedUp) > 0 {
+		t.Errorf("looked up %q, want nothing", lookedUp)
 	}
 }
 
-// allowingService takes everything.
+// allowingService accepts every call.
 type allowingService struct{ service.Service }
 
-func (allowingService) RegisterMC(context.Context, service.Registration) (service.Registered, error) {
-	return service.Registered{}, nil
+func (allowingService) RegisterMC(context.Context, service.Registration) (service.RegistrationResponse, error) {
+	return service.RegistrationResponse{}, nil
 }
 
-func (allowingService) FastHeartbeat(context.Context, service.FastHeartbeat) (service.Acknowledged, error) {
-	return service.Acknowledged{}, nil
+func (allowingService) FastHeartbeat(context.Context, service.FastHeartbeat) (service.Acknowledgement, error) {
+	return service.Acknowledgement{}, nil
 }
 
 func (allowingService) StreamHeartbeats(context.Context, service.HeartbeatStream) (service.HeartbeatStream, error) {

@@ -14,21 +14,22 @@ import (
 )
 
 const (
-	// rememberedIDs bounds how many controllers, and connections, are compared. In a larger fleet nothing is found.
-	rememberedIDs = 1 << 17
-	// enoughReturns is how often in a row two connections take turns before they count as two processes.
-	enoughReturns = 2
-	// startTime is how long after a registration heartbeats from before may still arrive.
-	startTime = 2 * time.Second
+	// maxTrackedIDs limits the number of controllers, and of connections, that are compared. In a larger fleet shared ids stay
+	// undetected.
+	maxTrackedIDs = 1 << 17
+	// sharedAfterReturns is how often in a row two connections must take turns before they count as two processes.
+	sharedAfterReturns = 2
+	// lateHeartbeatTime is how long after a registration earlier heartbeats may still arrive.
+	lateHeartbeatTime = 2 * time.Second
 )
 
-// FindSharedIDs calls onShared for each controller id that two processes without an incarnation use. The store cannot
-// distinguish them, and keeps the endpoint of the last one that registered even after that process stopped. It compares the connections of
-// comprehensive heartbeats and registrations over gRPC, the rare calls, so that fast heartbeats cost nothing. Each replica
-// sees its own connections only.
+// FindSharedIDs calls onShared for each controller id that two processes without an incarnation use. The store cannot distinguish
+// them, and keeps the endpoint of the last one that registered even after that process stopped. The middleware compares the
+// connections of comprehensive heartbeats and registrations over gRPC, the rare calls, so that fast heartbeats cost nothing. Each
+// replica sees only its own connections.
 //
-// Two connections belong to two processes if they take turns and each of them brings a heartbeat in every interval. So does
-// a connection that goes on after another one registered the id with another endpoint. A connection that speaks for several
+// Two connections belong to two processes in two cases: they take turns and each of them brings a heartbeat in every interval, or
+// one of them continues after the other one registered the id with another endpoint. A connection with heartbeats of several
 // controllers belongs to a proxy, and is not evidence.
 func FindSharedIDs(interval time.Duration, now func() time.Time, onShared func(controllerID string)) Middleware {
 	peers := newConnectionTracker(interval, now)
@@ -39,7 +40,7 @@ func FindSharedIDs(interval time.Duration, now func() time.Time, onShared func(c
 			}
 			return func(ctx context.Context, request any) (any, error) {
 				response, err := next(ctx, request)
-				if err == nil && peers.note(CallFrom(ctx), request) {
+				if err == nil && peers.record(CallFrom(ctx), request) {
 					onShared(controllerID(request))
 				}
 				return response, err
@@ -55,7 +56,7 @@ type connectionTracker struct {
 	seed     maphash.Seed
 
 	mu sync.Mutex
-	// pairs has the two connections that each controller used last.
+	// pairs has the last two connections of each controller.
 	pairs *lru.Cache[string, *connectionPair]
 	// controllerByConnection has the controller of each connection, 0 for several; both as hashes.
 	controllerByConnection *lru.Cache[uint64, uint64]
@@ -65,23 +66,29 @@ type connectionTracker struct {
 type connectionPair struct {
 	last, before     uint64
 	lastAt, beforeAt time.Time
-	returns          int // How often in a row the one before came back.
+	returns          int // How often in a row the earlier connection was used again.
 
-	endpoint uint64 // Of the last registration; 0: unknown.
-	// movedAt is when it became another one, and movedBy the connection of that registration.
+	endpoint uint64 // A hash of the endpoint in the last registration; 0: unknown.
+	// movedAt is the time of the last registration with another endpoint, and movedBy its connection.
 	movedAt time.Time
 	movedBy uint64
 }
 
 func newConnectionTracker(interval time.Duration, now func() time.Time) *connectionTracker {
-	// They fail for a size of 0 only.
-	held, _ := lru.New[string, *connectionPair](rememberedIDs)
-	spoken, _ := lru.New[uint64, uint64](rememberedIDs)
-	return &connectionTracker{interval: interval, now: now, seed: maphash.MakeSeed(), pairs: held, controllerByConnection: spoken}
+	// New fails for a size of 0 only.
+	pairs, _ := lru.New[string, *connectionPair](maxTrackedIDs)
+	controllers, _ := lru.New[uint64, uint64](maxTrackedIDs)
+	return &connectionTracker{
+		interval:               interval,
+		now:                    now,
+		seed:                   maphash.MakeSeed(),
+		pairs:                  pairs,
+		controllerByConnection: controllers,
+	}
 }
 
-// note records a call that succeeded and reports whether it shows that two processes use the controller's id.
-func (p *connectionTracker) note(call *Call, request any) bool {
+// record records a call that succeeded and reports whether it shows that two processes use the controller's id.
+func (p *connectionTracker) record(call *Call, request any) bool {
 	address, ok := call.Connection.(*net.TCPAddr)
 	if !ok || call.Transport != "grpc" {
 		return false
@@ -91,67 +98,75 @@ func (p *connectionTracker) note(call *Call, request any) bool {
 	switch r := request.(type) {
 	case Request[service.Registration]:
 		if r.Value.Incarnation == "" {
-			p.noteRegistration(r.Value.ControllerID, r.Value.GRPCEndpoint, connection)
+			p.recordRegistration(r.Value.ControllerID, r.Value.GRPCEndpoint, connection)
 		}
 	case Request[service.ComprehensiveHeartbeat]:
 		if r.Value.Incarnation == "" {
-			return p.noteHeartbeat(r.Value.ControllerID, connection)
+			return p.recordHeartbeat(r.Value.ControllerID, connection)
 		}
 	}
 	return false
 }
 
-func (p *connectionTracker) noteRegistration(id, endpoint string, connection uint64) {
+// recordRegistration records the endpoint of a registration.
+func (p *connectionTracker) recordRegistration(id, endpoint string, connection uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
-	p.noteController(connection, id)
-	s := p.pairOf(id)
+	p.recordController(connection, id)
+	pair := p.pairOf(id)
 	hash := maphash.String(p.seed, endpoint) | 1 // Never 0.
-	if s.endpoint != 0 && s.endpoint != hash {
-		s.movedAt, s.movedBy = p.now(), connection
+	if pair.endpoint != 0 && pair.endpoint != hash {
+		pair.movedAt = p.now()
+		pair.movedBy = connection
 	}
-	s.endpoint = hash
+	pair.endpoint = hash
 }
 
-func (p *connectionTracker) noteHeartbeat(id string, connection uint64) (shared bool) {
+// recordHeartbeat records the connection of a heartbeat and reports whether another process uses the id as well.
+func (p *connectionTracker) recordHeartbeat(id string, connection uint64) (isShared bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
-	now, s := p.now(), p.pairOf(id)
-	if connection == s.last {
-		// It spoke before another one registered the id with another endpoint, and goes on.
-		shared = s.lastAt.Before(s.movedAt) && connection != s.movedBy && now.Sub(s.movedAt) > startTime &&
-			!p.isProxy(connection) && !p.isProxy(s.movedBy)
-		s.lastAt = now
-		return shared
+	now, pair := p.now(), p.pairOf(id)
+	if connection == pair.last {
+		isShared = pair.continuesAfterMove(pair.lastAt, connection, now) && !p.isProxy(connection) && !p.isProxy(pair.movedBy)
+		pair.lastAt = now
+		return isShared
 	}
 
-	if connection == s.before && now.Sub(s.beforeAt) <= p.interval*3/2 {
-		s.returns++
-		shared = s.returns >= enoughReturns || s.beforeAt.Before(s.movedAt) && connection != s.movedBy && now.Sub(s.movedAt) > startTime
-		shared = shared && !p.isProxy(s.last) && !p.isProxy(connection)
+	if connection == pair.before && now.Sub(pair.beforeAt) <= p.interval*3/2 {
+		pair.returns++
+		isShared = pair.returns >= sharedAfterReturns || pair.continuesAfterMove(pair.beforeAt, connection, now)
+		isShared = isShared && !p.isProxy(pair.last) && !p.isProxy(connection)
 	} else {
-		s.returns = 0
-		p.noteController(connection, id)
+		pair.returns = 0
+		p.recordController(connection, id)
 	}
-	s.before, s.beforeAt = s.last, s.lastAt
-	s.last, s.lastAt = connection, now
 
-	return shared
+	pair.before, pair.beforeAt = pair.last, pair.lastAt
+	pair.last, pair.lastAt = connection, now
+	return isShared
 }
 
+// continuesAfterMove reports whether a connection with a heartbeat at usedAt, before another connection registered the id with another
+// endpoint, is still in use.
+func (c *connectionPair) continuesAfterMove(usedAt time.Time, connection uint64, now time.Time) bool {
+	return usedAt.Before(c.movedAt) && connection != c.movedBy && now.Sub(c.movedAt) > lateHeartbeatTime
+}
+
+// pairOf returns the connections of a controller.
 func (p *connectionTracker) pairOf(id string) *connectionPair {
-	s, ok := p.pairs.Get(id)
+	pair, ok := p.pairs.Get(id)
 	if !ok {
-		s = &connectionPair{}
-		p.pairs.Add(id, s)
+		pair = &connectionPair{}
+		p.pairs.Add(id, pair)
 	}
-	return s
+	return pair
 }
 
-// noteController records the controller of a connection.
-func (p *connectionTracker) noteController(connection uint64, id string) {
+// recordController records the controller of a connection.
+func (p *connectionTracker) recordController(connection uint64, id string) {
 	hash := maphash.String(p.seed, id) | 1 // Never 0.
 	if earlier, ok := p.controllerByConnection.Get(connection); ok && earlier != hash {
 		hash = 0
@@ -159,7 +174,8 @@ func (p *connectionTracker) noteController(connection uint64, id string) {
 	p.controllerByConnection.Add(connection, hash)
 }
 
+// isProxy reports whether a connection has calls of several controllers. An evicted connection counts as one.
 func (p *connectionTracker) isProxy(connection uint64) bool {
-	speaksFor, ok := p.controllerByConnection.Get(connection)
-	return !ok || speaksFor == 0
+	controller, ok := p.controllerByConnection.Get(connection)
+	return !ok || controller == 0
 }

@@ -13,7 +13,7 @@ import (
 
 type traceKey struct{}
 
-func TestTheLineOfACallNamesItsTrace(t *testing.T) {
+func TestLog_TraceID(t *testing.T) {
 	var lines bytes.Buffer
 	call := Log(LogConfig{Logger: log.NewLogfmtLogger(&lines), Code: func(error) string { return "NOT_FOUND" }, TraceID: func(ctx context.Context) string {
 		id, _ := ctx.Value(traceKey{}).(string)
@@ -30,7 +30,7 @@ func TestTheLineOfACallNamesItsTrace(t *testing.T) {
 	}
 }
 
-func TestWhatACallIsAboutIsAnnotated(t *testing.T) {
+func TestAnnotateSpan(t *testing.T) {
 	var got []string
 	m := AnnotateSpan(func(_ context.Context, operation, transport, controllerID string) {
 		got = append(got, operation+" "+transport+" "+controllerID)

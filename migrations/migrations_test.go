@@ -9,20 +9,23 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-func TestSQLiteUpDownUp(t *testing.T) {
+func TestMigrations_SQLiteUpDownUp(t *testing.T) {
 	db, err := sql.Open("sqlite", "file:"+t.TempDir()+"/test.db")
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
+
 	t.Cleanup(func() { _ = db.Close() })
 	files, err := fs.Sub(FS, "sqlite")
 	if err != nil {
 		t.Fatalf("folder: %v", err)
 	}
+
 	provider, err := goose.NewProvider(goose.DialectSQLite3, db, files)
 	if err != nil {
 		t.Fatalf("provider: %v", err)
 	}
+
 	for _, step := range []func() error{
 		func() error { _, err := provider.Up(t.Context()); return err },
 		func() error { _, err := provider.DownTo(t.Context(), 0); return err },
@@ -32,6 +35,7 @@ func TestSQLiteUpDownUp(t *testing.T) {
 			t.Fatalf("migrate: %v", err)
 		}
 	}
+
 	// What an older tool inserts: the columns of the contract and no others.
 	if _, err := db.ExecContext(t.Context(), `INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants, health_status)
 		VALUES ('mc', 'eu', 'http://mc', 'http://mc', 1, 1, 'healthy')`); err != nil {

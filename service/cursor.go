@@ -8,18 +8,19 @@ import (
 	"strings"
 )
 
-// fingerprintBytes is how much of a hash a cursor carries: two changes with the same id are the same one but for one in 2^48.
+// fingerprintBytes is the length of the hash in a cursor. Two different transitions with the same id have the same hash in one of 2^48
+// cases.
 const fingerprintBytes = 6
 
-// Cursor is a place in the history: behind the change with the id. The fingerprint is that of the change, so that a cursor
-// of another history is recognized, such as the one that a restored backup took the place of. It is empty for a cursor
-// that is only a number, and the zero cursor stands before the first change.
+// Cursor is a position in the history: after the transition with the id. The fingerprint of the transition shows whether the cursor
+// belongs to this history or to another one, such as one that a restored backup replaced. It is empty for a cursor that is only a
+// number. The zero cursor stands before the first transition.
 type Cursor struct {
 	ID          int64
 	Fingerprint string
 }
 
-// String is the form in which a cursor travels: the id, and the fingerprint behind a hyphen.
+// String returns the text form of a cursor: the id, then a hyphen and the fingerprint if there is one.
 func (c Cursor) String() string {
 	text := strconv.FormatInt(c.ID, 10)
 	if c.Fingerprint != "" {
@@ -28,27 +29,28 @@ func (c Cursor) String() string {
 	return text
 }
 
-// ParseCursor reads what [Cursor.String] wrote, and bare numbers.
+// ParseCursor parses the form of [Cursor.String], and bare numbers.
 func ParseCursor(text string) (Cursor, error) {
-	number, fingerprint, marked := strings.Cut(text, "-")
+	number, fingerprint, hasFingerprint := strings.Cut(text, "-")
 	id, err := strconv.ParseInt(number, 10, 64)
 	raw, hexErr := hex.DecodeString(fingerprint)
+
 	switch {
 	case err != nil || id < 0 || number[0] == '+',
-		marked && (hexErr != nil || len(raw) != fingerprintBytes || id == 0):
-		return Cursor{}, errNoCursor()
+		hasFingerprint && (hexErr != nil || len(raw) != fingerprintBytes || id == 0):
+		return Cursor{}, errInvalidCursor()
 	}
 	return Cursor{ID: id, Fingerprint: strings.ToLower(fingerprint)}, nil
 }
 
-func errNoCursor() error {
-	return Invalid("after must be a whole number, 0 or more, or a cursor that was given out")
+func errInvalidCursor() error {
+	return Invalid("after must be a whole number, 0 or more, or a cursor that was returned")
 }
 
-// Cursor is the place behind the change.
+// Cursor returns the position after the transition.
 func (t Transition) Cursor() Cursor { return Cursor{ID: t.ID, Fingerprint: t.Fingerprint()} }
 
-// Fingerprint is a short hash of what identifies a change of the history. It is empty for one that has no id yet.
+// Fingerprint returns a short hash of the values that identify a transition. It is empty for a transition that has no id yet.
 func (t Transition) Fingerprint() string {
 	if t.ID == 0 {
 		return ""

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestCursor_TravelsAsText(t *testing.T) {
+func TestCursor_TextForm(t *testing.T) {
 	t.Parallel()
 	change := Transition{ID: 8, ControllerID: "mc", Region: "eu", At: time.Unix(1_900_000_000, 0), To: HealthPending, Cause: CauseRegister}
 	for _, c := range []Cursor{{}, {ID: 8}, change.Cursor()} {
@@ -15,9 +15,11 @@ func TestCursor_TravelsAsText(t *testing.T) {
 			t.Errorf("ParseCursor(%q) = %+v, %v, want %+v", c, got, err, c)
 		}
 	}
+
 	if got, err := ParseCursor(strings.ToUpper(change.Cursor().String())); err != nil || got != change.Cursor() {
 		t.Errorf("ParseCursor(in capitals) = %+v, %v", got, err)
 	}
+
 	for _, text := range []string{"", "-", "x", "-1", "+1", "8-", "8-12", "8-1234567890ag", "8-1234567890abcd", "0-1234567890ab", "8 ", "9223372036854775808"} {
 		var invalid *InvalidError
 		if got, err := ParseCursor(text); !errors.As(err, &invalid) {
@@ -26,9 +28,17 @@ func TestCursor_TravelsAsText(t *testing.T) {
 	}
 }
 
-func TestFingerprint_TellsChangesApart(t *testing.T) {
+func TestFingerprint_DiffersByTransition(t *testing.T) {
 	t.Parallel()
-	one := Transition{ID: 8, ControllerID: "mc", Region: "eu", At: time.Unix(1_900_000_000, 0), From: HealthHealthy, To: HealthPending, Cause: CauseRegister}
+	one := Transition{
+		ID:           8,
+		ControllerID: "mc",
+		Region:       "eu",
+		At:           time.Unix(1_900_000_000, 0),
+		From:         HealthHealthy,
+		To:           HealthPending,
+		Cause:        CauseRegister,
+	}
 	seen := map[string]bool{one.Fingerprint(): true}
 	for name, change := range map[string]func(*Transition){
 		"id":         func(t *Transition) { t.ID++ },
@@ -46,6 +56,7 @@ func TestFingerprint_TellsChangesApart(t *testing.T) {
 			seen[print] = true
 		}
 	}
+
 	if got := (Transition{}).Fingerprint(); got != "" {
 		t.Errorf("fingerprint of a change that is in no history = %q, want none", got)
 	}

@@ -2,40 +2,50 @@ package service
 
 import "fmt"
 
-// DrainPlan is what a drain does to the controller's region.
+// DrainPlan is the effect of a drain on the controller's region.
 type DrainPlan struct {
-	// Reasons are all that speak against the drain; none when it is safe.
+	// Reasons lists every reason why the drain is not safe; empty if it is.
 	Reasons              []string
 	MeetingsAffected     int64
 	ParticipantsAffected int64
 	Before, After        Region
 }
 
-// Safe tells whether those who are left can hold what runs, even when the largest of them fails.
-func (p DrainPlan) Safe() bool { return len(p.Reasons) == 0 }
+// IsSafe reports whether the remaining controllers have room for the current load, even if the largest of them fails.
+func (p DrainPlan) IsSafe() bool { return len(p.Reasons) == 0 }
 
-// PlanDrain says what draining c does to its region, which is before with it and after without. A controller that takes
-// no meetings can always be drained: nothing is taken away with it.
+// PlanDrain returns the effect of draining c on its region; before is the region with c, after without it. A controller that accepts no
+// meetings can always be drained: its drain removes no capacity.
 func PlanDrain(c Controller, before, after Region) DrainPlan {
-	plan := DrainPlan{MeetingsAffected: c.CurrentMeetings, ParticipantsAffected: c.CurrentParticipants, Before: before, After: after}
-	if !c.Health.Serves() {
+	plan := DrainPlan{
+		MeetingsAffected:     c.CurrentMeetings,
+		ParticipantsAffected: c.CurrentParticipants,
+		Before:               before,
+		After:                after,
+	}
+	if !c.Health.IsServing() {
 		return plan
 	}
 	if after.Serving() == 0 {
 		plan.Reasons = []string{fmt.Sprintf("no controller of %s would be left that takes meetings", after.Region)}
 		return plan
 	}
-	for _, of := range []struct {
-		what     string
-		capacity RegionCapacity
-	}{{"meetings", after.Meetings}, {"participants", after.Participants}} {
-		switch {
-		case of.capacity.Free() < 0:
-			plan.Reasons = append(plan.Reasons, fmt.Sprintf("%s would have room for %d %s, and %d run", after.Region, of.capacity.Max, of.what, of.capacity.Current))
-		case of.capacity.FreeWithoutLargest() < 0:
-			plan.Reasons = append(plan.Reasons, fmt.Sprintf("%s could not lose its largest controller any more: without that it would have room for %d %s, and %d run",
-				after.Region, of.capacity.Max-of.capacity.Largest, of.what, of.capacity.Current))
-		}
-	}
+
+	plan.Reasons = append(shortages(after.Region, "meetings", after.Meetings), shortages(after.Region, "participants", after.Participants)...)
 	return plan
+}
+
+// shortages returns why a region would be short of capacity for its meetings or its participants (what).
+func shortages(region, what string, capacity RegionCapacity) []string {
+	switch {
+	case capacity.Free() < 0:
+		return []string{fmt.Sprintf("%s would have room for %d %s, and %d run", region, capacity.Max, what, capacity.Current)}
+	case capacity.FreeWithoutLargest() < 0:
+		return []string{fmt.Sprintf(
+			"%s could not lose its largest controller any more: without that it would have room for %d %s, and %d run",
+			region, capacity.Max-capacity.Largest, what, capacity.Current,
+		)}
+	default:
+		return nil
+	}
 }

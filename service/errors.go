@@ -7,34 +7,32 @@ import (
 	"time"
 )
 
-// The errors that a caller can be told apart by. They are wrapped with what was attempted on their way up and
-// matched with errors.Is; the transports turn them into codes and fixed public texts, so a wrapped cause is
-// logged but never sent.
+// The errors that callers distinguish. Each layer wraps them with the operation that failed, and they are matched with errors.Is. The
+// transports convert them to codes and fixed public texts, so a wrapped cause is logged but never sent.
 var (
-	// ErrNotRegistered means that the store answered and holds no such controller. It is never used for trouble:
-	// a controller that reads it registers again, once, and stays silent if that one try fails.
+	// ErrNotRegistered means that the store returned that it has no such controller. It is never used for a failure of the store: a
+	// controller that receives it registers again once, and sends no more heartbeats if that one attempt fails.
 	ErrNotRegistered = errors.New("controller not registered")
-	// ErrUnauthenticated means that no valid token came with the call.
+	// ErrUnauthenticated means that the call has no valid token.
 	ErrUnauthenticated = errors.New("invalid token")
 	// ErrForbidden means that the token is valid and does not allow the call.
 	ErrForbidden = errors.New("access denied")
-	// ErrRateLimited means that the caller has used up its calls for now.
+	// ErrRateLimited means that the caller has used up its quota for now.
 	ErrRateLimited = errors.New("rate limit exceeded")
-	// ErrUnavailable means that something the call depends on is down or overloaded; trying again later may help.
+	// ErrUnavailable means that a dependency of the call is down or overloaded; a later attempt may succeed.
 	ErrUnavailable = errors.New("unavailable")
 	// ErrSuperseded means that another process has registered under the controller's id since.
 	ErrSuperseded = errors.New("superseded by a newer incarnation")
-	// ErrConflict means that somebody else has decided about the controller since the caller looked.
+	// ErrConflict means that the controller's generation is not the expected one: an operator has acted on it since.
 	ErrConflict = errors.New("generation has changed")
-	// ErrGone means that the history does not go on from the cursor: it belongs to another history, such as one that a
-	// restored backup replaced, or changes after it were pruned.
+	// ErrGone means that the history does not continue after the cursor: it belongs to another history, such as one that a restored
+	// backup replaced, or later transitions were pruned.
 	ErrGone = errors.New("cursor does not belong to the history")
-	// ErrUnsafe means that the controller's region could not bear a drain. See [UnsafeError].
+	// ErrUnsafe means that the drain would leave the controller's region short of capacity. See [UnsafeError].
 	ErrUnsafe = errors.New("the drain is not safe")
 )
 
-// RetryError is an error that goes away by itself, and when it is best tried again: callers who all failed at once
-// are told different times.
+// RetryError is a temporary error with the delay before the next attempt. Callers that fail at the same time get different delays.
 type RetryError struct {
 	After time.Duration
 	Err   error
@@ -43,13 +41,13 @@ type RetryError struct {
 func (e *RetryError) Error() string { return e.Err.Error() }
 func (e *RetryError) Unwrap() error { return e.Err }
 
-// UnsafeError is a refusal of a drain that the controller's region could not bear. It may be forced.
+// UnsafeError is the refusal of a drain that would leave the controller's region short of capacity. The operator may force it.
 type UnsafeError struct{ Plan DrainPlan }
 
 func (e *UnsafeError) Unwrap() error { return ErrUnsafe }
 
 func (e *UnsafeError) Error() string {
-	return "The drain is not safe: " + strings.Join(e.Plan.Reasons, "; ") + "; force drains all the same"
+	return "The drain is not safe: " + strings.Join(e.Plan.Reasons, "; ") + "; force drains it anyway"
 }
 
 // OwnerLimitError refuses a new controller of a token subject that owns as many as it may. Its text is public.
@@ -69,3 +67,37 @@ func (e *InvalidError) Error() string { return e.Message }
 
 // Invalid returns an [InvalidError] with the given public message.
 func Invalid(message string) error { return &InvalidError{Message: message} }
+
+// ConditionError is an error of the storage whose condition has a name that may be public.
+type ConditionError struct {
+	// Name is one word, such as disk_full, read_only_sql_transaction or undefined_table.
+	Name string
+	Err  error
+}
+
+// Error returns the text of the wrapped error, which does not include the name.
+func (e *ConditionError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the wrapped error.
+func (e *ConditionError) Unwrap() error { return e.Err }
+
+// Reasons for which a caller is refused although its token's signature is valid.
+const (
+	RefusedKeyDropped  = "key no longer published"
+	RefusedExpired     = "token expired"
+	RefusedFuture      = "token issued in the future"
+	RefusedNotYetValid = "token not valid yet"
+	RefusedAccess      = "access denied"
+	RefusedRate        = "rate limit exceeded"
+	RefusedInvalid     = "invalid request"
+	RefusedSuperseded  = "another process is registered"
+)
+
+// RefusedError is the refusal of a caller whose token has a valid signature. Reason is one of the constants above.
+type RefusedError struct {
+	Reason string
+	Err    error
+}
+
+func (e *RefusedError) Error() string { return e.Reason + ": " + e.Err.Error() }
+func (e *RefusedError) Unwrap() error { return e.Err }

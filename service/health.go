@@ -1,7 +1,7 @@
 package service
 
-// HealthStatus is the public state of a controller, as stored and as shown. The empty value means "no state",
-// which only the From of a controller's first [Transition] has.
+// HealthStatus is the public state of a controller, as stored and as shown. The empty value means "no state". Only transitions of a new
+// controller (From) and of a controller that left (To) have it.
 type HealthStatus string
 
 // The five states of a controller.
@@ -18,8 +18,8 @@ func HealthStatuses() []HealthStatus {
 	return []HealthStatus{HealthPending, HealthHealthy, HealthDegraded, HealthUnhealthy, HealthDraining}
 }
 
-// HealthStatusFromNumber reads a state as it travels in protobuf. A number that this version does not know is
-// read as unhealthy: a controller that reports something we cannot interpret must not get new meetings.
+// HealthStatusFromNumber converts the number of a state in protobuf. An unknown number is read as unhealthy: a controller whose report
+// cannot be interpreted must not get new meetings.
 func HealthStatusFromNumber(n int32) HealthStatus {
 	switch n {
 	case 0:
@@ -35,8 +35,8 @@ func HealthStatusFromNumber(n int32) HealthStatus {
 	}
 }
 
-// Number is the state as it travels in protobuf, 0 to 4. Anything that is not one of the five states is 3,
-// unhealthy, by the rule of [HealthStatusFromNumber].
+// Number returns the number of the state in protobuf, 0 to 4. For anything that is not one of the five states it returns 3, unhealthy,
+// as in [HealthStatusFromNumber].
 func (h HealthStatus) Number() int32 {
 	for n, status := range HealthStatuses() {
 		if h == status {
@@ -46,8 +46,8 @@ func (h HealthStatus) Number() int32 {
 	return 3
 }
 
-// Valid tells whether h is one of the five states.
-func (h HealthStatus) Valid() bool {
+// IsValid reports whether h is one of the five states.
+func (h HealthStatus) IsValid() bool {
 	switch h {
 	case HealthPending, HealthHealthy, HealthDegraded, HealthUnhealthy, HealthDraining:
 		return true
@@ -56,18 +56,18 @@ func (h HealthStatus) Valid() bool {
 	}
 }
 
-// Facts are what is known about a controller's health. Each has one writer: the operator's calls, the
-// controller's own registration and heartbeats, and the health checker (a heartbeat clears what the checker set).
+// Facts are the stored facts about a controller's health. Each has one writer: the operator's calls, the controller's own registrations
+// and heartbeats, and the health checker. A heartbeat or registration also clears the checker's fact.
 type Facts struct {
 	// OperatorDraining is the operator's intent. No heartbeat and no registration changes it.
 	OperatorDraining bool
-	// Reported is pending after a registration, then whatever the last heartbeat said.
+	// Reported is pending after a registration, then the state of the last heartbeat.
 	Reported HealthStatus
-	// Stale is set by the health checker when the controller has been silent for longer than the threshold.
+	// Stale is set by the health checker if the last heartbeat is older than the threshold.
 	Stale bool
 }
 
-// Health is the public state that follows from the facts; the first rule that matches wins.
+// Health returns the public state that follows from the facts; the first rule that matches applies.
 func (f Facts) Health() HealthStatus {
 	switch {
 	case f.OperatorDraining, f.Reported == HealthDraining:
@@ -79,7 +79,7 @@ func (f Facts) Health() HealthStatus {
 	}
 }
 
-// Cause says which kind of event changed a controller's public state.
+// Cause is the kind of event that changed a controller's public state.
 type Cause string
 
 // The causes of a [Transition].

@@ -6,7 +6,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestHealthFollowsFromFacts(t *testing.T) {
+func TestFacts_Health(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		facts Facts
@@ -29,30 +29,32 @@ func TestHealthFollowsFromFacts(t *testing.T) {
 	}
 }
 
-func TestHealthProperties(t *testing.T) {
+func TestFacts_HealthProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		facts := Facts{
 			OperatorDraining: rapid.Bool().Draw(t, "operator draining"),
 			Reported:         rapid.SampledFrom(HealthStatuses()).Draw(t, "reported"),
 			Stale:            rapid.Bool().Draw(t, "stale"),
 		}
+
 		health := facts.Health()
-		if !health.Valid() {
+		if !health.IsValid() {
 			t.Fatalf("%+v.Health() = %q, want one of the five states", facts, health)
 		}
-		// No report and no silence undoes an operator's drain.
+		// Neither a report nor staleness ends an operator's drain.
 		if facts.OperatorDraining && health != HealthDraining {
 			t.Fatalf("%+v.Health() = %q, want draining", facts, health)
 		}
-		// An undrain invents no health: what is left is what the controller's own facts say.
+
+		// After an undrain the health follows from the controller's own facts.
 		undrained := Facts{Reported: facts.Reported, Stale: facts.Stale}
 		if got := undrained.Health(); got == HealthHealthy && (facts.Stale || facts.Reported != HealthHealthy) {
-			t.Fatalf("%+v.Health() = %q, which nobody reported", undrained, got)
+			t.Fatalf("%+v.Health() = %q, which was not reported", undrained, got)
 		}
 	})
 }
 
-func TestHealthNumbers(t *testing.T) {
+func TestHealthStatus_Numbers(t *testing.T) {
 	for _, status := range HealthStatuses() {
 		if got := HealthStatusFromNumber(status.Number()); got != status {
 			t.Errorf("HealthStatusFromNumber(%d) = %q, want %q", status.Number(), got, status)

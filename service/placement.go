@@ -1,13 +1,13 @@
 package service
 
-// Placement says whether a controller can be given a new meeting and, where it cannot, every reason why.
+// Placement reports whether a controller can get a new meeting, and every reason why not.
 type Placement struct {
 	Placeable bool
 	Reasons   []string
 }
 
-// Placement explains whether c can be given a new meeting. It is a pure function of what is stored, so what is
-// shown and what is decided cannot differ.
+// Placement returns whether c can get a new meeting, and why not. It is a pure function of the stored values, so that explanations and
+// decisions cannot differ.
 func (c Controller) Placement() Placement {
 	var reasons []string
 	switch {
@@ -20,6 +20,7 @@ func (c Controller) Placement() Placement {
 	case c.Health == HealthUnhealthy && !c.Facts.Stale:
 		reasons = append(reasons, "it reports that it is unhealthy")
 	}
+
 	if c.Facts.Stale {
 		reasons = append(reasons, "no heartbeat within the staleness threshold")
 	}
@@ -29,5 +30,6 @@ func (c Controller) Placement() Placement {
 	if c.CurrentParticipants >= c.MaxParticipants {
 		reasons = append(reasons, "it holds as many participants as it may")
 	}
+
 	return Placement{Placeable: len(reasons) == 0, Reasons: reasons}
 }

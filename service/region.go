@@ -1,74 +1,53 @@
 package service
 
-import (
-	"context"
-	"fmt"
-	"time"
-)
+import "time"
 
-// RegionQuery asks for all regions.
+// RegionQuery selects all regions.
 type RegionQuery struct{}
 
-// Regions are those that have a controller, in the order of their names.
+// Regions is the regions that have a controller, in the order of their names.
 type Regions struct {
 	Regions []Region
-	AsOf    time.Time // when the store showed them, by its own clock; zero without a region
+	AsOf    time.Time // The store's clock at the earliest read; zero without a region.
 }
 
-// Region is a region's controllers, added up.
+// Region has the totals of a region's controllers.
 type Region struct {
 	Region string
-	AsOf   time.Time // when the store showed it, by its own clock; zero in a plan
-	// Controllers are how many there are in each state; states without one may be left out.
+	AsOf   time.Time // The store's clock at the read; zero in a plan.
+	// Controllers is the number of controllers by state; states without one may be missing.
 	Controllers map[HealthStatus]int64
-	// Stale is how many of them are stale, whatever their state.
+	// Stale is the number of stale controllers in any state.
 	Stale        int64
 	Meetings     RegionCapacity
 	Participants RegionCapacity
 }
 
-// RegionCapacity adds up the limits of the controllers that serve, and what runs.
+// RegionCapacity has the totals of limits and load, of meetings or of participants. A controller serves if it is healthy or degraded.
 type RegionCapacity struct {
-	// Max is what the serving controllers may hold together.
+	// Max is the sum of the limits of the serving controllers.
 	Max int64
-	// Current is what runs on all controllers that are not stale. Those that drain count: what they hold may have to go
-	// elsewhere.
+	// Current is the load of all controllers that are not stale. Draining controllers count, because their load may have to move.
 	Current int64
-	// Largest is the limit of the serving controller that may hold the most.
+	// Largest is the limit of the largest serving controller.
 	Largest int64
-	// Limits and Load are those of all controllers, whatever their state.
+	// Limits and Load are the totals of all controllers in any state.
 	Limits, Load int64
 }
 
-// Serves tells whether a controller in this state takes meetings.
-func (h HealthStatus) Serves() bool { return h == HealthHealthy || h == HealthDegraded }
+// IsServing reports whether a controller in this state accepts meetings.
+func (h HealthStatus) IsServing() bool { return h == HealthHealthy || h == HealthDegraded }
 
-// Free is what could be taken on, negative when more runs than may.
+// Free is the free capacity, negative if the load exceeds the limits.
 func (c RegionCapacity) Free() int64 { return c.Max - c.Current }
 
-// FreeWithoutLargest is what would be free if the largest serving controller failed, negative when what runs would not
-// have room.
+// FreeWithoutLargest is the free capacity if the largest serving controller failed, negative if the load would then exceed the limits.
 func (c RegionCapacity) FreeWithoutLargest() int64 { return c.Free() - c.Largest }
 
-// Serving is how many controllers take meetings.
+// Serving is the number of controllers that accept meetings.
 func (r Region) Serving() int64 { return r.Controllers[HealthHealthy] + r.Controllers[HealthDegraded] }
 
-// SurvivesLargestLoss tells whether a controller serves and the others could hold what runs without the largest one.
+// SurvivesLargestLoss reports whether a controller serves and the remaining ones have room for the load without the largest one.
 func (r Region) SurvivesLargestLoss() bool {
 	return r.Serving() > 0 && r.Meetings.FreeWithoutLargest() >= 0 && r.Participants.FreeWithoutLargest() >= 0
-}
-
-func (c *controllers) ListRegions(ctx context.Context, _ RegionQuery) (Regions, error) {
-	found, err := c.store.Regions(ctx)
-	if err != nil {
-		return Regions{}, fmt.Errorf("list regions: %w", err)
-	}
-
-	regions := Regions{Regions: found}
-	for _, r := range found {
-		if regions.AsOf.IsZero() || r.AsOf.Before(regions.AsOf) {
-			regions.AsOf = r.AsOf
-		}
-	}
-	return regions, nil
 }

@@ -1,21 +1,17 @@
 package service
 
-import (
-	"context"
-	"fmt"
-	"time"
-)
+import "time"
 
-// ReplicaQuery asks for all replicas.
+// ReplicaQuery selects all replicas.
 type ReplicaQuery struct{}
 
-// ReplicaList is the replicas over one store, in the order of their ids, and the store.
+// ReplicaList has the replicas over one store, in the order of their ids, and the state of the store.
 type ReplicaList struct {
 	Replicas []ReplicaStatus
 	Store    StoreStatus
 }
 
-// ReplicaStatus is what a Global Controller records about itself in the store.
+// ReplicaStatus is the record that a Global Controller keeps of itself in the store.
 type ReplicaStatus struct {
 	ID                    string
 	Version               string
@@ -30,25 +26,17 @@ type ReplicaStatus struct {
 	SeenAt    time.Time
 }
 
-// StoreStatus is the store as the replica that answers finds it.
+// StoreStatus is the state of the store, as seen by the replica that handles the call.
 type StoreStatus struct {
 	// Kind is postgres or sqlite.
 	Kind string
-	// MaxConnections is how many connections the database takes from users that are no superusers; 0 for SQLite, which
-	// counts none.
+	// MaxConnections is the number of connections that the database accepts from users without superuser rights; 0 for SQLite,
+	// which has no such limit.
 	MaxConnections int
-	// Writable is true when a heartbeat could be stored now.
+	// Writable reports whether a heartbeat could be stored now.
 	Writable bool
 	// SchemaVersion is the number of the last migration.
 	SchemaVersion int64
 	// AsOf is the time by the store's clock.
 	AsOf time.Time
-}
-
-func (c *controllers) ListReplicas(ctx context.Context, _ ReplicaQuery) (ReplicaList, error) {
-	list, err := c.store.ListReplicas(ctx)
-	if err != nil {
-		return ReplicaList{}, fmt.Errorf("list replicas: %w", err)
-	}
-	return list, nil
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// fakeStore answers what it was given and remembers the last call.
+// fakeStore returns its fields and records the last call.
 type fakeStore struct {
 	Store
 	err      error
@@ -48,11 +48,18 @@ func newTestService(store *fakeStore) (Service, *countingObserver) {
 	return New(store, Intervals{Fast: 10 * time.Second, Comprehensive: 30 * time.Second}, observer, nil), observer
 }
 
-func TestRegisterAnswersTheIntervalsAndReportsTheChange(t *testing.T) {
+func TestRegisterMC_ReturnsIntervals(t *testing.T) {
 	svc, observer := newTestService(&fakeStore{register: &Transition{To: HealthPending}})
-	got, err := svc.RegisterMC(t.Context(), Registration{ControllerID: "mc", Region: "r", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1})
-	got.RetryAfter = 0 // It has only just started; see TestPace.
-	if want := (Registered{FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second, Created: true}); err != nil || got != want {
+	got, err := svc.RegisterMC(t.Context(), Registration{
+		ControllerID:    "mc",
+		Region:          "r",
+		GRPCEndpoint:    "http://mc",
+		MaxMeetings:     1,
+		MaxParticipants: 1,
+	})
+	got.RetryAfter = 0 // See TestLoadSpreader.
+	if want := (RegistrationResponse{FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second, Created: true}); err != nil ||
+		got != want {
 		t.Errorf("RegisterMC() = %+v, %v, want %+v, nil", got, err, want)
 	}
 	if observer.changed != 1 {
@@ -60,7 +67,7 @@ func TestRegisterAnswersTheIntervalsAndReportsTheChange(t *testing.T) {
 	}
 }
 
-func TestHeartbeatReachesTheStore(t *testing.T) {
+func TestHeartbeats_ReachTheStore(t *testing.T) {
 	store := &fakeStore{}
 	svc, observer := newTestService(store)
 	ctx := WithCaller(t.Context(), Caller{Subject: "client-1"})
@@ -82,7 +89,7 @@ func TestHeartbeatReachesTheStore(t *testing.T) {
 	}
 }
 
-func TestOnlyTroubleOfOurOwnCountsAsAFailedHeartbeat(t *testing.T) {
+func TestFastHeartbeat_ServerSideFailures(t *testing.T) {
 	for _, tc := range []struct {
 		err  error
 		want int
@@ -101,19 +108,21 @@ func TestOnlyTroubleOfOurOwnCountsAsAFailedHeartbeat(t *testing.T) {
 	}
 }
 
-func TestListPagesThroughTheFleet(t *testing.T) {
+func TestListControllers_Pages(t *testing.T) {
 	store := &fakeStore{page: []Controller{{ControllerID: "a"}, {ControllerID: "b"}, {ControllerID: "c"}}}
 	svc, _ := newTestService(store)
 	first, err := svc.ListControllers(t.Context(), ListQuery{PageSize: 2})
 	if err != nil || len(first.Controllers) != 2 || first.NextPageToken == "" {
 		t.Fatalf("ListControllers() = %+v, %v, want two and a token", first, err)
 	}
+
 	if _, err := svc.ListControllers(t.Context(), ListQuery{PageSize: 3, PageToken: first.NextPageToken}); err != nil {
 		t.Fatalf("ListControllers(token) = %v, want nil", err)
 	}
 	if store.filter.AfterID != "b" {
 		t.Errorf("the second page starts after %q, want b", store.filter.AfterID)
 	}
+
 	for _, q := range []ListQuery{{PageToken: "!"}, {PageToken: "MTog"}, {PageSize: -1}, {PageSize: 1001}, {Health: "well"}, {Region: "a b"}} {
 		var invalid *InvalidError
 		if _, err := svc.ListControllers(t.Context(), q); !errors.As(err, &invalid) {
@@ -122,7 +131,7 @@ func TestListPagesThroughTheFleet(t *testing.T) {
 	}
 }
 
-func TestPlacementGivesEveryReason(t *testing.T) {
+func TestPlacement_EveryReason(t *testing.T) {
 	free := Controller{MaxMeetings: 1, MaxParticipants: 1, Health: HealthHealthy}
 	if p := free.Placement(); !p.Placeable || len(p.Reasons) != 0 {
 		t.Errorf("Placement() = %+v, want placeable", p)

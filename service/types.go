@@ -2,39 +2,39 @@ package service
 
 import "time"
 
-// Registration is what a controller says about itself when it registers. Numbers are wider than the store's, so
-// that a value out of range is refused rather than wrapped.
+// Registration is the description that a controller registers with. Its numbers are wider than the store's, so that a value out of
+// range is refused and does not wrap around.
 type Registration struct {
 	ControllerID         string
 	Region               string
 	GRPCEndpoint         string
-	WebTransportEndpoint string // empty: none
+	WebTransportEndpoint string // Empty: none.
 	MaxMeetings          int64
 	MaxParticipants      int64
-	// Incarnation names the process among those that go by the id one after the other; empty: it does not say.
+	// Incarnation identifies the process among those that use the id one after the other; empty: unknown.
 	Incarnation string
 }
 
-// Registered answers a [Registration]: how often the controller is to send its heartbeats.
-type Registered struct {
+// RegistrationResponse is the response to a [Registration]: the heartbeat intervals and the operator's intent.
+type RegistrationResponse struct {
 	FastInterval          time.Duration
 	ComprehensiveInterval time.Duration
 	Intent                Intent
-	// RetryAfter is how long the first heartbeat is to wait; 0: not at all.
+	// RetryAfter is the delay before the first heartbeat; 0: none.
 	RetryAfter time.Duration
-	// Created is whether the controller was not registered before. It is for the limits, and not sent.
+	// Created reports whether the controller was not registered before. The limits need it; it is not sent.
 	Created bool
 }
 
-// Intent is what an operator wishes a controller to do. Its zero value is nothing.
+// Intent is what an operator wants a controller to do. Its zero value is no intent.
 type Intent struct {
 	Draining bool
-	Deadline time.Time // zero: none
+	Deadline time.Time // Zero: none.
 	Reason   string
 }
 
-// Capacity is a controller's load. The maxima are carried for the wire's sake and ignored: limits change only
-// by registering.
+// Capacity is a controller's load. The maxima exist because the messages have them. They are ignored: limits change only by
+// registering.
 type Capacity struct {
 	MaxMeetings         int64
 	CurrentMeetings     int64
@@ -45,9 +45,9 @@ type Capacity struct {
 // FastHeartbeat reports load and state every few seconds.
 type FastHeartbeat struct {
 	ControllerID string
-	Capacity     *Capacity // nil: missing, which is refused
+	Capacity     *Capacity // nil: missing, which is refused.
 	Health       HealthStatus
-	Incarnation  string // as registered; empty: the controller does not say
+	Incarnation  string // As registered; empty: unknown.
 }
 
 // ComprehensiveHeartbeat is a fast heartbeat with the machine's load, in percent from 0 to 100.
@@ -57,19 +57,20 @@ type ComprehensiveHeartbeat struct {
 	MemoryUsagePercent float64
 }
 
-// Acknowledged answers a heartbeat: it is committed, and the store's clock read At.
-type Acknowledged struct {
+// Acknowledgement is the response to a heartbeat that is committed.
+type Acknowledgement struct {
+	// At is the time of the commit by the store's clock.
 	At     time.Time
 	Intent Intent
-	// Intervals count from now on; those of the zero value stay as they were.
+	// Intervals apply from now on. The zero value changes none.
 	Intervals Intervals
-	// RetryAfter is how long the next heartbeat is to wait, this once, instead of the interval; 0: the interval.
+	// RetryAfter is the delay before the next heartbeat, once, instead of the interval; 0: the interval.
 	RetryAfter time.Duration
 }
 
-// HeartbeatStream is a caller's wish to send heartbeats over one stream. It names no controller: each heartbeat does.
+// HeartbeatStream is the request to send heartbeats over one stream. It names no controller; each heartbeat does.
 type HeartbeatStream struct {
-	// Subject is the token subject that a stream was admitted for.
+	// Subject is the token subject of an admitted stream.
 	Subject string
 }
 
@@ -79,15 +80,15 @@ type MeetingEnded struct {
 	Region    string
 }
 
-// ControllerQuery asks for one controller.
+// ControllerQuery selects one controller.
 type ControllerQuery struct{ ControllerID string }
 
 // ListQuery selects a page of the fleet in the order of the ids. Empty strings select everything.
 type ListQuery struct {
 	Region    string
 	Health    HealthStatus
-	PageSize  int64  // 0: DefaultPageSize; at most MaxPageSize
-	PageToken string // as in the page before
+	PageSize  int64  // 0: DefaultPageSize; at most MaxPageSize.
+	PageToken string // NextPageToken of the previous page.
 }
 
 // The sizes of a page of controllers.
@@ -96,143 +97,135 @@ const (
 	MaxPageSize     = 1000
 )
 
-// ControllerPage is a page of the fleet. NextPageToken is empty on the last one.
+// ControllerPage is a page of the fleet. NextPageToken is empty on the last page.
 type ControllerPage struct {
 	Controllers   []Controller
 	NextPageToken string
 }
 
-// Controller is a meeting controller as the store knows it. All times are the store's.
+// Controller is a meeting controller as stored. All times are the store's.
 type Controller struct {
 	ControllerID         string
 	Region               string
 	GRPCEndpoint         string
-	WebTransportEndpoint string // empty: none
+	WebTransportEndpoint string // Empty: none.
 	MaxMeetings          int64
 	CurrentMeetings      int64
 	MaxParticipants      int64
 	CurrentParticipants  int64
 	Facts                Facts
 	Health               HealthStatus
-	Drain                *Drain // nil unless an operator is draining it
-	Generation           int64  // counts the operators' decisions; never repeats, also after the controller left
-	Incarnation          string // empty: the process that registered gave none
-	IncarnationConflicts int64  // calls of other processes under the id
+	Drain                *Drain // nil if no operator is draining it.
+	Generation           int64  // Counts operator actions. It never repeats, even after the controller left.
+	Incarnation          string // Empty: the registered process named none.
+	IncarnationConflicts int64  // Calls of other processes with this id.
 	LastConflictAt       *time.Time
-	CPUUsagePercent      *float64 // nil until the first comprehensive heartbeat
-	MemoryUsagePercent   *float64 // likewise
+	CPUUsagePercent      *float64 // nil until the first comprehensive heartbeat.
+	MemoryUsagePercent   *float64 // Likewise.
 	LastHeartbeatAt      time.Time
 	CreatedAt            time.Time
 	UpdatedAt            time.Time
-	AsOf                 time.Time // when the store showed all this
+	AsOf                 time.Time // The store's clock when the row was read.
 }
 
-// Drained reports whether a draining controller has nothing left: it reports neither meetings nor participants. A deadline
-// that has passed does not make it so.
-func (c Controller) Drained() bool {
+// IsDrained reports whether a draining controller has nothing left: it reports neither meetings nor participants. A passed deadline
+// does not make a controller drained.
+func (c Controller) IsDrained() bool {
 	return c.Health == HealthDraining && c.CurrentMeetings == 0 && c.CurrentParticipants == 0
 }
 
-// DeadlinePassed reports whether the deadline of an operator's drain has passed, whatever is left.
-func (c Controller) DeadlinePassed() bool {
+// IsPastDeadline reports whether the deadline of an operator's drain has passed, whatever load is left.
+func (c Controller) IsPastDeadline() bool {
 	return c.Drain != nil && !c.Drain.Deadline.IsZero() && !c.AsOf.Before(c.Drain.Deadline)
 }
 
-// Drain is an operator's intent, as it was given.
+// Drain is an operator's intent as recorded.
 type Drain struct {
 	Since    time.Time
-	Deadline time.Time // zero: none
+	Deadline time.Time // Zero: none.
 	Reason   string
-	By       string // the subject of the operator's token
+	By       string // The subject of the operator's token.
 }
 
-// DrainOrder is an operator's wish that a controller take no new meetings.
+// DrainOrder is an operator's request that a controller takes no new meetings.
 type DrainOrder struct {
 	ControllerID string
 	Reason       string
-	Deadline     time.Time // zero: none
-	// ExpectedGeneration, when not nil, is what the controller's generation has to be.
+	Deadline     time.Time // Zero: none.
+	// ExpectedGeneration is the generation that the controller must have; nil: any.
 	ExpectedGeneration *int64
-	// DryRun changes nothing and says what would happen.
+	// DryRun changes nothing and returns the plan.
 	DryRun bool
-	// Force drains even when that is not safe.
+	// Force drains the controller even if that is not safe.
 	Force bool
-	// AssumeDrained are the ids of controllers that the plan takes for draining already; only with DryRun. Those that are
-	// not in the region, or not there, make no difference.
+	// AssumeDrained lists controllers that the plan treats as already draining; only with DryRun. Controllers of other regions, and ids
+	// that do not exist, have no effect.
 	AssumeDrained []string
 }
 
-// Drained answers a [DrainOrder]: the controller as the drain leaves it (as it is, for a dry run), and what that does to
-// its region.
-type Drained struct {
+// DrainResponse is the response to a [DrainOrder]: the controller after the drain (unchanged for a dry run), and the effect on its
+// region.
+type DrainResponse struct {
 	Controller Controller
 	Plan       DrainPlan
 }
 
-// UndrainOrder is an operator's wish to end a drain.
+// UndrainOrder is an operator's request to end a drain.
 type UndrainOrder struct {
 	ControllerID       string
 	Reason             string
-	ExpectedGeneration *int64 // as in DrainOrder
+	ExpectedGeneration *int64 // As in DrainOrder.
 }
 
-// Deregistration takes a controller out of the fleet.
+// Deregistration is the request to remove a controller from the fleet.
 type Deregistration struct {
 	ControllerID string
-	// Incarnation is the process that is to leave; empty, which only operators may say: whichever is registered.
+	// Incarnation identifies the process that leaves. Empty means any registered process; only operators may leave it empty.
 	Incarnation        string
 	Reason             string
-	ExpectedGeneration *int64 // as in DrainOrder
+	ExpectedGeneration *int64 // As in DrainOrder.
 }
 
-// Deregistered answers a [Deregistration].
-type Deregistered struct{}
+// DeregistrationResponse is the response to a [Deregistration].
+type DeregistrationResponse struct{}
 
-// TransitionQuery selects changes of public state, the oldest first unless NewestFirst is set. Empty strings select everything.
+// TransitionQuery selects transitions, the oldest first by default. Empty strings select everything.
 type TransitionQuery struct {
 	ControllerID string
 	Region       string
-	After        int64     // only those with a higher id
-	Fingerprint  string    // that of the change After, as its cursor has it; empty: After is only a number
-	Before       int64     // only those with a lower id; 0: all
-	Since        time.Time // only those at this time or later; zero: all
-	Until        time.Time // only those before this time; zero: all
+	After        int64     // Only transitions with a higher id.
+	Fingerprint  string    // Fingerprint of the transition After, from its cursor; empty: After is only a number.
+	Before       int64     // Only transitions with a lower id; 0: no limit.
+	Since        time.Time // Only transitions at this time or later; zero: no limit.
+	Until        time.Time // Only transitions before this time; zero: no limit.
 	NewestFirst  bool
-	PageSize     int64 // 0: DefaultPageSize; at most MaxPageSize
+	PageSize     int64 // 0: DefaultPageSize; at most MaxPageSize.
 }
 
-// TransitionPage is a page of changes. NextAfter is what to ask for to go on from here; with the newest first it is
-// NextBefore, which is 0 on the last page.
+// TransitionPage is a page of transitions. NextAfter is the After of the next request. With the newest first it is NextBefore,
+// which is 0 on the last page.
 type TransitionPage struct {
 	Transitions []Transition
 	NextAfter   int64
 	NextBefore  int64
-	// Next is where to go on. With the newest first it is behind all of the history that the page could show: what comes
-	// later follows it.
+	// Next is the cursor of the next request. With the newest first it stands after all of the history that the page could show, so
+	// that later transitions follow it.
 	Next Cursor
 }
 
-// Transition is one change of a controller's public state. It outlives the controller.
+// Transition is one entry of the history: a change of a controller's public state. It stays after the controller left.
 type Transition struct {
-	ID           int64 // rises with time; 0 when the change was only just made
+	ID           int64 // Increases with time; 0 if the transition has just been made.
 	ControllerID string
 	Region       string
 	At           time.Time
-	From         HealthStatus // empty when the controller was new
-	To           HealthStatus // empty when it left the fleet
+	From         HealthStatus // Empty if the controller was new.
+	To           HealthStatus // Empty if it left the fleet.
 	Cause        Cause
-	Actor        string // the token's subject, or the id of the Global Controller whose checker acted
+	Actor        string // The token's subject, or the id of the Global Controller that swept.
 	Reason       string
-	// Silence is how long the controller had not been heard when the change was made; 0 for a new one.
+	// Silence is the time from the last heartbeat to the transition; 0 for a new controller.
 	Silence time.Duration
-	// Reported is what the controller had last said of itself.
+	// Reported is the state that the controller had last reported.
 	Reported HealthStatus
-}
-
-// Caller is who a verified token speaks for.
-type Caller struct {
-	Subject     string
-	Scopes      []string
-	Operator    bool    // may change the fleet
-	ServiceType *string // nil when the token has none; an empty one is one
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// The longest values, in bytes, and the largest count, that of the store's integer.
+// The maximum lengths in bytes, and the maximum count, which is that of the store's integer.
 const (
 	maxIDBytes       = 255
 	maxRegionBytes   = 50
@@ -15,8 +15,7 @@ const (
 	maxCount         = math.MaxInt32
 )
 
-// Validate checks the registration field by field in the order of the contract's table and returns an
-// [InvalidError] for the first that fails.
+// Validate checks the fields in the order of the contract's table and returns an [InvalidError] for the first invalid one.
 func (r Registration) Validate() error {
 	return firstError(
 		validateName("controller_id", r.ControllerID, maxIDBytes),
@@ -29,8 +28,8 @@ func (r Registration) Validate() error {
 	)
 }
 
-// Validate checks the heartbeat as [Registration.Validate] does. Limits in a heartbeat are ignored, so they are
-// not checked: controllers in the field may leave them 0.
+// Validate checks the heartbeat as [Registration.Validate] does. Limits in a heartbeat are ignored, so they are not checked:
+// controllers in the field may leave them 0.
 func (h FastHeartbeat) Validate() error {
 	return firstError(
 		validateName("controller_id", h.ControllerID, maxIDBytes),
@@ -56,19 +55,19 @@ func (m MeetingEnded) Validate() error {
 	)
 }
 
-// Validate checks the id that is asked for.
+// Validate checks the id.
 func (q ControllerQuery) Validate() error {
 	return validateName("controller_id", q.ControllerID, maxIDBytes)
 }
 
-// Validate checks the selection. The page token is checked where it is decoded.
+// Validate checks the query. The page token is checked where it is decoded.
 func (q ListQuery) Validate() error {
 	if q.Region != "" {
 		if err := validateName("region", q.Region, maxRegionBytes); err != nil {
 			return err
 		}
 	}
-	if q.Health != "" && !q.Health.Valid() {
+	if q.Health != "" && !q.Health.IsValid() {
 		return Invalid("health must be one of pending, healthy, degraded, unhealthy, draining")
 	}
 	return validatePageSize(q.PageSize)
@@ -81,8 +80,8 @@ func validatePageSize(size int64) error {
 	return nil
 }
 
-// ValidName tells whether s is fit to be an id of at most maxBytes bytes: ASCII letters, digits, '-' and '_'.
-func ValidName(s string, maxBytes int) bool { return validateName("", s, maxBytes) == nil }
+// IsValidName reports whether s can be an id of at most maxBytes bytes: ASCII letters, digits, '-' and '_'.
+func IsValidName(s string, maxBytes int) bool { return validateName("", s, maxBytes) == nil }
 
 func firstError(errs ...error) error {
 	for _, err := range errs {
@@ -126,25 +125,26 @@ func validateEndpoint(field, value string, required bool) error {
 		return nil
 	case len(value) > maxEndpointBytes:
 		return Invalid(field + " is too long")
-	case !ValidEndpointURL(value):
+	case !IsValidEndpointURL(value):
 		return Invalid(field + " must be a valid URL")
 	}
 	return nil
 }
 
-// ValidEndpointURL tells whether s is an address that a controller can be reached at: http or https, a DNS name
-// or an IP literal, an optional port from 1 to 65535, and nothing else but a single trailing slash. The unspecified address is
-// none.
-func ValidEndpointURL(s string) bool {
+// IsValidEndpointURL reports whether s is an address at which a controller can be reached: http or https, a DNS name or an IP
+// literal, an optional port from 1 to 65535, and nothing else but a single trailing slash. The unspecified address is invalid.
+func IsValidEndpointURL(s string) bool {
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
 		return false
 	}
-	// Read from the text itself: url.Parse decodes percent escapes and drops an empty query or fragment ("http://a?").
+
+	// The text is parsed here because url.Parse decodes percent escapes and drops an empty query or fragment ("http://a?").
 	authority := strings.TrimSuffix(rest, "/")
 	if strings.ContainsAny(authority, "/?#@\\%") {
 		return false
 	}
+
 	host, port, hasPort := authority, "", false
 	if end := strings.LastIndexByte(authority, ']'); strings.HasPrefix(authority, "[") {
 		if end < 0 {
@@ -160,6 +160,7 @@ func ValidEndpointURL(s string) bool {
 	} else if colon := strings.IndexByte(authority, ':'); colon >= 0 {
 		host, port, hasPort = authority[:colon], authority[colon+1:], true
 	}
+
 	return isHost(host) && (!hasPort || isPort(port))
 }
 
@@ -169,12 +170,14 @@ func isHost(host string) bool {
 		ip := net.ParseIP(literal)
 		return ip != nil && strings.Contains(literal, ":") && !ip.IsUnspecified()
 	}
+
 	if ip := net.ParseIP(host); ip != nil {
-		// A controller that binds every address must not register as if that were where it can be reached.
+		// A controller that listens on all addresses must not register that address: it cannot be reached at it.
 		return !ip.IsUnspecified()
 	}
-	// A name whose last label is a number would be read as an IPv4 address by some clients and as a name by
-	// others, so "1.2.3", "999.1.1.1" and "0x0" are neither.
+
+	// Some clients read a name whose last label is a number as an IPv4 address, others as a name. So "1.2.3", "999.1.1.1" and "0x0" are
+	// invalid.
 	labels := strings.Split(host, ".")
 	for _, label := range labels {
 		if !isLabel(label) {
@@ -187,7 +190,7 @@ func isHost(host string) bool {
 // isNumber reports whether s is a number as inet_aton reads it: decimal, octal or hexadecimal.
 func isNumber(s string) bool {
 	if len(s) < 2 || s[0] != '0' || s[1] != 'x' && s[1] != 'X' {
-		return allDigits(s)
+		return isAllDigits(s)
 	}
 	for i := 2; i < len(s); i++ {
 		if c := s[i] | 0x20; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
@@ -209,7 +212,7 @@ func isLabel(label string) bool {
 	return true
 }
 
-func allDigits(s string) bool {
+func isAllDigits(s string) bool {
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {
 			return false
@@ -219,7 +222,7 @@ func allDigits(s string) bool {
 }
 
 func isPort(port string) bool {
-	if len(port) > 5 || !allDigits(port) {
+	if len(port) > 5 || !isAllDigits(port) {
 		return false
 	}
 	n, err := strconv.Atoi(port)
@@ -257,7 +260,7 @@ func validateLoad(field string, value int64) error {
 }
 
 func validatePercent(field string, value float64) error {
-	// Written so that NaN fails as well.
+	// This form also refuses NaN.
 	if value >= 0 && value <= 100 {
 		return nil
 	}

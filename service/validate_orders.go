@@ -7,14 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// The longest values of what this service adds to the protocol, in bytes.
+// The maximum lengths, in bytes, of fields that this service adds to the protocol.
 const (
 	maxReasonBytes      = 500
 	maxIncarnationBytes = 64
 )
 
-// MaxAssumeDrained is how many controllers a plan takes for draining at the most: with the longest ids they fit into the
-// 64 KiB of a call.
+// MaxAssumeDrained is the maximum number of controllers that a plan treats as draining. With the longest ids they fit into the 64
+// KiB of a call.
 const MaxAssumeDrained = 250
 
 // Validate checks the order.
@@ -58,7 +58,7 @@ func (d Deregistration) Validate() error {
 	)
 }
 
-// Validate checks the selection.
+// Validate checks the query.
 func (q TransitionQuery) Validate() error {
 	if q.ControllerID != "" {
 		if err := validateName("controller_id", q.ControllerID, maxIDBytes); err != nil {
@@ -70,22 +70,24 @@ func (q TransitionQuery) Validate() error {
 			return err
 		}
 	}
+
 	switch {
 	case q.After < 0:
-		return errNoCursor()
+		return errInvalidCursor()
 	case q.Before < 0:
 		return Invalid("before must not be negative")
-	case !inCalendar(q.Since):
+	case !isRepresentable(q.Since):
 		return Invalid("since must be between 1970 and 9999")
-	case !inCalendar(q.Until):
+	case !isRepresentable(q.Until):
 		return Invalid("until must be between 1970 and 9999")
 	case !q.Since.IsZero() && !q.Until.IsZero() && q.Until.Before(q.Since):
 		return Invalid("until must not be before since")
 	}
+
 	return validatePageSize(q.PageSize)
 }
 
-// validateIncarnation: an incarnation is optional, because controllers in the field know none.
+// validateIncarnation checks an incarnation. It is optional, because controllers in the field have none.
 func validateIncarnation(value string) error {
 	if value == "" {
 		return nil
@@ -93,7 +95,7 @@ func validateIncarnation(value string) error {
 	return validateName("incarnation", value, maxIncarnationBytes)
 }
 
-// validateReason keeps what people write to what every log, terminal and page can show.
+// validateReason allows only text that every log, terminal and page can show.
 func validateReason(value string) error {
 	switch {
 	case len(value) > maxReasonBytes:
@@ -104,15 +106,15 @@ func validateReason(value string) error {
 	return nil
 }
 
-// The latest time: what RFC 3339 can write.
+// maxTime is the latest time that RFC 3339 can express.
 var maxTime = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 
 func validateDeadline(deadline time.Time) error {
-	if !inCalendar(deadline) {
+	if !isRepresentable(deadline) {
 		return Invalid("deadline must be between 1970 and 9999")
 	}
 	return nil
 }
 
-// inCalendar tells whether every store and RFC 3339 can hold a time; the zero time stands for none.
-func inCalendar(t time.Time) bool { return t.IsZero() || t.Unix() >= 0 && !t.After(maxTime) }
+// isRepresentable reports whether every store and RFC 3339 can represent a time; the zero time stands for none.
+func isRepresentable(t time.Time) bool { return t.IsZero() || t.Unix() >= 0 && !t.After(maxTime) }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestRegistrationValidation(t *testing.T) {
+func TestRegistration_Validate(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		change func(*Registration)
@@ -43,7 +43,7 @@ func TestRegistrationValidation(t *testing.T) {
 	}
 }
 
-func TestHeartbeatValidation(t *testing.T) {
+func TestHeartbeat_Validate(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		change func(*ComprehensiveHeartbeat)
@@ -79,34 +79,39 @@ func wantInvalid(t *testing.T, err error, want string) {
 	}
 }
 
-func TestEndpointURL(t *testing.T) {
+func TestIsValidEndpointURL(t *testing.T) {
 	for _, valid := range []string{
-		"http://mc", "https://mc.example.com:1", "http://mc:65535/", "http://10.0.0.1:50051", "https://[::1]:4433", "http://[2001:db8::1]/", "HTTP://mc", "http://0x0.example", "http://0.0.0.1", "http://[::ffff:1.2.3.4]",
+		"http://mc", "https://mc.example.com:1", "http://mc:65535/", "http://10.0.0.1:50051", "https://[::1]:4433", "http://[2001:db8::1]/",
+		"HTTP://mc", "http://0x0.example", "http://0.0.0.1", "http://[::ffff:1.2.3.4]",
 	} {
-		if !ValidEndpointURL(valid) {
+		if !IsValidEndpointURL(valid) {
 			t.Errorf("ValidEndpointURL(%q) = false, want true", valid)
 		}
 	}
+
 	for _, invalid := range []string{
-		"", "mc:1", "ftp://mc", "http://", "http:///", "http://mc:0", "http://mc:65536", "http://mc:", "http://mc:+1", "http://mc:1/x", "http://mc//",
+		"", "mc:1", "ftp://mc", "http://", "http:///", "http://mc:0", "http://mc:65536", "http://mc:", "http://mc:+1", "http://mc:1/x",
+		"http://mc//",
 		"http://u@mc", "http://u:p@mc", "http://mc?", "http://mc#", "http://mc?q=1", "http://a..b", "http://mc_1", "http://m c", "http://mc\x00",
 		"http://0.0.0.0", "http://0.0.0.0:1/", "http://[::]", "http://[::]:1", "http://[::0]", "http://[0:0:0:0:0:0:0:0]", "http://[0000::0000]",
-		"http://[::0.0.0.0]", "http://[::ffff:0.0.0.0]", "http://[0:0:0:0:0:ffff:0:0]", "http://[::FFFF:0:0]", "http://0", "http://0.0", "http://0.0.0", "http://00.0.0.0",
+		"http://[::0.0.0.0]", "http://[::ffff:0.0.0.0]", "http://[0:0:0:0:0:ffff:0:0]", "http://[::FFFF:0:0]", "http://0", "http://0.0",
+		"http://0.0.0", "http://00.0.0.0",
 		"http://0x0", "http://0X0:1", "http://0x0.0x0.0x0.0x0", "http://0.0.0.0x0", "http://0.0.0.0x", "http://0.0.0.0.",
-		"http://[::1", "http://[1.2.3.4]", "http://[::1]x", "http://[fe80::1%25eth0]", "http://::1", "http://" + strings.Repeat("a", 64), "http://mc\\x", "http://%6d",
+		"http://[::1", "http://[1.2.3.4]", "http://[::1]x", "http://[fe80::1%25eth0]", "http://::1", "http://" + strings.Repeat("a", 64),
+		"http://mc\\x", "http://%6d",
 	} {
-		if ValidEndpointURL(invalid) {
+		if IsValidEndpointURL(invalid) {
 			t.Errorf("ValidEndpointURL(%q) = true, want false", invalid)
 		}
 	}
 }
 
-func FuzzEndpointURL(f *testing.F) {
+func FuzzIsValidEndpointURL(f *testing.F) {
 	for _, seed := range []string{"http://mc:50051", "https://[::1]:1/", "http://a..b", "http://[", "http://u@h"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if ValidEndpointURL(s) && strings.ContainsAny(s, "@?# \\%\x00\r\n") {
+		if IsValidEndpointURL(s) && strings.ContainsAny(s, "@?# \\%\x00\r\n") {
 			t.Errorf("ValidEndpointURL(%q) = true, want false", s)
 		}
 	})

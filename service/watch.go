@@ -2,52 +2,51 @@ package service
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 )
 
-// WatchQuery asks to be told what changes.
+// WatchQuery selects the changes of a watch.
 type WatchQuery struct {
-	Region string // empty: all
-	// After is the id of the last event that was received; nil: begin with the whole fleet.
+	Region string // Empty: all regions.
+	// After is the id of the last event that was received; nil: begin with a snapshot.
 	After *int64
-	// Fingerprint is that of the change After, as the event's cursor had it; empty: After is only a number.
+	// Fingerprint is the fingerprint of the transition After, from the event's cursor; empty: After is only a number.
 	Fingerprint string
-	// Loads asks for changes of load as well.
+	// Loads selects changes of load as well.
 	Loads bool
 }
 
-// Watch is one reader's view of the fleet. It is used by one goroutine at a time and has to be closed.
+// Watch is one subscription to the fleet. Only one goroutine may use it at a time, and it must be closed.
 type Watch interface {
-	// Next waits for what is new and returns it. What it returns is shared by all readers and must not be changed. It
-	// returns the context's error when that ends, and [ErrUnavailable] when the watch is over because this server stops.
+	// Next waits for the next event. The event is shared by all watches and must not be changed. It returns the context's error
+	// when the context ends, and [ErrUnavailable] when the watch ends because this server stops.
 	Next(ctx context.Context) (WatchEvent, error)
-	// Close gives up the watch.
+	// Close ends the watch.
 	Close()
 }
 
-// Watcher is who serves watches.
-type Watcher interface {
+// WatchHub opens watches.
+type WatchHub interface {
 	Watch(ctx context.Context, q WatchQuery) (Watch, error)
 }
 
 // The reasons for a snapshot.
 const (
 	SnapshotStart  = "start"  // The watch has begun.
-	SnapshotLagged = "lagged" // The reader was too slow for what changed.
-	SnapshotGone   = "gone"   // It is no longer known what has changed since the reader's last id.
+	SnapshotLagged = "lagged" // The client read too slowly.
+	SnapshotGone   = "gone"   // The events since the client's last id are no longer available.
 )
 
-// WatchEvent is one message of a watch: exactly one of Snapshot, Changes and Loads is set, or none, which says that the
-// watch is alive.
+// WatchEvent is one message of a watch. At most one of Snapshot, Changes and Loads is set. If none is set, the event only shows
+// that the watch is alive.
 type WatchEvent struct {
-	// ID is where to go on from, 0 in the midst of a snapshot. What came with this id may come again after that, and
-	// never fails to.
+	// ID is the position to resume from, 0 within a snapshot. Events are delivered at least once: resuming from ID may repeat
+	// events but never skips any.
 	ID int64
 	// Fingerprint makes the ID a cursor; empty if unknown.
 	Fingerprint string
-	// AsOf is when the store showed this, by its own clock.
+	// AsOf is the store's clock at the read.
 	AsOf     time.Time
 	Snapshot *WatchSnapshot
 	Changes  []WatchChange
@@ -56,58 +55,60 @@ type WatchEvent struct {
 	encodings *encodings // Shared by all copies.
 }
 
-// Cursor is where to go on from; the zero cursor in the midst of a snapshot.
+// Cursor returns the position to resume from; the zero cursor within a snapshot.
 func (e WatchEvent) Cursor() Cursor { return Cursor{ID: e.ID, Fingerprint: e.Fingerprint} }
 
-// encodings are the forms of one event that transports have made.
+// encodings has the encoded forms of one event, by the name of the form.
 type encodings struct {
 	mu    sync.Mutex
 	forms map[string][]byte
 }
 
-// Shared returns the event with room for its encodings, which all its copies share.
+// Shared returns the event with a cache of its encodings, which all its copies share.
 func (e WatchEvent) Shared() WatchEvent {
 	e.encodings = &encodings{}
 	return e
 }
 
-// Encoded returns what encode makes of the event. An event that is shared is encoded once in each form, for everybody.
+// Encoded returns the event in the form that encode produces. A shared event is encoded once in each form, for all watches.
 func (e WatchEvent) Encoded(form string, encode func(WatchEvent) ([]byte, error)) ([]byte, error) {
 	if e.encodings == nil {
 		return encode(e)
 	}
+
 	e.encodings.mu.Lock()
 	defer e.encodings.mu.Unlock()
-	if made, ok := e.encodings.forms[form]; ok {
-		return made, nil
+	if encoded, ok := e.encodings.forms[form]; ok {
+		return encoded, nil
 	}
-	made, err := encode(e)
+
+	encoded, err := encode(e)
 	if err != nil {
 		return nil, err
 	}
 	if e.encodings.forms == nil {
 		e.encodings.forms = make(map[string][]byte, 1)
 	}
-	e.encodings.forms[form] = made
-	return made, nil
+	e.encodings.forms[form] = encoded
+	return encoded, nil
 }
 
-// WatchSnapshot is a part of the fleet as it is, in the order of the ids.
+// WatchSnapshot is a part of the current fleet, in the order of the ids.
 type WatchSnapshot struct {
 	Begin, End  bool
 	Reason      string
 	Controllers []*Controller
 }
 
-// WatchChange is a controller as it is now, nil when it left the fleet, and the change of its public state, nil when
-// something else changed.
+// WatchChange is the current state of a controller, nil if it left the fleet, and its transition, nil if its public state did not
+// change.
 type WatchChange struct {
 	ControllerID string
 	Controller   *Controller
 	Transition   *Transition
 }
 
-// WatchLoad is what the last heartbeat said of a controller that is otherwise as it was.
+// WatchLoad is the load in the last heartbeat of a controller that is otherwise unchanged.
 type WatchLoad struct {
 	ControllerID        string
 	CurrentMeetings     int64
@@ -118,7 +119,7 @@ type WatchLoad struct {
 	Drained             bool
 }
 
-// Validate checks the question.
+// Validate checks the query.
 func (q WatchQuery) Validate() error {
 	if q.Region != "" {
 		if err := validateName("region", q.Region, maxRegionBytes); err != nil {
@@ -126,21 +127,7 @@ func (q WatchQuery) Validate() error {
 		}
 	}
 	if q.After != nil && *q.After < 0 {
-		return errNoCursor()
+		return errInvalidCursor()
 	}
 	return nil
-}
-
-func (c *controllers) Watch(ctx context.Context, q WatchQuery) (Watch, error) {
-	if err := q.Validate(); err != nil {
-		return nil, err
-	}
-	if c.watcher == nil {
-		return nil, fmt.Errorf("watch: %w", ErrUnavailable)
-	}
-	watch, err := c.watcher.Watch(ctx, q)
-	if err != nil {
-		return nil, fmt.Errorf("watch: %w", err)
-	}
-	return watch, nil
 }

@@ -1,4 +1,4 @@
-// Package transport holds what the transports share: the one table from an error to its codes and public text.
+// Package transport has the parts that the transports share: the one table from an error to its codes and its public text.
 package transport
 
 import (
@@ -12,65 +12,116 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// Status is how an error looks to a caller, on either transport.
+// Status is the form of an error that callers receive, on either transport.
 type Status struct {
 	GRPC codes.Code
 	HTTP int
 	// Name is the code in HTTP's error body.
 	Name string
-	// Message is public: it never carries what caused the error.
+	// Message is public: it never includes the cause of the error.
 	Message string
-	// RetryAfter is when to try again, as far as that is known; 0 otherwise.
+	// RetryAfter is the delay before the next attempt, 0 if unknown.
 	RetryAfter time.Duration
 }
 
-type row struct {
+// statusRow is the status of one error.
+type statusRow struct {
 	err    error
 	status Status
 }
 
-// table is read from the top; the first error that matches decides. An error of ours that wraps a context's error
-// comes before the context's own.
-func table() []row {
-	return []row{
-		{service.ErrNotRegistered, Status{codes.NotFound, http.StatusNotFound, "NOT_FOUND", "Controller not registered", 0}},
-		{service.ErrSuperseded, Status{codes.FailedPrecondition, http.StatusConflict, "CONFLICT", "Another incarnation of this controller is registered", 0}},
-		{service.ErrConflict, Status{codes.Aborted, http.StatusConflict, "CONFLICT", "The controller is not of the expected generation any more", 0}},
-		{service.ErrGone, Status{
-			GRPC:    codes.OutOfRange,
-			HTTP:    http.StatusGone,
-			Name:    "NOT_FOUND",
-			Message: "The history does not go on from there: it was replaced, or what followed is no longer kept; begin again without after",
-		}},
-		{service.ErrUnauthenticated, Status{codes.Unauthenticated, http.StatusUnauthorized, "INVALID_TOKEN", "Invalid token", 0}},
-		{service.ErrForbidden, Status{codes.PermissionDenied, http.StatusForbidden, "FORBIDDEN", "Access denied", 0}},
-		{service.ErrRateLimited, Status{codes.ResourceExhausted, http.StatusTooManyRequests, "RATE_LIMIT_EXCEEDED", "Rate limit exceeded", 0}},
-		{service.ErrUnavailable, Status{codes.Unavailable, http.StatusServiceUnavailable, "SERVICE_UNAVAILABLE", "Service temporarily unavailable", 0}},
-		{context.DeadlineExceeded, Status{codes.DeadlineExceeded, http.StatusGatewayTimeout, "SERVICE_UNAVAILABLE", "Deadline exceeded", 0}},
-		{context.Canceled, Status{codes.Canceled, 499, "BAD_REQUEST", "The caller went away", 0}},
-	}
+// statusTable has the rows in the order in which they are matched; the first error that matches decides. An error of the
+// service that wraps a context's error comes before the context's own.
+var statusTable = []statusRow{
+	{service.ErrNotRegistered, Status{
+		GRPC:    codes.NotFound,
+		HTTP:    http.StatusNotFound,
+		Name:    "NOT_FOUND",
+		Message: "Controller not registered",
+	}},
+	{service.ErrSuperseded, Status{
+		GRPC:    codes.FailedPrecondition,
+		HTTP:    http.StatusConflict,
+		Name:    "CONFLICT",
+		Message: "Another incarnation of this controller is registered",
+	}},
+	{service.ErrConflict, Status{
+		GRPC:    codes.Aborted,
+		HTTP:    http.StatusConflict,
+		Name:    "CONFLICT",
+		Message: "The controller's generation has changed",
+	}},
+	{service.ErrGone, Status{
+		GRPC:    codes.OutOfRange,
+		HTTP:    http.StatusGone,
+		Name:    "NOT_FOUND",
+		Message: "The history does not continue after this cursor: it was replaced, or later transitions were pruned; start again without it",
+	}},
+	{service.ErrUnauthenticated, Status{
+		GRPC:    codes.Unauthenticated,
+		HTTP:    http.StatusUnauthorized,
+		Name:    "INVALID_TOKEN",
+		Message: "Invalid token",
+	}},
+	{service.ErrForbidden, Status{
+		GRPC:    codes.PermissionDenied,
+		HTTP:    http.StatusForbidden,
+		Name:    "FORBIDDEN",
+		Message: "Access denied",
+	}},
+	{service.ErrRateLimited, Status{
+		GRPC:    codes.ResourceExhausted,
+		HTTP:    http.StatusTooManyRequests,
+		Name:    "RATE_LIMIT_EXCEEDED",
+		Message: "Rate limit exceeded",
+	}},
+	{service.ErrUnavailable, Status{
+		GRPC:    codes.Unavailable,
+		HTTP:    http.StatusServiceUnavailable,
+		Name:    "SERVICE_UNAVAILABLE",
+		Message: "Service temporarily unavailable",
+	}},
+	{context.DeadlineExceeded, Status{
+		GRPC:    codes.DeadlineExceeded,
+		HTTP:    http.StatusGatewayTimeout,
+		Name:    "SERVICE_UNAVAILABLE",
+		Message: "Deadline exceeded",
+	}},
+	{context.Canceled, Status{
+		GRPC:    codes.Canceled,
+		HTTP:    499,
+		Name:    "BAD_REQUEST",
+		Message: "The caller cancelled the call",
+	}},
 }
 
-var rows = table()
-
-// StatusOf returns the status of err. What is not in the table is Internal with a fixed text; nil is OK.
+// StatusOf returns the status of err: OK for nil, and Internal with a fixed text for an error that is not in the table.
 func StatusOf(err error) Status {
 	if err == nil {
-		return Status{codes.OK, http.StatusOK, "OK", "", 0}
+		return Status{GRPC: codes.OK, HTTP: http.StatusOK, Name: "OK"}
 	}
-	var invalid *service.InvalidError
-	if errors.As(err, &invalid) {
-		return Status{codes.InvalidArgument, http.StatusBadRequest, "BAD_REQUEST", invalid.Message, 0}
+
+	// Errors whose own text is public.
+	var (
+		invalid    *service.InvalidError
+		unsafe     *service.UnsafeError
+		ownerLimit *service.OwnerLimitError
+	)
+	switch {
+	case errors.As(err, &invalid):
+		return Status{GRPC: codes.InvalidArgument, HTTP: http.StatusBadRequest, Name: "BAD_REQUEST", Message: invalid.Message}
+	case errors.As(err, &unsafe):
+		return Status{GRPC: codes.FailedPrecondition, HTTP: http.StatusConflict, Name: "CONFLICT", Message: unsafe.Error()}
+	case errors.As(err, &ownerLimit):
+		return Status{
+			GRPC:    codes.ResourceExhausted,
+			HTTP:    http.StatusTooManyRequests,
+			Name:    "RATE_LIMIT_EXCEEDED",
+			Message: ownerLimit.Error(),
+		}
 	}
-	var unsafe *service.UnsafeError
-	if errors.As(err, &unsafe) {
-		return Status{codes.FailedPrecondition, http.StatusConflict, "CONFLICT", unsafe.Error(), 0}
-	}
-	var full *service.OwnerLimitError
-	if errors.As(err, &full) {
-		return Status{codes.ResourceExhausted, http.StatusTooManyRequests, "RATE_LIMIT_EXCEEDED", full.Error(), 0}
-	}
-	for _, r := range rows {
+
+	for _, r := range statusTable {
 		if errors.Is(err, r.err) {
 			status := r.status
 			var retry *service.RetryError
@@ -80,5 +131,5 @@ func StatusOf(err error) Status {
 			return status
 		}
 	}
-	return Status{codes.Internal, http.StatusInternalServerError, "INTERNAL_ERROR", "Internal error", 0}
+	return Status{GRPC: codes.Internal, HTTP: http.StatusInternalServerError, Name: "INTERNAL_ERROR", Message: "Internal error"}
 }

@@ -10,8 +10,8 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-func TestEveryErrorOfTheTableIsFoundWhenWrapped(t *testing.T) {
-	for _, r := range table() {
+func TestStatusOf_WrappedErrors(t *testing.T) {
+	for _, r := range statusTable {
 		got := StatusOf(fmt.Errorf("get controller mc-1: %w: secret detail", r.err))
 		if got != r.status {
 			t.Errorf("StatusOf(wrapped %v) = %+v, want %+v", r.err, got, r.status)

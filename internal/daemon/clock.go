@@ -25,7 +25,7 @@ func (s *Server) newClockedStore() clockedStore {
 	return clockedStore{s.store, func(at time.Time, uncertainty time.Duration) { s.auth.clock.AddReading(clock.Store, at, uncertainty) }}
 }
 
-// Beat implements [service.Beater].
+// Beat implements [service.ReplicaStore].
 func (s clockedStore) Beat(ctx context.Context, b service.Beat) (service.BeatResult, error) {
 	began := time.Now()
 	result, err := s.Store.Beat(ctx, b)

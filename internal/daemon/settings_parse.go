@@ -56,7 +56,7 @@ func readValues(args []string) (map[string]*string, error) {
 		return nil, flag.ErrHelp
 	case err != nil:
 		return nil, fmt.Errorf("read settings: %w (see --help)", err)
-	case flags.NArg() > 0 && !service.ValidName(flags.Arg(0), maxShownWord):
+	case flags.NArg() > 0 && !service.IsValidName(flags.Arg(0), maxShownWord):
 		// The argument is not shown: it may be the address of a database whose flag was left out.
 		return nil, errors.New("unknown command (see --help)")
 	case flags.NArg() > 0:
@@ -76,7 +76,7 @@ func parseFile(r io.Reader, set func(name, value string) error) error {
 		}
 		name, value, ok := strings.Cut(line, "=")
 		name = strings.TrimSpace(name)
-		if !ok || !service.ValidName(name, maxShownWord) {
+		if !ok || !service.IsValidName(name, maxShownWord) {
 			return fmt.Errorf("line %d is not NAME=value", n)
 		}
 

@@ -105,7 +105,7 @@ func parseID(c *Config, value string) error {
 	if value == "" {
 		value = newID()
 	}
-	if !service.ValidName(value, 255) {
+	if !service.IsValidName(value, 255) {
 		return errNotAllowed
 	}
 	c.ID = value
@@ -119,7 +119,7 @@ func newID() string {
 		host = "unknown"
 	}
 	name := strings.Map(func(r rune) rune {
-		if r < 128 && service.ValidName(string(r), 1) {
+		if r < 128 && service.IsValidName(string(r), 1) {
 			return r
 		}
 		return '-'
@@ -136,7 +136,7 @@ func isOneOf(words ...string) func(string) bool {
 	return func(s string) bool { return slices.Contains(words, s) }
 }
 
-func isRegion(s string) bool { return service.ValidName(s, 50) }
+func isRegion(s string) bool { return service.IsValidName(s, 50) }
 
 func isAddress(s string) bool {
 	_, port, err := net.SplitHostPort(s)

@@ -208,8 +208,8 @@ func (s *Server) newMiddleware(controllers service.Store) (endpoints.Middleware,
 		endpoints.Authenticate(s.auth.verifier, endpoints.AuthPolicy{
 			MCScopes:            s.cfg.MCScopes,
 			SubjectIsController: s.cfg.SubjectIsController,
-			Unjudged:            s.heartbeats.ObserveUnjudged,
-			Refused:             s.auth.recordRefusal,
+			OnUnverifiable:      s.heartbeats.ObserveUnjudged,
+			OnRefused:           s.auth.recordRefusal,
 		}),
 		endpoints.AfterAuthentication(s.traces.AuthenticationHook()),
 		endpoints.RequireReady(s.isMigrated),
@@ -229,11 +229,11 @@ func (s *Server) newGRPC(operations endpoints.Endpoints, security tlsSetup) *grp
 		OnPanic:           func() { s.metrics.IncPanic("grpc") },
 		Health:            s.grpcHealth,
 		Reflection:        s.cfg.GRPCReflection,
-		Draining:          s.shutdownCtx,
-		CallBound:         callTimeout,
+		Shutdown:          s.shutdownCtx,
+		CallTimeout:       callTimeout,
 		Authenticator:     s.auth.verifier,
 		StreamsPerSubject: s.cfg.ControllersPerSubject,
-		Unknown:           func(address, method string) { s.auth.recordUnknownCall("grpc", address, method) },
+		OnUnknownCall:     func(address, method string) { s.auth.recordUnknownCall("grpc", address, method) },
 	}, append(s.traces.ServerOptions(), grpc.Creds(security.grpcCredentials))...)
 }
 
@@ -244,11 +244,11 @@ func (s *Server) newHTTP(operations endpoints.Endpoints) *http.Server {
 		Metrics:       s.metrics.Handler(),
 		Trace:         s.traces.WrapRoute,
 		Ready:         func(context.Context) map[string]string { return s.publishReadiness() },
-		Draining:      s.shutdownCtx,
+		Shutdown:      s.shutdownCtx,
 		Authenticator: s.auth.verifier,
 		Controllers:   s.listControllers,
 		SDNeedsToken:  s.cfg.SDNeedsToken,
-		Unknown:       func(address, what string) { s.auth.recordUnknownCall("http", address, what) },
+		OnUnknownCall: func(address, what string) { s.auth.recordUnknownCall("http", address, what) },
 	})
 
 	return &http.Server{

@@ -46,7 +46,7 @@ type burstHeartbeat struct {
 	process         *process
 	heartbeat       service.ComprehensiveHeartbeat
 	isComprehensive bool
-	got             service.Acknowledged
+	got             service.Acknowledgement
 	err             error
 }
 

@@ -50,7 +50,7 @@ func (env *Environment) orderDrain() error {
 // isUnsafeToDrain reports whether a region has too little capacity without a controller. If the largest of the remaining serving
 // controllers fails as well, the running meetings and participants must still have room.
 func (env *Environment) isUnsafeToDrain(gone *controller) bool {
-	if !gone.state().Serves() {
+	if !gone.state().IsServing() {
 		return false
 	}
 
@@ -69,7 +69,7 @@ func (env *Environment) isUnsafeToDrain(gone *controller) bool {
 			runningMeetings += c.meetings
 			runningParticipants += c.participants
 		}
-		if c != gone && c.state().Serves() {
+		if c != gone && c.state().IsServing() {
 			isServed = true
 			meetings += c.maxMeetings
 			largestMeetings = max(largestMeetings, c.maxMeetings)

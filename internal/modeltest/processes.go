@@ -185,7 +185,7 @@ func (env *Environment) sendHeartbeatTo(
 	}, err), err
 }
 
-func callHeartbeat(ctx context.Context, r *replica, h service.ComprehensiveHeartbeat, isComprehensive bool) (service.Acknowledged, error) {
+func callHeartbeat(ctx context.Context, r *replica, h service.ComprehensiveHeartbeat, isComprehensive bool) (service.Acknowledgement, error) {
 	if isComprehensive {
 		return r.calls.ComprehensiveHeartbeat.Call(ctx, h, nil)
 	}
@@ -193,7 +193,7 @@ func callHeartbeat(ctx context.Context, r *replica, h service.ComprehensiveHeart
 }
 
 // checkAcknowledgement checks that an acknowledgement has the store's time, the operator's intent, and the replica's intervals.
-func (env *Environment) checkAcknowledgement(r *replica, c *controller, got service.Acknowledged, want record) error {
+func (env *Environment) checkAcknowledgement(r *replica, c *controller, got service.Acknowledgement, want record) error {
 	r.vouchModel.recordCommit(c.id)
 	// The replica's threshold applies to the controller for as long as the replica counts as in use.
 	c.ackedBeatAt, c.ackedThreshold = r.lastBeatAt, r.Threshold.Milliseconds()

@@ -15,7 +15,7 @@ import (
 // Store is the storage of a Global Controller under test.
 type Store interface {
 	service.Store
-	service.Beater
+	service.ReplicaStore
 	service.Sweeper
 	service.Pruner
 	WriteConflicts(ctx context.Context) error
@@ -83,7 +83,7 @@ func (r *replica) start() (err error) {
 	r.vouchModel = newVouchModel(r.Fast)
 	r.startClock()
 
-	policy := endpoints.AuthPolicy{MCScopes: []string{scopeController}, Unjudged: r.ObserveUnjudged}
+	policy := endpoints.AuthPolicy{MCScopes: []string{scopeController}, OnUnverifiable: r.ObserveUnjudged}
 	r.calls = endpoints.New(service.New(store, r.Intervals, r, nil), endpoints.Authenticate(r, policy))
 	r.serviceability = health.NewServiceability(
 		health.Condition{Name: health.ConditionStore, State: func() string { return r.checker.StoreState() }},

@@ -47,12 +47,15 @@ func regionTable(regions []*pb.Region, withBars bool) *table {
 			fits = cell{"NO", red}
 		}
 
-		row := cells(r.GetRegion(), countByState(r), fmt.Sprintf("%d/%d", meetings.GetCurrent(), meetings.GetMax()))
-		row = append(row, utilizationCell(meetings, withBars))
-		row = append(row, cells(
-			fmt.Sprintf("%d/%d", participants.GetCurrent(), participants.GetMax()),
-			fmt.Sprint(meetings.GetFreeWithoutLargest()))...)
-		t.add(append(row, fits)...)
+		t.add(
+			cell{text: r.GetRegion()},
+			cell{text: countByState(r)},
+			cell{text: fmt.Sprintf("%d/%d", meetings.GetCurrent(), meetings.GetMax())},
+			utilizationCell(meetings, withBars),
+			cell{text: fmt.Sprintf("%d/%d", participants.GetCurrent(), participants.GetMax())},
+			cell{text: fmt.Sprint(meetings.GetFreeWithoutLargest())},
+			fits,
+		)
 	}
 	return t
 }

@@ -75,30 +75,35 @@ func (c *cli) resolveClient(settings settingLookup, to target, auth authConfig, 
 		return credentials{}, usageError("the auth controller is %q: allowed is http://… or https://…", clean(acURL.value))
 	}
 
-	result := credentials{
-		origin:   clientID.origin,
-		acURL:    acURL.value,
-		acCAFile: auth.CA,
-		clientID: clientID.value,
-		scope:    cmp.Or(c.flags.scope, auth.Scope),
-	}
-
-	switch {
-	case c.flags.clientSecretFile != "":
-		result.secretFile = c.flags.clientSecretFile
-	case c.Env("GCCTL_CLIENT_SECRET") != "":
-		result.secret = client.Secret(c.Env("GCCTL_CLIENT_SECRET"))
-	case auth.ClientSecretFile != "" && auth.ClientID == clientID.value:
-		result.secretFile = auth.ClientSecretFile
-	default:
-		result.secret = devSecret(clientID.value, acURL.value)
-	}
-	if result.secret == "" && result.secretFile == "" {
-		return result, newFailure(ExitNoAccess,
+	secret, secretFile := c.resolveSecret(auth, clientID.value, acURL.value)
+	if secret == "" && secretFile == "" {
+		return credentials{}, newFailure(ExitNoAccess,
 			"client %s needs its secret: give --client-secret-file, GCCTL_CLIENT_SECRET, or client_secret_file in the context",
 			clean(clientID.value))
 	}
-	return result, nil
+	return credentials{
+		origin:     clientID.origin,
+		acURL:      acURL.value,
+		acCAFile:   auth.CA,
+		clientID:   clientID.value,
+		secret:     secret,
+		secretFile: secretFile,
+		scope:      cmp.Or(c.flags.scope, auth.Scope),
+	}, nil
+}
+
+// resolveSecret returns the secret of a client, or the file that has it. Both are empty if there is none. The secret of the context
+// is for the client of the context only.
+func (c *cli) resolveSecret(auth authConfig, clientID, acURL string) (secret client.Secret, file string) {
+	switch {
+	case c.flags.clientSecretFile != "":
+		return "", c.flags.clientSecretFile
+	case c.Env("GCCTL_CLIENT_SECRET") != "":
+		return client.Secret(c.Env("GCCTL_CLIENT_SECRET")), ""
+	case auth.ClientSecretFile != "" && auth.ClientID == clientID:
+		return "", auth.ClientSecretFile
+	}
+	return devSecret(clientID, acURL), ""
 }
 
 // devSecret returns the published secret of a client of gcctl dev, for an auth controller of this machine. It is empty for others.

@@ -26,14 +26,15 @@ func fleetTable(controllers []*pb.Controller, isWide bool, now time.Time) *table
 				orDash(c.GetIncarnation()),
 				formatTime(c.GetCreatedAt().AsTime()),
 				c.GetGrpcEndpoint(),
-				orDash(c.GetWebtransportEndpoint()))...)
+				orDash(c.GetWebtransportEndpoint()),
+			)...)
 		}
 		t.add(append(row, cell{text: strings.Join(controllerNotes(c), "; ")})...)
 	}
 	return t
 }
 
-// fleetRow returns the cells of a controller that the narrow and the wide table have in common.
+// fleetRow returns the cells that the narrow and the wide table have in common.
 func fleetRow(c *pb.Controller, now time.Time) []cell {
 	state := cell{text: healthWord(c.GetHealth())}
 	state.style = stateStyle(state.text)
@@ -41,14 +42,18 @@ func fleetRow(c *pb.Controller, now time.Time) []cell {
 	if c.GetStale() {
 		lastHeartbeat.style = red
 	}
+	cpu, memory := c.CpuUsagePercent, c.MemoryUsagePercent //nolint:protogetter // Unset is not 0.
 
-	row := append(cells(c.GetControllerId(), c.GetRegion()), state)
-	row = append(row, cells(
-		formatLoad(c.GetCurrentMeetings(), c.GetMaxMeetings()),
-		formatLoad(c.GetCurrentParticipants(), c.GetMaxParticipants()),
-		formatPercent(c.CpuUsagePercent),        //nolint:protogetter // Unset is not 0.
-		formatPercent(c.MemoryUsagePercent))...) //nolint:protogetter // Unset is not 0.
-	return append(row, lastHeartbeat)
+	return []cell{
+		{text: c.GetControllerId()},
+		{text: c.GetRegion()},
+		state,
+		{text: formatLoad(c.GetCurrentMeetings(), c.GetMaxMeetings())},
+		{text: formatLoad(c.GetCurrentParticipants(), c.GetMaxParticipants())},
+		{text: formatPercent(cpu)},
+		{text: formatPercent(memory)},
+		lastHeartbeat,
+	}
 }
 
 func formatLoad(current, limit uint32) string { return fmt.Sprintf("%d/%d", current, limit) }

@@ -29,7 +29,7 @@ const beatTimeout = Tolerance
 
 // Store is the storage that a [Checker] uses.
 type Store interface {
-	service.Beater
+	service.ReplicaStore
 	service.Sweeper
 }
 
@@ -122,11 +122,11 @@ func (c *Checker) Beat(ctx context.Context) {
 	c.cfg.Heartbeats.Evaluate()
 
 	beat := service.Beat{
-		Replica:   c.cfg.Replica,
-		First:     !c.hasBeaten.Load(),
-		Vouches:   c.cfg.CanVouch(),
-		Tolerance: c.cfg.Policy.Tolerance,
-		Failed:    c.cfg.Heartbeats.takeFailed(),
+		Replica:             c.cfg.Replica,
+		First:               !c.hasBeaten.Load(),
+		Vouches: c.cfg.CanVouch(),
+		Tolerance:           c.cfg.Policy.Tolerance,
+		Failed:              c.cfg.Heartbeats.takeFailed(),
 	}
 
 	beatCtx, cancel := context.WithTimeout(ctx, beatTimeout)

@@ -18,7 +18,7 @@ const (
 	replicaRetention = 24 * time.Hour
 )
 
-// Beat implements [service.Beater].
+// Beat implements [service.ReplicaStore].
 func (s *Store) Beat(ctx context.Context, b service.Beat) (service.BeatResult, error) {
 	if b.First {
 		if err := s.keepFormerSettings(ctx, b.Replica); err != nil {

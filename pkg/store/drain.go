@@ -52,7 +52,7 @@ func (s *Store) decideDrain(
 		return decision, err
 	}
 
-	isSafe := decision.plan.Safe()
+	isSafe := decision.plan.IsSafe()
 	switch {
 	case order.DryRun:
 		return decision, nil

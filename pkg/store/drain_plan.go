@@ -53,7 +53,7 @@ func (r regionRow) regionAfterDrain(c service.Controller) service.Region {
 	after := r.region()
 	after.Controllers[c.Health]--
 	after.Controllers[service.HealthDraining]++
-	if c.Health.Serves() {
+	if c.Health.IsServing() {
 		after.Meetings.Max -= c.MaxMeetings
 		after.Participants.Max -= c.MaxParticipants
 	}

@@ -58,7 +58,7 @@ func (r replicaRow) status() service.ReplicaStatus {
 	}
 }
 
-// Replicas implements [service.Beater].
+// Replicas implements [service.ReplicaStore].
 func (s *Store) Replicas(ctx context.Context) ([]service.Replica, error) {
 	return run(ctx, s, "replicas", func(ctx context.Context) (replicas []service.Replica, _ error) {
 		var found []replicaRow

@@ -94,7 +94,7 @@ type Store struct {
 
 var (
 	_ service.Store        = (*Store)(nil)
-	_ service.Beater       = (*Store)(nil)
+	_ service.ReplicaStore = (*Store)(nil)
 	_ service.Sweeper      = (*Store)(nil)
 	_ service.RegionReader = (*Store)(nil)
 	_ service.Pruner       = (*Store)(nil)

@@ -20,8 +20,8 @@ func durationSQL(ms string) string {
 		ELSE ($ / 3600) || 'h' || ($ % 3600 / 60) || 'm' || ($ % 60) || 's' END`)
 }
 
-// staleReasonSQL is the reason of a row's transition. If the silence began before a gap, or before the clock was set back,
-// it is measured from the time at which heartbeats could be committed again.
+// staleReasonSQL is the reason of a row's transition. A silence can begin before a gap, or before the clock was set back.
+// It is then measured from the time at which heartbeats could be committed again.
 var staleReasonSQL = `CASE
 	WHEN crosses_gap THEN 'no heartbeat for at least ' || ` + durationSQL("silence_ms") + ` || ' since heartbeats could be committed again'
 	ELSE 'no heartbeat for ' || ` + durationSQL("silence_ms") + ` END || ' (threshold ' || ` + durationSQL("threshold_ms") + ` || ')'`

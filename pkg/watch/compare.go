@@ -13,8 +13,8 @@ func equalExceptLoad(a, b *service.Controller) bool {
 		a.CreatedAt.Equal(b.CreatedAt) &&
 		equalDrains(a.Drain, b.Drain) &&
 		equalTimes(a.LastConflictAt, b.LastConflictAt) &&
-		a.Drained() == b.Drained() &&
-		a.DeadlinePassed() == b.DeadlinePassed() &&
+		a.IsDrained() == b.IsDrained() &&
+		a.IsPastDeadline() == b.IsPastDeadline() &&
 		(a.CurrentMeetings >= a.MaxMeetings) == (b.CurrentMeetings >= b.MaxMeetings) &&
 		(a.CurrentParticipants >= a.MaxParticipants) == (b.CurrentParticipants >= b.MaxParticipants)
 }
@@ -90,6 +90,6 @@ func loadOf(c *service.Controller) service.WatchLoad {
 		CPUUsagePercent:     c.CPUUsagePercent,
 		MemoryUsagePercent:  c.MemoryUsagePercent,
 		LastHeartbeatAt:     c.LastHeartbeatAt,
-		Drained:             c.Drained(),
+		Drained:             c.IsDrained(),
 	}
 }

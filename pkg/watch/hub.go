@@ -53,7 +53,7 @@ type Config struct {
 	Logger   log.Logger
 }
 
-// Hub serves watches, and reads the store while there are any. It implements [service.Watcher].
+// Hub serves watches, and reads the store while there are any. It implements [service.WatchHub].
 //
 // Watches read immutable views. So no watch holds a lock that delays the reads of the store, or a heartbeat that announces a change.
 type Hub struct {
@@ -74,7 +74,7 @@ type Hub struct {
 	pollWaiters      []chan error // of the calls that wait for a poll
 }
 
-var _ service.Watcher = (*Hub)(nil)
+var _ service.WatchHub = (*Hub)(nil)
 
 // New returns a hub, which serves watches while [Hub.Run] runs.
 func New(cfg Config) *Hub {
@@ -121,9 +121,10 @@ func stoppingError() error { return fmt.Errorf("the server is stopping: %w", ser
 // pollWhileWatched polls the store while there are watches, and for keepFleetFor after the last one.
 func (h *Hub) pollWhileWatched(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
+	p := newPoller(h)
 	var listener sync.WaitGroup
 	listener.Go(func() { h.cfg.Source.Listen(ctx, h.onAnnouncement) })
-	p := newPoller(h)
+
 	defer h.dropFleet()
 	defer p.waitForBackgroundRead()
 	defer listener.Wait()
@@ -254,41 +255,6 @@ func (h *Hub) removeWatch(hasLoads bool) {
 		h.idleSince = time.Now()
 	}
 	h.cfg.Observer.SetWatches(h.watches)
-}
-
-// waitForPoll waits for the next poll of the store to end, and returns its error.
-func (h *Hub) waitForPoll(ctx context.Context) error {
-	polled := make(chan error, 1)
-	h.mu.Lock()
-	if h.isStopped {
-		h.mu.Unlock()
-		return stoppingError()
-	}
-	h.pollWaiters = append(h.pollWaiters, polled)
-	h.mu.Unlock()
-	h.wakeUp()
-
-	select {
-	case err := <-polled:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// takePollWaiters returns the channels of the calls that wait for a poll.
-func (h *Hub) takePollWaiters() []chan error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	waiters := h.pollWaiters
-	h.pollWaiters = nil
-	return waiters
-}
-
-func notifyWaiters(waiters []chan error, err error) {
-	for _, polled := range waiters {
-		polled <- err
-	}
 }
 
 // logReadError logs the first of several failures to read the store, and the end of the failures.

@@ -190,7 +190,7 @@ func TestHub_DrainDeadlinePasses(t *testing.T) {
 			t.Errorf("the change was sent after %v, want it just past the deadline", took)
 		}
 
-		if c := e.Changes[0].Controller; !c.DeadlinePassed() || c.Drained() {
+		if c := e.Changes[0].Controller; !c.IsPastDeadline() || c.IsDrained() {
 			t.Errorf("controller = %+v, want its deadline passed and not drained, because meetings are left", c)
 		}
 

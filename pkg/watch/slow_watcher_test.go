@@ -48,7 +48,7 @@ func TestHub_SlowWatchersOverNetwork(t *testing.T) {
 	web := httptest.NewServer(httptransport.NewHandler(e, httptransport.Config{
 		Logger:   log.NewNopLogger(),
 		Metrics:  http.NotFoundHandler(),
-		Draining: ctx,
+		Shutdown: ctx,
 	}))
 	defer web.Close()
 	rpc := grpctransport.NewServer(e, grpctransport.Config{Logger: log.NewNopLogger()})

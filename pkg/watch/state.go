@@ -149,7 +149,7 @@ func (st *state) mergeDeadlines(d *delivery) {
 		if d.asOf.Before(deadline) {
 			continue
 		}
-		if c := st.find(d, id); c != nil && !c.DeadlinePassed() {
+		if c := st.find(d, id); c != nil && !c.IsPastDeadline() {
 			afterDeadline := *c
 			afterDeadline.AsOf = d.asOf
 			st.applyController(d, id, &afterDeadline)
@@ -189,7 +189,7 @@ func (st *state) setController(d *delivery, id string, c *service.Controller, ha
 
 // updateDeadline records the deadline of a controller's drain, if it has one that has not passed.
 func (st *state) updateDeadline(id string, c *service.Controller) {
-	if c != nil && c.Drain != nil && !c.Drain.Deadline.IsZero() && !c.DeadlinePassed() {
+	if c != nil && c.Drain != nil && !c.Drain.Deadline.IsZero() && !c.IsPastDeadline() {
 		st.deadlinesByID[id] = c.Drain.Deadline
 	} else {
 		delete(st.deadlinesByID, id)

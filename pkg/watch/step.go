@@ -47,6 +47,7 @@ func (w *watch) nextStep(now time.Time) step {
 // stepInLog returns the step of a watch that has sent its view.
 func (w *watch) stepInLog(now time.Time) (s step) {
 	v := w.hub.view.Load()
+
 	switch {
 	case !now.Before(w.beatDue):
 		w.beatDue = now.Add(beatInterval)

@@ -42,7 +42,7 @@ type viewPosition struct {
 	nextPart       int    // of the snapshot
 }
 
-// Watch implements [service.Watcher].
+// Watch implements [service.WatchHub].
 func (h *Hub) Watch(ctx context.Context, q service.WatchQuery) (service.Watch, error) {
 	if err := h.addWatch(q.Loads); err != nil {
 		return nil, err

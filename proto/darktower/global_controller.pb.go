@@ -4,8 +4,8 @@
 // 	protoc        (unknown)
 // source: dark_tower/internal/global_controller.proto
 
-// The name of the service before its package had a version. Older meeting controllers still call it; the messages
-// are those of v1, so one handler serves both names.
+// The name of the service before its package had a version. Older meeting controllers still call it. The messages are those of v1,
+// so one handler serves both names.
 
 package darktower
 

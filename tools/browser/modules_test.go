@@ -87,7 +87,7 @@ func randomController(random *rand.Rand, sums *service.Region) object {
 		capacity     *service.RegionCapacity
 		max, current int64
 	}{{&sums.Meetings, 100, meetings}, {&sums.Participants, 2000, participants}} {
-		if facts.Health().Serves() {
+		if facts.Health().IsServing() {
 			part.capacity.Max += part.max
 			part.capacity.Largest = part.max
 		}

@@ -238,7 +238,7 @@ func TestDrainDialog_UnsafePlanAndConflict(t *testing.T) {
 		c := newController("mc-1", "eu-west-1", "healthy")
 		switch {
 		case order.Generation != generation.Load():
-			writeError(w, http.StatusConflict, "CONFLICT", "The controller is not of the expected generation any more")
+			writeError(w, http.StatusConflict, "CONFLICT", "The controller's generation has changed")
 		case order.DryRun:
 			writeJSON(w, http.StatusOK, object{"health": c.Health, "plan": unsafePlan()})
 		case !order.Force:

@@ -3,8 +3,10 @@ package grpctransport
 import (
 	"bytes"
 	"context"
+	"net"
 	"time"
 
+	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
@@ -18,48 +20,90 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// bound gives every unary call its deadline before its message is read, so that a caller which never finishes sending
-// holds nothing for longer. Streams have no such end, and without a limit nothing has.
-// Calls of methods that are not served are reported to unknown, which may be nil.
-func bound(limit time.Duration, calls map[string]callKind, unknown func(address, method string)) tap.ServerInHandle {
+// limitCallTime gives every unary call its deadline before its message is read, so that a caller that never finishes sending holds no
+// resources for longer. Streams get no deadline, and a timeout of 0 is none. Calls of methods that are not served are reported to
+// onUnknown, which may be nil.
+func limitCallTime(timeout time.Duration, calls map[string]callKind, onUnknown func(address, method string)) tap.ServerInHandle {
 	return func(ctx context.Context, info *tap.Info) (context.Context, error) {
 		kind, ok := calls[info.FullMethodName]
-		if !ok && unknown != nil {
+		if !ok && onUnknown != nil {
 			address := ""
 			if p, ok := peer.FromContext(ctx); ok {
-				address = host(p.Addr)
+				address = hostOf(p.Addr)
 			}
-			unknown(address, info.FullMethodName)
+			onUnknown(address, info.FullMethodName)
 		}
-		if limit == 0 || kind != unaryCall {
+
+		if timeout == 0 || kind != callUnary {
 			return ctx, nil
 		}
-		bounded, _ := withTimeout(ctx, limit)
-		return bounded, nil
+		limited, _ := withTimeout(ctx, timeout)
+		return limited, nil
 	}
 }
 
-// withTimeout is a variable because vet wants its second result to be called, which would take another context: the end
-// of a call cancels the context that gRPC gave it, and with that this one.
+// withTimeout is a variable because vet requires a call of its second result, for which there is no place: the end of a call
+// cancels the context that gRPC made for it, and with that this one.
 var withTimeout = context.WithTimeout
 
-// callKind is how often a call is answered.
+// newCall returns the description of a call for the middleware.
+func newCall(ctx context.Context, transportName string) *endpoints.Call {
+	call := &endpoints.Call{
+		Transport:     transportName,
+		RequestID:     requestID(metadata.ValueFromIncomingContext(ctx, "x-request-id")),
+		Authorization: metadata.ValueFromIncomingContext(ctx, "authorization"),
+	}
+	if p, ok := peer.FromContext(ctx); ok {
+		call.Address, call.Connection = hostOf(p.Addr), p.Addr
+	}
+	return call
+}
+
+// connectionOf returns the address of the connection of a call, empty if unknown.
+func connectionOf(ctx context.Context) string {
+	if p, ok := peer.FromContext(ctx); ok {
+		return p.Addr.String()
+	}
+	return ""
+}
+
+// host returns an address without its port.
+func hostOf(address net.Addr) string {
+	if tcp, ok := address.(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().String()
+	}
+	name, _, err := net.SplitHostPort(address.String())
+	if err != nil {
+		return address.String()
+	}
+	return name
+}
+
+// requestID returns the caller's id if it is safe to log and to send back, and a new one otherwise.
+func requestID(received []string) string {
+	if len(received) == 1 && service.IsValidName(received[0], requestIDBytes) {
+		return received[0]
+	}
+	return uuid.NewString()
+}
+
+// callKind distinguishes unary and streaming calls.
 type callKind uint8
 
 const (
-	noCall callKind = iota
-	unaryCall
-	streamingCall
+	callUnknown callKind = iota
+	callUnary
+	callStreaming
 )
 
-// callKinds returns the kinds of a server's calls by their full names.
+// callKinds returns the kinds of a server's methods by their full names.
 func callKinds(server *grpc.Server) map[string]callKind {
 	kinds := make(map[string]callKind)
 	for name, info := range server.GetServiceInfo() {
 		for _, method := range info.Methods {
-			kind := unaryCall
+			kind := callUnary
 			if method.IsClientStream || method.IsServerStream {
-				kind = streamingCall
+				kind = callStreaming
 			}
 			kinds["/"+name+"/"+method.Name] = kind
 		}
@@ -67,59 +111,66 @@ func callKinds(server *grpc.Server) map[string]callKind {
 	return kinds
 }
 
-// described returns a service whose handlers tell the middleware about each call, and the caller its request id. They
-// come to the middleware whatever became of the message, so that a caller without a valid token learns only that, and
-// one with a token learns what is wrong.
-func described(desc grpc.ServiceDesc) *grpc.ServiceDesc {
+// withCallMetadata returns a service whose handlers describe each call to the middleware and send the caller its request id. A
+// message that cannot be decoded also reaches the middleware, so that a caller without a valid token gets only the error about the
+// token, and other callers get the error about the message.
+func withCallMetadata(desc grpc.ServiceDesc) *grpc.ServiceDesc {
 	methods := make([]grpc.MethodDesc, len(desc.Methods))
 	for i, method := range desc.Methods {
-		methods[i] = grpc.MethodDesc{MethodName: method.MethodName, Handler: func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
-			call := newCall(ctx, "grpc")
-			if err := grpc.SetHeader(ctx, metadata.Pairs("x-request-id", call.RequestID)); err != nil {
-				return nil, statusError(err)
-			}
-			return method.Handler(srv, endpoints.WithCall(ctx, call), func(message any) error {
-				err := decode(message)
-				if isMalformed(message) {
-					call.DecodeErr = service.Invalid("request is not valid protobuf")
-				}
-				return err
-			}, interceptor)
-		}}
+		methods[i] = grpc.MethodDesc{MethodName: method.MethodName, Handler: describeCall(method.Handler)}
 	}
 	desc.Methods = methods
 	return &desc
 }
 
-// lenient is the codec of protobuf, which marks a message that it cannot read instead of failing: gRPC would answer that
-// by itself, with INTERNAL and before any token was looked at.
-type lenient struct{ encoding.CodecV2 }
+// describeCall returns a handler that puts the description of the call into its context.
+func describeCall(handler grpc.MethodHandler) grpc.MethodHandler {
+	return func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+		call := newCall(ctx, "grpc")
+		if err := grpc.SetHeader(ctx, metadata.Pairs("x-request-id", call.RequestID)); err != nil {
+			return nil, statusError(err)
+		}
 
-func (c lenient) Unmarshal(data mem.BufferSlice, v any) error {
+		decodeAndCheck := func(message any) error {
+			err := decode(message)
+			if isMalformed(message) {
+				call.DecodeErr = service.Invalid("request is not valid protobuf")
+			}
+			return err
+		}
+		return handler(srv, endpoints.WithCall(ctx, call), decodeAndCheck, interceptor)
+	}
+}
+
+// tolerantCodec is the codec of protobuf, except that it marks a message that it cannot decode and returns no error. With an error,
+// gRPC would respond by itself, with INTERNAL and before the token is verified.
+type tolerantCodec struct{ encoding.CodecV2 }
+
+func (c tolerantCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	err := c.CodecV2.Unmarshal(data, v)
 	if m, ok := v.(proto.Message); ok && err != nil {
 		proto.Reset(m)
-		m.ProtoReflect().SetUnknown(malformed)
+		m.ProtoReflect().SetUnknown(malformedMark)
 		return nil
 	}
 	return err
 }
 
-// encoded is a message that is protobuf already.
-type encoded []byte
+// encodedMessage is a message that is already encoded.
+type encodedMessage []byte
 
-// Marshal passes on what is encoded already: what many are sent is encoded once.
-func (c lenient) Marshal(v any) (mem.BufferSlice, error) {
-	if ready, ok := v.(encoded); ok {
+// Marshal passes an encoded message on, so that a message for many clients is encoded once.
+func (c tolerantCodec) Marshal(v any) (mem.BufferSlice, error) {
+	if ready, ok := v.(encodedMessage); ok {
 		return mem.BufferSlice{mem.SliceBuffer(ready)}, nil
 	}
 	return c.CodecV2.Marshal(v)
 }
 
-// malformed stands in a message that could not be read: the highest field number there is, empty.
-var malformed = protowire.AppendBytes(protowire.AppendTag(nil, protowire.MaxValidNumber, protowire.BytesType), nil)
+// malformedMark marks a message that could not be decoded: an empty field with the highest possible number.
+var malformedMark = protowire.AppendBytes(protowire.AppendTag(nil, protowire.MaxValidNumber, protowire.BytesType), nil)
 
 func isMalformed(message any) bool {
 	m, ok := message.(proto.Message)
-	return ok && bytes.Equal(m.ProtoReflect().GetUnknown(), malformed)
+	return ok && bytes.Equal(m.ProtoReflect().GetUnknown(), malformedMark)
 }

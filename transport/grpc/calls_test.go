@@ -21,20 +21,20 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// raw sends bytes as they are.
-type raw struct{}
+// rawCodec sends bytes as they are.
+type rawCodec struct{}
 
-func (raw) Marshal(v any) ([]byte, error) {
+func (rawCodec) Marshal(v any) ([]byte, error) {
 	b, ok := v.([]byte)
 	if !ok {
 		return nil, errors.New("not bytes")
 	}
 	return b, nil
 }
-func (raw) Unmarshal([]byte, any) error { return nil }
-func (raw) Name() string                { return "proto" }
+func (rawCodec) Unmarshal([]byte, any) error { return nil }
+func (rawCodec) Name() string                { return "proto" }
 
-func TestWhatIsNotProtobufComesToTheMiddlewareFirst(t *testing.T) {
+func TestServer_MalformedMessageReachesMiddlewareFirst(t *testing.T) {
 	t.Parallel()
 	var refuse atomic.Bool
 	authenticate := func(endpoints.Operation) endpoint.Middleware {
@@ -47,11 +47,13 @@ func TestWhatIsNotProtobufComesToTheMiddlewareFirst(t *testing.T) {
 			}
 		}
 	}
+
 	server := NewServer(endpoints.New(&fakeService{}, authenticate), Config{Logger: log.NewNopLogger()})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatalf("listen: %v", err)
 	}
+
 	go func() { _ = server.Serve(listener) }()
 	defer server.Stop()
 	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -61,8 +63,8 @@ func TestWhatIsNotProtobufComesToTheMiddlewareFirst(t *testing.T) {
 	defer func() { _ = conn.Close() }()
 	for name, message := range map[string][]byte{"a length past the end": {0x0a, 0xff}, "invalid UTF-8": {0x0a, 1, 0xff}} {
 		send := func() error {
-			var answer []byte
-			return conn.Invoke(t.Context(), pb.GlobalControllerService_FastHeartbeat_FullMethodName, message, &answer, grpc.ForceCodec(raw{}))
+			var response []byte
+			return conn.Invoke(t.Context(), pb.GlobalControllerService_FastHeartbeat_FullMethodName, message, &response, grpc.ForceCodec(rawCodec{}))
 		}
 		t.Run(name, func(t *testing.T) {
 			refuse.Store(true)
@@ -73,7 +75,7 @@ func TestWhatIsNotProtobufComesToTheMiddlewareFirst(t *testing.T) {
 	}
 }
 
-func TestCallsAreBoundFromTheirStart(t *testing.T) {
+func TestLimitCallTime(t *testing.T) {
 	t.Parallel()
 	server := NewServer(endpoints.New(&fakeService{}, func(endpoints.Operation) endpoint.Middleware {
 		return func(e endpoint.Endpoint) endpoint.Endpoint { return e }
@@ -81,7 +83,7 @@ func TestCallsAreBoundFromTheirStart(t *testing.T) {
 	defer server.Stop()
 	const limit = 8 * time.Second
 	var unknown []string
-	handle := bound(limit, callKinds(server), func(address, method string) { unknown = append(unknown, address+" "+method) })
+	handle := limitCallTime(limit, callKinds(server), func(address, method string) { unknown = append(unknown, address+" "+method) })
 	for method, want := range map[string]bool{
 		"/dark_tower.internal.v1.GlobalControllerService/FastHeartbeat": true,
 		"/dark_tower.internal.GlobalControllerService/RegisterMC":       true,
@@ -93,11 +95,12 @@ func TestCallsAreBoundFromTheirStart(t *testing.T) {
 		if err != nil {
 			t.Fatalf("tap: %v", err)
 		}
-		at, bounded := ctx.Deadline()
-		if bounded != want || bounded && time.Until(at) > limit {
-			t.Errorf("%s: deadline in %v, %v, want %v", method, time.Until(at), bounded, want)
+		at, limited := ctx.Deadline()
+		if limited != want || limited && time.Until(at) > limit {
+			t.Errorf("%s: deadline in %v, %v, want %v", method, time.Until(at), limited, want)
 		}
 	}
+
 	if want := []string{" /no.such.Service/Method"}; !slices.Equal(unknown, want) {
 		t.Errorf("unknown calls = %q, want %q", unknown, want)
 	}

@@ -9,10 +9,10 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// registrationMessage is what controllers in the field expect to read after a registration.
+// registrationMessage is the text that controllers in the field expect after a registration.
 const registrationMessage = "Registration successful"
 
-// controllerServer serves what meeting controllers call, under both names of the service.
+// controllerServer serves the calls of meeting controllers, under both names of the service.
 type controllerServer struct {
 	pb.UnimplementedGlobalControllerServiceServer
 	endpoints endpoints.Endpoints
@@ -23,27 +23,22 @@ func (s *controllerServer) RegisterMC(ctx context.Context, in *pb.RegisterMCRequ
 }
 
 func (s *controllerServer) FastHeartbeat(ctx context.Context, in *pb.FastHeartbeatRequest) (*pb.FastHeartbeatResponse, error) {
-	return unary(ctx, s.endpoints.FastHeartbeat, in, fastHeartbeatFromProto, func(a service.Acknowledged) *pb.FastHeartbeatResponse {
-		return &pb.FastHeartbeatResponse{
-			Acknowledged: true, Timestamp: unixSeconds(a.At), OperatorIntent: intentToProto(a.Intent), RetryAfterMs: milliseconds(a.RetryAfter),
-			FastHeartbeatIntervalMs: milliseconds(a.Intervals.Fast), ComprehensiveHeartbeatIntervalMs: milliseconds(a.Intervals.Comprehensive),
-		}
-	})
+	return unary(ctx, s.endpoints.FastHeartbeat, in, fastHeartbeatFromProto, fastAcknowledgementToProto)
 }
 
-func (s *controllerServer) ComprehensiveHeartbeat(ctx context.Context, in *pb.ComprehensiveHeartbeatRequest) (*pb.ComprehensiveHeartbeatResponse, error) {
-	return unary(ctx, s.endpoints.ComprehensiveHeartbeat, in, comprehensiveHeartbeatFromProto, func(a service.Acknowledged) *pb.ComprehensiveHeartbeatResponse {
-		return &pb.ComprehensiveHeartbeatResponse{
-			Acknowledged: true, Timestamp: unixSeconds(a.At), OperatorIntent: intentToProto(a.Intent), RetryAfterMs: milliseconds(a.RetryAfter),
-			FastHeartbeatIntervalMs: milliseconds(a.Intervals.Fast), ComprehensiveHeartbeatIntervalMs: milliseconds(a.Intervals.Comprehensive),
-		}
-	})
+func (s *controllerServer) ComprehensiveHeartbeat(
+	ctx context.Context, in *pb.ComprehensiveHeartbeatRequest,
+) (*pb.ComprehensiveHeartbeatResponse, error) {
+	return unary(ctx, s.endpoints.ComprehensiveHeartbeat, in, comprehensiveHeartbeatFromProto, comprehensiveAcknowledgementToProto)
 }
 
-func (s *controllerServer) NotifyMeetingEnded(ctx context.Context, in *pb.NotifyMeetingEndedRequest) (*pb.NotifyMeetingEndedResponse, error) {
-	return unary(ctx, s.endpoints.NotifyMeetingEnded, in, meetingEndedFromProto, func(service.Acknowledged) *pb.NotifyMeetingEndedResponse {
+func (s *controllerServer) NotifyMeetingEnded(
+	ctx context.Context, in *pb.NotifyMeetingEndedRequest,
+) (*pb.NotifyMeetingEndedResponse, error) {
+	encode := func(service.Acknowledgement) *pb.NotifyMeetingEndedResponse {
 		return &pb.NotifyMeetingEndedResponse{Acknowledged: true}
-	})
+	}
+	return unary(ctx, s.endpoints.NotifyMeetingEnded, in, meetingEndedFromProto, encode)
 }
 
 func registrationFromProto(in *pb.RegisterMCRequest) service.Registration {
@@ -58,7 +53,7 @@ func registrationFromProto(in *pb.RegisterMCRequest) service.Registration {
 	}
 }
 
-func registeredToProto(r service.Registered) *pb.RegisterMCResponse {
+func registeredToProto(r service.RegistrationResponse) *pb.RegisterMCResponse {
 	return &pb.RegisterMCResponse{
 		Accepted:                         true,
 		Message:                          registrationMessage,
@@ -69,7 +64,7 @@ func registeredToProto(r service.Registered) *pb.RegisterMCResponse {
 	}
 }
 
-// intentToProto is nil for no intent, so that controllers which know none are answered as ever.
+// intentToProto returns nil for no intent, so that the responses to controllers without the field do not change.
 func intentToProto(i service.Intent) *pb.OperatorIntent {
 	if !i.Draining {
 		return nil
@@ -82,6 +77,28 @@ func intentToProto(i service.Intent) *pb.OperatorIntent {
 }
 
 func milliseconds(d time.Duration) uint64 { return uint64(max(0, d.Milliseconds())) }
+
+func fastAcknowledgementToProto(a service.Acknowledgement) *pb.FastHeartbeatResponse {
+	return &pb.FastHeartbeatResponse{
+		Acknowledged:                     true,
+		Timestamp:                        unixSeconds(a.At),
+		OperatorIntent:                   intentToProto(a.Intent),
+		FastHeartbeatIntervalMs:          milliseconds(a.Intervals.Fast),
+		ComprehensiveHeartbeatIntervalMs: milliseconds(a.Intervals.Comprehensive),
+		RetryAfterMs:                     milliseconds(a.RetryAfter),
+	}
+}
+
+func comprehensiveAcknowledgementToProto(a service.Acknowledgement) *pb.ComprehensiveHeartbeatResponse {
+	return &pb.ComprehensiveHeartbeatResponse{
+		Acknowledged:                     true,
+		Timestamp:                        unixSeconds(a.At),
+		OperatorIntent:                   intentToProto(a.Intent),
+		FastHeartbeatIntervalMs:          milliseconds(a.Intervals.Fast),
+		ComprehensiveHeartbeatIntervalMs: milliseconds(a.Intervals.Comprehensive),
+		RetryAfterMs:                     milliseconds(a.RetryAfter),
+	}
+}
 
 func fastHeartbeatFromProto(in *pb.FastHeartbeatRequest) service.FastHeartbeat {
 	return service.FastHeartbeat{

@@ -11,20 +11,22 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// fleetServer serves what operators and tools call.
+// fleetServer serves the calls of operators and tools.
 type fleetServer struct {
 	pb.UnimplementedFleetServiceServer
-	endpoints endpoints.Endpoints
-	cfg       Config
-	sendBound time.Duration
+	endpoints   endpoints.Endpoints
+	cfg         Config
+	sendTimeout time.Duration
 }
 
 func (s *fleetServer) GetController(ctx context.Context, in *pb.GetControllerRequest) (*pb.GetControllerResponse, error) {
-	return unary(ctx, s.endpoints.GetController, in, func(in *pb.GetControllerRequest) service.ControllerQuery {
+	decode := func(in *pb.GetControllerRequest) service.ControllerQuery {
 		return service.ControllerQuery{ControllerID: in.GetControllerId()}
-	}, func(c service.Controller) *pb.GetControllerResponse {
+	}
+	encode := func(c service.Controller) *pb.GetControllerResponse {
 		return &pb.GetControllerResponse{Controller: controllerToProto(c)}
-	})
+	}
+	return unary(ctx, s.endpoints.GetController, in, decode, encode)
 }
 
 func (s *fleetServer) ListControllers(ctx context.Context, in *pb.ListControllersRequest) (*pb.ListControllersResponse, error) {
@@ -39,8 +41,8 @@ func listQueryFromProto(in *pb.ListControllersRequest) service.ListQuery {
 	return q
 }
 
-// healthFromProto reads a state that is asked for. One that this version does not know stays invalid, so that the
-// service refuses it by name: nothing could be in that state.
+// healthFromProto converts a state of a query. An unknown state becomes an invalid one, so that the service refuses it by name: no
+// controller can be in that state.
 func healthFromProto(h pb.Health) service.HealthStatus {
 	for _, known := range service.HealthStatuses() {
 		if healthToProto(known) == h {
@@ -50,11 +52,15 @@ func healthFromProto(h pb.Health) service.HealthStatus {
 	return "unknown"
 }
 
-// healthToProto: this package's numbers are one above those of meeting controllers, because 0 is unspecified here.
+// healthToProto converts a state. The numbers of this protobuf package are one above those of meeting controllers, because 0 is
+// unspecified here.
 func healthToProto(h service.HealthStatus) pb.Health { return pb.Health(h.Number() + 1) }
 
 func controllerPageToProto(p service.ControllerPage) *pb.ListControllersResponse {
-	out := &pb.ListControllersResponse{NextPageToken: p.NextPageToken, Controllers: make([]*pb.Controller, 0, len(p.Controllers))}
+	out := &pb.ListControllersResponse{
+		NextPageToken: p.NextPageToken,
+		Controllers:   make([]*pb.Controller, 0, len(p.Controllers)),
+	}
 	for _, c := range p.Controllers {
 		out.Controllers = append(out.Controllers, controllerToProto(c))
 	}
@@ -85,14 +91,21 @@ func controllerToProto(c service.Controller) *pb.Controller {
 		Generation:           clampUint64(c.Generation),
 		Incarnation:          c.Incarnation,
 		IncarnationConflicts: clampUint64(c.IncarnationConflicts),
-		Drained:              c.Drained(),
+		Drained:              c.IsDrained(),
 		AsOf:                 timestampOrNil(c.AsOf),
 	}
+
 	if c.LastConflictAt != nil {
 		out.LastIncarnationConflictAt = timestamppb.New(*c.LastConflictAt)
 	}
 	if c.Drain != nil {
-		out.Drain = &pb.Drain{Since: timestamppb.New(c.Drain.Since), Deadline: timestampOrNil(c.Drain.Deadline), Reason: c.Drain.Reason, By: c.Drain.By, DeadlinePassed: c.DeadlinePassed()}
+		out.Drain = &pb.Drain{
+			Since:          timestamppb.New(c.Drain.Since),
+			Deadline:       timestampOrNil(c.Drain.Deadline),
+			Reason:         c.Drain.Reason,
+			By:             c.Drain.By,
+			DeadlinePassed: c.IsPastDeadline(),
+		}
 	}
 	return out
 }

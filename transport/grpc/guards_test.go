@@ -13,13 +13,14 @@ import (
 	fleetpb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// TestEveryCallHasItsEndpointAndBack holds that a call in the protocol and an operation go by one name.
-func TestEveryCallHasItsEndpointAndBack(t *testing.T) {
+// TestProtocol_CallsMatchOperations checks that every call of the protocol and its operation have the same name.
+func TestProtocol_CallsMatchOperations(t *testing.T) {
 	t.Parallel()
 	var operations, calls []string
 	for _, op := range endpoints.Operations() {
 		operations = append(operations, op.Name)
 	}
+
 	for _, service := range []grpc.ServiceDesc{pb.GlobalControllerService_ServiceDesc, fleetpb.FleetService_ServiceDesc, fleetpb.HeartbeatService_ServiceDesc} {
 		for _, method := range service.Methods {
 			calls = append(calls, method.MethodName)
@@ -28,11 +29,13 @@ func TestEveryCallHasItsEndpointAndBack(t *testing.T) {
 			calls = append(calls, stream.StreamName)
 		}
 	}
+
 	slices.Sort(operations)
 	slices.Sort(calls)
 	if diff := cmp.Diff(operations, calls); diff != "" {
 		t.Errorf("operations and calls differ, -operations +calls:\n%s", diff)
 	}
+
 	for _, method := range legacypb.GlobalControllerService_ServiceDesc.Methods {
 		if !slices.Contains(calls, method.MethodName) {
 			t.Errorf("the older service has %s, which the new one lacks", method.MethodName)

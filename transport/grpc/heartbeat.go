@@ -17,24 +17,24 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// sendBound is how long a caller may leave its answers unread while more of them wait. Whoever reads nothing for so
-// long has given up on the heartbeat that the answer is for.
-const sendBound = 10 * time.Second
+// sendTimeout is how long a client may leave its responses unread while more of them wait. After that time the client has given up
+// on the heartbeats that the responses belong to.
+const sendTimeout = 10 * time.Second
 
 var (
-	errStopping = status.Error(codes.Unavailable, "The server is stopping")
-	errUnread   = status.Error(codes.ResourceExhausted, "The answers are not read")
+	errStopping   = status.Error(codes.Unavailable, "The server is stopping")
+	errNotReading = status.Error(codes.ResourceExhausted, "The client does not read the responses")
 )
 
-// heartbeatServer takes heartbeats over streams.
+// heartbeatServer serves streams of heartbeats.
 type heartbeatServer struct {
 	pb.UnimplementedHeartbeatServiceServer
-	endpoints endpoints.Endpoints
-	cfg       Config
-	sendBound time.Duration
-	// workerIdle is how long a stream keeps more workers than it uses.
-	workerIdle time.Duration
-	limits     streamLimits
+	endpoints   endpoints.Endpoints
+	cfg         Config
+	sendTimeout time.Duration
+	// workerIdleTime is how long a stream keeps more workers than it uses.
+	workerIdleTime time.Duration
+	limits         streamLimits
 }
 
 // StreamHeartbeats implements [pb.HeartbeatServiceServer].
@@ -45,6 +45,7 @@ func (s *heartbeatServer) StreamHeartbeats(stream grpc.BidiStreamingServer[pb.St
 	if err := stream.SetHeader(metadata.Pairs("x-request-id", call.RequestID)); err != nil {
 		return err
 	}
+
 	admitted, err := s.endpoints.StreamHeartbeats.Call(ctx, service.HeartbeatStream{}, nil)
 	if err != nil {
 		return statusError(err)
@@ -54,54 +55,52 @@ func (s *heartbeatServer) StreamHeartbeats(stream grpc.BidiStreamingServer[pb.St
 		return err
 	}
 	defer release()
-	// Now, so that a caller learns that it was let in before it sends anything.
+
+	// The header is sent now, so that the caller knows that the stream was admitted before it sends anything.
 	if err := stream.SendHeader(nil); err != nil {
 		return err
 	}
-	session := newHeartbeatSession(s, stream)
-	defer session.close()
-	return session.run(ctx)
+	opened := newHeartbeatStream(s, stream)
+	defer opened.close()
+	return opened.run(ctx)
 }
 
-// run returns why the stream is over, after what had arrived is answered. It waits for that only so long: its return
-// ends ctx and the stream, and with them whatever its goroutines still do.
-func (s *heartbeatSession) run(ctx context.Context) error {
+// run handles the stream until it ends and returns the reason, after everything that had arrived is answered. It waits for that
+// only for a limited time: its return ends ctx and the stream, and with them the remaining goroutines.
+func (s *heartbeatStream) run(ctx context.Context) error {
 	go s.receive(ctx)
-	var draining <-chan struct{}
-	if s.server.cfg.Draining != nil {
-		draining = s.server.cfg.Draining.Done()
-	}
 	var err error
 	select {
 	case err = <-s.ended:
-	case <-draining:
+	case <-s.server.cfg.shutdownStarted():
 		err = errStopping
-	case <-s.unread:
-		return errUnread
+	case <-s.notReading:
+		return errNotReading
 	}
-	// A heartbeat is answered within its bound, so a second more is enough for the last answer to be sent.
-	late := time.NewTimer(s.server.cfg.CallBound + time.Second)
-	defer late.Stop()
+
+	// A heartbeat is answered within the call timeout, so one second more is enough to send the last response.
+	timeout := time.NewTimer(s.server.cfg.CallTimeout + time.Second)
+	defer timeout.Stop()
 	select {
-	case <-s.finish():
+	case <-s.stopAccepting():
 		select {
-		case later := <-s.ended: // While the last heartbeats of a caller that has sent everything were answered.
+		case later := <-s.ended: // The stream ended while the last heartbeats of a caller that has sent everything were answered.
 			return cmp.Or(err, later)
 		default:
 			return err
 		}
-	case <-s.unread:
-		return cmp.Or(err, errUnread)
-	case <-late.C:
+	case <-s.notReading:
+		return cmp.Or(err, errNotReading)
+	case <-timeout.C:
 		return cmp.Or(err, statusError(context.DeadlineExceeded))
 	}
 }
 
-// receive reads until the stream is over, and no further than there are slots: the rest waits with the caller. It
-// ends at the latest when run has returned.
-func (s *heartbeatSession) receive(ctx context.Context) {
+// receive reads heartbeats until the stream is over. It reads only as many as there are slots; the others stay with the caller. It
+// ends no later than the context of run.
+func (s *heartbeatStream) receive(ctx context.Context) {
 	defer s.endOnPanic()
-	in := new(pb.StreamHeartbeatsRequest) // For every message: what is kept of one is copied.
+	in := new(pb.StreamHeartbeatsRequest) // Reused for every message: the parts of a message that are kept are copied.
 	for {
 		select {
 		case s.slots <- struct{}{}:
@@ -109,6 +108,7 @@ func (s *heartbeatSession) receive(ctx context.Context) {
 			s.end(statusError(ctx.Err()))
 			return
 		}
+
 		if err := s.stream.RecvMsg(in); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = nil
@@ -117,35 +117,36 @@ func (s *heartbeatSession) receive(ctx context.Context) {
 			return
 		}
 		h := newHeartbeat(in)
-		in.Reset() // A caller may be silent for long.
-		if !s.take(ctx, h) {
+		in.Reset() // The next message may arrive much later.
+		if !s.dispatch(ctx, h) {
 			return
 		}
 	}
 }
 
-// send passes an answer on. Only one may be under way, and it waits for a caller that reads slowly.
-func (s *heartbeatSession) send(out *pb.StreamHeartbeatsResponse) {
-	s.sending.Lock()
-	defer s.sending.Unlock()
-	s.watch.Reset(s.server.sendBound)
-	defer s.watch.Stop()
+// send sends a response. Only one is sent at a time, and send waits for a client that reads slowly.
+func (s *heartbeatStream) send(out *pb.StreamHeartbeatsResponse) {
+	s.sendMu.Lock()
+	defer s.sendMu.Unlock()
+	s.sendTimer.Reset(s.server.sendTimeout)
+	defer s.sendTimer.Stop()
 	if err := s.stream.Send(out); err != nil {
 		s.end(err)
 	}
 }
 
-// end says why the stream is over; only the first reason counts.
-func (s *heartbeatSession) end(err error) {
+// end sets the reason for the end of the stream; only the first one counts.
+func (s *heartbeatStream) end(err error) {
 	select {
 	case s.ended <- err:
 	default:
 	}
 }
 
-func (s *heartbeatSession) endOnPanic() {
+// endOnPanic is deferred: it recovers from a panic and ends the stream with it.
+func (s *heartbeatStream) endOnPanic() {
 	if cause := recover(); cause != nil {
-		s.server.cfg.panicked(pb.HeartbeatService_StreamHeartbeats_FullMethodName, cause)
+		s.server.cfg.reportPanic(pb.HeartbeatService_StreamHeartbeats_FullMethodName, cause)
 		s.end(status.Error(codes.Internal, "Internal error"))
 	}
 }

@@ -11,56 +11,57 @@ import (
 )
 
 const (
-	// maxConnectionStreams leaves room for calls among the streams that a connection may have.
+	// maxConnectionStreams leaves room for calls among the HTTP/2 streams that a connection may have.
 	maxConnectionStreams = 800
-	// maxSpareWorkers bounds the workers of all streams together, beside one of each stream.
+	// maxSpareWorkers limits the workers of all streams together, not counting one for each stream.
 	maxSpareWorkers = 4096
-	// workerIdle is how long a stream keeps more workers than it uses. It is longer than the interval of heartbeats.
-	workerIdle = 15 * time.Second
+	// workerIdleTime is how long a stream keeps more workers than it uses. It is longer than the heartbeat interval.
+	workerIdleTime = 15 * time.Second
 )
 
-// streamLimits counts the open streams of heartbeats. The zero value is ready to use.
+// streamLimits counts the open heartbeat streams. The zero value is ready to use.
 type streamLimits struct {
 	mu           sync.Mutex
-	ofSubject    map[string]int
-	ofConnection map[string]int
+	bySubject    map[string]int
+	byConnection map[string]int
 
-	// spareWorkers are those of all streams, beside the first of each.
+	// spareWorkers is the number of workers of all streams, not counting the first one of each.
 	spareWorkers atomic.Int64
 }
 
-// open counts a stream until release is called. The refusal has clients send their heartbeats as calls. perSubject is 0
-// for no limit.
+// open counts a stream until release is called. A client that gets the refusal sends its heartbeats as calls. perSubject is 0 for no
+// limit.
 func (l *streamLimits) open(subject, connection string, perSubject int) (release func(), refusal error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 
-	if l.ofSubject == nil {
-		l.ofSubject, l.ofConnection = make(map[string]int), make(map[string]int)
+	if l.bySubject == nil {
+		l.bySubject, l.byConnection = make(map[string]int), make(map[string]int)
 	}
-	if l.ofConnection[connection] >= maxConnectionStreams {
+	if l.byConnection[connection] >= maxConnectionStreams {
 		return nil, status.Errorf(codes.ResourceExhausted,
 			"Too many heartbeat streams over this connection, at most %d are allowed: send heartbeats as calls", maxConnectionStreams)
 	}
-	if perSubject > 0 && l.ofSubject[subject] >= perSubject {
+	if perSubject > 0 && l.bySubject[subject] >= perSubject {
 		return nil, status.Errorf(codes.ResourceExhausted,
 			"Too many heartbeat streams of this client, at most %d are allowed (GC_MAX_CONTROLLERS_PER_SUBJECT): send heartbeats as calls",
 			perSubject)
 	}
 
-	l.ofConnection[connection]++
-	l.ofSubject[subject]++
+	l.byConnection[connection]++
+	l.bySubject[subject]++
 	return func() { l.close(subject, connection) }, nil
 }
 
+// close uncounts a stream.
 func (l *streamLimits) close(subject, connection string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ofConnection[connection]--; l.ofConnection[connection] == 0 {
-		delete(l.ofConnection, connection)
+	if l.byConnection[connection]--; l.byConnection[connection] == 0 {
+		delete(l.byConnection, connection)
 	}
-	if l.ofSubject[subject]--; l.ofSubject[subject] == 0 {
-		delete(l.ofSubject, subject)
+	if l.bySubject[subject]--; l.bySubject[subject] == 0 {
+		delete(l.bySubject, subject)
 	}
 }
 
@@ -73,30 +74,30 @@ func (l *streamLimits) takeWorker() bool {
 	return true
 }
 
-// startWorker has a new worker answer h. It returns false when the stream has as many workers as it may.
-func (s *heartbeatSession) startWorker(ctx context.Context, h *heartbeat) bool {
+// startWorker starts a worker that handles h. It returns false if the stream has as many workers as it may.
+func (s *heartbeatStream) startWorker(ctx context.Context, h *heartbeat) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
-	if s.closed || s.workers >= maxUnderWay || s.workers > 0 && !s.server.limits.takeWorker() {
+	if s.isClosed || s.workers >= maxInFlight || (s.workers > 0 && !s.server.limits.takeWorker()) {
 		return false
 	}
 	s.workers++
-	if s.workers > 1 && !s.retiring {
-		s.retiring = true
-		s.retire.Reset(s.server.workerIdle)
+	if s.workers > 1 && !s.isRetireTimerRunning {
+		s.isRetireTimerRunning = true
+		s.retireTimer.Reset(s.server.workerIdleTime)
 	}
-	go s.work(ctx, h)
+	go s.runWorker(ctx, h)
 	return true
 }
 
-// retireWorkers ends the workers that were not needed since the last time. It runs as long as there is more than one, so
-// that an idle stream has no timer.
-func (s *heartbeatSession) retireWorkers() {
+// retireWorkers ends the workers that were not needed since its last run. It runs as long as there is more than one worker, so that
+// an idle stream has no timer.
+func (s *heartbeatStream) retireWorkers() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
-	if s.closed {
+	if s.isClosed {
 		return
 	}
 	for range s.workers - max(s.peak, 1) {
@@ -104,20 +105,22 @@ func (s *heartbeatSession) retireWorkers() {
 		case s.ready <- nil:
 			s.workers--
 			s.server.limits.spareWorkers.Add(-1)
-		default: // The rest is at work.
+		default: // The other workers are busy.
 		}
 	}
-	s.peak = s.underWay
-	if s.retiring = s.workers > 1; s.retiring {
-		s.retire.Reset(s.server.workerIdle)
+
+	s.peak = s.inFlight
+	s.isRetireTimerRunning = s.workers > 1
+	if s.isRetireTimerRunning {
+		s.retireTimer.Reset(s.server.workerIdleTime)
 	}
 }
 
-// close gives up the workers, which end with the stream.
-func (s *heartbeatSession) close() {
+// close releases the workers, which end with the stream.
+func (s *heartbeatStream) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed = true
-	s.retire.Stop()
+	s.isClosed = true
+	s.retireTimer.Stop()
 	s.server.limits.spareWorkers.Add(-int64(max(0, s.workers-1)))
 }

@@ -22,7 +22,7 @@ import (
 
 var idleStreams = flag.Int("idle-streams", 5, "how many streams are busy once and then idle")
 
-// TestStream_IdleWorkersRetire has streams use all of their workers once. The measurement is of client and server.
+// TestStream_IdleWorkersRetire makes streams use all of their workers once. The measured figures are those of client and server together.
 func TestStream_IdleWorkersRetire(t *testing.T) {
 	var waiting atomic.Int64
 	release := make(chan struct{})
@@ -31,26 +31,26 @@ func TestStream_IdleWorkersRetire(t *testing.T) {
 		<-release
 		return nil
 	}}
-	w := serve(t, svc, Config{workerIdle: 100 * time.Millisecond}, nil, nil)
+	w := serve(t, svc, Config{workerIdleTime: 100 * time.Millisecond}, nil, nil)
 	before := measure()
 
 	var streams []clientStream
 	for range *idleStreams {
 		stream := w.open(t.Context(), t)
-		for n := range uint64(maxUnderWay) {
+		for n := range uint64(maxInFlight) {
 			sendFast(t, stream, n, fmt.Sprintf("mc-%d", n))
 		}
 		streams = append(streams, stream)
 	}
-	// Beyond the spare workers of all streams, heartbeats wait for those at work.
-	want := int64(min(*idleStreams*maxUnderWay, maxSpareWorkers+*idleStreams))
+	// Beyond the spare workers of all streams, heartbeats wait for a busy worker.
+	want := int64(min(*idleStreams*maxInFlight, maxSpareWorkers+*idleStreams))
 	waitUntil(t, "all workers", func() bool { return waiting.Load() == want })
 	busy := measure()
 	close(release)
 	for _, stream := range streams {
-		for range maxUnderWay {
+		for range maxInFlight {
 			if out, err := stream.Recv(); err != nil || !out.GetAcknowledged() {
-				t.Fatalf("answer = %v, %v", out, err)
+				t.Fatalf("response = %v, %v", out, err)
 			}
 		}
 	}
@@ -85,7 +85,7 @@ func waitUntil(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-func TestStream_WorkersOfAllStreamsAreBounded(t *testing.T) {
+func TestStream_SpareWorkersAreLimited(t *testing.T) {
 	svc := &streamService{beat: func(context.Context, string) error { return nil }}
 	var limits streamLimits
 	for range maxSpareWorkers {
@@ -93,29 +93,34 @@ func TestStream_WorkersOfAllStreamsAreBounded(t *testing.T) {
 			t.Fatal("takeWorker() = false, want true")
 		}
 	}
+
 	if limits.takeWorker() {
-		t.Error("takeWorker() = true beyond the bound, want false")
+		t.Error("takeWorker() = true beyond the limit, want false")
 	}
+
 	// Such a stream still has its first worker.
 	h := &heartbeatServer{
 		endpoints: endpoints.New(svc, endpoints.Deadline(time.Second)),
-		cfg:       Config{Logger: log.NewNopLogger()}, sendBound: sendBound, workerIdle: workerIdle,
+		cfg:       Config{Logger: log.NewNopLogger()}, sendTimeout: sendTimeout, workerIdleTime: workerIdleTime,
 	}
+
 	h.limits.spareWorkers.Store(maxSpareWorkers)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	answers := 0
-	stream := &scripted{answer: func(*pb.StreamHeartbeatsResponse) error {
-		if answers++; answers == 20 {
+	responses := 0
+	stream := &scriptedStream{respond: func(*pb.StreamHeartbeatsResponse) error {
+		if responses++; responses == 20 {
 			cancel()
 		}
 		return nil
 	}}
+
 	for n := range uint64(20) {
 		stream.sent = append(stream.sent, fast(n, fmt.Sprintf("mc-%d", n)))
 	}
-	if err := stream.playAt(ctx, h); status.Code(err) != codes.Canceled && !errors.Is(err, context.Canceled) || answers != 20 {
-		t.Errorf("the stream ended with %v after %d answers, want 20", err, answers)
+
+	if err := stream.playAt(ctx, h); status.Code(err) != codes.Canceled && !errors.Is(err, context.Canceled) || responses != 20 {
+		t.Errorf("the stream ended with %v after %d responses, want 20", err, responses)
 	}
 	if got := h.limits.spareWorkers.Load(); got != maxSpareWorkers {
 		t.Errorf("spare workers = %d, want %d", got, maxSpareWorkers)
@@ -152,12 +157,12 @@ func TestStreamLimits(t *testing.T) {
 	for _, release := range releases {
 		release()
 	}
-	if len(limits.ofSubject) != 0 || len(limits.ofConnection) != 0 {
-		t.Errorf("left: %v, %v, want nothing", limits.ofSubject, limits.ofConnection)
+	if len(limits.bySubject) != 0 || len(limits.byConnection) != 0 {
+		t.Errorf("left: %v, %v, want nothing", limits.bySubject, limits.byConnection)
 	}
 }
 
-// TestStream_TooMany: what is over a limit is refused before anything is sent, and a stream that ends makes room.
+// TestStream_TooMany: a stream beyond a limit is refused before anything is sent, and a stream that ends makes room for another.
 func TestStream_TooMany(t *testing.T) {
 	svc := &subjectService{streamService{beat: func(context.Context, string) error { return nil }}}
 	w := serve(t, svc, Config{StreamsPerSubject: 1}, nil, nil)

@@ -8,7 +8,8 @@ import (
 )
 
 func (s *fleetServer) ListRegions(ctx context.Context, in *pb.ListRegionsRequest) (*pb.ListRegionsResponse, error) {
-	return unary(ctx, s.endpoints.ListRegions, in, func(*pb.ListRegionsRequest) service.RegionQuery { return service.RegionQuery{} }, regionsToProto)
+	decode := func(*pb.ListRegionsRequest) service.RegionQuery { return service.RegionQuery{} }
+	return unary(ctx, s.endpoints.ListRegions, in, decode, regionsToProto)
 }
 
 func regionsToProto(r service.Regions) *pb.ListRegionsResponse {
@@ -20,23 +21,36 @@ func regionsToProto(r service.Regions) *pb.ListRegionsResponse {
 }
 
 func regionToProto(r service.Region) *pb.Region {
-	in := func(h service.HealthStatus) uint32 { return clampUint32(r.Controllers[h]) }
 	return &pb.Region{
-		Region: r.Region, Pending: in(service.HealthPending), Healthy: in(service.HealthHealthy), Degraded: in(service.HealthDegraded),
-		Unhealthy: in(service.HealthUnhealthy), Draining: in(service.HealthDraining),
-		Meetings: capacityToProto(r.Meetings), Participants: capacityToProto(r.Participants), SurvivesLargestLoss: r.SurvivesLargestLoss(),
+		Region:              r.Region,
+		Pending:             clampUint32(r.Controllers[service.HealthPending]),
+		Healthy:             clampUint32(r.Controllers[service.HealthHealthy]),
+		Degraded:            clampUint32(r.Controllers[service.HealthDegraded]),
+		Unhealthy:           clampUint32(r.Controllers[service.HealthUnhealthy]),
+		Draining:            clampUint32(r.Controllers[service.HealthDraining]),
+		Meetings:            capacityToProto(r.Meetings),
+		Participants:        capacityToProto(r.Participants),
+		SurvivesLargestLoss: r.SurvivesLargestLoss(),
 	}
 }
 
 func capacityToProto(c service.RegionCapacity) *pb.RegionCapacity {
 	return &pb.RegionCapacity{
-		Max: clampUint64(c.Max), Current: clampUint64(c.Current), Largest: clampUint64(c.Largest), Free: c.Free(), FreeWithoutLargest: c.FreeWithoutLargest(),
+		Max:                clampUint64(c.Max),
+		Current:            clampUint64(c.Current),
+		Largest:            clampUint64(c.Largest),
+		Free:               c.Free(),
+		FreeWithoutLargest: c.FreeWithoutLargest(),
 	}
 }
 
 func planToProto(p service.DrainPlan) *pb.DrainPlan {
 	return &pb.DrainPlan{
-		Safe: p.Safe(), Reasons: p.Reasons, MeetingsAffected: clampUint32(p.MeetingsAffected), ParticipantsAffected: clampUint32(p.ParticipantsAffected),
-		Before: regionToProto(p.Before), After: regionToProto(p.After),
+		Safe:                 p.IsSafe(),
+		Reasons:              p.Reasons,
+		MeetingsAffected:     clampUint32(p.MeetingsAffected),
+		ParticipantsAffected: clampUint32(p.ParticipantsAffected),
+		Before:               regionToProto(p.Before),
+		After:                regionToProto(p.After),
 	}
 }

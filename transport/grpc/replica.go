@@ -10,8 +10,8 @@ import (
 )
 
 func (s *fleetServer) ListReplicas(ctx context.Context, in *pb.ListReplicasRequest) (*pb.ListReplicasResponse, error) {
-	toQuery := func(*pb.ListReplicasRequest) service.ReplicaQuery { return service.ReplicaQuery{} }
-	return unary(ctx, s.endpoints.ListReplicas, in, toQuery, replicasToProto)
+	decode := func(*pb.ListReplicasRequest) service.ReplicaQuery { return service.ReplicaQuery{} }
+	return unary(ctx, s.endpoints.ListReplicas, in, decode, replicasToProto)
 }
 
 func replicasToProto(l service.ReplicaList) *pb.ListReplicasResponse {

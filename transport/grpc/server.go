@@ -4,24 +4,21 @@ package grpctransport
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
-	"net"
 	"runtime/debug"
 	"time"
 
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
-	"github.com/google/uuid"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
 	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -34,84 +31,69 @@ import (
 	"darktower.example/global-controller/transport"
 )
 
-// The limits that protect the server.
+// Limits that protect the server.
 const (
 	maxMessageBytes      = 64 << 10
 	maxHeaderListBytes   = 64 << 10
 	maxConcurrentStreams = 1000
 	streamWorkers        = 128
-	// How much a caller may send ahead: on one stream, and on all streams of a connection.
+	// The number of bytes that a caller may send ahead: on one stream, and on all streams of a connection.
 	windowBytes           = 64 << 10
 	connectionWindowBytes = 1 << 20
 	requestIDBytes        = 128
 )
 
-// Config is what a server needs beside the endpoints.
+// Config is the configuration of a server.
 type Config struct {
 	Logger log.Logger
-	// OnPanic counts a panic that was caught; nil for nobody.
+	// OnPanic is called for each panic that was caught. It may be nil.
 	OnPanic func()
-	// Health answers grpc.health.v1; nil for nobody.
+	// Health serves grpc.health.v1. It may be nil.
 	Health healthgrpc.HealthServer
-	// Reflection lets tools ask which services there are.
+	// Reflection enables gRPC server reflection.
 	Reflection bool
-	// Draining is done when the server is about to stop, which ends the streams that would never end by themselves.
-	Draining context.Context //nolint:containedctx // It is no call's context but the server's own life.
-	// CallBound is how long a call may take, what its caller still has to send included, and how long after its arrival a
-	// heartbeat of a stream is still stored. 0 for no bound.
-	CallBound time.Duration
-	// Unknown counts a call to a service or method that is not served. It may be nil and must not block.
-	Unknown func(address, method string)
-	// StreamsPerSubject is how many streams of heartbeats a token subject may have open at once; 0 is unlimited.
+	// Shutdown is done when the shutdown of the server begins. It ends the streams that would never end by themselves. It may be nil.
+	Shutdown context.Context //nolint:containedctx // It belongs to the server, not to a call.
+	// CallTimeout is the maximum time of a unary call, including the time to receive the request. A heartbeat of a stream is stored
+	// only within this time after its arrival. 0 for no limit.
+	CallTimeout time.Duration
+	// OnUnknownCall is called for each call of a service or method that is not served. It may be nil and must not block.
+	OnUnknownCall func(address, method string)
+	// StreamsPerSubject is the number of heartbeat streams that a token subject may have open at once; 0 is unlimited.
 	StreamsPerSubject int
-	// Authenticator tells whether the token of a stream has run out when a limit hides that; nil for nobody.
+	// Authenticator verifies the token of an open stream again. If it is nil, streams outlive their tokens.
 	Authenticator endpoints.Authenticator
-	// workerIdle is for tests that cannot wait; 0: as usual.
-	workerIdle time.Duration
+	// workerIdleTime is for tests; 0 means the usual time.
+	workerIdleTime time.Duration
 }
 
-// ServiceNames are the services that the health of this server speaks for.
+// ServiceNames returns the services that the server's health covers.
 func ServiceNames() []string {
 	return []string{
-		darktowerv1.GlobalControllerService_ServiceDesc.ServiceName, darktower.GlobalControllerService_ServiceDesc.ServiceName,
-		globalcontrollerv1.FleetService_ServiceDesc.ServiceName, globalcontrollerv1.HeartbeatService_ServiceDesc.ServiceName,
+		darktowerv1.GlobalControllerService_ServiceDesc.ServiceName,
+		darktower.GlobalControllerService_ServiceDesc.ServiceName,
+		globalcontrollerv1.FleetService_ServiceDesc.ServiceName,
+		globalcontrollerv1.HeartbeatService_ServiceDesc.ServiceName,
 	}
 }
 
-// NewServer returns a gRPC server that serves the endpoints under every name they are known by. More options, such
-// as TLS credentials, may follow.
+// NewServer returns a gRPC server that serves the endpoints under all of their names. options may add more, such as TLS credentials.
 func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) *grpc.Server {
 	calls := make(map[string]callKind)
-	server := grpc.NewServer(append([]grpc.ServerOption{
-		grpc.MaxRecvMsgSize(maxMessageBytes),
-		grpc.MaxHeaderListSize(maxHeaderListBytes),
-		grpc.MaxConcurrentStreams(maxConcurrentStreams),
-		grpc.ConnectionTimeout(10 * time.Second),
-		// Goroutines that stay have stacks that have grown already: 5 to 10 % of the server's CPU. What comes when all are at
-		// work has one of its own.
-		grpc.NumStreamWorkers(streamWorkers),
-		// Fixed windows: with those that adapt, every few messages carry a ping back and forth to measure the line, for
-		// the sake of bulk data that nobody sends here.
-		grpc.InitialWindowSize(windowBytes),
-		grpc.InitialConnWindowSize(connectionWindowBytes),
-		grpc.InTapHandle(bound(cfg.CallBound, calls, cfg.Unknown)),
-		grpc.ForceServerCodecV2(lenient{encoding.GetCodecV2("proto")}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 15 * time.Minute, Time: 30 * time.Second, Timeout: 10 * time.Second}),
-		// Controllers in the field keep their idle connections alive; the default would hang up on them.
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-		grpc.UnaryInterceptor(recoverPanics(cfg)),
-		grpc.ChainStreamInterceptor(endWhenDraining(cfg.Draining, cfg.CallBound), recoverStreamPanics(cfg)),
-	}, options...)...)
+	server := grpc.NewServer(append(serverOptions(cfg, calls), options...)...)
+
 	mc := &controllerServer{endpoints: e}
-	server.RegisterService(described(darktowerv1.GlobalControllerService_ServiceDesc), mc)
-	server.RegisterService(described(darktower.GlobalControllerService_ServiceDesc), mc)
-	server.RegisterService(described(globalcontrollerv1.FleetService_ServiceDesc), &fleetServer{endpoints: e, cfg: cfg, sendBound: sendBound})
+	fleet := &fleetServer{endpoints: e, cfg: cfg, sendTimeout: sendTimeout}
+	server.RegisterService(withCallMetadata(darktowerv1.GlobalControllerService_ServiceDesc), mc)
+	server.RegisterService(withCallMetadata(darktower.GlobalControllerService_ServiceDesc), mc)
+	server.RegisterService(withCallMetadata(globalcontrollerv1.FleetService_ServiceDesc), fleet)
 	globalcontrollerv1.RegisterHeartbeatServiceServer(server, &heartbeatServer{
-		endpoints:  e,
-		cfg:        cfg,
-		sendBound:  sendBound,
-		workerIdle: cmp.Or(cfg.workerIdle, workerIdle),
+		endpoints:      e,
+		cfg:            cfg,
+		sendTimeout:    sendTimeout,
+		workerIdleTime: cmp.Or(cfg.workerIdleTime, workerIdleTime),
 	})
+
 	if cfg.Health != nil {
 		healthgrpc.RegisterHealthServer(server, cfg.Health)
 	}
@@ -122,32 +104,88 @@ func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) 
 	return server
 }
 
-// endWhenDraining ends a stream when the server drains, whatever its handler waits for: what it receives and sends, and
-// its context, end with the stream, so the handler is left to find that out by itself.
-func endWhenDraining(draining context.Context, callBound time.Duration) grpc.StreamServerInterceptor {
+// serverOptions returns the limits, the codec and the interceptors of the server. calls is filled before the first call.
+func serverOptions(cfg Config, calls map[string]callKind) []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(maxMessageBytes),
+		grpc.MaxHeaderListSize(maxHeaderListBytes),
+		grpc.MaxConcurrentStreams(maxConcurrentStreams),
+		grpc.ConnectionTimeout(10 * time.Second),
+		// Permanent goroutines have stacks that have already grown: 5 to 10 % of the server's CPU. While all of them are busy, a
+		// call gets a goroutine of its own.
+		grpc.NumStreamWorkers(streamWorkers),
+		// The windows are fixed. Adaptive windows send a ping with every few messages to measure the connection, for bulk data that no
+		// client sends here.
+		grpc.InitialWindowSize(windowBytes),
+		grpc.InitialConnWindowSize(connectionWindowBytes),
+
+		grpc.InTapHandle(limitCallTime(cfg.CallTimeout, calls, cfg.OnUnknownCall)),
+		grpc.ForceServerCodecV2(tolerantCodec{encoding.GetCodecV2("proto")}),
+		grpc.UnaryInterceptor(recoverPanics(cfg)),
+		grpc.ChainStreamInterceptor(endOnShutdown(cfg), recoverStreamPanics(cfg)),
+
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			MaxConnectionIdle: 15 * time.Minute,
+			Time:              30 * time.Second,
+			Timeout:           10 * time.Second,
+		}),
+		// Controllers in the field keep their idle connections alive; with the default policy the server would close those connections.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
+			MinTime:             5 * time.Second,
+			PermitWithoutStream: true,
+		}),
+	}
+}
+
+// shutdown returns a channel that is closed when the shutdown of the server begins, nil if it never does.
+func (cfg Config) shutdownStarted() <-chan struct{} {
+	if cfg.Shutdown == nil {
+		return nil
+	}
+	return cfg.Shutdown.Done()
+}
+
+// checkToken returns an error if the token of an open stream no longer authenticates, nil if it does or if that cannot be decided.
+func (cfg Config) checkToken(ctx context.Context) error {
+	if cfg.Authenticator == nil {
+		return nil
+	}
+	_, err := cfg.Authenticator.Authenticate(ctx, endpoints.CallFrom(ctx).Authorization)
+	if errors.Is(err, service.ErrUnauthenticated) {
+		return err
+	}
+	return nil
+}
+
+// endOnShutdown ends a stream when the shutdown of the server begins, whatever its handler waits for. The end of the stream ends the
+// handler's context and its reads and writes, so the handler returns by itself.
+func endOnShutdown(cfg Config) grpc.StreamServerInterceptor {
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		switch {
 		case info.FullMethod == globalcontrollerv1.HeartbeatService_StreamHeartbeats_FullMethodName:
-			return handler(srv, stream) // Heartbeats that have arrived are still answered, so their stream ends by itself.
+			return handler(srv, stream) // It ends by itself, after it has answered the heartbeats that have arrived.
 		case info.FullMethod == globalcontrollerv1.FleetService_Watch_FullMethodName:
-			// It ends by itself as well, and there may be thousands.
-			return handler(srv, &requestStream{stream, callBound, draining})
-		case draining == nil:
+			// It also ends by itself. There may be thousands of watches, so they get no second goroutine here.
+			return handler(srv, &requestStream{ServerStream: stream, cfg: cfg})
+		case cfg.Shutdown == nil:
 			return handler(srv, stream)
 		}
+
 		ended := make(chan error, 1)
 		go func() { ended <- handler(srv, stream) }()
 		select {
 		case err := <-ended:
 			return err
-		case <-draining.Done():
+		case <-cfg.shutdownStarted():
 			return errStopping
 		}
 	}
 }
 
-// unary calls an endpoint with a message of the wire: what Req and Resp are to the domain, In and Out are to protobuf.
-func unary[Req, Resp, In, Out any](ctx context.Context, e endpoints.Endpoint[Req, Resp], in In, decode func(In) Req, encode func(Resp) Out) (Out, error) {
+// unary calls an endpoint: In and Out are the protobuf messages of the call, Req and Resp the types of the domain.
+func unary[Req, Resp, In, Out any](
+	ctx context.Context, e endpoints.Endpoint[Req, Resp], in In, decode func(In) Req, encode func(Resp) Out,
+) (Out, error) {
 	response, err := e.Call(ctx, decode(in), endpoints.CallFrom(ctx).DecodeErr)
 	if err != nil {
 		var none Out
@@ -156,64 +194,23 @@ func unary[Req, Resp, In, Out any](ctx context.Context, e endpoints.Endpoint[Req
 	return encode(response), nil
 }
 
-// statusError is what a caller sees of an error.
+// statusError returns the error that the caller receives for err.
 func statusError(err error) error {
 	s := transport.StatusOf(err)
-	seen := status.New(s.GRPC, s.Message)
+	public := status.New(s.GRPC, s.Message)
 	if s.RetryAfter > 0 {
-		if detailed, err := seen.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(s.RetryAfter)}); err == nil {
-			seen = detailed
+		if detailed, err := public.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(s.RetryAfter)}); err == nil {
+			public = detailed
 		}
 	}
-	return seen.Err()
-}
-
-// newCall describes a call to the middleware.
-func newCall(ctx context.Context, transportName string) *endpoints.Call {
-	call := &endpoints.Call{
-		Transport:     transportName,
-		RequestID:     requestID(metadata.ValueFromIncomingContext(ctx, "x-request-id")),
-		Authorization: metadata.ValueFromIncomingContext(ctx, "authorization"),
-	}
-	if p, ok := peer.FromContext(ctx); ok {
-		call.Address, call.Connection = host(p.Addr), p.Addr
-	}
-	return call
-}
-
-// connectionOf returns the address of the connection of a call, empty if unknown.
-func connectionOf(ctx context.Context) string {
-	if p, ok := peer.FromContext(ctx); ok {
-		return p.Addr.String()
-	}
-	return ""
-}
-
-// host is an address without its port.
-func host(address net.Addr) string {
-	if tcp, ok := address.(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr().String()
-	}
-	name, _, err := net.SplitHostPort(address.String())
-	if err != nil {
-		return address.String()
-	}
-	return name
-}
-
-// requestID takes the caller's id when it is one that is safe to log and to send back, and makes one otherwise.
-func requestID(received []string) string {
-	if len(received) == 1 && service.ValidName(received[0], requestIDBytes) {
-		return received[0]
-	}
-	return uuid.NewString()
+	return public.Err()
 }
 
 func recoverPanics(cfg Config) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (response any, err error) {
 		defer func() {
 			if cause := recover(); cause != nil {
-				cfg.panicked(info.FullMethod, cause)
+				cfg.reportPanic(info.FullMethod, cause)
 				response, err = nil, status.Error(codes.Internal, "Internal error")
 			}
 		}()
@@ -221,12 +218,12 @@ func recoverPanics(cfg Config) grpc.UnaryServerInterceptor {
 	}
 }
 
-// recoverStreamPanics comes after [endWhenDraining]: a panic can only be caught where the handler runs.
+// recoverStreamPanics must come after [endOnShutdown], because a panic can be caught only in the goroutine of the handler.
 func recoverStreamPanics(cfg Config) grpc.StreamServerInterceptor {
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 		defer func() {
 			if cause := recover(); cause != nil {
-				cfg.panicked(info.FullMethod, cause)
+				cfg.reportPanic(info.FullMethod, cause)
 				err = status.Error(codes.Internal, "Internal error")
 			}
 		}()
@@ -234,15 +231,15 @@ func recoverStreamPanics(cfg Config) grpc.StreamServerInterceptor {
 	}
 }
 
-// panicked reports a panic that was caught, from where it was.
-func (cfg Config) panicked(method string, cause any) {
+// reportPanic logs and counts a panic that was caught. It must run in the goroutine of the panic, so that the stack is right.
+func (cfg Config) reportPanic(method string, cause any) {
 	_ = level.Error(cfg.Logger).Log("msg", "panic", "method", method, "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
 	if cfg.OnPanic != nil {
 		cfg.OnPanic()
 	}
 }
 
-// clampUint32 converts a count of the store, which is never negative and fits.
+// clampUint32 converts a count. Counts of the store are never negative and always fit.
 func clampUint32(n int64) uint32 {
 	return uint32(max(0, min(n, math.MaxUint32)))
 }

@@ -24,7 +24,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// fakeService answers from its fields and validates like the real one.
+// fakeService returns its fields and validates like the real one.
 type fakeService struct {
 	service.Service
 	err  error
@@ -32,27 +32,27 @@ type fakeService struct {
 	list service.ListQuery
 }
 
-func (f *fakeService) RegisterMC(ctx context.Context, r service.Registration) (service.Registered, error) {
+func (f *fakeService) RegisterMC(ctx context.Context, r service.Registration) (service.RegistrationResponse, error) {
 	f.call = endpoints.CallFrom(ctx)
 	if r.ControllerID == "panic" {
 		panic("on purpose")
 	}
 	if err := r.Validate(); err != nil {
-		return service.Registered{}, err
+		return service.RegistrationResponse{}, err
 	}
-	return service.Registered{FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second}, f.err
+	return service.RegistrationResponse{FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second}, f.err
 }
 
-func (f *fakeService) FastHeartbeat(_ context.Context, h service.FastHeartbeat) (service.Acknowledged, error) {
-	return service.Acknowledged{At: time.Unix(1700000000, 0)}, errors.Join(h.Validate(), f.err)
+func (f *fakeService) FastHeartbeat(_ context.Context, h service.FastHeartbeat) (service.Acknowledgement, error) {
+	return service.Acknowledgement{At: time.Unix(1700000000, 0)}, errors.Join(h.Validate(), f.err)
 }
 
-func (f *fakeService) ComprehensiveHeartbeat(_ context.Context, h service.ComprehensiveHeartbeat) (service.Acknowledged, error) {
-	return service.Acknowledged{At: time.Unix(1700000000, 0)}, h.Validate()
+func (f *fakeService) ComprehensiveHeartbeat(_ context.Context, h service.ComprehensiveHeartbeat) (service.Acknowledgement, error) {
+	return service.Acknowledgement{At: time.Unix(1700000000, 0)}, h.Validate()
 }
 
-func (f *fakeService) NotifyMeetingEnded(_ context.Context, m service.MeetingEnded) (service.Acknowledged, error) {
-	return service.Acknowledged{}, m.Validate()
+func (f *fakeService) NotifyMeetingEnded(_ context.Context, m service.MeetingEnded) (service.Acknowledgement, error) {
+	return service.Acknowledgement{}, m.Validate()
 }
 
 func (f *fakeService) GetController(_ context.Context, q service.ControllerQuery) (service.Controller, error) {
@@ -69,11 +69,13 @@ func dial(t *testing.T, svc service.Service, onPanic func()) *grpc.ClientConn {
 	nothing := func(endpoints.Operation) endpoint.Middleware {
 		return func(e endpoint.Endpoint) endpoint.Endpoint { return e }
 	}
+
 	server := NewServer(endpoints.New(svc, nothing), Config{Logger: log.NewNopLogger(), OnPanic: onPanic})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatalf("listen: %v", err)
 	}
+
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() {
@@ -82,10 +84,12 @@ func dial(t *testing.T, svc service.Service, onPanic func()) *grpc.ClientConn {
 			t.Errorf("Serve() = %v, want nil", err)
 		}
 	})
+
 	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatalf("dial: %v", err)
 	}
+
 	t.Cleanup(func() { _ = conn.Close() })
 	return conn
 }
@@ -94,13 +98,14 @@ func registration() *pb.RegisterMCRequest {
 	return &pb.RegisterMCRequest{Id: "mc-1", Region: "eu", GrpcEndpoint: "http://mc-1:1", MaxMeetings: 1, MaxParticipants: 1}
 }
 
-func TestBothServiceNamesServeTheSameCalls(t *testing.T) {
+func TestGlobalControllerService_BothNames(t *testing.T) {
 	conn := dial(t, &fakeService{}, nil)
 	type client interface {
 		RegisterMC(context.Context, *pb.RegisterMCRequest, ...grpc.CallOption) (*pb.RegisterMCResponse, error)
 		FastHeartbeat(context.Context, *pb.FastHeartbeatRequest, ...grpc.CallOption) (*pb.FastHeartbeatResponse, error)
 		ComprehensiveHeartbeat(context.Context, *pb.ComprehensiveHeartbeatRequest, ...grpc.CallOption) (*pb.ComprehensiveHeartbeatResponse, error)
 	}
+
 	for name, c := range map[string]client{
 		"v1": pb.NewGlobalControllerServiceClient(conn), "before v1": darktower.NewGlobalControllerServiceClient(conn),
 	} {
@@ -110,18 +115,25 @@ func TestBothServiceNamesServeTheSameCalls(t *testing.T) {
 				registered.GetFastHeartbeatIntervalMs() != 10000 || registered.GetComprehensiveHeartbeatIntervalMs() != 30000 {
 				t.Errorf("RegisterMC() = %v, %v", registered, err)
 			}
+
 			fast, err := c.FastHeartbeat(t.Context(), &pb.FastHeartbeatRequest{ControllerId: "mc-1", Capacity: &pb.ControllerCapacity{}})
 			if err != nil || !fast.GetAcknowledged() || fast.GetTimestamp() != 1700000000 {
 				t.Errorf("FastHeartbeat() = %v, %v", fast, err)
 			}
-			full, err := c.ComprehensiveHeartbeat(t.Context(), &pb.ComprehensiveHeartbeatRequest{ControllerId: "mc-1", Capacity: &pb.ControllerCapacity{}})
+
+			full, err := c.ComprehensiveHeartbeat(t.Context(), &pb.ComprehensiveHeartbeatRequest{
+				ControllerId: "mc-1",
+				Capacity:     &pb.ControllerCapacity{},
+			})
 			if err != nil || !full.GetAcknowledged() || full.GetTimestamp() != 1700000000 {
 				t.Errorf("ComprehensiveHeartbeat() = %v, %v", full, err)
 			}
+
 			_, err = c.FastHeartbeat(t.Context(), &pb.FastHeartbeatRequest{ControllerId: "mc-1"})
 			wantStatus(t, err, codes.InvalidArgument, "capacity is required")
 		})
 	}
+
 	if _, err := pb.NewGlobalControllerServiceClient(conn).NotifyMeetingEnded(t.Context(), &pb.NotifyMeetingEndedRequest{MeetingId: "m", Region: "eu"}); err != nil {
 		t.Errorf("NotifyMeetingEnded() = %v, want nil", err)
 	}
@@ -134,7 +146,7 @@ func wantStatus(t *testing.T, err error, code codes.Code, message string) {
 	}
 }
 
-func TestErrorsHaveTheirCodeAndNoDetail(t *testing.T) {
+func TestServer_ErrorsHaveCodeAndNoDetail(t *testing.T) {
 	svc := &fakeService{err: errors.Join(errors.New("SELECT secret"), service.ErrUnavailable)}
 	panics := 0
 	conn := dial(t, svc, func() { panics++ })
@@ -148,13 +160,14 @@ func TestErrorsHaveTheirCodeAndNoDetail(t *testing.T) {
 	if panics != 1 {
 		t.Errorf("panics counted = %d, want 1", panics)
 	}
+
 	_, err = c.RegisterMC(t.Context(), &pb.RegisterMCRequest{Id: strings.Repeat("a", maxMessageBytes)})
 	if got := status.Code(err); got != codes.ResourceExhausted {
 		t.Errorf("a message over the limit = %v, want ResourceExhausted", got)
 	}
 }
 
-func TestTheCallIsDescribedToTheMiddleware(t *testing.T) {
+func TestServer_CallMetadata(t *testing.T) {
 	svc := &fakeService{}
 	c := pb.NewGlobalControllerServiceClient(dial(t, svc, nil))
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "x-request-id", "req-1", "authorization", "Bearer a", "authorization", "Bearer b")
@@ -163,52 +176,64 @@ func TestTheCallIsDescribedToTheMiddleware(t *testing.T) {
 		t.Fatalf("RegisterMC() = %v", err)
 	}
 	if svc.call.Transport != "grpc" || svc.call.Address != "127.0.0.1" || svc.call.RequestID != "req-1" || len(svc.call.Authorization) != 2 {
-		t.Errorf("call = %q %q %q and %d authorizations, want grpc 127.0.0.1 req-1 and 2", svc.call.Transport, svc.call.Address, svc.call.RequestID, len(svc.call.Authorization))
+		t.Errorf("call = %q %q %q and %d authorizations, want grpc 127.0.0.1 req-1 and 2",
+			svc.call.Transport, svc.call.Address, svc.call.RequestID, len(svc.call.Authorization))
 	}
+
 	if got := header.Get("x-request-id"); len(got) != 1 || got[0] != "req-1" {
-		t.Errorf("x-request-id answered = %q, want req-1", got)
+		t.Errorf("x-request-id returned = %q, want req-1", got)
 	}
-	for _, unfit := range []string{"", "a b", strings.Repeat("a", 129)} {
-		if got := requestID([]string{unfit}); got == unfit || len(got) != 36 {
-			t.Errorf("requestID(%q) = %q, want one of our own", unfit, got)
+
+	for _, invalid := range []string{"", "a b", strings.Repeat("a", 129)} {
+		if got := requestID([]string{invalid}); got == invalid || len(got) != 36 {
+			t.Errorf("requestID(%q) = %q, want a new one", invalid, got)
 		}
 	}
 }
 
-func TestFleet(t *testing.T) {
+func TestFleetService_Reads(t *testing.T) {
 	svc := &fakeService{}
 	c := fleetpb.NewFleetServiceClient(dial(t, svc, nil))
 	one, err := c.GetController(t.Context(), &fleetpb.GetControllerRequest{ControllerId: "mc-1"})
 	if err != nil || one.GetController().GetHealth() != fleetpb.Health_HEALTH_DEGRADED || !one.GetController().GetPlacement().GetPlaceable() {
 		t.Errorf("GetController() = %v, %v, want a degraded, placeable one", one, err)
 	}
-	page, err := c.ListControllers(t.Context(), &fleetpb.ListControllersRequest{Region: "eu", Health: fleetpb.Health_HEALTH_DRAINING, PageSize: 2})
+
+	page, err := c.ListControllers(t.Context(), &fleetpb.ListControllersRequest{
+		Region:   "eu",
+		Health:   fleetpb.Health_HEALTH_DRAINING,
+		PageSize: 2,
+	})
 	if err != nil || len(page.GetControllers()) != 2 || page.GetNextPageToken() != "next" {
 		t.Errorf("ListControllers() = %v, %v, want two and a token", page, err)
 	}
+
 	if want := (service.ListQuery{Region: "eu", Health: service.HealthDraining, PageSize: 2}); svc.list != want {
 		t.Errorf("query = %+v, want %+v", svc.list, want)
 	}
+
 	_, err = c.ListControllers(t.Context(), &fleetpb.ListControllersRequest{Health: 99})
 	wantStatus(t, err, codes.InvalidArgument, "health must be one of pending, healthy, degraded, unhealthy, draining")
 }
 
-func TestAnIdleReflectionStreamDoesNotHoldUpAStop(t *testing.T) {
-	draining, drain := context.WithCancel(t.Context())
-	w := serve(t, &streamService{}, Config{Reflection: true, Draining: draining}, nil, nil)
+func TestServer_ShutdownEndsIdleReflectionStream(t *testing.T) {
+	shutdown, beginShutdown := context.WithCancel(t.Context())
+	w := serve(t, &streamService{}, Config{Reflection: true, Shutdown: shutdown}, nil, nil)
 	stream, err := reflectionpb.NewServerReflectionClient(w.conn).ServerReflectionInfo(t.Context())
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
+
 	_ = stream.Send(&reflectionpb.ServerReflectionRequest{MessageRequest: &reflectionpb.ServerReflectionRequest_ListServices{}})
 	if _, err := stream.Recv(); err != nil {
 		t.Fatalf("list services: %v", err)
 	}
-	drain()
+
+	beginShutdown()
 	w.server.GracefulStop()
 	_, err = stream.Recv()
 	wantStatus(t, err, codes.Unavailable, "The server is stopping")
 	if err := <-w.ended; status.Code(err) != codes.Canceled {
-		t.Errorf("the handler returned %v, want Canceled: it has noticed", err)
+		t.Errorf("the handler returned %v, want Canceled", err)
 	}
 }

@@ -2,7 +2,6 @@ package grpctransport
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -18,10 +17,10 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// tokenCheck is how often the token of a watch is looked at again. Looking costs half a microsecond.
-const tokenCheck = 5 * time.Second
+// tokenCheckInterval is the time between checks of the token of a watch. A check costs half a microsecond.
+const tokenCheckInterval = 5 * time.Second
 
-// Watch implements [pb.FleetServiceServer]. Whatever is sent is encoded once for all who are sent the same.
+// Watch implements [pb.FleetServiceServer]. Each event is encoded once for all watches that send it.
 func (s *fleetServer) Watch(in *pb.WatchRequest, stream grpc.ServerStreamingServer[pb.WatchResponse]) error {
 	call := newCall(stream.Context(), "grpc")
 	if isMalformed(in) {
@@ -35,111 +34,98 @@ func (s *fleetServer) Watch(in *pb.WatchRequest, stream grpc.ServerStreamingServ
 	if err != nil {
 		return statusError(err)
 	}
-	unread := make(chan struct{}, 1)
-	late := time.AfterFunc(s.sendBound, func() {
+
+	notReading := make(chan struct{}, 1)
+	sendTimer := time.AfterFunc(s.sendTimeout, func() {
 		select {
-		case unread <- struct{}{}:
+		case notReading <- struct{}{}:
 		default:
 		}
 	})
-	late.Stop()
+	sendTimer.Stop()
+
 	ended := make(chan error, 1)
 	go func() {
-		// A panic is caught where it happens. What waits to be sent ends with the stream, and this with it.
+		// A panic is caught in its own goroutine. If Watch returns first, the stream ends, and with it a pending send and this
+		// goroutine.
 		defer watch.Close()
 		defer func() {
 			if cause := recover(); cause != nil {
-				s.cfg.panicked(pb.FleetService_Watch_FullMethodName, cause)
+				s.cfg.reportPanic(pb.FleetService_Watch_FullMethodName, cause)
 				ended <- status.Error(codes.Internal, "Internal error")
 			}
 		}()
-		ended <- s.pass(ctx, watch, stream, late)
+		ended <- s.sendEvents(ctx, watch, stream, sendTimer)
 	}()
-	var draining <-chan struct{}
-	if s.cfg.Draining != nil {
-		draining = s.cfg.Draining.Done()
-	}
+
 	select {
 	case err := <-ended:
 		return err
-	case <-unread:
-		return errUnread
-	case <-draining:
+	case <-notReading:
+		return errNotReading
+	case <-s.cfg.shutdownStarted():
 		return errStopping
 	}
 }
 
-// requestStream bounds how long a request may take to arrive. A token is looked at only then.
+// requestStream limits the time in which the request of a watch must arrive. The token is verified only after that.
 type requestStream struct {
 	grpc.ServerStream
-	bound    time.Duration   // 0: none
-	draining context.Context //nolint:containedctx // It is no call's context but the server's own life.
+	cfg Config
 }
 
-// RecvMsg implements [grpc.ServerStream]. When it gives up the stream ends, and with it what still waits.
+// RecvMsg implements [grpc.ServerStream]. If it returns early, the stream ends, and with it the pending read.
 func (s *requestStream) RecvMsg(m any) error {
 	received := make(chan error, 1)
 	go func() { received <- s.ServerStream.RecvMsg(m) }()
-	var late <-chan time.Time
-	if s.bound > 0 {
-		timer := time.NewTimer(s.bound)
+
+	var timeout <-chan time.Time
+	if s.cfg.CallTimeout > 0 {
+		timer := time.NewTimer(s.cfg.CallTimeout)
 		defer timer.Stop()
-		late = timer.C
+		timeout = timer.C
 	}
-	var draining <-chan struct{}
-	if s.draining != nil {
-		draining = s.draining.Done()
-	}
+
 	select {
 	case err := <-received:
 		return err
-	case <-late:
+	case <-timeout:
 		return statusError(context.DeadlineExceeded)
-	case <-draining:
+	case <-s.cfg.shutdownStarted():
 		return errStopping
 	}
 }
 
-// pass sends what the watch brings until it ends. late runs while something is sent.
-func (s *fleetServer) pass(ctx context.Context, watch service.Watch, stream grpc.ServerStream, late *time.Timer) error {
-	// Now, so that a caller learns that it was let in before anything changes.
+// sendEvents sends the events of a watch until the watch ends. sendTimer runs while an event is sent.
+func (s *fleetServer) sendEvents(ctx context.Context, watch service.Watch, stream grpc.ServerStream, sendTimer *time.Timer) error {
+	// The header is sent now, so that the caller knows that the watch was admitted before anything changes.
 	if err := stream.SendHeader(nil); err != nil {
 		return err
 	}
-	for checked := time.Now(); ; {
+
+	for checkedAt := time.Now(); ; {
 		e, err := watch.Next(ctx)
 		if err != nil {
 			return statusError(err)
 		}
-		if time.Since(checked) >= tokenCheck {
-			checked = time.Now()
-			if err := s.lockedOut(ctx); err != nil {
+		if time.Since(checkedAt) >= tokenCheckInterval {
+			checkedAt = time.Now()
+			if err := s.cfg.checkToken(ctx); err != nil {
 				return statusError(err)
 			}
 		}
+
 		data, err := e.Encoded("protobuf", encodeWatchEvent)
 		if err != nil {
 			return statusError(err)
 		}
-		late.Reset(s.sendBound)
-		err = stream.SendMsg(encoded(data))
-		late.Stop()
+		sendTimer.Reset(s.sendTimeout)
+		err = stream.SendMsg(encodedMessage(data))
+		sendTimer.Stop()
 		if err != nil {
 			return err
 		}
 	}
-}
-
-// lockedOut tells why the stream's token no longer authenticates, nil when it does or when nobody can tell.
-func (s *fleetServer) lockedOut(ctx context.Context) error {
-	if s.cfg.Authenticator == nil {
-		return nil
-	}
-	_, err := s.cfg.Authenticator.Authenticate(ctx, endpoints.CallFrom(ctx).Authorization)
-	if errors.Is(err, service.ErrUnauthenticated) {
-		return err
-	}
-	return nil
 }
 
 func watchQueryFromProto(in *pb.WatchRequest) service.WatchQuery {
@@ -151,8 +137,7 @@ func watchQueryFromProto(in *pb.WatchRequest) service.WatchQuery {
 	return q
 }
 
-// cursorFromProto reads a cursor, or the number that stands for one. One that cannot be read is left to validation, which
-// refuses it.
+// cursorFromProto parses a cursor, or converts the number if there is none. An invalid cursor becomes one that validation refuses.
 func cursorFromProto(text *string, number uint64) service.Cursor {
 	if text == nil {
 		return service.Cursor{ID: clampInt64(number)}
@@ -167,7 +152,7 @@ func cursorFromProto(text *string, number uint64) service.Cursor {
 func encodeWatchEvent(e service.WatchEvent) ([]byte, error) {
 	data, err := proto.Marshal(watchEventToProto(e))
 	if err != nil {
-		return nil, fmt.Errorf("encode an event: %w", err)
+		return nil, fmt.Errorf("encode watch event: %w", err)
 	}
 	return data, nil
 }
@@ -177,6 +162,7 @@ func watchEventToProto(e service.WatchEvent) *pb.WatchResponse {
 	if e.ID != 0 {
 		out.Cursor = e.Cursor().String()
 	}
+
 	switch {
 	case e.Snapshot != nil:
 		part := &pb.Snapshot{Begin: e.Snapshot.Begin, End: e.Snapshot.End, Reason: e.Snapshot.Reason}
@@ -193,16 +179,25 @@ func watchEventToProto(e service.WatchEvent) *pb.WatchResponse {
 	case e.Loads != nil:
 		loads := &pb.Loads{}
 		for _, l := range e.Loads {
-			loads.Loads = append(loads.Loads, &pb.Load{
-				ControllerId: l.ControllerID, CurrentMeetings: clampUint32(l.CurrentMeetings), CurrentParticipants: clampUint32(l.CurrentParticipants),
-				CpuUsagePercent: l.CPUUsagePercent, MemoryUsagePercent: l.MemoryUsagePercent, LastHeartbeatAt: timestamppb.New(l.LastHeartbeatAt), Drained: l.Drained,
-			})
+			loads.Loads = append(loads.Loads, loadToProto(l))
 		}
 		out.Event = &pb.WatchResponse_Loads{Loads: loads}
 	default:
 		out.Event = &pb.WatchResponse_Beat{Beat: &pb.Beat{}}
 	}
 	return out
+}
+
+func loadToProto(l service.WatchLoad) *pb.Load {
+	return &pb.Load{
+		ControllerId:        l.ControllerID,
+		CurrentMeetings:     clampUint32(l.CurrentMeetings),
+		CurrentParticipants: clampUint32(l.CurrentParticipants),
+		CpuUsagePercent:     l.CPUUsagePercent,
+		MemoryUsagePercent:  l.MemoryUsagePercent,
+		LastHeartbeatAt:     timestamppb.New(l.LastHeartbeatAt),
+		Drained:             l.Drained,
+	}
 }
 
 func changeToProto(c service.WatchChange) *pb.Change {

@@ -17,15 +17,15 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// watchService gives out one watch.
+// watchService returns one watch.
 type watchService struct {
 	fakeService
-	asked service.WatchQuery
+	query service.WatchQuery
 	watch *fakeWatch
 }
 
 func (s *watchService) Watch(_ context.Context, q service.WatchQuery) (service.Watch, error) {
-	s.asked = q
+	s.query = q
 	if err := q.Validate(); err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func newFakeWatch(next func(ctx context.Context) (service.WatchEvent, error)) *f
 func (w *fakeWatch) Next(ctx context.Context) (service.WatchEvent, error) { return w.next(ctx) }
 func (w *fakeWatch) Close()                                               { close(w.closed) }
 
-// wantClosed holds that whatever became of the stream, the watch was given up.
+// wantClosed checks that the watch was closed, whatever ended the stream.
 func (w *fakeWatch) wantClosed(t *testing.T) {
 	t.Helper()
 	select {
@@ -55,14 +55,23 @@ func (w *fakeWatch) wantClosed(t *testing.T) {
 	}
 }
 
-func TestAWatchIsPassedOn(t *testing.T) {
+func TestWatch_Events(t *testing.T) {
 	events := []service.WatchEvent{
-		{Snapshot: &service.WatchSnapshot{Begin: true, Reason: service.SnapshotStart, Controllers: []*service.Controller{{ControllerID: "a", Health: service.HealthHealthy}}}},
+		{Snapshot: &service.WatchSnapshot{
+			Begin:       true,
+			Reason:      service.SnapshotStart,
+			Controllers: []*service.Controller{{ControllerID: "a", Health: service.HealthHealthy}},
+		}},
 		{ID: 5, Fingerprint: "0123456789ab", Snapshot: &service.WatchSnapshot{End: true, Reason: service.SnapshotStart}},
-		{ID: 6, AsOf: time.Unix(1700000000, 0), Changes: []service.WatchChange{{ControllerID: "a", Transition: &service.Transition{ID: 6, From: service.HealthHealthy}}}},
+		{
+			ID:      6,
+			AsOf:    time.Unix(1700000000, 0),
+			Changes: []service.WatchChange{{ControllerID: "a", Transition: &service.Transition{ID: 6, From: service.HealthHealthy}}},
+		},
 		{ID: 6, Loads: []service.WatchLoad{{ControllerID: "a", CurrentMeetings: 3, LastHeartbeatAt: time.Unix(1700000000, 0)}}},
 		{ID: 6, AsOf: time.Unix(1700000001, 0)},
 	}
+
 	left := events
 	svc := &watchService{watch: newFakeWatch(func(context.Context) (service.WatchEvent, error) {
 		if len(left) == 0 {
@@ -72,16 +81,19 @@ func TestAWatchIsPassedOn(t *testing.T) {
 		left = left[1:]
 		return e, nil
 	})}
+
 	w := serve(t, svc, Config{}, nil, nil)
 	after := uint64(4)
 	stream, err := pb.NewFleetServiceClient(w.conn).Watch(t.Context(), &pb.WatchRequest{Region: "eu", After: &after, Loads: true})
 	if err != nil {
 		t.Fatalf("Watch() = %v", err)
 	}
+
 	header, err := stream.Header()
 	if err != nil || len(header.Get("x-request-id")) != 1 {
 		t.Errorf("header = %v, %v, want a request id", header, err)
 	}
+
 	for i, e := range events {
 		got, err := stream.Recv()
 		if want := e.Cursor().String(); e.ID != 0 && got.GetCursor() != want {
@@ -91,15 +103,17 @@ func TestAWatchIsPassedOn(t *testing.T) {
 			t.Errorf("response %d = %v, %v, want %v", i, got, err, want)
 		}
 	}
+
 	_, err = stream.Recv()
 	wantStatus(t, err, codes.Unavailable, "Service temporarily unavailable")
-	if q := svc.asked; q.Region != "eu" || *q.After != 4 || !q.Loads {
+	if q := svc.query; q.Region != "eu" || *q.After != 4 || !q.Loads {
 		t.Errorf("query = %+v, want that of the request", q)
 	}
+
 	svc.watch.wantClosed(t)
 }
 
-func TestARefusedWatch(t *testing.T) {
+func TestWatch_InvalidQuery(t *testing.T) {
 	w := serve(t, &watchService{}, Config{}, nil, nil)
 	stream, err := pb.NewFleetServiceClient(w.conn).Watch(t.Context(), &pb.WatchRequest{Region: "a.b"})
 	if err == nil {
@@ -108,7 +122,7 @@ func TestARefusedWatch(t *testing.T) {
 	wantStatus(t, err, codes.InvalidArgument, "region contains invalid characters")
 }
 
-func TestAPanicInAWatch(t *testing.T) {
+func TestWatch_Panic(t *testing.T) {
 	panics := make(chan struct{}, 1)
 	svc := &watchService{watch: newFakeWatch(func(context.Context) (service.WatchEvent, error) { panic("on purpose") })}
 	w := serve(t, svc, Config{OnPanic: func() { panics <- struct{}{} }}, nil, nil)
@@ -121,24 +135,27 @@ func TestAPanicInAWatch(t *testing.T) {
 	svc.watch.wantClosed(t)
 }
 
-// TestAWatchThatIsNotRead ends, as no caller may hold a goroutine for ever.
-func TestAWatchThatIsNotRead(t *testing.T) {
+// TestWatch_ClientReadsNothing: a client that reads nothing must not keep a goroutine for ever.
+func TestWatch_ClientReadsNothing(t *testing.T) {
 	big := service.WatchEvent{Snapshot: &service.WatchSnapshot{}}
 	for range 500 {
-		big.Snapshot.Controllers = append(big.Snapshot.Controllers, &service.Controller{ControllerID: "mc", GRPCEndpoint: "http://mc.example:50051"})
+		big.Snapshot.Controllers = append(big.Snapshot.Controllers, &service.Controller{
+			ControllerID: "mc",
+			GRPCEndpoint: "http://mc.example:50051",
+		})
 	}
 	big = big.Shared()
 	svc := &watchService{watch: newFakeWatch(func(context.Context) (service.WatchEvent, error) { return big, nil })}
-	nothing := func(endpoints.Operation) endpoint.Middleware { return at }
-	server := &fleetServer{endpoints: endpoints.New(svc, nothing), sendBound: 100 * time.Millisecond}
+	nothing := func(endpoints.Operation) endpoint.Middleware { return unwrapped }
+	server := &fleetServer{endpoints: endpoints.New(svc, nothing), sendTimeout: 100 * time.Millisecond}
 	stalled := &stalledStream{ctx: t.Context(), sent: make(chan struct{})}
 	err := server.Watch(&pb.WatchRequest{}, stalled)
-	wantStatus(t, err, codes.ResourceExhausted, "The answers are not read")
+	wantStatus(t, err, codes.ResourceExhausted, "The client does not read the responses")
 	close(stalled.sent) // The stream has ended.
 	svc.watch.wantClosed(t)
 }
 
-// stalledStream takes nothing until sent is closed, and is broken then.
+// stalledStream blocks until sent is closed, and then fails.
 type stalledStream struct {
 	grpc.ServerStreamingServer[pb.WatchResponse]
 	ctx  context.Context
@@ -153,20 +170,24 @@ func (s *stalledStream) SendMsg(any) error {
 	return status.Error(codes.Canceled, "over")
 }
 
-func TestARequestThatDoesNotCome(t *testing.T) {
-	draining, drain := context.WithCancel(t.Context())
-	w := serve(t, &watchService{}, Config{CallBound: 200 * time.Millisecond, Draining: draining}, nil, nil)
+func TestWatch_RequestDoesNotArrive(t *testing.T) {
+	shutdown, beginShutdown := context.WithCancel(t.Context())
+	w := serve(t, &watchService{}, Config{CallTimeout: 200 * time.Millisecond, Shutdown: shutdown}, nil, nil)
 	open := func() grpc.ClientStream {
 		t.Helper()
-		stream, err := w.conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, pb.FleetService_Watch_FullMethodName)
+		stream, err := w.conn.NewStream(t.Context(), &grpc.StreamDesc{
+			ServerStreams: true,
+			ClientStreams: true,
+		}, pb.FleetService_Watch_FullMethodName)
 		if err != nil {
 			t.Fatalf("open: %v", err)
 		}
 		return stream
 	}
+
 	wantStatus(t, open().RecvMsg(new(pb.WatchResponse)), codes.DeadlineExceeded, "Deadline exceeded")
 	stream := open()
-	drain()
+	beginShutdown()
 	wantStatus(t, stream.RecvMsg(new(pb.WatchResponse)), codes.Unavailable, "The server is stopping")
 	w.server.GracefulStop()
 }

@@ -21,17 +21,17 @@ import (
 )
 
 const (
-	// targetsAge is how old a list may be at the least. Anybody may ask, and as often as they like; the store is asked once
-	// in this time.
-	targetsAge = time.Second
-	// targetsShare has a list that took long kept for so many times as long, up to mostTargetsAge: listing 50,000 controllers
-	// takes a core about half a second.
-	targetsShare   = 10
-	mostTargetsAge = 15 * time.Second
-	// targetsTimeout bounds the listing of the whole fleet. It leaves those who waited for it time to answer.
+	// minTargetsAge is the minimum time for which a list is reused. Any client may send any number of requests; the store is read
+	// once in this time.
+	minTargetsAge = time.Second
+	// A list is reused for targetsAgeFactor times the time that it took, up to maxTargetsAge. To list 50,000 controllers takes one core
+	// about half a second.
+	targetsAgeFactor = 10
+	maxTargetsAge    = 15 * time.Second
+	// targetsTimeout limits the time to list the whole fleet. It leaves the waiting requests time to respond.
 	targetsTimeout = 7 * time.Second
-	// targetsAtOnce is how many controllers are asked for at once.
-	targetsAtOnce = 1000
+	// targetsPageSize is the number of controllers that are read at once.
+	targetsPageSize = 1000
 )
 
 // targetGroup is a controller in the form of Prometheus's HTTP service discovery.
@@ -40,25 +40,25 @@ type targetGroup struct {
 	Labels  map[string]string `json:"labels"`
 }
 
-// discovery serves /sd/controllers. When the fleet cannot be listed as a whole it answers 503, upon which Prometheus
-// keeps the targets that it has: a part of the fleet, or none, would say that the others are gone.
+// discovery serves /sd/controllers. If the fleet cannot be listed completely, it responds with 503, and Prometheus keeps its
+// targets. With a part of the fleet, Prometheus would drop the other targets.
 type discovery struct {
 	controllers func(ctx context.Context, filter service.ControllerFilter) ([]service.Controller, error)
-	// admit tells who may not ask; nil when everybody may.
-	admit  func(ctx context.Context) error
-	logger log.Logger
+	// authorize returns an error if the caller may not list the fleet. nil: every caller may.
+	authorize func(ctx context.Context) error
+	logger    log.Logger
 
-	mu    sync.Mutex // Held while the store is asked, so that those who ask at the same time share an answer.
-	until time.Time  // when the answer is too old
-	body  []byte
-	err   error
+	mu         sync.Mutex // Held while the store is read, so that concurrent requests share one list.
+	validUntil time.Time
+	body       []byte
+	err        error
 }
 
 func newDiscovery(e endpoints.Endpoints, cfg Config) *discovery {
 	d := &discovery{controllers: cfg.Controllers, logger: cfg.Logger}
 	if cfg.SDNeedsToken {
-		// Who may list the fleet may have it in this form as well, and is charged for it.
-		d.admit = func(ctx context.Context) error {
+		// A caller that may list the fleet may also get it in this form, and is charged for it.
+		d.authorize = func(ctx context.Context) error {
 			_, err := e.ListControllers.Call(ctx, service.ListQuery{PageSize: 1}, nil)
 			return err
 		}
@@ -68,48 +68,54 @@ func newDiscovery(e endpoints.Endpoints, cfg Config) *discovery {
 
 // ServeHTTP implements [http.Handler].
 func (d *discovery) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if d.admit != nil {
-		if err := d.admit(r.Context()); err != nil {
+	if d.authorize != nil {
+		if err := d.authorize(r.Context()); err != nil {
 			writeError(w, err)
 			return
 		}
 	}
+
 	body, err := d.list()
 	if err != nil {
-		// Whatever went wrong, the fleet is not known just now.
+		// Whatever the cause, the fleet is unknown at present.
 		writeError(w, service.ErrUnavailable)
 		return
 	}
+
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	// A caller that has gone away needs no answer.
+	// The error is ignored: it means that the caller has gone.
 	_, _ = w.Write(body)
 }
 
-// list returns the whole fleet as JSON, or as it was a moment ago.
+// list returns the whole fleet as JSON; it reuses a recent list.
 func (d *discovery) list() ([]byte, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if time.Now().Before(d.until) {
+	if time.Now().Before(d.validUntil) {
 		return d.body, d.err
 	}
+
 	began := time.Now()
-	// It is asked for everybody who waits, so it has nobody's context.
+	// The list is for all waiting requests, so it does not use the context of one of them.
 	ctx, cancel := context.WithTimeout(context.Background(), targetsTimeout)
 	defer cancel()
-	age := targetsAge
-	if d.body, d.err = d.render(ctx); d.err != nil {
+	d.body, d.err = d.render(ctx)
+
+	age := minTargetsAge
+	if d.err != nil {
 		_ = level.Error(d.logger).Log("msg", "targets not listed", "err", d.err)
 	} else {
-		age = min(max(targetsAge, targetsShare*time.Since(began)), mostTargetsAge)
+		age = min(max(minTargetsAge, targetsAgeFactor*time.Since(began)), maxTargetsAge)
 	}
-	d.until = time.Now().Add(age)
+	d.validUntil = time.Now().Add(age)
 	return d.body, d.err
 }
 
+// render reads the whole fleet and encodes it.
 func (d *discovery) render(ctx context.Context) ([]byte, error) {
 	groups := []targetGroup{}
-	for filter := (service.ControllerFilter{Limit: targetsAtOnce}); ; {
+	for filter := (service.ControllerFilter{Limit: targetsPageSize}); ; {
 		found, err := d.controllers(ctx, filter)
 		if err != nil {
 			return nil, fmt.Errorf("list controllers after %q: %w", filter.AfterID, err)
@@ -122,10 +128,11 @@ func (d *discovery) render(ctx context.Context) ([]byte, error) {
 		}
 		filter.AfterID = found[len(found)-1].ControllerID
 	}
+
 	return json.Marshal(groups)
 }
 
-// targetOf describes a controller. A label that is empty is to Prometheus as one that is not there.
+// targetOf returns the target of a controller. To Prometheus an empty label is the same as a missing one.
 func targetOf(c service.Controller) targetGroup {
 	host, port, scheme := hostAndPort(c.GRPCEndpoint)
 	return targetGroup{
@@ -140,24 +147,24 @@ func targetOf(c service.Controller) targetGroup {
 			"__meta_gc_grpc_endpoint":         c.GRPCEndpoint,
 			"__meta_gc_webtransport_endpoint": c.WebTransportEndpoint,
 			"__meta_gc_scheme":                scheme,
-			// Relabelling can put the port to it that metrics are served on.
-			"__meta_gc_host": bracketed(host),
+			// Relabelling can add the port of the metrics to it.
+			"__meta_gc_host": bracketIPv6(host),
 		},
 	}
 }
 
-// hostAndPort takes an endpoint apart. Validation let only URLs of http and https in.
+// hostAndPort splits an endpoint. Validation allows only URLs with http and https.
 func hostAndPort(endpoint string) (host, port, scheme string) {
 	u, err := url.Parse(endpoint)
 	if err != nil {
 		return endpoint, "80", "http"
 	}
-	usual := map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	return u.Hostname(), cmp.Or(u.Port(), usual, "80"), u.Scheme
+	defaultPort := map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	return u.Hostname(), cmp.Or(u.Port(), defaultPort, "80"), u.Scheme
 }
 
-// bracketed is a host as it stands before a port.
-func bracketed(host string) string {
+// bracketIPv6 returns a host in the form that it has before a port.
+func bracketIPv6(host string) string {
 	if strings.Contains(host, ":") {
 		return "[" + host + "]"
 	}

@@ -19,25 +19,26 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// fakeFleet lists size controllers, until the one whose number is failAt.
+// fakeFleet lists size controllers, and fails at the one with number failAt.
 type fakeFleet struct {
 	mu     sync.Mutex
 	size   int
 	failAt int
-	asked  int
-	takes  time.Duration // each time that it is asked
+	reads  int
+	delay  time.Duration // Of each read.
 }
 
 func (f *fakeFleet) list(_ context.Context, filter service.ControllerFilter) ([]service.Controller, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.asked++
-	time.Sleep(f.takes)
+	f.reads++
+	time.Sleep(f.delay)
 	next := 0
 	if filter.AfterID != "" {
 		_, _ = fmt.Sscanf(filter.AfterID, "mc-%d", &next)
 		next++
 	}
+
 	var found []service.Controller
 	for ; next < f.size && len(found) < filter.Limit; next++ {
 		if f.failAt > 0 && next >= f.failAt {
@@ -45,14 +46,20 @@ func (f *fakeFleet) list(_ context.Context, filter service.ControllerFilter) ([]
 		}
 		found = append(found, service.Controller{ControllerID: fmt.Sprintf("mc-%06d", next), GRPCEndpoint: "http://mc"})
 	}
+
 	return found, nil
 }
 
 func discoveryHandler(svc service.Service, fleet *fakeFleet, needsToken bool) http.Handler {
-	return NewHandler(endpoints.New(svc, nothing), Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), Controllers: fleet.list, SDNeedsToken: needsToken})
+	return NewHandler(endpoints.New(svc, noMiddleware), Config{
+		Logger:       log.NewNopLogger(),
+		Metrics:      http.NotFoundHandler(),
+		Controllers:  fleet.list,
+		SDNeedsToken: needsToken,
+	})
 }
 
-func TestTargets(t *testing.T) {
+func TestDiscovery_Targets(t *testing.T) {
 	for _, tc := range []struct{ endpoint, target, host, scheme string }{
 		{"http://mc-1.example", "mc-1.example:80", "mc-1.example", "http"},
 		{"HTTPS://mc-1.example/", "mc-1.example:443", "mc-1.example", "https"},
@@ -61,7 +68,7 @@ func TestTargets(t *testing.T) {
 		{"http://[2001:db8::1]", "[2001:db8::1]:80", "[2001:db8::1]", "http"},
 		{"http://[::ffff:192.0.2.1]:7/", "[::ffff:192.0.2.1]:7", "[::ffff:192.0.2.1]", "http"},
 	} {
-		if !service.ValidEndpointURL(tc.endpoint) {
+		if !service.IsValidEndpointURL(tc.endpoint) {
 			t.Errorf("%s is not an endpoint that a controller can have", tc.endpoint)
 		}
 		got := targetOf(service.Controller{
@@ -79,27 +86,31 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-func TestDiscoveryListsTheWholeFleet(t *testing.T) {
-	for _, size := range []int{0, 1, targetsAtOnce, 2*targetsAtOnce + 1} {
+func TestDiscovery_WholeFleet(t *testing.T) {
+	for _, size := range []int{0, 1, targetsPageSize, 2*targetsPageSize + 1} {
 		w := call(discoveryHandler(&fakeService{}, &fakeFleet{size: size}, false), "GET", "/sd/controllers", "")
 		var got []targetGroup
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got == nil {
-			t.Fatalf("the answer is no list: %v %.100s", err, w.Body)
+			t.Fatalf("the response is not a list: %v %.100s", err, w.Body)
 		}
 		if w.Code != 200 || w.Header().Get("Content-Type") != "application/json" || len(got) != size {
-			t.Errorf("a fleet of %d = %d %s with %d groups, want 200 application/json with all of them", size, w.Code, w.Header().Get("Content-Type"), len(got))
+			t.Errorf("a fleet of %d = %d %s with %d groups, want 200 application/json with all of them",
+				size, w.Code, w.Header().Get("Content-Type"), len(got))
 		}
 	}
 }
 
-func TestDiscoveryNeverShowsAPartOfTheFleet(t *testing.T) {
-	w := call(discoveryHandler(&fakeService{}, &fakeFleet{size: 3 * targetsAtOnce, failAt: 2 * targetsAtOnce}, false), "GET", "/sd/controllers", "")
+func TestDiscovery_StoreFailsMidway(t *testing.T) {
+	w := call(discoveryHandler(&fakeService{}, &fakeFleet{
+		size:   3 * targetsPageSize,
+		failAt: 2 * targetsPageSize,
+	}, false), "GET", "/sd/controllers", "")
 	if w.Code != 503 || bytes.Contains(w.Body.Bytes(), []byte("secret")) || w.Header().Get("Retry-After") == "" {
 		t.Errorf("with a store that fails midway = %d %v %s, want 503 with Retry-After and no cause", w.Code, w.Header(), w.Body)
 	}
 }
 
-func TestDiscoveryAsksTheStoreOnceASecond(t *testing.T) {
+func TestDiscovery_ReadsStoreOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fleet := &fakeFleet{size: 3}
 		h := discoveryHandler(&fakeService{}, fleet, false)
@@ -111,45 +122,49 @@ func TestDiscoveryAsksTheStoreOnceASecond(t *testing.T) {
 				}
 			})
 		}
+
 		all.Wait()
-		if fleet.asked != 1 {
-			t.Errorf("50 callers had the store asked %d times, want once", fleet.asked)
+		if fleet.reads != 1 {
+			t.Errorf("50 requests read the store %d times, want once", fleet.reads)
 		}
+
 		fleet.failAt = 1
-		time.Sleep(targetsAge)
+		time.Sleep(minTargetsAge)
 		for range 2 {
 			if w := call(h, "GET", "/sd/controllers", ""); w.Code != 503 {
 				t.Errorf("with the store down = %d, want 503", w.Code)
 			}
 		}
-		if fleet.asked != 2 {
-			t.Errorf("the store was asked %d times, want 2: a failure counts as long as an answer", fleet.asked)
+
+		if fleet.reads != 2 {
+			t.Errorf("the store was read %d times, want 2: a failure is reused as long as a list", fleet.reads)
 		}
 	})
 }
 
-func TestDiscoveryKeepsWhatTookLong(t *testing.T) {
+func TestDiscovery_SlowListIsReusedLonger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fleet := &fakeFleet{size: 1, takes: 500 * time.Millisecond}
+		fleet := &fakeFleet{size: 1, delay: 500 * time.Millisecond}
 		h := discoveryHandler(&fakeService{}, fleet, false)
 		call(h, "GET", "/sd/controllers", "")
 		time.Sleep(4 * time.Second)
 		call(h, "GET", "/sd/controllers", "")
-		if fleet.asked != 1 {
-			t.Errorf("a list that took half a second was made %d times in 4 s, want once", fleet.asked)
+		if fleet.reads != 1 {
+			t.Errorf("a list that took half a second was read %d times in 4 s, want once", fleet.reads)
 		}
+
 		time.Sleep(time.Second)
-		fleet.takes = 6 * time.Second
+		fleet.delay = 6 * time.Second
 		call(h, "GET", "/sd/controllers", "")
-		time.Sleep(mostTargetsAge)
+		time.Sleep(maxTargetsAge)
 		call(h, "GET", "/sd/controllers", "")
-		if fleet.asked != 3 {
-			t.Errorf("the store was asked %d times, want 3: no list is kept for more than %v", fleet.asked, mostTargetsAge)
+		if fleet.reads != 3 {
+			t.Errorf("the store was read %d times, want 3: no list is reused for more than %v", fleet.reads, maxTargetsAge)
 		}
 	})
 }
 
-func TestDiscoveryMayNeedAToken(t *testing.T) {
+func TestDiscovery_NeedsToken(t *testing.T) {
 	for _, tc := range []struct {
 		err    error
 		status int
@@ -158,16 +173,16 @@ func TestDiscoveryMayNeedAToken(t *testing.T) {
 		if w := call(discoveryHandler(svc, fleet, true), "GET", "/sd/controllers", ""); w.Code != tc.status {
 			t.Errorf("listing refused with %v = %d, want %d", tc.err, w.Code, tc.status)
 		}
-		if tc.err != nil && fleet.asked > 0 {
-			t.Errorf("the store was asked for a caller that was refused with %v", tc.err)
+		if tc.err != nil && fleet.reads > 0 {
+			t.Errorf("the store was read for a caller that was refused with %v", tc.err)
 		}
 		if w := call(discoveryHandler(svc, fleet, false), "GET", "/sd/controllers", ""); w.Code != 200 {
-			t.Errorf("without need of a token = %d, want 200", w.Code)
+			t.Errorf("without the need for a token = %d, want 200", w.Code)
 		}
 	}
 }
 
-// refusingService stands for the middleware, which refuses before the service is asked.
+// refusingService stands for the middleware, which refuses a call before it reaches the service.
 type refusingService struct {
 	service.Service
 	err error

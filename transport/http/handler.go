@@ -1,4 +1,4 @@
-// Package httptransport serves the endpoints as JSON over HTTP, for tools and people.
+// Package httptransport serves the endpoints as JSON over HTTP, for tools and for the web page.
 package httptransport
 
 import (
@@ -29,17 +29,19 @@ import (
 const (
 	maxBodyBytes   = 64 << 10
 	requestIDBytes = 128
-	// shownNameBytes bounds how much of a caller's own text an error repeats.
-	shownNameBytes = 64
-	// callBound bounds a call from its start, in time before controllers in the field give up, after 10 s.
-	callBound = 9 * time.Second
+	// maxShownNameBytes limits the length of a caller's text in an error.
+	maxShownNameBytes = 64
+	// callTimeout limits the time of a call from its start. It is shorter than the 10 s after which controllers in the field give up.
+	callTimeout = 9 * time.Second
 )
 
-// handle serves an endpoint. What decode cannot read is given to the endpoint, after the middleware.
-func handle[Req, Resp any](e endpoints.Endpoint[Req, Resp], decode func(*http.Request) (Req, error), encode func(Resp) any) http.Handler {
+// handle serves an endpoint. An error of decode is passed to the endpoint, which returns it after the middleware ran.
+func handle[Req, Resp any](
+	e endpoints.Endpoint[Req, Resp], decode func(*http.Request) (Req, error), encode func(Resp) any,
+) http.Handler {
 	return kithttp.NewServer(
 		func(ctx context.Context, request any) (any, error) {
-			r := request.(endpoints.Request[Req]) //nolint:forcetypeassert // Made two lines below.
+			r := request.(endpoints.Request[Req]) //nolint:forcetypeassert // The decoder below returns it.
 			return e.Call(ctx, r.Value, r.DecodeErr)
 		},
 		func(_ context.Context, r *http.Request) (any, error) {
@@ -54,7 +56,7 @@ func handle[Req, Resp any](e endpoints.Endpoint[Req, Resp], decode func(*http.Re
 	)
 }
 
-// inputError is input that could not be read; it has a status of its own and is an InvalidError to everybody else.
+// inputError is the error of an input that could not be decoded. It has its own HTTP status and wraps a [service.InvalidError].
 type inputError struct {
 	status  int
 	message string
@@ -63,55 +65,77 @@ type inputError struct {
 func (e *inputError) Error() string { return e.message }
 func (e *inputError) Unwrap() error { return service.Invalid(e.message) }
 
-func unreadable(message string) error { return &inputError{http.StatusBadRequest, message} }
+func badInput(message string) error { return &inputError{http.StatusBadRequest, message} }
 
-// fromBody reads a JSON object strictly: unknown and repeated names are refused by name, and so is what follows it.
+// fromBody reads a JSON object strictly: it refuses unknown and repeated names by name, and any text after the object.
 func fromBody(r *http.Request, into any) error {
-	if contentType := r.Header.Get("Content-Type"); contentType != "" {
+	if err := checkContentHeaders(r.Header); err != nil {
+		return err
+	}
+	err := json.UnmarshalRead(http.MaxBytesReader(nil, r.Body, maxBodyBytes), into, json.RejectUnknownMembers(true))
+	if err != nil {
+		return bodyError(err)
+	}
+	return nil
+}
+
+// checkContentHeaders refuses bodies that are not plain JSON.
+func checkContentHeaders(header http.Header) error {
+	if contentType := header.Get("Content-Type"); contentType != "" {
 		media, _, _ := strings.Cut(contentType, ";")
 		if !strings.EqualFold(strings.TrimSpace(media), "application/json") {
 			return &inputError{http.StatusUnsupportedMediaType, "Content-Type must be application/json"}
 		}
 	}
-	for _, encodings := range r.Header.Values("Content-Encoding") {
+	for _, encodings := range header.Values("Content-Encoding") {
 		for encoding := range strings.SplitSeq(encodings, ",") {
 			if encoding = strings.TrimSpace(encoding); encoding != "" && !strings.EqualFold(encoding, "identity") {
-				return &inputError{http.StatusUnsupportedMediaType, "Content-Encoding must be identity: send the body as it is"}
+				return &inputError{http.StatusUnsupportedMediaType, "Content-Encoding must be identity: send the body uncompressed"}
 			}
 		}
 	}
-	err := json.UnmarshalRead(http.MaxBytesReader(nil, r.Body, maxBodyBytes), into, json.RejectUnknownMembers(true))
+	return nil
+}
+
+// bodyError converts an error of the JSON decoder to one that names the field.
+func bodyError(err error) error {
 	var (
 		tooLarge *http.MaxBytesError
 		semantic *json.SemanticError
 		syntax   *jsontext.SyntacticError
 	)
+
 	switch {
-	case err == nil:
-		return nil
 	case errors.As(err, &tooLarge):
 		return &inputError{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", maxBodyBytes)}
-	case errors.As(err, &semantic) && errors.Is(err, json.ErrUnknownName):
-		return unreadable("unknown field " + fieldName(semantic.JSONPointer))
 	case errors.As(err, &semantic):
-		var invalid *service.InvalidError
-		if errors.As(err, &invalid) {
-			return unreadable(invalid.Message)
-		}
-		if semantic.GoType == reflect.TypeFor[time.Time]() {
-			return unreadable(fieldName(semantic.JSONPointer) + mustBeTime)
-		}
-		return unreadable(fieldName(semantic.JSONPointer) + " has a value of the wrong type or out of range")
+		return fieldError(err, semantic)
 	case errors.As(err, &syntax) && errors.Is(err, jsontext.ErrDuplicateName):
-		return unreadable("repeated field " + fieldName(syntax.JSONPointer))
+		return badInput("repeated field " + fieldName(syntax.JSONPointer))
 	default:
-		return unreadable("the body is not a JSON object")
+		return badInput("the body is not a JSON object")
 	}
 }
 
-// mustBeTime is what is wrong with a time that is none.
-const mustBeTime = " must be a time as in RFC 3339, such as 2031-01-02T15:04:05Z"
+// fieldError returns the error for a field that is unknown or has an invalid value.
+func fieldError(err error, semantic *json.SemanticError) error {
+	var invalid *service.InvalidError
+	switch {
+	case errors.Is(err, json.ErrUnknownName):
+		return badInput("unknown field " + fieldName(semantic.JSONPointer))
+	case errors.As(err, &invalid):
+		return badInput(invalid.Message)
+	case semantic.GoType == reflect.TypeFor[time.Time]():
+		return badInput(fieldName(semantic.JSONPointer) + invalidTimeSuffix)
+	default:
+		return badInput(fieldName(semantic.JSONPointer) + " has a value of the wrong type or out of range")
+	}
+}
 
+// invalidTimeSuffix is the end of the error for an invalid time.
+const invalidTimeSuffix = " must be a time as in RFC 3339, such as 2031-01-02T15:04:05Z"
+
+// fieldName returns the dotted name of a field.
 func fieldName(pointer jsontext.Pointer) string {
 	name := strings.ReplaceAll(strings.TrimPrefix(string(pointer), "/"), "/", ".")
 	if name == "" {
@@ -120,10 +144,10 @@ func fieldName(pointer jsontext.Pointer) string {
 	return shownName(name)
 }
 
-// shownName is what an error repeats of a caller's own text: not too much, and only what JSON can carry.
+// shownName returns the part of a caller's text that an error repeats: of limited length, and valid UTF-8.
 func shownName(name string) string {
-	if len(name) > shownNameBytes {
-		name = strings.ToValidUTF8(name[:shownNameBytes], "") + "…"
+	if len(name) > maxShownNameBytes {
+		name = strings.ToValidUTF8(name[:maxShownNameBytes], "") + "…"
 	}
 	return strings.ToValidUTF8(name, "\uFFFD")
 }
@@ -135,6 +159,7 @@ type errorBody struct {
 	} `json:"error"`
 }
 
+// writeError writes the public form of an error.
 func writeError(w http.ResponseWriter, err error) {
 	s := transport.StatusOf(err)
 	var input *inputError
@@ -149,10 +174,10 @@ func writeError(w http.ResponseWriter, err error) {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(s.RetryAfter.Seconds())))))
 	}
-	writeFailure(w, s.HTTP, s.Name, s.Message)
+	writeErrorBody(w, s.HTTP, s.Name, s.Message)
 }
 
-func writeFailure(w http.ResponseWriter, status int, code, message string) {
+func writeErrorBody(w http.ResponseWriter, status int, code, message string) {
 	var body errorBody
 	body.Error.Code, body.Error.Message = code, message
 	writeJSON(w, status, body)
@@ -166,23 +191,16 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	// A caller that has gone away needs no answer.
+	// The error is ignored: it means that the caller has gone.
 	_, _ = w.Write(append(data, '\n'))
 }
 
-// withCall tells the middleware about the call, the caller its request id, bounds the call, and catches panics.
+// withCall describes the call to the middleware, sends the caller its request id, limits the time of the call, and catches panics.
 func withCall(next http.Handler, logger log.Logger, onPanic func()) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id := r.Header.Get("X-Request-Id")
-		if !service.ValidName(id, requestIDBytes) {
-			id = uuid.NewString()
-		}
-		w.Header().Set("X-Request-Id", id)
-		address := r.RemoteAddr
-		if host, _, err := net.SplitHostPort(address); err == nil {
-			address = host
-		}
-		call := &endpoints.Call{Transport: "http", RequestID: id, Address: address, Authorization: r.Header.Values("Authorization")}
+		call := newCall(r)
+		w.Header().Set("X-Request-Id", call.RequestID)
+
 		defer func() {
 			if cause := recover(); cause != nil {
 				_ = level.Error(logger).Log("msg", "panic", "path", r.URL.Path, "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
@@ -190,17 +208,36 @@ func withCall(next http.Handler, logger log.Logger, onPanic func()) http.Handler
 					onPanic()
 				}
 				if w.Header().Get("Content-Type") == eventStream {
-					panic(http.ErrAbortHandler) //nolint:forbidigo // An answer that has begun can only be broken off.
+					panic(http.ErrAbortHandler) //nolint:forbidigo // A response that has begun can only be aborted.
 				}
-				writeFailure(w, http.StatusInternalServerError, "INTERNAL_ERROR", "Internal error")
+				writeErrorBody(w, http.StatusInternalServerError, "INTERNAL_ERROR", "Internal error")
 			}
 		}()
+
 		ctx := endpoints.WithCall(r.Context(), call)
 		if r.URL.Path != watchPath {
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, callBound)
+			ctx, cancel = context.WithTimeout(ctx, callTimeout)
 			defer cancel()
 		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+// newCall returns the description of a call for the middleware. The caller's request id is used if it is safe to log and to send back.
+func newCall(r *http.Request) *endpoints.Call {
+	id := r.Header.Get("X-Request-Id")
+	if !service.IsValidName(id, requestIDBytes) {
+		id = uuid.NewString()
+	}
+	address := r.RemoteAddr
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		address = host
+	}
+	return &endpoints.Call{
+		Transport:     "http",
+		RequestID:     id,
+		Address:       address,
+		Authorization: r.Header.Values("Authorization"),
+	}
 }

@@ -19,30 +19,33 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// fakeService remembers what reached it, validates like the real one, and fails with err.
+// fakeService records the last request, validates like the real one, and fails with err.
 type fakeService struct {
 	service.Service
 	err  error
 	last any
-	left time.Duration // until the call's deadline
+	left time.Duration // Until the call's deadline.
 }
 
-func (f *fakeService) RegisterMC(_ context.Context, r service.Registration) (service.Registered, error) {
+func (f *fakeService) RegisterMC(_ context.Context, r service.Registration) (service.RegistrationResponse, error) {
 	f.last = r
 	if r.ControllerID == "panic" {
 		panic("on purpose")
 	}
-	return service.Registered{FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second}, errors.Join(r.Validate(), f.err)
+	return service.RegistrationResponse{
+		FastInterval:          10 * time.Second,
+		ComprehensiveInterval: 30 * time.Second,
+	}, errors.Join(r.Validate(), f.err)
 }
 
-func (f *fakeService) FastHeartbeat(_ context.Context, h service.FastHeartbeat) (service.Acknowledged, error) {
+func (f *fakeService) FastHeartbeat(_ context.Context, h service.FastHeartbeat) (service.Acknowledgement, error) {
 	f.last = h
-	return service.Acknowledged{At: time.Unix(1700000000, 5)}, h.Validate()
+	return service.Acknowledgement{At: time.Unix(1700000000, 5)}, h.Validate()
 }
 
-func (f *fakeService) ComprehensiveHeartbeat(_ context.Context, h service.ComprehensiveHeartbeat) (service.Acknowledged, error) {
+func (f *fakeService) ComprehensiveHeartbeat(_ context.Context, h service.ComprehensiveHeartbeat) (service.Acknowledgement, error) {
 	f.last = h
-	return service.Acknowledged{At: time.Unix(1700000000, 5)}, h.Validate()
+	return service.Acknowledgement{At: time.Unix(1700000000, 5)}, h.Validate()
 }
 
 func (f *fakeService) GetController(ctx context.Context, q service.ControllerQuery) (service.Controller, error) {
@@ -50,7 +53,13 @@ func (f *fakeService) GetController(ctx context.Context, q service.ControllerQue
 	if at, ok := ctx.Deadline(); ok {
 		f.left = time.Until(at)
 	}
-	return service.Controller{ControllerID: q.ControllerID, Health: service.HealthDegraded, WebTransportEndpoint: "https://wt", MaxMeetings: 1, MaxParticipants: 1}, f.err
+	return service.Controller{
+		ControllerID:         q.ControllerID,
+		Health:               service.HealthDegraded,
+		WebTransportEndpoint: "https://wt",
+		MaxMeetings:          1,
+		MaxParticipants:      1,
+	}, f.err
 }
 
 func (f *fakeService) ListControllers(_ context.Context, q service.ListQuery) (service.ControllerPage, error) {
@@ -58,12 +67,12 @@ func (f *fakeService) ListControllers(_ context.Context, q service.ListQuery) (s
 	return service.ControllerPage{Controllers: []service.Controller{{ControllerID: "a"}}, NextPageToken: "next"}, q.Validate()
 }
 
-func nothing(endpoints.Operation) endpoint.Middleware {
+func noMiddleware(endpoints.Operation) endpoint.Middleware {
 	return func(e endpoint.Endpoint) endpoint.Endpoint { return e }
 }
 
 func newTestHandler(svc service.Service, checks map[string]string) http.Handler {
-	return NewHandler(endpoints.New(svc, nothing), Config{
+	return NewHandler(endpoints.New(svc, noMiddleware), Config{
 		Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), Ready: func(context.Context) map[string]string { return checks },
 	})
 }
@@ -84,7 +93,7 @@ const (
 	beatOK     = `{"capacity":{"current_meetings":3,"current_participants":4},"health":"healthy"}`
 )
 
-func TestErrorsHaveOneForm(t *testing.T) {
+func TestHandler_ErrorsHaveOneForm(t *testing.T) {
 	for _, tc := range []struct {
 		name, method, path, body string
 		status                   int
@@ -103,33 +112,85 @@ func TestErrorsHaveOneForm(t *testing.T) {
 		{"repeated field", "PUT", one, `{"region":"eu","region":"us"}`, 400, "BAD_REQUEST", "repeated field region"},
 		{"wrong type", "PUT", one, `{"max_meetings":"many"}`, 400, "BAD_REQUEST", "max_meetings has a value of the wrong type or out of range"},
 		{"fraction", "PUT", one, `{"max_meetings":1.5}`, 400, "BAD_REQUEST", "max_meetings has a value of the wrong type or out of range"},
-		{"negative", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":-1`, 1), 400, "BAD_REQUEST", "max_meetings must be greater than 0"},
-		{"over 32 bits", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":4294967296`, 1), 400, "BAD_REQUEST", "max_meetings value too large"},
-		{"beyond 64 bits", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":9223372036854775808`, 1), 400, "BAD_REQUEST", "max_meetings value too large"},
-		{"far beyond 64 bits", "PUT", one, strings.Replace(registerOK, `"max_participants":2`, `"max_participants":1`+strings.Repeat("0", 400), 1), 400, "BAD_REQUEST", "max_participants value too large"},
-		{"beyond 64 bits and another field before", "PUT", one, `{"grpc_endpoint":"http://mc","max_meetings":9223372036854775808,"max_participants":2}`, 400, "BAD_REQUEST", "region is required"},
-		{"below 64 bits", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":-9223372036854775809`, 1), 400, "BAD_REQUEST", "max_meetings must be greater than 0"},
-		{"load beyond 64 bits", "POST", one + "/heartbeats/fast", `{"capacity":{"current_meetings":99999999999999999999}}`, 400, "BAD_REQUEST", "current_meetings value too large"},
-		{"other load beyond 64 bits", "POST", one + "/heartbeats/comprehensive", `{"capacity":{"current_participants":99999999999999999999}}`, 400, "BAD_REQUEST", "current_participants value too large"},
-		{"limits of a heartbeat are ignored", "POST", one + "/heartbeats/fast", `{"capacity":{"max_meetings":99999999999999999999},"health":1}`, 200, "", ""},
+		{
+			"negative", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":-1`, 1), 400, "BAD_REQUEST",
+			"max_meetings must be greater than 0",
+		},
+		{
+			"over 32 bits", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":4294967296`, 1), 400, "BAD_REQUEST",
+			"max_meetings value too large",
+		},
+		{
+			"beyond 64 bits", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":9223372036854775808`, 1), 400,
+			"BAD_REQUEST", "max_meetings value too large",
+		},
+		{
+			"far beyond 64 bits", "PUT", one,
+			strings.Replace(registerOK, `"max_participants":2`, `"max_participants":1`+strings.Repeat("0", 400), 1), 400, "BAD_REQUEST",
+			"max_participants value too large",
+		},
+		{
+			"beyond 64 bits and another field before", "PUT", one,
+			`{"grpc_endpoint":"http://mc","max_meetings":9223372036854775808,"max_participants":2}`, 400, "BAD_REQUEST", "region is required",
+		},
+		{
+			"below 64 bits", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":-9223372036854775809`, 1), 400,
+			"BAD_REQUEST", "max_meetings must be greater than 0",
+		},
+		{
+			"load beyond 64 bits", "POST", one + "/heartbeats/fast", `{"capacity":{"current_meetings":99999999999999999999}}`, 400, "BAD_REQUEST",
+			"current_meetings value too large",
+		},
+		{
+			"other load beyond 64 bits", "POST", one + "/heartbeats/comprehensive", `{"capacity":{"current_participants":99999999999999999999}}`,
+			400, "BAD_REQUEST", "current_participants value too large",
+		},
+		{
+			"limits of a heartbeat are ignored", "POST", one + "/heartbeats/fast", `{"capacity":{"max_meetings":99999999999999999999},"health":1}`,
+			200, "", "",
+		},
 		{"exponent", "PUT", one, `{"max_meetings":1e3}`, 400, "BAD_REQUEST", "max_meetings has a value of the wrong type or out of range"},
 		{"number as text", "PUT", one, `{"max_meetings":"1"}`, 400, "BAD_REQUEST", "max_meetings has a value of the wrong type or out of range"},
-		{"load of the wrong type", "POST", one + "/heartbeats/fast", `{"capacity":{"current_meetings":[1]}}`, 400, "BAD_REQUEST", "capacity.current_meetings has a value of the wrong type or out of range"},
-		{"null is nothing", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":null`, 1), 400, "BAD_REQUEST", "max_meetings must be greater than 0"},
-		{"unknown state", "POST", one + "/heartbeats/fast", `{"capacity":{},"health":"well"}`, 400, "BAD_REQUEST", "health must be one of pending, healthy, degraded, unhealthy, draining"},
-		{"state of the wrong type", "POST", one + "/heartbeats/fast", `{"health":true}`, 400, "BAD_REQUEST", "health must be one of pending, healthy, degraded, unhealthy, draining"},
+		{
+			"load of the wrong type", "POST", one + "/heartbeats/fast", `{"capacity":{"current_meetings":[1]}}`, 400, "BAD_REQUEST",
+			"capacity.current_meetings has a value of the wrong type or out of range",
+		},
+		{
+			"null is nothing", "PUT", one, strings.Replace(registerOK, `"max_meetings":1`, `"max_meetings":null`, 1), 400, "BAD_REQUEST",
+			"max_meetings must be greater than 0",
+		},
+		{
+			"unknown state", "POST", one + "/heartbeats/fast", `{"capacity":{},"health":"well"}`, 400, "BAD_REQUEST",
+			"health must be one of pending, healthy, degraded, unhealthy, draining",
+		},
+		{
+			"state of the wrong type", "POST", one + "/heartbeats/fast", `{"health":true}`, 400, "BAD_REQUEST",
+			"health must be one of pending, healthy, degraded, unhealthy, draining",
+		},
 		{"no capacity", "POST", one + "/heartbeats/comprehensive", `{}`, 400, "BAD_REQUEST", "capacity is required"},
 		{"no health", "POST", one + "/heartbeats/fast", `{"capacity":{}}`, 400, "BAD_REQUEST", "health is required"},
 		{"no health in the other", "POST", one + "/heartbeats/comprehensive", `{"capacity":{}}`, 400, "BAD_REQUEST", "health is required"},
-		{"no health and a bad percentage", "POST", one + "/heartbeats/comprehensive", `{"capacity":{},"cpu_usage_percent":101}`, 400, "BAD_REQUEST", "cpu_usage_percent must be between 0 and 100"},
-		{"too large", "PUT", one, `{"region":"` + strings.Repeat("x", maxBodyBytes) + `"}`, 413, "BAD_REQUEST", "the body is larger than 65536 bytes"},
+		{
+			"no health and a bad percentage", "POST", one + "/heartbeats/comprehensive", `{"capacity":{},"cpu_usage_percent":101}`, 400,
+			"BAD_REQUEST", "cpu_usage_percent must be between 0 and 100",
+		},
+		{
+			"too large", "PUT", one, `{"region":"` + strings.Repeat("x", maxBodyBytes) + `"}`, 413, "BAD_REQUEST",
+			"the body is larger than 65536 bytes",
+		},
 		{"bad id", "GET", "/api/v1/controllers/a.b", "", 200, "", ""},
 		{"unknown parameter", "GET", "/api/v1/controllers?size=1", "", 400, "BAD_REQUEST", "unknown parameter size"},
 		{"parameter that is no text", "GET", "/api/v1/controllers?%ff=1", "", 400, "BAD_REQUEST", "unknown parameter \uFFFD"},
-		{"long parameter cut inside a rune", "GET", "/api/v1/controllers?x" + strings.Repeat("%C3%BC", 40) + "=1", "", 400, "BAD_REQUEST", "unknown parameter x" + strings.Repeat("ü", 31) + "…"},
+		{
+			"long parameter cut inside a rune", "GET", "/api/v1/controllers?x" + strings.Repeat("%C3%BC", 40) + "=1", "", 400, "BAD_REQUEST",
+			"unknown parameter x" + strings.Repeat("ü", 31) + "…",
+		},
 		{"value that is no text", "GET", "/api/v1/controllers?region=%ff", "", 400, "BAD_REQUEST", "region contains invalid characters"},
-		{"unreadable query", "GET", "/api/v1/controllers?region=%zz", "", 400, "BAD_REQUEST", "the query cannot be read"},
-		{"long field cut inside a rune", "PUT", one, `{"x` + strings.Repeat("ü", 40) + `":1}`, 400, "BAD_REQUEST", "unknown field x" + strings.Repeat("ü", 31) + "…"},
+		{"unreadable query", "GET", "/api/v1/controllers?region=%zz", "", 400, "BAD_REQUEST", "the query is malformed"},
+		{
+			"long field cut inside a rune", "PUT", one, `{"x` + strings.Repeat("ü", 40) + `":1}`, 400, "BAD_REQUEST",
+			"unknown field x" + strings.Repeat("ü", 31) + "…",
+		},
 		{"field that is no text", "PUT", one, "{\"\xff\":1}", 400, "BAD_REQUEST", "the body is not a JSON object"},
 		{"repeated parameter", "GET", "/api/v1/controllers?region=a&region=b", "", 400, "BAD_REQUEST", "repeated parameter region"},
 		{"bad page size", "GET", "/api/v1/controllers?page_size=0", "", 400, "BAD_REQUEST", "page_size must be between 1 and 1000"},
@@ -139,16 +200,17 @@ func TestErrorsHaveOneForm(t *testing.T) {
 			w := call(newTestHandler(&fakeService{}, nil), tc.method, tc.path, tc.body)
 			var got errorBody
 			if tc.code != "" && json.Unmarshal(w.Body.Bytes(), &got) != nil {
-				t.Fatalf("the answer is not JSON: %q", w.Body)
+				t.Fatalf("the response is not JSON: %q", w.Body)
 			}
 			if w.Code != tc.status || got.Error.Code != tc.code || got.Error.Message != tc.message {
 				t.Errorf("got %d %q %q, want %d %q %q", w.Code, got.Error.Code, got.Error.Message, tc.status, tc.code, tc.message)
 			}
 			if w.Header().Get("X-Request-Id") == "" {
-				t.Error("no request id in the answer")
+				t.Error("no request id in the response")
 			}
 		})
 	}
+
 	if w := call(newTestHandler(&fakeService{}, nil), "PUT", one, registerOK, "Content-Type", "text/plain"); w.Code != 415 {
 		t.Errorf("text/plain = %d, want 415", w.Code)
 	}
@@ -163,7 +225,8 @@ func TestBody_Encoded(t *testing.T) {
 
 	for _, encoding := range []string{"gzip", "GZIP", "br", "deflate", "identity, gzip"} {
 		w := call(h, "PUT", one, packed.String(), "Content-Encoding", encoding)
-		if w.Code != 415 || !strings.Contains(w.Body.String(), "Content-Encoding must be identity") || w.Header().Get("Accept-Encoding") != "identity" {
+		if w.Code != 415 || !strings.Contains(w.Body.String(), "Content-Encoding must be identity") ||
+			w.Header().Get("Accept-Encoding") != "identity" {
 			t.Errorf("a body in %s = %d %v %s, want 415", encoding, w.Code, w.Header(), w.Body)
 		}
 	}
@@ -175,7 +238,7 @@ func TestBody_Encoded(t *testing.T) {
 	}
 }
 
-func TestStatusOfServiceErrors(t *testing.T) {
+func TestHandler_StatusOfServiceErrors(t *testing.T) {
 	for _, tc := range []struct {
 		err    error
 		status int
@@ -196,13 +259,19 @@ func TestStatusOfServiceErrors(t *testing.T) {
 	}
 }
 
-func TestSuccess(t *testing.T) {
+func TestHandler_Success(t *testing.T) {
 	svc := &fakeService{}
 	h := newTestHandler(svc, map[string]string{"store": "ok"})
 	for _, tc := range []struct{ method, path, body, want string }{
-		{"PUT", one, registerOK, `{"accepted":true,"message":"Registration successful","fast_heartbeat_interval_ms":10000,"comprehensive_heartbeat_interval_ms":30000}`},
+		{
+			"PUT", one, registerOK,
+			`{"accepted":true,"message":"Registration successful","fast_heartbeat_interval_ms":10000,"comprehensive_heartbeat_interval_ms":30000}`,
+		},
 		{"POST", one + "/heartbeats/fast", beatOK, `{"acknowledged":true,"timestamp":"2023-11-14T22:13:20Z"}`},
-		{"POST", one + "/heartbeats/comprehensive", `{"capacity":{},"health":9,"cpu_usage_percent":1.5}`, `{"acknowledged":true,"timestamp":"2023-11-14T22:13:20Z"}`},
+		{
+			"POST", one + "/heartbeats/comprehensive", `{"capacity":{},"health":9,"cpu_usage_percent":1.5}`,
+			`{"acknowledged":true,"timestamp":"2023-11-14T22:13:20Z"}`,
+		},
 		{"GET", "/health", "", "OK"},
 		{"GET", "/ready", "", `{"ready":true,"checks":{"store":"ok"}}`},
 	} {
@@ -211,13 +280,17 @@ func TestSuccess(t *testing.T) {
 			t.Errorf("%s %s = %d %s, want 200 %s", tc.method, tc.path, w.Code, got, tc.want)
 		}
 	}
-	if got := svc.last.(service.ComprehensiveHeartbeat); got.Health != service.HealthUnhealthy || got.CPUUsagePercent != 1.5 || got.ControllerID != "mc-1" {
+
+	if got := svc.last.(service.ComprehensiveHeartbeat); got.Health != service.HealthUnhealthy || got.CPUUsagePercent != 1.5 ||
+		got.ControllerID != "mc-1" {
 		t.Errorf("the service got %+v, want an unhealthy mc-1", got)
 	}
-	if w := call(h, "GET", one, ""); !strings.Contains(w.Body.String(), `"health":"degraded"`) || !strings.Contains(w.Body.String(), `"placement":{"placeable":true,"reasons":[]}`) {
+	if w := call(h, "GET", one, ""); !strings.Contains(w.Body.String(), `"health":"degraded"`) ||
+		!strings.Contains(w.Body.String(), `"placement":{"placeable":true,"reasons":[]}`) {
 		t.Errorf("GET one = %s", w.Body)
 	}
-	if w := call(h, "GET", "/api/v1/controllers?region=eu&page_size=2", ""); w.Code != 200 || svc.last != (service.ListQuery{Region: "eu", PageSize: 2}) {
+	if w := call(h, "GET", "/api/v1/controllers?region=eu&page_size=2", ""); w.Code != 200 ||
+		svc.last != (service.ListQuery{Region: "eu", PageSize: 2}) {
 		t.Errorf("GET list = %d, query %+v", w.Code, svc.last)
 	}
 	if w := call(newTestHandler(svc, map[string]string{"store": "down"}), "GET", "/ready", ""); w.Code != 503 {
@@ -225,19 +298,19 @@ func TestSuccess(t *testing.T) {
 	}
 }
 
-// TestACallIsBoundedFromItsStart: what comes before the endpoint's own deadline takes its time as well.
-func TestACallIsBoundedFromItsStart(t *testing.T) {
+// TestHandler_CallTimeout: the timeout includes the time before the endpoint's own deadline begins.
+func TestHandler_CallTimeout(t *testing.T) {
 	svc := &fakeService{}
 	call(newTestHandler(svc, nil), "GET", one, "")
-	if svc.left <= 0 || svc.left > callBound {
-		t.Errorf("a call has %v left, want at most %v", svc.left, callBound)
+	if svc.left <= 0 || svc.left > callTimeout {
+		t.Errorf("a call has %v left, want at most %v", svc.left, callTimeout)
 	}
 }
 
-// TestOpenAPIDocumentIsWhole holds that no operation is missing; make openapi-check holds that the document is valid.
-func TestOpenAPIDocumentIsWhole(t *testing.T) {
+// TestOpenAPI_HasEveryOperation checks that no operation is missing; make openapi-check checks that the document is valid.
+func TestOpenAPI_HasEveryOperation(t *testing.T) {
 	w := call(newTestHandler(&fakeService{}, nil), "GET", "/openapi.json", "")
-	grpcOnly := map[string]string{"NotifyMeetingEnded": "the contract gives it no route", "StreamHeartbeats": "HTTP has no such streams"}
+	grpcOnly := map[string]string{"NotifyMeetingEnded": "the contract has no route for it", "StreamHeartbeats": "HTTP has no such streams"}
 	for _, op := range endpoints.Operations() {
 		if named := bytes.Contains(w.Body.Bytes(), []byte(`"operationId":"`+op.Name+`"`)); named == (grpcOnly[op.Name] != "") {
 			t.Errorf("operation %s in the document: %v", op.Name, named)

@@ -17,27 +17,32 @@ type optionalBody struct{ body any }
 
 var pathParameter = regexp.MustCompile(`\{(\w+)\}`)
 
-// openAPI describes the routes as an OpenAPI 3.1 document.
+// openAPI returns the OpenAPI 3.1 document of the routes.
 func openAPI(routes []route) object {
-	paths, named := object{}, map[string]bool{}
+	paths, usedIDs := object{}, map[string]bool{}
 	for _, r := range routes {
 		item, ok := paths[r.pattern].(object)
 		if !ok {
 			item = object{}
 			paths[r.pattern] = item
 		}
-		described := operation(r)
-		if named[r.operation] {
-			// An operation may have a second route, and ids are unique.
-			described["operationId"] = r.operation + "OfController"
+		operation := describeOperation(r)
+		if usedIDs[r.operation] {
+			// An operation may have a second route, but ids must be unique.
+			operation["operationId"] = r.operation + "OfController"
 		}
-		named[r.operation] = true
-		item[strings.ToLower(r.method)] = described
+		usedIDs[r.operation] = true
+		item[strings.ToLower(r.method)] = operation
 	}
+
 	return object{
 		"openapi": "3.1.0",
-		"info":    object{"title": "Global Controller", "version": "1", "description": "Register meeting controllers, take their heartbeats, show the fleet."},
-		// Relative to the document, which may be served below a prefix.
+		"info": object{
+			"title":       "Global Controller",
+			"version":     "1",
+			"description": "Registers meeting controllers, stores their heartbeats, and shows the fleet.",
+		},
+		// The URL is relative to the document, which may be served below a path prefix.
 		"servers": []any{object{"url": "."}},
 		"paths":   paths,
 		"components": object{
@@ -48,24 +53,51 @@ func openAPI(routes []route) object {
 	}
 }
 
-func operation(r route) object {
-	answers := object{"default": content("An error", object{"$ref": "#/components/schemas/Error"})}
-	answers["200"] = content("Success", schemaOf(reflect.TypeOf(r.response)))
-	if _, ok := r.response.(watchBodies); ok {
-		answers["200"] = object{"description": watchDescription, "content": object{eventStream: object{"schema": schemaOf(reflect.TypeOf(r.response))}}}
+// describeOperation describes one route.
+func describeOperation(r route) object {
+	responses := object{
+		"default": content("An error", object{"$ref": "#/components/schemas/Error"}),
+		"200":     content("Success", schemaOf(reflect.TypeOf(r.response))),
 	}
-	op := object{"operationId": r.operation, "summary": r.summary, "description": "Needs " + scopeText(r.operation) + ".", "responses": answers}
+	if _, ok := r.response.(watchBodies); ok {
+		schema := schemaOf(reflect.TypeOf(r.response))
+		responses["200"] = object{"description": watchDescription, "content": object{eventStream: object{"schema": schema}}}
+	}
+
+	op := object{
+		"operationId": r.operation,
+		"summary":     r.summary,
+		"description": "Needs " + scopeText(r.operation) + ".",
+		"responses":   responses,
+	}
+	if parameters := describeParameters(r); len(parameters) > 0 {
+		op["parameters"] = parameters
+	}
+	if r.request != nil {
+		op["requestBody"] = describeRequestBody(r.request)
+	}
+	return op
+}
+
+// describeParameters describes the parameters of a route's path and query.
+func describeParameters(r route) []any {
 	var parameters []any
 	for _, match := range pathParameter.FindAllStringSubmatch(r.pattern, -1) {
-		parameters = append(parameters, object{"name": match[1], "in": "path", "required": true, "schema": object{"type": "string", "maxLength": 255, "pattern": "^[A-Za-z0-9_-]+$"}})
+		schema := object{"type": "string", "maxLength": 255, "pattern": "^[A-Za-z0-9_-]+$"}
+		parameters = append(parameters, object{"name": match[1], "in": "path", "required": true, "schema": schema})
 	}
+
 	for _, name := range r.query {
 		schema := object{"type": "string"}
 		switch name {
 		case "loads":
 			schema = object{"type": "boolean", "default": false}
 		case "after":
-			schema = object{"type": "string", "pattern": "^[0-9]+(-[0-9a-fA-F]+)?$", "description": "A cursor that was given out, or an id"}
+			schema = object{
+				"type":        "string",
+				"pattern":     "^[0-9]+(-[0-9a-fA-F]+)?$",
+				"description": "A cursor of an earlier response, or the id of a transition",
+			}
 		case "expected_generation":
 			schema = object{"type": "integer", "minimum": 0}
 		case "page_size":
@@ -73,26 +105,26 @@ func operation(r route) object {
 		}
 		parameters = append(parameters, object{"name": name, "in": "query", "schema": schema})
 	}
-	if parameters != nil {
-		op["parameters"] = parameters
+	return parameters
+}
+
+// describeRequestBody describes the body of a request.
+func describeRequestBody(request any) object {
+	required := true
+	if optional, ok := request.(optionalBody); ok {
+		request, required = optional.body, false
 	}
-	if r.request != nil {
-		request, required := r.request, true
-		if optional, ok := request.(optionalBody); ok {
-			request, required = optional.body, false
-		}
-		body := content("", schemaOf(reflect.TypeOf(request)))
-		delete(body, "description")
-		body["required"] = required
-		op["requestBody"] = body
-	}
-	return op
+	body := content("", schemaOf(reflect.TypeOf(request)))
+	delete(body, "description")
+	body["required"] = required
+	return body
 }
 
 func content(description string, schema object) object {
 	return object{"description": description, "content": object{"application/json": object{"schema": schema}}}
 }
 
+// scopeText names the scope of an operation.
 func scopeText(name string) string {
 	for _, op := range endpoints.Operations() {
 		if op.Name == name {
@@ -100,7 +132,7 @@ func scopeText(name string) string {
 			case endpoints.ScopeSelf:
 				return "the scope " + string(endpoints.ScopeAdmin)
 			case endpoints.ScopeMC:
-				return "a scope of meeting controllers (mc:register or service.write.gc unless configured otherwise)"
+				return "a scope of meeting controllers (mc:register or service.write.gc by default)"
 			}
 			return "the scope " + string(op.Scope)
 		}
@@ -108,7 +140,7 @@ func scopeText(name string) string {
 	return "no token"
 }
 
-// schemaOf describes a body's type. A pointer may be null.
+// schemaOf returns the schema of a body's type. A pointer may be null.
 func schemaOf(t reflect.Type) object {
 	switch {
 	case t == reflect.TypeFor[time.Time]():
@@ -122,22 +154,10 @@ func schemaOf(t reflect.Type) object {
 		}
 		return schema
 	}
+
 	switch t.Kind() {
 	case reflect.Struct:
-		properties, required := object{}, []string{}
-		for i := range t.NumField() {
-			field := t.Field(i)
-			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-			properties[name] = schemaOf(field.Type)
-			if field.Tag.Get("openapi") == "required" {
-				required = append(required, name)
-			}
-		}
-		schema := object{"type": "object", "properties": properties, "additionalProperties": false}
-		if len(required) > 0 {
-			schema["required"] = required
-		}
-		return schema
+		return structSchema(t)
 	case reflect.Slice:
 		return object{"type": "array", "items": schemaOf(t.Elem())}
 	case reflect.Bool:
@@ -149,4 +169,23 @@ func schemaOf(t reflect.Type) object {
 	default:
 		return object{"type": "string"}
 	}
+}
+
+// structSchema returns the schema of a body's struct. The tag openapi:"required" marks required members.
+func structSchema(t reflect.Type) object {
+	properties, required := object{}, []string{}
+	for i := range t.NumField() {
+		field := t.Field(i)
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		properties[name] = schemaOf(field.Type)
+		if field.Tag.Get("openapi") == "required" {
+			required = append(required, name)
+		}
+	}
+
+	schema := object{"type": "object", "properties": properties, "additionalProperties": false}
+	if len(required) > 0 {
+		schema["required"] = required
+	}
+	return schema
 }

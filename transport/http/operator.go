@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"darktower.example/global-controller/service"
@@ -60,13 +59,13 @@ type transitionsBody struct {
 	NextCursor  string           `json:"next_cursor"`
 }
 
-// The parameters of the history.
+// The query parameters of the history.
 var (
-	transitionsQueryOfOne = []string{"after", "before", "since", "until", "order", "page_size"}
-	transitionsQuery      = append([]string{"region"}, transitionsQueryOfOne...)
+	controllerTransitionsQuery = []string{"after", "before", "since", "until", "order", "page_size"}
+	transitionsQuery           = append([]string{"region"}, controllerTransitionsQuery...)
 )
 
-// decodeDrain: everything in the body is optional, and so is the body.
+// decodeDrain decodes a drain order. Every field of the body is optional, and so is the body.
 func decodeDrain(r *http.Request) (service.DrainOrder, error) {
 	var b drainOrderBody
 	order := service.DrainOrder{ControllerID: r.PathValue("id")}
@@ -75,18 +74,24 @@ func decodeDrain(r *http.Request) (service.DrainOrder, error) {
 			return order, err
 		}
 	}
-	order.Reason, order.ExpectedGeneration, order.DryRun, order.Force, order.AssumeDrained = b.Reason, b.ExpectedGeneration, b.DryRun, b.Force, b.AssumeDrained
+
+	order.Reason = b.Reason
+	order.ExpectedGeneration = b.ExpectedGeneration
+	order.DryRun = b.DryRun
+	order.Force = b.Force
+	order.AssumeDrained = b.AssumeDrained
 	if b.Deadline != nil {
 		order.Deadline = b.Deadline.UTC()
 	}
 	return order, nil
 }
 
-// hasBody reports whether a request has a body that is not empty. A body that is sent in pieces does not say its length.
+// hasBody reports whether a request has a body that is not empty. The length of a chunked body is unknown, so its first byte is read.
 func hasBody(r *http.Request) bool {
 	if r.ContentLength >= 0 {
 		return r.ContentLength > 0
 	}
+
 	var first [1]byte
 	n, err := io.ReadFull(r.Body, first[:])
 	r.Body = struct {
@@ -105,15 +110,6 @@ func decodeUndrain(r *http.Request) (service.UndrainOrder, error) {
 	order.Reason = values.Get("reason")
 	order.ExpectedGeneration, err = generationParameter(values)
 	return order, err
-}
-
-// generationParameter is nil when none is given.
-func generationParameter(values url.Values) (*int64, error) {
-	if !values.Has("expected_generation") {
-		return nil, nil //nolint:nilnil // No generation is an answer here, not an error.
-	}
-	generation, err := naturalNumber(values, "expected_generation")
-	return &generation, err
 }
 
 func decodeDeregistration(r *http.Request) (service.Deregistration, error) {
@@ -136,66 +132,51 @@ func decodeTransitionQuery(r *http.Request) (q service.TransitionQuery, err erro
 	return pagedTransitions(q, values)
 }
 
-func decodeTransitionQueryOfOne(r *http.Request) (service.TransitionQuery, error) {
+func decodeControllerTransitionQuery(r *http.Request) (service.TransitionQuery, error) {
 	q := service.TransitionQuery{ControllerID: r.PathValue("id")}
-	values, err := fromQuery(r, transitionsQueryOfOne...)
+	values, err := fromQuery(r, controllerTransitionsQuery...)
 	if err != nil {
 		return q, err
 	}
 	return pagedTransitions(q, values)
 }
 
+// pagedTransitions adds to q the parameters that both routes of the history have.
 func pagedTransitions(q service.TransitionQuery, values url.Values) (_ service.TransitionQuery, err error) {
-	if given := values.Get("after"); given != "" {
-		c, err := service.ParseCursor(given)
+	if after := values.Get("after"); after != "" {
+		cursor, err := service.ParseCursor(after)
 		if err != nil {
 			return q, err
 		}
-		q.After, q.Fingerprint = c.ID, c.Fingerprint
+		q.After, q.Fingerprint = cursor.ID, cursor.Fingerprint
 	}
 	if values.Get("before") != "" {
 		if q.Before, err = naturalNumber(values, "before"); err != nil {
 			return q, err
 		}
 	}
-	for name, into := range map[string]*time.Time{"since": &q.Since, "until": &q.Until} {
-		if *into, err = timeParameter(values, name); err != nil {
-			return q, err
-		}
+	if q.Since, err = timeParameter(values, "since"); err != nil {
+		return q, err
 	}
+	if q.Until, err = timeParameter(values, "until"); err != nil {
+		return q, err
+	}
+
 	switch values.Get("order") {
 	case "", "oldest":
 	case "newest":
 		q.NewestFirst = true
 	default:
-		return q, unreadable("order must be oldest or newest")
+		return q, badInput("order must be oldest or newest")
 	}
+
 	q.PageSize, err = pageSize(values)
 	return q, err
 }
 
-// timeParameter is the zero time when none is given.
-func timeParameter(values url.Values, name string) (time.Time, error) {
-	given := values.Get(name)
-	if given == "" {
-		return time.Time{}, nil
-	}
-	t, err := time.Parse(time.RFC3339, given)
-	if err != nil {
-		return time.Time{}, unreadable(name + mustBeTime)
-	}
-	return t.UTC(), nil
+func encodeDeregistered(service.DeregistrationResponse) any {
+	return deregisteredBody{Deregistered: true}
 }
-
-func naturalNumber(values url.Values, name string) (int64, error) {
-	n, err := strconv.ParseInt(values.Get(name), 10, 64)
-	if err != nil || n < 0 {
-		return 0, unreadable(name + " must be a whole number, 0 or more")
-	}
-	return n, nil
-}
-
-func encodeDeregistered(service.Deregistered) any { return deregisteredBody{true} }
 
 func encodeTransitions(p service.TransitionPage) any {
 	body := transitionsBody{
@@ -212,8 +193,17 @@ func encodeTransitions(p service.TransitionPage) any {
 
 func transitionToBody(t service.Transition) transitionBody {
 	return transitionBody{
-		ID: t.ID, ControllerID: t.ControllerID, Region: t.Region, At: t.At.UTC(), From: healthOrNull(t.From), To: healthOrNull(t.To),
-		Cause: string(t.Cause), Actor: t.Actor, Reason: t.Reason, SilenceMs: t.Silence.Milliseconds(), ReportedHealth: health(t.Reported),
+		ID:             t.ID,
+		ControllerID:   t.ControllerID,
+		Region:         t.Region,
+		At:             t.At.UTC(),
+		From:           healthOrNull(t.From),
+		To:             healthOrNull(t.To),
+		Cause:          string(t.Cause),
+		Actor:          t.Actor,
+		Reason:         t.Reason,
+		SilenceMs:      t.Silence.Milliseconds(),
+		ReportedHealth: health(t.Reported),
 	}
 }
 
@@ -221,10 +211,10 @@ func intentToBody(i service.Intent) *intentBody {
 	if !i.Draining {
 		return nil
 	}
-	return &intentBody{true, timeOrNull(i.Deadline), i.Reason}
+	return &intentBody{Draining: true, Deadline: timeOrNull(i.Deadline), Reason: i.Reason}
 }
 
-// healthOrNull: a controller that is not there has no state.
+// healthOrNull converts a state; a controller that is not registered has none.
 func healthOrNull(h service.HealthStatus) *health {
 	if h == "" {
 		return nil

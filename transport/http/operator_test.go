@@ -14,14 +14,22 @@ import (
 
 var drainEnds = time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC)
 
-func (f *fakeService) Drain(_ context.Context, order service.DrainOrder) (service.Drained, error) {
+func (f *fakeService) Drain(_ context.Context, order service.DrainOrder) (service.DrainResponse, error) {
 	f.last = order
 	at := drainEnds.Add(-time.Hour)
-	return service.Drained{Controller: service.Controller{
-		ControllerID: order.ControllerID, Health: service.HealthDraining, Generation: 3, Incarnation: "one", IncarnationConflicts: 2, LastConflictAt: &at,
-		Drain: &service.Drain{Since: at, Deadline: drainEnds, Reason: "kernel", By: "op"}, AsOf: drainEnds,
+	return service.DrainResponse{Controller: service.Controller{
+		ControllerID:         order.ControllerID,
+		Health:               service.HealthDraining,
+		Generation:           3,
+		Incarnation:          "one",
+		IncarnationConflicts: 2,
+		LastConflictAt:       &at,
+		Drain:                &service.Drain{Since: at, Deadline: drainEnds, Reason: "kernel", By: "op"}, AsOf: drainEnds,
 	}, Plan: service.DrainPlan{
-		Reasons: []string{"nobody left"}, MeetingsAffected: 5, Before: service.Region{Region: "eu", Controllers: map[service.HealthStatus]int64{service.HealthHealthy: 2}},
+		Reasons: []string{"no controller left"}, MeetingsAffected: 5, Before: service.Region{
+			Region:      "eu",
+			Controllers: map[service.HealthStatus]int64{service.HealthHealthy: 2},
+		},
 		After: service.Region{Region: "eu", Meetings: service.RegionCapacity{Max: 10, Current: 4, Largest: 7}},
 	}}, f.err
 }
@@ -31,9 +39,9 @@ func (f *fakeService) Undrain(_ context.Context, order service.UndrainOrder) (se
 	return service.Controller{ControllerID: order.ControllerID, Health: service.HealthHealthy}, f.err
 }
 
-func (f *fakeService) Deregister(_ context.Context, d service.Deregistration) (service.Deregistered, error) {
+func (f *fakeService) Deregister(_ context.Context, d service.Deregistration) (service.DeregistrationResponse, error) {
 	f.last = d
-	return service.Deregistered{}, f.err
+	return service.DeregistrationResponse{}, f.err
 }
 
 func (f *fakeService) ListRegions(_ context.Context, q service.RegionQuery) (service.Regions, error) {
@@ -44,12 +52,27 @@ func (f *fakeService) ListRegions(_ context.Context, q service.RegionQuery) (ser
 func (f *fakeService) ListTransitions(_ context.Context, q service.TransitionQuery) (service.TransitionPage, error) {
 	f.last = q
 	return service.TransitionPage{Transitions: []service.Transition{
-		{ID: 7, ControllerID: "mc-1", Region: "eu", At: drainEnds, To: service.HealthPending, Cause: service.CauseRegister, Reported: service.HealthPending},
-		{ID: 8, ControllerID: "mc-1", From: service.HealthPending, Cause: service.CauseRetired, Silence: time.Second, Reported: service.HealthPending},
+		{
+			ID:           7,
+			ControllerID: "mc-1",
+			Region:       "eu",
+			At:           drainEnds,
+			To:           service.HealthPending,
+			Cause:        service.CauseRegister,
+			Reported:     service.HealthPending,
+		},
+		{
+			ID:           8,
+			ControllerID: "mc-1",
+			From:         service.HealthPending,
+			Cause:        service.CauseRetired,
+			Silence:      time.Second,
+			Reported:     service.HealthPending,
+		},
 	}, NextAfter: 8, Next: service.Cursor{ID: 9, Fingerprint: "0123456789ab"}}, f.err
 }
 
-func TestOperatorRoutes(t *testing.T) {
+func TestHandler_OperatorRoutes(t *testing.T) {
 	seven := int64(7)
 	for _, tc := range []struct {
 		method, path, body string
@@ -62,7 +85,7 @@ func TestOperatorRoutes(t *testing.T) {
 			[]string{
 				`"drain":{"since":"2031-02-03T03:05:06Z","deadline":"2031-02-03T04:05:06Z","reason":"kernel","by":"op","deadline_passed":true}`, `"drained":true`, `"generation":3`, `"incarnation":"one"`,
 				`"incarnation_conflicts":2`, `"last_incarnation_conflict_at":"2031-02-03T03:05:06Z"`,
-				`"plan":{"safe":false,"reasons":["nobody left"],"meetings_affected":5`, `"before":{"region":"eu","pending":0,"healthy":2`,
+				`"plan":{"safe":false,"reasons":["no controller left"],"meetings_affected":5`, `"before":{"region":"eu","pending":0,"healthy":2`,
 				`"meetings":{"max":10,"current":4,"largest":7,"free":6,"free_without_largest":-1}`,
 			},
 		},
@@ -74,12 +97,20 @@ func TestOperatorRoutes(t *testing.T) {
 			[]string{`"next_before":0`},
 		},
 		{"POST", one + "/drain", ``, service.DrainOrder{ControllerID: "mc-1"}, nil},
-		{"DELETE", one + "/drain?reason=done&expected_generation=7", ``, service.UndrainOrder{ControllerID: "mc-1", Reason: "done", ExpectedGeneration: &seven}, []string{`"drain":null`, `"incarnation":null`}},
-		{"DELETE", one + "?reason=scrapped&expected_generation=7", ``, service.Deregistration{ControllerID: "mc-1", Reason: "scrapped", ExpectedGeneration: &seven}, []string{`{"deregistered":true}`}},
+		{
+			"DELETE", one + "/drain?reason=done&expected_generation=7", ``,
+			service.UndrainOrder{ControllerID: "mc-1", Reason: "done", ExpectedGeneration: &seven}, []string{`"drain":null`, `"incarnation":null`},
+		},
+		{
+			"DELETE", one + "?reason=scrapped&expected_generation=7", ``,
+			service.Deregistration{ControllerID: "mc-1", Reason: "scrapped", ExpectedGeneration: &seven}, []string{`{"deregistered":true}`},
+		},
 		{
 			"GET", "/api/v1/transitions?region=eu&after=6&page_size=5", ``,
 			service.TransitionQuery{Region: "eu", After: 6, PageSize: 5},
-			[]string{`"from":null,"to":"pending"`, `"from":"pending","to":null`, `"silence_ms":1000`, `"next_after":8`, `"next_cursor":"9-0123456789ab"`},
+			[]string{
+				`"from":null,"to":"pending"`, `"from":"pending","to":null`, `"silence_ms":1000`, `"next_after":8`, `"next_cursor":"9-0123456789ab"`,
+			},
 		},
 		{"GET", one + "/transitions?after=6", ``, service.TransitionQuery{ControllerID: "mc-1", After: 6}, nil},
 	} {
@@ -96,7 +127,7 @@ func TestOperatorRoutes(t *testing.T) {
 	}
 }
 
-func TestOperatorRoutesRefuseWhatTheyCannotRead(t *testing.T) {
+func TestHandler_OperatorRoutesRefuseInvalidInput(t *testing.T) {
 	for request, want := range map[string]string{
 		"POST " + one + "/drain":                          "unknown field cause",
 		"DELETE " + one + "/drain?expected_generation=-1": "expected_generation must be a whole number, 0 or more",
@@ -122,14 +153,16 @@ func TestOperatorRoutesRefuseWhatTheyCannotRead(t *testing.T) {
 	}
 }
 
-func TestConflictsAndRetriesOverHTTP(t *testing.T) {
+func TestHandler_ConflictAndRetryAfter(t *testing.T) {
 	for _, err := range []error{service.ErrSuperseded, service.ErrConflict} {
-		if w := call(newTestHandler(&fakeService{err: err}, nil), "POST", one+"/drain", ""); w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), `"CONFLICT"`) {
+		if w := call(newTestHandler(&fakeService{err: err}, nil), "POST", one+"/drain", ""); w.Code != http.StatusConflict ||
+			!strings.Contains(w.Body.String(), `"CONFLICT"`) {
 			t.Errorf("%v = %d %s, want 409", err, w.Code, w.Body)
 		}
 	}
 	retry := &service.RetryError{After: 1200 * time.Millisecond, Err: service.ErrUnavailable}
-	if w := call(newTestHandler(&fakeService{err: retry}, nil), "DELETE", one, ""); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "2" {
-		t.Errorf("trouble = %d, Retry-After %q, want 503 and 2", w.Code, w.Header().Get("Retry-After"))
+	if w := call(newTestHandler(&fakeService{err: retry}, nil), "DELETE", one, ""); w.Code != http.StatusServiceUnavailable ||
+		w.Header().Get("Retry-After") != "2" {
+		t.Errorf("unavailable = %d, Retry-After %q, want 503 and 2", w.Code, w.Header().Get("Retry-After"))
 	}
 }

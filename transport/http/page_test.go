@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestThePageIsServedBesideTheAPI(t *testing.T) {
+func TestHandler_WebPage(t *testing.T) {
 	h := newTestHandler(&fakeService{}, nil)
 	for _, tc := range []struct {
 		method, path string
@@ -26,6 +26,7 @@ func TestThePageIsServedBesideTheAPI(t *testing.T) {
 			t.Errorf("%s %s = %d %s, want %d %s", tc.method, tc.path, w.Code, got, tc.status, tc.contentType)
 		}
 	}
+
 	if w := call(h, "GET", "/openapi.json", ""); strings.Contains(w.Body.String(), "/assets/") {
 		t.Error("the document describes the page's files, want the API only")
 	}

@@ -41,7 +41,7 @@ type drainPlanBody struct {
 	After                regionBody `json:"after"`
 }
 
-// drainedBody is the controller, as every other answer about one has it, and the plan beside.
+// drainedBody is the controller, in the form of all other responses, and the plan.
 type drainedBody struct {
 	controllerBody
 	Plan drainPlanBody `json:"plan"`
@@ -64,20 +64,40 @@ func encodeRegions(r service.Regions) any {
 	return body
 }
 
-func encodeDrained(d service.Drained) any {
-	return drainedBody{controllerToBody(d.Controller), drainPlanBody{
-		d.Plan.Safe(), d.Plan.Reasons, d.Plan.MeetingsAffected, d.Plan.ParticipantsAffected, regionToBody(d.Plan.Before), regionToBody(d.Plan.After),
-	}}
+func encodeDrained(d service.DrainResponse) any {
+	return drainedBody{
+		controllerBody: controllerToBody(d.Controller),
+		Plan: drainPlanBody{
+			Safe:                 d.Plan.IsSafe(),
+			Reasons:              d.Plan.Reasons,
+			MeetingsAffected:     d.Plan.MeetingsAffected,
+			ParticipantsAffected: d.Plan.ParticipantsAffected,
+			Before:               regionToBody(d.Plan.Before),
+			After:                regionToBody(d.Plan.After),
+		},
+	}
 }
 
 func regionToBody(r service.Region) regionBody {
 	return regionBody{
-		r.Region, r.Controllers[service.HealthPending], r.Controllers[service.HealthHealthy], r.Controllers[service.HealthDegraded],
-		r.Controllers[service.HealthUnhealthy], r.Controllers[service.HealthDraining], capacityToBody(r.Meetings), capacityToBody(r.Participants),
-		r.SurvivesLargestLoss(),
+		Region:              r.Region,
+		Pending:             r.Controllers[service.HealthPending],
+		Healthy:             r.Controllers[service.HealthHealthy],
+		Degraded:            r.Controllers[service.HealthDegraded],
+		Unhealthy:           r.Controllers[service.HealthUnhealthy],
+		Draining:            r.Controllers[service.HealthDraining],
+		Meetings:            capacityToBody(r.Meetings),
+		Participants:        capacityToBody(r.Participants),
+		SurvivesLargestLoss: r.SurvivesLargestLoss(),
 	}
 }
 
 func capacityToBody(c service.RegionCapacity) regionCapacityBody {
-	return regionCapacityBody{c.Max, c.Current, c.Largest, c.Free(), c.FreeWithoutLargest()}
+	return regionCapacityBody{
+		Max:                c.Max,
+		Current:            c.Current,
+		Largest:            c.Largest,
+		Free:               c.Free(),
+		FreeWithoutLargest: c.FreeWithoutLargest(),
+	}
 }

@@ -2,6 +2,7 @@ package httptransport
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"path"
 	"slices"
@@ -14,70 +15,176 @@ import (
 	"darktower.example/global-controller/transport/http/web"
 )
 
-// route is one line of the API: the router and the OpenAPI document are both made from it.
+// route is one route of the API. The router and the OpenAPI document are both made from it.
 type route struct {
 	method, pattern string
-	operation       string // as in endpoints.Operations; empty for what is not one
+	operation       string // As in endpoints.Operations; empty if the route is not an operation.
 	summary         string
 	handler         http.Handler
-	// query lists the optional parameters; request and response are values of the bodies' types, nil for none. A request that
-	// may omit its body is an optionalBody.
+	// query lists the optional parameters. request and response are values of the bodies' types, nil for none. If a request may
+	// omit its body, request is an optionalBody.
 	query             []string
 	request, response any
 }
 
 func apiRoutes(e endpoints.Endpoints) []route {
-	const one = "/api/v1/controllers/{id}"
+	return slices.Concat(controllerRoutes(e), operatorRoutes(e), toolRoutes(e))
+}
+
+const controllerPath = "/api/v1/controllers/{id}"
+
+// controllerRoutes returns the routes for meeting controllers.
+func controllerRoutes(e endpoints.Endpoints) []route {
 	return []route{
-		{http.MethodPut, one, "RegisterMC", "Register a controller", handle(e.RegisterMC, decodeRegistration, encodeRegistered), nil, registerBody{}, registeredBody{}},
-		{http.MethodPost, one + "/heartbeats/fast", "FastHeartbeat", "Report load and state", handle(e.FastHeartbeat, decodeFast, encodeAcknowledged), nil, fastBody{}, acknowledgedBody{}},
-		{http.MethodPost, one + "/heartbeats/comprehensive", "ComprehensiveHeartbeat", "Report load, state, CPU and memory", handle(e.ComprehensiveHeartbeat, decodeComprehensive, encodeAcknowledged), nil, comprehensiveBody{}, acknowledgedBody{}},
-		{http.MethodGet, one, "GetController", "One controller, with why it is or is not placeable", handle(e.GetController, decodeControllerQuery, encodeController), nil, nil, controllerBody{}},
-		{http.MethodGet, "/api/v1/controllers", "ListControllers", "A page of the fleet", handle(e.ListControllers, decodeListQuery, encodePage), []string{"region", "health", "page_size", "page_token"}, nil, controllersBody{}},
-		{http.MethodDelete, one, "Deregister", "Take a controller out of the fleet", handle(e.Deregister, decodeDeregistration, encodeDeregistered), []string{"reason", "expected_generation"}, nil, deregisteredBody{}},
+		{
+			method:    http.MethodPut,
+			pattern:   controllerPath,
+			operation: "RegisterMC",
+			summary:   "Register a controller",
+			handler:   handle(e.RegisterMC, decodeRegistration, encodeRegistered),
+			request:   registerBody{},
+			response:  registeredBody{},
+		},
+
 		{
 			method:    http.MethodPost,
-			pattern:   one + "/drain",
+			pattern:   controllerPath + "/heartbeats/fast",
+			operation: "FastHeartbeat",
+			summary:   "Report load and state",
+			handler:   handle(e.FastHeartbeat, decodeFast, encodeAcknowledged),
+			request:   fastBody{},
+			response:  acknowledgedBody{},
+		},
+
+		{
+			method:    http.MethodPost,
+			pattern:   controllerPath + "/heartbeats/comprehensive",
+			operation: "ComprehensiveHeartbeat",
+			summary:   "Report load, state, CPU and memory",
+			handler:   handle(e.ComprehensiveHeartbeat, decodeComprehensive, encodeAcknowledged),
+			request:   comprehensiveBody{},
+			response:  acknowledgedBody{},
+		},
+	}
+}
+
+// operatorRoutes returns the routes for operators.
+func operatorRoutes(e endpoints.Endpoints) []route {
+	return []route{
+		{
+			method:    http.MethodPost,
+			pattern:   controllerPath + "/drain",
 			operation: "Drain",
-			summary:   "Have a controller take no new meetings",
+			summary:   "Drain a controller: it takes no new meetings until the drain ends",
 			handler:   handle(e.Drain, decodeDrain, encodeDrained),
 			request:   optionalBody{drainOrderBody{}},
 			response:  drainedBody{},
 		},
-		{http.MethodDelete, one + "/drain", "Undrain", "End a drain", handle(e.Undrain, decodeUndrain, encodeController), []string{"reason", "expected_generation"}, nil, controllerBody{}},
-		{http.MethodGet, "/api/v1/transitions", "ListTransitions", "Changes of public state, the oldest first", handle(e.ListTransitions, decodeTransitionQuery, encodeTransitions), transitionsQuery, nil, transitionsBody{}},
-		{http.MethodGet, one + "/transitions", "ListTransitions", "One controller's changes of public state", handle(e.ListTransitions, decodeTransitionQueryOfOne, encodeTransitions), transitionsQueryOfOne, nil, transitionsBody{}},
-		{http.MethodGet, "/api/v1/regions", "ListRegions", "Every region: controllers by state, capacity, load, and what is left if the largest one fails", handle(e.ListRegions, decodeRegionQuery, encodeRegions), nil, nil, regionsBody{}},
+
+		{
+			method:    http.MethodDelete,
+			pattern:   controllerPath + "/drain",
+			operation: "Undrain",
+			summary:   "End a drain",
+			handler:   handle(e.Undrain, decodeUndrain, encodeController),
+			query:     []string{"reason", "expected_generation"},
+			response:  controllerBody{},
+		},
+
+		{
+			method:    http.MethodDelete,
+			pattern:   controllerPath,
+			operation: "Deregister",
+			summary:   "Remove a controller from the fleet",
+			handler:   handle(e.Deregister, decodeDeregistration, encodeDeregistered),
+			query:     []string{"reason", "expected_generation"},
+			response:  deregisteredBody{},
+		},
+	}
+}
+
+// toolRoutes returns the routes for tools, which read the fleet.
+func toolRoutes(e endpoints.Endpoints) []route {
+	return []route{
+		{
+			method:    http.MethodGet,
+			pattern:   controllerPath,
+			operation: "GetController",
+			summary:   "Get a controller, and why it can or cannot get a meeting",
+			handler:   handle(e.GetController, decodeControllerQuery, encodeController),
+			response:  controllerBody{},
+		},
+
+		{
+			method:    http.MethodGet,
+			pattern:   "/api/v1/controllers",
+			operation: "ListControllers",
+			summary:   "List a page of the fleet",
+			handler:   handle(e.ListControllers, decodeListQuery, encodePage),
+			query:     []string{"region", "health", "page_size", "page_token"},
+			response:  controllersBody{},
+		},
+
+		{
+			method:    http.MethodGet,
+			pattern:   "/api/v1/transitions",
+			operation: "ListTransitions",
+			summary:   "List changes of controllers' public states, the oldest first by default",
+			handler:   handle(e.ListTransitions, decodeTransitionQuery, encodeTransitions),
+			query:     transitionsQuery,
+			response:  transitionsBody{},
+		},
+
+		{
+			method:    http.MethodGet,
+			pattern:   controllerPath + "/transitions",
+			operation: "ListTransitions",
+			summary:   "List the changes of one controller's public state",
+			handler:   handle(e.ListTransitions, decodeControllerTransitionQuery, encodeTransitions),
+			query:     controllerTransitionsQuery,
+			response:  transitionsBody{},
+		},
+
+		{
+			method:    http.MethodGet,
+			pattern:   "/api/v1/regions",
+			operation: "ListRegions",
+			summary:   "List the regions: controllers by state, capacity, load, and the free capacity if the largest controller fails",
+			handler:   handle(e.ListRegions, decodeRegionQuery, encodeRegions),
+			response:  regionsBody{},
+		},
+
 		{
 			method:    http.MethodGet,
 			pattern:   "/api/v1/replicas",
 			operation: "ListReplicas",
-			summary:   "The replicas over this store, with their settings and connections, and the store",
+			summary:   "List the Global Controllers over this store, with their settings and connections, and the state of the store",
 			handler:   handle(e.ListReplicas, decodeReplicaQuery, encodeReplicas),
 			response:  replicasBody{},
 		},
 	}
 }
 
-// Config is what the handler needs beside the endpoints.
+// Config is the configuration of the handler.
 type Config struct {
-	Logger  log.Logger
+	Logger log.Logger
+	// OnPanic is called for each panic that was caught. It may be nil.
 	OnPanic func()
 	// Metrics serves /metrics.
 	Metrics http.Handler
-	// Trace has the requests of a route of the API traced; nil for none.
+	// Trace wraps the handler of a route of the API, so that its requests are traced. It may be nil.
 	Trace func(method, pattern string, next http.Handler) http.Handler
-	// Ready names what keeps this server from serving, nothing when it can.
+	// Ready returns the readiness checks by name; the state of a passed check is "ok".
 	Ready func(ctx context.Context) map[string]string
-	// Controllers lists the fleet for /sd/controllers, as the store does: part by part, in the order of the ids.
+	// Controllers lists a part of the fleet for /sd/controllers, like [service.Store].Controllers.
 	Controllers func(ctx context.Context, filter service.ControllerFilter) ([]service.Controller, error)
-	// SDNeedsToken has /sd/controllers need a token that may read the fleet.
+	// SDNeedsToken makes /sd/controllers require a token that may read the fleet.
 	SDNeedsToken bool
-	// Draining is done when the server is about to stop; nil for never.
-	Draining context.Context //nolint:containedctx // It is no call's context but the server's own life.
-	// Unknown counts a request to a path that is not served. It may be nil and must not block.
-	Unknown func(address, what string)
-	// Authenticator tells whether the token of a watch has run out; nil for nobody.
+	// Shutdown is done when the shutdown of the server begins. It may be nil.
+	Shutdown context.Context //nolint:containedctx // It belongs to the server, not to a call.
+	// OnUnknownCall is called for each request to a path that is not served. It may be nil and must not block.
+	OnUnknownCall func(address, what string)
+	// Authenticator verifies the token of an open watch again. If it is nil, watches outlive their tokens.
 	Authenticator endpoints.Authenticator
 }
 
@@ -86,43 +193,54 @@ type readyBody struct {
 	Checks map[string]string `json:"checks"`
 }
 
-// NewHandler returns the whole HTTP side of the service.
+// NewHandler returns the handler of all HTTP routes.
 func NewHandler(e endpoints.Endpoints, cfg Config) http.Handler {
 	routes := append(apiRoutes(e), watchRoute(e, cfg))
 	document := openAPI(routes)
-	for i, r := range routes {
-		if cfg.Trace != nil {
+	if cfg.Trace != nil {
+		for i, r := range routes {
 			routes[i].handler = cfg.Trace(r.method, r.pattern, r.handler)
 		}
 	}
+
+	serveDocument := func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, document) }
 	routes = append(
 		routes,
-		route{method: http.MethodGet, pattern: "/health", handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-			_, _ = w.Write([]byte("OK"))
-		})},
-		route{method: http.MethodGet, pattern: "/ready", handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			checks := cfg.Ready(r.Context())
-			body, status := readyBody{Ready: true, Checks: checks}, http.StatusOK
-			for _, state := range checks {
-				if state != "ok" {
-					body.Ready, status = false, http.StatusServiceUnavailable
-				}
-			}
-			writeJSON(w, status, body)
-		})},
+		route{method: http.MethodGet, pattern: "/health", handler: http.HandlerFunc(serveHealth)},
+		route{method: http.MethodGet, pattern: "/ready", handler: readyHandler(cfg.Ready)},
 		route{method: http.MethodGet, pattern: "/metrics", handler: cfg.Metrics},
 		route{method: http.MethodGet, pattern: "/sd/controllers", handler: newDiscovery(e, cfg)},
-		route{method: http.MethodGet, pattern: "/openapi.json", handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, document) })},
+		route{method: http.MethodGet, pattern: "/openapi.json", handler: http.HandlerFunc(serveDocument)},
 	)
 	for _, page := range web.Pages() {
 		routes = append(routes, route{method: http.MethodGet, pattern: page.Pattern, handler: page})
 	}
-	return withCall(router(routes, cfg.Unknown), cfg.Logger, cfg.OnPanic)
+
+	return withCall(newRouter(routes, cfg.OnUnknownCall), cfg.Logger, cfg.OnPanic)
 }
 
-// router answers what it does not know in the same form as every other error.
-func router(routes []route, unknown func(address, what string)) http.Handler {
+// serveHealth serves the liveness check.
+func serveHealth(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte("OK"))
+}
+
+// readyHandler serves the readiness checks.
+func readyHandler(ready func(ctx context.Context) map[string]string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		checks := ready(r.Context())
+		body, status := readyBody{Ready: true, Checks: checks}, http.StatusOK
+		for _, state := range checks {
+			if state != "ok" {
+				body.Ready, status = false, http.StatusServiceUnavailable
+			}
+		}
+		writeJSON(w, status, body)
+	}
+}
+
+// newRouter returns the router of the routes. Its errors have the same form as all other errors.
+func newRouter(routes []route, onUnknown func(address, what string)) http.Handler {
 	mux := http.NewServeMux()
 	methods := make(map[string]map[string]http.Handler)
 	for _, r := range routes {
@@ -132,38 +250,43 @@ func router(routes []route, unknown func(address, what string)) http.Handler {
 		methods[r.pattern][r.method] = r.handler
 	}
 	for pattern, byMethod := range methods {
-		var allowed []string
-		for method := range byMethod {
-			allowed = append(allowed, method)
-			if method == http.MethodGet {
-				allowed = append(allowed, http.MethodHead)
-			}
-		}
-		slices.Sort(allowed)
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			method := r.Method
-			if method == http.MethodHead {
-				method = http.MethodGet
-			}
-			handler, ok := byMethod[method]
-			if !ok {
-				w.Header().Set("Allow", strings.Join(allowed, ", "))
-				writeFailure(w, http.StatusMethodNotAllowed, "BAD_REQUEST", "Method not allowed; use "+strings.Join(allowed, ", "))
-				return
-			}
-			handler.ServeHTTP(w, r)
-		})
+		mux.Handle(pattern, methodHandler(byMethod))
 	}
+
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// The mux would answer an unclean path with a redirect in HTML.
+		// The mux would respond to an unclean path with a redirect in HTML.
 		_, pattern := mux.Handler(r)
 		if pattern == "" || path.Clean(r.URL.Path) != r.URL.Path {
-			if unknown != nil {
-				unknown(endpoints.CallFrom(r.Context()).Address, r.Method+" "+r.URL.Path)
+			if onUnknown != nil {
+				onUnknown(endpoints.CallFrom(r.Context()).Address, r.Method+" "+r.URL.Path)
 			}
-			writeFailure(w, http.StatusNotFound, "NOT_FOUND", "No such path; see /openapi.json")
+			writeErrorBody(w, http.StatusNotFound, "NOT_FOUND", "No such path; see /openapi.json")
 			return
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// methodHandler serves one path. HEAD is served by the handler of GET.
+func methodHandler(byMethod map[string]http.Handler) http.HandlerFunc {
+	allowed := slices.Collect(maps.Keys(byMethod))
+	if _, ok := byMethod[http.MethodGet]; ok {
+		allowed = append(allowed, http.MethodHead)
+	}
+	slices.Sort(allowed)
+	allow := strings.Join(allowed, ", ")
+
+	return func(w http.ResponseWriter, r *http.Request) {
+		method := r.Method
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+		handler, ok := byMethod[method]
+		if !ok {
+			w.Header().Set("Allow", allow)
+			writeErrorBody(w, http.StatusMethodNotAllowed, "BAD_REQUEST", "Method not allowed; use "+allow)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	}
 }

@@ -18,7 +18,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// watchService gives out watches that bring events, and then end with err.
+// watchService returns watches that have events, and then end with err.
 type watchService struct {
 	fakeService
 	events []service.WatchEvent
@@ -58,27 +58,42 @@ func (w *fakeWatch) Close() { w.service.closed <- struct{}{} }
 
 var errPanic = io.ErrNoProgress // It stands for a panic.
 
-func TestEventsOfAWatch(t *testing.T) {
+func TestWatch_Events(t *testing.T) {
 	share, at := 12.5, time.Unix(1700000000, 0)
 	svc := &watchService{err: service.ErrUnauthenticated, closed: make(chan struct{}, 10), events: []service.WatchEvent{
-		{AsOf: at, Snapshot: &service.WatchSnapshot{Begin: true, Reason: service.SnapshotStart, Controllers: []*service.Controller{{ControllerID: "a\nb", Health: service.HealthHealthy}}}},
+		{
+			AsOf: at,
+			Snapshot: &service.WatchSnapshot{
+				Begin:       true,
+				Reason:      service.SnapshotStart,
+				Controllers: []*service.Controller{{ControllerID: "a\nb", Health: service.HealthHealthy}},
+			},
+		},
 		{ID: 5, Fingerprint: "0123456789ab", AsOf: at, Snapshot: &service.WatchSnapshot{End: true, Reason: service.SnapshotStart}},
-		{ID: 6, AsOf: at, Changes: []service.WatchChange{{ControllerID: "a", Transition: &service.Transition{ID: 6, From: service.HealthHealthy}}}},
+		{
+			ID:      6,
+			AsOf:    at,
+			Changes: []service.WatchChange{{ControllerID: "a", Transition: &service.Transition{ID: 6, From: service.HealthHealthy}}},
+		},
 		{ID: 6, AsOf: at, Loads: []service.WatchLoad{{ControllerID: "a", CurrentMeetings: 3, CPUUsagePercent: &share, LastHeartbeatAt: at}}},
 		{ID: 6, AsOf: at},
 	}}
+
 	w := call(newTestHandler(svc, nil), "GET", watchPath+"?region=eu&loads=true&after=4", "", "Last-Event-ID", "7-0123456789ab")
 	if q := svc.last.(service.WatchQuery); q.Region != "eu" || !q.Loads || *q.After != 7 || q.Fingerprint != "0123456789ab" {
 		t.Errorf("query = %+v, want region, loads and the last event's id, which is later than the parameter after", q)
 	}
+
 	for name, want := range map[string]string{"Content-Type": eventStream, "Cache-Control": "no-store", "X-Accel-Buffering": "no"} {
 		if got := w.Header().Get(name); got != want {
 			t.Errorf("%s = %q, want %q", name, got, want)
 		}
 	}
+
 	if w.Header().Get("X-Request-Id") == "" {
 		t.Error("no request id")
 	}
+
 	got := strings.Split(w.Body.String(), "\n\n")
 	for i, want := range []string{
 		"event: snapshot\ndata: {\"as_of\":\"2023-11-14T22:13:20Z\",\"begin\":true,\"end\":false,\"reason\":\"start\",\"controllers\":[{\"controller_id\":\"a\\nb\",",
@@ -93,38 +108,42 @@ func TestEventsOfAWatch(t *testing.T) {
 			t.Fatalf("event %d of %q, want it to begin with %q", i, got, want)
 		}
 	}
+
 	<-svc.closed
 	call(newTestHandler(svc, nil), "GET", watchPath, "", "Last-Event-ID", "3")
 	if q := svc.last.(service.WatchQuery); q.After == nil || *q.After != 3 {
-		t.Errorf("query = %+v, want it to go on after 3", q)
+		t.Errorf("query = %+v, want it to continue after 3", q)
 	}
+
 	call(newTestHandler(svc, nil), "GET", watchPath+"?after=4", "", "Last-Event-ID", "of another server")
 	if q := svc.last.(service.WatchQuery); q.After == nil || *q.After != 4 {
-		t.Errorf("query = %+v, want it to go on after 4, as the last event's id is none of ours", q)
+		t.Errorf("query = %+v, want it to continue after 4, because the last event's id is invalid", q)
 	}
-	if w := call(newTestHandler(svc, nil), "HEAD", watchPath, ""); w.Code != 200 || w.Body.Len() != 0 || w.Header().Get("Content-Type") != eventStream {
+	if w := call(newTestHandler(svc, nil), "HEAD", watchPath, ""); w.Code != 200 || w.Body.Len() != 0 ||
+		w.Header().Get("Content-Type") != eventStream {
 		t.Errorf("HEAD = %d %v %q, want the header only", w.Code, w.Header(), w.Body)
 	}
 }
 
-func TestAWatchThatIsRefused(t *testing.T) {
+func TestWatch_InvalidQuery(t *testing.T) {
 	for query, want := range map[string]string{
 		"?region=a.b":     "region contains invalid characters",
 		"?after=-1":       "after must be a whole number, 0 or more",
 		"?loads=yes":      "loads must be true or false",
 		"?after=1&size=2": "unknown parameter size",
 	} {
-		if w := call(newTestHandler(&watchService{}, nil), "GET", watchPath+query, ""); w.Code != 400 || !strings.Contains(w.Body.String(), want) {
+		if w := call(newTestHandler(&watchService{}, nil), "GET", watchPath+query, ""); w.Code != 400 ||
+			!strings.Contains(w.Body.String(), want) {
 			t.Errorf("%s = %d %s, want 400 %q", query, w.Code, w.Body, want)
 		}
 	}
 }
 
-// TestAPanicBreaksAWatchOff: JSON in the midst of a stream would be taken for nothing.
-func TestAPanicBreaksAWatchOff(t *testing.T) {
+// TestWatch_PanicAbortsResponse: clients would ignore JSON in the middle of a stream.
+func TestWatch_PanicAbortsResponse(t *testing.T) {
 	svc := &watchService{err: errPanic, closed: make(chan struct{}, 1), events: []service.WatchEvent{{ID: 1}}}
 	var panics atomic.Int32
-	server := httptest.NewUnstartedServer(NewHandler(endpoints.New(svc, nothing), Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), OnPanic: func() { panics.Add(1) }}))
+	server := httptest.NewUnstartedServer(NewHandler(endpoints.New(svc, noMiddleware), Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), OnPanic: func() { panics.Add(1) }}))
 	server.Start()
 	defer server.Close()
 	response, err := server.Client().Get(server.URL + watchPath)
@@ -136,15 +155,20 @@ func TestAPanicBreaksAWatchOff(t *testing.T) {
 	if err == nil || strings.Contains(string(body), "error") || panics.Load() != 1 {
 		t.Errorf("body = %q, %v after %d panics, want it broken off after one", body, err, panics.Load())
 	}
+
 	<-svc.closed
 }
 
-// TestAWatchOutlastsTheBoundsOfCalls: those of the server would end it.
-func TestAWatchOutlastsTheBoundsOfCalls(t *testing.T) {
+// TestWatch_OutlastsCallTimeouts: the server's timeouts would end it.
+func TestWatch_OutlastsCallTimeouts(t *testing.T) {
 	svc := &watchService{closed: make(chan struct{}, 1), events: []service.WatchEvent{{ID: 1}}}
-	draining, drain := context.WithCancel(t.Context())
-	defer drain()
-	server := httptest.NewUnstartedServer(NewHandler(endpoints.New(svc, nothing), Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), Draining: draining}))
+	shutdown, beginShutdown := context.WithCancel(t.Context())
+	defer beginShutdown()
+	server := httptest.NewUnstartedServer(NewHandler(endpoints.New(svc, noMiddleware), Config{
+		Logger:   log.NewNopLogger(),
+		Metrics:  http.NotFoundHandler(),
+		Shutdown: shutdown,
+	}))
 	server.Config.ReadTimeout, server.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
 	server.Start()
 	defer server.Close()
@@ -152,14 +176,17 @@ func TestAWatchOutlastsTheBoundsOfCalls(t *testing.T) {
 	if err != nil {
 		t.Fatalf("GET = %v", err)
 	}
+
 	if line, err := bufio.NewReader(response.Body).ReadString('\n'); err != nil || line != "id: 1\n" {
 		t.Errorf("body = %q, %v, want the first event", line, err)
 	}
+
 	select {
 	case <-svc.closed:
 		t.Error("the watch ended by itself")
 	case <-time.After(300 * time.Millisecond):
 	}
-	_ = response.Body.Close() // The caller goes away.
+
+	_ = response.Body.Close() // The client disconnects.
 	<-svc.closed
 }

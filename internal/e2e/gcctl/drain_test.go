@@ -167,7 +167,7 @@ func TestChanges_ConcurrentOperators(t *testing.T) {
 		// The plan was safe when it was shown.
 		e.confirmAfter("drain", "mc-us-3", "--yes")
 		checkContains(t, "not safe any more", e.gcctl(4, "drain", "mc-us-1").err,
-			"refused: The drain is not safe: us ", "; force drains all the same")
+			"refused: The drain is not safe: us ", "; force drains")
 
 		// Of several controllers, those before the changed one are drained.
 		e.confirmAfter("drain", "mc-us-2", "--yes", "--force")

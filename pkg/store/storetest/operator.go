@@ -312,7 +312,7 @@ func testDeadlines(t *testing.T, f Fixture) {
 	}
 	soon := time.Now().Add(time.Second).Truncate(time.Millisecond)
 	got := mustDrain(t, f.Store, service.DrainOrder{ControllerID: "mc", Deadline: soon}).Controller
-	if got.AsOf.Before(soon) && (got.Drained() || got.DeadlinePassed()) {
+	if got.AsOf.Before(soon) && (got.IsDrained() || got.IsPastDeadline()) {
 		t.Errorf("drained = %+v as of %v, want it not drained before %v", got, got.AsOf, soon)
 	}
 	if got.CurrentMeetings == 0 || got.CurrentParticipants == 0 {
@@ -322,8 +322,8 @@ func testDeadlines(t *testing.T, f Fixture) {
 		if got, err = f.Store.Controller(t.Context(), "mc"); err != nil {
 			t.Fatalf("Controller() = %v", err)
 		}
-		if passed := !got.AsOf.Before(soon); got.Drained() || got.DeadlinePassed() != passed {
-			t.Fatalf("as of %v: drained %v, deadline passed %v, want false and %v", got.AsOf, got.Drained(), got.DeadlinePassed(), passed)
+		if passed := !got.AsOf.Before(soon); got.IsDrained() || got.IsPastDeadline() != passed {
+			t.Fatalf("as of %v: drained %v, deadline passed %v, want false and %v", got.AsOf, got.IsDrained(), got.IsPastDeadline(), passed)
 		}
 	}
 
@@ -339,8 +339,8 @@ func testDeadlines(t *testing.T, f Fixture) {
 		if err != nil {
 			t.Fatalf("Controller() = %v", err)
 		}
-		if got.Drained() != left.drained || !got.DeadlinePassed() {
-			t.Errorf("with %+v left: drained %v, deadline passed %v", left, got.Drained(), got.DeadlinePassed())
+		if got.IsDrained() != left.drained || !got.IsPastDeadline() {
+			t.Errorf("with %+v left: drained %v, deadline passed %v", left, got.IsDrained(), got.IsPastDeadline())
 		}
 	}
 }

@@ -83,7 +83,7 @@ func testUnsafeDrains(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "pending")
 	planned, err := f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "a", DryRun: true}, "operator")
 	isPlanOnly := planned.Transition == nil && planned.Controller.Drain == nil
-	if err != nil || !planned.Plan.Safe() || planned.Plan.MeetingsAffected != 3 || !isPlanOnly {
+	if err != nil || !planned.Plan.IsSafe() || planned.Plan.MeetingsAffected != 3 || !isPlanOnly {
 		t.Errorf("dry run = %+v, %v, want a safe plan and no drain", planned, err)
 	}
 	before, after := planned.Plan.Before, planned.Plan.After
@@ -99,7 +99,7 @@ func testUnsafeDrains(t *testing.T, f Fixture) {
 	planned, err = f.Store.Drain(t.Context(), second, "operator")
 	before, after = planned.Plan.Before, planned.Plan.After
 	isExpected := before.Meetings.Max == 20 && after.Meetings.Max == 10 && after.Controllers[service.HealthDraining] == 2
-	if err != nil || planned.Plan.Safe() || !isExpected {
+	if err != nil || planned.Plan.IsSafe() || !isExpected {
 		t.Errorf("dry run of the second = %+v, %v, want an unsafe plan", planned.Plan, err)
 	}
 	if c := mustGet(t, f.Store, "a"); c.Drain != nil || c.Generation != 0 {
@@ -109,25 +109,25 @@ func testUnsafeDrains(t *testing.T, f Fixture) {
 
 	var unsafe *service.UnsafeError
 	_, err = f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "b"}, "operator")
-	if !errors.As(err, &unsafe) || unsafe.Plan.Safe() || unsafe.Plan.After.Meetings.FreeWithoutLargest() != -9 {
+	if !errors.As(err, &unsafe) || unsafe.Plan.IsSafe() || unsafe.Plan.After.Meetings.FreeWithoutLargest() != -9 {
 		t.Errorf("Drain(b) = %v, want UnsafeError: the region could not lose c", err)
 	}
 	planned, err = f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "b", DryRun: true}, "operator")
-	if err != nil || planned.Plan.Safe() {
+	if err != nil || planned.Plan.IsSafe() {
 		t.Errorf("dry run = %+v, %v, want an unsafe plan", planned.Plan, err)
 	}
 	if c := mustGet(t, f.Store, "b"); c.Health != service.HealthHealthy || c.Generation != 0 {
 		t.Errorf("after a refusal = %+v, want no change", c)
 	}
 	forced := mustDrain(t, f.Store, service.DrainOrder{ControllerID: "b", Reason: "fire", Force: true})
-	if forced.Plan.Safe() || forced.Transition == nil || forced.Transition.Reason != "fire (forced)" {
+	if forced.Plan.IsSafe() || forced.Transition == nil || forced.Transition.Reason != "fire (forced)" {
 		t.Errorf("forced = %+v, want a drain that is recorded as forced", forced)
 	}
 	_, err = f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "c"}, "operator")
 	if !errors.As(err, &unsafe) || unsafe.Plan.After.Serving() != 0 {
 		t.Errorf("Drain(c) = %v, want UnsafeError: no controller would serve", err)
 	}
-	if got := mustDrain(t, f.Store, service.DrainOrder{ControllerID: "pending"}); !got.Plan.Safe() {
+	if got := mustDrain(t, f.Store, service.DrainOrder{ControllerID: "pending"}); !got.Plan.IsSafe() {
 		t.Errorf("Drain(pending) = %+v, want a safe plan: a pending controller accepts no meetings", got.Plan)
 	}
 }

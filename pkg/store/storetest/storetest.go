@@ -14,7 +14,7 @@ import (
 // Store is the storage of the service, its health checker, its metrics and its watches.
 type Store interface {
 	service.Store
-	service.Beater
+	service.ReplicaStore
 	service.Sweeper
 	service.RegionReader
 	service.ChangeSource
@@ -57,79 +57,82 @@ type Fixture struct {
 	History func(t *testing.T) []service.Transition
 }
 
+// suite has the tests in the order of this list, with names of the form Subject_Condition.
+var suite = []struct {
+	name string
+	test func(t *testing.T, f Fixture)
+}{
+	{"Register_ThenHeartbeat", testRegisterAndHeartbeat},
+	{"Register_AgainKeepsLoadAndCreation", testRegisterAgain},
+	{"Heartbeat_WithoutUsageKeepsUsage", testFastHeartbeatKeepsUsage},
+	{"Controller_NotRegistered", testUnknownControllers},
+	{"Heartbeat_KeepsOperatorDrain", testDrainOutlastsHeartbeats},
+	{"Heartbeat_ClearsStaleness", testHeartbeatClearsStaleness},
+	{"Controllers_BytewiseOrderAndPages", testListing},
+	{"Regions", testRegions},
+	{"History_HasEveryTransition", testHistory},
+	{"Store_EndedContext", testEndedContext},
+	{"Store_Closed", testClosedStore},
+	{"Register_ConcurrentFirstIsOneTransition", testConcurrentFirstRegistrations},
+	{"History_ConcurrentWriters", testConcurrentWriters},
+	{"Heartbeat_Burst", testBurstOfHeartbeats},
+	{"Heartbeat_InvalidOneInBatch", testInvalidHeartbeatInBatch},
+	{"Heartbeat_ConcurrentReplicas", testConcurrentReplicas},
+	{"Beat_Gap", testBeats},
+	{"Replicas_Listed", testReplicas},
+	{"Sweep_HoldsAtFirstBeat", testHoldAtFirstBeat},
+	{"Sweep_MarksStaleOnly", testSweepMarksStaleOnly},
+	{"Sweep_WithoutChangesWritesNothing", testSweepWithoutChanges},
+	{"Sweep_ManyControllers", testSweepManyControllers},
+	{"Sweep_WithoutRecentBeat", testSweepWithoutRecentBeat},
+	{"Sweep_FailedHeartbeatsCount", testFailedHeartbeats},
+	{"Sweep_LaxestPolicy", testLaxestPolicy},
+	{"Sweep_LaxestPolicyAfterRestart", testLaxestPolicyAfterRestart},
+	{"Sweep_LaxestPolicyAfterOutage", testLaxestPolicyAfterOutage},
+	{"Sweep_AcknowledgedPolicy", testAcknowledgedPolicy},
+	{"Sweep_ReasonIsMeasured", testSweepReason},
+	{"Sweep_StalenessWhileDraining", testStalenessWhileDraining},
+	{"Sweep_HoldsAfterGap", testHoldAfterGap},
+	{"Beat_NoGapWithinTolerance", testNoGapWithinTolerance},
+	{"Sweep_Interval", testSweepInterval},
+	{"Sweep_OncePerIntervalAcrossReplicas", testOneSweepAcrossReplicas},
+	{"Sweep_SafetyAndLiveness", testSafetyAndLiveness},
+	{"Incarnation_SameAgain", testSameIncarnation},
+	{"Incarnation_NewSupersedesOld", testNewIncarnation},
+	{"Incarnation_TwoInOneBatch", testIncarnationsInOneBatch},
+	{"Conflicts_Counted", testConflicts},
+	{"Conflicts_ConcurrentReplicas", testConcurrentConflicts},
+	{"Owners", testOwners},
+	{"Drain_OutlastsReports", testDrainOutlastsReports},
+	{"Generation_Conflict", testGenerations},
+	{"Generation_NeverRepeats", testGenerationsNeverRepeat},
+	{"Undrain_RestoresReportedHealth", testUndrain},
+	{"Drain_UnsafeNeedsForce", testUnsafeDrains},
+	{"Drain_ConcurrentInRegion", testConcurrentDrains},
+	{"Deregister", testDeregister},
+	{"History_OrderAndPages", testHistoryPages},
+	{"Changes", testChanges},
+	{"ControllersByID", testControllersByID},
+	{"ControllersUpdated", testControllersUpdated},
+	{"Listen_AnnouncesCommits", testAnnouncements},
+	{"History_ByTimeAndNewestFirst", testHistoryByTime},
+	{"History_AfterClockSetBack", testHistoryAfterClockWasSetBack},
+	{"History_ByTimeAfterClockSetBack", testHistoryByTimeWithSetClock},
+	{"Cursor_OfOtherHistory", testCursors},
+	{"Cursor_OfEmptyHistory", testCursorsOfEmptyHistory},
+	{"Cursor_AfterPruning", testCursorsAfterPruning},
+	{"Drain_Deadline", testDeadlines},
+	{"Prune_OldHistory", testPruning},
+	{"Prune_ReadsAfterwards", testReadsAfterPruning},
+	{"Prune_RetiresLongStale", testRetirement},
+	{"Prune_OneReplicaAtATime", testOnePruner},
+	{"Sweep_ReasonHasRefusals", testSweepReasonRefusals},
+	{"Beat_Time", testBeatTime},
+}
+
 // Run runs the suite. It calls open once for each test. The tests run in parallel.
 func Run(t *testing.T, open func(t *testing.T) Fixture) {
-	for _, tc := range []struct {
-		name string
-		test func(t *testing.T, f Fixture)
-	}{
-		{"Register_ThenHeartbeat", testRegisterAndHeartbeat},
-		{"Register_AgainKeepsLoadAndCreation", testRegisterAgain},
-		{"Heartbeat_WithoutUsageKeepsUsage", testFastHeartbeatKeepsUsage},
-		{"Controller_NotRegistered", testUnknownControllers},
-		{"Heartbeat_KeepsOperatorDrain", testDrainOutlastsHeartbeats},
-		{"Heartbeat_ClearsStaleness", testHeartbeatClearsStaleness},
-		{"Controllers_BytewiseOrderAndPages", testListing},
-		{"Regions", testRegions},
-		{"History_HasEveryTransition", testHistory},
-		{"Store_EndedContext", testEndedContext},
-		{"Store_Closed", testClosedStore},
-		{"Register_ConcurrentFirstIsOneTransition", testConcurrentFirstRegistrations},
-		{"History_ConcurrentWriters", testConcurrentWriters},
-		{"Heartbeat_Burst", testBurstOfHeartbeats},
-		{"Heartbeat_InvalidOneInBatch", testInvalidHeartbeatInBatch},
-		{"Heartbeat_ConcurrentReplicas", testConcurrentReplicas},
-		{"Beat_Gap", testBeats},
-		{"Replicas_Listed", testReplicas},
-		{"Sweep_HoldsAtFirstBeat", testHoldAtFirstBeat},
-		{"Sweep_MarksStaleOnly", testSweepMarksStaleOnly},
-		{"Sweep_WithoutChangesWritesNothing", testSweepWithoutChanges},
-		{"Sweep_ManyControllers", testSweepManyControllers},
-		{"Sweep_WithoutRecentBeat", testSweepWithoutRecentBeat},
-		{"Sweep_FailedHeartbeatsCount", testFailedHeartbeats},
-		{"Sweep_LaxestPolicy", testLaxestPolicy},
-		{"Sweep_LaxestPolicyAfterRestart", testLaxestPolicyAfterRestart},
-		{"Sweep_LaxestPolicyAfterOutage", testLaxestPolicyAfterOutage},
-		{"Sweep_AcknowledgedPolicy", testAcknowledgedPolicy},
-		{"Sweep_ReasonIsMeasured", testSweepReason},
-		{"Sweep_StalenessWhileDraining", testStalenessWhileDraining},
-		{"Sweep_HoldsAfterGap", testHoldAfterGap},
-		{"Beat_NoGapWithinTolerance", testNoGapWithinTolerance},
-		{"Sweep_Interval", testSweepInterval},
-		{"Sweep_OncePerIntervalAcrossReplicas", testOneSweepAcrossReplicas},
-		{"Sweep_SafetyAndLiveness", testSafetyAndLiveness},
-		{"Incarnation_SameAgain", testSameIncarnation},
-		{"Incarnation_NewSupersedesOld", testNewIncarnation},
-		{"Incarnation_TwoInOneBatch", testIncarnationsInOneBatch},
-		{"Conflicts_Counted", testConflicts},
-		{"Conflicts_ConcurrentReplicas", testConcurrentConflicts},
-		{"Owners", testOwners},
-		{"Drain_OutlastsReports", testDrainOutlastsReports},
-		{"Generation_Conflict", testGenerations},
-		{"Generation_NeverRepeats", testGenerationsNeverRepeat},
-		{"Undrain_RestoresReportedHealth", testUndrain},
-		{"Drain_UnsafeNeedsForce", testUnsafeDrains},
-		{"Drain_ConcurrentInRegion", testConcurrentDrains},
-		{"Deregister", testDeregister},
-		{"History_OrderAndPages", testHistoryPages},
-		{"Changes", testChanges},
-		{"ControllersByID", testControllersByID},
-		{"ControllersUpdated", testControllersUpdated},
-		{"Listen_AnnouncesCommits", testAnnouncements},
-		{"History_ByTimeAndNewestFirst", testHistoryByTime},
-		{"History_AfterClockSetBack", testHistoryAfterClockWasSetBack},
-		{"History_ByTimeAfterClockSetBack", testHistoryByTimeWithSetClock},
-		{"Cursor_OfOtherHistory", testCursors},
-		{"Cursor_OfEmptyHistory", testCursorsOfEmptyHistory},
-		{"Cursor_AfterPruning", testCursorsAfterPruning},
-		{"Drain_Deadline", testDeadlines},
-		{"Prune_OldHistory", testPruning},
-		{"Prune_ReadsAfterwards", testReadsAfterPruning},
-		{"Prune_RetiresLongStale", testRetirement},
-		{"Prune_OneReplicaAtATime", testOnePruner},
-		{"Sweep_ReasonHasRefusals", testSweepReasonRefusals},
-		{"Beat_Time", testBeatTime},
-	} {
+	for _, tc := range suite {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			tc.test(t, open(t))
@@ -205,9 +208,9 @@ type beatAndSweepResult struct {
 // beatAndSweep beats and sweeps once, like a replica with the settings of the policy.
 func beatAndSweep(ctx context.Context, s Store, policy service.SweepPolicy) (result beatAndSweepResult, _ error) {
 	beat, err := s.Beat(ctx, service.Beat{
-		Replica:   service.Replica{ID: policy.Actor, StalenessThreshold: policy.Threshold, FastInterval: policy.FastInterval},
-		Vouches:   true,
-		Tolerance: policy.Tolerance,
+		Replica:             service.Replica{ID: policy.Actor, StalenessThreshold: policy.Threshold, FastInterval: policy.FastInterval},
+		Vouches: true,
+		Tolerance:           policy.Tolerance,
 	})
 	if err != nil {
 		return result, err

@@ -4,8 +4,8 @@
 // 	protoc        (unknown)
 // source: dark_tower/internal/v1/global_controller.proto
 
-// What meeting controllers in the field speak. Names, numbers and types are theirs: fields that this service adds
-// are optional and numbered from 100.
+// The protocol of meeting controllers in the field. Its names, numbers and types are theirs. Fields that this service adds are
+// optional and numbered from 100.
 
 package darktowerv1
 
@@ -91,9 +91,9 @@ type RegisterMCRequest struct {
 	WebtransportEndpoint string `protobuf:"bytes,4,opt,name=webtransport_endpoint,json=webtransportEndpoint,proto3" json:"webtransport_endpoint,omitempty"`
 	MaxMeetings          uint32 `protobuf:"varint,5,opt,name=max_meetings,json=maxMeetings,proto3" json:"max_meetings,omitempty"`
 	MaxParticipants      uint32 `protobuf:"varint,6,opt,name=max_participants,json=maxParticipants,proto3" json:"max_participants,omitempty"`
-	// Optional: names this process among those that go by the same id, one after the other. Random for each start; at most
-	// 64 letters, digits, '-' and '_'. Registering again with the same one changes no state; one that another has taken
-	// the place of is refused with FAILED_PRECONDITION.
+	// Optional: identifies this process among those that use the same id one after the other. Random for each start; at most 64
+	// letters, digits, '-' and '_'. A new registration of the same incarnation changes no state. An incarnation that another one has
+	// replaced is refused with FAILED_PRECONDITION.
 	Incarnation   string `protobuf:"bytes,100,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -184,9 +184,9 @@ type RegisterMCResponse struct {
 	Message                          string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	FastHeartbeatIntervalMs          uint64                 `protobuf:"varint,3,opt,name=fast_heartbeat_interval_ms,json=fastHeartbeatIntervalMs,proto3" json:"fast_heartbeat_interval_ms,omitempty"`
 	ComprehensiveHeartbeatIntervalMs uint64                 `protobuf:"varint,4,opt,name=comprehensive_heartbeat_interval_ms,json=comprehensiveHeartbeatIntervalMs,proto3" json:"comprehensive_heartbeat_interval_ms,omitempty"`
-	// Unset: the operator wishes nothing.
+	// Unset: no operator intent.
 	OperatorIntent *OperatorIntent `protobuf:"bytes,100,opt,name=operator_intent,json=operatorIntent,proto3" json:"operator_intent,omitempty"`
-	// When above 0: send the first heartbeat so long after this answer.
+	// If above 0: the delay of the first heartbeat after this response.
 	RetryAfterMs  uint64 `protobuf:"varint,101,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -264,14 +264,14 @@ func (x *RegisterMCResponse) GetRetryAfterMs() uint64 {
 	return 0
 }
 
-// OperatorIntent is what an operator wishes a controller to do.
+// OperatorIntent is what an operator wants a controller to do.
 type OperatorIntent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Take no new meetings, and see those that there are to their end.
+	// Accept no new meetings; current meetings continue.
 	Draining bool `protobuf:"varint,1,opt,name=draining,proto3" json:"draining,omitempty"`
-	// By when, in Unix seconds by the store's clock; 0: no deadline.
+	// The deadline in Unix seconds by the store's clock; 0: none.
 	Deadline uint64 `protobuf:"varint,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
-	// Why, in the operator's words.
+	// The operator's reason.
 	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -404,8 +404,8 @@ type FastHeartbeatRequest struct {
 	Capacity     *ControllerCapacity    `protobuf:"bytes,2,opt,name=capacity,proto3" json:"capacity,omitempty"`
 	// A number that is not listed is read as unhealthy.
 	Health HealthStatus `protobuf:"varint,3,opt,name=health,proto3,enum=dark_tower.internal.v1.HealthStatus" json:"health,omitempty"`
-	// Optional: as registered. A heartbeat of another incarnation than the one registered is refused with
-	// FAILED_PRECONDITION and changes nothing.
+	// Optional: as registered. A heartbeat of another incarnation than the registered one is refused with FAILED_PRECONDITION and
+	// changes nothing.
 	Incarnation   string `protobuf:"bytes,100,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -474,14 +474,14 @@ type FastHeartbeatResponse struct {
 	Acknowledged bool                   `protobuf:"varint,1,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
 	// Unix seconds by the store's clock.
 	Timestamp uint64 `protobuf:"varint,2,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
-	// Unset: the operator wishes nothing.
+	// Unset: no operator intent.
 	OperatorIntent *OperatorIntent `protobuf:"bytes,100,opt,name=operator_intent,json=operatorIntent,proto3" json:"operator_intent,omitempty"`
-	// The interval from now on; 0: as before.
+	// The interval from now on; 0: unchanged.
 	FastHeartbeatIntervalMs uint64 `protobuf:"varint,101,opt,name=fast_heartbeat_interval_ms,json=fastHeartbeatIntervalMs,proto3" json:"fast_heartbeat_interval_ms,omitempty"`
-	// The interval from now on; 0: as before.
+	// The interval from now on; 0: unchanged.
 	ComprehensiveHeartbeatIntervalMs uint64 `protobuf:"varint,102,opt,name=comprehensive_heartbeat_interval_ms,json=comprehensiveHeartbeatIntervalMs,proto3" json:"comprehensive_heartbeat_interval_ms,omitempty"`
-	// When above 0: send the next heartbeat so long after this answer, this once, instead of after the interval. It
-	// spreads a fleet that came all at once.
+	// If above 0: the delay of the next heartbeat after this response, once, instead of the interval. It spreads the heartbeats of
+	// controllers that arrived in a burst.
 	RetryAfterMs  uint64 `protobuf:"varint,103,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -652,7 +652,7 @@ type ComprehensiveHeartbeatResponse struct {
 	Acknowledged bool                   `protobuf:"varint,1,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
 	// Unix seconds by the store's clock.
 	Timestamp uint64 `protobuf:"varint,2,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
-	// These are as in FastHeartbeatResponse.
+	// The following fields are as in FastHeartbeatResponse.
 	OperatorIntent                   *OperatorIntent `protobuf:"bytes,100,opt,name=operator_intent,json=operatorIntent,proto3" json:"operator_intent,omitempty"`
 	FastHeartbeatIntervalMs          uint64          `protobuf:"varint,101,opt,name=fast_heartbeat_interval_ms,json=fastHeartbeatIntervalMs,proto3" json:"fast_heartbeat_interval_ms,omitempty"`
 	ComprehensiveHeartbeatIntervalMs uint64          `protobuf:"varint,102,opt,name=comprehensive_heartbeat_interval_ms,json=comprehensiveHeartbeatIntervalMs,proto3" json:"comprehensive_heartbeat_interval_ms,omitempty"`

@@ -4,8 +4,8 @@
 // - protoc             (unknown)
 // source: dark_tower/internal/v1/global_controller.proto
 
-// What meeting controllers in the field speak. Names, numbers and types are theirs: fields that this service adds
-// are optional and numbered from 100.
+// The protocol of meeting controllers in the field. Its names, numbers and types are theirs. Fields that this service adds are
+// optional and numbered from 100.
 
 package darktowerv1
 
@@ -34,13 +34,13 @@ const (
 //
 // GlobalControllerService is served by the Global Controller for meeting controllers and media handlers.
 type GlobalControllerServiceClient interface {
-	// RegisterMC makes a controller known, or known again with new limits.
+	// RegisterMC registers a controller, or renews its registration with new limits.
 	RegisterMC(ctx context.Context, in *RegisterMCRequest, opts ...grpc.CallOption) (*RegisterMCResponse, error)
 	// FastHeartbeat reports load and state, every 10 seconds.
 	FastHeartbeat(ctx context.Context, in *FastHeartbeatRequest, opts ...grpc.CallOption) (*FastHeartbeatResponse, error)
 	// ComprehensiveHeartbeat reports CPU and memory as well, every 30 seconds.
 	ComprehensiveHeartbeat(ctx context.Context, in *ComprehensiveHeartbeatRequest, opts ...grpc.CallOption) (*ComprehensiveHeartbeatResponse, error)
-	// NotifyMeetingEnded tells that a meeting is over.
+	// NotifyMeetingEnded reports that a meeting is over.
 	NotifyMeetingEnded(ctx context.Context, in *NotifyMeetingEndedRequest, opts ...grpc.CallOption) (*NotifyMeetingEndedResponse, error)
 }
 
@@ -98,13 +98,13 @@ func (c *globalControllerServiceClient) NotifyMeetingEnded(ctx context.Context, 
 //
 // GlobalControllerService is served by the Global Controller for meeting controllers and media handlers.
 type GlobalControllerServiceServer interface {
-	// RegisterMC makes a controller known, or known again with new limits.
+	// RegisterMC registers a controller, or renews its registration with new limits.
 	RegisterMC(context.Context, *RegisterMCRequest) (*RegisterMCResponse, error)
 	// FastHeartbeat reports load and state, every 10 seconds.
 	FastHeartbeat(context.Context, *FastHeartbeatRequest) (*FastHeartbeatResponse, error)
 	// ComprehensiveHeartbeat reports CPU and memory as well, every 30 seconds.
 	ComprehensiveHeartbeat(context.Context, *ComprehensiveHeartbeatRequest) (*ComprehensiveHeartbeatResponse, error)
-	// NotifyMeetingEnded tells that a meeting is over.
+	// NotifyMeetingEnded reports that a meeting is over.
 	NotifyMeetingEnded(context.Context, *NotifyMeetingEndedRequest) (*NotifyMeetingEndedResponse, error)
 }
 

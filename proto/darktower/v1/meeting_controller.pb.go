@@ -21,7 +21,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// RejectionReason says why a controller did not take a meeting.
+// RejectionReason is the reason why a controller did not accept a meeting.
 type RejectionReason int32
 
 const (

@@ -28,7 +28,7 @@ const (
 //
 // MeetingControllerService is served by meeting controllers; the Global Controller is the client.
 type MeetingControllerServiceClient interface {
-	// AssignMeetingWithMh gives a meeting, with its media handlers, to a controller.
+	// AssignMeetingWithMh assigns a meeting, with its media handlers, to a controller.
 	AssignMeetingWithMh(ctx context.Context, in *AssignMeetingWithMhRequest, opts ...grpc.CallOption) (*AssignMeetingWithMhResponse, error)
 }
 
@@ -56,7 +56,7 @@ func (c *meetingControllerServiceClient) AssignMeetingWithMh(ctx context.Context
 //
 // MeetingControllerService is served by meeting controllers; the Global Controller is the client.
 type MeetingControllerServiceServer interface {
-	// AssignMeetingWithMh gives a meeting, with its media handlers, to a controller.
+	// AssignMeetingWithMh assigns a meeting, with its media handlers, to a controller.
 	AssignMeetingWithMh(context.Context, *AssignMeetingWithMhRequest) (*AssignMeetingWithMhResponse, error)
 }
 

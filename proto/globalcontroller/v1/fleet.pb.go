@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: globalcontroller/v1/fleet.proto
 
-// What operators and tools speak.
+// The protocol of operators and tools.
 
 package globalcontrollerv1
 
@@ -29,14 +29,14 @@ type Health int32
 
 const (
 	Health_HEALTH_UNSPECIFIED Health = 0
-	// Registered, nothing reported yet.
+	// Registered, no heartbeat yet.
 	Health_HEALTH_PENDING Health = 1
 	Health_HEALTH_HEALTHY Health = 2
-	// Takes meetings, with trouble.
+	// Accepts meetings, but has problems.
 	Health_HEALTH_DEGRADED Health = 3
-	// Says so itself, or is stale.
+	// Reports it, or is stale.
 	Health_HEALTH_UNHEALTHY Health = 4
-	// Takes no new meetings: an operator wishes it, or it says so itself.
+	// Accepts no new meetings: an operator is draining it, or it reports it.
 	Health_HEALTH_DRAINING Health = 5
 )
 
@@ -87,7 +87,7 @@ func (Health) EnumDescriptor() ([]byte, []int) {
 	return file_globalcontroller_v1_fleet_proto_rawDescGZIP(), []int{0}
 }
 
-// Controller is a meeting controller as the Global Controller knows it.
+// Controller is a meeting controller as stored by the Global Controller.
 type Controller struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	ControllerId string                 `protobuf:"bytes,1,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
@@ -99,13 +99,13 @@ type Controller struct {
 	CurrentMeetings      uint32 `protobuf:"varint,6,opt,name=current_meetings,json=currentMeetings,proto3" json:"current_meetings,omitempty"`
 	MaxParticipants      uint32 `protobuf:"varint,7,opt,name=max_participants,json=maxParticipants,proto3" json:"max_participants,omitempty"`
 	CurrentParticipants  uint32 `protobuf:"varint,8,opt,name=current_participants,json=currentParticipants,proto3" json:"current_participants,omitempty"`
-	// Follows from the three facts below.
+	// The public state, which follows from the three facts below.
 	Health Health `protobuf:"varint,9,opt,name=health,proto3,enum=globalcontroller.v1.Health" json:"health,omitempty"`
 	// An operator is draining the controller.
 	OperatorDraining bool `protobuf:"varint,10,opt,name=operator_draining,json=operatorDraining,proto3" json:"operator_draining,omitempty"`
-	// What the controller last said of itself.
+	// The state that the controller last reported.
 	ReportedHealth Health `protobuf:"varint,11,opt,name=reported_health,json=reportedHealth,proto3,enum=globalcontroller.v1.Health" json:"reported_health,omitempty"`
-	// Silent for longer than the staleness threshold.
+	// The last heartbeat is older than the staleness threshold.
 	Stale bool `protobuf:"varint,12,opt,name=stale,proto3" json:"stale,omitempty"`
 	// Unset until the first comprehensive heartbeat.
 	CpuUsagePercent *float64 `protobuf:"fixed64,13,opt,name=cpu_usage_percent,json=cpuUsagePercent,proto3,oneof" json:"cpu_usage_percent,omitempty"`
@@ -119,15 +119,15 @@ type Controller struct {
 	Drain *Drain `protobuf:"bytes,19,opt,name=drain,proto3" json:"drain,omitempty"`
 	// Incremented by each operator action on the controller. It never repeats, even after the controller left and came back.
 	Generation uint64 `protobuf:"varint,20,opt,name=generation,proto3" json:"generation,omitempty"`
-	// The process that is registered; empty when it gave none.
+	// The registered process; empty if it named none.
 	Incarnation string `protobuf:"bytes,21,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	// Calls of another process with this id: of a replaced one, or of one of two that name no incarnation.
 	IncarnationConflicts uint64 `protobuf:"varint,22,opt,name=incarnation_conflicts,json=incarnationConflicts,proto3" json:"incarnation_conflicts,omitempty"`
-	// When it last did; unset: never.
+	// The time of the last such call; unset: never.
 	LastIncarnationConflictAt *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=last_incarnation_conflict_at,json=lastIncarnationConflictAt,proto3" json:"last_incarnation_conflict_at,omitempty"`
 	// Draining, with no meetings and no participants left. A passed deadline is reported separately: Drain.deadline_passed.
 	Drained bool `protobuf:"varint,24,opt,name=drained,proto3" json:"drained,omitempty"`
-	// When the store showed all this, by its own clock.
+	// The store's clock when the controller was read.
 	AsOf          *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -418,11 +418,11 @@ func (x *Drain) GetDeadlinePassed() bool {
 	return false
 }
 
-// Placement says whether a controller can be given a new meeting.
+// Placement reports whether a controller can get a new meeting.
 type Placement struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Placeable bool                   `protobuf:"varint,1,opt,name=placeable,proto3" json:"placeable,omitempty"`
-	// Every reason why not; empty when placeable.
+	// Every reason why not; empty if placeable.
 	Reasons       []string `protobuf:"bytes,2,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -568,7 +568,7 @@ type ListControllersRequest struct {
 	Health Health `protobuf:"varint,2,opt,name=health,proto3,enum=globalcontroller.v1.Health" json:"health,omitempty"`
 	// 1 to 1000; 0 means 100.
 	PageSize uint32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// next_page_token of the page before; empty for the first.
+	// next_page_token of the previous page; empty for the first page.
 	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -690,16 +690,16 @@ type DrainRequest struct {
 	ControllerId string                 `protobuf:"bytes,1,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
 	// At most 500 bytes.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	// When the drain is to be over, in the future; unset: no deadline.
+	// The time by which the drain should be complete, in the future; unset: no deadline.
 	Deadline *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=deadline,proto3" json:"deadline,omitempty"`
-	// When set: refuse with ABORTED unless this is the controller's generation.
+	// If set: the call fails with ABORTED if the controller has another generation.
 	ExpectedGeneration *uint64 `protobuf:"varint,4,opt,name=expected_generation,json=expectedGeneration,proto3,oneof" json:"expected_generation,omitempty"`
-	// Change nothing: say what would happen.
+	// Change nothing; return the plan.
 	DryRun bool `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
-	// Drain even if that is not safe. Without it an unsafe drain is refused with FAILED_PRECONDITION.
+	// Drain even if that is not safe. Otherwise an unsafe drain fails with FAILED_PRECONDITION.
 	Force bool `protobuf:"varint,6,opt,name=force,proto3" json:"force,omitempty"`
-	// Controllers that the plan takes for draining already, as when several are to be drained in turn; only with dry_run,
-	// and at most 250. Those that are not in the region, or not there, make no difference.
+	// Controllers that the plan treats as already draining, to plan several drains in turn; only with dry_run, and at most 250.
+	// Controllers of other regions, and ids that do not exist, have no effect.
 	AssumeDrained []string `protobuf:"bytes,7,rep,name=assume_drained,json=assumeDrained,proto3" json:"assume_drained,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -786,7 +786,7 @@ func (x *DrainRequest) GetAssumeDrained() []string {
 
 type DrainResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As the drain leaves it; for a dry run as it is.
+	// The controller after the drain; unchanged for a dry run.
 	Controller    *Controller `protobuf:"bytes,1,opt,name=controller,proto3" json:"controller,omitempty"`
 	Plan          *DrainPlan  `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -837,14 +837,14 @@ func (x *DrainResponse) GetPlan() *DrainPlan {
 	return nil
 }
 
-// DrainPlan is what a drain does to the controller's region.
+// DrainPlan is the effect of a drain on the controller's region.
 type DrainPlan struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Those who are left can hold what runs in the region, even when the largest of them fails.
+	// The remaining controllers have room for the region's load, even if the largest of them fails.
 	Safe bool `protobuf:"varint,1,opt,name=safe,proto3" json:"safe,omitempty"`
-	// Every reason why it is not safe; empty when it is.
+	// Every reason why the drain is not safe; empty if it is.
 	Reasons []string `protobuf:"bytes,2,rep,name=reasons,proto3" json:"reasons,omitempty"`
-	// What runs on the controller and has to end or to go elsewhere.
+	// The load of the controller, which has to end or to move.
 	MeetingsAffected     uint32  `protobuf:"varint,3,opt,name=meetings_affected,json=meetingsAffected,proto3" json:"meetings_affected,omitempty"`
 	ParticipantsAffected uint32  `protobuf:"varint,4,opt,name=participants_affected,json=participantsAffected,proto3" json:"participants_affected,omitempty"`
 	Before               *Region `protobuf:"bytes,5,opt,name=before,proto3" json:"before,omitempty"`
@@ -925,7 +925,7 @@ func (x *DrainPlan) GetAfter() *Region {
 	return nil
 }
 
-// Region is a region's controllers, added up. A controller serves when it is healthy or degraded.
+// Region has the totals of a region's controllers. A controller serves if it is healthy or degraded.
 type Region struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	Region       string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
@@ -936,7 +936,7 @@ type Region struct {
 	Draining     uint32                 `protobuf:"varint,6,opt,name=draining,proto3" json:"draining,omitempty"`
 	Meetings     *RegionCapacity        `protobuf:"bytes,7,opt,name=meetings,proto3" json:"meetings,omitempty"`
 	Participants *RegionCapacity        `protobuf:"bytes,8,opt,name=participants,proto3" json:"participants,omitempty"`
-	// A controller serves, and without the largest one the others can hold what runs.
+	// A controller serves, and without the largest one the others have room for the load.
 	SurvivesLargestLoss bool `protobuf:"varint,9,opt,name=survives_largest_loss,json=survivesLargestLoss,proto3" json:"survives_largest_loss,omitempty"`
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
@@ -1037,15 +1037,15 @@ func (x *Region) GetSurvivesLargestLoss() bool {
 
 type RegionCapacity struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the controllers that serve may hold together.
+	// The sum of the limits of the serving controllers.
 	Max uint64 `protobuf:"varint,1,opt,name=max,proto3" json:"max,omitempty"`
-	// What runs on all controllers that are not stale, draining ones included.
+	// The load of all controllers that are not stale, including draining ones.
 	Current uint64 `protobuf:"varint,2,opt,name=current,proto3" json:"current,omitempty"`
-	// What the serving controller may hold that may hold the most.
+	// Limit of the largest serving controller.
 	Largest uint64 `protobuf:"varint,3,opt,name=largest,proto3" json:"largest,omitempty"`
-	// max less current; negative when more runs than those who serve may hold.
+	// max minus current; negative if the load exceeds the limits of the serving controllers.
 	Free int64 `protobuf:"varint,4,opt,name=free,proto3" json:"free,omitempty"`
-	// What would be free if that largest controller failed; negative when not all that runs would have room.
+	// The free capacity if the largest serving controller failed; negative if the load would then exceed the limits.
 	FreeWithoutLargest int64 `protobuf:"varint,5,opt,name=free_without_largest,json=freeWithoutLargest,proto3" json:"free_without_largest,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -1245,9 +1245,9 @@ func (*ListReplicasRequest) Descriptor() ([]byte, []int) {
 
 type ListReplicasResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Replicas that were seen within the last minute, in the order of their ids.
+	// Replicas that were active within the last minute, in the order of their ids.
 	Replicas []*Replica `protobuf:"bytes,1,rep,name=replicas,proto3" json:"replicas,omitempty"`
-	// The store, as seen by the replica that answers.
+	// The state of the store, as seen by the replica that handles the call.
 	Store         *Store `protobuf:"bytes,2,opt,name=store,proto3" json:"store,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1303,7 +1303,7 @@ type Replica struct {
 	ReplicaId string                 `protobuf:"bytes,1,opt,name=replica_id,json=replicaId,proto3" json:"replica_id,omitempty"`
 	Version   string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	StartedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
-	// When it last recorded in the store that it runs.
+	// The time of its last beat in the store.
 	SeenAt                           *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=seen_at,json=seenAt,proto3" json:"seen_at,omitempty"`
 	StalenessThresholdMs             uint64                 `protobuf:"varint,5,opt,name=staleness_threshold_ms,json=stalenessThresholdMs,proto3" json:"staleness_threshold_ms,omitempty"`
 	FastHeartbeatIntervalMs          uint64                 `protobuf:"varint,6,opt,name=fast_heartbeat_interval_ms,json=fastHeartbeatIntervalMs,proto3" json:"fast_heartbeat_interval_ms,omitempty"`
@@ -1409,7 +1409,7 @@ func (x *Replica) GetPooler() bool {
 	return false
 }
 
-// Store is where the fleet is kept.
+// Store is the database with the fleet.
 type Store struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// postgres or sqlite.
@@ -1420,7 +1420,7 @@ type Store struct {
 	Writable bool `protobuf:"varint,3,opt,name=writable,proto3" json:"writable,omitempty"`
 	// The number of the last migration.
 	SchemaVersion int64 `protobuf:"varint,4,opt,name=schema_version,json=schemaVersion,proto3" json:"schema_version,omitempty"`
-	// The time by the store's own clock.
+	// The store's clock.
 	AsOf          *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1496,7 +1496,7 @@ type UndrainRequest struct {
 	ControllerId string                 `protobuf:"bytes,1,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
 	// At most 500 bytes.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	// When set: refuse with ABORTED unless this is the controller's generation.
+	// If set: the call fails with ABORTED if the controller has another generation.
 	ExpectedGeneration *uint64 `protobuf:"varint,3,opt,name=expected_generation,json=expectedGeneration,proto3,oneof" json:"expected_generation,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -1600,11 +1600,11 @@ func (x *UndrainResponse) GetController() *Controller {
 type DeregisterRequest struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	ControllerId string                 `protobuf:"bytes,1,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
-	// The incarnation that is to leave. A meeting controller has to give its own; for an operator it is optional.
+	// The incarnation that leaves. A meeting controller must name its own; for an operator it is optional.
 	Incarnation string `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	// At most 500 bytes.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	// When set: refuse with ABORTED unless this is the controller's generation.
+	// If set: the call fails with ABORTED if the controller has another generation.
 	ExpectedGeneration *uint64 `protobuf:"varint,4,opt,name=expected_generation,json=expectedGeneration,proto3,oneof" json:"expected_generation,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -1710,20 +1710,20 @@ type ListTransitionsRequest struct {
 	ControllerId string `protobuf:"bytes,1,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
 	// Empty: of all regions.
 	Region string `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
-	// Only changes with a higher id.
+	// Only transitions with a higher id.
 	After uint64 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"`
 	// 1 to 1000; 0 means 100.
 	PageSize uint32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// Only changes at this time or later.
+	// Only transitions at this time or later.
 	Since *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
-	// Only changes before this time.
+	// Only transitions before this time.
 	Until *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"`
-	// Only changes with a lower id; 0: all.
+	// Only transitions with a lower id; 0: no limit.
 	Before uint64 `protobuf:"varint,7,opt,name=before,proto3" json:"before,omitempty"`
-	// The newest first.
+	// Return the newest transitions first.
 	NewestFirst bool `protobuf:"varint,8,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
-	// Cursor, used instead of after: next_cursor of another response, or the cursor of a watch. A cursor of another history, or
-	// one after which changes were pruned, fails with OUT_OF_RANGE.
+	// Cursor, used instead of after: next_cursor of another response, or the cursor of a watch. A cursor of another history, or one after
+	// which transitions were pruned, fails with OUT_OF_RANGE.
 	Cursor        *string `protobuf:"bytes,9,opt,name=cursor,proto3,oneof" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1825,9 +1825,9 @@ func (x *ListTransitionsRequest) GetCursor() string {
 type ListTransitionsResponse struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Transitions []*Transition          `protobuf:"bytes,1,rep,name=transitions,proto3" json:"transitions,omitempty"`
-	// What to give as after to go on from here; that of the request when there is nothing new. 0 with newest_first.
+	// The after of the next request; that of this request if there is nothing new. 0 with newest_first.
 	NextAfter uint64 `protobuf:"varint,2,opt,name=next_after,json=nextAfter,proto3" json:"next_after,omitempty"`
-	// With newest_first: what to give as before to go on; 0 on the last page.
+	// With newest_first: the before of the next request; 0 on the last page.
 	NextBefore uint64 `protobuf:"varint,3,opt,name=next_before,json=nextBefore,proto3" json:"next_before,omitempty"`
 	// The cursor of the next request. With newest_first it leads to later transitions.
 	NextCursor    string `protobuf:"bytes,4,opt,name=next_cursor,json=nextCursor,proto3" json:"next_cursor,omitempty"`
@@ -1893,10 +1893,10 @@ func (x *ListTransitionsResponse) GetNextCursor() string {
 	return ""
 }
 
-// Transition is one change of a controller's public state.
+// Transition is one entry of the history: a change of a controller's public state.
 type Transition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Rises with time.
+	// Increases with time.
 	Id           uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	ControllerId string                 `protobuf:"bytes,2,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
 	Region       string                 `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
@@ -1907,12 +1907,12 @@ type Transition struct {
 	To Health `protobuf:"varint,6,opt,name=to,proto3,enum=globalcontroller.v1.Health" json:"to,omitempty"`
 	// register, heartbeat, stale, operator or retired.
 	Cause string `protobuf:"bytes,7,opt,name=cause,proto3" json:"cause,omitempty"`
-	// The subject of a token, or the id of the Global Controller whose checker acted.
+	// The subject of a token, or the id of the Global Controller that swept.
 	Actor  string `protobuf:"bytes,8,opt,name=actor,proto3" json:"actor,omitempty"`
 	Reason string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
-	// How long the controller had not been heard then.
+	// The time from the last heartbeat to the transition.
 	SilenceMs uint64 `protobuf:"varint,10,opt,name=silence_ms,json=silenceMs,proto3" json:"silence_ms,omitempty"`
-	// What the controller had last said of itself.
+	// The state that the controller had last reported.
 	ReportedHealth Health `protobuf:"varint,11,opt,name=reported_health,json=reportedHealth,proto3,enum=globalcontroller.v1.Health" json:"reported_health,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -2029,13 +2029,13 @@ type WatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty: all regions.
 	Region string `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
-	// The id of the last response that was received: what has changed since is sent instead of the whole fleet, where that is
-	// still known. Unset: begin with the whole fleet.
+	// The id of the last response that was received: the watch begins with the changes since then, if they are still available, and with
+	// a snapshot otherwise. Unset: begin with a snapshot.
 	After *uint64 `protobuf:"varint,2,opt,name=after,proto3,oneof" json:"after,omitempty"`
-	// Send changes of load as well.
+	// Also send changes of load.
 	Loads bool `protobuf:"varint,3,opt,name=loads,proto3" json:"loads,omitempty"`
-	// Cursor of the last response that had one, used instead of after. If it does not belong to this history, the server sends
-	// the whole fleet with the reason "gone".
+	// Cursor of the last response that had one, used instead of after. If it does not belong to this history, the server sends a snapshot
+	// with the reason "gone".
 	Cursor        *string `protobuf:"bytes,4,opt,name=cursor,proto3,oneof" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2101,9 +2101,10 @@ func (x *WatchRequest) GetCursor() string {
 
 type WatchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where to go on from. A change may come again after that, and never fails to. Unset in the midst of a snapshot.
+	// The position to resume from. Events are delivered at least once: resuming from id may repeat events but never skips any. Unset
+	// within a snapshot.
 	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	// When the store showed this, by its own clock.
+	// The store's clock at the read.
 	AsOf *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	// Types that are valid to be assigned to Event:
 	//
@@ -2240,15 +2241,15 @@ func (*WatchResponse_Loads) isWatchResponse_Event() {}
 
 func (*WatchResponse_Beat) isWatchResponse_Event() {}
 
-// Snapshot is a part of the fleet as it is, in the order of the ids.
+// Snapshot is a part of the current fleet, in the order of the ids.
 type Snapshot struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The first part: forget what you knew.
+	// The first part: earlier data is void.
 	Begin bool `protobuf:"varint,1,opt,name=begin,proto3" json:"begin,omitempty"`
 	// The last part.
 	End bool `protobuf:"varint,2,opt,name=end,proto3" json:"end,omitempty"`
-	// Why it is sent: "start"; "lagged", because the caller did not read what changed fast enough; "gone", because it is no
-	// longer known what has changed since the id of the request.
+	// Why it is sent: "start"; "lagged", because the client read too slowly; "gone", because the changes since the id of the request are
+	// no longer available.
 	Reason        string        `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	Controllers   []*Controller `protobuf:"bytes,4,rep,name=controllers,proto3" json:"controllers,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2313,7 +2314,7 @@ func (x *Snapshot) GetControllers() []*Controller {
 	return nil
 }
 
-// Changes are changes of anything but the load, the oldest first.
+// Changes has changes of anything but the load, the oldest first.
 type Changes struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Changes       []*Change              `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
@@ -2358,7 +2359,7 @@ func (x *Changes) GetChanges() []*Change {
 	return nil
 }
 
-// Change is a controller as it is now and, when its public state changed, the entry in its history.
+// Change is the current state of a controller and, if its public state changed, the transition.
 type Change struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	ControllerId string                 `protobuf:"bytes,1,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
@@ -2421,7 +2422,7 @@ func (x *Change) GetTransition() *Transition {
 	return nil
 }
 
-// Loads are the loads of controllers that reported one.
+// Loads has the loads of controllers that sent a heartbeat.
 type Loads struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Loads         []*Load                `protobuf:"bytes,1,rep,name=loads,proto3" json:"loads,omitempty"`
@@ -2466,7 +2467,7 @@ func (x *Loads) GetLoads() []*Load {
 	return nil
 }
 
-// Load is what the last heartbeat said of a controller that is otherwise as it was.
+// Load is the load in the last heartbeat of a controller that is otherwise unchanged.
 type Load struct {
 	state               protoimpl.MessageState `protogen:"open.v1"`
 	ControllerId        string                 `protobuf:"bytes,1,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
@@ -2560,7 +2561,7 @@ func (x *Load) GetDrained() bool {
 	return false
 }
 
-// Beat says that the watch is alive and how fresh what it shows is.
+// Beat shows that the watch is alive. as_of shows how recent its data is.
 type Beat struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields

@@ -4,7 +4,7 @@
 // - protoc             (unknown)
 // source: globalcontroller/v1/fleet.proto
 
-// What operators and tools speak.
+// The protocol of operators and tools.
 
 package globalcontrollerv1
 
@@ -36,27 +36,27 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// FleetService shows the fleet.
+// FleetService shows and changes the fleet.
 type FleetServiceClient interface {
-	// GetController returns one controller, with why it can or cannot be given a meeting.
+	// GetController returns one controller, and why it can or cannot get a meeting.
 	GetController(ctx context.Context, in *GetControllerRequest, opts ...grpc.CallOption) (*GetControllerResponse, error)
 	// ListControllers returns a page of the fleet in the order of the ids.
 	ListControllers(ctx context.Context, in *ListControllersRequest, opts ...grpc.CallOption) (*ListControllersResponse, error)
-	// Drain has a controller take no new meetings, whatever it reports, until Undrain.
+	// Drain makes a controller accept no new meetings, whatever it reports, until Undrain.
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainResponse, error)
-	// Undrain ends a drain. What the controller reports counts again.
+	// Undrain ends a drain. The controller's own reports apply again.
 	Undrain(ctx context.Context, in *UndrainRequest, opts ...grpc.CallOption) (*UndrainResponse, error)
-	// Deregister takes a controller out of the fleet. Operators may do so with any, and a meeting controller with itself:
-	// it names its incarnation, and is refused with FAILED_PRECONDITION when another one is registered.
+	// Deregister removes a controller from the fleet. An operator may remove any controller. A meeting controller may remove itself: it
+	// names its incarnation, and gets FAILED_PRECONDITION if another one is registered.
 	Deregister(ctx context.Context, in *DeregisterRequest, opts ...grpc.CallOption) (*DeregisterResponse, error)
-	// ListTransitions returns changes of the public state, the oldest first unless asked otherwise.
+	// ListTransitions returns changes of controllers' public states, the oldest first by default.
 	ListTransitions(ctx context.Context, in *ListTransitionsRequest, opts ...grpc.CallOption) (*ListTransitionsResponse, error)
-	// ListRegions returns every region: its controllers by state, capacity, load, and what is left if the largest one fails.
+	// ListRegions returns every region: its controllers by state, capacity, load, and the free capacity if the largest controller fails.
 	ListRegions(ctx context.Context, in *ListRegionsRequest, opts ...grpc.CallOption) (*ListRegionsResponse, error)
-	// ListReplicas returns the Global Controllers over this store, with their settings and connections, and the store.
+	// ListReplicas returns the Global Controllers over this store, with their settings and connections, and the state of the store.
 	ListReplicas(ctx context.Context, in *ListReplicasRequest, opts ...grpc.CallOption) (*ListReplicasResponse, error)
-	// Watch sends the fleet as it is, then what changes, until the caller ends it. When the token has run out it ends with
-	// UNAUTHENTICATED, when the server stops with UNAVAILABLE: ask again with the last id, of this or another server.
+	// Watch sends a snapshot of the fleet, then every change, until the caller ends it. It ends with UNAUTHENTICATED when the token
+	// expires, and with UNAVAILABLE when the server stops. Then call again with the last cursor, at this or another server.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 }
 
@@ -171,27 +171,27 @@ type FleetService_WatchClient = grpc.ServerStreamingClient[WatchResponse]
 // All implementations should embed UnimplementedFleetServiceServer
 // for forward compatibility.
 //
-// FleetService shows the fleet.
+// FleetService shows and changes the fleet.
 type FleetServiceServer interface {
-	// GetController returns one controller, with why it can or cannot be given a meeting.
+	// GetController returns one controller, and why it can or cannot get a meeting.
 	GetController(context.Context, *GetControllerRequest) (*GetControllerResponse, error)
 	// ListControllers returns a page of the fleet in the order of the ids.
 	ListControllers(context.Context, *ListControllersRequest) (*ListControllersResponse, error)
-	// Drain has a controller take no new meetings, whatever it reports, until Undrain.
+	// Drain makes a controller accept no new meetings, whatever it reports, until Undrain.
 	Drain(context.Context, *DrainRequest) (*DrainResponse, error)
-	// Undrain ends a drain. What the controller reports counts again.
+	// Undrain ends a drain. The controller's own reports apply again.
 	Undrain(context.Context, *UndrainRequest) (*UndrainResponse, error)
-	// Deregister takes a controller out of the fleet. Operators may do so with any, and a meeting controller with itself:
-	// it names its incarnation, and is refused with FAILED_PRECONDITION when another one is registered.
+	// Deregister removes a controller from the fleet. An operator may remove any controller. A meeting controller may remove itself: it
+	// names its incarnation, and gets FAILED_PRECONDITION if another one is registered.
 	Deregister(context.Context, *DeregisterRequest) (*DeregisterResponse, error)
-	// ListTransitions returns changes of the public state, the oldest first unless asked otherwise.
+	// ListTransitions returns changes of controllers' public states, the oldest first by default.
 	ListTransitions(context.Context, *ListTransitionsRequest) (*ListTransitionsResponse, error)
-	// ListRegions returns every region: its controllers by state, capacity, load, and what is left if the largest one fails.
+	// ListRegions returns every region: its controllers by state, capacity, load, and the free capacity if the largest controller fails.
 	ListRegions(context.Context, *ListRegionsRequest) (*ListRegionsResponse, error)
-	// ListReplicas returns the Global Controllers over this store, with their settings and connections, and the store.
+	// ListReplicas returns the Global Controllers over this store, with their settings and connections, and the state of the store.
 	ListReplicas(context.Context, *ListReplicasRequest) (*ListReplicasResponse, error)
-	// Watch sends the fleet as it is, then what changes, until the caller ends it. When the token has run out it ends with
-	// UNAUTHENTICATED, when the server stops with UNAVAILABLE: ask again with the last id, of this or another server.
+	// Watch sends a snapshot of the fleet, then every change, until the caller ends it. It ends with UNAUTHENTICATED when the token
+	// expires, and with UNAVAILABLE when the server stops. Then call again with the last cursor, at this or another server.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 }
 

@@ -25,7 +25,7 @@ const (
 // A heartbeat.
 type StreamHeartbeatsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The caller's own number; the answer repeats it.
+	// The caller's own number; the response repeats it.
 	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// Types that are valid to be assigned to Heartbeat:
 	//
@@ -114,24 +114,24 @@ func (*StreamHeartbeatsRequest_Fast) isStreamHeartbeatsRequest_Heartbeat() {}
 
 func (*StreamHeartbeatsRequest_Comprehensive) isStreamHeartbeatsRequest_Heartbeat() {}
 
-// What became of a heartbeat.
+// The result of a heartbeat.
 type StreamHeartbeatsResponse struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Sequence uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// Committed.
+	// The heartbeat is committed.
 	Acknowledged bool `protobuf:"varint,2,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
-	// When, in Unix seconds by the store's clock.
+	// The time of the commit in Unix seconds by the store's clock.
 	Timestamp uint64 `protobuf:"varint,3,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
-	// The code and text that a call of its own would have ended with; 0 when it is acknowledged.
+	// The gRPC code of a unary call with this result; 0 if it is acknowledged. message is the text of that call's error.
 	Code    int32  `protobuf:"varint,4,opt,name=code,proto3" json:"code,omitempty"`
 	Message string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
-	// Unset: the operator wishes nothing.
+	// Unset: no operator intent.
 	OperatorIntent *v1.OperatorIntent `protobuf:"bytes,6,opt,name=operator_intent,json=operatorIntent,proto3" json:"operator_intent,omitempty"`
-	// The interval from now on; 0: as before.
+	// The interval from now on; 0: unchanged.
 	FastHeartbeatIntervalMs uint64 `protobuf:"varint,7,opt,name=fast_heartbeat_interval_ms,json=fastHeartbeatIntervalMs,proto3" json:"fast_heartbeat_interval_ms,omitempty"`
-	// The interval from now on; 0: as before.
+	// The interval from now on; 0: unchanged.
 	ComprehensiveHeartbeatIntervalMs uint64 `protobuf:"varint,8,opt,name=comprehensive_heartbeat_interval_ms,json=comprehensiveHeartbeatIntervalMs,proto3" json:"comprehensive_heartbeat_interval_ms,omitempty"`
-	// When above 0: send the next heartbeat, or this one once more, so long after this answer instead of after the interval.
+	// If above 0: the delay of the next heartbeat, or of the repetition of this one, after this response instead of the interval.
 	RetryAfterMs  uint64 `protobuf:"varint,9,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

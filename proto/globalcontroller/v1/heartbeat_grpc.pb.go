@@ -26,12 +26,12 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// HeartbeatService takes heartbeats over streams.
+// HeartbeatService accepts heartbeats over streams.
 type HeartbeatServiceClient interface {
-	// StreamHeartbeats takes the heartbeats of one controller, or of several for an agent that speaks for many. Each is
-	// answered once it is committed, under the rules of a call of its own; heartbeats of one controller keep their order,
-	// those of different controllers may be answered in another. When the token has run out the stream ends with
-	// UNAUTHENTICATED, when the server stops with UNAVAILABLE, after what has arrived is answered: open another.
+	// StreamHeartbeats accepts the heartbeats of one controller, or of several controllers from one agent. Each heartbeat gets a response
+	// once it is committed, under the rules of a unary call. Heartbeats of one controller keep their order; responses for different
+	// controllers may arrive in another order. The stream ends with UNAUTHENTICATED when the token expires, and with UNAVAILABLE when
+	// the server stops, after the heartbeats that have arrived are answered. Then open another stream.
 	StreamHeartbeats(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[StreamHeartbeatsRequest, StreamHeartbeatsResponse], error)
 }
 
@@ -60,12 +60,12 @@ type HeartbeatService_StreamHeartbeatsClient = grpc.BidiStreamingClient[StreamHe
 // All implementations should embed UnimplementedHeartbeatServiceServer
 // for forward compatibility.
 //
-// HeartbeatService takes heartbeats over streams.
+// HeartbeatService accepts heartbeats over streams.
 type HeartbeatServiceServer interface {
-	// StreamHeartbeats takes the heartbeats of one controller, or of several for an agent that speaks for many. Each is
-	// answered once it is committed, under the rules of a call of its own; heartbeats of one controller keep their order,
-	// those of different controllers may be answered in another. When the token has run out the stream ends with
-	// UNAUTHENTICATED, when the server stops with UNAVAILABLE, after what has arrived is answered: open another.
+	// StreamHeartbeats accepts the heartbeats of one controller, or of several controllers from one agent. Each heartbeat gets a response
+	// once it is committed, under the rules of a unary call. Heartbeats of one controller keep their order; responses for different
+	// controllers may arrive in another order. The stream ends with UNAUTHENTICATED when the token expires, and with UNAVAILABLE when
+	// the server stops, after the heartbeats that have arrived are answered. Then open another stream.
 	StreamHeartbeats(grpc.BidiStreamingServer[StreamHeartbeatsRequest, StreamHeartbeatsResponse]) error
 }
 

@@ -17,7 +17,7 @@ func get(t *testing.T, method, path string, headers ...string) *httptest.Respons
 	for _, p := range Pages() {
 		mux.Handle(p.Pattern, p)
 	}
-	r := httptest.NewRequest(method, path, http.NoBody)
+	r := httptest.NewRequest(method, path, nil)
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// operatorStore answers what it was given and remembers the last order.
+// operatorStore returns its fields and records the last order.
 type operatorStore struct {
 	Store
 	err       error
@@ -51,22 +51,25 @@ func (s *operatorStore) Transitions(_ context.Context, filter TransitionFilter) 
 	return TransitionList{Transitions: s.page, Through: s.through}, s.err
 }
 
-func TestOperatorsOrdersReachTheStore(t *testing.T) {
+func TestOperatorService_OrdersReachTheStore(t *testing.T) {
 	store, observer := &operatorStore{}, &countingObserver{}
 	svc := New(store, Intervals{}, observer, nil)
-	ctx := WithCaller(t.Context(), Caller{Subject: "op", Operator: true})
-	if _, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", Reason: "kernel"}); err != nil || store.actor != "op" || !reflect.DeepEqual(store.order, DrainOrder{ControllerID: "mc", Reason: "kernel"}) {
+	ctx := WithCaller(t.Context(), Caller{Subject: "op", IsOperator: true})
+	if _, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", Reason: "kernel"}); err != nil || store.actor != "op" ||
+		!reflect.DeepEqual(store.order, DrainOrder{ControllerID: "mc", Reason: "kernel"}) {
 		t.Errorf("Drain() = %v, stored %+v by %q", err, store.order, store.actor)
 	}
 	if _, err := svc.Undrain(ctx, UndrainOrder{ControllerID: "mc"}); err != nil || store.order != (UndrainOrder{ControllerID: "mc"}) {
 		t.Errorf("Undrain() = %v, stored %+v", err, store.order)
 	}
-	if _, err := svc.Deregister(ctx, Deregistration{ControllerID: "mc"}); err != nil || store.order != (Deregistration{ControllerID: "mc"}) || store.byItself {
+	if _, err := svc.Deregister(ctx, Deregistration{ControllerID: "mc"}); err != nil || store.order != (Deregistration{ControllerID: "mc"}) ||
+		store.byItself {
 		t.Errorf("Deregister() = %v, stored %+v, by itself: %v", err, store.order, store.byItself)
 	}
 	if observer.changed != 3 {
 		t.Errorf("changes reported = %d, want 3", observer.changed)
 	}
+
 	store.err = ErrConflict
 	if _, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc"}); !errors.Is(err, ErrConflict) {
 		t.Errorf("Drain() = %v, want ErrConflict", err)
@@ -78,11 +81,11 @@ func TestOperatorsOrdersReachTheStore(t *testing.T) {
 		t.Errorf("Deregister() = %v, want ErrConflict", err)
 	}
 	if _, err := svc.ListTransitions(ctx, TransitionQuery{}); !errors.Is(err, ErrConflict) {
-		t.Errorf("ListTransitions() = %v, want what the store says", err)
+		t.Errorf("ListTransitions() = %v, want the store's error", err)
 	}
 }
 
-func TestAControllerDeregistersOnlyItself(t *testing.T) {
+func TestDeregister_ControllerItself(t *testing.T) {
 	store := &operatorStore{}
 	svc := New(store, Intervals{}, &countingObserver{}, nil)
 	ctx := WithCaller(t.Context(), Caller{Subject: "client"})
@@ -94,7 +97,7 @@ func TestAControllerDeregistersOnlyItself(t *testing.T) {
 	}
 }
 
-func TestSupersededProcessesAreCounted(t *testing.T) {
+func TestControllerService_SupersededProcessesAreCounted(t *testing.T) {
 	store, observer := &operatorStore{err: ErrSuperseded}, &countingObserver{}
 	svc := New(store, Intervals{}, observer, nil)
 	if _, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}, Incarnation: "old"}); !errors.Is(err, ErrSuperseded) {
@@ -108,39 +111,43 @@ func TestSupersededProcessesAreCounted(t *testing.T) {
 	}
 }
 
-func TestWhoComesInVainIsToldWhenToTryAgain(t *testing.T) {
+func TestFastHeartbeat_UnavailableStoreGivesRetryDelay(t *testing.T) {
 	store := &operatorStore{err: ErrUnavailable}
 	svc := New(store, Intervals{Fast: 10 * time.Second}, &countingObserver{}, nil)
 	_, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}})
 	var retry *RetryError
 	if !errors.As(err, &retry) || !errors.Is(err, ErrUnavailable) || retry.After < 5*time.Second || retry.After > 15*time.Second {
-		t.Errorf("FastHeartbeat() = %v, want ErrUnavailable and when to try again", err)
+		t.Errorf("FastHeartbeat() = %v, want ErrUnavailable with a retry delay", err)
 	}
 }
 
-func TestTransitionsComeInPages(t *testing.T) {
+func TestListTransitions_Pages(t *testing.T) {
 	store := &operatorStore{page: []Transition{{ID: 4}, {ID: 9}}}
 	svc := New(store, Intervals{}, &countingObserver{}, nil)
 	page, err := svc.ListTransitions(t.Context(), TransitionQuery{ControllerID: "mc", Region: "eu", After: 3})
-	if err != nil || page.NextAfter != 9 || store.order != (TransitionFilter{ControllerID: "mc", Region: "eu", After: 3, Limit: DefaultPageSize}) {
-		t.Errorf("ListTransitions() = %+v, %v, asked %+v", page, err, store.order)
+	if err != nil || page.NextAfter != 9 ||
+		store.order != (TransitionFilter{ControllerID: "mc", Region: "eu", After: 3, Limit: DefaultPageSize}) {
+		t.Errorf("ListTransitions() = %+v, %v, filter %+v", page, err, store.order)
 	}
+
 	store.through = Cursor{ID: 12, Fingerprint: "0123456789ab"}
 	if page, err = svc.ListTransitions(t.Context(), TransitionQuery{PageSize: 2}); err != nil || page.Next != store.page[1].Cursor() {
 		t.Errorf("next of a full page = %+v, %v, want its last change", page.Next, err)
 	}
-	if page, err = svc.ListTransitions(t.Context(), TransitionQuery{PageSize: 3, After: 3, Fingerprint: "ba9876543210"}); err != nil || page.Next != store.through {
-		t.Errorf("next of the last page = %+v, %v, want how far the history is settled", page.Next, err)
+	if page, err = svc.ListTransitions(t.Context(), TransitionQuery{PageSize: 3, After: 3, Fingerprint: "ba9876543210"}); err != nil ||
+		page.Next != store.through {
+		t.Errorf("next of the last page = %+v, %v, want the end of the settled history", page.Next, err)
 	}
+
 	store.page = nil
 	if page, err = svc.ListTransitions(t.Context(), TransitionQuery{After: 9}); err != nil || page.NextAfter != 9 {
-		t.Errorf("ListTransitions() at the end = %+v, %v, want to go on from 9", page, err)
+		t.Errorf("ListTransitions() at the end = %+v, %v, want it to continue from 9", page, err)
 	}
 }
 
-func TestValidationOfOrders(t *testing.T) {
+func TestOrders_Validation(t *testing.T) {
 	svc := New(&operatorStore{}, Intervals{}, &countingObserver{}, nil)
-	ctx := WithCaller(t.Context(), Caller{Operator: true})
+	ctx := WithCaller(t.Context(), Caller{IsOperator: true})
 	for want, call := range map[string]func() error{
 		"controller_id is required": func() error { _, err := svc.Drain(ctx, DrainOrder{}); return err },
 		"assume_drained is only for a dry run": func() error {
@@ -172,10 +179,10 @@ func TestValidationOfOrders(t *testing.T) {
 			_, err := svc.FastHeartbeat(ctx, FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}, Incarnation: strings.Repeat("a", 65)})
 			return err
 		},
-		"after must be a whole number, 0 or more, or a cursor that was given out": func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{After: -1}); return err },
-		"page_size must be between 1 and 1000":                                    func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{PageSize: 1001}); return err },
-		"region contains invalid characters":                                      func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{Region: "a b"}); return err },
-		"controller_id contains invalid characters":                               func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{ControllerID: "a b"}); return err },
+		"after must be a whole number, 0 or more, or a cursor that was returned": func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{After: -1}); return err },
+		"page_size must be between 1 and 1000":                                   func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{PageSize: 1001}); return err },
+		"region contains invalid characters":                                     func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{Region: "a b"}); return err },
+		"controller_id contains invalid characters":                              func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{ControllerID: "a b"}); return err },
 	} {
 		var invalid *InvalidError
 		if err := call(); !errors.As(err, &invalid) || invalid.Message != want {
