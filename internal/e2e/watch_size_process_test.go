@@ -180,7 +180,7 @@ func openWatchGRPC(address, token string, after int64) error {
 	return err
 }
 
-// readUntilComplete reads until an event has a later id than the one after which the watch resumed, and then goes on reading.
+// readUntilComplete reads until an event has a later id than the one after which the watch resumed. Then it reads on.
 func (c *watchCounts) readUntilComplete(stream *bufio.Reader, after int64) {
 	buffer := make([]byte, 64<<10)
 	for rest := ""; ; {
