@@ -53,8 +53,8 @@ type AuthPolicy struct {
 	// OnUnverifiable is called for each heartbeat whose token this replica cannot verify at present; controllerID is the id that
 	// the caller claims. It may be nil.
 	OnUnverifiable func(controllerID string)
-	// OnRefused is called for each call of a controller that was refused although the signature of its token is valid; reason is
-	// one of the reasons of [service.RefusedError]. It may be nil.
+	// OnRefused is called for each call of a controller that was refused although the signature of its token is valid. reason is
+	// one of those of [service.RefusedError]. It may be nil.
 	OnRefused func(controllerID, reason string)
 	// MCScopes lists the scopes of meeting controllers, each of which is sufficient.
 	MCScopes []string
@@ -90,7 +90,9 @@ func Authenticate(authenticator Authenticator, policy AuthPolicy) Middleware {
 }
 
 // callIfAllowed continues the call of an authenticated caller, or refuses it.
-func (p AuthPolicy) callIfAllowed(ctx context.Context, caller service.Caller, op Operation, request any, next endpoint.Endpoint) (any, error) {
+func (p AuthPolicy) callIfAllowed(
+	ctx context.Context, caller service.Caller, op Operation, request any, next endpoint.Endpoint,
+) (any, error) {
 	if !p.isAllowed(caller, op.Scope) {
 		return refuse(ctx, next, request, service.ErrForbidden)
 	}

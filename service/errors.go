@@ -10,8 +10,8 @@ import (
 // The errors that callers distinguish. Each layer wraps them with the operation that failed, and they are matched with errors.Is. The
 // transports convert them to codes and fixed public texts, so a wrapped cause is logged but never sent.
 var (
-	// ErrNotRegistered means that the store returned that it has no such controller. It is never used for a failure of the store: a
-	// controller that receives it registers again once, and sends no more heartbeats if that one attempt fails.
+	// ErrNotRegistered means that the store returned that it has no such controller. It is never used for a failure of the store. A
+	// controller that receives it registers again once, and if that attempt fails, sends no more heartbeats.
 	ErrNotRegistered = errors.New("controller not registered")
 	// ErrUnauthenticated means that the call has no valid token.
 	ErrUnauthenticated = errors.New("invalid token")
@@ -25,8 +25,8 @@ var (
 	ErrSuperseded = errors.New("superseded by a newer incarnation")
 	// ErrConflict means that the controller's generation is not the expected one: an operator has acted on it since.
 	ErrConflict = errors.New("generation has changed")
-	// ErrGone means that the history does not continue after the cursor: it belongs to another history, such as one that a restored
-	// backup replaced, or later transitions were pruned.
+	// ErrGone means that the history does not continue after the cursor. Either the cursor belongs to another history, such as one
+	// that a restored backup replaced, or later transitions were pruned.
 	ErrGone = errors.New("cursor does not belong to the history")
 	// ErrUnsafe means that the drain would leave the controller's region short of capacity. See [UnsafeError].
 	ErrUnsafe = errors.New("the drain is not safe")

@@ -33,8 +33,8 @@ func (c *controllers) Undrain(ctx context.Context, order UndrainOrder) (Controll
 	return result.Controller, nil
 }
 
-// Deregister removes any controller for an operator. Several controllers may share one token, so a controller that leaves by itself
-// proves with the registered incarnation that it is the one that it names.
+// Deregister removes any controller for an operator. Several controllers may share one token. So a controller that leaves by itself
+// must name the registered incarnation, as proof that it is that process.
 func (c *controllers) Deregister(ctx context.Context, d Deregistration) (DeregistrationResponse, error) {
 	caller := CallerFrom(ctx)
 	if !caller.IsOperator && d.Incarnation == "" {
