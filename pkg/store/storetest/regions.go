@@ -124,7 +124,7 @@ func testUnsafeDrains(t *testing.T, f Fixture) {
 		t.Errorf("forced = %+v, want a drain that is recorded as forced", forced)
 	}
 	_, err = f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "c"}, "operator")
-	if !errors.As(err, &unsafe) || unsafe.Plan.After.Serving() != 0 {
+	if !errors.As(err, &unsafe) || unsafe.Plan.After.ServingCount() != 0 {
 		t.Errorf("Drain(c) = %v, want UnsafeError: no controller would serve", err)
 	}
 	if got := mustDrain(t, f.Store, service.DrainOrder{ControllerID: "pending"}); !got.Plan.IsSafe() {
