@@ -180,7 +180,7 @@ func openWatchGRPC(address, token string, after int64) error {
 	return err
 }
 
-// readUntilComplete reads until an event has a later id than the one after which the watch resumed, and then goes on reading.
+// readUntilComplete reads until an event has a later id than the one after which the watch resumed. Then it reads on.
 func (c *watchCounts) readUntilComplete(stream *bufio.Reader, after int64) {
 	buffer := make([]byte, 64<<10)
 	for rest := ""; ; {
@@ -208,7 +208,8 @@ func containsNewerID(text string, after int64) bool {
 		if !ok {
 			return false
 		}
-		if digits, _, ok := strings.Cut(rest, "\n"); ok {
+		if cursor, _, ok := strings.Cut(rest, "\n"); ok {
+			digits, _, _ := strings.Cut(cursor, "-") // The history's fingerprint follows.
 			if id, err := strconv.ParseInt(digits, 10, 64); err == nil && id > after {
 				return true
 			}

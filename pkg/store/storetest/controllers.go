@@ -32,6 +32,7 @@ func testRegisterAndHeartbeat(t *testing.T, f Fixture) {
 	if first != nil && (first.Silence != 0 || first.At.Location() != time.UTC || first.At.IsZero()) {
 		t.Errorf("first registration = %+v, want no silence and a time in UTC", first)
 	}
+
 	registered := mustGet(t, f.Store, "mc-1")
 	beat := mustHeartbeat(t, f.Store, heartbeat("mc-1", service.HealthHealthy))
 	want = &service.Transition{
@@ -94,7 +95,6 @@ func testRegisterAgain(t *testing.T, f Fixture) {
 		Reason:       "registered",
 		Reported:     service.HealthPending,
 	}
-
 	if diff := cmp.Diff(want, transition, varying); diff != "" {
 		t.Errorf("registering again (-want +got):\n%s", diff)
 	}
@@ -178,10 +178,12 @@ func testHeartbeatClearsStaleness(t *testing.T, f Fixture) {
 		if c := mustGet(t, f.Store, name); c.Health != service.HealthUnhealthy || !c.Facts.Stale {
 			t.Fatalf("%s = %s, stale %v, want unhealthy and stale", name, c.Health, c.Facts.Stale)
 		}
+
 		transition := clearStaleness(name)
 		if transition == nil || transition.From != service.HealthUnhealthy || transition.Silence < 59*time.Minute {
 			t.Errorf("%s: transition = %+v, want one from unhealthy after an hour", name, transition)
 		}
+
 		if c := mustGet(t, f.Store, name); c.Facts.Stale || c.Health == service.HealthUnhealthy {
 			t.Errorf("%s = %s, stale %v, want neither unhealthy nor stale", name, c.Health, c.Facts.Stale)
 		}
@@ -210,10 +212,12 @@ func testListing(t *testing.T, f Fixture) {
 		if err != nil {
 			t.Fatalf("Controllers(%+v) = %v", tc.filter, err)
 		}
+
 		got := []string{}
 		for _, c := range found {
 			got = append(got, c.ControllerID)
 		}
+
 		if diff := cmp.Diff(tc.want, got); diff != "" {
 			t.Errorf("Controllers(%+v) (-want +got):\n%s", tc.filter, diff)
 		}

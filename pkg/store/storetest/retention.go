@@ -145,6 +145,7 @@ func testOnePruner(t *testing.T, f Fixture) {
 		mu     sync.Mutex
 		pruned int64
 	)
+
 	for range 4 {
 		replica := f.OpenReplica(t)
 		done.Go(func() {

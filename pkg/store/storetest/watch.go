@@ -105,11 +105,13 @@ func testControllersUpdated(t *testing.T, f Fixture) {
 	deadline := time.Now().Add(waitTimeout)
 	for mustChanges(t, f.Store, 0, nil, 1).AsOf.Before(since) && time.Now().Before(deadline) {
 	}
+
 	mustHeartbeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
 	found, err := f.Store.ControllersUpdated(t.Context(), since)
 	if err != nil || len(found) != 1 {
 		t.Fatalf("ControllersUpdated() = %+v, %v, want the controller that sent a heartbeat", found, err)
 	}
+
 	c := mustGet(t, f.Store, "mc")
 	want := service.ControllerUpdate{
 		ControllerID:        "mc",
@@ -129,6 +131,7 @@ func testControllersUpdated(t *testing.T, f Fixture) {
 	if diff := cmp.Diff(want, found[0]); diff != "" || found[0].AsOf.Before(c.UpdatedAt) {
 		t.Errorf("ControllersUpdated() (-want +got), as of %v:\n%s", found[0].AsOf, diff)
 	}
+
 	if all, err := f.Store.ControllersUpdated(t.Context(), since.Add(-hour)); err != nil || len(all) != 2 {
 		t.Errorf("ControllersUpdated(since an hour ago) = %d, %v, want both", len(all), err)
 	}
