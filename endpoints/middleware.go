@@ -94,12 +94,12 @@ func (p AuthPolicy) callIfAllowed(
 	ctx context.Context, caller service.Caller, op Operation, request any, next endpoint.Endpoint,
 ) (any, error) {
 	if !p.isAllowed(caller, op.Scope) {
-		return refuse(ctx, next, request, service.ErrForbidden)
+		return passRefusal(ctx, next, request, service.ErrForbidden)
 	}
 
 	isBySelf := op.Scope == ScopeMC || (op.Scope == ScopeSelf && !caller.IsOperator)
 	if id := controllerID(request); p.SubjectIsController && isBySelf && id != "" && id != caller.Subject {
-		return refuse(ctx, next, request, service.ErrForbidden)
+		return passRefusal(ctx, next, request, service.ErrForbidden)
 	}
 	return next(ctx, request)
 }
@@ -146,8 +146,8 @@ func isHeartbeat(op Operation) bool {
 	return op.Name == "FastHeartbeat" || op.Name == "ComprehensiveHeartbeat"
 }
 
-// refuse passes a refusal on instead of the request: the endpoint returns it without calling the service.
-func refuse(ctx context.Context, next endpoint.Endpoint, request any, err error) (any, error) {
+// passRefusal passes a refusal on instead of the request: the endpoint returns it without calling the service.
+func passRefusal(ctx context.Context, next endpoint.Endpoint, request any, err error) (any, error) {
 	r, ok := request.(interface{ withRefusal(err error) any })
 	if !ok {
 		return nil, err

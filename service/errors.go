@@ -47,7 +47,7 @@ type UnsafeError struct{ Plan DrainPlan }
 func (e *UnsafeError) Unwrap() error { return ErrUnsafe }
 
 func (e *UnsafeError) Error() string {
-	return "The drain is not safe: " + strings.Join(e.Plan.Reasons, "; ") + "; force drains it anyway"
+	return "The drain is not safe: " + strings.Join(e.Plan.Reasons, "; ") + "; force drains anyway"
 }
 
 // OwnerLimitError refuses a new controller of a token subject that owns as many as it may. Its text is public.

@@ -81,7 +81,7 @@ func TestRestoredBackup_CursorsAreGone(t *testing.T) {
 func (env *environment) checkCursorGone(cursor string) {
 	env.t.Helper()
 	got := env.get("/api/v1/transitions?after="+cursor, env.readerToken())
-	if !got.is(http.StatusGone, `"NOT_FOUND"`, "begin again without after") {
+	if !got.is(http.StatusGone, `"NOT_FOUND"`, "start again without it") {
 		env.t.Errorf("history after %s = %v, want 410", cursor, got)
 	}
 	ctx := metadata.AppendToOutgoingContext(context.Background(), "authorization", "Bearer "+env.readerToken())

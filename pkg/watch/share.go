@@ -64,7 +64,7 @@ func (p *parts) get(key partKey, now time.Time, makePart func() part) part {
 
 	if !ok {
 		found = makePart()
-		found.event = found.event.Shared()
+		found.event = found.event.WithEncodingCache()
 	}
 
 	p.mu.Lock()

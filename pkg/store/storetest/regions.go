@@ -127,7 +127,7 @@ func testUnsafeDrains(t *testing.T, f Fixture) {
 	}
 
 	_, err = f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "c"}, "operator")
-	if !errors.As(err, &unsafe) || unsafe.Plan.After.Serving() != 0 {
+	if !errors.As(err, &unsafe) || unsafe.Plan.After.ServingCount() != 0 {
 		t.Errorf("Drain(c) = %v, want UnsafeError: no controller would serve", err)
 	}
 
