@@ -55,7 +55,7 @@ func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics, transport h
 		OnDate: func(date time.Time, uncertainty time.Duration) {
 			a.clock.AddReading(clock.AuthController, date, uncertainty)
 		},
-		UnverifiableMemory: memory,
+		UnverifiableFor: memory,
 	})
 
 	var err error
