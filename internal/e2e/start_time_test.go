@@ -28,7 +28,6 @@ func TestStart_ReadyInTime(t *testing.T) {
 		}, startLimit},
 		"postgres, first start": {func(t *testing.T) string { return testpg.URL(t) }, 3 * startLimit},
 	} {
-
 		t.Run(name, func(t *testing.T) {
 			i := newIssuer(t)
 			if _, err := buildDaemon(); err != nil {
