@@ -79,7 +79,7 @@ func (s *Server) newChecker() *health.Checker {
 		Interval:     sweepInterval,
 		Tolerance:    health.Tolerance,
 		Actor:        s.cfg.ID,
-		Refusals:     s.auth.refusals.DescribeAll,
+		Refusals:     s.events.refusals.DescribeAll,
 	}
 
 	return health.NewChecker(health.Config{
