@@ -51,7 +51,7 @@ type historyTail struct {
 // readHistoryTail returns the newest id, and the last transition up to which the history is complete. A later read of the
 // history up to that transition misses none. If a transaction can still commit a missing id, readHistoryTail waits for it,
 // up to maxWriterWait.
-func (s *Store) readHistoryTail(ctx context.Context) (none historyTail, _ error) {
+func (s *Store) readHistoryTail(ctx context.Context) (historyTail, error) {
 	for pause := time.Millisecond; ; pause *= 2 {
 		newest, err := s.findTransition(ctx, newestTransition)
 		if err != nil || newest.ID == 0 || s.dialect.openWritersSQL == "" {
@@ -67,7 +67,7 @@ func (s *Store) readHistoryTail(ctx context.Context) (none historyTail, _ error)
 		}
 		select {
 		case <-ctx.Done():
-			return none, ctx.Err()
+			return historyTail{}, ctx.Err()
 		case <-time.After(pause):
 		}
 	}

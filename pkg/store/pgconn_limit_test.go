@@ -58,8 +58,8 @@ func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 		stores = append(stores, s)
 	}
 
-	if err := stores[0].ShareConnections(t.Context(), "gc-0"); err != nil || stores[0].ConnectionLimit() != sharedConnections {
-		t.Errorf("ShareConnections(ten replicas) = %v, limit %d, want %d", err, stores[0].ConnectionLimit(), sharedConnections)
+	if err := stores[0].ShareConnections(t.Context(), "gc-0"); err != nil || stores[0].ConnectionLimit() != guaranteedConnections {
+		t.Errorf("ShareConnections(ten replicas) = %v, limit %d, want %d", err, stores[0].ConnectionLimit(), guaranteedConnections)
 	}
 
 	var group sync.WaitGroup
@@ -85,8 +85,8 @@ func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 	group.Wait()
 
 	for _, s := range stores {
-		if got := s.PoolStats().MaxOpenConnections; got >= sharedConnections {
-			t.Errorf("limit of the pools = %d connections, want less than %d: one more connection listens", got, sharedConnections)
+		if got := s.PoolStats().MaxOpenConnections; got >= guaranteedConnections {
+			t.Errorf("limit of the pools = %d connections, want less than %d: one more connection listens", got, guaranteedConnections)
 		}
 	}
 
