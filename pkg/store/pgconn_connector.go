@@ -41,7 +41,7 @@ type cluster struct {
 	// staleBefore is when a connection last turned out to lead to the wrong server, or to one that does not respond, in
 	// nanoseconds since createdAt. Connections that were made earlier are not used again.
 	staleBefore atomic.Int64
-	createdAt    time.Time
+	createdAt   time.Time
 }
 
 func newCluster(address string, timeout time.Duration) (*cluster, error) {
