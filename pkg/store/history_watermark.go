@@ -141,12 +141,15 @@ func (w *historyWatermark) awaitWriters(through, newest int64, writers []string)
 	defer w.mu.Unlock()
 
 	if w.ceiling <= through || w.ceiling > newest {
-		w.ceiling, w.writers, w.since = newest, writers, time.Now()
+		w.ceiling = newest
+		w.writers = writers
+		w.since = time.Now()
 	}
 	w.writers = slices.DeleteFunc(slices.Clone(w.writers), func(writer string) bool { return !slices.Contains(writers, writer) })
 
 	if len(w.writers) == 0 || time.Since(w.since) > writerTimeout {
-		through, w.ceiling = w.ceiling, 0
+		through = w.ceiling
+		w.ceiling = 0
 		w.through = max(w.through, through)
 	}
 	return through
