@@ -1,4 +1,4 @@
-// Package globalcontroller_test holds the rules that span the whole module.
+// Package globalcontroller_test has the rules for the whole module.
 package globalcontroller_test
 
 import (
@@ -16,24 +16,24 @@ import (
 
 const module = "darktower.example/global-controller"
 
-// listed is what go list says of a package. Imports are those of the product; tests may reach further.
-type listed struct {
+// listedPackage is a package in the output of go list. Imports has the imports of product code; tests may import more.
+type listedPackage struct {
 	ImportPath string
 	Imports    []string
 	Standard   bool
 	GoFiles    []string
 }
 
-func list(t *testing.T, args ...string) []listed {
+func listPackages(t *testing.T, args ...string) []listedPackage {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "go", append([]string{"list", "-json=ImportPath,Imports,Standard,GoFiles"}, args...)...).Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
 
-	var packages []listed
+	var packages []listedPackage
 	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
-		var p listed
+		var p listedPackage
 		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
 			return packages
 		} else if err != nil {
@@ -43,98 +43,98 @@ func list(t *testing.T, args ...string) []listed {
 	}
 }
 
-// under reports whether path is one of the roots or below one. A root that begins with "./" is relative to this module.
-func under(path string, roots ...string) bool {
+// isUnder reports whether path is one of the roots or below one. A root that begins with "./" is relative to this module.
+func isUnder(path string, roots ...string) bool {
 	return slices.ContainsFunc(roots, func(root string) bool {
-		if ours, ok := strings.CutPrefix(root, "./"); ok {
-			root = module + "/" + ours
+		if relative, ok := strings.CutPrefix(root, "./"); ok {
+			root = module + "/" + relative
 		}
 		return path == root || strings.HasPrefix(path, root+"/")
 	})
 }
 
-// importRule forbids imports to a part of the module.
+// importRule forbids a part of the module to import some packages.
 type importRule struct {
 	name   string
 	reason string
-	// of has the packages that the rule is for, except those that it is not for.
-	of     []string
-	except []string
-	// never has what they must not import.
-	never []string
+	// packages has the packages that the rule applies to, without those in except.
+	packages []string
+	except   []string
+	// forbidden has the packages that they must not import.
+	forbidden []string
 }
 
 func importRules() []importRule {
 	databases := []string{"github.com/jmoiron/sqlx", "github.com/lib/pq", "modernc.org/sqlite", "github.com/pressly/goose"}
-	// programs put the parts together.
+	// programs combine the parts.
 	programs := []string{"./internal/daemon", "./internal/devstack", "./internal/fleetsim", "./internal/operatorcli"}
 
 	return []importRule{
 		{
-			name:   "the service",
-			reason: "the domain must be readable, and testable, without any technology",
-			of:     []string{"./service"},
-			never:  []string{"./"},
+			name:      "the service",
+			reason:    "the domain must be readable, and testable, without any technology",
+			packages:  []string{"./service"},
+			forbidden: []string{"./"},
 		},
 		{
-			name:   "the endpoints",
-			reason: "an endpoint serves every transport and every store alike",
-			of:     []string{"./endpoints"},
-			never: []string{
+			name:     "the endpoints",
+			reason:   "an endpoint serves every transport and every store alike",
+			packages: []string{"./endpoints"},
+			forbidden: []string{
 				"./transport", "./pkg", "./proto", "./internal", "google.golang.org", "net/http", "database/sql", "github.com/prometheus",
 			},
 		},
 		{
-			name:   "the transports",
-			reason: "a transport translates; what is stored is not its business",
-			of:     []string{"./transport"},
-			never:  append([]string{"./pkg", "./internal", "./migrations", "database/sql"}, databases...),
+			name:      "the transports",
+			reason:    "a transport only converts messages; it must not depend on the store",
+			packages:  []string{"./transport"},
+			forbidden: append([]string{"./pkg", "./internal", "./migrations", "database/sql"}, databases...),
 		},
 		{
-			name:   "the client",
-			reason: "a meeting controller that is built with it must not carry the server",
-			of:     []string{"./pkg/client"},
-			never:  []string{"./service", "./endpoints", "./transport", "./migrations", "./internal"},
+			name:      "the client",
+			reason:    "a meeting controller that uses it must not include the server",
+			packages:  []string{"./pkg/client"},
+			forbidden: []string{"./service", "./endpoints", "./transport", "./migrations", "./internal"},
 		},
 		{
-			name:   "everything but the store",
-			reason: "SQL has one place",
-			of:     []string{"./"},
-			except: []string{"./pkg/store", "./internal/fleetsim", "./internal/pgserver", "./internal/testpg", "./migrations"},
-			never:  databases,
+			name:      "everything but the store",
+			reason:    "all SQL is in the store",
+			packages:  []string{"./"},
+			except:    []string{"./pkg/store", "./internal/fleetsim", "./internal/pgserver", "./internal/testpg", "./migrations"},
+			forbidden: databases,
 		},
 		{
-			name:   "everything but the tracing",
-			reason: "OpenTelemetry changes often, and a controller must not carry it",
-			of:     []string{"./"},
-			except: []string{"./pkg/tracing"},
-			never:  []string{"go.opentelemetry.io"},
+			name:      "everything but the tracing",
+			reason:    "OpenTelemetry changes often, and a controller must not include it",
+			packages:  []string{"./"},
+			except:    []string{"./pkg/tracing"},
+			forbidden: []string{"go.opentelemetry.io"},
 		},
 		{
-			name:   "everything but the programs",
-			reason: "a program is where the parts are put together, so no part can need one",
-			of:     []string{"./"},
-			except: append([]string{"./cmd"}, programs...),
-			never:  append([]string{"./cmd"}, programs...),
+			name:      "everything but the programs",
+			reason:    "programs combine the parts, so no part may depend on one",
+			packages:  []string{"./"},
+			except:    append([]string{"./cmd"}, programs...),
+			forbidden: append([]string{"./cmd"}, programs...),
 		},
 		{
-			name:   "everything but the commands",
-			reason: "a command is a main function only",
-			of:     []string{"./"},
-			except: []string{"./cmd"},
-			never:  []string{"./cmd", "./internal/operatorcli"},
+			name:      "everything but the commands",
+			reason:    "a command has only a main function",
+			packages:  []string{"./"},
+			except:    []string{"./cmd"},
+			forbidden: []string{"./cmd", "./internal/operatorcli"},
 		},
 		{
-			name:   "the daemon",
-			reason: "the server knows none of the tools that are built around it",
-			of:     []string{"./internal/daemon"},
-			never:  []string{"./internal/devstack", "./internal/fleetsim", "./internal/operatorcli"},
+			name:      "the daemon",
+			reason:    "the server does not depend on the tools around it",
+			packages:  []string{"./internal/daemon"},
+			forbidden: []string{"./internal/devstack", "./internal/fleetsim", "./internal/operatorcli"},
 		},
 		{
-			name:   "everything",
-			reason: "metrics belong to a registry that is passed in, never to the global one",
-			of:     []string{"./"},
-			never:  []string{"github.com/prometheus/client_golang/prometheus/promauto"},
+			name:      "everything",
+			reason:    "metrics are registered with the registry that is passed in, never with the global one",
+			packages:  []string{"./"},
+			forbidden: []string{"github.com/prometheus/client_golang/prometheus/promauto"},
 		},
 	}
 }
@@ -142,18 +142,18 @@ func importRules() []importRule {
 // TestImports_PointOneWay checks cmd → internal → transport → endpoints → service, and pkg → service.
 func TestImports_PointOneWay(t *testing.T) {
 	t.Parallel()
-	packages := list(t, "./...")
+	packages := listPackages(t, "./...")
 	if len(packages) < 15 {
 		t.Fatalf("go list found %d packages, want all of them", len(packages))
 	}
 
 	for _, rule := range importRules() {
 		for _, p := range packages {
-			if !inModule(p.ImportPath, rule.of) || under(p.ImportPath, rule.except...) {
+			if !inModule(p.ImportPath, rule.packages) || isUnder(p.ImportPath, rule.except...) {
 				continue
 			}
 			for _, imported := range p.Imports {
-				if imported != p.ImportPath && inModule(imported, rule.never) {
+				if imported != p.ImportPath && inModule(imported, rule.forbidden) {
 					t.Errorf("%s imports %s; %s must not: %s", p.ImportPath, imported, rule.name, rule.reason)
 				}
 			}
@@ -164,7 +164,7 @@ func TestImports_PointOneWay(t *testing.T) {
 		own := pkgOf(p.ImportPath)
 		for _, imported := range p.Imports {
 			if other := pkgOf(imported); own != "" && other != "" && own != other {
-				t.Errorf("%s imports %s; packages below pkg do not import each other: each could live elsewhere", p.ImportPath, imported)
+				t.Errorf("%s imports %s; packages below pkg must not import each other: each could be moved to another module", p.ImportPath, imported)
 			}
 		}
 	}
@@ -172,10 +172,10 @@ func TestImports_PointOneWay(t *testing.T) {
 
 // inModule reports whether path is below one of the roots; "./" is the whole module.
 func inModule(path string, roots []string) bool {
-	return slices.Contains(roots, "./") && under(path, module) || under(path, roots...)
+	return slices.Contains(roots, "./") && isUnder(path, module) || isUnder(path, roots...)
 }
 
-// pkgOf names the part of pkg that a package belongs to, "" when it is none.
+// pkgOf returns the folder below pkg that a package belongs to, empty for other packages.
 func pkgOf(path string) string {
 	rest, ok := strings.CutPrefix(path, module+"/pkg/")
 	if !ok {
@@ -187,15 +187,15 @@ func pkgOf(path string) string {
 
 func TestImports_ServiceNeedsStandardLibraryOnly(t *testing.T) {
 	t.Parallel()
-	for _, p := range list(t, "-deps", "./service") {
+	for _, p := range listPackages(t, "-deps", "./service") {
 		if !p.Standard && p.ImportPath != module+"/service" {
 			t.Errorf("service depends on %s, want the standard library only", p.ImportPath)
 		}
 	}
 }
 
-// TestImports_FromOtherModules builds another module that imports the protocol and the client. Go refuses that for packages
-// below a folder named internal.
+// TestImports_FromOtherModules builds another module that imports the protocol and the client. Go refuses imports of packages below a
+// folder named internal.
 func TestImports_FromOtherModules(t *testing.T) {
 	t.Parallel()
 	here, err := filepath.Abs(".")

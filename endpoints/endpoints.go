@@ -15,8 +15,8 @@ import (
 // not compile.
 type Endpoint[Req, Resp any] endpoint.Endpoint
 
-// Call runs the endpoint. decodeErr is the error of decoding req, nil if there was none. The endpoint returns it after the
-// middleware ran, instead of calling the service, so that a caller without a valid token gets only the error about the token.
+// Call runs the endpoint. decodeErr is the error of decoding req, nil if there was none. The endpoint returns it instead of calling
+// the service, but only after the middleware ran. So a caller without a valid token gets only the error about the token.
 func (e Endpoint[Req, Resp]) Call(ctx context.Context, req Req, decodeErr error) (Resp, error) {
 	response, err := e(ctx, Request[Req]{Value: req, DecodeErr: decodeErr})
 	if err != nil {

@@ -36,7 +36,7 @@ const (
 )
 
 // Limiter gives each caller a token bucket for each quota. A bucket fills at perMinute and holds as many calls. The bucket for
-// registrations holds as many as a subject may own controllers, so that a fleet whose table was lost can register again at once.
+// registrations holds as many as a subject may own controllers. So a fleet whose table was lost can register again at once.
 type Limiter struct {
 	perMinute  int
 	perSubject int // 0: unlimited.
@@ -59,25 +59,25 @@ func NewLimiter(perMinute int, now func() time.Time) (*Limiter, error) {
 
 // NewCallerLimiter returns a limiter for token subjects, each of which may own perSubject controllers; 0 is unlimited.
 func NewCallerLimiter(perMinute, perSubject int, now func() time.Time) (*Limiter, error) {
-	allowances, err := lru.New[bucketKey, *rate.Limiter](maxBuckets)
+	buckets, err := lru.New[bucketKey, *rate.Limiter](maxBuckets)
 	if err != nil {
 		return nil, fmt.Errorf("make limiter: %w", err)
 	}
 	return &Limiter{
 		perMinute:  perMinute,
 		perSubject: perSubject,
-		buckets:    allowances,
+		buckets:    buckets,
 		seed:       maphash.MakeSeed(),
 		now:        now,
 	}, nil
 }
 
 // allow takes one call from the caller's bucket and reports whether there was one.
-func (l *Limiter) allow(u quota, caller string) bool {
-	key := l.keyOf(u, caller)
+func (l *Limiter) allow(q quota, caller string) bool {
+	key := l.keyOf(q, caller)
 	bucket, ok := l.buckets.Get(key)
 	if !ok {
-		bucket = l.newBucket(u)
+		bucket = l.newBucket(q)
 		// Two concurrent first calls may both make a bucket; the first one stays.
 		if existing, ok, _ := l.buckets.PeekOrAdd(key, bucket); ok {
 			bucket = existing
@@ -87,19 +87,19 @@ func (l *Limiter) allow(u quota, caller string) bool {
 }
 
 // isExhausted reports whether a call would be refused, without taking one.
-func (l *Limiter) isExhausted(u quota, caller string) bool {
-	bucket, ok := l.buckets.Get(l.keyOf(u, caller))
+func (l *Limiter) isExhausted(q quota, caller string) bool {
+	bucket, ok := l.buckets.Get(l.keyOf(q, caller))
 	return ok && bucket.TokensAt(l.now()) < 1
 }
 
-func (l *Limiter) keyOf(u quota, caller string) bucketKey {
-	return bucketKey{maphash.String(l.seed, caller), u}
+func (l *Limiter) keyOf(q quota, caller string) bucketKey {
+	return bucketKey{maphash.String(l.seed, caller), q}
 }
 
 // newBucket returns a full bucket.
-func (l *Limiter) newBucket(u quota) *rate.Limiter {
+func (l *Limiter) newBucket(q quota) *rate.Limiter {
 	perSecond := rate.Limit(float64(l.perMinute) / 60)
-	switch u {
+	switch q {
 	case spareVerifications:
 		return rate.NewLimiter(addressVerifications, addressVerifications)
 	case registrations:

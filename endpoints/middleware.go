@@ -53,8 +53,8 @@ type AuthPolicy struct {
 	// OnUnverifiable is called for each heartbeat whose token this replica cannot verify at present; controllerID is the id that
 	// the caller claims. It may be nil.
 	OnUnverifiable func(controllerID string)
-	// OnRefused is called for each call of a controller that was refused although the signature of its token is valid; reason is
-	// one of the reasons of [service.RefusedError]. It may be nil.
+	// OnRefused is called for each call of a controller that was refused although the signature of its token is valid. reason is
+	// one of those of [service.RefusedError]. It may be nil.
 	OnRefused func(controllerID, reason string)
 	// MCScopes lists the scopes of meeting controllers, each of which is sufficient.
 	MCScopes []string
@@ -90,14 +90,16 @@ func Authenticate(authenticator Authenticator, policy AuthPolicy) Middleware {
 }
 
 // callIfAllowed continues the call of an authenticated caller, or refuses it.
-func (p AuthPolicy) callIfAllowed(ctx context.Context, caller service.Caller, op Operation, request any, next endpoint.Endpoint) (any, error) {
+func (p AuthPolicy) callIfAllowed(
+	ctx context.Context, caller service.Caller, op Operation, request any, next endpoint.Endpoint,
+) (any, error) {
 	if !p.isAllowed(caller, op.Scope) {
-		return refuse(ctx, next, request, service.ErrForbidden)
+		return passRefusal(ctx, next, request, service.ErrForbidden)
 	}
 
 	isBySelf := op.Scope == ScopeMC || (op.Scope == ScopeSelf && !caller.IsOperator)
 	if id := controllerID(request); p.SubjectIsController && isBySelf && id != "" && id != caller.Subject {
-		return refuse(ctx, next, request, service.ErrForbidden)
+		return passRefusal(ctx, next, request, service.ErrForbidden)
 	}
 	return next(ctx, request)
 }
@@ -144,8 +146,8 @@ func isHeartbeat(op Operation) bool {
 	return op.Name == "FastHeartbeat" || op.Name == "ComprehensiveHeartbeat"
 }
 
-// refuse passes a refusal on instead of the request: the endpoint returns it without calling the service.
-func refuse(ctx context.Context, next endpoint.Endpoint, request any, err error) (any, error) {
+// passRefusal passes a refusal on instead of the request: the endpoint returns it without calling the service.
+func passRefusal(ctx context.Context, next endpoint.Endpoint, request any, err error) (any, error) {
 	r, ok := request.(interface{ withRefusal(err error) any })
 	if !ok {
 		return nil, err

@@ -36,32 +36,56 @@ func TestAuthenticate_ReportsRefusals(t *testing.T) {
 		want      []string
 	}{
 		{
-			"not verifiable", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{err: fmt.Errorf("x: %w", service.ErrUnavailable)}, nil,
+			"not verifiable",
+			Operation{"FastHeartbeat", ScopeMC},
+			"mc",
+			fixedAuthenticator{err: fmt.Errorf("x: %w", service.ErrUnavailable)},
+			nil,
 			[]string{"unverifiable mc"},
 		},
 		{"not verifiable, with no id", Operation{"FastHeartbeat", ScopeMC}, "a.b", fixedAuthenticator{err: service.ErrUnavailable}, nil, nil},
 		{"no heartbeat", Operation{"RegisterMC", ScopeMC}, "mc", fixedAuthenticator{err: service.ErrUnavailable}, nil, nil},
 		{"an unknown token", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{err: service.ErrUnauthenticated}, nil, nil},
 		{
-			"a genuine token", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{err: expired}, nil,
+			"a genuine token",
+			Operation{"FastHeartbeat", ScopeMC},
+			"mc",
+			fixedAuthenticator{err: expired},
+			nil,
 			[]string{"refused mc token expired"},
 		},
 		{
-			"a genuine token that registers", Operation{"RegisterMC", ScopeMC}, "mc", fixedAuthenticator{err: expired}, nil,
+			"a genuine token that registers",
+			Operation{"RegisterMC", ScopeMC},
+			"mc",
+			fixedAuthenticator{err: expired},
+			nil,
 			[]string{"refused mc token expired"},
 		},
 		{"a genuine token of an operator", Operation{"Drain", ScopeAdmin}, "mc", fixedAuthenticator{err: expired}, nil, nil},
 		{"a genuine token without an id", Operation{"FastHeartbeat", ScopeMC}, "a.b", fixedAuthenticator{err: expired}, nil, nil},
 		{
-			"without the scope", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{}, service.ErrForbidden,
+			"without the scope",
+			Operation{"FastHeartbeat", ScopeMC},
+			"mc",
+			fixedAuthenticator{},
+			service.ErrForbidden,
 			[]string{"refused mc access denied"},
 		},
 		{
-			"limited", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{scopes: mc}, service.ErrRateLimited,
+			"limited",
+			Operation{"FastHeartbeat", ScopeMC},
+			"mc",
+			fixedAuthenticator{scopes: mc},
+			service.ErrRateLimited,
 			[]string{"refused mc rate limit exceeded"},
 		},
 		{
-			"invalid", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{scopes: mc}, service.Invalid("x"),
+			"invalid",
+			Operation{"FastHeartbeat", ScopeMC},
+			"mc",
+			fixedAuthenticator{scopes: mc},
+			service.Invalid("x"),
 			[]string{"refused mc invalid request"},
 		},
 		{"not registered", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{scopes: mc}, service.ErrNotRegistered, nil},
@@ -74,6 +98,7 @@ func TestAuthenticate_ReportsRefusals(t *testing.T) {
 			OnUnverifiable: func(id string) { got = append(got, "unverifiable "+id) },
 			OnRefused:      func(id, reason string) { got = append(got, "refused "+id+" "+reason) },
 		}
+
 		call := Authenticate(tc.with, policy)(tc.operation)(func(context.Context, any) (any, error) { return nil, tc.next })
 		_, _ = call(t.Context(), Request[service.FastHeartbeat]{Value: service.FastHeartbeat{ControllerID: tc.id}})
 		if diff := cmp.Diff(tc.want, got); diff != "" {
@@ -95,8 +120,10 @@ func TestLog_RefusalsAreCounted(t *testing.T) {
 	codes := map[error]string{service.ErrUnauthenticated: "INVALID_TOKEN", service.ErrUnavailable: "SERVICE_UNAVAILABLE"}
 	sampler, failure := once{}, service.ErrUnauthenticated
 	call := Log(LogConfig{
-		Logger: log.NewLogfmtLogger(&lines), Sampler: sampler, TraceID: untraced,
-		Code: func(err error) string { return codes[err] },
+		Logger:  log.NewLogfmtLogger(&lines),
+		Sampler: sampler,
+		TraceID: untraced,
+		Code:    func(err error) string { return codes[err] },
 	})(Operation{Name: "FastHeartbeat"})(func(context.Context, any) (any, error) { return nil, failure })
 
 	ctx := WithCall(t.Context(), &Call{Transport: "grpc"})

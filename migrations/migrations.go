@@ -1,9 +1,9 @@
-// Package migrations embeds the schema of the store, a folder a dialect, numbered, up and down.
+// Package migrations embeds the schema of the store: numbered migrations, up and down, with a folder for each dialect.
 package migrations
 
 import "embed"
 
-// FS holds the folders "postgres" and "sqlite".
+// FS has the folders "postgres" and "sqlite".
 //
 //go:embed postgres/*.sql sqlite/*.sql
 var FS embed.FS

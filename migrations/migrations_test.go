@@ -36,7 +36,7 @@ func TestMigrations_SQLiteUpDownUp(t *testing.T) {
 		}
 	}
 
-	// What an older tool inserts: the columns of the contract and no others.
+	// Older tools insert exactly the columns of the contract.
 	if _, err := db.ExecContext(t.Context(), `INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants, health_status)
 		VALUES ('mc', 'eu', 'http://mc', 'http://mc', 1, 1, 'healthy')`); err != nil {
 		t.Errorf("insert: %v", err)

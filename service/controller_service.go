@@ -11,7 +11,7 @@ import (
 // server-side failure. A working store takes milliseconds.
 const minFailureWait = time.Second
 
-func (c *controllers) RegisterMC(ctx context.Context, r Registration) (RegistrationResponse, error) {
+func (c *globalController) RegisterMC(ctx context.Context, r Registration) (RegistrationResponse, error) {
 	if err := r.Validate(); err != nil {
 		return RegistrationResponse{}, err
 	}
@@ -31,14 +31,14 @@ func (c *controllers) RegisterMC(ctx context.Context, r Registration) (Registrat
 	}, nil
 }
 
-func (c *controllers) FastHeartbeat(ctx context.Context, h FastHeartbeat) (Acknowledgement, error) {
+func (c *globalController) FastHeartbeat(ctx context.Context, h FastHeartbeat) (Acknowledgement, error) {
 	if err := h.Validate(); err != nil {
 		return Acknowledgement{}, err
 	}
 	return c.storeHeartbeat(ctx, h, nil)
 }
 
-func (c *controllers) ComprehensiveHeartbeat(ctx context.Context, h ComprehensiveHeartbeat) (Acknowledgement, error) {
+func (c *globalController) ComprehensiveHeartbeat(ctx context.Context, h ComprehensiveHeartbeat) (Acknowledgement, error) {
 	if err := h.Validate(); err != nil {
 		return Acknowledgement{}, err
 	}
@@ -46,7 +46,7 @@ func (c *controllers) ComprehensiveHeartbeat(ctx context.Context, h Comprehensiv
 }
 
 // storeHeartbeat stores a validated heartbeat. usage is nil for a fast one.
-func (c *controllers) storeHeartbeat(ctx context.Context, h FastHeartbeat, usage *Usage) (Acknowledgement, error) {
+func (c *globalController) storeHeartbeat(ctx context.Context, h FastHeartbeat, usage *Usage) (Acknowledgement, error) {
 	// A heartbeat that is not stored is a server-side failure, also after a panic. A controller that is not registered and a caller
 	// with too short a deadline are not.
 	failed, began := true, time.Now()
@@ -85,7 +85,7 @@ func (c *controllers) storeHeartbeat(ctx context.Context, h FastHeartbeat, usage
 }
 
 // handleStoreError records a superseded incarnation and attaches a retry delay to [ErrUnavailable].
-func (c *controllers) handleStoreError(controllerID string, err error) error {
+func (c *globalController) handleStoreError(controllerID string, err error) error {
 	switch {
 	case errors.Is(err, ErrSuperseded):
 		c.observer.ObserveSuperseded()
@@ -97,11 +97,11 @@ func (c *controllers) handleStoreError(controllerID string, err error) error {
 }
 
 // StreamHeartbeats admits every caller that the endpoint lets through.
-func (c *controllers) StreamHeartbeats(ctx context.Context, _ HeartbeatStream) (HeartbeatStream, error) {
+func (c *globalController) StreamHeartbeats(ctx context.Context, _ HeartbeatStream) (HeartbeatStream, error) {
 	return HeartbeatStream{Subject: CallerFrom(ctx).Subject}, nil
 }
 
 // NotifyMeetingEnded acknowledges without a write: this service places no meetings yet, so it has no meeting to end.
-func (c *controllers) NotifyMeetingEnded(_ context.Context, m MeetingEnded) (Acknowledgement, error) {
+func (c *globalController) NotifyMeetingEnded(_ context.Context, m MeetingEnded) (Acknowledgement, error) {
 	return Acknowledgement{}, m.Validate()
 }

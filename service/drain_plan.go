@@ -26,7 +26,7 @@ func PlanDrain(c Controller, before, after Region) DrainPlan {
 	if !c.Health.IsServing() {
 		return plan
 	}
-	if after.Serving() == 0 {
+	if after.ServingCount() == 0 {
 		plan.Reasons = []string{fmt.Sprintf("no controller of %s would be left that takes meetings", after.Region)}
 		return plan
 	}

@@ -10,8 +10,8 @@ import (
 // The errors that callers distinguish. Each layer wraps them with the operation that failed, and they are matched with errors.Is. The
 // transports convert them to codes and fixed public texts, so a wrapped cause is logged but never sent.
 var (
-	// ErrNotRegistered means that the store returned that it has no such controller. It is never used for a failure of the store: a
-	// controller that receives it registers again once, and sends no more heartbeats if that one attempt fails.
+	// ErrNotRegistered means that the store returned that it has no such controller. It is never used for a failure of the store. A
+	// controller that receives it registers again once, and if that attempt fails, sends no more heartbeats.
 	ErrNotRegistered = errors.New("controller not registered")
 	// ErrUnauthenticated means that the call has no valid token.
 	ErrUnauthenticated = errors.New("invalid token")
@@ -25,12 +25,23 @@ var (
 	ErrSuperseded = errors.New("superseded by a newer incarnation")
 	// ErrConflict means that the controller's generation is not the expected one: an operator has acted on it since.
 	ErrConflict = errors.New("generation has changed")
-	// ErrGone means that the history does not continue after the cursor: it belongs to another history, such as one that a restored
-	// backup replaced, or later transitions were pruned.
+	// ErrGone means that the history does not continue after the cursor. Either the cursor belongs to another history, such as one
+	// that a restored backup replaced, or later transitions were pruned.
 	ErrGone = errors.New("cursor does not belong to the history")
 	// ErrUnsafe means that the drain would leave the controller's region short of capacity. See [UnsafeError].
 	ErrUnsafe = errors.New("the drain is not safe")
 )
+
+// IsDomainError reports whether err is a result about a controller, a cursor or a caller's request, not a failure of the storage.
+func IsDomainError(err error) bool {
+	return errors.Is(err, ErrNotRegistered) ||
+		errors.Is(err, ErrSuperseded) ||
+		errors.Is(err, ErrConflict) ||
+		errors.Is(err, ErrGone) ||
+		errors.Is(err, ErrForbidden) ||
+		errors.Is(err, ErrUnsafe) ||
+		errors.As(err, new(*InvalidError))
+}
 
 // RetryError is a temporary error with the delay before the next attempt. Callers that fail at the same time get different delays.
 type RetryError struct {
@@ -47,7 +58,7 @@ type UnsafeError struct{ Plan DrainPlan }
 func (e *UnsafeError) Unwrap() error { return ErrUnsafe }
 
 func (e *UnsafeError) Error() string {
-	return "The drain is not safe: " + strings.Join(e.Plan.Reasons, "; ") + "; force drains it anyway"
+	return "The drain is not safe: " + strings.Join(e.Plan.Reasons, "; ") + "; force drains anyway"
 }
 
 // OwnerLimitError refuses a new controller of a token subject that owns as many as it may. Its text is public.

@@ -13,9 +13,9 @@ const (
 	smallBurst = 20
 )
 
-// LoadSpreader spreads the calls of a fleet that arrive in a burst (a thundering herd): after an outage, or after every connection
-// was cut at once. During a burst it gives each controller a different delay for its next heartbeat, so that from the next interval
-// on the calls arrive evenly. Its methods are safe for concurrent use.
+// LoadSpreader spreads calls that arrive in a burst (a thundering herd). A burst follows an outage, or the loss of all connections
+// at once. During a burst it gives each controller a different delay for its next heartbeat, so that from the next interval on the
+// calls arrive evenly. Its methods are safe for concurrent use.
 type LoadSpreader struct {
 	interval time.Duration
 	now      func() time.Time
@@ -84,8 +84,8 @@ func (p *LoadSpreader) DelayAfterFailure() time.Duration {
 	return p.randomDelay()
 }
 
-// randomDelay returns a delay that averages one interval and is evenly distributed over the length of one, so that simultaneous
-// calls are spread over a whole interval. The maximum is half the staleness threshold, which allows three intervals.
+// randomDelay returns a delay that averages one interval and is evenly distributed over the length of one. So simultaneous calls
+// are spread over a whole interval. The maximum is half the staleness threshold, which allows three intervals.
 func (p *LoadSpreader) randomDelay() time.Duration {
 	return p.randomBetween(p.interval/2, p.interval*3/2)
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-func (c *controllers) Drain(ctx context.Context, order DrainOrder) (DrainResponse, error) {
+func (c *globalController) Drain(ctx context.Context, order DrainOrder) (DrainResponse, error) {
 	if err := order.Validate(); err != nil {
 		return DrainResponse{}, err
 	}
@@ -19,7 +19,7 @@ func (c *controllers) Drain(ctx context.Context, order DrainOrder) (DrainRespons
 	return DrainResponse{Controller: result.Controller, Plan: result.Plan}, nil
 }
 
-func (c *controllers) Undrain(ctx context.Context, order UndrainOrder) (Controller, error) {
+func (c *globalController) Undrain(ctx context.Context, order UndrainOrder) (Controller, error) {
 	if err := order.Validate(); err != nil {
 		return Controller{}, err
 	}
@@ -33,9 +33,9 @@ func (c *controllers) Undrain(ctx context.Context, order UndrainOrder) (Controll
 	return result.Controller, nil
 }
 
-// Deregister removes any controller for an operator. Several controllers may share one token, so a controller that leaves by itself
-// proves with the registered incarnation that it is the one that it names.
-func (c *controllers) Deregister(ctx context.Context, d Deregistration) (DeregistrationResponse, error) {
+// Deregister removes any controller for an operator. Several controllers may share one token. So a controller that leaves by itself
+// must name the registered incarnation, as proof that it is that process.
+func (c *globalController) Deregister(ctx context.Context, d Deregistration) (DeregistrationResponse, error) {
 	caller := CallerFrom(ctx)
 	if !caller.IsOperator && d.Incarnation == "" {
 		return DeregistrationResponse{}, ErrForbidden

@@ -44,10 +44,12 @@ func (c RegionCapacity) Free() int64 { return c.Max - c.Current }
 // FreeWithoutLargest is the free capacity if the largest serving controller failed, negative if the load would then exceed the limits.
 func (c RegionCapacity) FreeWithoutLargest() int64 { return c.Free() - c.Largest }
 
-// Serving is the number of controllers that accept meetings.
-func (r Region) Serving() int64 { return r.Controllers[HealthHealthy] + r.Controllers[HealthDegraded] }
+// ServingCount is the number of controllers that accept meetings.
+func (r Region) ServingCount() int64 {
+	return r.Controllers[HealthHealthy] + r.Controllers[HealthDegraded]
+}
 
 // SurvivesLargestLoss reports whether a controller serves and the remaining ones have room for the load without the largest one.
 func (r Region) SurvivesLargestLoss() bool {
-	return r.Serving() > 0 && r.Meetings.FreeWithoutLargest() >= 0 && r.Participants.FreeWithoutLargest() >= 0
+	return r.ServingCount() > 0 && r.Meetings.FreeWithoutLargest() >= 0 && r.Participants.FreeWithoutLargest() >= 0
 }

@@ -73,7 +73,7 @@ type Intervals struct{ Fast, Comprehensive time.Duration }
 
 // New returns the implementation of [Service]. If watcher is nil, Watch returns [ErrUnavailable].
 func New(store Store, intervals Intervals, observer Observer, watchHub WatchHub) Service {
-	return &controllers{
+	return &globalController{
 		store:     store,
 		intervals: intervals,
 		observer:  observer,
@@ -82,8 +82,8 @@ func New(store Store, intervals Intervals, observer Observer, watchHub WatchHub)
 	}
 }
 
-// controllers implements [Service].
-type controllers struct {
+// globalController implements [Service].
+type globalController struct {
 	store     Store
 	intervals Intervals
 	observer  Observer
@@ -92,7 +92,7 @@ type controllers struct {
 }
 
 // observeTransition reports a transition to the observer; nil is none.
-func (c *controllers) observeTransition(t *Transition) {
+func (c *globalController) observeTransition(t *Transition) {
 	if t != nil {
 		c.observer.ObserveTransition(*t)
 	}

@@ -7,10 +7,10 @@ import (
 
 // This file has every interface of storage that the domain declares. Package store implements all of them.
 
-// Store is the storage that the service needs. Every method is safe for concurrent use and has a time limit. Errors are wrapped:
-// [ErrUnavailable] if the storage is down or too slow, the context's own error if the caller's context ended, and
-// [ErrNotRegistered] only if the storage returned that it has no such row.
-// All times come from the storage's clock. A write that returns no error is committed.
+// Store is the storage that the service needs. Every method is safe for concurrent use and has a time limit. If the storage is down
+// or too slow, the error wraps [ErrUnavailable]; if the caller's context ended, the context's own error. [ErrNotRegistered] is
+// returned only if the storage has confirmed that there is no such row. All times come from the storage's clock. A write that
+// returns no error is committed.
 type Store interface {
 	// Register inserts or renews a controller in one UPSERT: pending and not stale; the operator's intent, created_at and the
 	// current load are kept. The registered incarnation also keeps its reported state. An incarnation that another one has replaced
@@ -24,16 +24,16 @@ type Store interface {
 	// most once a second.
 	RecordConflict(controllerID string)
 
-	// Drain sets the operator's intent. The result includes the plan. It returns [ErrConflict] if the generation is not the expected
-	// one, and [UnsafeError] if the region would be short of capacity and the order does not force the drain. Drains in one region are
+	// Drain sets the operator's intent. The result includes the plan. Errors: [ErrConflict] if the generation is not the expected
+	// one; [UnsafeError] if the region would be short of capacity and the order does not force the drain. Drains in one region are
 	// decided one after the other. A dry run changes nothing and never returns [UnsafeError].
 	Drain(ctx context.Context, order DrainOrder, actor string) (OperatorResult, error)
 	// Undrain clears the operator's intent. [ErrConflict] as for Drain. A controller that is not being drained stays unchanged.
 	Undrain(ctx context.Context, order UndrainOrder, actor string) (OperatorResult, error)
 	// Deregister removes a controller; its history stays. byItself is true if the controller itself leaves. If an operator is
-	// draining it at that time, its row stays, reported as draining with no load: only the operator may clear the operator's intent.
-	// Errors: [ErrForbidden] if byItself is true and no incarnation is registered, [ErrSuperseded] if the deregistration names an
-	// incarnation that is not the registered one, [ErrConflict] as for Drain.
+	// draining it at that time, its row stays, reported as draining with no load. Only the operator may clear the operator's
+	// intent. Errors: [ErrForbidden] if byItself is true and no incarnation is registered; [ErrSuperseded] if another incarnation
+	// than the named one is registered; [ErrConflict] as for Drain.
 	Deregister(ctx context.Context, d Deregistration, actor string, byItself bool) (*Transition, error)
 
 	// Controller returns one controller or [ErrNotRegistered].
@@ -42,8 +42,8 @@ type Store interface {
 	Controllers(ctx context.Context, filter ControllerFilter) ([]Controller, error)
 	// Transitions returns at most filter.Limit transitions, the oldest first by default. A reader that continues after the last one
 	// misses none: a transition is held back while one with a lower id may still be committed. It returns [ErrGone] if the history
-	// does not continue after filter.After: the id is above the newest transition, below the oldest one that is kept, or belongs to
-	// a transition with another fingerprint.
+	// does not continue after filter.After. That id may be above the newest transition or below the oldest one, or the transition
+	// may have another fingerprint.
 	Transitions(ctx context.Context, filter TransitionFilter) (TransitionList, error)
 	// Regions returns the totals of each region, in the order of the regions' names.
 	Regions(ctx context.Context) ([]Region, error)
@@ -79,20 +79,18 @@ type ChangeSource interface {
 	Listen(ctx context.Context, onAnnouncement func(Announcement))
 }
 
-// Beater is the storage that records the liveness of replicas.
+// ReplicaStore is the storage that records the liveness of replicas.
 type ReplicaStore interface {
 	// Beat commits the fact that heartbeats can be committed now, and the replica's row. It takes the locks that a heartbeat takes,
 	// but none on a controller's row, and it does not wait for a sweep.
 	Beat(ctx context.Context, b Beat) (BeatResult, error)
-	// Replicas returns the replicas that were active within the last day, in the order of their ids.
-	Replicas(ctx context.Context) ([]Replica, error)
 }
 
 // Sweeper is the storage that the health checker needs.
 type Sweeper interface {
-	// Sweep marks controllers as stale whose last heartbeat is older than their threshold. It does so only if a sweep is due and
-	// heartbeats can be committed: the last beat is recent, and no outage or threshold after one is in progress. It marks a limited
-	// number in one transaction, which checks the beat again. It skips controllers whose heartbeats a replica recently failed to store.
+	// Sweep marks controllers as stale whose last heartbeat is older than their threshold. It does so only if a sweep is due, the
+	// last beat is recent, and no outage, or threshold after one, is in progress. It marks a limited number in one transaction,
+	// which checks the beat again. It skips controllers whose heartbeats a replica recently failed to store.
 	Sweep(ctx context.Context, policy SweepPolicy) (SweepResult, error)
 }
 
@@ -123,8 +121,8 @@ type RegisterResult struct {
 	Intent     Intent
 }
 
-// HeartbeatResult is the result of a heartbeat: the time of its commit, its transition (nil if the public state did not change) and
-// the operator's intent.
+// HeartbeatResult is the result of a heartbeat: the time of its commit, its transition (nil if the state did not change) and the
+// operator's intent.
 type HeartbeatResult struct {
 	At         time.Time
 	Transition *Transition

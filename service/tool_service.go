@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-func (c *controllers) GetController(ctx context.Context, q ControllerQuery) (Controller, error) {
+func (c *globalController) GetController(ctx context.Context, q ControllerQuery) (Controller, error) {
 	if err := q.Validate(); err != nil {
 		return Controller{}, err
 	}
@@ -17,7 +17,7 @@ func (c *controllers) GetController(ctx context.Context, q ControllerQuery) (Con
 	return controller, nil
 }
 
-func (c *controllers) ListControllers(ctx context.Context, q ListQuery) (ControllerPage, error) {
+func (c *globalController) ListControllers(ctx context.Context, q ListQuery) (ControllerPage, error) {
 	if err := q.Validate(); err != nil {
 		return ControllerPage{}, err
 	}
@@ -40,7 +40,7 @@ func (c *controllers) ListControllers(ctx context.Context, q ListQuery) (Control
 	return ControllerPage{Controllers: found, NextPageToken: encodePageToken(found[size-1].ControllerID)}, nil
 }
 
-func (c *controllers) ListTransitions(ctx context.Context, q TransitionQuery) (TransitionPage, error) {
+func (c *globalController) ListTransitions(ctx context.Context, q TransitionQuery) (TransitionPage, error) {
 	if err := q.Validate(); err != nil {
 		return TransitionPage{}, err
 	}
@@ -89,7 +89,7 @@ func newTransitionPage(q TransitionQuery, list TransitionList, size int) Transit
 	return page
 }
 
-func (c *controllers) ListRegions(ctx context.Context, _ RegionQuery) (Regions, error) {
+func (c *globalController) ListRegions(ctx context.Context, _ RegionQuery) (Regions, error) {
 	found, err := c.store.Regions(ctx)
 	if err != nil {
 		return Regions{}, fmt.Errorf("list regions: %w", err)
@@ -104,7 +104,7 @@ func (c *controllers) ListRegions(ctx context.Context, _ RegionQuery) (Regions, 
 	return regions, nil
 }
 
-func (c *controllers) ListReplicas(ctx context.Context, _ ReplicaQuery) (ReplicaList, error) {
+func (c *globalController) ListReplicas(ctx context.Context, _ ReplicaQuery) (ReplicaList, error) {
 	list, err := c.store.ListReplicas(ctx)
 	if err != nil {
 		return ReplicaList{}, fmt.Errorf("list replicas: %w", err)
@@ -112,7 +112,7 @@ func (c *controllers) ListReplicas(ctx context.Context, _ ReplicaQuery) (Replica
 	return list, nil
 }
 
-func (c *controllers) Watch(ctx context.Context, q WatchQuery) (Watch, error) {
+func (c *globalController) Watch(ctx context.Context, q WatchQuery) (Watch, error) {
 	if err := q.Validate(); err != nil {
 		return nil, err
 	}

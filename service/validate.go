@@ -131,8 +131,8 @@ func validateEndpoint(field, value string, required bool) error {
 	return nil
 }
 
-// IsValidEndpointURL reports whether s is an address at which a controller can be reached: http or https, a DNS name or an IP
-// literal, an optional port from 1 to 65535, and nothing else but a single trailing slash. The unspecified address is invalid.
+// IsValidEndpointURL reports whether s is an address at which a controller can be reached. It consists of http or https, a DNS name
+// or an IP literal, and an optional port from 1 to 65535. Only a single slash may follow. The unspecified address is invalid.
 func IsValidEndpointURL(s string) bool {
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {

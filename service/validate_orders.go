@@ -23,11 +23,11 @@ func (o DrainOrder) Validate() error {
 		validateName("controller_id", o.ControllerID, maxIDBytes),
 		validateReason(o.Reason),
 		validateDeadline(o.Deadline),
-		o.validateAssumed(),
+		o.validateAssumeDrained(),
 	)
 }
 
-func (o DrainOrder) validateAssumed() error {
+func (o DrainOrder) validateAssumeDrained() error {
 	switch {
 	case len(o.AssumeDrained) == 0:
 		return nil

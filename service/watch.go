@@ -64,14 +64,14 @@ type encodings struct {
 	forms map[string][]byte
 }
 
-// Shared returns the event with a cache of its encodings, which all its copies share.
-func (e WatchEvent) Shared() WatchEvent {
+// WithEncodingCache returns the event with a cache of its encodings, which all its copies share.
+func (e WatchEvent) WithEncodingCache() WatchEvent {
 	e.encodings = &encodings{}
 	return e
 }
 
-// Encoded returns the event in the form that encode produces. A shared event is encoded once in each form, for all watches.
-func (e WatchEvent) Encoded(form string, encode func(WatchEvent) ([]byte, error)) ([]byte, error) {
+// EncodeAs returns the event in the form that encode produces. A shared event is encoded once in each form, for all watches.
+func (e WatchEvent) EncodeAs(form string, encode func(WatchEvent) ([]byte, error)) ([]byte, error) {
 	if e.encodings == nil {
 		return encode(e)
 	}

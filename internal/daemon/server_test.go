@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -52,14 +53,26 @@ func TestServer_CloseTwice(t *testing.T) {
 	}
 }
 
+// TestNew_FailureReleasesListeners makes the last listener fail, and checks that the first one can be bound again.
 func TestNew_FailureReleasesListeners(t *testing.T) {
 	t.Parallel()
-	server := newTestServer(t, newTestConfig(t))
 	cfg := newTestConfig(t)
-	cfg.GRPCBindAddress = server.GRPCAddress()
-	if failed, err := New(cfg, log.NewNopLogger()); err == nil || failed != nil {
-		t.Errorf("New() with an address in use = %v, %v, want an error and no server", failed, err)
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
+	cfg.GRPCBindAddress = free.Addr().String()
+	_ = free.Close()
+	cfg.PprofAddress = newTestServer(t, newTestConfig(t)).GRPCAddress()
+	if failed, err := New(cfg, log.NewNopLogger()); err == nil || failed != nil || !strings.Contains(err.Error(), "listen for profiles") {
+		t.Fatalf("New() with an address in use = %v, %v, want an error and no server", failed, err)
+	}
+
+	again, err := net.Listen("tcp", cfg.GRPCBindAddress)
+	if err != nil {
+		t.Fatalf("the gRPC listener is still bound: %v", err)
+	}
+	_ = again.Close()
 }
 
 func TestServer_NoTracesByDefault(t *testing.T) {
@@ -108,22 +121,22 @@ func TestServiceability_VouchesNotWithoutKeys(t *testing.T) {
 	}
 }
 
-func TestAuthState_LogDroppedKeys(t *testing.T) {
+func TestEventLog_DroppedKeys(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	auth, err := newAuthState(newTestConfig(t), log.NewLogfmtLogger(&out), metrics.New("test", 1, 1), nil)
+	events, err := newEventLog(log.NewLogfmtLogger(&out), metrics.New("test", 1, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	auth.logDroppedKeys()
+	events.logDroppedKeys()
 	if out.Len() > 0 {
 		t.Errorf("log = %s, want none without refused controllers", out.String())
 	}
 
 	for _, id := range []string{"mc-1", "mc-2", "mc-2"} {
-		auth.recordRefusal(id, service.RefusedKeyDropped)
+		events.recordRefusal(id, service.RefusedKeyDropped)
 	}
-	auth.logDroppedKeys()
+	events.logDroppedKeys()
 	if got := out.String(); !strings.Contains(got, "no longer published") || !strings.Contains(got, "controllers=2") {
 		t.Errorf("log = %s, want the number of controllers", got)
 	}

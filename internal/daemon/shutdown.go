@@ -14,8 +14,8 @@ const (
 	httpShutdownReserve = 2 * time.Second
 )
 
-// stopGRPC completes the calls over gRPC, and cancels those that are left at the deadline. HTTP goes on serving /ready
-// meanwhile. Shortly before the deadline HTTP must stop as well, or its own calls would have no time to complete.
+// stopGRPC completes the calls over gRPC, and cancels those that are left at the deadline. HTTP continues to serve
+// /ready meanwhile. Shortly before the deadline HTTP must stop as well, or its own calls would have no time to complete.
 func (s *Server) stopGRPC(deadline time.Time) {
 	if latest := time.Now().Add(maxGracefulStop); latest.Before(deadline) {
 		deadline = latest

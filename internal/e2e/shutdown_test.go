@@ -97,7 +97,7 @@ func TestShutdown_EndsAtItsTimeout(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t, sqliteURL(t), func(c *daemon.Config) { c.ShutdownTimeout = time.Second }).waitReady()
 
-	// A stream that would never end by itself.
+	// This stream has no end of its own.
 	watch, err := healthgrpc.NewHealthClient(env.conn).Watch(t.Context(), &healthgrpc.HealthCheckRequest{})
 	if err != nil {
 		t.Fatalf("watch: %v", err)

@@ -81,6 +81,7 @@ type Store struct {
 
 	// registerStatement is for PostgreSQL only, and registrations for SQLite only.
 	registerStatement preparedStatement
+<<<<<<< HEAD
 	registrations     *coalescer[registrationCall, service.RegisterResult]
 
 	// The statements are for PostgreSQL only.
@@ -89,6 +90,9 @@ type Store struct {
 	reservations     *coalescer[service.Reservation, reserveOutcome]
 	confirmations    *coalescer[service.Confirmation, bool]
 
+=======
+	registrations     *callBatcher[registrationCall, service.RegisterResult]
+>>>>>>> main
 	// policy is stored with the controllers that register.
 	policy heartbeatPolicy
 
@@ -141,9 +145,13 @@ func New(cfg Config) (*Store, error) {
 		announcer:   newAnnouncer(),
 	}
 	s.heartbeatBatcher = newHeartbeatBatcher(s)
+<<<<<<< HEAD
 	s.registrations = &coalescer[registrationCall, service.RegisterResult]{work: s.registerBatch, maxBatch: maxRegisterBatch}
 	s.reservations = &coalescer[service.Reservation, reserveOutcome]{work: s.reserveBatch, maxBatch: maxAssignmentBatch}
 	s.confirmations = &coalescer[service.Confirmation, bool]{work: s.confirmBatch, maxBatch: maxAssignmentBatch}
+=======
+	s.registrations = &callBatcher[registrationCall, service.RegisterResult]{commit: s.registerBatch, maxBatch: maxRegisterBatch}
+>>>>>>> main
 	s.sweepChunk.Store(firstChunk)
 
 	var err error
@@ -187,9 +195,13 @@ func (s *Store) pools() (pools []*sqlx.DB) {
 
 // Close closes every connection. Later calls return [service.ErrUnavailable].
 func (s *Store) Close() error {
+<<<<<<< HEAD
 	s.registrations.waitUntilIdle(s.timeout)
 	s.reservations.waitUntilIdle(s.timeout)
 	s.confirmations.waitUntilIdle(s.timeout)
+=======
+	s.registrations.waitForCommits(s.timeout)
+>>>>>>> main
 	// Counts that cannot be written now are lost: they are informational.
 	_ = s.WriteConflicts(context.Background())
 

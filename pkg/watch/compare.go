@@ -57,8 +57,8 @@ func equalPercents(a, b *float64) bool {
 	return *a == *b
 }
 
-// changesLoadOnly reports whether an update of a controller changes only its load. The fields that an update does not have change
-// when the controller registers, which makes it pending, or by hand, which a read of the whole fleet finds.
+// changesLoadOnly reports whether an update of a controller changes only its load. The fields that an update does not have change when
+// the controller registers, which makes it pending. A read of the whole fleet finds changes that were made by hand.
 func changesLoadOnly(c *service.Controller, u *service.ControllerUpdate) bool {
 	mayHaveRegistered := (u.Health == service.HealthPending || u.Facts.Reported == service.HealthPending) && !c.UpdatedAt.Equal(u.UpdatedAt)
 	return !mayHaveRegistered &&

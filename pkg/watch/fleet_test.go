@@ -24,9 +24,11 @@ func TestFleet(t *testing.T) {
 			}
 			edits[e.id] = e
 		}
+
 		earlier, earlierIDs := f, idsOf(f)
 		sorted := slices.SortedFunc(maps.Values(edits), func(a, b edit) int { return strings.Compare(a.id, b.id) })
 		f = f.withEdits(sorted, uint64(step))
+
 		for id, e := range edits {
 			if want[id] = e.controller; e.controller == nil {
 				delete(want, id)

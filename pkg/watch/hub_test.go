@@ -342,7 +342,7 @@ func TestHub_ThousandWatchesReadStoreOnce(t *testing.T) {
 			e := w.next()
 			wantChanges(t, e, changeSummary{2, 2, "mc", service.HealthDegraded})
 
-			_, _ = e.Encoded("form", func(service.WatchEvent) ([]byte, error) { encoded++; return nil, nil })
+			_, _ = e.EncodeAs("form", func(service.WatchEvent) ([]byte, error) { encoded++; return nil, nil })
 		}
 		if encoded != 1 {
 			t.Errorf("an event was encoded %d times, want once for all watches", encoded)

@@ -37,7 +37,7 @@ func (e *event) withoutID() service.WatchEvent {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.noIDEvent.Changes == nil {
-		e.noIDEvent = service.WatchEvent{AsOf: e.AsOf, Changes: e.Changes}.Shared()
+		e.noIDEvent = service.WatchEvent{AsOf: e.AsOf, Changes: e.Changes}.WithEncodingCache()
 	}
 	return e.noIDEvent
 }
@@ -64,7 +64,7 @@ func (e *event) forRegion(region string) (service.WatchEvent, bool) {
 		return filtered, false
 	}
 
-	filtered = filtered.Shared()
+	filtered = filtered.WithEncodingCache()
 	if e.byRegion == nil {
 		e.byRegion = make(map[string]service.WatchEvent)
 	}
@@ -110,7 +110,7 @@ func (l *eventLog) at(number uint64) *event { return l.events[number-l.first] }
 
 // append adds a live event, and drops old events if there are too many changes.
 func (l *eventLog) append(e *event) {
-	e.WatchEvent = e.Shared()
+	e.WatchEvent = e.WithEncodingCache()
 	e.changesBefore = l.totalChanges
 	e.highestID = l.highestIDWith(e)
 

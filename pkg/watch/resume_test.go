@@ -84,11 +84,13 @@ func TestWatch_Resumes(t *testing.T) {
 		if !slices.Equal(changes, want) || last != 6 {
 			t.Errorf("changes = %+v up to %d, want %+v up to 6", changes, last, want)
 		}
+
 		five := int64(5)
 		inRegion := h.watch(service.WatchQuery{After: &five, Region: "us"})
 		if changes, _ := inRegion.available(); !slices.Equal(changes, []changeSummary{{6, 0, "b", ""}}) {
 			t.Errorf("changes in us = %+v, want the removal of b", changes)
 		}
+
 		if got := h.source.readCount(); got != reads {
 			t.Errorf("%d reads of the store, want none", got-reads)
 		}
@@ -120,12 +122,15 @@ func TestWatch_ResumeWithoutHistory(t *testing.T) {
 				t.Errorf("snapshot = %s %d %v, want the fleet, because the changes between are not available", reason, id, fleet)
 			}
 		}
+
 		if changes, _ := h.watchAfter(99).available(); len(transitionIDs(changes)) != 50 {
 			t.Errorf("%d changes after the one before the oldest, want all 50", len(transitionIDs(changes)))
 		}
+
 		for i := range maxReplay {
 			h.source.appendUnannounced(int64(150+i), "mc-1")
 		}
+
 		time.Sleep(2 * defaultRefreshInterval) // Resumed watches are served from memory.
 		if reason, _, _ := h.watchAfter(148).snapshot(); reason != service.SnapshotGone {
 			t.Errorf("the snapshot has the reason %q, want gone, because there are too many changes", reason)
@@ -167,6 +172,7 @@ func TestWatch_Lagged(t *testing.T) {
 				synctest.Wait()
 			}
 		}
+
 		h.source.put(controller("mc-00", "eu", service.HealthPending))
 		slow, neverRead := h.watch(service.WatchQuery{}), h.watch(service.WatchQuery{})
 		slow.snapshot()
@@ -176,6 +182,7 @@ func TestWatch_Lagged(t *testing.T) {
 		if kept := h.hub.view.Load().log.changes; kept > maxLogChanges {
 			t.Errorf("the log has %d changes, want at most %d", kept, maxLogChanges)
 		}
+
 		for snapshots := range 3 {
 			reason, last, all := slow.snapshot()
 			if reason != service.SnapshotLagged || last != id || len(all) != fleet {

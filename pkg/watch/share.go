@@ -64,7 +64,7 @@ func (p *parts) get(key partKey, now time.Time, makePart func() part) part {
 
 	if !ok {
 		found = makePart()
-		found.event = found.event.Shared()
+		found.event = found.event.WithEncodingCache()
 	}
 
 	p.mu.Lock()
@@ -118,8 +118,8 @@ func (s *sharedView) chooseView(v *view, now time.Time, nextEvent uint64, id int
 	return v
 }
 
-// isUsableInsteadOf reports whether a watch that needs the events before nextEvent and the changes up to id can begin with the view
-// instead of the latest one.
+// isUsableInsteadOf reports whether a watch can begin with the view instead of the latest one. The watch needs the events before
+// nextEvent and the changes up to id.
 func (v *view) isUsableInsteadOf(latest *view, nextEvent uint64, id int64) bool {
 	return v.epoch == latest.epoch && v.log.end() >= max(nextEvent, latest.log.first) && v.highestID >= id
 }

@@ -38,7 +38,7 @@ func TestWatch_ManyResumesReadStoreOnce(t *testing.T) {
 			for changes < missed+controllers {
 				e := w.next()
 				changes += len(e.Changes)
-				_, _ = e.Encoded("form", func(service.WatchEvent) ([]byte, error) { encoded++; return nil, nil })
+				_, _ = e.EncodeAs("form", func(service.WatchEvent) ([]byte, error) { encoded++; return nil, nil })
 			}
 		}
 		if parts := (missed+controllers)/historyEventSize + 2; encoded > parts {

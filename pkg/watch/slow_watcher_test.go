@@ -41,9 +41,11 @@ func TestHub_SlowWatchersOverNetwork(t *testing.T) {
 			t.Errorf("Run() = %v, want nil", err)
 		}
 	}()
+
 	noMiddleware := func(endpoints.Operation) endpoint.Middleware {
 		return func(e endpoint.Endpoint) endpoint.Endpoint { return e }
 	}
+
 	e := endpoints.New(service.New(nil, service.Intervals{Fast: time.Second}, nil, hub), noMiddleware)
 	web := httptest.NewServer(httptransport.NewHandler(e, httptransport.Config{
 		Logger:   log.NewNopLogger(),
@@ -51,6 +53,7 @@ func TestHub_SlowWatchersOverNetwork(t *testing.T) {
 		Shutdown: ctx,
 	}))
 	defer web.Close()
+
 	rpc := grpctransport.NewServer(e, grpctransport.Config{Logger: log.NewNopLogger()})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -77,27 +80,32 @@ func TestHub_SlowWatchersOverNetwork(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 	}
+
 	source.change(1, controller("mc-000", "eu", service.HealthPending))
 	id = 1
 	var readers []func() (kind, reason, health string) // one for each watcher
 	for range watchers {
 		readers = append(readers, readHTTP(t, web.Listener.Addr().String()), readGRPC(t, listener.Addr().String()))
 	}
+
 	for _, read := range readers {
 		if kind, reason, _ := read(); kind != "snapshot" || reason != service.SnapshotStart {
 			t.Fatalf("the first event is a %s with the reason %q, want a snapshot", kind, reason)
 		}
 	}
+
 	before := heapBytes()
 	for range rounds {
 		changeAll()
 	}
+
 	// There were 30,000 changes. The log keeps 20,000 of them with their encodings.
 	if grown := heapBytes() - before; grown > 150<<20 {
 		t.Errorf("the heap has grown by %d MiB, want at most 150", grown>>20)
 	} else {
 		t.Logf("the heap has grown by %d MiB for %d watchers that missed %d changes", grown>>20, len(readers), id)
 	}
+
 	// The watchers read concurrently, because the server closes a connection that is not read for 10 s.
 	var all sync.WaitGroup
 	for i, read := range readers {
@@ -112,6 +120,7 @@ func TestHub_SlowWatchersOverNetwork(t *testing.T) {
 			}
 		})
 	}
+
 	all.Wait()
 	if observer.laggedCount() != len(readers) {
 		t.Errorf("%d watches lagged, want all %d", observer.laggedCount(), len(readers))
@@ -158,29 +167,36 @@ func readHTTP(t *testing.T, address string) func() (kind, reason, health string)
 			if err != nil {
 				return "", "", ""
 			}
-			name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
-			switch name {
+			switch name, value, _ := strings.Cut(strings.TrimSpace(line), ": "); name {
 			case "event":
 				kind = value
 			case "data":
-				var body struct {
-					Reason      string
-					Controllers []struct{ Health string }
-					Changes     []struct{ Controller struct{ Health string } }
-				}
-				if err := json.Unmarshal([]byte(value), &body); err != nil {
-					t.Errorf("%s: %v", value, err)
-				}
-				if n := len(body.Controllers); n > 0 {
-					health = body.Controllers[n-1].Health
-				}
-				if n := len(body.Changes); n > 0 {
-					health = body.Changes[n-1].Controller.Health
-				}
-				return kind, body.Reason, health
+				reason, health = parseData(t, value)
+				return kind, reason, health
 			}
 		}
 	}
+}
+
+// parseData returns the reason of a snapshot, and the state of the last controller in an event.
+func parseData(t *testing.T, data string) (reason, health string) {
+	t.Helper()
+	var body struct {
+		Reason      string
+		Controllers []struct{ Health string }
+		Changes     []struct{ Controller struct{ Health string } }
+	}
+	if err := json.Unmarshal([]byte(data), &body); err != nil {
+		t.Errorf("%s: %v", data, err)
+	}
+
+	if n := len(body.Controllers); n > 0 {
+		health = body.Controllers[n-1].Health
+	}
+	if n := len(body.Changes); n > 0 {
+		health = body.Changes[n-1].Controller.Health
+	}
+	return body.Reason, health
 }
 
 // readGRPC does the same as readHTTP over gRPC.

@@ -26,8 +26,8 @@ const (
 	turnClasses                  // the number of classes
 )
 
-// turns limits how many watches send at the same time. Without the limit, a burst of watches, which one change wakes or which resume
-// together, would be ready to run at once, and a heartbeat would wait behind them for a processor.
+// turns limits how many watches send at the same time. Without the limit, one change would make thousands of watches ready to run, and
+// so would a burst of resumes. A heartbeat would wait behind them for a processor.
 type turns struct {
 	mu              sync.Mutex
 	free            int

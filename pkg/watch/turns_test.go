@@ -101,6 +101,7 @@ func TestTurns_KeepsPlace(t *testing.T) {
 		if early.acquire(t.Context(), bulkTurn, updated) {
 			t.Error("acquire() = true, want false because of the update")
 		}
+
 		var order []string
 		var group sync.WaitGroup
 		group.Go(func() {
@@ -108,12 +109,14 @@ func TestTurns_KeepsPlace(t *testing.T) {
 			order = append(order, "late")
 			late.release()
 		})
+
 		synctest.Wait()
 		group.Go(func() {
 			early.acquire(t.Context(), bulkTurn, nil)
 			order = append(order, "early")
 			early.release()
 		})
+
 		synctest.Wait()
 		holder.release()
 		group.Wait()

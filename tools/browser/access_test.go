@@ -193,8 +193,8 @@ func (b *tab) tabStops() (stops []string) {
 	return stops
 }
 
-// TestPage_ElementsHaveNamesAndFitScreen checks that every control has a name, that no element is wider than a small screen, and
-// that the Tab key reaches every control once, in order.
+// TestPage_ElementsHaveNamesAndFitScreen checks that every control has a name, and that no element is wider than a small screen. It
+// also checks that the Tab key reaches every control once, in order.
 func TestPage_ElementsHaveNamesAndFitScreen(t *testing.T) {
 	longRegion := strings.Repeat("region", 20)
 	f := newFakeServer(t, append(smallFleet(), newController("mc-"+strings.Repeat("long", 30), longRegion, "healthy"))...)

@@ -66,6 +66,7 @@ func startDemo(t *testing.T, database string) demo {
 			mu.Unlock()
 		}
 	}()
+
 	t.Cleanup(func() {
 		_ = command.Process.Signal(syscall.SIGTERM)
 		<-outputEnd
@@ -89,10 +90,12 @@ func startDemo(t *testing.T, database string) demo {
 			}
 		}
 	}
+
 	d := demo{
 		http: waitForOutput(`HTTP +(http://[0-9.:]+)`),
 		ac:   waitForOutput(`auth controller +(http://[0-9.:]+)`),
 	}
+
 	waitForOutput(`all 12 controllers are healthy`)
 	return d
 }

@@ -74,6 +74,7 @@ func TestTile_LongNameCutInMiddle(t *testing.T) {
 		region := fmt.Sprintf("eu-west-1-availability-zone-with-a-long-name-%d", i)
 		fleet = append(fleet, newController(id, region, "healthy"))
 	}
+
 	fleet = append(fleet, newController("mc-1", "eu", "healthy"), newController("m", "eu", "healthy"))
 	b := openPage(t, newFakeServer(t, fleet...), "")
 	const shown = `[...document.querySelectorAll(".tile")].map((tile) => {

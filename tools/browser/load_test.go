@@ -67,6 +67,7 @@ func manyFleet() []controller {
 		fleet[i].CurrentMeetings = random.IntN(95)
 		fleet[i].CurrentParticipants = fleet[i].CurrentMeetings * 20
 	}
+
 	fleet[0].Health = "healthy" // Its change is the last one of a burst.
 	return fleet
 }

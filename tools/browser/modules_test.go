@@ -137,7 +137,7 @@ func TestSumRegions_MatchesService(t *testing.T) {
 			].join(" ");
 		})`, text))
 		expected := fmt.Sprint(
-			want.Serving(),
+			want.ServingCount(),
 			want.Meetings.Max,
 			want.Meetings.Current,
 			want.Meetings.FreeWithoutLargest(),

@@ -116,6 +116,7 @@ func TestFilters_InAddressWithoutToken(t *testing.T) {
 	if got := b.innerText("#count"); got != "1 of 6 controllers" {
 		t.Errorf("got %q, want 1 of 6 controllers", got)
 	}
+
 	address := eval[string](b, "location.href")
 	stored := eval[string](b, `JSON.stringify([
 		location.href,
@@ -252,11 +253,13 @@ func TestDrainDialog_UnsafePlanAndConflict(t *testing.T) {
 			writeJSON(w, http.StatusOK, object{"health": c.Health})
 		}
 	})
+
 	f.handle("GET /api/v1/controllers/{id}", func(w http.ResponseWriter, _ *http.Request) {
 		c := newController("mc-1", "eu-west-1", "healthy")
 		c.Generation = int(generation.Load())
 		writeJSON(w, http.StatusOK, c)
 	})
+
 	f.handle("GET /api/v1/controllers/{id}/transitions", func(w http.ResponseWriter, _ *http.Request) {
 		last := transition(9, newController("mc-1", "eu-west-1", "healthy"), "draining", epoch)
 		last["cause"], last["actor"] = "operator", "bob"

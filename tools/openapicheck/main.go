@@ -58,11 +58,10 @@ func readDocument() ([]byte, error) {
 	}
 
 	handler := httptransport.NewHandler(endpoints.New(struct{ service.Service }{}, noMiddleware), httptransport.Config{
-		Logger:   log.NewNopLogger(),
-		OnPanic:  func() {},
-		Metrics:  http.NotFoundHandler(),
-		Ready:    func(context.Context) map[string]string { return nil },
-		Draining: context.Background(),
+		Logger:  log.NewNopLogger(),
+		OnPanic: func() {},
+		Metrics: http.NotFoundHandler(),
+		Ready:   func(context.Context) map[string]string { return nil },
 	})
 
 	w := httptest.NewRecorder()

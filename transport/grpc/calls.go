@@ -42,8 +42,8 @@ func limitCallTime(timeout time.Duration, calls map[string]callKind, onUnknown f
 	}
 }
 
-// withTimeout is a variable because vet requires a call of its second result, for which there is no place: the end of a call
-// cancels the context that gRPC made for it, and with that this one.
+// withTimeout is a variable because vet requires a call of its second result, for which there is no place here. gRPC cancels the
+// parent context at the end of the call, and with it this one.
 var withTimeout = context.WithTimeout
 
 // newCall returns the description of a call for the middleware.
@@ -67,7 +67,7 @@ func connectionOf(ctx context.Context) string {
 	return ""
 }
 
-// host returns an address without its port.
+// hostOf returns an address without its port.
 func hostOf(address net.Addr) string {
 	if tcp, ok := address.(*net.TCPAddr); ok {
 		return tcp.AddrPort().Addr().String()
@@ -112,8 +112,8 @@ func callKinds(server *grpc.Server) map[string]callKind {
 }
 
 // withCallMetadata returns a service whose handlers describe each call to the middleware and send the caller its request id. A
-// message that cannot be decoded also reaches the middleware, so that a caller without a valid token gets only the error about the
-// token, and other callers get the error about the message.
+// message that cannot be decoded also reaches the middleware. So a caller without a valid token gets only the error about the
+// token; other callers get the error about the message.
 func withCallMetadata(desc grpc.ServiceDesc) *grpc.ServiceDesc {
 	methods := make([]grpc.MethodDesc, len(desc.Methods))
 	for i, method := range desc.Methods {

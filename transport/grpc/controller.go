@@ -19,7 +19,7 @@ type controllerServer struct {
 }
 
 func (s *controllerServer) RegisterMC(ctx context.Context, in *pb.RegisterMCRequest) (*pb.RegisterMCResponse, error) {
-	return unary(ctx, s.endpoints.RegisterMC, in, registrationFromProto, registeredToProto)
+	return unary(ctx, s.endpoints.RegisterMC, in, registrationFromProto, registrationResponseToProto)
 }
 
 func (s *controllerServer) FastHeartbeat(ctx context.Context, in *pb.FastHeartbeatRequest) (*pb.FastHeartbeatResponse, error) {
@@ -53,7 +53,7 @@ func registrationFromProto(in *pb.RegisterMCRequest) service.Registration {
 	}
 }
 
-func registeredToProto(r service.RegistrationResponse) *pb.RegisterMCResponse {
+func registrationResponseToProto(r service.RegistrationResponse) *pb.RegisterMCResponse {
 	return &pb.RegisterMCResponse{
 		Accepted:                         true,
 		Message:                          registrationMessage,

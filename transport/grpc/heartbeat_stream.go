@@ -17,8 +17,7 @@ import (
 )
 
 const (
-	// maxInFlight is the number of heartbeats of one stream that are read and not answered yet: as many as an agent needs to fill a
-	// commit.
+	// maxInFlight limits the heartbeats of one stream that are read and not answered yet. It is the number that fills a commit.
 	maxInFlight = 256
 	// maxKeptIDBytes is the length up to which an id is kept: one byte more than is valid.
 	maxKeptIDBytes = 256
@@ -205,7 +204,7 @@ func (s *heartbeatStream) release(h *heartbeat) *heartbeat {
 	return next
 }
 
-// finish makes dispatch refuse further heartbeats. It returns a channel that is closed when nothing is in flight any more.
+// stopAccepting makes dispatch refuse further heartbeats. It returns a channel that is closed when nothing is in flight any more.
 func (s *heartbeatStream) stopAccepting() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -251,7 +250,7 @@ func (s *heartbeatStream) respond(ctx context.Context, h *heartbeat) {
 // errPanicked becomes Internal, like every error that is not in the status table.
 var errPanicked = errors.New("panicked")
 
-// call handles one heartbeat like a unary call. Its timeout begins with its arrival: the time in the queue does not make a
+// call handles one heartbeat like a unary call. Its timeout begins with its arrival. So the time in the queue does not make a
 // controller wait longer, and an old report is not stored as a new one.
 func (s *heartbeatStream) call(ctx context.Context, h *heartbeat) (acknowledged service.Acknowledgement, err error) {
 	defer func() {

@@ -115,7 +115,7 @@ func (s *fleetServer) sendEvents(ctx context.Context, watch service.Watch, strea
 			}
 		}
 
-		data, err := e.Encoded("protobuf", encodeWatchEvent)
+		data, err := e.EncodeAs("protobuf", encodeWatchEvent)
 		if err != nil {
 			return statusError(err)
 		}

@@ -7,7 +7,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-type registerBody struct {
+type registrationBody struct {
 	Region               string `json:"region" openapi:"required"`
 	GRPCEndpoint         string `json:"grpc_endpoint" openapi:"required"`
 	WebTransportEndpoint string `json:"webtransport_endpoint"`
@@ -23,13 +23,13 @@ type capacityBody struct {
 	CurrentParticipants count `json:"current_participants"`
 }
 
-type fastBody struct {
+type fastHeartbeatBody struct {
 	Capacity    *capacityBody `json:"capacity" openapi:"required"`
 	Health      health        `json:"health" openapi:"required"`
 	Incarnation string        `json:"incarnation"`
 }
 
-type comprehensiveBody struct {
+type comprehensiveHeartbeatBody struct {
 	Capacity           *capacityBody `json:"capacity" openapi:"required"`
 	Health             health        `json:"health" openapi:"required"`
 	CPUUsagePercent    float64       `json:"cpu_usage_percent"`
@@ -37,7 +37,7 @@ type comprehensiveBody struct {
 	Incarnation        string        `json:"incarnation"`
 }
 
-type registeredBody struct {
+type registrationResponseBody struct {
 	Accepted                         bool   `json:"accepted"`
 	Message                          string `json:"message"`
 	FastHeartbeatIntervalMs          int64  `json:"fast_heartbeat_interval_ms"`
@@ -46,7 +46,7 @@ type registeredBody struct {
 	OperatorIntent *intentBody `json:"operator_intent,omitzero"`
 }
 
-type acknowledgedBody struct {
+type acknowledgementBody struct {
 	Acknowledged   bool        `json:"acknowledged"`
 	Timestamp      time.Time   `json:"timestamp"`
 	OperatorIntent *intentBody `json:"operator_intent,omitzero"`
@@ -90,7 +90,7 @@ type controllersBody struct {
 }
 
 func decodeRegistration(r *http.Request) (service.Registration, error) {
-	var b registerBody
+	var b registrationBody
 	err := fromBody(r, &b)
 	return service.Registration{
 		ControllerID:         r.PathValue("id"),
@@ -103,12 +103,12 @@ func decodeRegistration(r *http.Request) (service.Registration, error) {
 	}, err
 }
 
-func decodeFast(r *http.Request) (service.FastHeartbeat, error) {
-	var b fastBody
+func decodeFastHeartbeat(r *http.Request) (service.FastHeartbeat, error) {
+	var b fastHeartbeatBody
 	if err := fromBody(r, &b); err != nil {
-		return fastFromBody(r, b), err
+		return fastHeartbeatFromBody(r, b), err
 	}
-	h := fastFromBody(r, b)
+	h := fastHeartbeatFromBody(r, b)
 	return h, requireHealth(b.Health, h.Validate)
 }
 
@@ -124,11 +124,11 @@ func requireHealth(reported health, validate func() error) error {
 	return service.Invalid("health is required")
 }
 
-func decodeComprehensive(r *http.Request) (service.ComprehensiveHeartbeat, error) {
-	var b comprehensiveBody
+func decodeComprehensiveHeartbeat(r *http.Request) (service.ComprehensiveHeartbeat, error) {
+	var b comprehensiveHeartbeatBody
 	err := fromBody(r, &b)
 	h := service.ComprehensiveHeartbeat{
-		FastHeartbeat:      fastFromBody(r, fastBody{Capacity: b.Capacity, Health: b.Health, Incarnation: b.Incarnation}),
+		FastHeartbeat:      fastHeartbeatFromBody(r, fastHeartbeatBody{Capacity: b.Capacity, Health: b.Health, Incarnation: b.Incarnation}),
 		CPUUsagePercent:    b.CPUUsagePercent,
 		MemoryUsagePercent: b.MemoryUsagePercent,
 	}
@@ -138,7 +138,7 @@ func decodeComprehensive(r *http.Request) (service.ComprehensiveHeartbeat, error
 	return h, requireHealth(b.Health, h.Validate)
 }
 
-func fastFromBody(r *http.Request, b fastBody) service.FastHeartbeat {
+func fastHeartbeatFromBody(r *http.Request, b fastHeartbeatBody) service.FastHeartbeat {
 	h := service.FastHeartbeat{
 		ControllerID: r.PathValue("id"),
 		Health:       service.HealthStatus(b.Health),
@@ -173,8 +173,8 @@ func decodeListQuery(r *http.Request) (service.ListQuery, error) {
 	return q, err
 }
 
-func encodeRegistered(r service.RegistrationResponse) any {
-	return registeredBody{
+func encodeRegistrationResponse(r service.RegistrationResponse) any {
+	return registrationResponseBody{
 		Accepted:                         true,
 		Message:                          "Registration successful",
 		FastHeartbeatIntervalMs:          r.FastInterval.Milliseconds(),
@@ -183,8 +183,8 @@ func encodeRegistered(r service.RegistrationResponse) any {
 	}
 }
 
-func encodeAcknowledged(a service.Acknowledgement) any {
-	return acknowledgedBody{
+func encodeAcknowledgement(a service.Acknowledgement) any {
+	return acknowledgementBody{
 		Acknowledged:   true,
 		Timestamp:      a.At.UTC().Truncate(time.Second),
 		OperatorIntent: intentToBody(a.Intent),

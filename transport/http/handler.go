@@ -141,11 +141,11 @@ func fieldName(pointer jsontext.Pointer) string {
 	if name == "" {
 		return "the body"
 	}
-	return shownName(name)
+	return truncateName(name)
 }
 
-// shownName returns the part of a caller's text that an error repeats: of limited length, and valid UTF-8.
-func shownName(name string) string {
+// truncateName returns the part of a caller's text that an error repeats: of limited length, and valid UTF-8.
+func truncateName(name string) string {
 	if len(name) > maxShownNameBytes {
 		name = strings.ToValidUTF8(name[:maxShownNameBytes], "") + "…"
 	}

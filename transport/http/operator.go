@@ -34,7 +34,7 @@ type drainOrderBody struct {
 	AssumeDrained      []string   `json:"assume_drained"`
 }
 
-type deregisteredBody struct {
+type deregistrationResponseBody struct {
 	Deregistered bool `json:"deregistered"`
 }
 
@@ -129,7 +129,7 @@ func decodeTransitionQuery(r *http.Request) (q service.TransitionQuery, err erro
 		return q, err
 	}
 	q.Region = values.Get("region")
-	return pagedTransitions(q, values)
+	return decodeTransitionPaging(q, values)
 }
 
 func decodeControllerTransitionQuery(r *http.Request) (service.TransitionQuery, error) {
@@ -138,11 +138,11 @@ func decodeControllerTransitionQuery(r *http.Request) (service.TransitionQuery, 
 	if err != nil {
 		return q, err
 	}
-	return pagedTransitions(q, values)
+	return decodeTransitionPaging(q, values)
 }
 
-// pagedTransitions adds to q the parameters that both routes of the history have.
-func pagedTransitions(q service.TransitionQuery, values url.Values) (_ service.TransitionQuery, err error) {
+// decodeTransitionPaging adds to q the parameters that both routes of the history have.
+func decodeTransitionPaging(q service.TransitionQuery, values url.Values) (_ service.TransitionQuery, err error) {
 	if after := values.Get("after"); after != "" {
 		cursor, err := service.ParseCursor(after)
 		if err != nil {
@@ -174,8 +174,8 @@ func pagedTransitions(q service.TransitionQuery, values url.Values) (_ service.T
 	return q, err
 }
 
-func encodeDeregistered(service.DeregistrationResponse) any {
-	return deregisteredBody{Deregistered: true}
+func encodeDeregistrationResponse(service.DeregistrationResponse) any {
+	return deregistrationResponseBody{Deregistered: true}
 }
 
 func encodeTransitions(p service.TransitionPage) any {

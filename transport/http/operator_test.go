@@ -99,11 +99,13 @@ func TestHandler_OperatorRoutes(t *testing.T) {
 		{"POST", one + "/drain", ``, service.DrainOrder{ControllerID: "mc-1"}, nil},
 		{
 			"DELETE", one + "/drain?reason=done&expected_generation=7", ``,
-			service.UndrainOrder{ControllerID: "mc-1", Reason: "done", ExpectedGeneration: &seven}, []string{`"drain":null`, `"incarnation":null`},
+			service.UndrainOrder{ControllerID: "mc-1", Reason: "done", ExpectedGeneration: &seven},
+			[]string{`"drain":null`, `"incarnation":null`},
 		},
 		{
 			"DELETE", one + "?reason=scrapped&expected_generation=7", ``,
-			service.Deregistration{ControllerID: "mc-1", Reason: "scrapped", ExpectedGeneration: &seven}, []string{`{"deregistered":true}`},
+			service.Deregistration{ControllerID: "mc-1", Reason: "scrapped", ExpectedGeneration: &seven},
+			[]string{`{"deregistered":true}`},
 		},
 		{
 			"GET", "/api/v1/transitions?region=eu&after=6&page_size=5", ``,

@@ -20,7 +20,7 @@ func fromQuery(r *http.Request, known ...string) (url.Values, error) {
 	for name, all := range values {
 		switch {
 		case !slices.Contains(known, name):
-			return nil, badInput("unknown parameter " + shownName(name))
+			return nil, badInput("unknown parameter " + truncateName(name))
 		case len(all) > 1:
 			return nil, badInput("repeated parameter " + name)
 		}

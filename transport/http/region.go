@@ -41,8 +41,8 @@ type drainPlanBody struct {
 	After                regionBody `json:"after"`
 }
 
-// drainedBody is the controller, in the form of all other responses, and the plan.
-type drainedBody struct {
+// drainResponseBody is the controller, in the form of all other responses, and the plan.
+type drainResponseBody struct {
 	controllerBody
 	Plan drainPlanBody `json:"plan"`
 }
@@ -64,8 +64,8 @@ func encodeRegions(r service.Regions) any {
 	return body
 }
 
-func encodeDrained(d service.DrainResponse) any {
-	return drainedBody{
+func encodeDrainResponse(d service.DrainResponse) any {
+	return drainResponseBody{
 		controllerBody: controllerToBody(d.Controller),
 		Plan: drainPlanBody{
 			Safe:                 d.Plan.IsSafe(),

@@ -41,9 +41,9 @@ func controllerRoutes(e endpoints.Endpoints) []route {
 			pattern:   controllerPath,
 			operation: "RegisterMC",
 			summary:   "Register a controller",
-			handler:   handle(e.RegisterMC, decodeRegistration, encodeRegistered),
-			request:   registerBody{},
-			response:  registeredBody{},
+			handler:   handle(e.RegisterMC, decodeRegistration, encodeRegistrationResponse),
+			request:   registrationBody{},
+			response:  registrationResponseBody{},
 		},
 
 		{
@@ -51,9 +51,9 @@ func controllerRoutes(e endpoints.Endpoints) []route {
 			pattern:   controllerPath + "/heartbeats/fast",
 			operation: "FastHeartbeat",
 			summary:   "Report load and state",
-			handler:   handle(e.FastHeartbeat, decodeFast, encodeAcknowledged),
-			request:   fastBody{},
-			response:  acknowledgedBody{},
+			handler:   handle(e.FastHeartbeat, decodeFastHeartbeat, encodeAcknowledgement),
+			request:   fastHeartbeatBody{},
+			response:  acknowledgementBody{},
 		},
 
 		{
@@ -61,9 +61,9 @@ func controllerRoutes(e endpoints.Endpoints) []route {
 			pattern:   controllerPath + "/heartbeats/comprehensive",
 			operation: "ComprehensiveHeartbeat",
 			summary:   "Report load, state, CPU and memory",
-			handler:   handle(e.ComprehensiveHeartbeat, decodeComprehensive, encodeAcknowledged),
-			request:   comprehensiveBody{},
-			response:  acknowledgedBody{},
+			handler:   handle(e.ComprehensiveHeartbeat, decodeComprehensiveHeartbeat, encodeAcknowledgement),
+			request:   comprehensiveHeartbeatBody{},
+			response:  acknowledgementBody{},
 		},
 	}
 }
@@ -76,9 +76,9 @@ func operatorRoutes(e endpoints.Endpoints) []route {
 			pattern:   controllerPath + "/drain",
 			operation: "Drain",
 			summary:   "Drain a controller: it takes no new meetings until the drain ends",
-			handler:   handle(e.Drain, decodeDrain, encodeDrained),
+			handler:   handle(e.Drain, decodeDrain, encodeDrainResponse),
 			request:   optionalBody{drainOrderBody{}},
-			response:  drainedBody{},
+			response:  drainResponseBody{},
 		},
 
 		{
@@ -96,9 +96,9 @@ func operatorRoutes(e endpoints.Endpoints) []route {
 			pattern:   controllerPath,
 			operation: "Deregister",
 			summary:   "Remove a controller from the fleet",
-			handler:   handle(e.Deregister, decodeDeregistration, encodeDeregistered),
+			handler:   handle(e.Deregister, decodeDeregistration, encodeDeregistrationResponse),
 			query:     []string{"reason", "expected_generation"},
-			response:  deregisteredBody{},
+			response:  deregistrationResponseBody{},
 		},
 	}
 }

@@ -96,7 +96,7 @@ func (h *watchHandler) sendEvents(ctx context.Context, watch service.Watch, out 
 			}
 		}
 
-		data, err := e.Encoded(eventStream, encodeWatchEvent)
+		data, err := e.EncodeAs(eventStream, encodeWatchEvent)
 		if err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ func testConcurrentFirstRegistrations(t *testing.T, f Fixture) {
 			mu          sync.Mutex
 			transitions []service.Transition
 		)
+
 		for i := range 12 {
 			all.Go(func() {
 				result, err := replicas[i%len(replicas)].Register(t.Context(), registration(id), "client")
@@ -28,6 +29,7 @@ func testConcurrentFirstRegistrations(t *testing.T, f Fixture) {
 				}
 			})
 		}
+
 		all.Wait()
 		if len(transitions) != 1 || transitions[0].From != "" {
 			t.Errorf("transitions = %+v, want one from no state", transitions)
@@ -50,6 +52,7 @@ func testConcurrentWriters(t *testing.T, f Fixture) {
 		mu       sync.Mutex
 		returned = 1
 	)
+
 	for writer := range 8 {
 		all.Go(func() {
 			for i := range 20 {
@@ -64,6 +67,7 @@ func testConcurrentWriters(t *testing.T, f Fixture) {
 					result, err = s.Heartbeat(t.Context(), heartbeat("mc", states[(writer+i)%len(states)]))
 					transition = result.Transition
 				}
+
 				if err != nil {
 					t.Errorf("writer %d: %v", writer, err)
 				}

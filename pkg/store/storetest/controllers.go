@@ -32,8 +32,9 @@ func testRegisterAndHeartbeat(t *testing.T, f Fixture) {
 	if first != nil && (first.Silence != 0 || first.At.Location() != time.UTC || first.At.IsZero()) {
 		t.Errorf("first registration = %+v, want no silence and a time in UTC", first)
 	}
+
 	registered := mustGet(t, f.Store, "mc-1")
-	beat := mustHeartbeat(t, f.Store, heartbeat("mc-1", service.HealthHealthy))
+	healthy := mustHeartbeat(t, f.Store, heartbeat("mc-1", service.HealthHealthy))
 	want = &service.Transition{
 		ControllerID: "mc-1",
 		Region:       "eu",
@@ -44,13 +45,13 @@ func testRegisterAndHeartbeat(t *testing.T, f Fixture) {
 		Reason:       "reported healthy",
 		Reported:     service.HealthHealthy,
 	}
-	if diff := cmp.Diff(want, beat.Transition, varying); diff != "" {
+	if diff := cmp.Diff(want, healthy.Transition, varying); diff != "" {
 		t.Errorf("first heartbeat (-want +got):\n%s", diff)
 	}
 
 	again := mustHeartbeat(t, f.Store, heartbeat("mc-1", service.HealthHealthy))
-	if again.Transition != nil || again.At.Before(beat.At) {
-		t.Errorf("second heartbeat = %+v, want no transition and no time before %v", again, beat.At)
+	if again.Transition != nil || again.At.Before(healthy.At) {
+		t.Errorf("second heartbeat = %+v, want no transition and no time before %v", again, healthy.At)
 	}
 
 	got, stored := mustGet(t, f.Store, "mc-1"), registered
@@ -60,7 +61,7 @@ func testRegisterAndHeartbeat(t *testing.T, f Fixture) {
 	if diff := cmp.Diff(stored, got); diff != "" {
 		t.Errorf("after heartbeats (-want +got):\n%s", diff)
 	}
-	if got.LastHeartbeatAt.Before(beat.At) || got.UpdatedAt.Before(registered.UpdatedAt) {
+	if got.LastHeartbeatAt.Before(healthy.At) || got.UpdatedAt.Before(registered.UpdatedAt) {
 		t.Errorf("last heartbeat at %v, updated at %v, want neither earlier than before", got.LastHeartbeatAt, got.UpdatedAt)
 	}
 }
@@ -94,7 +95,6 @@ func testRegisterAgain(t *testing.T, f Fixture) {
 		Reason:       "registered",
 		Reported:     service.HealthPending,
 	}
-
 	if diff := cmp.Diff(want, transition, varying); diff != "" {
 		t.Errorf("registering again (-want +got):\n%s", diff)
 	}
@@ -152,8 +152,8 @@ func testUnknownControllers(t *testing.T, f Fixture) {
 func testDrainOutlastsHeartbeats(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
 	f.SetDraining(t, "mc")
-	if beat := mustHeartbeat(t, f.Store, heartbeat("mc", service.HealthHealthy)); beat.Transition != nil {
-		t.Errorf("transition of a heartbeat = %+v, want none", beat.Transition)
+	if got := mustHeartbeat(t, f.Store, heartbeat("mc", service.HealthHealthy)); got.Transition != nil {
+		t.Errorf("transition of a heartbeat = %+v, want none", got.Transition)
 	}
 	if transition := mustRegister(t, f.Store, "mc"); transition != nil {
 		t.Errorf("transition of a registration = %+v, want none", transition)
@@ -178,10 +178,12 @@ func testHeartbeatClearsStaleness(t *testing.T, f Fixture) {
 		if c := mustGet(t, f.Store, name); c.Health != service.HealthUnhealthy || !c.Facts.Stale {
 			t.Fatalf("%s = %s, stale %v, want unhealthy and stale", name, c.Health, c.Facts.Stale)
 		}
+
 		transition := clearStaleness(name)
 		if transition == nil || transition.From != service.HealthUnhealthy || transition.Silence < 59*time.Minute {
 			t.Errorf("%s: transition = %+v, want one from unhealthy after an hour", name, transition)
 		}
+
 		if c := mustGet(t, f.Store, name); c.Facts.Stale || c.Health == service.HealthUnhealthy {
 			t.Errorf("%s = %s, stale %v, want neither unhealthy nor stale", name, c.Health, c.Facts.Stale)
 		}
@@ -210,10 +212,12 @@ func testListing(t *testing.T, f Fixture) {
 		if err != nil {
 			t.Fatalf("Controllers(%+v) = %v", tc.filter, err)
 		}
+
 		got := []string{}
 		for _, c := range found {
 			got = append(got, c.ControllerID)
 		}
+
 		if diff := cmp.Diff(tc.want, got); diff != "" {
 			t.Errorf("Controllers(%+v) (-want +got):\n%s", tc.filter, diff)
 		}

@@ -48,7 +48,6 @@ func testDrainOutlastsReports(t *testing.T, f Fixture) {
 		Reason:       "kernel",
 		Reported:     service.HealthHealthy,
 	}
-
 	if diff := cmp.Diff(want, drained.Transition, varying); diff != "" {
 		t.Errorf("drain (-want +got):\n%s", diff)
 	}
@@ -165,13 +164,16 @@ func testDeregister(t *testing.T, f Fixture) {
 	if diff := cmp.Diff(want, transition, varying); err != nil || diff != "" {
 		t.Errorf("Deregister() = %v (-want +got):\n%s", err, diff)
 	}
+
 	if _, err := f.Store.Controller(t.Context(), "mc"); !errors.Is(err, service.ErrNotRegistered) {
 		t.Errorf("Controller() = %v, want ErrNotRegistered", err)
 	}
+
 	_, err = f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc"}, "operator", false)
 	if !errors.Is(err, service.ErrNotRegistered) {
 		t.Errorf("Deregister(again) = %v, want ErrNotRegistered", err)
 	}
+
 	mustAddCapacity(t, f.Store)
 
 	// A deployed controller registers without an incarnation, so an incarnation does not identify its process.
@@ -310,6 +312,7 @@ func testDeadlines(t *testing.T, f Fixture) {
 	if !errors.As(err, &invalid) || mustGet(t, f.Store, "mc").Drain != nil {
 		t.Errorf("Drain(deadline in the past) = %v, want an InvalidError", err)
 	}
+
 	soon := time.Now().Add(time.Second).Truncate(time.Millisecond)
 	got := mustDrain(t, f.Store, service.DrainOrder{ControllerID: "mc", Deadline: soon}).Controller
 	if got.AsOf.Before(soon) && (got.IsDrained() || got.IsPastDeadline()) {
@@ -318,6 +321,7 @@ func testDeadlines(t *testing.T, f Fixture) {
 	if got.CurrentMeetings == 0 || got.CurrentParticipants == 0 {
 		t.Fatalf("%d meetings and %d participants, want some of each", got.CurrentMeetings, got.CurrentParticipants)
 	}
+
 	for got.AsOf.Before(soon) {
 		if got, err = f.Store.Controller(t.Context(), "mc"); err != nil {
 			t.Fatalf("Controller() = %v", err)
@@ -332,9 +336,10 @@ func testDeadlines(t *testing.T, f Fixture) {
 		meetings, participants int64
 		drained                bool
 	}{{1, 0, false}, {0, 1, false}, {0, 0, true}} {
-		beat := heartbeat("mc", service.HealthHealthy)
-		beat.CurrentMeetings, beat.CurrentParticipants = left.meetings, left.participants
-		mustHeartbeat(t, f.Store, beat)
+		h := heartbeat("mc", service.HealthHealthy)
+		h.CurrentMeetings, h.CurrentParticipants = left.meetings, left.participants
+		mustHeartbeat(t, f.Store, h)
+
 		got, err := f.Store.Controller(t.Context(), "mc")
 		if err != nil {
 			t.Fatalf("Controller() = %v", err)

@@ -60,7 +60,6 @@ func testRegions(t *testing.T, f Fixture) {
 			Participants: service.RegionCapacity{Limits: 100},
 		},
 	}
-
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("Regions() = %v, (-want +got):\n%s", err, diff)
 	}
@@ -112,21 +111,26 @@ func testUnsafeDrains(t *testing.T, f Fixture) {
 	if !errors.As(err, &unsafe) || unsafe.Plan.IsSafe() || unsafe.Plan.After.Meetings.FreeWithoutLargest() != -9 {
 		t.Errorf("Drain(b) = %v, want UnsafeError: the region could not lose c", err)
 	}
+
 	planned, err = f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "b", DryRun: true}, "operator")
 	if err != nil || planned.Plan.IsSafe() {
 		t.Errorf("dry run = %+v, %v, want an unsafe plan", planned.Plan, err)
 	}
+
 	if c := mustGet(t, f.Store, "b"); c.Health != service.HealthHealthy || c.Generation != 0 {
 		t.Errorf("after a refusal = %+v, want no change", c)
 	}
+
 	forced := mustDrain(t, f.Store, service.DrainOrder{ControllerID: "b", Reason: "fire", Force: true})
 	if forced.Plan.IsSafe() || forced.Transition == nil || forced.Transition.Reason != "fire (forced)" {
 		t.Errorf("forced = %+v, want a drain that is recorded as forced", forced)
 	}
+
 	_, err = f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "c"}, "operator")
-	if !errors.As(err, &unsafe) || unsafe.Plan.After.Serving() != 0 {
+	if !errors.As(err, &unsafe) || unsafe.Plan.After.ServingCount() != 0 {
 		t.Errorf("Drain(c) = %v, want UnsafeError: no controller would serve", err)
 	}
+
 	if got := mustDrain(t, f.Store, service.DrainOrder{ControllerID: "pending"}); !got.Plan.IsSafe() {
 		t.Errorf("Drain(pending) = %+v, want a safe plan: a pending controller accepts no meetings", got.Plan)
 	}
@@ -153,7 +157,9 @@ func testConcurrentDrains(t *testing.T, f Fixture) {
 		for i, id := range ids {
 			done.Go(func() { _, errs[i] = f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: id}, "operator") })
 		}
+
 		done.Wait()
+
 		drained := 0
 		for _, err := range errs {
 			var unsafe *service.UnsafeError

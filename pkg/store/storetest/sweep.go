@@ -35,9 +35,11 @@ func testSweepMarksStaleOnly(t *testing.T, f Fixture) {
 		mustRegister(t, f.Store, id)
 		mustHeartbeat(t, f.Store, heartbeat(id, service.HealthHealthy))
 	}
+
 	mustHeartbeat(t, f.Store, heartbeat("draining", service.HealthDraining))
 	f.SetDraining(t, "drained")
 	recorded := len(f.History(t))
+
 	for id, age := range map[string]time.Duration{
 		"alive":    20 * time.Second,
 		"ahead":    -20 * time.Second,
@@ -49,6 +51,7 @@ func testSweepMarksStaleOnly(t *testing.T, f Fixture) {
 	} {
 		f.SetLastHeartbeatAge(t, id, age)
 	}
+
 	f.SetCheckerAges(t, 0, hour, hour)
 	got := mustBeatAndSweep(t, f.Store, sweepPolicy)
 	if got.Hold || got.Gap || !got.Swept || got.NextIn <= 0 {
@@ -63,6 +66,7 @@ func testSweepMarksStaleOnly(t *testing.T, f Fixture) {
 		Actor:    "gc-1",
 		Reported: service.HealthHealthy,
 	}
+
 	// The mark of a draining controller is recorded as well, although its public state stays the same.
 	draining := unhealthy
 	draining.From, draining.To = service.HealthDraining, service.HealthDraining
@@ -71,15 +75,18 @@ func testSweepMarksStaleOnly(t *testing.T, f Fixture) {
 	for i, id := range []string{"Stale", "drained", "draining", "future", "stale"} {
 		want[i].ControllerID = id
 	}
+
 	ignoreReason := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Reason" }, cmp.Ignore())
 	if diff := cmp.Diff(want, got.Transitions, varying, ignoreReason); diff != "" {
 		t.Fatalf("transitions (-want +got):\n%s", diff)
 	}
+
 	last := got.Transitions[4]
 	reason := "no heartbeat for " + last.Silence.Round(time.Second).String() + " (threshold 30s)"
 	if last.Silence < 31*time.Second || last.Silence > 60*time.Second || last.Reason != reason {
 		t.Errorf("silence = %v, reason = %q, want at least 31s and the reason %q", last.Silence, last.Reason, reason)
 	}
+
 	if n := len(f.History(t)) - recorded; n != 5 {
 		t.Errorf("recorded = %d transitions, want 5", n)
 	}
@@ -189,6 +196,7 @@ func testSweepInterval(t *testing.T, f Fixture) {
 		if got.Swept != tc.want {
 			t.Errorf("swept %v ago: swept now = %v, want %v", tc.swept, got.Swept, tc.want)
 		}
+
 		if limit := sweepPolicy.Interval - tc.swept; !tc.want && (got.NextIn <= 0 || got.NextIn > limit) {
 			t.Errorf("swept %v ago: next in %v, want at most %v", tc.swept, got.NextIn, limit)
 		}
@@ -200,6 +208,7 @@ func testOneSweepAcrossReplicas(t *testing.T, f Fixture) {
 	mustBeatAndSweep(t, f.Store, sweepPolicy)
 	f.SetLastHeartbeatAge(t, "mc", hour)
 	f.SetCheckerAges(t, 0, hour, hour)
+
 	var (
 		mu            sync.Mutex
 		swept, marked int
@@ -230,8 +239,8 @@ func testOneSweepAcrossReplicas(t *testing.T, f Fixture) {
 	}
 }
 
-// testSafetyAndLiveness makes two replicas sweep in real time while controllers send heartbeats and one stops. Only that one is marked.
-func testSafetyAndLiveness(t *testing.T, f Fixture) {
+// testMarksOnlyStopped makes two replicas sweep in real time while controllers send heartbeats and one stops. Only that one is marked.
+func testMarksOnlyStopped(t *testing.T, f Fixture) {
 	quickPolicy := service.SweepPolicy{
 		Threshold: 2 * time.Second,
 		Interval:  500 * time.Millisecond,

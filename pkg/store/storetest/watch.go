@@ -70,7 +70,6 @@ func testControllersByID(t *testing.T, f Fixture) {
 	for i := range 3 {
 		mustRegister(t, f.Store, fmt.Sprintf("mc-%d", i))
 	}
-
 	for i := range 2100 {
 		ids = append(ids, fmt.Sprintf("mc-%d", i))
 	}
@@ -105,11 +104,13 @@ func testControllersUpdated(t *testing.T, f Fixture) {
 	deadline := time.Now().Add(waitTimeout)
 	for mustChanges(t, f.Store, 0, nil, 1).AsOf.Before(since) && time.Now().Before(deadline) {
 	}
+
 	mustHeartbeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
 	found, err := f.Store.ControllersUpdated(t.Context(), since)
 	if err != nil || len(found) != 1 {
 		t.Fatalf("ControllersUpdated() = %+v, %v, want the controller that sent a heartbeat", found, err)
 	}
+
 	c := mustGet(t, f.Store, "mc")
 	want := service.ControllerUpdate{
 		ControllerID:        "mc",
@@ -129,6 +130,7 @@ func testControllersUpdated(t *testing.T, f Fixture) {
 	if diff := cmp.Diff(want, found[0]); diff != "" || found[0].AsOf.Before(c.UpdatedAt) {
 		t.Errorf("ControllersUpdated() (-want +got), as of %v:\n%s", found[0].AsOf, diff)
 	}
+
 	if all, err := f.Store.ControllersUpdated(t.Context(), since.Add(-hour)); err != nil || len(all) != 2 {
 		t.Errorf("ControllersUpdated(since an hour ago) = %d, %v, want both", len(all), err)
 	}
@@ -223,12 +225,13 @@ func testAnnouncements(t *testing.T, f Fixture) {
 	mustBeatAndSweep(t, f.Store, sweepPolicy)
 	wantAnnounced(t, announcements, "a sweep", "")
 	discard()
+
 	if _, err := f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc"}, "operator", false); err != nil {
 		t.Fatalf("Deregister() = %v", err)
 	}
-
 	wantAnnounced(t, announcements, "a deregistration", "")
 	discard()
+
 	for range 50 {
 		mustHeartbeat(t, f.Store, heartbeat("first-0", service.HealthPending))
 		discard() // The first heartbeat ends the staleness.

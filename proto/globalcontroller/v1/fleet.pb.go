@@ -2029,8 +2029,8 @@ type WatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty: all regions.
 	Region string `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
-	// The id of the last response that was received: the watch begins with the changes since then, if they are still available, and with
-	// a snapshot otherwise. Unset: begin with a snapshot.
+	// The id of the last response that was received. The watch begins with the changes since then, or with a snapshot if they are no
+	// longer available. Unset: begin with a snapshot.
 	After *uint64 `protobuf:"varint,2,opt,name=after,proto3,oneof" json:"after,omitempty"`
 	// Also send changes of load.
 	Loads bool `protobuf:"varint,3,opt,name=loads,proto3" json:"loads,omitempty"`
@@ -2248,8 +2248,8 @@ type Snapshot struct {
 	Begin bool `protobuf:"varint,1,opt,name=begin,proto3" json:"begin,omitempty"`
 	// The last part.
 	End bool `protobuf:"varint,2,opt,name=end,proto3" json:"end,omitempty"`
-	// Why it is sent: "start"; "lagged", because the client read too slowly; "gone", because the changes since the id of the request are
-	// no longer available.
+	// Why it is sent. "start": the watch begins. "lagged": the client read too slowly. "gone": the changes since the id of the
+	// request are no longer available.
 	Reason        string        `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	Controllers   []*Controller `protobuf:"bytes,4,rep,name=controllers,proto3" json:"controllers,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -2,7 +2,7 @@
 
 import { loadRatio, states } from "./format.js";
 
-// How a grid in an order is laid out: the rows of a block, and the milliseconds after which changes reorder the tiles. To reorder
+// The layout of an order: the rows of a block, and the milliseconds after which changes reorder the tiles. To reorder
 // 5,000 tiles takes a long frame, so an order by values that change all the time has small blocks and a long delay.
 const stableOrder = { rowsPerBlock: 12, reorderDelay: 250, followsLoad: false };
 const loadOrder = { rowsPerBlock: 4, reorderDelay: 3000, followsLoad: true };
@@ -19,12 +19,12 @@ export const orders = {
     ...stableOrder,
   },
   load: {
-    label: "Load, highest first",
+    label: "Highest load",
     compare: (a, b) => loadRatio(b) - loadRatio(a) || compareText(a.key, b.key),
     ...loadOrder,
   },
   heard: {
-    label: "Heartbeat, oldest first",
+    label: "Oldest heartbeat",
     compare: (a, b) => a.lastHeartbeatAt - b.lastHeartbeatAt || compareText(a.key, b.key),
     ...loadOrder,
   },

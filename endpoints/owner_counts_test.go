@@ -34,11 +34,11 @@ func (f *fleetStore) register(_ context.Context, request any) (any, error) {
 	return service.RegistrationResponse{Created: created}, nil
 }
 
-// newFleet returns the operations of a fleet whose subject may own most controllers, at 600 calls a minute.
-func newFleet(t *testing.T, store *fleetStore, most int) (register, beat func(id string) error, now *time.Time) {
+// newFleet returns the operations of a fleet whose subject may own limit controllers, at 600 calls a minute.
+func newFleet(t *testing.T, store *fleetStore, limit int) (register, beat func(id string) error, now *time.Time) {
 	t.Helper()
 	clock := time.Unix(1000, 0)
-	limiter, err := NewCallerLimiter(600, most, func() time.Time { return clock })
+	limiter, err := NewCallerLimiter(600, limit, func() time.Time { return clock })
 	if err != nil {
 		t.Fatalf("NewCallerLimiter() = %v", err)
 	}

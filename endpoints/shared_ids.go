@@ -28,7 +28,7 @@ const (
 // connections of comprehensive heartbeats and registrations over gRPC, the rare calls, so that fast heartbeats cost nothing. Each
 // replica sees only its own connections.
 //
-// Two connections belong to two processes in two cases: they take turns and each of them brings a heartbeat in every interval, or
+// Two connections belong to two processes if they take turns and each of them brings a heartbeat in every interval. They also do if
 // one of them continues after the other one registered the id with another endpoint. A connection with heartbeats of several
 // controllers belongs to a proxy, and is not evidence.
 func FindSharedIDs(interval time.Duration, now func() time.Time, onShared func(controllerID string)) Middleware {
