@@ -1,0 +1,324 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"darktower.example/global-controller/service/placement"
+)
+
+const (
+	// maxPlacementAttempts limits the controllers that are tried for one request.
+	maxPlacementAttempts = 3
+	// reservationSlack is how long a reservation outlasts the request to the controller: the time of its confirmation.
+	reservationSlack = 6 * time.Second
+	// reservationPoll is how often a request looks whether the reservation of another request was confirmed.
+	reservationPoll = 20 * time.Millisecond
+)
+
+// AssignRequest is a meeting that needs a controller.
+type AssignRequest struct {
+	AssignmentKey
+
+	ExpectedParticipants int64
+	OrgID                string
+	SeriesID             string
+	RequireLabels        map[string]string
+	PreferLabels         map[string]string
+	ExcludeControllers   []string
+	SpillRegions         []string
+	DryRun               bool
+}
+
+// AssignResponse is the controller of a meeting.
+type AssignResponse struct {
+	Assignment Assignment
+	Controller Controller
+	// IsReused is true if the assignment existed already.
+	IsReused bool
+}
+
+// AskOutcome is what became of a request to a controller to accept a meeting.
+type AskOutcome int
+
+// The outcomes of a request to a controller.
+const (
+	// AskAccepted: the controller runs the meeting.
+	AskAccepted AskOutcome = iota + 1
+	// AskRejected: the controller refused.
+	AskRejected
+	// AskUnknown: the request was sent and no response came, so the controller may run the meeting.
+	AskUnknown
+	// AskNotSent: the controller got nothing.
+	AskNotSent
+)
+
+// Asker asks a controller to accept a meeting. It never repeats a request. Reason says why the outcome is not AskAccepted.
+type Asker interface {
+	Ask(ctx context.Context, c Controller, key AssignmentKey) (outcome AskOutcome, reason string)
+}
+
+// Fleet is the placement's view of a region.
+type Fleet interface {
+	// Candidates returns the controllers of regions as candidates, and the controllers by id. The result must not be changed.
+	Candidates(ctx context.Context, regions []string) (placement.Fleet, map[string]Controller, error)
+	// Reserve adds a meeting to a controller's load until its row is read again.
+	Reserve(controllerID string, participants int64)
+	// CoolDown excludes a controller for a while, with the reason.
+	CoolDown(controllerID, reason string)
+}
+
+// PlacerConfig is what a [Placer] works with.
+type PlacerConfig struct {
+	Store     AssignmentStore
+	Fleet     Fleet
+	ReplicaID string
+	// Asker is nil if controllers are not asked: then an assignment is confirmed at once.
+	Asker Asker
+	// AskTimeout limits a request to a controller.
+	AskTimeout time.Duration
+	// Random is for tests; nil: a random source.
+	Random placement.Rand
+}
+
+// Placer assigns meetings to controllers. Its methods are safe for concurrent use.
+type Placer struct {
+	cfg PlacerConfig
+
+	mu       sync.Mutex
+	inFlight map[AssignmentKey]*assignCall
+}
+
+// assignCall is a request whose result concurrent requests for the same key share.
+type assignCall struct {
+	done     chan struct{}
+	response AssignResponse
+	err      error
+}
+
+// globalRand uses the source of math/rand/v2, which is safe for concurrent use.
+type globalRand struct{}
+
+func (globalRand) IntN(n int) int { return rand.IntN(n) } //nolint:gosec // Spreads load; no secret.
+
+// NewPlacer returns a placer.
+func NewPlacer(cfg PlacerConfig) *Placer {
+	if cfg.Random == nil {
+		cfg.Random = globalRand{}
+	}
+	return &Placer{cfg: cfg, inFlight: make(map[AssignmentKey]*assignCall)}
+}
+
+// Assign returns the controller of a meeting, and chooses one if there is none. Concurrent requests for the same key share one choice.
+func (p *Placer) Assign(ctx context.Context, r AssignRequest) (AssignResponse, error) {
+	if r.DryRun {
+		return p.dryRun(ctx, r)
+	}
+
+	call, isLeader := p.join(r.AssignmentKey)
+	if isLeader {
+		// The choice outlives its first caller: others may wait for it, and a reservation must be confirmed or released.
+		go func() {
+			defer p.leave(r.AssignmentKey, call)
+			call.response, call.err = p.assign(context.WithoutCancel(ctx), r)
+		}()
+	}
+
+	select {
+	case <-call.done:
+		response := call.response
+		response.IsReused = response.IsReused || !isLeader
+		return response, call.err
+	case <-ctx.Done():
+		return AssignResponse{}, ctx.Err()
+	}
+}
+
+func (p *Placer) join(key AssignmentKey) (call *assignCall, isLeader bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	if call, ok := p.inFlight[key]; ok {
+		return call, false
+	}
+	call = &assignCall{done: make(chan struct{})}
+	p.inFlight[key] = call
+	return call, true
+}
+
+func (p *Placer) leave(key AssignmentKey, call *assignCall) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	delete(p.inFlight, key)
+	close(call.done)
+}
+
+func (p *Placer) dryRun(ctx context.Context, r AssignRequest) (AssignResponse, error) {
+	decision, controllers, err := p.choose(ctx, r, r.ExcludeControllers)
+	if err != nil {
+		return AssignResponse{}, err
+	}
+	chosen := controllers[decision.ControllerID]
+	return AssignResponse{
+		Assignment: Assignment{AssignmentKey: r.AssignmentKey, ControllerID: chosen.ControllerID, Reason: decision.Reason()},
+		Controller: chosen,
+	}, nil
+}
+
+// assign reuses a live assignment, or tries up to three controllers.
+func (p *Placer) assign(ctx context.Context, r AssignRequest) (AssignResponse, error) {
+	if response, err := p.reuse(ctx, r); err == nil || !errors.Is(err, ErrNotAssigned) {
+		return response, err
+	}
+
+	excluded := slices.Clone(r.ExcludeControllers)
+	var lastErr error
+	for range maxPlacementAttempts {
+		decision, controllers, err := p.choose(ctx, r, excluded)
+		if err != nil {
+			return AssignResponse{}, errors.Join(err, lastErr)
+		}
+
+		chosen := controllers[decision.ControllerID]
+		response, err := p.try(ctx, r, chosen, decision)
+		if err == nil {
+			return response, nil
+		}
+		if !errors.Is(err, errNextCandidate) {
+			return AssignResponse{}, err
+		}
+		excluded = append(excluded, chosen.ControllerID)
+		lastErr = err
+	}
+	return AssignResponse{}, fmt.Errorf("%w: %w", ErrUnavailable, lastErr)
+}
+
+// errNextCandidate means that a controller did not get the meeting, and that another one may.
+var errNextCandidate = errors.New("try another controller")
+
+// choose returns a decision for a controller, or [ErrUnavailable] with the sum of the reasons if none is eligible.
+func (p *Placer) choose(ctx context.Context, r AssignRequest, excluded []string) (placement.Decision, map[string]Controller, error) {
+	fleet, controllers, err := p.cfg.Fleet.Candidates(ctx, append([]string{r.Region}, r.SpillRegions...))
+	if err != nil {
+		return placement.Decision{}, nil, fmt.Errorf("read the fleet: %w", err)
+	}
+
+	decision := placement.Choose(placement.Request{
+		Region:               r.Region,
+		SpillRegions:         r.SpillRegions,
+		ExpectedParticipants: r.ExpectedParticipants,
+		RequireLabels:        r.RequireLabels,
+		PreferLabels:         r.PreferLabels,
+		ExcludeControllers:   excluded,
+	}, fleet, p.cfg.Random)
+	if decision.ControllerID == "" {
+		return decision, nil, &NoCandidateError{Reason: decision.Reason()}
+	}
+	return decision, controllers, nil
+}
+
+// reuse returns the live assignment of a meeting if its controller may keep it. Otherwise the error is [ErrNotAssigned].
+func (p *Placer) reuse(ctx context.Context, r AssignRequest) (AssignResponse, error) {
+	found, err := p.cfg.Store.Assignment(ctx, r.AssignmentKey)
+	if err != nil {
+		return AssignResponse{}, err
+	}
+	return p.shareAssignment(ctx, r, found)
+}
+
+// shareAssignment returns an assignment of another request. It waits until a reservation is confirmed or ends.
+func (p *Placer) shareAssignment(ctx context.Context, r AssignRequest, found Assignment) (AssignResponse, error) {
+	for !found.IsConfirmed {
+		select {
+		case <-ctx.Done():
+			return AssignResponse{}, ctx.Err()
+		case <-time.After(reservationPoll):
+		}
+
+		var err error
+		if found, err = p.cfg.Store.Assignment(ctx, r.AssignmentKey); err != nil {
+			return AssignResponse{}, err
+		}
+	}
+
+	_, controllers, err := p.cfg.Fleet.Candidates(ctx, append([]string{r.Region}, r.SpillRegions...))
+	if err != nil {
+		return AssignResponse{}, fmt.Errorf("read the fleet: %w", err)
+	}
+	holder, isKnown := controllers[found.ControllerID]
+	if !isKnown || holder.Facts.Stale || (found.Incarnation != "" && holder.Incarnation != found.Incarnation) {
+		return AssignResponse{}, ErrNotAssigned
+	}
+	return AssignResponse{Assignment: found, Controller: holder, IsReused: true}, nil
+}
+
+// try reserves the meeting for a controller, asks it, and confirms. The error wraps errNextCandidate if another controller may be tried.
+func (p *Placer) try(ctx context.Context, r AssignRequest, chosen Controller, decision placement.Decision) (AssignResponse, error) {
+	reservation := Reservation{
+		AssignmentKey:        r.AssignmentKey,
+		ControllerID:         chosen.ControllerID,
+		Incarnation:          chosen.Incarnation,
+		ExpectedParticipants: r.ExpectedParticipants,
+		OrgID:                r.OrgID,
+		SeriesID:             r.SeriesID,
+		Reason:               decision.Reason(),
+		ReplicaID:            p.cfg.ReplicaID,
+		Actor:                CallerFrom(ctx).Subject,
+	}
+	if p.cfg.Asker != nil {
+		reservation.Lifetime = p.cfg.AskTimeout + reservationSlack
+	}
+
+	p.cfg.Fleet.Reserve(chosen.ControllerID, r.ExpectedParticipants)
+	result, err := p.cfg.Store.Reserve(ctx, reservation)
+	switch {
+	case errors.Is(err, ErrNotEligible):
+		return AssignResponse{}, fmt.Errorf("%w: %s is no longer eligible", errNextCandidate, chosen.ControllerID)
+	case err != nil:
+		return AssignResponse{}, fmt.Errorf("reserve: %w", err)
+	case !result.IsOwn:
+		return p.shareAssignment(ctx, r, result.Assignment)
+	case result.Assignment.IsConfirmed:
+		return AssignResponse{Assignment: result.Assignment, Controller: chosen}, nil
+	}
+	return p.askAndConfirm(ctx, r, chosen, result.Assignment)
+}
+
+func (p *Placer) askAndConfirm(ctx context.Context, r AssignRequest, chosen Controller, reserved Assignment) (AssignResponse, error) {
+	outcome, reason := p.cfg.Asker.Ask(ctx, chosen, r.AssignmentKey)
+	if outcome != AskAccepted {
+		if outcome == AskRejected {
+			p.cfg.Fleet.CoolDown(chosen.ControllerID, reason)
+		}
+		if err := p.cfg.Store.Release(ctx, r.AssignmentKey, reserved.Generation); err != nil {
+			return AssignResponse{}, fmt.Errorf("release: %w", err)
+		}
+		return AssignResponse{}, fmt.Errorf("%w: %s: %s", errNextCandidate, chosen.ControllerID, reason)
+	}
+
+	isConfirmed, err := p.cfg.Store.Confirm(ctx, Confirmation{
+		AssignmentKey: r.AssignmentKey,
+		Generation:    reserved.Generation,
+		Actor:         CallerFrom(ctx).Subject,
+	})
+	if err != nil {
+		return AssignResponse{}, fmt.Errorf("confirm: %w", err)
+	}
+	if !isConfirmed {
+		return p.reuse(ctx, r) // The reservation expired, and another request may have the meeting.
+	}
+	reserved.IsConfirmed = true
+	return AssignResponse{Assignment: reserved, Controller: chosen}, nil
+}
+
+// NoCandidateError means that no controller is eligible. Its text is public and sums up the reasons.
+type NoCandidateError struct{ Reason string }
+
+func (e *NoCandidateError) Error() string { return e.Reason }
+func (e *NoCandidateError) Unwrap() error { return ErrUnavailable }
