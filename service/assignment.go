@@ -95,6 +95,15 @@ type AssignmentFilter struct {
 	Limit int
 }
 
+// AssignedLoad is what is assigned to a controller.
+type AssignedLoad struct {
+	ControllerID string
+	// Meetings and Participants are of all live assignments and reservations. Participants are the expected ones.
+	Meetings, Participants int64
+	// MeetingsSince and ParticipantsSince are of those that were assigned after the controller's last heartbeat.
+	MeetingsSince, ParticipantsSince int64
+}
+
 // AssignmentStore is the storage of assignments. Its methods are bounded and fail as those of [Store] do.
 type AssignmentStore interface {
 	// Reserve assigns a meeting to a controller unless it has a live assignment or reservation: then that is the result. An assignment whose
@@ -108,6 +117,8 @@ type AssignmentStore interface {
 	EndAssignment(ctx context.Context, end AssignmentEnd) (Assignment, error)
 	// Assignment returns the live assignment or reservation. [ErrNotAssigned] if there is none.
 	Assignment(ctx context.Context, key AssignmentKey) (Assignment, error)
+	// AssignedLoads returns what is assigned to the controllers of a region, reservations included.
+	AssignedLoads(ctx context.Context, region string) ([]AssignedLoad, error)
 	// Assignments returns at most Limit confirmed assignments in the order of meeting and region.
 	Assignments(ctx context.Context, filter AssignmentFilter) ([]Assignment, error)
 }

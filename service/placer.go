@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -63,13 +62,14 @@ type Asker interface {
 	Ask(ctx context.Context, c Controller, key AssignmentKey) (outcome AskOutcome, reason string)
 }
 
-// Fleet is the placement's view of a region.
+// Fleet is the placement's view of the controllers.
 type Fleet interface {
-	// Candidates returns the controllers of regions as candidates, and the controllers by id. The result must not be changed.
-	Candidates(ctx context.Context, regions []string) (placement.Fleet, map[string]Controller, error)
-	// Reserve adds a meeting to a controller's load until its row is read again.
-	Reserve(controllerID string, participants int64)
-	// CoolDown excludes a controller for a while, with the reason.
+	// Choose chooses a controller. If it is to count, the meeting is part of the controller's load at once, so that the next choice
+	// sees it.
+	Choose(ctx context.Context, r placement.Request, isCounted bool) (placement.Decision, Controller, error)
+	// Controller returns a controller of one of the regions, and reports whether there is one.
+	Controller(ctx context.Context, regions []string, controllerID string) (Controller, bool, error)
+	// CoolDown makes a controller that refused a meeting not eligible for some time.
 	CoolDown(controllerID, reason string)
 }
 
@@ -82,8 +82,6 @@ type PlacerConfig struct {
 	Asker Asker
 	// AskTimeout limits a request to a controller.
 	AskTimeout time.Duration
-	// Random is for tests; nil: a random source.
-	Random placement.Rand
 }
 
 // Placer assigns meetings to controllers. Its methods are safe for concurrent use.
@@ -101,16 +99,8 @@ type assignCall struct {
 	err      error
 }
 
-// globalRand uses the source of math/rand/v2, which is safe for concurrent use.
-type globalRand struct{}
-
-func (globalRand) IntN(n int) int { return rand.IntN(n) } //nolint:gosec // Spreads load; no secret.
-
 // NewPlacer returns a placer.
 func NewPlacer(cfg PlacerConfig) *Placer {
-	if cfg.Random == nil {
-		cfg.Random = globalRand{}
-	}
 	return &Placer{cfg: cfg, inFlight: make(map[AssignmentKey]*assignCall)}
 }
 
@@ -160,11 +150,10 @@ func (p *Placer) leave(key AssignmentKey, call *assignCall) {
 }
 
 func (p *Placer) dryRun(ctx context.Context, r AssignRequest) (AssignResponse, error) {
-	decision, controllers, err := p.choose(ctx, r, r.ExcludeControllers)
+	decision, chosen, err := p.choose(ctx, r, r.ExcludeControllers, false)
 	if err != nil {
 		return AssignResponse{}, err
 	}
-	chosen := controllers[decision.ControllerID]
 	return AssignResponse{
 		Assignment: Assignment{AssignmentKey: r.AssignmentKey, ControllerID: chosen.ControllerID, Reason: decision.Reason()},
 		Controller: chosen,
@@ -180,12 +169,11 @@ func (p *Placer) assign(ctx context.Context, r AssignRequest) (AssignResponse, e
 	excluded := slices.Clone(r.ExcludeControllers)
 	var lastErr error
 	for range maxPlacementAttempts {
-		decision, controllers, err := p.choose(ctx, r, excluded)
+		decision, chosen, err := p.choose(ctx, r, excluded, true)
 		if err != nil {
 			return AssignResponse{}, errors.Join(err, lastErr)
 		}
 
-		chosen := controllers[decision.ControllerID]
 		response, err := p.try(ctx, r, chosen, decision)
 		if err == nil {
 			return response, nil
@@ -202,26 +190,27 @@ func (p *Placer) assign(ctx context.Context, r AssignRequest) (AssignResponse, e
 // errNextCandidate means that a controller did not get the meeting, and that another one may.
 var errNextCandidate = errors.New("try another controller")
 
-// choose returns a decision for a controller, or [ErrUnavailable] with the sum of the reasons if none is eligible.
-func (p *Placer) choose(ctx context.Context, r AssignRequest, excluded []string) (placement.Decision, map[string]Controller, error) {
-	fleet, controllers, err := p.cfg.Fleet.Candidates(ctx, append([]string{r.Region}, r.SpillRegions...))
-	if err != nil {
-		return placement.Decision{}, nil, fmt.Errorf("read the fleet: %w", err)
-	}
-
-	decision := placement.Choose(placement.Request{
+// choose returns a decision for a controller, or [NoCandidateError] if none is eligible.
+func (p *Placer) choose(ctx context.Context, r AssignRequest, excluded []string, isCounted bool) (placement.Decision, Controller, error) {
+	decision, chosen, err := p.cfg.Fleet.Choose(ctx, placement.Request{
 		Region:               r.Region,
 		SpillRegions:         r.SpillRegions,
 		ExpectedParticipants: r.ExpectedParticipants,
 		RequireLabels:        r.RequireLabels,
 		PreferLabels:         r.PreferLabels,
 		ExcludeControllers:   excluded,
-	}, fleet, p.cfg.Random)
-	if decision.ControllerID == "" {
-		return decision, nil, &NoCandidateError{Reason: decision.Reason()}
+	}, isCounted)
+	if err != nil {
+		return decision, Controller{}, fmt.Errorf("choose a controller: %w", err)
 	}
-	return decision, controllers, nil
+	if decision.ControllerID == "" {
+		return decision, Controller{}, &NoCandidateError{Reason: decision.Reason()}
+	}
+	return decision, chosen, nil
 }
+
+// regions returns the regions that a request may use.
+func (r AssignRequest) regions() []string { return append([]string{r.Region}, r.SpillRegions...) }
 
 // reuse returns the live assignment of a meeting if its controller may keep it. Otherwise the error is [ErrNotAssigned].
 func (p *Placer) reuse(ctx context.Context, r AssignRequest) (AssignResponse, error) {
@@ -247,11 +236,10 @@ func (p *Placer) shareAssignment(ctx context.Context, r AssignRequest, found Ass
 		}
 	}
 
-	_, controllers, err := p.cfg.Fleet.Candidates(ctx, append([]string{r.Region}, r.SpillRegions...))
+	holder, isKnown, err := p.cfg.Fleet.Controller(ctx, r.regions(), found.ControllerID)
 	if err != nil {
 		return AssignResponse{}, fmt.Errorf("read the fleet: %w", err)
 	}
-	holder, isKnown := controllers[found.ControllerID]
 	if !isKnown || holder.Facts.Stale || (found.Incarnation != "" && holder.Incarnation != found.Incarnation) {
 		return AssignResponse{}, ErrNotAssigned
 	}
@@ -275,7 +263,6 @@ func (p *Placer) try(ctx context.Context, r AssignRequest, chosen Controller, de
 		reservation.Lifetime = p.cfg.AskTimeout + reservationSlack
 	}
 
-	p.cfg.Fleet.Reserve(chosen.ControllerID, r.ExpectedParticipants)
 	result, err := p.cfg.Store.Reserve(ctx, reservation)
 	switch {
 	case errors.Is(err, ErrNotEligible):

@@ -86,6 +86,10 @@ func (f *fakeAssignments) Assignment(_ context.Context, key AssignmentKey) (Assi
 	return a, nil
 }
 
+func (f *fakeAssignments) AssignedLoads(context.Context, string) ([]AssignedLoad, error) {
+	return nil, errors.New("not used")
+}
+
 func (f *fakeAssignments) Assignments(context.Context, AssignmentFilter) ([]Assignment, error) {
 	return nil, errors.New("not used")
 }
@@ -116,7 +120,7 @@ func newFakeFleet(ids ...string) *fakeFleet {
 	return f
 }
 
-func (f *fakeFleet) Candidates(context.Context, []string) (placement.Fleet, map[string]Controller, error) {
+func (f *fakeFleet) Choose(_ context.Context, r placement.Request, isCounted bool) (placement.Decision, Controller, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 
@@ -131,13 +135,19 @@ func (f *fakeFleet) Candidates(context.Context, []string) (placement.Fleet, map[
 			CoolDown: f.coolDowns[id],
 		})
 	}
-	return fleet, f.controllers, nil
+	decision := placement.Choose(r, fleet, rand.New(rand.NewPCG(1, uint64(f.reserved[""]))))
+	f.reserved[""]++
+	if isCounted && decision.ControllerID != "" {
+		f.reserved[decision.ControllerID]++
+	}
+	return decision, f.controllers[decision.ControllerID], nil
 }
 
-func (f *fakeFleet) Reserve(controllerID string, _ int64) {
+func (f *fakeFleet) Controller(_ context.Context, _ []string, id string) (Controller, bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.reserved[controllerID]++
+	c, ok := f.controllers[id]
+	return c, ok, nil
 }
 
 func (f *fakeFleet) CoolDown(controllerID, reason string) {
@@ -307,6 +317,7 @@ func TestPlacer_BurstIsSpread(t *testing.T) {
 	all.Wait()
 
 	var largest, sum int64
+	delete(fleet.reserved, "") // The seed.
 	for _, n := range fleet.reserved {
 		largest = max(largest, n)
 		sum += n

@@ -33,7 +33,8 @@ type assignmentRow struct {
 const assignmentColumns = `meeting_id, region, meeting_controller_id, assigned_at, ended_at, confirmed_at, expires_at, generation,
 	incarnation, expected_participants, reason`
 
-// liveAssignmentSQL is the condition of a row that is an assignment or a reservation that has not expired; %s is the clock.
+// liveAssignmentSQL is the condition of a row that is an assignment or a reservation that has not expired. The clock and a parenthesis
+// follow it.
 const liveAssignmentSQL = `ended_at IS NULL AND (confirmed_at IS NOT NULL OR expires_at > `
 
 func (r assignmentRow) assignment() service.Assignment {
@@ -93,6 +94,32 @@ func (s *Store) Assignments(ctx context.Context, filter service.AssignmentFilter
 			assignments[i] = row.assignment()
 		}
 		return assignments, nil
+	})
+}
+
+// AssignedLoads implements [service.AssignmentStore].
+func (s *Store) AssignedLoads(ctx context.Context, region string) ([]service.AssignedLoad, error) {
+	return run(ctx, s, "assigned_loads", func(ctx context.Context) ([]service.AssignedLoad, error) {
+		rows, err := s.readDB.QueryContext(ctx, s.readDB.Rebind(`SELECT m.controller_id, count(*), sum(a.expected_participants),
+				sum(CASE WHEN a.assigned_at > m.last_heartbeat_at THEN 1 ELSE 0 END),
+				sum(CASE WHEN a.assigned_at > m.last_heartbeat_at THEN a.expected_participants ELSE 0 END)
+			FROM meeting_controllers AS m JOIN meeting_assignments AS a ON a.meeting_controller_id = m.controller_id
+			WHERE m.region = ? AND a.ended_at IS NULL AND (a.confirmed_at IS NOT NULL OR a.expires_at > `+s.dialect.statementNowSQL+`)
+			GROUP BY m.controller_id`), region)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = rows.Close() }()
+
+		var loads []service.AssignedLoad
+		for rows.Next() {
+			var l service.AssignedLoad
+			if err := rows.Scan(&l.ControllerID, &l.Meetings, &l.Participants, &l.MeetingsSince, &l.ParticipantsSince); err != nil {
+				return nil, err
+			}
+			loads = append(loads, l)
+		}
+		return loads, rows.Err()
 	})
 }
 

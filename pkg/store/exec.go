@@ -11,19 +11,6 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-<<<<<<< HEAD
-// isDomainError reports whether err is a result about a controller or a request rather than a storage failure.
-func isDomainError(err error) bool {
-	var (
-		invalid *service.InvalidError
-		unsafe  *service.UnsafeError
-	)
-	return errors.Is(err, service.ErrNotRegistered) || errors.Is(err, service.ErrSuperseded) || errors.Is(err, service.ErrConflict) ||
-		errors.Is(err, service.ErrGone) || errors.Is(err, service.ErrNotAssigned) || errors.Is(err, service.ErrForbidden) || errors.As(err, &invalid) || errors.As(err, &unsafe)
-}
-
-=======
->>>>>>> main
 // reportQuery calls the hook for an operation that began at a time.
 func (s *Store) reportQuery(operation string, began time.Time, err error) {
 	if s.onQuery == nil {

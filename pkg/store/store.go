@@ -81,18 +81,7 @@ type Store struct {
 
 	// registerStatement is for PostgreSQL only, and registrations for SQLite only.
 	registerStatement preparedStatement
-<<<<<<< HEAD
-	registrations     *coalescer[registrationCall, service.RegisterResult]
-
-	// The statements are for PostgreSQL only.
-	reserveStatement preparedStatement
-	confirmStatement preparedStatement
-	reservations     *coalescer[service.Reservation, reserveOutcome]
-	confirmations    *coalescer[service.Confirmation, bool]
-
-=======
 	registrations     *callBatcher[registrationCall, service.RegisterResult]
->>>>>>> main
 	// policy is stored with the controllers that register.
 	policy heartbeatPolicy
 
@@ -109,8 +98,6 @@ var (
 	_ service.Sweeper      = (*Store)(nil)
 	_ service.RegionReader = (*Store)(nil)
 	_ service.Pruner       = (*Store)(nil)
-
-	_ service.AssignmentStore = (*Store)(nil)
 
 	_ service.ChangeSource = (*Store)(nil)
 )
@@ -145,13 +132,7 @@ func New(cfg Config) (*Store, error) {
 		announcer:   newAnnouncer(),
 	}
 	s.heartbeatBatcher = newHeartbeatBatcher(s)
-<<<<<<< HEAD
-	s.registrations = &coalescer[registrationCall, service.RegisterResult]{work: s.registerBatch, maxBatch: maxRegisterBatch}
-	s.reservations = &coalescer[service.Reservation, reserveOutcome]{work: s.reserveBatch, maxBatch: maxAssignmentBatch}
-	s.confirmations = &coalescer[service.Confirmation, bool]{work: s.confirmBatch, maxBatch: maxAssignmentBatch}
-=======
 	s.registrations = &callBatcher[registrationCall, service.RegisterResult]{commit: s.registerBatch, maxBatch: maxRegisterBatch}
->>>>>>> main
 	s.sweepChunk.Store(firstChunk)
 
 	var err error
@@ -195,13 +176,7 @@ func (s *Store) pools() (pools []*sqlx.DB) {
 
 // Close closes every connection. Later calls return [service.ErrUnavailable].
 func (s *Store) Close() error {
-<<<<<<< HEAD
-	s.registrations.waitUntilIdle(s.timeout)
-	s.reservations.waitUntilIdle(s.timeout)
-	s.confirmations.waitUntilIdle(s.timeout)
-=======
 	s.registrations.waitForCommits(s.timeout)
->>>>>>> main
 	// Counts that cannot be written now are lost: they are informational.
 	_ = s.WriteConflicts(context.Background())
 

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"darktower.example/global-controller/service"
 )
 
@@ -229,6 +231,29 @@ func testEndAssignment(t *testing.T, f Fixture) {
 	}
 	if again := mustReserve(t, f.Store, confirmed); !again.IsOwn || again.Assignment.Generation <= first.Generation {
 		t.Errorf("Reserve(after the end) = %+v, want a new one with a higher generation", again)
+	}
+}
+
+func testAssignedLoads(t *testing.T, f Fixture) {
+	registerHealthy(t, f.Store, "a", "b")
+	for i := range 3 {
+		r := reservation(fmt.Sprintf("m-%d", i), "a")
+		r.ExpectedParticipants = 10
+		mustReserve(t, f.Store, r)
+	}
+
+	loads, err := f.Store.AssignedLoads(t.Context(), mustGet(t, f.Store, "a").Region)
+	want := []service.AssignedLoad{{ControllerID: "a", Meetings: 3, Participants: 30, MeetingsSince: 3, ParticipantsSince: 30}}
+	if diff := cmp.Diff(want, loads); err != nil || diff != "" {
+		t.Errorf("AssignedLoads() = %v (-want +got):\n%s", err, diff)
+	}
+
+	// A heartbeat after the assignments reports them.
+	f.SetLastHeartbeatAge(t, "a", -hour)
+	want[0].MeetingsSince, want[0].ParticipantsSince = 0, 0
+	loads, err = f.Store.AssignedLoads(t.Context(), mustGet(t, f.Store, "a").Region)
+	if diff := cmp.Diff(want, loads); err != nil || diff != "" {
+		t.Errorf("AssignedLoads(after a heartbeat) = %v (-want +got):\n%s", err, diff)
 	}
 }
 

@@ -136,6 +136,7 @@ var suite = []struct {
 	{"Assignment_MovesFromLostController", testAssignmentOfStaleController},
 	{"Assignment_End", testEndAssignment},
 	{"Assignment_List", testListAssignments},
+	{"Assignment_Loads", testAssignedLoads},
 }
 
 // Run runs the suite. It calls open once for each test. The tests run in parallel.
