@@ -30,6 +30,7 @@ func TestWrapStore_EveryOperationHasASpan(t *testing.T) {
 		for n := 1; n < method.Type().NumIn(); n++ {
 			arguments = append(arguments, reflect.Zero(method.Type().In(n)))
 		}
+
 		before := len(recorder.Ended())
 		func() {
 			defer func() { _ = recover() }() // The embedded store is nil.
