@@ -39,7 +39,7 @@ func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics, transport h
 		OnDate: func(date time.Time, uncertainty time.Duration) {
 			guard.AddReading(clock.AuthController, date, uncertainty)
 		},
-		UnverifiableMemory: memory,
+		UnverifiableFor: memory,
 	})
 	guard.OnContradiction(keys.StartFetch)
 

@@ -71,7 +71,6 @@ func (s *Server) newChecker() *health.Checker {
 		StalenessThreshold:    s.cfg.StalenessThreshold,
 		FastInterval:          s.cfg.FastInterval,
 		ComprehensiveInterval: s.cfg.ComprehensiveInterval,
-		MaxConnections:        s.store.PoolStats().MaxOpenConnections,
 	}
 	policy := service.SweepPolicy{
 		Threshold:    s.cfg.StalenessThreshold,
