@@ -102,8 +102,8 @@ func (s *Server) checkHealth(ctx context.Context) error {
 	}
 }
 
-// repeatReadiness publishes the readiness until ctx ends.
-func (s *Server) repeatReadiness(ctx context.Context) error {
+// publishReadinessPeriodically publishes the readiness until ctx ends.
+func (s *Server) publishReadinessPeriodically(ctx context.Context) error {
 	ticker := time.NewTicker(readinessInterval)
 	defer ticker.Stop()
 	for {
