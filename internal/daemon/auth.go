@@ -9,9 +9,9 @@ import (
 	"darktower.example/global-controller/pkg/auth"
 	"darktower.example/global-controller/pkg/clock"
 	"darktower.example/global-controller/pkg/health"
+	"darktower.example/global-controller/pkg/loglimit"
 	"darktower.example/global-controller/pkg/metrics"
 	"darktower.example/global-controller/pkg/refusals"
-	"darktower.example/global-controller/pkg/sumlog"
 	"darktower.example/global-controller/service"
 )
 
@@ -28,10 +28,10 @@ type authState struct {
 	keys     *auth.KeySet
 	clock    *clock.Guard
 	verifier *auth.Verifier
-	refusals *refusals.Memory
+	refusals *refusals.Log
 	metrics  *metrics.AuthMetrics
 	// calls limits the log lines about calls, and events those about controllers.
-	calls, events *sumlog.Log
+	calls, events *loglimit.Limiter
 }
 
 // newAuthState makes the parts. transport fetches the keys; nil is the default of net/http.
@@ -44,8 +44,8 @@ func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics, transport h
 	a := &authState{
 		logger: logger,
 		clock:  clock.New(wall, memory, logger),
-		calls:  sumlog.New(callLogPeriod),
-		events: sumlog.New(eventLogPeriod),
+		calls:  loglimit.New(callLogPeriod),
+		events: loglimit.New(eventLogPeriod),
 	}
 	a.keys = auth.NewKeySet(auth.KeySetConfig{
 		URL:       cfg.JWKSURL,

@@ -77,7 +77,7 @@ func (a *authState) logPeer(group, first, more, transport, address string, detai
 		return append([]any{"msg", msg, "transport", transport, "peer", address}, detail...)
 	}
 
-	if a.calls.Admit(logger, group, transport+" "+address, 1, line(more)...) {
+	if a.calls.ShouldLog(logger, group, transport+" "+address, 1, line(more)...) {
 		_ = logger.Log(line(first)...)
 	}
 }
@@ -109,7 +109,7 @@ func (a *authState) ObserveTransition(t service.Transition) {
 	}
 
 	logger := level.Info(a.logger)
-	if !a.events.Admit(logger, "controllers", msg, maxEvents, "msg", msg, "more", true) {
+	if !a.events.ShouldLog(logger, "controllers", msg, maxEvents, "msg", msg, "more", true) {
 		return
 	}
 	_ = logger.Log(
@@ -138,7 +138,7 @@ func (w httpErrorLog) Write(line []byte) (int, error) {
 	}
 
 	logger := level.Warn(w.auth.logger)
-	if w.auth.calls.Admit(logger, "http server", "", maxEvents, "msg", "http server: more errors") {
+	if w.auth.calls.ShouldLog(logger, "http server", "", maxEvents, "msg", "http server: more errors") {
 		_ = logger.Log("msg", "http server", "err", truncate(text))
 	}
 	return len(line), nil

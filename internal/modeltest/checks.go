@@ -9,7 +9,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// attempt is a call that may change a controller, with the result that the contract requires.
+// attempt is a call that may change a controller, with the result that the model predicts.
 type attempt struct {
 	controller *controller
 	replica    *replica
@@ -21,7 +21,7 @@ type attempt struct {
 	countsConflict bool
 }
 
-// checkCall compares a call's result, and the controller's record afterwards, with what the contract requires. After a failed call, the
+// checkCall compares a call's result, and the controller's record afterwards, with what the model predicts. After a failed call, the
 // record shows whether the call was committed.
 func (env *Environment) checkCall(a attempt, err error) error {
 	if checkErr := env.checkToken(a, err); checkErr != nil {

@@ -63,7 +63,8 @@ func toMs(t time.Time) int64 {
 	return t.UnixMilli()
 }
 
-// state returns the public state by the table in the contract's section 5. A controller that is not registered has the empty state.
+// state returns the public state: an operator's drain or a reported one comes before staleness, and staleness before any other reported
+// state. A controller that is not registered has the empty state.
 func (r record) state() service.HealthStatus {
 	switch {
 	case !r.isPresent:

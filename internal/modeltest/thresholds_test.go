@@ -72,11 +72,12 @@ func countWronglyStale(t *testing.T, fast, threshold time.Duration) int {
 			Tolerance:    health.Tolerance,
 			Actor:        "gc",
 		},
-		CanVouch:   func() bool { return true },
-		Heartbeats: health.NewHeartbeatMonitor(fast, clock),
-		Logger:     log.NewNopLogger(),
-		Now:        clock,
-		Observe: func(result service.SweepResult, err error) {
+		CanVouch:           func() bool { return true },
+		Heartbeats:         health.NewHeartbeatMonitor(fast, clock),
+		Logger:             log.NewNopLogger(),
+		Now:                clock,
+		ObserveBeatFailure: func(err error) { t.Errorf("Beat() = %v", err) },
+		ObserveSweep: func(result service.SweepResult, err error) {
 			if err != nil {
 				t.Errorf("Sweep() = %v", err)
 			}

@@ -72,7 +72,7 @@ func runPass(ctx context.Context, cfg Config) time.Duration {
 	}
 
 	if result.Pruned > 0 {
-		_ = level.Info(cfg.Logger).Log("msg", "history pruned", "changes", result.Pruned)
+		_ = level.Info(cfg.Logger).Log("msg", "old transitions removed from the history", "changes", result.Pruned)
 	}
 	for _, t := range result.Retired {
 		_ = level.Warn(cfg.Logger).Log(
