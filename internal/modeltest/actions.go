@@ -191,11 +191,13 @@ func (env *Environment) deregisterItself() error {
 	c := p.controller
 	order := service.Deregistration{ControllerID: c.id, Incarnation: p.incarnation}
 	want, wantErr := c.afterDeregistration(order, true)
+
 	_, err := r.calls.Deregister.Call(env.authorize(r, asController), order, nil)
 	env.note("%s deregisters itself (process %d) at %s: %s", c.id, p.serial, r.id, resultText(err))
 	if err == nil {
 		p.nextAt = 0
 	}
+
 	return env.checkCall(attempt{
 		controller: c,
 		replica:    r,

@@ -152,6 +152,7 @@ func (env *Environment) checkHistory() error {
 	if len(found) != len(env.expectedTransitions) {
 		return fmt.Errorf("the history goes on with\n    %+v, want\n    %+v", found, env.expectedTransitions)
 	}
+
 	for i, t := range found {
 		if !isSameTransition(t, env.expectedTransitions[i]) || t.ID <= env.lastID {
 			return fmt.Errorf("the history goes on with\n    %+v, want\n    %+v", t, env.expectedTransitions[i])
@@ -163,6 +164,7 @@ func (env *Environment) checkHistory() error {
 		c.lastState, env.lastID = t.To, t.ID
 	}
 	env.expectedTransitions = env.expectedTransitions[:0]
+
 	for _, c := range env.fleet {
 		if c.lastState != c.state() {
 			return fmt.Errorf("the history of %s ends with %q, but it is %q", c.id, c.lastState, c.state())

@@ -239,7 +239,7 @@ func (env *Environment) nextEvent() event {
 
 	consider(env.nextBurstToggle, env.toggleFaultBurst)
 	consider(env.storeDown.until, func() error { return env.endOutage(&env.storeDown, "the store is back") })
-	consider(env.readOnly.until, func() error { return env.endOutage(&env.readOnly, "the store takes writes again") })
+	consider(env.readOnly.until, func() error { return env.endOutage(&env.readOnly, "the store accepts writes again") })
 	for i, r := range env.replicas {
 		consider(r.disconnection.until, func() error { return env.endOutage(&r.disconnection, r.id+" reaches the store again") })
 		consider(env.restartAt[i], func() error { return env.startReplica(i) })

@@ -1,5 +1,5 @@
 // Package modeltest is the model-based test. It drives the real service, checker and store through random histories in virtual time,
-// and checks the contract's guarantees after every step. Its model is an outside observer: it knows what was requested, what was
+// and after every step checks the guarantees that docs/model-test.md lists. Its model is an outside observer: it knows what was requested, what was
 // returned, and when.
 package modeltest
 
@@ -104,6 +104,7 @@ func recordOf(c service.Controller) record {
 	if c.MemoryUsagePercent != nil {
 		r.memory = *c.MemoryUsagePercent
 	}
+
 	if c.Drain != nil {
 		r.drain = drain{
 			isDraining: true,
@@ -282,6 +283,7 @@ func expectedTransition(id string, from, to record, cause service.Cause, actor s
 		Actor:        actor,
 		Reported:     to.reported,
 	}
+
 	if !to.isPresent {
 		t.Region, t.Reported = from.region, from.reported
 	}

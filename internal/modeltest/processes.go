@@ -185,7 +185,9 @@ func (env *Environment) sendHeartbeatTo(
 	}, err), err
 }
 
-func callHeartbeat(ctx context.Context, r *replica, h service.ComprehensiveHeartbeat, isComprehensive bool) (service.Acknowledgement, error) {
+func callHeartbeat(
+	ctx context.Context, r *replica, h service.ComprehensiveHeartbeat, isComprehensive bool,
+) (service.Acknowledgement, error) {
 	if isComprehensive {
 		return r.calls.ComprehensiveHeartbeat.Call(ctx, h, nil)
 	}

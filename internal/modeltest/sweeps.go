@@ -46,6 +46,7 @@ func (env *Environment) beatAndCheck(r *replica) error {
 		return fmt.Errorf("%s vouches: %v, want %v: its clock is %d ms ahead, %+v",
 			r.id, r.lastBeat.Vouches, vouches, r.wall.offset, *r.vouchModel)
 	}
+
 	if err := r.checkExcuses(); err != nil {
 		return err
 	}

@@ -195,6 +195,7 @@ func (c *Checker) logResult(result service.SweepResult, err error) {
 		_ = level.Error(c.cfg.Logger).Log("msg", "sweep failed", "err", err)
 		return
 	}
+
 	if result.Hold != c.isOnHold {
 		c.isOnHold = result.Hold
 		msg := "staleness marking continues"
