@@ -65,14 +65,14 @@ func (env *Environment) act() error {
 }
 
 // runOneOf runs one of the actions, drawn by their weights.
-func (env *Environment) runOneOf(of []action) error {
+func (env *Environment) runOneOf(choices []action) error {
 	total := 0
-	for _, a := range of {
+	for _, a := range choices {
 		total += a.weight
 	}
 
 	n := env.rng.IntN(total)
-	for _, a := range of {
+	for _, a := range choices {
 		if n -= a.weight; n < 0 {
 			return a.do(env)
 		}

@@ -204,9 +204,9 @@ func (env *Environment) advanceClocks() {
 // goes down. The replicas then use the last reading of its clock, and later only the store's.
 func (env *Environment) stepClocks() {
 	c := env.clockFaults
-	offset, only := c.pickOffset(env.skew), c.rng.IntN(replicas+1)
+	offset, target := c.pickOffset(env.skew), c.rng.IntN(replicas+1)
 	for i, r := range env.replicas {
-		if only < replicas && i != only || r.wall.offset != 0 {
+		if target < replicas && i != target || r.wall.offset != 0 {
 			continue
 		}
 		r.wall.offset, r.wall.correctedAt = offset, env.now+c.errorDuration(env.threshold)

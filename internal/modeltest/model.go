@@ -1,6 +1,6 @@
-// Package modeltest is the model-based test. It drives the real service, checker and store through random histories in virtual time,
-// and after every step checks the guarantees that docs/model-test.md lists. Its model is an outside observer: it knows what was requested, what was
-// returned, and when.
+// Package modeltest is the model-based test. It drives the real service, checker and store through random histories in virtual time. After
+// every step it checks the guarantees that docs/model-test.md lists. Its model is an outside observer: it knows what was requested, what
+// was returned, and when.
 package modeltest
 
 import (

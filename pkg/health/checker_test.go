@@ -207,6 +207,21 @@ func TestChecker_LogLinesOfMassStaleness(t *testing.T) {
 	}
 }
 
+func TestChecker_HoldIsLoggedWhenItChanges(t *testing.T) {
+	var lines strings.Builder
+	checker := newTestChecker(&fakeStore{}, alwaysVouches)
+	checker.cfg.Logger = log.NewLogfmtLogger(&lines)
+
+	for _, hold := range []bool{false, true, true, false} {
+		checker.logResult(service.SweepResult{Hold: hold}, nil)
+	}
+
+	want := "level=info msg=\"staleness marking is suspended\" hold=true\nlevel=info msg=\"staleness marking continues\" hold=false\n"
+	if lines.String() != want {
+		t.Errorf("log = %q, want %q", lines.String(), want)
+	}
+}
+
 func TestChecker_StoreState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{beatErr: &service.ConditionError{Name: "disk_full", Err: errors.New("secret")}}
