@@ -74,8 +74,8 @@ func (env *Environment) checkRestores(n int) error {
 	return err
 }
 
-// continueFromCursors adds transitions to a restored store, up to about the id that the lost ones had reached, and continues from each cursor. A cursor
-// from before the backup returns all later transitions; a cursor from after it is gone.
+// continueFromCursors adds transitions to a restored store, up to about the id that the lost ones had reached. Then it continues from
+// each cursor. A cursor from before the backup returns all later transitions; a cursor from after it is gone.
 func (r *restores) continueFromCursors(restored Store, lastID int64) error {
 	ctx := context.Background()
 	for range r.rng.IntN(int(min(60, lastID-r.backupID)) + 5) {
