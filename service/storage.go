@@ -84,8 +84,6 @@ type ReplicaStore interface {
 	// Beat commits the fact that heartbeats can be committed now, and the replica's row. It takes the locks that a heartbeat takes,
 	// but none on a controller's row, and it does not wait for a sweep.
 	Beat(ctx context.Context, b Beat) (BeatResult, error)
-	// Replicas returns the replicas that were active within the last day, in the order of their ids.
-	Replicas(ctx context.Context) ([]Replica, error)
 }
 
 // Sweeper is the storage that the health checker needs.

@@ -71,7 +71,6 @@ func (s *Server) newChecker() *health.Checker {
 		StalenessThreshold:    s.cfg.StalenessThreshold,
 		FastInterval:          s.cfg.FastInterval,
 		ComprehensiveInterval: s.cfg.ComprehensiveInterval,
-		MaxConnections:        s.store.PoolStats().MaxOpenConnections,
 	}
 	policy := service.SweepPolicy{
 		Threshold:    s.cfg.StalenessThreshold,
@@ -79,7 +78,7 @@ func (s *Server) newChecker() *health.Checker {
 		Interval:     sweepInterval,
 		Tolerance:    health.Tolerance,
 		Actor:        s.cfg.ID,
-		Refusals:     s.auth.refusals.DescribeAll,
+		Refusals:     s.events.refusals.DescribeAll,
 	}
 
 	return health.NewChecker(health.Config{

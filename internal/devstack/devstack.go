@@ -194,7 +194,8 @@ func lockFolder(folder string) (unlock func(), err error) {
 	unlock, err = filelock.TryLock(filepath.Join(folder, "dev.lock"))
 	if errors.Is(err, filelock.ErrHeld) {
 		return nil, fmt.Errorf(
-			"another gcctl dev uses the folder %s: set another with --data, and other addresses with --ac, --http and --grpc", folder)
+			"another gcctl dev uses the folder %s: set another with --data, and other addresses with --ac, --http and --grpc", folder,
+		)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("lock the data folder: %w", err)

@@ -17,7 +17,7 @@ import (
 func TestRunUntilOutputClosed_ReaderCloses(t *testing.T) {
 	t.Parallel()
 	snapshot := newSnapshot(1, "start", newController("mc", healthy))
-	f := newFixture(t, &fakeGC{scripts: []script{{send: []*pb.WatchResponse{snapshot}}}})
+	f := newFixture(t, &fakeGlobalController{scripts: []script{{send: []*pb.WatchResponse{snapshot}}}})
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

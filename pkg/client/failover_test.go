@@ -306,17 +306,17 @@ func TestFailover_InTimeForTheStalenessThreshold(t *testing.T) {
 	for range 50 {
 		synctest.Test(t, func(t *testing.T) {
 			var acknowledged []time.Time
-			tr := newLoopTrial(t, nil)
-			tr.transport.respond = func(c madeCall) (callResponse, error) {
+			loop := newTestLoop(t, nil)
+			loop.transport.respond = func(c madeCall) (callResponse, error) {
 				// The last failed attempt is followed by one at the next address, without a delay.
-				if n := len(tr.transport.calls); c.method != methodRegister && n > 2 && n < 2+defaultFailoverAfter {
+				if n := len(loop.transport.calls); c.method != methodRegister && n > 2 && n < 2+defaultFailoverAfter {
 					return callResponse{}, newTestFailure(codes.Internal)
 				}
 				acknowledged = append(acknowledged, time.Now())
 				return callResponse{}, nil
 			}
 
-			if err := tr.crashAfter(t, time.Minute); err != nil {
+			if err := loop.crashAfter(t, time.Minute); err != nil {
 				t.Fatal(err)
 			}
 			for i := 1; i < len(acknowledged); i++ {

@@ -35,8 +35,6 @@ func (f *fakeStore) Beat(_ context.Context, b service.Beat) (service.BeatResult,
 	return service.BeatResult{}, f.beatErr
 }
 
-func (f *fakeStore) Replicas(context.Context) ([]service.Replica, error) { return nil, nil }
-
 func (f *fakeStore) Sweep(_ context.Context, policy service.SweepPolicy) (service.SweepResult, error) {
 	time.Sleep(f.took)
 	f.mu.Lock()
