@@ -39,15 +39,15 @@ type eventLog struct {
 
 // newEventLog returns an event log and adds its metrics.
 func newEventLog(logger log.Logger, m *metrics.Metrics) (*eventLog, error) {
-	memory, err := refusals.New()
+	refusalLog, err := refusals.New()
 	if err != nil {
 		return nil, err
 	}
 
 	return &eventLog{
 		logger:      logger,
-		refusals:    memory,
-		metrics:     m.RegisterRefusals(func() int { return memory.CountControllers(service.RefusedKeyDropped, droppedKeyWindow) }),
+		refusals:    refusalLog,
+		metrics:     m.RegisterRefusals(func() int { return refusalLog.CountControllers(service.RefusedKeyDropped, droppedKeyWindow) }),
 		calls:       loglimit.New(callLogPeriod),
 		controllers: loglimit.New(controllerLogPeriod),
 	}, nil
