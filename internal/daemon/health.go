@@ -82,13 +82,14 @@ func (s *Server) newChecker() *health.Checker {
 	}
 
 	return health.NewChecker(health.Config{
-		Store:      s.newClockedStore(),
-		Replica:    replica,
-		Policy:     policy,
-		CanVouch:   s.serviceable.CanVouch,
-		Heartbeats: s.heartbeats,
-		Observe:    s.metrics.ObserveSweep,
-		Logger:     s.logger,
+		Store:              s.newClockedStore(),
+		Replica:            replica,
+		Policy:             policy,
+		CanVouch:           s.serviceable.CanVouch,
+		Heartbeats:         s.heartbeats,
+		ObserveSweep:       s.metrics.ObserveSweep,
+		ObserveBeatFailure: s.metrics.ObserveBeatFailure,
+		Logger:             s.logger,
 	})
 }
 

@@ -204,7 +204,7 @@ func (s *Server) newMiddleware(controllers service.Store) (endpoints.Middleware,
 		endpoints.Authenticate(s.auth.verifier, endpoints.AuthPolicy{
 			MCScopes:            s.cfg.MCScopes,
 			SubjectIsController: s.cfg.SubjectIsController,
-			OnUnverifiable:      s.heartbeats.ObserveUnjudged,
+			OnUnverifiable:      s.heartbeats.ObserveUnverifiable,
 			OnRefused:           s.events.recordRefusal,
 		}),
 		endpoints.AfterAuthentication(s.traces.AuthenticationHook()),
