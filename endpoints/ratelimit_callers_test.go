@@ -107,10 +107,12 @@ func TestLimitCallers_EmptiedStore(t *testing.T) {
 	registered := make(map[string]bool)
 	middleware := LimitCallers(limiter, fakeLookup{known: registered}, func(string) {})
 	ctx := callerContext(t, "shared")
-	for tick := 0; len(registered) < 200; tick++ {
-		if tick > 200 {
-			t.Fatalf("registered = %d of 200 controllers after %d ticks", len(registered), tick)
+
+	for second := 0; len(registered) < 200; second++ {
+		if second > 200 {
+			t.Fatalf("registered = %d of 200 controllers after %d s", len(registered), second)
 		}
+
 		for i := range 200 {
 			id := fmt.Sprintf("mc-%d", i)
 			outcome := error(nil)
@@ -121,11 +123,13 @@ func TestLimitCallers_EmptiedStore(t *testing.T) {
 			if !errors.Is(err, service.ErrNotRegistered) {
 				continue
 			}
+
 			if _, err := middleware(Operation{"RegisterMC", ScopeMC})(creating(registered))(ctx, registrationOf(id)); err != nil {
 				t.Fatalf("registration of %s, which got NOT_FOUND = %v, want nil", id, err)
 			}
 			registered[id] = true
 		}
+
 		*now = now.Add(time.Second)
 	}
 }

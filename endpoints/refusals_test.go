@@ -98,6 +98,7 @@ func TestAuthenticate_ReportsRefusals(t *testing.T) {
 			OnUnverifiable: func(id string) { got = append(got, "unverifiable "+id) },
 			OnRefused:      func(id, reason string) { got = append(got, "refused "+id+" "+reason) },
 		}
+
 		call := Authenticate(tc.with, policy)(tc.operation)(func(context.Context, any) (any, error) { return nil, tc.next })
 		_, _ = call(t.Context(), Request[service.FastHeartbeat]{Value: service.FastHeartbeat{ControllerID: tc.id}})
 		if diff := cmp.Diff(tc.want, got); diff != "" {
@@ -109,7 +110,7 @@ func TestAuthenticate_ReportsRefusals(t *testing.T) {
 // once admits the first event of each kind.
 type once map[string]int
 
-func (o once) Admit(_ log.Logger, group, kind string, allowance int, _ ...any) bool {
+func (o once) ShouldLog(_ log.Logger, group, kind string, allowance int, _ ...any) bool {
 	o[group+" "+kind]++
 	return o[group+" "+kind] <= allowance
 }
@@ -119,8 +120,10 @@ func TestLog_RefusalsAreCounted(t *testing.T) {
 	codes := map[error]string{service.ErrUnauthenticated: "INVALID_TOKEN", service.ErrUnavailable: "SERVICE_UNAVAILABLE"}
 	sampler, failure := once{}, service.ErrUnauthenticated
 	call := Log(LogConfig{
-		Logger: log.NewLogfmtLogger(&lines), Sampler: sampler, TraceID: untraced,
-		Code: func(err error) string { return codes[err] },
+		Logger:  log.NewLogfmtLogger(&lines),
+		Sampler: sampler,
+		TraceID: untraced,
+		Code:    func(err error) string { return codes[err] },
 	})(Operation{Name: "FastHeartbeat"})(func(context.Context, any) (any, error) { return nil, failure })
 
 	ctx := WithCall(t.Context(), &Call{Transport: "grpc"})

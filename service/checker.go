@@ -9,16 +9,10 @@ type Replica struct {
 	StalenessThreshold    time.Duration
 	FastInterval          time.Duration
 	ComprehensiveInterval time.Duration
-	// MaxConnections is the limit of its connections to the database.
-	MaxConnections int
-	// StartedAt and SeenAt are the times of its first and its last beat, by the storage's clock.
-	StartedAt time.Time
-	SeenAt    time.Time
 }
 
 // Beat is the liveness record that a replica writes once a second.
 type Beat struct {
-	// Replica describes the replica; its times are ignored.
 	Replica Replica
 	// First is true until a beat of this process has been committed.
 	First bool

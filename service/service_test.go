@@ -58,8 +58,9 @@ func TestRegisterMC_ReturnsIntervals(t *testing.T) {
 		MaxParticipants: 1,
 	})
 	got.RetryAfter = 0 // See TestLoadSpreader.
-	if want := (RegistrationResponse{FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second, Created: true}); err != nil ||
-		got != want {
+
+	want := RegistrationResponse{FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second, Created: true}
+	if err != nil || got != want {
 		t.Errorf("RegisterMC() = %+v, %v, want %+v, nil", got, err, want)
 	}
 	if observer.changed != 1 {
@@ -72,12 +73,21 @@ func TestHeartbeats_ReachTheStore(t *testing.T) {
 	svc, observer := newTestService(store)
 	ctx := WithCaller(t.Context(), Caller{Subject: "client-1"})
 	beat := FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{CurrentMeetings: 2, CurrentParticipants: 3}, Health: HealthDegraded}
+
 	if ack, err := svc.FastHeartbeat(ctx, beat); err != nil || ack.At.Unix() != 7 {
 		t.Errorf("FastHeartbeat() = %v, %v, want the store's time", ack, err)
 	}
-	if want := (HeartbeatWrite{"mc", 2, 3, HealthDegraded, nil, "client-1", ""}); store.beat != want {
+	want := HeartbeatWrite{
+		ControllerID:        "mc",
+		CurrentMeetings:     2,
+		CurrentParticipants: 3,
+		Reported:            HealthDegraded,
+		Actor:               "client-1",
+	}
+	if store.beat != want {
 		t.Errorf("stored heartbeat = %+v, want %+v", store.beat, want)
 	}
+
 	if _, err := svc.ComprehensiveHeartbeat(ctx, ComprehensiveHeartbeat{beat, 4, 5}); err != nil {
 		t.Errorf("ComprehensiveHeartbeat() = %v, want nil", err)
 	}

@@ -79,13 +79,11 @@ type ChangeSource interface {
 	Listen(ctx context.Context, onAnnouncement func(Announcement))
 }
 
-// Beater is the storage that records the liveness of replicas.
+// ReplicaStore is the storage that records the liveness of replicas.
 type ReplicaStore interface {
 	// Beat commits the fact that heartbeats can be committed now, and the replica's row. It takes the locks that a heartbeat takes,
 	// but none on a controller's row, and it does not wait for a sweep.
 	Beat(ctx context.Context, b Beat) (BeatResult, error)
-	// Replicas returns the replicas that were active within the last day, in the order of their ids.
-	Replicas(ctx context.Context) ([]Replica, error)
 }
 
 // Sweeper is the storage that the health checker needs.

@@ -67,7 +67,7 @@ func connectionOf(ctx context.Context) string {
 	return ""
 }
 
-// host returns an address without its port.
+// hostOf returns an address without its port.
 func hostOf(address net.Addr) string {
 	if tcp, ok := address.(*net.TCPAddr); ok {
 		return tcp.AddrPort().Addr().String()

@@ -204,7 +204,7 @@ func (s *heartbeatStream) release(h *heartbeat) *heartbeat {
 	return next
 }
 
-// finish makes dispatch refuse further heartbeats. It returns a channel that is closed when nothing is in flight any more.
+// stopAccepting makes dispatch refuse further heartbeats. It returns a channel that is closed when nothing is in flight any more.
 func (s *heartbeatStream) stopAccepting() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -137,7 +137,7 @@ func serverOptions(cfg Config, calls map[string]callKind) []grpc.ServerOption {
 	}
 }
 
-// shutdown returns a channel that is closed when the shutdown of the server begins, nil if it never does.
+// shutdownStarted returns a channel that is closed when the shutdown of the server begins, nil if it never does.
 func (cfg Config) shutdownStarted() <-chan struct{} {
 	if cfg.Shutdown == nil {
 		return nil

@@ -145,10 +145,12 @@ func TestWatch_ClientReadsNothing(t *testing.T) {
 		})
 	}
 	big = big.WithEncodingCache()
+
 	svc := &watchService{watch: newFakeWatch(func(context.Context) (service.WatchEvent, error) { return big, nil })}
-	nothing := func(endpoints.Operation) endpoint.Middleware { return unwrapped }
-	server := &fleetServer{endpoints: endpoints.New(svc, nothing), sendTimeout: 100 * time.Millisecond}
+	noMiddleware := func(endpoints.Operation) endpoint.Middleware { return unwrapped }
+	server := &fleetServer{endpoints: endpoints.New(svc, noMiddleware), sendTimeout: 100 * time.Millisecond}
 	stalled := &stalledStream{ctx: t.Context(), sent: make(chan struct{})}
+
 	err := server.Watch(&pb.WatchRequest{}, stalled)
 	wantStatus(t, err, codes.ResourceExhausted, "The client does not read the responses")
 	close(stalled.sent) // The stream has ended.

@@ -17,7 +17,7 @@ const deadlines = [
 const maxMinutes = 60 * 24 * 365;
 const conflictStatus = 409;
 
-// OrderDialog is the part that the two dialogs share.
+// OrderDialog is the part that the two dialogs share. It calls onDone with a text after the order.
 class OrderDialog {
   constructor(controller, onDone) {
     this.id = controller.controller_id;
@@ -31,7 +31,6 @@ class OrderDialog {
 
   get reasonText() { return this.reason.value.trim(); }
 
-  // showProblem shows an error, and hides it for an empty text.
   showProblem(text) {
     setText(this.problem, text);
     this.problem.hidden = text === "";
@@ -58,7 +57,6 @@ export class DrainDialog extends OrderDialog {
   #planNumber = 0; // of the latest plan that was requested
   #isSafe = false;
 
-  // onDone is called with a text when the controller is draining.
   constructor(fleet, controller, onDone) {
     super(controller, onDone);
     this.fleet = fleet;
@@ -175,7 +173,6 @@ export class DrainDialog extends OrderDialog {
 }
 
 export class UndrainDialog extends OrderDialog {
-  // onDone is called with a text when the drain has ended.
   constructor(controller, onDone) {
     super(controller, onDone);
     this.drain = controller.drain;

@@ -28,7 +28,6 @@ export class Fleet {
     this.onUpdate = onUpdate;
   }
 
-  // receive applies one message of the watch.
   receive(type, data) {
     this.#setTime(Date.parse(data.as_of));
     if (type === "snapshot") this.#applySnapshot(data);
@@ -123,7 +122,6 @@ function withDerivedFields(c) {
   return c;
 }
 
-// updatePlacement recalculates the reasons that follow from the load.
 function updatePlacement(c) {
   const isFullOfMeetings = c.current_meetings >= c.max_meetings;
   const isFullOfParticipants = c.current_participants >= c.max_participants;

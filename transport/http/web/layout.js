@@ -82,7 +82,6 @@ export class Layout {
     this.#columns = columns;
   }
 
-  // addRows adds the rows of a block, and returns their number.
   #addRows(tiles) {
     const rowCount = Math.ceil(tiles.length / this.#columns);
     for (let i = 0; i < rowCount; i++) {

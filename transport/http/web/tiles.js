@@ -53,7 +53,6 @@ export class Tiles {
     this.#selected?.node.setAttribute("aria-selected", "true");
   }
 
-  // apply draws the changes of an update.
   apply({ changedIDs, isSnapshot }) {
     let mustReorder = isSnapshot;
     const withNewState = [];
@@ -95,7 +94,6 @@ export class Tiles {
     return true;
   }
 
-  // refilter applies changed filters to every controller.
   refilter() {
     this.#matchingIDs.clear();
     for (const c of this.fleet.controllers.values()) {
