@@ -52,7 +52,7 @@ func runScenario(ctx context.Context, opts Options, s Scenario, out *output) (v 
 	v = Verdict{
 		Scenario: s.Name,
 		Summary:  s.Summary,
-		MCs:      opts.Controllers,
+		Controllers:      opts.Controllers,
 		Timing:   opts.Timing.String(),
 	}
 	if ctx.Err() != nil {

@@ -61,7 +61,7 @@ func TestRunUntilOutputClosed_ReturnsErrorOfWork(t *testing.T) {
 	}
 }
 
-func TestOutputClosedFunc(t *testing.T) {
+func TestOutputClosedFunc_FileStaysOpen(t *testing.T) {
 	t.Parallel()
 	file, err := os.Create(t.TempDir() + "/out")
 	if err != nil {
