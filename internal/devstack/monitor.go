@@ -88,7 +88,7 @@ func (m *monitor) printChanges(controllers []monitoredController) {
 
 	for id, state := range m.states {
 		if !isPresent[id] {
-			m.out.printLine("%-18s %s -> gone", id, state)
+			m.out.printLine("%-18s left the fleet (it was %s)", id, state)
 		}
 	}
 }

@@ -89,12 +89,12 @@ func TestProxy_FrozenKeepsConnectionsAndForwardsLater(t *testing.T) {
 		t.Errorf("roundTrip() on a new connection while frozen = %v, want a timeout", err)
 	}
 
-	p.Thaw()
-	p.Thaw()
+	p.Resume()
+	p.Resume()
 	for _, c := range []net.Conn{conn, late} {
 		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
 		if _, err := io.ReadFull(c, make([]byte, 4)); err != nil {
-			t.Errorf("read after thawing = %v, want what was sent before", err)
+			t.Errorf("read after Resume() = %v, want what was sent before", err)
 		}
 	}
 }

@@ -15,15 +15,15 @@ func tokenRotation() Scenario {
 		Needs:   Needs{OwnGC: true, OwnTokens: true},
 		Run: func(ctx context.Context, env *Environment) error {
 			life := 6 * env.Timing.Fast
-			env.AC.SetTokenLife(life)
+			env.AuthController.SetTokenLife(life)
 			if _, err := env.StartFleet(ctx); err != nil {
 				return err
 			}
 
 			startedAt := time.Now()
-			total := len(env.Fleet.MCs)
+			total := len(env.Fleet.Controllers)
 			for _, key := range []int{2, 3} {
-				if err := env.AC.RotateKey(true); err != nil {
+				if err := env.AuthController.RotateKey(true); err != nil {
 					return err
 				}
 				env.SetPhase("signing key %d; tokens live %s", key, formatDuration(life))
@@ -40,7 +40,7 @@ func tokenRotation() Scenario {
 
 			env.SetPhase("all keys but a new one are revoked")
 			revokedAt := time.Now()
-			if err := env.AC.RotateKey(false); err != nil {
+			if err := env.AuthController.RotateKey(false); err != nil {
 				return err
 			}
 			if err := env.Wait(ctx, life); err != nil {

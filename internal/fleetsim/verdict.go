@@ -26,7 +26,7 @@ type Verdict struct {
 	Scenario string   `json:"scenario"`
 	Summary  string   `json:"summary"`
 	Store    string   `json:"store"`
-	MCs      int      `json:"mcs"`
+	Controllers      int      `json:"mcs"`
 	Timing   string   `json:"timing"`
 	Seconds  float64  `json:"seconds"`
 	Checks   []Check  `json:"promises"`

@@ -44,7 +44,7 @@ func TestDrainWait_NeedsReportSinceDrain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFixture(t, &fakeGC{fleet: []*pb.Controller{tc.controller}})
+			f := newFixture(t, &fakeGlobalController{fleet: []*pb.Controller{tc.controller}})
 			w := &drainWait{cli: f.conn.cli, lastLine: make(map[string]string), out: f.out}
 			isOver, err := w.checkController(t.Context(), f.conn, "mc")
 			if err != nil || isOver != tc.wantOver {

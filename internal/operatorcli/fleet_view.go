@@ -180,7 +180,7 @@ func (v *fleetView) applyLoads(loads []*pb.Load) {
 	}
 }
 
-// hasVisibleChange reports whether two versions of a controller differ in more than what every heartbeat changes. nil stands for
+// hasVisibleChange reports whether two versions of a controller differ in more than what every heartbeat changes. A nil is
 // a controller that is not in the fleet.
 func hasVisibleChange(a, b *pb.Controller) bool {
 	if a == nil || b == nil {

@@ -17,7 +17,7 @@ import (
 func TestRunUntilOutputClosed_ReaderCloses(t *testing.T) {
 	t.Parallel()
 	snapshot := newSnapshot(1, "start", newController("mc", healthy))
-	f := newFixture(t, &fakeGC{scripts: []script{{send: []*pb.WatchResponse{snapshot}}}})
+	f := newFixture(t, &fakeGlobalController{scripts: []script{{send: []*pb.WatchResponse{snapshot}}}})
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +61,7 @@ func TestRunUntilOutputClosed_ReturnsErrorOfWork(t *testing.T) {
 	}
 }
 
-func TestOutputClosedFunc(t *testing.T) {
+func TestOutputClosedFunc_FileStaysOpen(t *testing.T) {
 	t.Parallel()
 	file, err := os.Create(t.TempDir() + "/out")
 	if err != nil {

@@ -63,7 +63,7 @@ func newTestKeySet(url string) *KeySet {
 	return NewKeySet(KeySetConfig{URL: url, Logger: log.NewNopLogger()})
 }
 
-func TestParseKeys(t *testing.T) {
+func TestParseKeys_SkipsUnusableKeys(t *testing.T) {
 	good := jwkFromSeed("good", 'a')
 	replaced := func(old, by string) string { return strings.Replace(jwkFromSeed("bad", 'b'), old, by, 1) }
 	for _, bad := range []string{

@@ -31,7 +31,7 @@ func bearerToken(authorization []string) (string, error) {
 
 // parseForm returns the key id of a token. It refuses a token that two parsers may read differently, before any key is looked
 // up.
-func parseForm(token string) (kid string, _ error) {
+func parseForm(token string) (string, error) {
 	encodedHeader, rest, _ := strings.Cut(token, ".")
 	_, signature, _ := strings.Cut(rest, ".")
 	switch {

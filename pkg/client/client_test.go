@@ -65,7 +65,7 @@ func TestConfig_Validation(t *testing.T) {
 
 func TestClient_RunsOnceAtATime(t *testing.T) {
 	t.Parallel()
-	gc := startGC(t, true)
+	gc := startGlobalController(t, true)
 	r := startClient(t, testConfig(gc.address))
 	r.waitForEvent(t, EventRegistered)
 	if err := r.Run(t.Context()); !errors.Is(err, errRunning) {
@@ -73,7 +73,7 @@ func TestClient_RunsOnceAtATime(t *testing.T) {
 	}
 }
 
-func TestConvert(t *testing.T) {
+func TestHealthToProto_UnknownHealthIsUnhealthy(t *testing.T) {
 	t.Parallel()
 	for health, want := range map[Health]darktowerv1.HealthStatus{
 		HealthHealthy: 1, HealthDegraded: 2, HealthUnhealthy: 3, HealthDraining: 4, 17: 3, -1: 3,
@@ -103,7 +103,7 @@ func TestConvert(t *testing.T) {
 	}
 }
 
-func TestTexts(t *testing.T) {
+func TestErrorsAndEvents_TextsAndDefaults(t *testing.T) {
 	t.Parallel()
 	if EventDrain.String() != "drain" || EventKind(99).String() != "EventKind(99)" {
 		t.Error("String() = another name")

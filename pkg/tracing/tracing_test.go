@@ -47,7 +47,7 @@ func attributesOf(span sdktrace.ReadOnlySpan) map[string]string {
 
 type emptyStore struct{ service.Store }
 
-// Every heartbeat calls the methods of Tracing, even if it is off.
+// TestTracing_OffCostsNothing: every heartbeat calls the methods of Tracing, even if it is off.
 func TestTracing_OffCostsNothing(t *testing.T) {
 	before := runtime.NumGoroutine()
 	off, err := New(Config{})

@@ -127,9 +127,9 @@ func (b *bench) measureListing(t *target, registered int) (row Row, err error) {
 	return measured.fleetRow("listing", registered), nil
 }
 
-func (r loadResult) fleetRow(way string, registered int) Row {
+func (r loadResult) fleetRow(server string, registered int) Row {
 	slices.Sort(r.latencies)
-	row := Row{Part: "growth", Way: way, Callers: 1, Connections: 1, Controllers: registered, Run: 1}
+	row := Row{Part: "growth", Server: server, Callers: 1, Connections: 1, Controllers: registered, Run: 1}
 	row.setLatencies(r)
 	return row
 }

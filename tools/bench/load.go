@@ -12,8 +12,8 @@ import (
 	"google.golang.org/grpc"
 )
 
-// heartbeatInterval is the mean interval of a controller: a fast heartbeat each 10 s and a comprehensive one each 30 s are
-// four in 30 s.
+// heartbeatInterval is the mean interval of a controller. A fast heartbeat each 10 s and a comprehensive one each 30 s are
+// four heartbeats in 30 s.
 const heartbeatInterval = 7500 * time.Millisecond
 
 // loadSpec describes a load of heartbeats.
@@ -208,6 +208,7 @@ func runConcurrently(workers, n int, do func(i int) error) error {
 		mu      sync.Mutex
 		errs    error
 	)
+
 	for range workers {
 		running.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
@@ -220,6 +221,7 @@ func runConcurrently(workers, n int, do func(i int) error) error {
 			}
 		})
 	}
+
 	running.Wait()
 	return errs
 }

@@ -14,7 +14,7 @@ import (
 // Row is one measurement. Latencies are in milliseconds, CPU times in microseconds for each heartbeat.
 type Row struct {
 	Part        string  `json:"part"`
-	Way         string  `json:"way"`
+	Server      string  `json:"way"`
 	Connections int     `json:"connections"`
 	Callers     int     `json:"callers"`
 	Controllers int     `json:"controllers"`
@@ -36,7 +36,7 @@ type Row struct {
 func (r Row) String() string {
 	return fmt.Sprintf("%-7s %-10s %5d conns %5d callers %6d mcs %9.0f/s  p50 %7.2f p99 %7.2f p99.9 %7.2f ms  "+
 		"cpu %6.1f us  pg %6.1f us  %6.1f KiB/mc %7.0f commits/s  %d errors %d unhealthy",
-		r.Part, r.Way, r.Connections, r.Callers, r.Controllers, r.Rate, r.P50, r.P99, r.P999,
+		r.Part, r.Server, r.Connections, r.Callers, r.Controllers, r.Rate, r.P50, r.P99, r.P999,
 		r.ServerCPU, r.DatabaseCPU, r.Memory, r.Commits, r.Errors, r.Unhealthy)
 }
 
@@ -49,7 +49,7 @@ func (r *Row) setLatencies(result loadResult) {
 
 // key returns what the runs of one measurement have in common.
 func (r Row) key() Row {
-	return Row{Part: r.Part, Way: r.Way, Connections: r.Connections, Callers: r.Callers, Controllers: r.Controllers}
+	return Row{Part: r.Part, Server: r.Server, Connections: r.Connections, Callers: r.Callers, Controllers: r.Controllers}
 }
 
 // medians merges the runs of each measurement into one row.
@@ -124,7 +124,7 @@ func formatTable(rows []Row) string {
 	b.WriteString("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, r := range rows {
 		fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %.0f | %.2f | %.2f | %.2f | %.1f | %.1f | %.1f | %.0f | %d | %d |\n",
-			r.Part, r.Way, r.Connections, r.Callers, r.Controllers, r.Rate, r.P50, r.P99, r.P999,
+			r.Part, r.Server, r.Connections, r.Callers, r.Controllers, r.Rate, r.P50, r.P99, r.P999,
 			r.ServerCPU, r.DatabaseCPU, r.Memory, r.Commits, r.Errors, r.Unhealthy)
 	}
 	return b.String()
@@ -160,8 +160,8 @@ func drawBars(rows []Row) string {
 		w := r.Rate / maxRate * (width - 90)
 		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end">%s, %d conns, %d callers</text>`+
 			`<rect x="%d" y="%d" width="%.0f" height="%d" fill="%s"/><text x="%.0f" y="%d">%.0f</text>`,
-			left-8, y+14, r.Way, r.Connections, r.Callers,
-			left, y, w, height-4, barColours[r.Way], left+w+6, y+14, r.Rate)
+			left-8, y+14, r.Server, r.Connections, r.Callers,
+			left, y, w, height-4, barColours[r.Server], left+w+6, y+14, r.Rate)
 	}
 	b.WriteString("</svg>\n")
 	return b.String()

@@ -132,6 +132,7 @@ func newLeaseSender(leaseIDs []int64) newSender {
 		if err != nil {
 			return nil, err
 		}
+
 		return func(_ context.Context, controller int) error {
 			if err := stream.Send(&etcdserverpb.LeaseKeepAliveRequest{ID: leaseIDs[controller%len(leaseIDs)]}); err != nil {
 				return err

@@ -25,7 +25,8 @@ func (s *sizeBench) measureFleetCrash() error {
 	d, err := s.startDaemon(
 		"MC_STALENESS_THRESHOLD_SECONDS=8",
 		"FAST_HEARTBEAT_INTERVAL_MS=2000",
-		"COMPREHENSIVE_HEARTBEAT_INTERVAL_MS=6000")
+		"COMPREHENSIVE_HEARTBEAT_INTERVAL_MS=6000",
+	)
 	if err != nil {
 		return err
 	}

@@ -23,8 +23,8 @@ type seededStore struct {
 	db   *sqlx.DB
 	drop func()
 
-	// The fragments of SQL differ by dialect. nowSQL is the current time, seriesSQL a table n of the numbers from ? to ?, and
-	// agoSQL the time a number of seconds ago, with %s for the number.
+	// The fragments of SQL differ by dialect. nowSQL is the current time. seriesSQL is a table n of the numbers from ? to ?.
+	// agoSQL is the time a number of seconds ago, with %s for the number.
 	nowSQL    string
 	seriesSQL string
 	agoSQL    string

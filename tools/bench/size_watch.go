@@ -133,7 +133,7 @@ func (s *sizeBench) sendSteadily(d *daemon) (*latencies, func(), error) {
 }
 
 // resumeWatches opens the watches and returns how long each waited for its first message. They stay open until closeWatches.
-func (s *sizeBench) resumeWatches(d *daemon) (times []time.Duration, refused int64, closeWatches func(), _ error) {
+func (s *sizeBench) resumeWatches(d *daemon) (times []time.Duration, refused int64, closeWatches func(), err error) {
 	token, err := s.newToken("gc:read")
 	if err != nil {
 		return nil, 0, nil, err

@@ -122,6 +122,7 @@ func (d *dashboardChecker) missingSources(value any) (uids []string) {
 		for _, element := range v {
 			uids = append(uids, d.missingSources(element)...)
 		}
+
 	case map[string]any:
 		for name, element := range v {
 			if source, ok := element.(map[string]any); ok && name == "datasource" {
@@ -133,5 +134,6 @@ func (d *dashboardChecker) missingSources(value any) (uids []string) {
 			uids = append(uids, d.missingSources(element)...)
 		}
 	}
+
 	return uids
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestCompletion(t *testing.T) {
+func TestCompletion_StatesRegionsAndIDs(t *testing.T) {
 	t.Parallel()
 	e := newSQLiteEnvironment(t)
 	e.registerSix()

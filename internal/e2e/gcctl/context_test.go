@@ -10,7 +10,7 @@ import (
 func TestContext_SetUseShowRemove(t *testing.T) {
 	t.Parallel()
 	e := newSQLiteEnvironment(t)
-	e.register(newMC("mc-1", "eu", 1))
+	e.register(newTestController("mc-1", "eu", 1))
 	address, ac := e.env["GCCTL_ADDRESS"], e.env["GCCTL_AC"]
 	e.env = map[string]string{"HOME": e.env["HOME"]}
 	checkContains(t, "no contexts", e.gcctl(0, "context", "ls").err, "there are no contexts")

@@ -186,6 +186,7 @@ func TestDev_AddressInUse(t *testing.T) {
 
 func TestUsageErrors_ExitCodeTwo(t *testing.T) {
 	t.Parallel()
+
 	for _, tc := range []struct {
 		args []string
 		want string
@@ -206,7 +207,7 @@ func TestUsageErrors_ExitCodeTwo(t *testing.T) {
 	}
 }
 
-func TestVersion(t *testing.T) {
+func TestVersion_CommandAndFlag(t *testing.T) {
 	t.Parallel()
 	for _, arg := range []string{"--version", "version"} {
 		if got := run(t, arg); got.code != 0 || strings.TrimSpace(got.out) != daemon.Version {

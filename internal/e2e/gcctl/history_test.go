@@ -41,7 +41,7 @@ func TestHistory_PeriodAndLimit(t *testing.T) {
 	})
 }
 
-func TestHistoryFollow(t *testing.T) {
+func TestHistoryFollow_PrintsNewTransitions(t *testing.T) {
 	runOnBothStores(t, func(t *testing.T, e *environment) {
 		e.registerSix()
 		text := e.startCommand("history", "--follow", "--region", "eu")
