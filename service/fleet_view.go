@@ -53,7 +53,7 @@ type coolDown struct {
 	until    time.Time
 	duration time.Duration
 	reason   string
-	// updatedAt and incarnation show a registration, which ends the cool-down.
+	// incarnation is that of the refusal: a registration of another process ends the cool-down.
 	incarnation string
 }
 

@@ -171,7 +171,7 @@ func (s *Store) Release(ctx context.Context, key service.AssignmentKey, generati
 
 // Reserve implements [service.AssignmentStore]. Concurrent reservations share a commit.
 func (s *Store) Reserve(ctx context.Context, r service.Reservation) (service.ReserveResult, error) {
-	result, err := s.reservations.call(ctx, r)
+	result, err := s.reservations.submit(ctx, r)
 	if err != nil {
 		return service.ReserveResult{}, err
 	}
@@ -228,7 +228,7 @@ func (s *Store) reserveBatch(reservations []service.Reservation) []callResult[re
 
 // Confirm implements [service.AssignmentStore]. Concurrent confirmations share a commit.
 func (s *Store) Confirm(ctx context.Context, c service.Confirmation) (bool, error) {
-	return s.confirmations.call(ctx, c)
+	return s.confirmations.submit(ctx, c)
 }
 
 func (s *Store) confirmBatch(confirmations []service.Confirmation) []callResult[bool] {
