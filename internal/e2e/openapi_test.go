@@ -85,9 +85,11 @@ func (env *environment) checkRequired(method, path, operation string, schema ope
 		env.t.Helper()
 		body := make(map[string]any)
 		for _, name := range names {
-			if example, ok := openAPIExamples[name]; ok {
-				body[name] = example
+			example, ok := openAPIExamples[name]
+			if !ok {
+				env.t.Fatalf("openAPIExamples lacks a valid %s", name)
 			}
+			body[name] = example
 		}
 
 		text, err := json.Marshal(body)
