@@ -116,6 +116,7 @@ func Run(ctx context.Context, o Options) error {
 		begin:     make(chan struct{}),
 		healthy:   make(chan struct{}),
 	}
+
 	m := &monitor{
 		address:      "http://" + server.HTTPAddress(),
 		ac:           ac,

@@ -143,6 +143,7 @@ func (m *monitor) list(ctx context.Context) (controllers []monitoredController, 
 		if err := m.get(ctx, "/api/v1/controllers?page_size=1000&page_token="+page, &response); err != nil {
 			return nil, err
 		}
+
 		controllers = append(controllers, response.Controllers...)
 		page = response.NextPageToken
 		if page == "" {

@@ -64,6 +64,7 @@ func newFleet(env *Environment) (f *Fleet, err error) {
 			connection: f.connections[n],
 			tokens:     sharedTokens[n],
 		}
+
 		if env.needs.OwnTokens {
 			if mc.tokens, err = f.addTokens(); err != nil {
 				return f, err

@@ -127,6 +127,7 @@ func TestRun_ReportsFailedCheck(t *testing.T) {
 		if _, err := env.StartFleet(ctx); err != nil {
 			return err
 		}
+
 		crashed := env.Fleet.Controllers[0]
 		if err := crashed.Crash(); err != nil {
 			return err

@@ -43,12 +43,12 @@ func TestVerdictsError_CountsFailed(t *testing.T) {
 
 func testVerdict() Verdict {
 	v := Verdict{
-		Scenario: "steady",
-		Summary:  "nothing happens",
-		Store:    "SQLite",
-		Controllers:      3,
-		Timing:   Timing{2 * time.Second, 6 * time.Second, 6 * time.Second}.String(),
-		Seconds:  12.3,
+		Scenario:    "steady",
+		Summary:     "nothing happens",
+		Store:       "SQLite",
+		Controllers: 3,
+		Timing:      Timing{2 * time.Second, 6 * time.Second, 6 * time.Second}.String(),
+		Seconds:     12.3,
 		Checks: []Check{
 			{Name: "failed calls", Expected: "0", Observed: "0", Passed: true},
 			{Name: "peak", Expected: "≤ 2 × steady", Observed: "3 × <b>"},

@@ -10,7 +10,7 @@ import (
 const maxServerClockOffset = time.Minute
 
 // checkRefusedCallers checks the causes of refused callers. They are keys that are no longer published, clocks as the Global
-// Controller compares them, and failed TLS handshakes.
+// Controller compares them, failed TLS handshakes, and calls to unknown services.
 func (d *doctor) checkRefusedCallers(body []byte) {
 	before := len(d.findings)
 	d.checkDroppedKeys(body)

@@ -51,6 +51,7 @@ func (d *doctor) checkReady(ctx context.Context) {
 		d.report(check, resultFail, "check http_address against BIND_ADDRESS of the Global Controller", "no response over HTTP: %v", err)
 		return
 	}
+
 	var ready struct {
 		Ready  *bool             `json:"ready"`
 		Checks map[string]string `json:"checks"`

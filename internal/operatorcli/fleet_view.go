@@ -133,6 +133,7 @@ func (v *fleetView) applyChanges(changes []*pb.Change) (events []fleetEvent) {
 			}
 			v.lastTransitionIDs[id] = transition.GetId()
 		}
+
 		events = append(events, fleetEvent{
 			kind:       changeKind(before, after, transition),
 			id:         id,

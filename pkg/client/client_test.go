@@ -20,6 +20,7 @@ func TestConfig_Validation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for name, c := range map[string]struct {
 		change func(*Config)
 		want   string // Empty: valid.
@@ -30,13 +31,13 @@ func TestConfig_Validation(t *testing.T) {
 		"no id":                      {func(cfg *Config) { cfg.ControllerID = "" }, "ControllerID"},
 		"a long id":                  {func(cfg *Config) { cfg.ControllerID = strings.Repeat("a", 256) }, "ControllerID"},
 		"an invalid id":              {func(cfg *Config) { cfg.ControllerID = "mc.1" }, "ControllerID"},
-		"no region":                  {func(cfg *Config) { cfg.Region = "" }, "region"},
+		"no region":                  {func(cfg *Config) { cfg.Region = "" }, "Region"},
 		"no endpoint":                {func(cfg *Config) { cfg.GRPCEndpoint = "" }, "GRPCEndpoint"},
 		"no meetings":                {func(cfg *Config) { cfg.MaxMeetings = 0 }, "MaxMeetings"},
 		"too many":                   {func(cfg *Config) { cfg.MaxParticipants = math.MaxUint32 }, "MaxParticipants"},
-		"an invalid incarnation":     {func(cfg *Config) { cfg.Incarnation = "a b" }, "incarnation"},
-		"no tokens":                  {func(cfg *Config) { cfg.Tokens = nil }, "tokens"},
-		"no load":                    {func(cfg *Config) { cfg.Load = nil }, "load"},
+		"an invalid incarnation":     {func(cfg *Config) { cfg.Incarnation = "a b" }, "Incarnation"},
+		"no tokens":                  {func(cfg *Config) { cfg.Tokens = nil }, "Tokens"},
+		"no load":                    {func(cfg *Config) { cfg.Load = nil }, "Load"},
 		"a negative time":            {func(cfg *Config) { cfg.CallTimeout = -1 }, "negative"},
 		"a negative count":           {func(cfg *Config) { cfg.FailoverAfter = -1 }, "FailoverAfter"},
 		"no address":                 {func(cfg *Config) { cfg.Addresses = nil }, "address"},

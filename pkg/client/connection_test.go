@@ -72,6 +72,7 @@ func TestConnection_LinkIsClosedAfterItsLastUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if !connection.acquireStream(first) {
 		t.Error("acquireStream() = false, want true")
 	}

@@ -121,6 +121,7 @@ func TestClientCredentials_Request(t *testing.T) {
 			"client_secret": testSecret,
 			"scope":         "mc:register",
 		}
+
 		isForEndpoint := r.Method == http.MethodPost && r.URL.Path == "/api/v1/auth/service/token"
 		if !isForEndpoint || r.Header.Get("Content-Type") != "application/json" || !maps.Equal(got, want) {
 			t.Errorf("%s %s with %v, want the request of the contract", r.Method, r.URL, got)
@@ -178,6 +179,7 @@ func TestClientCredentials_TokenIsKeptWhileFetchesFail(t *testing.T) {
 	checkToken(t, source, "t1")
 	ac.setHandler(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	clocks.move(50*time.Minute, 50*time.Minute)
+
 	for range 20 {
 		checkToken(t, source, "t1")
 		waitForFetch(source)
@@ -235,6 +237,7 @@ func TestClientCredentials_CallersShareAFetch(t *testing.T) {
 			t.Error("Token() = nil, want an error of the context")
 		}
 	})
+
 	<-arrived
 	for range 50 {
 		all.Go(func() { checkToken(t, source, "one") })
@@ -301,6 +304,7 @@ func TestClientCredentials_InvalidResponses(t *testing.T) {
 	token := func(fields string) http.HandlerFunc {
 		return text(200, `{"token_type":"Bearer","marker":1,`+fields+`}`)
 	}
+
 	for name, handler := range map[string]http.HandlerFunc{
 		"400":                  text(400, `{"error":"invalid_request","marker":1}`),
 		"401":                  text(401, `{"error":"marker"}`),

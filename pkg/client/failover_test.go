@@ -107,6 +107,7 @@ func TestFailover_ConclusiveCodesAreNoFailures(t *testing.T) {
 				if isHeartbeat(s) && n.Add(1)%3 == 0 {
 					return status.Error(codes.Internal, "Internal error")
 				}
+
 				return failHeartbeats(status.Error(code, "A conclusive response"))(s)
 			})
 
@@ -289,6 +290,7 @@ func TestFailover_NoExtraCallsWhileAllFail(t *testing.T) {
 			if atFirst+atSecond > heartbeats+2 {
 				t.Errorf("%d heartbeats made %d attempts, want at most 2 more", heartbeats, atFirst+atSecond)
 			}
+
 			if least := min(atFirst, atSecond); least < heartbeats/4 {
 				t.Errorf("%d attempts at the first and %d at the second, want both tried in turns", atFirst, atSecond)
 			}
@@ -312,6 +314,7 @@ func TestFailover_InTimeForTheStalenessThreshold(t *testing.T) {
 				if n := len(loop.transport.calls); c.method != methodRegister && n > 2 && n < 2+defaultFailoverAfter {
 					return callResponse{}, newTestFailure(codes.Internal)
 				}
+
 				acknowledged = append(acknowledged, time.Now())
 				return callResponse{}, nil
 			}

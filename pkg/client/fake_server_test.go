@@ -241,6 +241,7 @@ func (f fakeStreams) serve(stream grpc.BidiStreamingServer[streamRequest, stream
 			}
 		default:
 			fast, comprehensive := f.gc.intervalsMS()
+
 			for range 2 { // The client must drop the second one.
 				err = stream.Send(&streamResponse{
 					Sequence:                         in.GetSequence(),

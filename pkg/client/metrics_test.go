@@ -21,6 +21,7 @@ func metricSum(t *testing.T, registry *prometheus.Registry, name string, values 
 		if family.GetName() != name {
 			continue
 		}
+
 		for _, m := range family.GetMetric() {
 			var has []string
 			for _, label := range m.GetLabel() {

@@ -55,6 +55,7 @@ func (b *bench) measureSweep(t *target, registered int) (row Row, err error) {
 		return row, err
 	}
 	var measured loadResult
+
 	for range sweeps {
 		startedAt := time.Now()
 		result, err := s.Sweep(b.ctx, policy)
@@ -113,6 +114,7 @@ func (b *bench) measureListing(t *target, registered int) (row Row, err error) {
 		if err != nil {
 			return row, err
 		}
+
 		measured.latencies = append(measured.latencies, time.Since(startedAt))
 		listed += len(page.GetControllers())
 		nextPage = page.GetNextPageToken()

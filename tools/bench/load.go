@@ -104,10 +104,12 @@ func (l loadSpec) runClosedLoop(ctx context.Context) (loadResult, error) {
 		hasEnded    atomic.Bool
 		start       = make(chan struct{})
 	)
+
 	for i, send := range senders {
 		callers.Go(func() {
 			result := callerResult{latencies: make([]time.Duration, 0, 1<<14)}
 			<-start
+
 			for controller := i; !hasEnded.Load(); controller = (controller + l.callers) % max(l.controllers, l.callers) {
 				sentAt := time.Now()
 				err := send(ctx, controller)
@@ -168,6 +170,7 @@ func (l loadSpec) runPaced(ctx context.Context) (loadResult, error) {
 		measureFrom  = start.Add(l.warmUp)
 		measureUntil = measureFrom.Add(l.duration)
 	)
+
 	for i, send := range senders {
 		callers.Go(func() {
 			var result callerResult
@@ -178,6 +181,7 @@ func (l loadSpec) runPaced(ctx context.Context) (loadResult, error) {
 				if at.After(measureUntil) {
 					break
 				}
+
 				time.Sleep(time.Until(at))
 				err := send(ctx, schedule[n].controller)
 				if !at.Before(measureFrom) {

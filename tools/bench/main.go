@@ -98,6 +98,7 @@ func run(ctx context.Context, o options) error {
 	if b.adminURL == "" {
 		return errors.New("TEST_DATABASE_URL is not set: run make bench")
 	}
+
 	var err error
 	if b.admin, err = sqlx.ConnectContext(ctx, "postgres", b.adminURL); err != nil {
 		return err
@@ -134,6 +135,7 @@ func (b *bench) runParts(names []string) error {
 		rows = append(rows, row)
 		fmt.Println(row)
 	}
+
 	parts := []struct {
 		name string
 		run  func(report func(Row)) error
@@ -142,6 +144,7 @@ func (b *bench) runParts(names []string) error {
 		{"paced", b.runPacedLoads},
 		{"growth", b.runGrowth},
 	}
+
 	for _, part := range parts {
 		if !slices.Contains(names, part.name) {
 			continue

@@ -46,6 +46,7 @@ func (b *bench) runPacedLoads(report func(Row)) error {
 				if err != nil {
 					return fmt.Errorf("%s, %d controllers paced: %w", server, load.controllers, err)
 				}
+
 				row.Run = run + 1
 				report(row)
 			}

@@ -91,6 +91,7 @@ func medianOf(runs []Row) Row {
 	row.ServerCPU = median(func(r Row) float64 { return r.ServerCPU })
 	row.DatabaseCPU = median(func(r Row) float64 { return r.DatabaseCPU })
 	row.Memory = median(func(r Row) float64 { return r.Memory })
+
 	for _, r := range runs {
 		row.Errors += r.Errors
 		row.Unhealthy += r.Unhealthy
@@ -155,6 +156,7 @@ func drawBars(rows []Row) string {
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="13">`+
 		`<rect width="100%%" height="100%%" fill="white"/>`, left+width+20, 40+height*len(bars))
 	fmt.Fprintf(&b, `<text x="10" y="20" font-weight="bold">Heartbeats a second, closed loop (median of runs)</text>`)
+
 	for i, r := range bars {
 		y := 34 + i*height
 		w := r.Rate / maxRate * (width - 90)

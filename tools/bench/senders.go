@@ -113,6 +113,7 @@ func newStreamSender(token string) newSender {
 			} else {
 				request.Heartbeat = &streampb.StreamHeartbeatsRequest_Fast{Fast: fastHeartbeat(controller)}
 			}
+
 			if err := stream.Send(request); err != nil {
 				return err
 			}

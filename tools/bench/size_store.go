@@ -64,6 +64,7 @@ func (s *sizeBench) createPostgres() (seededStore, error) {
 		found.drop()
 		return seededStore{}, err
 	}
+
 	found.drop = func() {
 		_ = found.db.Close()
 		drop()
@@ -76,6 +77,7 @@ func (s *sizeBench) createSQLite() (seededStore, error) {
 	if err != nil {
 		return seededStore{}, err
 	}
+
 	path := filepath.Join(dir, "gc.db")
 	found := seededStore{
 		name:      "sqlite",
@@ -95,6 +97,7 @@ func (s *sizeBench) createSQLite() (seededStore, error) {
 		found.drop()
 		return seededStore{}, err
 	}
+
 	found.db.SetMaxOpenConns(1)
 	found.drop = func() {
 		_ = found.db.Close()

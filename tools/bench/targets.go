@@ -84,6 +84,7 @@ func (b *bench) startGlobalController(server string, registered int) (*target, e
 	if err != nil {
 		return nil, err
 	}
+
 	environment := []string{
 		"DATABASE_URL=" + url,
 		"AC_JWKS_URL=" + b.jwksURL,
@@ -107,6 +108,7 @@ func (b *bench) startGlobalController(server string, registered int) (*target, e
 		drop()
 		return nil, err
 	}
+
 	t := &target{process: p, address: found[1], db: db, url: url}
 	t.stop = func() {
 		p.stop()
@@ -156,6 +158,7 @@ func (b *bench) startEtcd(registered int) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	dir, err := os.MkdirTemp("", "bench-etcd")
 	if err != nil {
 		return nil, err
@@ -175,6 +178,7 @@ func (b *bench) startEtcd(registered int) (*target, error) {
 		_ = os.RemoveAll(dir)
 		return nil, err
 	}
+
 	t := &target{process: p, address: address}
 	t.stop = func() {
 		p.stop()

@@ -9,7 +9,7 @@ import (
 	pb "darktower.example/global-controller/proto/darktower/v1"
 )
 
-// mc is a meeting controller.
+// testController is a meeting controller.
 type testController struct {
 	id              string
 	region          string
@@ -20,7 +20,7 @@ type testController struct {
 	maxParticipants uint32
 }
 
-// newMC returns a healthy controller for 100 meetings, with five participants in each meeting.
+// newTestController returns a healthy controller for 100 meetings, with five participants in each meeting.
 func newTestController(id, region string, meetings uint32) testController {
 	return testController{
 		id:              id,

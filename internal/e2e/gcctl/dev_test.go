@@ -96,6 +96,7 @@ func TestDev_FleetBecomesHealthy(t *testing.T) {
 		"sqlite":   func(*testing.T) []string { return nil },
 		"postgres": func(t *testing.T) []string { return []string{"--database", testpg.URL(t)} },
 	}
+
 	for name, storeFlags := range stores {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

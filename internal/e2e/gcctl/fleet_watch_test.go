@@ -51,6 +51,7 @@ func TestFleetWatch_LinesAndObjects(t *testing.T) {
 			return strings.Contains(lines.out.String(), "mc-eu-9               eu            pending → healthy") &&
 				strings.Contains(objects.out.String(), `"event":"removed"`)
 		})
+
 		if code := lines.interrupt(); code != 130 {
 			t.Errorf("fleet ls --watch, interrupted = %d, want 130", code)
 		}

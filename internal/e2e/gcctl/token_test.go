@@ -12,6 +12,7 @@ func TestToken_PrintsOnlyToken(t *testing.T) {
 	if strings.Count(token, ".") != 2 {
 		t.Fatalf("gcctl token printed %d parts, want a token and nothing else", strings.Count(token, ".")+1)
 	}
+
 	shown := e.gcctl(0, "token", "--show", "--scope", "gc:admin")
 	checkContains(t, "token --show", shown.err, "dev-admin", "scopes           gc:admin", "in 59m")
 	if shown.out != "" {
