@@ -318,7 +318,7 @@ func TestStream_Response(t *testing.T) {
 
 	gc.setResponse(nil)
 	got, err := transport.heartbeat(t.Context(), heartbeatReport{isComprehensive: true})
-	if want := (callResponse{intervals: gc.dictatedIntervals}); err != nil || got != want {
+	if want := (callResponse{intervals: gc.intervals}); err != nil || got != want {
 		t.Errorf("heartbeat = %+v, %v, want %+v", got, err, want)
 	}
 }
