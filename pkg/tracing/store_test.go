@@ -58,6 +58,8 @@ func TestWrapStore_DomainErrorsAreNoFailures(t *testing.T) {
 		&service.UnsafeError{}:                        otelcodes.Unset,
 		service.Invalid("x"):                          otelcodes.Unset,
 		service.ErrSuperseded:                         otelcodes.Unset,
+		service.ErrGone:                               otelcodes.Unset,
+		service.ErrForbidden:                          otelcodes.Unset,
 		fmt.Errorf("x: %w", service.ErrUnavailable):   otelcodes.Error,
 	} {
 		traces, recorder := newRecordedTracing(t)
