@@ -26,9 +26,9 @@ func TestDrain_PlanConfirmExecute(t *testing.T) {
 		e.checkDraining("mc-eu-2")
 
 		e.useNoTerminal()
-		sick := newTestController("mc-ap-1", "ap", 3)
-		sick.health = pb.HealthStatus_HEALTH_STATUS_UNHEALTHY
-		e.register(sick)
+		unhealthy := newTestController("mc-ap-1", "ap", 3)
+		unhealthy.health = pb.HealthStatus_HEALTH_STATUS_UNHEALTHY
+		e.register(unhealthy)
 		checkContains(t, "a controller that takes no meetings", e.gcctl(0, "drain", "mc-ap-1", "--dry-run").out,
 			"yes: it takes no meetings now, so ap loses no capacity")
 	})
