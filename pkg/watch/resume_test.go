@@ -214,6 +214,7 @@ func TestHub_ReconnectFindsUnannouncedChanges(t *testing.T) {
 		w := h.watch(service.WatchQuery{})
 		w.snapshot()
 		synctest.Wait()
+
 		changed := controller("a", "eu", service.HealthPending)
 		changed.MaxMeetings = 5
 		h.source.put(changed)

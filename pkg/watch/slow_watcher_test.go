@@ -200,7 +200,6 @@ func parseData(t *testing.T, data string) (reason, health string) {
 }
 
 // readGRPC does the same as readHTTP over gRPC.
-// readGRPC does the same as readHTTP over gRPC.
 func readGRPC(t *testing.T, address string) func() (kind, reason, health string) {
 	t.Helper()
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
