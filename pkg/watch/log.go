@@ -93,8 +93,8 @@ func changeForRegion(region string, c change) (service.WatchChange, bool) {
 	}
 }
 
-// eventLog has the last events. Events are numbered from 0, and a watch holds the number of its next one. A copy of the log is a view
-// that does not change: append writes behind the events of copies, and dropOld drops events from the new log only.
+// eventLog has the last events. Events are numbered from 0, and a watch holds the number of its next one. A copy of the log does not
+// change: append writes behind the events of copies, and dropOld drops events from the new log only.
 type eventLog struct {
 	events       []*event
 	first        uint64 // the number of the first event
