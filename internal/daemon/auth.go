@@ -28,9 +28,9 @@ func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics, transport h
 	if cfg.Testing.WallClock != nil {
 		wall = cfg.Testing.WallClock
 	}
-	memory := cfg.FastInterval + callMargin
+	unverifiableFor := cfg.FastInterval + callMargin
 
-	guard := clock.New(wall, memory, logger)
+	guard := clock.New(wall, unverifiableFor, logger)
 	keys := auth.NewKeySet(auth.KeySetConfig{
 		URL:       cfg.JWKSURL,
 		Logger:    logger,
@@ -39,7 +39,7 @@ func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics, transport h
 		OnDate: func(date time.Time, uncertainty time.Duration) {
 			guard.AddReading(clock.AuthController, date, uncertainty)
 		},
-		UnverifiableFor: memory,
+		UnverifiableFor: unverifiableFor,
 	})
 	guard.OnContradiction(keys.StartFetch)
 

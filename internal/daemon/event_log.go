@@ -9,9 +9,9 @@ import (
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
 
+	"darktower.example/global-controller/pkg/loglimit"
 	"darktower.example/global-controller/pkg/metrics"
 	"darktower.example/global-controller/pkg/refusals"
-	"darktower.example/global-controller/pkg/sumlog"
 	"darktower.example/global-controller/service"
 )
 
@@ -29,27 +29,27 @@ const (
 // eventLog logs and counts what callers do. Any number of events may come at once, so it limits the number of lines.
 type eventLog struct {
 	logger   log.Logger
-	refusals *refusals.Memory
+	refusals *refusals.Log
 	metrics  *metrics.RefusalMetrics
 	// calls limits the lines about calls and connections.
-	calls *sumlog.Log
+	calls *loglimit.Limiter
 	// controllers limits the lines about transitions.
-	controllers *sumlog.Log
+	controllers *loglimit.Limiter
 }
 
 // newEventLog returns an event log and adds its metrics.
 func newEventLog(logger log.Logger, m *metrics.Metrics) (*eventLog, error) {
-	memory, err := refusals.New()
+	refusalLog, err := refusals.New()
 	if err != nil {
 		return nil, err
 	}
 
 	return &eventLog{
 		logger:      logger,
-		refusals:    memory,
-		metrics:     m.RegisterRefusals(func() int { return memory.CountControllers(service.RefusedKeyDropped, droppedKeyWindow) }),
-		calls:       sumlog.New(callLogPeriod),
-		controllers: sumlog.New(controllerLogPeriod),
+		refusals:    refusalLog,
+		metrics:     m.RegisterRefusals(func() int { return refusalLog.CountControllers(service.RefusedKeyDropped, droppedKeyWindow) }),
+		calls:       loglimit.New(callLogPeriod),
+		controllers: loglimit.New(controllerLogPeriod),
 	}, nil
 }
 
@@ -97,7 +97,7 @@ func (l *eventLog) logPeer(group, first, more, transport, address string, detail
 		return append([]any{"msg", msg, "transport", transport, "peer", address}, detail...)
 	}
 
-	if l.calls.Admit(logger, group, transport+" "+address, 1, line(more)...) {
+	if l.calls.ShouldLog(logger, group, transport+" "+address, 1, line(more)...) {
 		_ = logger.Log(line(first)...)
 	}
 }
@@ -121,7 +121,7 @@ func (l *eventLog) logTransition(t service.Transition) {
 	}
 
 	logger := level.Info(l.logger)
-	if !l.controllers.Admit(logger, "controllers", msg, maxLines, "msg", msg, "more", true) {
+	if !l.controllers.ShouldLog(logger, "controllers", msg, maxLines, "msg", msg, "more", true) {
 		return
 	}
 	_ = logger.Log(
@@ -150,7 +150,7 @@ func (w httpErrorLog) Write(line []byte) (int, error) {
 	}
 
 	logger := level.Warn(w.events.logger)
-	if w.events.calls.Admit(logger, "http server", "", maxLines, "msg", "more HTTP server errors") {
+	if w.events.calls.ShouldLog(logger, "http server", "", maxLines, "msg", "more HTTP server errors") {
 		_ = logger.Log("msg", "HTTP server error", "err", truncate(text))
 	}
 	return len(line), nil

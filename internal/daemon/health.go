@@ -82,13 +82,14 @@ func (s *Server) newChecker() *health.Checker {
 	}
 
 	return health.NewChecker(health.Config{
-		Store:      s.newClockedStore(),
-		Replica:    replica,
-		Policy:     policy,
-		CanVouch:   s.serviceable.CanVouch,
-		Heartbeats: s.heartbeats,
-		Observe:    s.metrics.ObserveSweep,
-		Logger:     s.logger,
+		Store:              s.newClockedStore(),
+		Replica:            replica,
+		Policy:             policy,
+		CanVouch:           s.serviceable.CanVouch,
+		Heartbeats:         s.heartbeats,
+		ObserveSweep:       s.metrics.ObserveSweep,
+		ObserveBeatFailure: s.metrics.ObserveBeatFailure,
+		Logger:             s.logger,
 	})
 }
 
@@ -102,8 +103,8 @@ func (s *Server) checkHealth(ctx context.Context) error {
 	}
 }
 
-// repeatReadiness publishes the readiness until ctx ends.
-func (s *Server) repeatReadiness(ctx context.Context) error {
+// publishReadinessPeriodically publishes the readiness until ctx ends.
+func (s *Server) publishReadinessPeriodically(ctx context.Context) error {
 	ticker := time.NewTicker(readinessInterval)
 	defer ticker.Stop()
 	for {

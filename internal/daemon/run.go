@@ -36,7 +36,7 @@ func (s *Server) Run(ctx context.Context) error {
 		_ = level.Info(s.logger).Log("msg", "serving profiles", "address", s.pprofListener.Addr())
 	}
 
-	addTask(&group, "publish readiness", s.repeatReadiness)
+	addTask(&group, "publish readiness", s.publishReadinessPeriodically)
 	addTask(&group, "refresh keys", s.auth.keys.Run)
 	addTask(&group, "write log summaries", s.events.writeSummaries)
 

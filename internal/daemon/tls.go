@@ -42,9 +42,9 @@ func loadCertificate(cfg Config) (tls.Certificate, error) {
 	return certificate, nil
 }
 
-// trustOnly returns a client configuration that accepts this certificate only. The certificate names the host that callers
+// pinCertificate returns a client configuration that accepts this certificate only. The certificate names the host that callers
 // use, not the address that the server binds, so its name is not verified.
-func trustOnly(certificate tls.Certificate) *tls.Config {
+func pinCertificate(certificate tls.Certificate) *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		InsecureSkipVerify: true, //nolint:gosec // The check below is stricter.

@@ -83,9 +83,9 @@ func (s *Server) build() error {
 	if err != nil {
 		return err
 	}
-	s.grpcServer = s.newGRPC(operations, security)
+	s.grpcServer = s.newGRPCServer(operations, security)
 	s.addCleanup("gRPC server", func() error { s.grpcServer.Stop(); return nil }) // It has workers even before it serves.
-	s.httpServer = s.newHTTP(operations)
+	s.httpServer = s.newHTTPServer(operations)
 	s.registerMetrics(regions)
 	return nil
 }
@@ -204,7 +204,7 @@ func (s *Server) newMiddleware(controllers service.Store) (endpoints.Middleware,
 		endpoints.Authenticate(s.auth.verifier, endpoints.AuthPolicy{
 			MCScopes:            s.cfg.MCScopes,
 			SubjectIsController: s.cfg.SubjectIsController,
-			OnUnverifiable:      s.heartbeats.ObserveUnjudged,
+			OnUnverifiable:      s.heartbeats.ObserveUnverifiable,
 			OnRefused:           s.events.recordRefusal,
 		}),
 		endpoints.AfterAuthentication(s.traces.AuthenticationHook()),
@@ -219,7 +219,7 @@ func (s *Server) observeCall(ctx context.Context, transportName, operation strin
 	s.metrics.ObserveCall(transportName, operation, transport.StatusOf(err).GRPC.String(), took, s.traces.Exemplar(ctx))
 }
 
-func (s *Server) newGRPC(operations endpoints.Endpoints, security tlsSetup) *grpc.Server {
+func (s *Server) newGRPCServer(operations endpoints.Endpoints, security tlsSetup) *grpc.Server {
 	return grpctransport.NewServer(operations, grpctransport.Config{
 		Logger:            s.logger,
 		OnPanic:           func() { s.metrics.IncPanic("grpc") },
@@ -233,7 +233,7 @@ func (s *Server) newGRPC(operations endpoints.Endpoints, security tlsSetup) *grp
 	}, append(s.traces.ServerOptions(), grpc.Creds(security.grpcCredentials))...)
 }
 
-func (s *Server) newHTTP(operations endpoints.Endpoints) *http.Server {
+func (s *Server) newHTTPServer(operations endpoints.Endpoints) *http.Server {
 	handler := httptransport.NewHandler(operations, httptransport.Config{
 		Logger:        s.logger,
 		OnPanic:       func() { s.metrics.IncPanic("http") },

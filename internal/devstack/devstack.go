@@ -88,7 +88,7 @@ func Run(ctx context.Context, o Options) error {
 
 	ac, acListener, err := newAuthController(ctx, o)
 	if err != nil {
-		return fmt.Errorf("development auth controller: %w", err)
+		return fmt.Errorf("start the development auth controller: %w", err)
 	}
 	cleanups.add(func() { _ = acListener.Close() })
 	acURL := "http://" + acListener.Addr().String()
@@ -96,7 +96,7 @@ func Run(ctx context.Context, o Options) error {
 	cfg := daemonConfig(o, acURL)
 	server, err := daemon.New(cfg, newLogger(o.Stderr, cfg))
 	if err != nil {
-		return fmt.Errorf("global controller: %w; %s", err, otherAddressHint)
+		return fmt.Errorf("start the Global Controller: %w; %s", err, otherAddressHint)
 	}
 	cleanups.add(server.Close)
 
@@ -116,6 +116,7 @@ func Run(ctx context.Context, o Options) error {
 		begin:     make(chan struct{}),
 		healthy:   make(chan struct{}),
 	}
+
 	m := &monitor{
 		address:      "http://" + server.HTTPAddress(),
 		ac:           ac,

@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// CheckFleet records the checks at the end of every scenario: no controller was wrongly marked stale, all running
-// controllers are healthy, no acknowledged heartbeat is lost, and following the history misses nothing.
+// CheckFleet records the checks at the end of every scenario. No controller was wrongly marked stale, and all running
+// controllers are healthy. No acknowledged heartbeat is lost, and a follower of the history misses no transition.
 func (e *Environment) CheckFleet(ctx context.Context) error {
 	if err := e.CheckNotWronglyStale(ctx); err != nil {
 		return err

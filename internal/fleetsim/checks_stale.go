@@ -37,6 +37,7 @@ func (e *Environment) CheckMarkedUnhealthy(ctx context.Context, mcs []*meetingCo
 		longest  time.Duration // from the last heartbeat that may have been stored
 		recorded time.Duration // the silence in the transition of the same controller
 	)
+
 	for _, mc := range mcs {
 		t, isMarked := stale[mc.ID]
 		if !isMarked {

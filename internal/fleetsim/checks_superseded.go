@@ -67,6 +67,7 @@ func (e *Environment) CheckSuperseded(ctx context.Context, old, second []*meetin
 	}
 	registered, conflicts, running := 0, 0, 0
 	isShared := make(map[string]bool)
+
 	for _, process := range second {
 		isShared[process.ID] = true
 		if stored[process.ID].GetIncarnation() == process.Incarnation() {

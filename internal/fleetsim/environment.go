@@ -79,6 +79,7 @@ func newEnvironment(ctx context.Context, opts Options, s Scenario) (*Environment
 			return e, err
 		}
 	}
+
 	if s.Needs.NetworkProxy {
 		network, err := NewProxy(e.globalControllerAddress())
 		if err != nil {

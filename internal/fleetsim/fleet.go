@@ -64,6 +64,7 @@ func newFleet(env *Environment) (f *Fleet, err error) {
 			connection: f.connections[n],
 			tokens:     sharedTokens[n],
 		}
+
 		if env.needs.OwnTokens {
 			if mc.tokens, err = f.addTokens(); err != nil {
 				return f, err
@@ -168,6 +169,7 @@ func (f *Fleet) At(i int) *meetingController {
 // deregisterAll removes the controllers from a Global Controller that continues to run.
 func (f *Fleet) deregisterAll(ctx context.Context) error {
 	fleet := pb.NewFleetServiceClient(f.env.readerConn)
+
 	return forEachController(f.Controllers, maxDeregistrations, func(mc *meetingController) error {
 		token, err := mc.tokens.Token(ctx)
 		if err == nil && mc.Incarnation() != "" {
@@ -206,6 +208,7 @@ func forEachController(mcs []*meetingController, concurrency int, work func(*mee
 		firstErr error
 		slots    = make(chan struct{}, max(1, concurrency))
 	)
+
 	for _, mc := range mcs {
 		slots <- struct{}{}
 		running.Go(func() {
@@ -215,6 +218,7 @@ func forEachController(mcs []*meetingController, concurrency int, work func(*mee
 			}
 		})
 	}
+
 	running.Wait()
 	return firstErr
 }

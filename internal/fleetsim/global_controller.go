@@ -81,6 +81,7 @@ func newGlobalController(command Command, s globalControllerSettings) (*globalCo
 		"HOME=" + s.folder,
 		"TMPDIR=" + os.Getenv("TMPDIR"),
 	}
+
 	g.env = append(g.env, command.Env...)
 	return g, nil
 }

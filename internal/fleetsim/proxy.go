@@ -200,6 +200,7 @@ func (p *Proxy) forward(from, to net.Conn) {
 			p.mu.Unlock()
 			queue <- chunk{data: append([]byte(nil), buffer[:n]...), due: time.Now().Add(latency)}
 		}
+
 		if err != nil {
 			return
 		}

@@ -26,6 +26,7 @@ func startEchoServer(t *testing.T) string {
 			if err != nil {
 				return
 			}
+
 			go func() {
 				_, _ = io.Copy(conn, conn)
 				_ = conn.Close()

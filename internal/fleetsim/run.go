@@ -50,10 +50,10 @@ func Run(ctx context.Context, opts Options, scenarios []Scenario) ([]Verdict, er
 func runScenario(ctx context.Context, opts Options, s Scenario, out *output) (v Verdict) {
 	startedAt := time.Now()
 	v = Verdict{
-		Scenario: s.Name,
-		Summary:  s.Summary,
-		MCs:      opts.Controllers,
-		Timing:   opts.Timing.String(),
+		Scenario:    s.Name,
+		Summary:     s.Summary,
+		Controllers: opts.Controllers,
+		Timing:      opts.Timing.String(),
 	}
 	if ctx.Err() != nil {
 		v.IsInterrupted = true

@@ -97,14 +97,15 @@ func mustPass(t *testing.T, opts Options, out *lockedBuffer, name string) Verdic
 	return verdicts[0]
 }
 
-// TestScenarios runs some scenarios with few controllers, which tests the simulator. make simulate runs all of them, with
+// TestScenarios_PassOnBothStores runs some scenarios with few controllers, which tests the simulator. make simulate runs all of them, with
 // many controllers and without the race detector.
-func TestScenarios(t *testing.T) {
+func TestScenarios_PassOnBothStores(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"rolling-restart", "duplicate-id", "gc-restart"} {
 		for _, store := range []string{"sqlite", "postgres"} {
 			t.Run(name+" over "+store, func(t *testing.T) {
 				t.Parallel()
+
 				opts, out := testOptions(t)
 				opts.Store = store
 				if store == "postgres" {
@@ -126,6 +127,7 @@ func TestRun_ReportsFailedCheck(t *testing.T) {
 		if _, err := env.StartFleet(ctx); err != nil {
 			return err
 		}
+
 		crashed := env.Fleet.Controllers[0]
 		if err := crashed.Crash(); err != nil {
 			return err

@@ -22,6 +22,7 @@ func clockJump() Scenario {
 			env.SetPhase("the clocks jump")
 			jumpedAt := time.Now()
 			env.ResetFirstAcks(jumpedAt)
+
 			for i, mc := range env.Fleet.Controllers {
 				if i%2 == 0 {
 					mc.tokens.ShiftClock(time.Hour)

@@ -33,6 +33,7 @@ func burst() Scenario {
 			if err := env.CheckPeakRate(ctx, restartedAt, steady, event); err != nil {
 				return err
 			}
+
 			counts := env.Series.CountsBetween(restartedAt, time.Now())
 			env.AddNote("%d registrations, and %d calls failed%s", counts.Registrations, counts.Failed(), formatCodes(counts))
 			return env.CheckAfterOutage(ctx, restartedAt)

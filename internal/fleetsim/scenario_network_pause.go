@@ -14,6 +14,7 @@ func networkPause() Scenario {
 			if _, err := env.StartFleet(ctx); err != nil {
 				return err
 			}
+
 			if err := pauseBriefly(ctx, env); err != nil {
 				return err
 			}
@@ -23,6 +24,7 @@ func networkPause() Scenario {
 			if err := pausePastThreshold(ctx, env); err != nil {
 				return err
 			}
+
 			return env.CheckFleet(ctx)
 		},
 	}

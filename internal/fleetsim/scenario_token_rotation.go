@@ -26,6 +26,7 @@ func tokenRotation() Scenario {
 				if err := env.AuthController.RotateKey(true); err != nil {
 					return err
 				}
+
 				env.SetPhase("signing key %d; tokens live %s", key, formatDuration(life))
 				// After a token's life all controllers have a token with the new key.
 				rotatedAt := time.Now()
@@ -46,6 +47,7 @@ func tokenRotation() Scenario {
 			if err := env.Wait(ctx, life); err != nil {
 				return err
 			}
+
 			refused := env.Series.CountsBetween(revokedAt, time.Now()).Codes[codes.Unauthenticated]
 			env.RecordCheck("calls refused after the revocation",
 				fmt.Sprintf("≤ %d (one for each controller)", total), fmt.Sprint(refused), refused <= total)

@@ -54,6 +54,7 @@ func TestOutput_HasNoControlCharacters(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+
 	for _, isWide := range []bool{true, false} {
 		if err := fleetTable([]*pb.Controller{c}, isWide, c.GetAsOf().AsTime()).write(f.out, false); err != nil {
 			t.Fatal(err)

@@ -156,6 +156,7 @@ func (o *simulateOptions) prepare(names []string, p Process) ([]fleetsim.Scenari
 	if err := o.setExisting(); err != nil {
 		return nil, err
 	}
+
 	scenarios, err := fleetsim.FindScenarios(names, o.Existing == nil)
 	if err != nil {
 		return nil, usageError("%v", err)

@@ -52,6 +52,7 @@ func (o *simulateOptions) tlsConfig() (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read --ca-file: %w", err)
 	}
+
 	config.RootCAs = x509.NewCertPool()
 	if !config.RootCAs.AppendCertsFromPEM(text) {
 		return nil, fmt.Errorf("read --ca-file: %s has no certificate", o.caFile)

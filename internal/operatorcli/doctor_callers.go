@@ -9,8 +9,8 @@ import (
 // tokens.
 const maxServerClockOffset = time.Minute
 
-// checkRefusedCallers checks the causes of refused callers: keys that are no longer published, clocks as the Global Controller
-// compares them, and callers that do not get as far as a call.
+// checkRefusedCallers checks the causes of refused callers. They are keys that are no longer published, clocks as the Global
+// Controller compares them, failed TLS handshakes, and calls to unknown services.
 func (d *doctor) checkRefusedCallers(body []byte) {
 	before := len(d.findings)
 	d.checkDroppedKeys(body)

@@ -22,6 +22,7 @@ func TestDrainWait_NeedsReportSinceDrain(t *testing.T) {
 		edit(c)
 		return c
 	}
+
 	const younger, older = time.Second, -time.Second
 	none := func(*pb.Controller) {}
 	stale := func(c *pb.Controller) { c.Stale = true }

@@ -94,6 +94,7 @@ func NewKeySet(cfg KeySetConfig) *KeySet {
 			recentFor: cfg.UnverifiableFor,
 		},
 	}
+
 	k.keys.Store(&map[string]ed25519.PublicKey{})
 	return k
 }

@@ -52,6 +52,7 @@ func parseForm(token string) (string, error) {
 		Kid  string `json:"kid"`
 		Crit any    `json:"crit"`
 	}
+
 	// This decoder refuses duplicate names and is case-sensitive.
 	if err := json.Unmarshal(raw, &header); err != nil || header.Alg != "EdDSA" || header.Kid == "" || header.Crit != nil {
 		return "", newRefusal("the header is invalid")

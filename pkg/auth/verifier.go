@@ -171,12 +171,14 @@ func (v *Verifier) verify(ctx context.Context, token string) (verifiedToken, err
 		key, keyErr = v.keys.Key(ctx, kid)
 		return key, keyErr
 	})
+
 	switch {
 	case errors.Is(keyErr, service.ErrUnavailable):
 		// Claims that are invalid with any key are refused anyway.
 		if err := v.checkClaims(parsed); err != nil {
 			return verifiedToken{}, err
 		}
+
 		v.keys.unverifiable.record()
 		return verifiedToken{}, keyErr
 	case keyErr != nil && !errors.Is(keyErr, service.ErrUnauthenticated):

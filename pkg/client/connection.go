@@ -71,6 +71,7 @@ func newConnection(addresses []string, tlsConfig *tls.Config, timeout time.Durat
 		grpc.WithDisableRetry(),
 		grpc.WithDisableServiceConfig(),
 	}
+
 	return &Connection{
 		addresses:    slices.Clone(addresses),
 		currentLinks: make([]*link, len(addresses)),

@@ -68,6 +68,7 @@ func TestRegistrationLoop_FleetReturnsAtItsSteadyRate(t *testing.T) {
 			lastHeartbeat: make(map[*fleetTransport]time.Time),
 			began:         time.Now(),
 		}
+
 		ctx, cancel := context.WithCancelCause(t.Context())
 		var clients sync.WaitGroup
 		for i := range size {
@@ -102,6 +103,7 @@ func TestRegistrationLoop_FleetReturnsAtItsSteadyRate(t *testing.T) {
 			peak = max(peak, server.calls[second])
 			total += server.calls[second]
 		}
+
 		t.Logf("peak %d calls a second, mean %d, steady %d", peak, total/(until-from), steady)
 		if peak > 2*steady {
 			t.Errorf("peak %d calls a second, want at most %d", peak, 2*steady)

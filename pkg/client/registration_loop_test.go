@@ -69,6 +69,7 @@ func TestRegistrationLoop_AdoptsIntervals(t *testing.T) {
 		_ = loop.crashAfter(t, 200*time.Second)
 		gaps := loop.transport.gaps()
 		checkWithin(t, "the wait before the first heartbeat", gaps[0], 3*time.Second, 3*time.Second)
+
 		for i, gap := range gaps[1:] {
 			switch at := loop.transport.calls[i+1].at.Sub(began); {
 			case at < 100*time.Second:
@@ -137,6 +138,7 @@ func TestRegistrationLoop_Backoff(t *testing.T) {
 				for _, gap := range gaps[2:] {
 					checkWithin(t, "a later one", gap, 7500*time.Millisecond, 10*time.Second)
 				}
+
 				want := []EventKind{EventNotRegistered}
 				if isRegistered {
 					want = []EventKind{EventRegistered, EventLost}
@@ -235,6 +237,7 @@ func TestRegistrationLoop_NotFound(t *testing.T) {
 			EventRegistered, EventLost, EventNotRegistered, EventRegistered, EventRegistered, EventRecovered,
 			EventLost, EventRegistered, EventRecovered,
 		}
+
 		if got := loop.eventKinds(); !slices.Equal(got, events) {
 			t.Errorf("events = %v", got)
 		}
@@ -259,6 +262,7 @@ func TestRegistrationLoop_FinalErrors(t *testing.T) {
 				loop := newTestLoop(t, nil)
 				loop.transport.respond = func(madeCall) (callResponse, error) {
 					n := len(loop.transport.calls)
+
 					switch {
 					case fails.at < 0 && (n == -fails.at || n == -fails.at+2), fails.at > 0 && n >= fails.at:
 						return callResponse{}, newTestFailure(fails.code)
@@ -318,6 +322,7 @@ func TestRegistrationLoop_InvalidHeartbeat(t *testing.T) {
 			{CPUPercent: float32(math.NaN()), MemoryPercent: float32(math.Inf(1)), Meetings: math.MaxUint32},
 			{CPUPercent: -1, MemoryPercent: 101, Participants: math.MaxUint32},
 		}
+
 		loop := newTestLoop(t, func(cfg *Config) {
 			cfg.Load = func() Load {
 				load := loads[0]

@@ -126,6 +126,7 @@ func TestShutdown_WaitsForMeetings(t *testing.T) {
 						if time.Since(began) < uptime+c.last {
 							return c.load
 						}
+
 						return Load{}
 					}
 				})
@@ -192,6 +193,7 @@ func TestShutdown_FailedFinalCalls(t *testing.T) {
 					if time.Since(began) < 15*time.Second {
 						return callResponse{}, nil
 					}
+
 					time.Sleep(c.hangs)
 					return callResponse{}, newTestFailure(c.code)
 				}

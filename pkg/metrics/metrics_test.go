@@ -55,6 +55,7 @@ func testPage(t *testing.T) {
 	m.ObserveTransition(service.Transition{To: service.HealthPending, Cause: service.CauseRegister})
 	m.ObserveSweep(service.SweepResult{Hold: true}, nil)
 	m.ObserveSweep(service.SweepResult{}, errors.New("down"))
+	m.ObserveBeatFailure(errors.New("down"))
 	m.ObserveSweep(service.SweepResult{}, nil)
 	m.ObserveSweep(service.SweepResult{Swept: true, Transitions: []service.Transition{{
 		From:    service.HealthHealthy,
@@ -92,7 +93,7 @@ func testPage(t *testing.T) {
 		`gc_detection_seconds_sum 31`,
 		`gc_heartbeat_batch_size_sum 7`,
 		`gc_heartbeat_commit_seconds_count 1`,
-		`gc_health_checker_runs_total{result="error"} 1`,
+		`gc_health_checker_runs_total{result="error"} 2`,
 		`gc_health_checker_runs_total{result="hold"} 1`,
 		`gc_health_checker_runs_total{result="idle"} 1`,
 		`gc_health_checker_runs_total{result="swept"} 1`,

@@ -79,6 +79,7 @@ func TestTracing_OffCostsNothing(t *testing.T) {
 	}); got != 0 {
 		t.Errorf("%v allocations, want none", got)
 	}
+
 	off.Close()
 	// A process with a compressor announces it in every call.
 	if encoding.GetCompressor("gzip") != nil {

@@ -206,15 +206,16 @@ type beatAndSweepResult struct {
 }
 
 // beatAndSweep beats and sweeps once, like a replica with the settings of the policy.
-func beatAndSweep(ctx context.Context, s Store, policy service.SweepPolicy) (result beatAndSweepResult, _ error) {
+func beatAndSweep(ctx context.Context, s Store, policy service.SweepPolicy) (beatAndSweepResult, error) {
 	beat, err := s.Beat(ctx, service.Beat{
 		Replica:   service.Replica{ID: policy.Actor, StalenessThreshold: policy.Threshold, FastInterval: policy.FastInterval},
 		Vouches:   true,
 		Tolerance: policy.Tolerance,
 	})
 	if err != nil {
-		return result, err
+		return beatAndSweepResult{}, err
 	}
+
 	sweep, err := s.Sweep(ctx, policy)
 	return beatAndSweepResult{SweepResult: sweep, Gap: beat.Gap}, err
 }
