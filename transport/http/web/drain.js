@@ -88,6 +88,7 @@ export class DrainDialog extends OrderDialog {
       actions: [this.cancelButton, this.drainButton],
       onSubmit: () => this.#submit(),
     });
+
     this.#refreshPlan();
   }
 

@@ -26,9 +26,11 @@ export class Timeline {
   async load() {
     this.moreButton.disabled = true;
     this.problem.hidden = true;
+
     try {
       const page = await listTransitions(this.id, this.#before, pageSize);
       if (this.#isClosed) return;
+
       for (const transition of page.transitions) this.#add(transition, "append");
       this.#before = page.next_before;
       this.moreButton.hidden = page.next_before === 0;
