@@ -44,19 +44,20 @@ func newTestEndpoints(policy AuthPolicy, observed *[]string) Endpoints {
 		"operator": {Subject: "op", Scopes: []string{"gc:admin"}},
 	}
 
-	code := func(err error) string {
+	outcome := func(err error) (string, OutcomeClass) {
 		if err != nil {
-			return "ERR"
+			return "ERR", OtherOutcome
 		}
-		return "OK"
+		return "OK", OtherOutcome
 	}
 
 	observe := func(_ context.Context, transport, operation string, err error, _ time.Duration) {
-		*observed = append(*observed, transport+" "+operation+" "+code(err))
+		code, _ := outcome(err)
+		*observed = append(*observed, transport+" "+operation+" "+code)
 	}
 
 	policy.MCScopes = []string{"mc:register", "service.write.gc"}
-	logging := LogConfig{Logger: log.NewNopLogger(), Verbose: true, Code: code, TraceID: untraced}
+	logging := LogConfig{Logger: log.NewNopLogger(), Verbose: true, Outcome: outcome, TraceID: untraced}
 	return New(fakeService{}, Chain(Observe(observe), Log(logging), Authenticate(callers, policy), Deadline(time.Second)))
 }
 

@@ -117,13 +117,19 @@ func (o once) Admit(_ log.Logger, group, kind string, allowance int, _ ...any) b
 
 func TestLog_RefusalsAreCounted(t *testing.T) {
 	var lines bytes.Buffer
-	codes := map[error]string{service.ErrUnauthenticated: "INVALID_TOKEN", service.ErrUnavailable: "SERVICE_UNAVAILABLE"}
+	outcome := func(err error) (string, OutcomeClass) {
+		if errors.Is(err, service.ErrUnauthenticated) {
+			return "INVALID_TOKEN", AccessRefused
+		}
+		return "SERVICE_UNAVAILABLE", ServerFailure
+	}
+
 	sampler, failure := once{}, service.ErrUnauthenticated
 	call := Log(LogConfig{
 		Logger:  log.NewLogfmtLogger(&lines),
 		Sampler: sampler,
 		TraceID: untraced,
-		Code:    func(err error) string { return codes[err] },
+		Outcome: outcome,
 	})(Operation{Name: "FastHeartbeat"})(func(context.Context, any) (any, error) { return nil, failure })
 
 	ctx := WithCall(t.Context(), &Call{Transport: "grpc"})

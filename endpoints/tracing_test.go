@@ -15,14 +15,22 @@ type traceKey struct{}
 
 func TestLog_TraceID(t *testing.T) {
 	var lines bytes.Buffer
-	call := Log(LogConfig{Logger: log.NewLogfmtLogger(&lines), Code: func(error) string { return "NOT_FOUND" }, TraceID: func(ctx context.Context) string {
-		id, _ := ctx.Value(traceKey{}).(string)
-		return id
-	}})(Operation{Name: "Drain"})(func(context.Context, any) (any, error) { return nil, service.ErrNotRegistered })
+	cfg := LogConfig{
+		Logger:  log.NewLogfmtLogger(&lines),
+		Outcome: otherOutcome,
+		TraceID: func(ctx context.Context) string {
+			id, _ := ctx.Value(traceKey{}).(string)
+			return id
+		},
+	}
+	next := func(context.Context, any) (any, error) { return nil, service.ErrNotRegistered }
+	call := Log(cfg)(Operation{Name: "Drain"})(next)
+
 	_, _ = call(t.Context(), nil)
 	if got := lines.String(); got == "" || strings.Contains(got, "trace_id") {
 		t.Errorf("the line of a call without a trace is %s, want one that names none", got)
 	}
+
 	lines.Reset()
 	_, _ = call(context.WithValue(t.Context(), traceKey{}, "4bf9"), nil)
 	if got := lines.String(); !strings.Contains(got, " trace_id=4bf9") {

@@ -100,7 +100,7 @@ func TestDeregister_ControllerItself(t *testing.T) {
 func TestControllerService_SupersededProcessesAreCounted(t *testing.T) {
 	store, observer := &operatorStore{err: ErrSuperseded}, &countingObserver{}
 	svc := New(store, Intervals{}, observer, nil)
-	if _, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}, Incarnation: "old"}); !errors.Is(err, ErrSuperseded) {
+	if _, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Load: &LoadReport{}, Incarnation: "old"}); !errors.Is(err, ErrSuperseded) {
 		t.Errorf("FastHeartbeat() = %v, want ErrSuperseded", err)
 	}
 	if _, err := svc.RegisterMC(t.Context(), Registration{ControllerID: "mc", Region: "r", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}); !errors.Is(err, ErrSuperseded) {
@@ -114,7 +114,7 @@ func TestControllerService_SupersededProcessesAreCounted(t *testing.T) {
 func TestFastHeartbeat_UnavailableStoreGivesRetryDelay(t *testing.T) {
 	store := &operatorStore{err: ErrUnavailable}
 	svc := New(store, Intervals{Fast: 10 * time.Second}, &countingObserver{}, nil)
-	_, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}})
+	_, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Load: &LoadReport{}})
 	var retry *RetryError
 	if !errors.As(err, &retry) || !errors.Is(err, ErrUnavailable) || retry.After < 5*time.Second || retry.After > 15*time.Second {
 		t.Errorf("FastHeartbeat() = %v, want ErrUnavailable with a retry delay", err)
@@ -176,7 +176,7 @@ func TestOrders_Validation(t *testing.T) {
 			return err
 		},
 		"incarnation is too long": func() error {
-			_, err := svc.FastHeartbeat(ctx, FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}, Incarnation: strings.Repeat("a", 65)})
+			_, err := svc.FastHeartbeat(ctx, FastHeartbeat{ControllerID: "mc", Load: &LoadReport{}, Incarnation: strings.Repeat("a", 65)})
 			return err
 		},
 		"after must be a whole number, 0 or more, or a cursor that was returned": func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{After: -1}); return err },

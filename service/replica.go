@@ -40,3 +40,17 @@ type StoreStatus struct {
 	// AsOf is the time by the store's clock.
 	AsOf time.Time
 }
+
+// Replica is one Global Controller over the storage, with the settings that other replicas have to respect.
+type Replica struct {
+	ID                    string
+	Version               string
+	StalenessThreshold    time.Duration
+	FastInterval          time.Duration
+	ComprehensiveInterval time.Duration
+	// MaxConnections is the limit of its connections to the database.
+	MaxConnections int
+	// StartedAt and SeenAt are the times of its first and its last beat, by the storage's clock.
+	StartedAt time.Time
+	SeenAt    time.Time
+}

@@ -72,7 +72,7 @@ func TestHeartbeats_ReachTheStore(t *testing.T) {
 	store := &fakeStore{}
 	svc, observer := newTestService(store)
 	ctx := WithCaller(t.Context(), Caller{Subject: "client-1"})
-	beat := FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{CurrentMeetings: 2, CurrentParticipants: 3}, Health: HealthDegraded}
+	beat := FastHeartbeat{ControllerID: "mc", Load: &LoadReport{CurrentMeetings: 2, CurrentParticipants: 3}, Health: HealthDegraded}
 
 	if ack, err := svc.FastHeartbeat(ctx, beat); err != nil || ack.At.Unix() != 7 {
 		t.Errorf("FastHeartbeat() = %v, %v, want the store's time", ack, err)
@@ -111,7 +111,7 @@ func TestFastHeartbeat_ServerSideFailures(t *testing.T) {
 		{errors.New("permission denied"), 1},
 	} {
 		svc, observer := newTestService(&fakeStore{err: tc.err})
-		_, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}})
+		_, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Load: &LoadReport{}})
 		if !errors.Is(err, tc.err) || observer.failed != tc.want || observer.committed != 0 {
 			t.Errorf("%v: FastHeartbeat() = %v with %d failed, want it wrapped and %d", tc.err, err, observer.failed, tc.want)
 		}
@@ -143,11 +143,11 @@ func TestListControllers_Pages(t *testing.T) {
 
 func TestPlacement_EveryReason(t *testing.T) {
 	free := Controller{MaxMeetings: 1, MaxParticipants: 1, Health: HealthHealthy}
-	if p := free.Placement(); !p.Placeable || len(p.Reasons) != 0 {
+	if p := free.Eligibility(); !p.Eligible || len(p.Reasons) != 0 {
 		t.Errorf("Placement() = %+v, want placeable", p)
 	}
 	full := Controller{Health: HealthDraining, Facts: Facts{OperatorDraining: true, Stale: true}}
-	if p := full.Placement(); p.Placeable || len(p.Reasons) != 4 {
+	if p := full.Eligibility(); p.Eligible || len(p.Reasons) != 4 {
 		t.Errorf("Placement() = %+v, want four reasons", p)
 	}
 }

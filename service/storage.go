@@ -7,10 +7,12 @@ import (
 
 // This file has every interface of storage that the domain declares. Package store implements all of them.
 
-// Store is the storage that the service needs. Every method is safe for concurrent use and has a time limit. If the storage is down
-// or too slow, the error wraps [ErrUnavailable]; if the caller's context ended, the context's own error. [ErrNotRegistered] is
-// returned only if the storage has confirmed that there is no such row. All times come from the storage's clock. A write that
-// returns no error is committed.
+// Store is the storage that the service needs. Every method is safe for concurrent use and has a time limit.
+//
+// If the storage is down or too slow, the error wraps [ErrUnavailable]. If the caller's context ended, the error wraps the context's
+// own error. [ErrNotRegistered] is returned only if the storage has confirmed that there is no such row.
+//
+// All times come from the storage's clock. A write that returns no error is committed.
 type Store interface {
 	// Register inserts or renews a controller in one UPSERT: pending and not stale; the operator's intent, created_at and the
 	// current load are kept. The registered incarnation also keeps its reported state. An incarnation that another one has replaced
@@ -41,9 +43,10 @@ type Store interface {
 	// Controllers returns at most filter.Limit controllers with ids after filter.AfterID, in the bytewise order of their ids.
 	Controllers(ctx context.Context, filter ControllerFilter) ([]Controller, error)
 	// Transitions returns at most filter.Limit transitions, the oldest first by default. A reader that continues after the last one
-	// misses none: a transition is held back while one with a lower id may still be committed. It returns [ErrGone] if the history
-	// does not continue after filter.After. That id may be above the newest transition or below the oldest one, or the transition
-	// may have another fingerprint.
+	// misses none: a transition is held back while one with a lower id may still be committed.
+	//
+	// It returns [ErrGone] if the history does not continue after filter.After. That is the case if the id is above the newest
+	// transition or below the oldest one. It is also the case if the transition has another fingerprint.
 	Transitions(ctx context.Context, filter TransitionFilter) (TransitionList, error)
 	// Regions returns the totals of each region, in the order of the regions' names.
 	Regions(ctx context.Context) ([]Region, error)

@@ -147,7 +147,7 @@ func decodePageToken(token string) (afterID string, err error) {
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil || len(raw) < len(pageTokenVersion) || string(raw[:len(pageTokenVersion)]) != pageTokenVersion ||
-		!IsValidName(string(raw[len(pageTokenVersion):]), maxIDBytes) {
+		!IsValidControllerID(string(raw[len(pageTokenVersion):])) {
 		return "", Invalid("page_token is not one that this service returned")
 	}
 	return string(raw[len(pageTokenVersion):]), nil

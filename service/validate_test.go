@@ -51,17 +51,17 @@ func TestHeartbeat_Validate(t *testing.T) {
 	}{
 		{"valid, with the limits left 0", func(*ComprehensiveHeartbeat) {}, ""},
 		{"no id", func(h *ComprehensiveHeartbeat) { h.ControllerID = "" }, "controller_id is required"},
-		{"no capacity", func(h *ComprehensiveHeartbeat) { h.Capacity = nil }, "capacity is required"},
-		{"too many meetings", func(h *ComprehensiveHeartbeat) { h.Capacity.CurrentMeetings = math.MaxInt32 + 1 }, "current_meetings value too large"},
-		{"too many participants", func(h *ComprehensiveHeartbeat) { h.Capacity.CurrentParticipants = math.MaxInt32 + 1 }, "current_participants value too large"},
-		{"negative meetings", func(h *ComprehensiveHeartbeat) { h.Capacity.CurrentMeetings = -1 }, "current_meetings must not be negative"},
+		{"no capacity", func(h *ComprehensiveHeartbeat) { h.Load = nil }, "capacity is required"},
+		{"too many meetings", func(h *ComprehensiveHeartbeat) { h.Load.CurrentMeetings = math.MaxInt32 + 1 }, "current_meetings value too large"},
+		{"too many participants", func(h *ComprehensiveHeartbeat) { h.Load.CurrentParticipants = math.MaxInt32 + 1 }, "current_participants value too large"},
+		{"negative meetings", func(h *ComprehensiveHeartbeat) { h.Load.CurrentMeetings = -1 }, "current_meetings must not be negative"},
 		{"CPU not a number", func(h *ComprehensiveHeartbeat) { h.CPUUsagePercent = math.NaN() }, "cpu_usage_percent must be between 0 and 100"},
 		{"CPU above 100", func(h *ComprehensiveHeartbeat) { h.CPUUsagePercent = 100.1 }, "cpu_usage_percent must be between 0 and 100"},
 		{"infinite memory", func(h *ComprehensiveHeartbeat) { h.MemoryUsagePercent = math.Inf(1) }, "memory_usage_percent must be between 0 and 100"},
 		{"negative memory", func(h *ComprehensiveHeartbeat) { h.MemoryUsagePercent = -1 }, "memory_usage_percent must be between 0 and 100"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			h := ComprehensiveHeartbeat{FastHeartbeat: FastHeartbeat{ControllerID: "mc-1", Capacity: &Capacity{}}, CPUUsagePercent: 100}
+			h := ComprehensiveHeartbeat{FastHeartbeat: FastHeartbeat{ControllerID: "mc-1", Load: &LoadReport{}}, CPUUsagePercent: 100}
 			tc.change(&h)
 			wantInvalid(t, h.Validate(), tc.want)
 		})

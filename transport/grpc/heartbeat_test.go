@@ -103,7 +103,7 @@ func TestStream_ClientReadsNothing(t *testing.T) {
 		want       error
 		took       time.Duration
 	}{
-		"by itself": {false, errNotReading, sendTimeout},
+		"by itself": {false, errNotReading, defaultSendTimeout},
 		"in a stop": {true, errStopping, 500*time.Millisecond + 9*time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -273,7 +273,7 @@ func TestStream_ShutdownAnswersArrivedHeartbeats(t *testing.T) {
 	}
 
 	_, err := stream.Recv()
-	wantStatus(t, err, codes.Unavailable, "The server is stopping")
+	wantStatus(t, err, codes.Unavailable, "Server is stopping")
 	if len(answered) != 2 {
 		t.Errorf("answered heartbeats = %v, want 1 and 2", answered)
 	}

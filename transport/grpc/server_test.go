@@ -171,10 +171,12 @@ func TestServer_CallMetadata(t *testing.T) {
 	svc := &fakeService{}
 	c := pb.NewGlobalControllerServiceClient(dial(t, svc, nil))
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "x-request-id", "req-1", "authorization", "Bearer a", "authorization", "Bearer b")
+
 	var header metadata.MD
 	if _, err := c.RegisterMC(ctx, registration(), grpc.Header(&header)); err != nil {
 		t.Fatalf("RegisterMC() = %v", err)
 	}
+
 	if svc.call.Transport != "grpc" || svc.call.Address != "127.0.0.1" || svc.call.RequestID != "req-1" || len(svc.call.Authorization) != 2 {
 		t.Errorf("call = %q %q %q and %d authorizations, want grpc 127.0.0.1 req-1 and 2",
 			svc.call.Transport, svc.call.Address, svc.call.RequestID, len(svc.call.Authorization))
@@ -182,12 +184,6 @@ func TestServer_CallMetadata(t *testing.T) {
 
 	if got := header.Get("x-request-id"); len(got) != 1 || got[0] != "req-1" {
 		t.Errorf("x-request-id returned = %q, want req-1", got)
-	}
-
-	for _, invalid := range []string{"", "a b", strings.Repeat("a", 129)} {
-		if got := requestID([]string{invalid}); got == invalid || len(got) != 36 {
-			t.Errorf("requestID(%q) = %q, want a new one", invalid, got)
-		}
 	}
 }
 
@@ -232,7 +228,7 @@ func TestServer_ShutdownEndsIdleReflectionStream(t *testing.T) {
 	beginShutdown()
 	w.server.GracefulStop()
 	_, err = stream.Recv()
-	wantStatus(t, err, codes.Unavailable, "The server is stopping")
+	wantStatus(t, err, codes.Unavailable, "Server is stopping")
 	if err := <-w.ended; status.Code(err) != codes.Canceled {
 		t.Errorf("the handler returned %v, want Canceled", err)
 	}

@@ -151,8 +151,8 @@ func (s *scriptedStream) play(ctx context.Context, svc service.Service, cfg Conf
 	h := &heartbeatServer{
 		endpoints:      endpoints.New(svc, endpoints.Deadline(bound)),
 		cfg:            cfg,
-		sendTimeout:    sendTimeout,
-		workerIdleTime: workerIdleTime,
+		sendTimeout:    defaultSendTimeout,
+		workerIdleTime: defaultWorkerIdleTime,
 	}
 	return s.playAt(ctx, h)
 }

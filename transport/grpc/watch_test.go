@@ -190,6 +190,6 @@ func TestWatch_RequestDoesNotArrive(t *testing.T) {
 	wantStatus(t, open().RecvMsg(new(pb.WatchResponse)), codes.DeadlineExceeded, "Deadline exceeded")
 	stream := open()
 	beginShutdown()
-	wantStatus(t, stream.RecvMsg(new(pb.WatchResponse)), codes.Unavailable, "The server is stopping")
+	wantStatus(t, stream.RecvMsg(new(pb.WatchResponse)), codes.Unavailable, "Server is stopping")
 	w.server.GracefulStop()
 }

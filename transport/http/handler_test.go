@@ -302,8 +302,8 @@ func TestHandler_Success(t *testing.T) {
 func TestHandler_CallTimeout(t *testing.T) {
 	svc := &fakeService{}
 	call(newTestHandler(svc, nil), "GET", one, "")
-	if svc.left <= 0 || svc.left > callTimeout {
-		t.Errorf("a call has %v left, want at most %v", svc.left, callTimeout)
+	if svc.left <= 0 || svc.left > httpCallTimeout {
+		t.Errorf("a call has %v left, want at most %v", svc.left, httpCallTimeout)
 	}
 }
 

@@ -30,7 +30,7 @@ func (f *fakeService) Drain(_ context.Context, order service.DrainOrder) (servic
 			Region:      "eu",
 			Controllers: map[service.HealthStatus]int64{service.HealthHealthy: 2},
 		},
-		After: service.Region{Region: "eu", Meetings: service.RegionCapacity{Max: 10, Current: 4, Largest: 7}},
+		After: service.Region{Region: "eu", Meetings: service.RegionCapacity{ServingLimit: 10, RunningLoad: 4, LargestServing: 7}},
 	}}, f.err
 }
 

@@ -3,8 +3,8 @@
 import { knownOrUnhealthy } from "./format.js";
 
 // These reasons against a placement follow from the load, which comes without reasons. The texts are those of the service.
-const noMeetings = "it holds as many meetings as it may";
-const noParticipants = "it holds as many participants as it may";
+const noMeetings = "it has reached max_meetings";
+const noParticipants = "it has reached max_participants";
 
 // Not more transitions than this are kept until they are taken. They are for announcements only: the timeline reads the history.
 const maxTransitions = 2000;

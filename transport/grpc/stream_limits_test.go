@@ -101,7 +101,7 @@ func TestStream_SpareWorkersAreLimited(t *testing.T) {
 	// Such a stream still has its first worker.
 	h := &heartbeatServer{
 		endpoints: endpoints.New(svc, endpoints.Deadline(time.Second)),
-		cfg:       Config{Logger: log.NewNopLogger()}, sendTimeout: sendTimeout, workerIdleTime: workerIdleTime,
+		cfg:       Config{Logger: log.NewNopLogger()}, sendTimeout: defaultSendTimeout, workerIdleTime: defaultWorkerIdleTime,
 	}
 
 	h.limits.spareWorkers.Store(maxSpareWorkers)

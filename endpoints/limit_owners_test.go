@@ -201,7 +201,7 @@ func TestLimitCallers_FleetBesideUnknownController(t *testing.T) {
 
 func TestNotFoundLimit_FollowsTheStore(t *testing.T) {
 	now := time.Unix(1000, 0)
-	r := newNotFoundLimit(func() time.Time { return now })
+	r := newNotFoundLimiter(func() time.Time { return now })
 	takeAll := func() (n int) {
 		for r.takePlace() {
 			n++

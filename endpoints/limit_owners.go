@@ -42,7 +42,7 @@ func newOwnerCounts(limit int, readFromStore func(context.Context, string) (int,
 	return &ownerCounts{limit: limit, readFromStore: readFromStore, now: now, counts: counts}
 }
 
-// checkLimit returns [service.OwnerLimitError] if the subject owns as many controllers as it may. It waits for the first read of a
+// checkLimit returns [service.OwnerLimitError] if the subject has reached its limit of controllers. It waits for the first read of a
 // subject's count; later reads run in the background. A read that fails refuses nothing.
 func (o *ownerCounts) checkLimit(ctx context.Context, subject string) error {
 	if o.limit == 0 {
