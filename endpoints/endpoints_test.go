@@ -65,7 +65,7 @@ func untraced(context.Context) string { return "" }
 
 func TestEndpoints_AuthenticateBeforeDecodeErrors(t *testing.T) {
 	decodeErr := service.Invalid("max_meetings must be a whole number")
-	for _, tc := range []struct {
+	tests := []struct {
 		name, token string
 		policy      AuthPolicy
 		id          string
@@ -82,7 +82,9 @@ func TestEndpoints_AuthenticateBeforeDecodeErrors(t *testing.T) {
 		{"bad input", "mc", AuthPolicy{}, "mc-9", decodeErr, decodeErr},
 		{"its own name", "mc", AuthPolicy{SubjectIsController: true}, "mc-1", nil, nil},
 		{"another's name", "mc", AuthPolicy{SubjectIsController: true}, "mc-9", nil, service.ErrForbidden},
-	} {
+	}
+
+	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
 			var observed []string
 			e := newTestEndpoints(tc.policy, &observed)
@@ -91,10 +93,12 @@ func TestEndpoints_AuthenticateBeforeDecodeErrors(t *testing.T) {
 			if !errors.Is(err, tc.want) {
 				t.Errorf("RegisterMC error = %v, want %v", err, tc.want)
 			}
+
 			want := "grpc RegisterMC OK"
 			if tc.want != nil {
 				want = "grpc RegisterMC ERR"
 			}
+
 			if len(observed) != 1 || observed[0] != want {
 				t.Errorf("observed %q, want [%q]: observers see refusals", observed, want)
 			}
@@ -102,7 +106,7 @@ func TestEndpoints_AuthenticateBeforeDecodeErrors(t *testing.T) {
 	}
 }
 
-func TestObserve_Panic(t *testing.T) {
+func TestObserve_PanicPasses(t *testing.T) {
 	observed := errors.New("nothing was observed")
 	failing := Observe(func(_ context.Context, _, _ string, err error, _ time.Duration) { observed = err })(Operation{Name: "RegisterMC"})(
 		func(context.Context, any) (any, error) { panic("on purpose") },
@@ -155,9 +159,9 @@ func TestDeadline_EarlierDeadlineKeepsItsTimer(t *testing.T) {
 	}
 }
 
-func TestAuthPolicy_Scopes(t *testing.T) {
+func TestAuthPolicy_ScopeOfOperation(t *testing.T) {
 	policy := AuthPolicy{}
-	for _, tc := range []struct {
+	tests := []struct {
 		scopes []string
 		scope  Scope
 		want   bool
@@ -168,7 +172,9 @@ func TestAuthPolicy_Scopes(t *testing.T) {
 		{[]string{"gc:admin"}, ScopeAdmin, true},
 		{nil, ScopeRead, false},
 		{[]string{"gc:admin"}, "undeclared", false},
-	} {
+	}
+
+	for _, tc := range tests {
 		if got := policy.isAllowed(service.Caller{Scopes: tc.scopes}, tc.scope); got != tc.want {
 			t.Errorf("allows(%v, %s) = %v, want %v", tc.scopes, tc.scope, got, tc.want)
 		}

@@ -30,8 +30,10 @@ type callerLimits struct {
 // sends no more heartbeats. So a registration of a registered controller is never refused.
 //
 // A heartbeat is charged after the call, and only if its controller is not registered or another process is. A new controller is
-// refused if its subject has reached its limit of controllers, or creates them too fast. If the lookup fails, the result is [service.ErrUnavailable]. Final heartbeats of a fleet that
-// stops together are charged like other heartbeats.
+// refused if its subject has reached its limit of controllers, or creates them too fast. Final heartbeats of a fleet that stops
+// together are charged like other heartbeats.
+//
+// If the lookup fails, the result is [service.ErrUnavailable].
 func LimitCallers(limiter *Limiter, lookup RegistrationLookup, onLimited func(operation string)) Middleware {
 	limits := &callerLimits{
 		Limiter:  limiter,

@@ -27,7 +27,7 @@ func (r fixedAuthenticator) Authenticate(context.Context, []string) (service.Cal
 func TestAuthenticate_ReportsRefusals(t *testing.T) {
 	expired := &service.RefusedError{Reason: service.RefusedExpired, Err: service.ErrUnauthenticated}
 	mc := []string{"mc:register"}
-	for _, tc := range []struct {
+	tests := []struct {
 		name      string
 		operation Operation
 		id        string
@@ -91,7 +91,9 @@ func TestAuthenticate_ReportsRefusals(t *testing.T) {
 		{"not registered", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{scopes: mc}, service.ErrNotRegistered, nil},
 		{"the store is down", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{scopes: mc}, service.ErrUnavailable, nil},
 		{"successful", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{scopes: mc}, nil, nil},
-	} {
+	}
+
+	for _, tc := range tests {
 		var got []string
 		policy := AuthPolicy{
 			MCScopes:       mc,

@@ -13,7 +13,7 @@ import (
 
 type traceKey struct{}
 
-func TestLog_TraceID(t *testing.T) {
+func TestLog_TraceIDOfTracedCall(t *testing.T) {
 	var lines bytes.Buffer
 	cfg := LogConfig{
 		Logger:  log.NewLogfmtLogger(&lines),
@@ -38,11 +38,12 @@ func TestLog_TraceID(t *testing.T) {
 	}
 }
 
-func TestAnnotateSpan(t *testing.T) {
+func TestAnnotateSpan_NamesOnlyValidIDs(t *testing.T) {
 	var got []string
 	m := AnnotateSpan(func(_ context.Context, operation, transport, controllerID string) {
 		got = append(got, operation+" "+transport+" "+controllerID)
 	})(Operation{Name: "FastHeartbeat"})
+
 	nothing := func(context.Context, any) (any, error) { return nil, nil }
 	ctx := WithCall(t.Context(), &Call{Transport: "grpc"})
 	for _, id := range []string{"mc-1", "eyJ.not-an-id", ""} {

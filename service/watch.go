@@ -41,8 +41,8 @@ const (
 // WatchEvent is one message of a watch. At most one of Snapshot, Changes and Loads is set. If none is set, the event only shows
 // that the watch is alive.
 type WatchEvent struct {
-	// ID is the position to resume from. It is 0 in the parts of a snapshot before its last one. Events are delivered at least once: resuming from ID may repeat
-	// events but never skips any.
+	// ID is the position to resume from. It is 0 in the parts of a snapshot before its last one. Events are delivered at least
+	// once: resuming from ID may repeat events but never skips any.
 	ID int64
 	// Fingerprint makes the ID a cursor; empty if unknown.
 	Fingerprint string

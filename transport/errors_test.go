@@ -13,8 +13,8 @@ import (
 
 func TestStatusOf_WrappedErrors(t *testing.T) {
 	for _, r := range statusTable {
-	
-	got := StatusOf(fmt.Errorf("get controller mc-1: %w: secret detail", r.err))
+
+		got := StatusOf(fmt.Errorf("get controller mc-1: %w: secret detail", r.err))
 		if got != r.status {
 			t.Errorf("StatusOf(wrapped %v) = %+v, want %+v", r.err, got, r.status)
 		}
@@ -52,6 +52,7 @@ func TestOutcomeOf(t *testing.T) {
 		{service.ErrUnavailable, "SERVICE_UNAVAILABLE", endpoints.ServerFailure},
 		{errors.New("unforeseen"), "INTERNAL_ERROR", endpoints.ServerFailure},
 	}
+
 	for _, tt := range tests {
 		code, class := OutcomeOf(tt.err)
 		if code != tt.wantCode || class != tt.wantClass {

@@ -21,7 +21,12 @@ func TestProtocol_CallsMatchOperations(t *testing.T) {
 		operations = append(operations, op.Name)
 	}
 
-	for _, service := range []grpc.ServiceDesc{pb.GlobalControllerService_ServiceDesc, fleetpb.FleetService_ServiceDesc, fleetpb.HeartbeatService_ServiceDesc} {
+	services := []grpc.ServiceDesc{
+		pb.GlobalControllerService_ServiceDesc,
+		fleetpb.FleetService_ServiceDesc,
+		fleetpb.HeartbeatService_ServiceDesc,
+	}
+	for _, service := range services {
 		for _, method := range service.Methods {
 			calls = append(calls, method.MethodName)
 		}

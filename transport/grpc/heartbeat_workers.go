@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 	"darktower.example/global-controller/service"
 	"darktower.example/global-controller/transport"

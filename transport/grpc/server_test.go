@@ -134,7 +134,8 @@ func TestGlobalControllerService_BothNames(t *testing.T) {
 		})
 	}
 
-	if _, err := pb.NewGlobalControllerServiceClient(conn).NotifyMeetingEnded(t.Context(), &pb.NotifyMeetingEndedRequest{MeetingId: "m", Region: "eu"}); err != nil {
+	ended := &pb.NotifyMeetingEndedRequest{MeetingId: "m", Region: "eu"}
+	if _, err := pb.NewGlobalControllerServiceClient(conn).NotifyMeetingEnded(t.Context(), ended); err != nil {
 		t.Errorf("NotifyMeetingEnded() = %v, want nil", err)
 	}
 }
@@ -187,12 +188,12 @@ func TestServer_CallMetadata(t *testing.T) {
 	}
 }
 
-func TestFleetService_Reads(t *testing.T) {
+func TestFleetService_ReadsReachService(t *testing.T) {
 	svc := &fakeService{}
 	c := fleetpb.NewFleetServiceClient(dial(t, svc, nil))
 	one, err := c.GetController(t.Context(), &fleetpb.GetControllerRequest{ControllerId: "mc-1"})
 	if err != nil || one.GetController().GetHealth() != fleetpb.Health_HEALTH_DEGRADED || !one.GetController().GetPlacement().GetPlaceable() {
-		t.Errorf("GetController() = %v, %v, want a degraded, placeable one", one, err)
+		t.Errorf("GetController() = %v, %v, want a degraded controller that accepts meetings", one, err)
 	}
 
 	page, err := c.ListControllers(t.Context(), &fleetpb.ListControllersRequest{
