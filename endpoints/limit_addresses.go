@@ -60,8 +60,8 @@ type addressLimits struct {
 	spare      *rate.Limiter // Verifications for all addresses that have used up their failed authentications.
 }
 
-// checkToken returns an error if the token may not be verified. That is the case if the address has used up its failed
-// authentications, the token is not cached, and it is malformed or no verification is left.
+// checkToken returns an error if the token may not be verified. Cached tokens, and all tokens of an address with failed
+// authentications left, may be verified. Of the others, only well-formed tokens may, while verifications are left.
 func (l *addressLimits) checkToken(address string, authorization []string) error {
 	if !l.isExhausted(failedAuthentications, address) || l.prechecker.IsCached(authorization) {
 		return nil

@@ -121,8 +121,8 @@ func (l *callerLimits) checkCreation(ctx context.Context, subject string) error 
 }
 
 // limitHeartbeats charges a subject for a heartbeat that changed nothing, and returns [service.ErrRateLimited] instead of its error
-// if the quota is used up. Heartbeats of registered controllers are free, and so are invalid ones, because refusing them would save
-// nothing.
+// if the quota is used up. Heartbeats of registered controllers are not charged. Invalid ones are not charged either, because refusing
+// them would save nothing.
 func (l *callerLimits) limitHeartbeats(next endpoint.Endpoint) endpoint.Endpoint {
 	return func(ctx context.Context, request any) (any, error) {
 		response, err := next(ctx, request)

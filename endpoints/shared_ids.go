@@ -34,6 +34,7 @@ const (
 // controllers belongs to a proxy, and is not evidence.
 func FindSharedIDs(interval time.Duration, now func() time.Time, onShared func(controllerID string)) Middleware {
 	tracker := newConnectionTracker(interval, now)
+
 	return func(op Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			if op.Name != "RegisterMC" && op.Name != "ComprehensiveHeartbeat" {

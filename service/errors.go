@@ -50,7 +50,7 @@ func (e *UnsafeError) Error() string {
 	return "The drain is not safe: " + strings.Join(e.Plan.Reasons, "; ") + "; set force to drain anyway"
 }
 
-// OwnerLimitError refuses a new controller of a token subject that owns as many as it may. Its text is public.
+// OwnerLimitError refuses a new controller of a token subject that has reached its limit of controllers. Its text is public.
 type OwnerLimitError struct{ Owned, Limit int }
 
 func (e *OwnerLimitError) Unwrap() error { return ErrRateLimited }

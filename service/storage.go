@@ -26,16 +26,16 @@ type Store interface {
 	// most once a second.
 	RecordConflict(controllerID string)
 
-	// Drain sets the operator's intent. The result includes the plan. Errors: [ErrConflict] if the generation is not the expected
-	// one; [UnsafeError] if the region would be short of capacity and the order does not force the drain. Drains in one region are
-	// decided one after the other. A dry run changes nothing and never returns [UnsafeError].
+	// Drain sets the operator's intent. The result includes the plan. It returns [ErrConflict] if the generation is not the
+	// expected one. It returns [UnsafeError] if the region would be short of capacity and the order does not force the drain. Drains
+	// in one region are decided one after the other. A dry run changes nothing and never returns [UnsafeError].
 	Drain(ctx context.Context, order DrainOrder, actor string) (OperatorResult, error)
 	// Undrain clears the operator's intent. [ErrConflict] as for Drain. A controller that is not being drained stays unchanged.
 	Undrain(ctx context.Context, order UndrainOrder, actor string) (OperatorResult, error)
 	// Deregister removes a controller; its history stays. byItself is true if the controller itself leaves. If an operator is
 	// draining it at that time, its row stays, reported as draining with no load. Only the operator may clear the operator's
-	// intent. Errors: [ErrForbidden] if byItself is true and no incarnation is registered; [ErrSuperseded] if another incarnation
-	// than the named one is registered; [ErrConflict] as for Drain.
+	// intent. It returns [ErrForbidden] if byItself is true and no incarnation is registered. It returns [ErrSuperseded] if another
+	// incarnation than the named one is registered. [ErrConflict] as for Drain.
 	Deregister(ctx context.Context, d Deregistration, actor string, byItself bool) (*Transition, error)
 
 	// Controller returns one controller or [ErrNotRegistered].

@@ -42,8 +42,8 @@ func limitCallTime(timeout time.Duration, calls map[string]callKind, onUnknown f
 	}
 }
 
-// withTimeout is [context.WithTimeout]. It is a variable because vet requires a call of the second result, which is not needed here:
-// gRPC cancels the parent context at the end of the call.
+// withTimeout is [context.WithTimeout]. It is a variable because vet requires a call of the second result. That call is not needed
+// here: gRPC cancels the parent context at the end of the call.
 var withTimeout = context.WithTimeout
 
 // newCall returns the description of a call for the middleware.

@@ -62,11 +62,13 @@ func decodeTransitionPaging(q service.TransitionQuery, values url.Values) (servi
 		}
 		q.After, q.Fingerprint = cursor.ID, cursor.Fingerprint
 	}
+
 	if values.Get("before") != "" {
 		if q.Before, err = naturalNumber(values, "before"); err != nil {
 			return q, err
 		}
 	}
+
 	if q.Since, err = timeParameter(values, "since"); err != nil {
 		return q, err
 	}

@@ -40,8 +40,8 @@ func (h *health) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
 	}
 }
 
-// count is a whole number. A number beyond 64 bits is read as the nearest 64-bit number. So validation refuses it like any other
-// number that is too large: in the order of the fields, and only in fields that are not ignored.
+// count is a whole number. A number beyond 64 bits is read as the nearest 64-bit number. So validation, and not the decoder, refuses
+// it: in the order of the fields, and only in fields that are not ignored.
 type count int64
 
 // UnmarshalJSONFrom implements the decoder's interface. null is 0, as it is for every other number.
