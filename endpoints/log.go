@@ -9,10 +9,10 @@ import (
 	"github.com/go-kit/log/level"
 )
 
-// Sampler limits the lines of a log. Admit reports whether the caller must write an event itself, which is the case for the first
+// Sampler limits the lines of a log. ShouldLog reports whether the caller must write an event itself, which is the case for the first
 // events of a kind in a period. The others are counted, and logger later gets summary with their count.
 type Sampler interface {
-	Admit(logger log.Logger, group, kind string, allowance int, summary ...any) bool
+	ShouldLog(logger log.Logger, group, kind string, allowance int, summary ...any) bool
 }
 
 const (
@@ -86,7 +86,7 @@ func (cfg LogConfig) writeLine(ctx context.Context, op Operation, request any, e
 	if !cfg.Verbose && cfg.Sampler != nil {
 		kind := call.Transport + " " + op.Name + " " + code
 		summary := []any{"msg", "more calls", "endpoint", op.Name, "transport", call.Transport, "code", code}
-		if !cfg.Sampler.Admit(leveled, "calls", kind, allowance, summary...) {
+		if !cfg.Sampler.ShouldLog(leveled, "calls", kind, allowance, summary...) {
 			return
 		}
 	}

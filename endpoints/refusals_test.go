@@ -112,7 +112,7 @@ func TestAuthenticate_ReportsRefusals(t *testing.T) {
 // once admits the first event of each kind.
 type once map[string]int
 
-func (o once) Admit(_ log.Logger, group, kind string, allowance int, _ ...any) bool {
+func (o once) ShouldLog(_ log.Logger, group, kind string, allowance int, _ ...any) bool {
 	o[group+" "+kind]++
 	return o[group+" "+kind] <= allowance
 }

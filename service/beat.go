@@ -4,7 +4,6 @@ import "time"
 
 // Beat is the liveness record that a replica writes once a second.
 type Beat struct {
-	// Replica describes the replica; its times are ignored.
 	Replica Replica
 	// First is true until a beat of this process has been committed.
 	First bool

@@ -32,6 +32,17 @@ var (
 	ErrUnsafe = errors.New("the drain is not safe")
 )
 
+// IsDomainError reports whether err is a result about a controller, a cursor or a caller's request, not a failure of the storage.
+func IsDomainError(err error) bool {
+	return errors.Is(err, ErrNotRegistered) ||
+		errors.Is(err, ErrSuperseded) ||
+		errors.Is(err, ErrConflict) ||
+		errors.Is(err, ErrGone) ||
+		errors.Is(err, ErrForbidden) ||
+		errors.Is(err, ErrUnsafe) ||
+		errors.As(err, new(*InvalidError))
+}
+
 // RetryError is a temporary error with the delay before the next attempt. Callers that fail at the same time get different delays.
 type RetryError struct {
 	After time.Duration

@@ -48,9 +48,4 @@ type Replica struct {
 	StalenessThreshold    time.Duration
 	FastInterval          time.Duration
 	ComprehensiveInterval time.Duration
-	// MaxConnections is the limit of its connections to the database.
-	MaxConnections int
-	// StartedAt and SeenAt are the times of its first and its last beat, by the storage's clock.
-	StartedAt time.Time
-	SeenAt    time.Time
 }

@@ -50,8 +50,8 @@ type Store interface {
 	Transitions(ctx context.Context, filter TransitionFilter) (TransitionList, error)
 	// Regions returns the totals of each region, in the order of the regions' names.
 	Regions(ctx context.Context) ([]Region, error)
-	// ListReplicas lists the replicas that were active recently, in the order of their ids, and the state of the store.
-	ListReplicas(ctx context.Context) (ReplicaList, error)
+	// Replicas returns the replicas that were active recently, in the order of their ids, and the state of the store.
+	Replicas(ctx context.Context) (ReplicaList, error)
 
 	// IsRegistered reports whether a controller has a row.
 	IsRegistered(ctx context.Context, controllerID string) (bool, error)
@@ -87,8 +87,6 @@ type ReplicaStore interface {
 	// Beat commits the fact that heartbeats can be committed now, and the replica's row. It takes the locks that a heartbeat takes,
 	// but none on a controller's row, and it does not wait for a sweep.
 	Beat(ctx context.Context, b Beat) (BeatResult, error)
-	// Replicas returns the replicas that were active within the last day, in the order of their ids.
-	Replicas(ctx context.Context) ([]Replica, error)
 }
 
 // Sweeper is the storage that the health checker needs.

@@ -105,7 +105,7 @@ func (c *globalController) ListRegions(ctx context.Context, _ RegionQuery) (Regi
 }
 
 func (c *globalController) ListReplicas(ctx context.Context, _ ReplicaQuery) (ReplicaList, error) {
-	list, err := c.store.ListReplicas(ctx)
+	list, err := c.store.Replicas(ctx)
 	if err != nil {
 		return ReplicaList{}, fmt.Errorf("list replicas: %w", err)
 	}

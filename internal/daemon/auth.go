@@ -10,73 +10,54 @@ import (
 	"darktower.example/global-controller/pkg/clock"
 	"darktower.example/global-controller/pkg/health"
 	"darktower.example/global-controller/pkg/metrics"
-	"darktower.example/global-controller/pkg/refusals"
-	"darktower.example/global-controller/pkg/sumlog"
-	"darktower.example/global-controller/service"
 )
 
-const (
-	// callMargin is how much later than its interval a heartbeat may arrive.
-	callMargin = 5 * time.Second
-	// droppedKeyWindow is how long a controller counts that was refused because its key is no longer published.
-	droppedKeyWindow = 5 * time.Minute
-)
+// callMargin is how much later than its interval a heartbeat may arrive.
+const callMargin = 5 * time.Second
 
-// authState holds what authentication needs, and the records of refused callers.
+// authState holds what verifies tokens: the auth controller's keys, and a clock.
 type authState struct {
-	logger   log.Logger
 	keys     *auth.KeySet
 	clock    *clock.Guard
 	verifier *auth.Verifier
-	refusals *refusals.Memory
-	metrics  *metrics.AuthMetrics
-	// calls limits the log lines about calls, and events those about controllers.
-	calls, events *sumlog.Log
 }
 
-// newAuthState makes the parts. transport fetches the keys; nil is the default of net/http.
+// newAuthState returns the parts. transport fetches the keys; if nil, the default of net/http does.
 func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics, transport http.RoundTripper) (*authState, error) {
 	wall := time.Now
 	if cfg.Testing.WallClock != nil {
 		wall = cfg.Testing.WallClock
 	}
-	memory := cfg.FastInterval + callMargin
-	a := &authState{
-		logger: logger,
-		clock:  clock.New(wall, memory, logger),
-		calls:  sumlog.New(callLogPeriod),
-		events: sumlog.New(eventLogPeriod),
-	}
-	a.keys = auth.NewKeySet(auth.KeySetConfig{
+	unverifiableFor := cfg.FastInterval + callMargin
+
+	guard := clock.New(wall, unverifiableFor, logger)
+	keys := auth.NewKeySet(auth.KeySetConfig{
 		URL:       cfg.JWKSURL,
 		Logger:    logger,
 		Transport: transport,
 		OnRefresh: m.ObserveKeyRefresh,
 		OnDate: func(date time.Time, uncertainty time.Duration) {
-			a.clock.AddReading(clock.AuthController, date, uncertainty)
+			guard.AddReading(clock.AuthController, date, uncertainty)
 		},
-		UnverifiableMemory: memory,
+		UnverifiableFor: unverifiableFor,
 	})
+	guard.OnContradiction(keys.StartFetch)
 
-	var err error
-	if a.refusals, err = refusals.New(); err != nil {
-		return nil, err
-	}
-	a.verifier, err = auth.NewVerifier(auth.VerifierConfig{
-		Keys:       a.keys,
+	verifier, err := auth.NewVerifier(auth.VerifierConfig{
+		Keys:       keys,
 		Audience:   cfg.Audience,
 		ClockSkew:  cfg.ClockSkew,
-		Now:        a.clock.Now,
-		CheckClock: a.clock.CheckToken,
+		Now:        guard.Now,
+		CheckClock: guard.CheckToken,
 		OnResult:   m.ObserveTokenValidation,
 	})
 	if err != nil {
 		return nil, err
 	}
 
-	a.clock.OnContradiction(a.keys.StartFetch)
-	a.metrics = m.RegisterAuth(a.clock.Offsets, func() int { return a.refusals.CountControllers(service.RefusedKeyDropped, droppedKeyWindow) })
-	return a, nil
+	m.RegisterClock(guard.Offsets)
+	m.RegisterKeyCount(keys.Count)
+	return &authState{keys: keys, clock: guard, verifier: verifier}, nil
 }
 
 // keysState is [health.StateOK] while every token that callers use can be verified or rejected.
@@ -97,6 +78,3 @@ func (a *authState) clockState() string {
 	}
 	return health.StateOK
 }
-
-// recordRefusal records that a call in the name of a controller was refused.
-func (a *authState) recordRefusal(controllerID, reason string) { a.refusals.Add(controllerID, reason) }

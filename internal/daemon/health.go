@@ -71,7 +71,6 @@ func (s *Server) newChecker() *health.Checker {
 		StalenessThreshold:    s.cfg.StalenessThreshold,
 		FastInterval:          s.cfg.FastInterval,
 		ComprehensiveInterval: s.cfg.ComprehensiveInterval,
-		MaxConnections:        s.store.PoolStats().MaxOpenConnections,
 	}
 	policy := service.SweepPolicy{
 		Threshold:    s.cfg.StalenessThreshold,
@@ -79,17 +78,18 @@ func (s *Server) newChecker() *health.Checker {
 		Interval:     sweepInterval,
 		Tolerance:    health.Tolerance,
 		Actor:        s.cfg.ID,
-		Refusals:     s.auth.refusals.DescribeAll,
+		Refusals:     s.events.refusals.DescribeAll,
 	}
 
 	return health.NewChecker(health.Config{
-		Store:      s.newClockedStore(),
-		Replica:    replica,
-		Policy:     policy,
-		CanVouch:   s.serviceable.CanVouch,
-		Heartbeats: s.heartbeats,
-		Observe:    s.metrics.ObserveSweep,
-		Logger:     s.logger,
+		Store:              s.newClockedStore(),
+		Replica:            replica,
+		Policy:             policy,
+		CanVouch:           s.serviceable.CanVouch,
+		Heartbeats:         s.heartbeats,
+		ObserveSweep:       s.metrics.ObserveSweep,
+		ObserveBeatFailure: s.metrics.ObserveBeatFailure,
+		Logger:             s.logger,
 	})
 }
 
@@ -103,8 +103,8 @@ func (s *Server) checkHealth(ctx context.Context) error {
 	}
 }
 
-// repeatReadiness publishes the readiness until ctx ends.
-func (s *Server) repeatReadiness(ctx context.Context) error {
+// publishReadinessPeriodically publishes the readiness until ctx ends.
+func (s *Server) publishReadinessPeriodically(ctx context.Context) error {
 	ticker := time.NewTicker(readinessInterval)
 	defer ticker.Stop()
 	for {

@@ -28,7 +28,7 @@ type migrateCommand struct {
 	whileReplicasRun bool
 }
 
-// parseMigrateCommand takes the words and the flags of migrate out of args. The rest are flags of settings.
+// parseMigrateCommand removes the words and the flags of migrate from args. The rest are flags of settings.
 func parseMigrateCommand(args []string) (command migrateCommand, settings []string) {
 	takeFlag := func(name string) bool {
 		before := len(args)

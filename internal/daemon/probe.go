@@ -21,7 +21,7 @@ func probe(ctx context.Context, cfg Config) error {
 		if err != nil {
 			return err
 		}
-		client.Transport, scheme = &http.Transport{TLSClientConfig: trustOnly(certificate)}, "https"
+		client.Transport, scheme = &http.Transport{TLSClientConfig: pinCertificate(certificate)}, "https"
 	}
 
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+cfg.BindAddress+"/ready", nil)

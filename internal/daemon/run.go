@@ -33,12 +33,12 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.pprofListener != nil {
 		profiles := &http.Server{Handler: newProfileHandler(), ReadHeaderTimeout: 5 * time.Second}
 		addHTTPServer(&group, "profiles", profiles, s.pprofListener, func() { _ = profiles.Close() })
-		_ = level.Info(s.logger).Log("msg", "profiles", "address", s.pprofListener.Addr())
+		_ = level.Info(s.logger).Log("msg", "serving profiles", "address", s.pprofListener.Addr())
 	}
 
-	addTask(&group, "publish readiness", s.repeatReadiness)
+	addTask(&group, "publish readiness", s.publishReadinessPeriodically)
 	addTask(&group, "refresh keys", s.auth.keys.Run)
-	addTask(&group, "write log summaries", s.auth.writeLogSummaries)
+	addTask(&group, "write log summaries", s.events.writeSummaries)
 
 	s.logStart()
 	err := group.Run()

@@ -30,6 +30,7 @@ type Server struct {
 	logger log.Logger
 
 	metrics *metrics.Metrics
+	events  *eventLog
 	traces  *tracing.Tracing // nil unless traces are sent
 	store   *store.Store
 	auth    *authState
@@ -77,7 +78,7 @@ func (s *Server) Close() {
 	s.closeOnce.Do(func() {
 		for i := len(s.cleanups) - 1; i >= 0; i-- {
 			if err := s.cleanups[i].run(); err != nil {
-				_ = level.Debug(s.logger).Log("msg", "close", "what", s.cleanups[i].name, "err", err)
+				_ = level.Debug(s.logger).Log("msg", "close failed", "what", s.cleanups[i].name, "err", err)
 			}
 		}
 	})

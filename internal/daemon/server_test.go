@@ -121,22 +121,22 @@ func TestServiceability_VouchesNotWithoutKeys(t *testing.T) {
 	}
 }
 
-func TestAuthState_LogDroppedKeys(t *testing.T) {
+func TestEventLog_DroppedKeys(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	auth, err := newAuthState(newTestConfig(t), log.NewLogfmtLogger(&out), metrics.New("test", 1, 1), nil)
+	events, err := newEventLog(log.NewLogfmtLogger(&out), metrics.New("test", 1, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	auth.logDroppedKeys()
+	events.logDroppedKeys()
 	if out.Len() > 0 {
 		t.Errorf("log = %s, want none without refused controllers", out.String())
 	}
 
 	for _, id := range []string{"mc-1", "mc-2", "mc-2"} {
-		auth.recordRefusal(id, service.RefusedKeyDropped)
+		events.recordRefusal(id, service.RefusedKeyDropped)
 	}
-	auth.logDroppedKeys()
+	events.logDroppedKeys()
 	if got := out.String(); !strings.Contains(got, "no longer published") || !strings.Contains(got, "controllers=2") {
 		t.Errorf("log = %s, want the number of controllers", got)
 	}

@@ -14,7 +14,7 @@ var heartbeatSettings = []setting{
 		name:         "GC_FORCE_STALENESS_THRESHOLD",
 		defaultValue: "false",
 		allowed:      allowedBool,
-		help:         "if true, a threshold is accepted that two lost heartbeats and an unnoticed outage exceed",
+		help:         "if true, a threshold of at most twice the fast interval plus 2.5 s is accepted; for tests",
 		isBool:       true,
 		parse:        boolField(func(c *Config) *bool { return &c.ForceThreshold }),
 	},

@@ -29,7 +29,7 @@ func ParseConfig(args []string, out io.Writer) (Config, error) {
 	for _, s := range settings() {
 		value := *values[s.name]
 		if err := s.parse(&c, value); err != nil {
-			return Config{}, fmt.Errorf("%s (--%s) is %q: allowed is %s", s.name, s.flag(), s.redacted(value), s.allowed)
+			return Config{}, fmt.Errorf("%s (--%s) is %q: allowed is %s", s.name, s.flag(), s.redactValue(value), s.allowed)
 		}
 	}
 	return c, c.finish()

@@ -11,8 +11,8 @@ const (
 	maxShownWord = 64
 )
 
-// redacted returns a value as it may be printed.
-func (s setting) redacted(value string) string {
+// redactValue returns a value as it may be printed.
+func (s setting) redactValue(value string) string {
 	if s.isSecret {
 		return redact(value)
 	}

@@ -65,6 +65,7 @@ func TestConfig_Defaults(t *testing.T) {
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Config{})); diff != "" {
 		t.Errorf("defaults: -want +got:\n%s", diff)
 	}
+
 	defaults := DefaultConfig()
 	defaults.ID = ""
 	if diff := cmp.Diff(want, defaults, cmp.AllowUnexported(Config{})); diff != "" {
@@ -137,6 +138,7 @@ func TestParseConfig_InvalidValues(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tc.name) || !strings.Contains(err.Error(), tc.allowed) {
 			t.Errorf("%s=%s: %v, want an error that names it and what is allowed: %s", tc.name, tc.value, err, tc.allowed)
 		}
+
 		if err := os.Unsetenv(tc.name); err != nil {
 			t.Fatal(err)
 		}

@@ -27,10 +27,10 @@ func (s *Server) pruneRecords(ctx context.Context) error {
 			Tolerance: health.Tolerance,
 			Actor:     s.cfg.ID,
 		},
-		Interval:    s.cfg.Testing.RetentionInterval,
-		Serviceable: s.serviceable.IsServiceable,
-		Observe:     s.metrics.ObservePrune,
-		Logger:      s.logger,
+		Interval:      s.cfg.Testing.RetentionInterval,
+		IsServiceable: s.serviceable.IsServiceable,
+		Observe:       s.metrics.ObservePrune,
+		Logger:        s.logger,
 	})
 }
 

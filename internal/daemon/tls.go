@@ -18,9 +18,9 @@ type tlsSetup struct {
 }
 
 // loadTLS reads the certificate. Without one, both listeners are plaintext.
-func loadTLS(cfg Config, auth *authState) (tlsSetup, error) {
+func loadTLS(cfg Config, events *eventLog) (tlsSetup, error) {
 	if cfg.TLSCertFile == "" {
-		return tlsSetup{auth.newPlainCredentials(), auth.newPlainListener}, nil
+		return tlsSetup{events.newPlainCredentials(), events.newPlainListener}, nil
 	}
 	certificate, err := loadCertificate(cfg)
 	if err != nil {
@@ -29,7 +29,7 @@ func loadTLS(cfg Config, auth *authState) (tlsSetup, error) {
 
 	config := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
 	return tlsSetup{
-		grpcCredentials: auth.newTLSCredentials(config),
+		grpcCredentials: events.newTLSCredentials(config),
 		wrapHTTP:        func(listener net.Listener) net.Listener { return tls.NewListener(listener, config) },
 	}, nil
 }
@@ -42,9 +42,9 @@ func loadCertificate(cfg Config) (tls.Certificate, error) {
 	return certificate, nil
 }
 
-// trustOnly returns a client configuration that accepts this certificate only. The certificate names the host that callers
+// pinCertificate returns a client configuration that accepts this certificate only. The certificate names the host that callers
 // use, not the address that the server binds, so its name is not verified.
-func trustOnly(certificate tls.Certificate) *tls.Config {
+func pinCertificate(certificate tls.Certificate) *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		InsecureSkipVerify: true, //nolint:gosec // The check below is stricter.
@@ -78,8 +78,8 @@ func (c countingCredentials) Clone() credentials.TransportCredentials {
 }
 
 // newTLSCredentials returns credentials for gRPC whose failed handshakes are counted.
-func (a *authState) newTLSCredentials(config *tls.Config) credentials.TransportCredentials {
-	return countingCredentials{credentials.NewTLS(config), func(address, cause string) { a.recordHandshakeFailure("grpc", address, cause) }}
+func (l *eventLog) newTLSCredentials(config *tls.Config) credentials.TransportCredentials {
+	return countingCredentials{credentials.NewTLS(config), func(address, cause string) { l.recordHandshakeFailure("grpc", address, cause) }}
 }
 
 func hostOf(address string) string {

@@ -62,10 +62,10 @@ func (c plainCredentials) Clone() credentials.TransportCredentials {
 	return plainCredentials{c.TransportCredentials.Clone(), c.report}
 }
 
-func (a *authState) newPlainCredentials() credentials.TransportCredentials {
-	return plainCredentials{insecure.NewCredentials(), func(address, cause string) { a.recordHandshakeFailure("grpc", address, cause) }}
+func (l *eventLog) newPlainCredentials() credentials.TransportCredentials {
+	return plainCredentials{insecure.NewCredentials(), func(address, cause string) { l.recordHandshakeFailure("grpc", address, cause) }}
 }
 
-func (a *authState) newPlainListener(listener net.Listener) net.Listener {
-	return sniffedListener{listener, func(address, cause string) { a.recordHandshakeFailure("http", address, cause) }}
+func (l *eventLog) newPlainListener(listener net.Listener) net.Listener {
+	return sniffedListener{listener, func(address, cause string) { l.recordHandshakeFailure("http", address, cause) }}
 }

@@ -25,25 +25,12 @@ import (
 )
 
 const (
-	// callTimeout is longer than the store's own timeout, so that a slow store shows as unavailable. It is shorter than the
-	// 10 s after which controllers in the field give up.
-	callTimeout = 8 * time.Second
+	// operationTimeout limits each operation. It is longer than the store's own timeout, so that a slow store shows as unavailable.
+	// It is shorter than the 10 s after which deployed controllers give up.
+	operationTimeout = 8 * time.Second
 	// sweepInterval is the interval of the health checker's sweeps.
 	sweepInterval = 5 * time.Second
 )
-
-// observer passes the service's events to the metrics, the log and the health checker.
-type observer struct {
-	*health.HeartbeatMonitor
-	*metrics.Metrics
-	auth *authState
-}
-
-// ObserveTransition implements [service.Observer].
-func (o observer) ObserveTransition(t service.Transition) {
-	o.Metrics.ObserveTransition(t)
-	o.auth.ObserveTransition(t)
-}
 
 // New opens the store, binds the listeners and builds the server. The caller calls [Server.Run] or [Server.Close].
 func New(cfg Config, logger log.Logger) (*Server, error) {
@@ -72,7 +59,11 @@ func (s *Server) build() error {
 	if err := s.newAuth(); err != nil {
 		return err
 	}
-	security, err := loadTLS(s.cfg, s.auth)
+	if err := s.newEvents(); err != nil {
+		return err
+	}
+
+	security, err := loadTLS(s.cfg, s.events)
 	if err != nil {
 		return err
 	}
@@ -92,9 +83,9 @@ func (s *Server) build() error {
 	if err != nil {
 		return err
 	}
-	s.grpcServer = s.newGRPC(operations, security)
+	s.grpcServer = s.newGRPCServer(operations, security)
 	s.addCleanup("gRPC server", func() error { s.grpcServer.Stop(); return nil }) // It has workers even before it serves.
-	s.httpServer = s.newHTTP(operations)
+	s.httpServer = s.newHTTPServer(operations)
 	s.registerMetrics(regions)
 	return nil
 }
@@ -102,6 +93,11 @@ func (s *Server) build() error {
 // newAuth makes what verifies tokens. Its keys are fetched by [Server.Run].
 func (s *Server) newAuth() (err error) {
 	s.auth, err = newAuthState(s.cfg, s.logger, s.metrics, s.traces.ClientTransport("fetch keys"))
+	return err
+}
+
+func (s *Server) newEvents() (err error) {
+	s.events, err = newEventLog(s.logger, s.metrics)
 	return err
 }
 
@@ -176,7 +172,7 @@ func (s *Server) newOperations(controllers service.Store, regions *summary.Summa
 	svc := service.New(
 		summary.Store{Store: controllers, Summary: regions},
 		service.Intervals{Fast: s.cfg.FastInterval, Comprehensive: s.cfg.ComprehensiveInterval},
-		observer{s.heartbeats, s.metrics, s.auth},
+		observer{heartbeats: s.heartbeats, metrics: s.metrics, events: s.events},
 		s.watches,
 	)
 	return endpoints.New(svc, middleware), nil
@@ -199,7 +195,7 @@ func (s *Server) newMiddleware(controllers service.Store) (endpoints.Middleware,
 		endpoints.Log(endpoints.LogConfig{
 			Logger:  s.logger,
 			Verbose: s.cfg.LogLevel == "debug",
-			Sampler: s.auth.calls,
+			Sampler: s.events.calls,
 			Outcome: transport.OutcomeOf,
 			TraceID: s.traces.TraceID,
 		}),
@@ -208,13 +204,13 @@ func (s *Server) newMiddleware(controllers service.Store) (endpoints.Middleware,
 		endpoints.Authenticate(s.auth.verifier, endpoints.AuthPolicy{
 			MCScopes:            s.cfg.MCScopes,
 			SubjectIsController: s.cfg.SubjectIsController,
-			OnUnverifiable:      s.heartbeats.ObserveUnjudged,
-			OnRefused:           s.auth.recordRefusal,
+			OnUnverifiable:      s.heartbeats.ObserveUnverifiable,
+			OnRefused:           s.events.recordRefusal,
 		}),
 		endpoints.AfterAuthentication(s.traces.AuthenticationHook()),
 		endpoints.RequireReady(s.isMigrated),
 		endpoints.LimitCallers(callers, controllers, s.metrics.IncRateLimited),
-		endpoints.Deadline(callTimeout),
+		endpoints.Deadline(operationTimeout),
 		endpoints.FindSharedIDs(s.cfg.ComprehensiveInterval, time.Now, s.newSharedIDReporter()),
 	), nil
 }
@@ -223,21 +219,21 @@ func (s *Server) observeCall(ctx context.Context, transportName, operation strin
 	s.metrics.ObserveCall(transportName, operation, transport.StatusOf(err).GRPC.String(), took, s.traces.Exemplar(ctx))
 }
 
-func (s *Server) newGRPC(operations endpoints.Endpoints, security tlsSetup) *grpc.Server {
+func (s *Server) newGRPCServer(operations endpoints.Endpoints, security tlsSetup) *grpc.Server {
 	return grpctransport.NewServer(operations, grpctransport.Config{
 		Logger:            s.logger,
 		OnPanic:           func() { s.metrics.IncPanic("grpc") },
 		Health:            s.grpcHealth,
 		Reflection:        s.cfg.GRPCReflection,
 		Shutdown:          s.shutdownCtx,
-		CallTimeout:       callTimeout,
+		CallTimeout:       operationTimeout,
 		Authenticator:     s.auth.verifier,
 		StreamsPerSubject: s.cfg.ControllersPerSubject,
-		OnUnknownCall:     func(address, method string) { s.auth.recordUnknownCall("grpc", address, method) },
+		OnUnknownCall:     func(address, method string) { s.events.recordUnknownCall("grpc", address, method) },
 	}, append(s.traces.ServerOptions(), grpc.Creds(security.grpcCredentials))...)
 }
 
-func (s *Server) newHTTP(operations endpoints.Endpoints) *http.Server {
+func (s *Server) newHTTPServer(operations endpoints.Endpoints) *http.Server {
 	handler := httptransport.NewHandler(operations, httptransport.Config{
 		Logger:        s.logger,
 		OnPanic:       func() { s.metrics.IncPanic("http") },
@@ -248,7 +244,7 @@ func (s *Server) newHTTP(operations endpoints.Endpoints) *http.Server {
 		Authenticator: s.auth.verifier,
 		Controllers:   s.listControllers,
 		SDNeedsToken:  s.cfg.SDNeedsToken,
-		OnUnknownCall: func(address, what string) { s.auth.recordUnknownCall("http", address, what) },
+		OnUnknownCall: func(address, what string) { s.events.recordUnknownCall("http", address, what) },
 	})
 
 	return &http.Server{
@@ -258,7 +254,7 @@ func (s *Server) newHTTP(operations endpoints.Endpoints) *http.Server {
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          s.auth.newHTTPErrorLog(),
+		ErrorLog:          s.events.newHTTPErrorLog(),
 	}
 }
 
@@ -266,14 +262,13 @@ func (s *Server) newHTTP(operations endpoints.Endpoints) *http.Server {
 func (s *Server) registerMetrics(regions service.RegionReader) {
 	s.metrics.RegisterFleet(regions, s.cfg.Region)
 	s.metrics.RegisterPool(s.store.PoolStats)
-	s.metrics.RegisterKeyCount(s.auth.keys.Count)
 	s.metrics.InitOperations(endpoints.OperationNames())
 }
 
 // listControllers returns a part of the fleet for Prometheus's service discovery.
 func (s *Server) listControllers(ctx context.Context, filter service.ControllerFilter) ([]service.Controller, error) {
 	if !s.isMigrated() {
-		return nil, fmt.Errorf("the server is starting: %w", service.ErrUnavailable)
+		return nil, fmt.Errorf("server is starting: %w", service.ErrUnavailable)
 	}
 	return s.store.Controllers(ctx, filter)
 }

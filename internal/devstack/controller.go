@@ -63,6 +63,7 @@ func (c *controller) run(ctx context.Context, delay time.Duration) {
 		} else if ctx.Err() == nil {
 			c.fleet.out.printLine("%-18s cannot register: %s", c.id, status.Convert(err).Message())
 		}
+
 		if !wait(ctx, time.Second+rand.N(time.Second)) { //nolint:gosec // Spreads load; no secret.
 			return
 		}
@@ -83,6 +84,7 @@ func (c *controller) sendHeartbeats(ctx context.Context, fast, comprehensive tim
 			nextComprehensive = nextComprehensive.Add(comprehensive)
 			err = c.comprehensiveHeartbeat(ctx)
 		}
+
 		if status.Code(err) == codes.NotFound {
 			return
 		}

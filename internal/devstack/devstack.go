@@ -88,7 +88,7 @@ func Run(ctx context.Context, o Options) error {
 
 	ac, acListener, err := newAuthController(ctx, o)
 	if err != nil {
-		return fmt.Errorf("development auth controller: %w", err)
+		return fmt.Errorf("start the development auth controller: %w", err)
 	}
 	cleanups.add(func() { _ = acListener.Close() })
 	acURL := "http://" + acListener.Addr().String()
@@ -96,7 +96,7 @@ func Run(ctx context.Context, o Options) error {
 	cfg := daemonConfig(o, acURL)
 	server, err := daemon.New(cfg, newLogger(o.Stderr, cfg))
 	if err != nil {
-		return fmt.Errorf("global controller: %w; %s", err, otherAddressHint)
+		return fmt.Errorf("start the Global Controller: %w; %s", err, otherAddressHint)
 	}
 	cleanups.add(server.Close)
 
@@ -116,6 +116,7 @@ func Run(ctx context.Context, o Options) error {
 		begin:     make(chan struct{}),
 		healthy:   make(chan struct{}),
 	}
+
 	m := &monitor{
 		address:      "http://" + server.HTTPAddress(),
 		ac:           ac,
@@ -194,7 +195,8 @@ func lockFolder(folder string) (unlock func(), err error) {
 	unlock, err = filelock.TryLock(filepath.Join(folder, "dev.lock"))
 	if errors.Is(err, filelock.ErrHeld) {
 		return nil, fmt.Errorf(
-			"another gcctl dev uses the folder %s: set another with --data, and other addresses with --ac, --http and --grpc", folder)
+			"another gcctl dev uses the folder %s: set another with --data, and other addresses with --ac, --http and --grpc", folder,
+		)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("lock the data folder: %w", err)

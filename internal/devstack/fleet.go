@@ -39,6 +39,7 @@ func (f *fleet) run(ctx context.Context) error {
 	firstCtx, killFirst := context.WithCancel(ctx)
 	defer killFirst()
 	regions := []string{"us-east-1", "eu-west-1", "ap-south-1"}
+
 	for i := range f.size {
 		region := regions[i%len(regions)]
 		c := newController(f, fmt.Sprintf("mc-%s-%d", region, i/len(regions)+1), region)

@@ -88,7 +88,7 @@ func (m *monitor) printChanges(controllers []monitoredController) {
 
 	for id, state := range m.states {
 		if !isPresent[id] {
-			m.out.printLine("%-18s %s -> gone", id, state)
+			m.out.printLine("%-18s left the fleet (it was %s)", id, state)
 		}
 	}
 }
@@ -143,6 +143,7 @@ func (m *monitor) list(ctx context.Context) (controllers []monitoredController, 
 		if err := m.get(ctx, "/api/v1/controllers?page_size=1000&page_token="+page, &response); err != nil {
 			return nil, err
 		}
+
 		controllers = append(controllers, response.Controllers...)
 		page = response.NextPageToken
 		if page == "" {

@@ -39,6 +39,7 @@ func TestAuthentication_EveryRule(t *testing.T) {
 				t.Errorf("%s: invalid input without a token = %v, want %v", via.name, got, invalidToken)
 			}
 		}
+
 		for part := range strings.SplitSeq(valid, ".") {
 			if strings.Contains(env.log.String(), part[max(0, len(part)-40):]) {
 				t.Errorf("the log contains a part of a token")
@@ -127,6 +128,7 @@ func (env *environment) forbiddenAuthorizations() map[string]string {
 // tokenOfSize returns a valid token of a number of bytes.
 func tokenOfSize(t *testing.T, i *issuer, size int) string {
 	t.Helper()
+
 	// Base64 makes four characters of three bytes. A signature takes time, so the search begins close to its end.
 	bare := len(i.token(nil, map[string]any{"padding": ""}))
 	for padding := (size-bare)*3/4 - 8; padding < size; padding++ {
@@ -146,6 +148,7 @@ func TestAuthentication_WithoutKeys(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t, sqliteURL(t), func(c *daemon.Config) { c.JWKSURL = "http://127.0.0.1:1/jwks.json" })
 	env.waitFor("the store is ready", func() bool { return strings.Contains(env.get("/ready", "").body, `"store":"ok"`) })
+
 	for _, via := range protocols() {
 		if got := env.send(via, call{"FastHeartbeat", "mc", fastHeartbeat(), env.controllerAuth()}); got != unavailable {
 			t.Errorf("%s = %v, want %v", via.name, got, unavailable)
@@ -164,6 +167,7 @@ func TestFleet_ReadPermissions(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t, sqliteURL(t), nil).waitReady()
 	fleet := fleetpb.NewFleetServiceClient(env.conn)
+
 	for scope, want := range map[string]struct {
 		status int
 		code   codes.Code
@@ -177,6 +181,7 @@ func TestFleet_ReadPermissions(t *testing.T) {
 		if got := env.get("/api/v1/controllers", token); got.status != want.status {
 			t.Errorf("list with scope %q = %d, want %d", scope, got.status, want.status)
 		}
+
 		ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token)
 		if _, err := fleet.ListControllers(ctx, &fleetpb.ListControllersRequest{}); status.Code(err) != want.code {
 			t.Errorf("ListControllers with scope %q = %v, want %v", scope, err, want.code)

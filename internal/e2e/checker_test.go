@@ -28,6 +28,7 @@ func TestChecker_OneLockedRowInAFleetOfTwo(t *testing.T) {
 	env := newEnvironment(t, url, withShortIntervals).waitReady()
 	senders := env.startHealthyFleet("locked", "free")
 	defer senders.stopAll()
+
 	tx, err := openDatabase(t, url).BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -42,6 +43,7 @@ func TestChecker_OneLockedRowInAFleetOfTwo(t *testing.T) {
 	time.Sleep(time.Second)
 	stopping.stopAll()
 	stopped := time.Now()
+
 	limit := env.cfg.StalenessThreshold + sweepInterval + 2*time.Second
 	for time.Since(stopped) < 3*env.cfg.StalenessThreshold {
 		if got := env.get("/ready", ""); got.status != http.StatusOK {

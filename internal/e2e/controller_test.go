@@ -16,7 +16,7 @@ import (
 	pb "darktower.example/global-controller/proto/darktower/v1"
 )
 
-// TestController_RegistrationAndHeartbeats checks the responses to a meeting controller in the field, and how it is shown.
+// TestController_RegistrationAndHeartbeats checks the responses to a deployed meeting controller, and how it is shown.
 func TestController_RegistrationAndHeartbeats(t *testing.T) {
 	forEachStore(t, func(t *testing.T, databaseURL string) {
 		env := newEnvironment(t, databaseURL, nil).waitReady()
@@ -47,6 +47,7 @@ func TestController_RegistrationAndHeartbeats(t *testing.T) {
 				} {
 					env.checkReportedHealth(via, id, number, health)
 				}
+
 				shown := env.get("/api/v1/controllers/"+id, env.readerToken())
 				if !shown.is(http.StatusOK, `"cpu_usage_percent":12.5`, `"memory_usage_percent":50`, `"current_meetings":3`,
 					`"current_participants":30`, `"max_meetings":100`, `"region":"eu-west-1"`, `"webtransport_endpoint":"https://mc.example:4433"`) {
@@ -83,9 +84,10 @@ func (env *environment) checkReportedHealth(via protocol, id string, number int,
 	}
 }
 
-func TestNotifyMeetingEnded(t *testing.T) {
+func TestNotifyMeetingEnded_AcknowledgesValidRequests(t *testing.T) {
 	forEachStore(t, func(t *testing.T, databaseURL string) {
 		env := newEnvironment(t, databaseURL, nil).waitReady()
+
 		client := pb.NewGlobalControllerServiceClient(env.conn)
 		ctx := metadata.AppendToOutgoingContext(context.Background(), "authorization", *env.controllerAuth())
 		got, err := client.NotifyMeetingEnded(ctx, &pb.NotifyMeetingEndedRequest{MeetingId: "m-1", Region: "eu-west-1"})
@@ -103,6 +105,7 @@ func TestNotifyMeetingEnded(t *testing.T) {
 				t.Errorf("NotifyMeetingEnded(%q) = %v, want %s", id, err, message)
 			}
 		}
+
 		older := "/" + viaOlderGRPC.service + "/NotifyMeetingEnded"
 		err = env.conn.Invoke(ctx, older, &pb.NotifyMeetingEndedRequest{}, &pb.NotifyMeetingEndedResponse{})
 		if status.Code(err) != codes.Unimplemented {

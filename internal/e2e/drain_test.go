@@ -70,6 +70,7 @@ func TestDrain_UnsafeNeedsForce(t *testing.T) {
 		if !got.is(http.StatusConflict, "without its largest controller", "CONFLICT") {
 			t.Errorf("drain = %v, want 409 and the reason", got)
 		}
+
 		fleet := fleetpb.NewFleetServiceClient(env.conn)
 		_, err := fleet.Drain(env.adminContext(), &fleetpb.DrainRequest{ControllerId: "mc-1"})
 		if status.Code(err) != codes.FailedPrecondition {
@@ -83,6 +84,7 @@ func TestDrain_UnsafeNeedsForce(t *testing.T) {
 		if forced.Drain == nil || forced.Drain.Reason != "fire" || forced.Drain.By != "operator-1" {
 			t.Errorf("forced = %v, want reason and operator", got)
 		}
+
 		var regions struct{ Regions []regionBody }
 		env.get("/api/v1/regions", env.readerToken()).decode(t, &regions)
 		want := []regionBody{{
@@ -94,6 +96,7 @@ func TestDrain_UnsafeNeedsForce(t *testing.T) {
 		if diff := cmp.Diff(want, regions.Regions); diff != "" {
 			t.Errorf("regions (-want +got):\n%s", diff)
 		}
+
 		listed, err := fleet.ListRegions(env.adminContext(), &fleetpb.ListRegionsRequest{})
 		if err != nil || len(listed.GetRegions()) != 1 || listed.GetRegions()[0].GetMeetings().GetCurrent() != 6 {
 			t.Errorf("ListRegions() = %v, %v, want the one region", listed, err)
@@ -124,6 +127,7 @@ func (env *environment) checkDryRunHTTP() {
 	if got.status != http.StatusOK {
 		env.t.Errorf("dry run after as many as allowed = %v, want 200", got)
 	}
+
 	for body, want := range map[string]string{
 		`{"assume_drained":["mc-2"]}`:                   "assume_drained is only for a dry run",
 		`{"dry_run":true,"assume_drained":["no name"]}`: "assume_drained",
@@ -184,6 +188,7 @@ func TestDrain_Drained(t *testing.T) {
 		if got := show("mc-2"); got.Drained || got.Health != "draining" {
 			t.Errorf("after the deadline = %+v, want it draining and not drained, because meetings run", got)
 		}
+
 		env.heartbeat("mc-2", with(fastHeartbeat(), "capacity", map[string]any{"current_participants": 1}))
 		if got := show("mc-2"); got.Drained {
 			t.Errorf("with a participant left = %+v, want it not drained", got)
@@ -202,6 +207,7 @@ func TestDrain_Drained(t *testing.T) {
 				t.Errorf("drain %s = %v, want 400 %q", body, got, want)
 			}
 		}
+
 		got := env.request(http.MethodDelete, "/api/v1/controllers/mc-2/drain", "", bearer(env.adminToken()))
 		if got.status != http.StatusOK || strings.Contains(got.body, `"drained":true`) {
 			t.Errorf("undrain = %v, want it no longer drained", got)

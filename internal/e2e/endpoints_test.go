@@ -17,12 +17,13 @@ import (
 	pb "darktower.example/global-controller/proto/darktower/v1"
 )
 
-func TestPublicPaths(t *testing.T) {
+func TestPublicPaths_WithoutToken(t *testing.T) {
 	forEachStore(t, func(t *testing.T, databaseURL string) {
 		env := newEnvironment(t, databaseURL, nil).waitReady()
 		if got := env.get("/health", ""); got.status != 200 || got.body != "OK" {
 			t.Errorf("/health = %d %q, want 200 OK", got.status, got.body)
 		}
+
 		var ready struct {
 			Ready  bool
 			Checks map[string]string
@@ -34,6 +35,7 @@ func TestPublicPaths(t *testing.T) {
 
 		env.send(viaGRPC, call{"RegisterMC", "mc", registration(), env.controllerAuth()})
 		env.send(viaHTTP, call{"FastHeartbeat", "mc", fastHeartbeat(), nil})
+
 		metrics := env.get("/metrics", "").body
 		for _, line := range []string{
 			`gc_requests_total{code="OK",endpoint="RegisterMC",transport="grpc"} 1`,
@@ -71,6 +73,7 @@ func TestHTTP_RouterErrors(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t, sqliteURL(t), nil).waitReady()
 	tooLarge := `{"region":"` + strings.Repeat("r", 70_000) + `"}`
+
 	for _, tc := range []struct {
 		method, path, body, contentType string
 		status                          int
@@ -115,6 +118,7 @@ func TestRequestID_ReturnedAndLogged(t *testing.T) {
 	if id := env.request(http.MethodGet, "/api/v1/controllers", "", header).header.Get("X-Request-Id"); id != "mine-1" {
 		t.Errorf("request id = %q, want that of the caller", id)
 	}
+
 	generated := env.get("/api/v1/controllers", env.readerToken()).header.Get("X-Request-Id")
 	if !regexp.MustCompile(`^[0-9a-f-]{36}$`).MatchString(generated) {
 		t.Errorf("request id = %q, want a generated one", generated)
@@ -178,6 +182,7 @@ func TestGRPC_HealthAndReflection(t *testing.T) {
 func TestProfiles_OnTheirOwnListenerOnly(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t, sqliteURL(t), func(c *daemon.Config) { c.PprofAddress = "127.0.0.1:0" }).waitReady()
+
 	response, err := env.http.Get("http://" + env.profileAddress() + "/debug/pprof/")
 	if err != nil {
 		t.Fatalf("profiles: %v", err)

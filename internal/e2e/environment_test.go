@@ -179,7 +179,7 @@ func (env *environment) waitSweeps() {
 // profileAddress returns the address that serves profiles, which the server logs.
 func (env *environment) profileAddress() string {
 	env.t.Helper()
-	found := regexp.MustCompile(`msg=profiles address=(\S+)`).FindStringSubmatch(env.log.String())
+	found := regexp.MustCompile(`msg="serving profiles" address=(\S+)`).FindStringSubmatch(env.log.String())
 	if found == nil {
 		env.t.Fatalf("the log has no address of profiles:\n%s", env.log)
 	}

@@ -122,9 +122,9 @@ func TestUnknownServices_AreCounted(t *testing.T) {
 	env.shutDown() // It writes the counts.
 	const path = "/dark_tower.internal.v1.MediaHandlerService/Register"
 	for _, want := range []string{
-		`msg="call to what is not served" transport=grpc peer=127.0.0.1 what=` + path,
-		`msg="more calls to what is not served" transport=grpc peer=127.0.0.1 what=` + path + ` count=49`,
-		`msg="call to what is not served" transport=http peer=127.0.0.1 what="GET /api/v2/controllers"`,
+		`msg="unknown call" transport=grpc peer=127.0.0.1 what=` + path,
+		`msg="more unknown calls" transport=grpc peer=127.0.0.1 what=` + path + ` count=49`,
+		`msg="unknown call" transport=http peer=127.0.0.1 what="GET /api/v2/controllers"`,
 	} {
 		if strings.Count(env.log.String(), want) != 1 {
 			t.Errorf("the log has not one line %s:\n%s", want, env.log)

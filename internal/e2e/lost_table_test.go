@@ -22,17 +22,17 @@ var lostFleet = flag.Int("lost-fleet", 120, "how many controllers lose their tab
 // recoveryLimit is the time within which a fleet whose table was emptied must be registered again.
 const recoveryLimit = time.Minute
 
-// fieldFleet is a fleet of controllers as they are in the field.
-type fieldFleet struct {
+// deployedFleet is a fleet of controllers that behave as deployed ones do.
+type deployedFleet struct {
 	t       *testing.T
 	ctx     context.Context
 	clients []pb.GlobalControllerServiceClient
 }
 
-// newFieldFleet returns a fleet with a connection for each 100 controllers: in the field each controller has its own, and a
+// newDeployedFleet returns a fleet with a connection for each 100 controllers. Each deployed controller has its own, and a
 // connection has room for 1,000 calls.
-func (env *environment) newFieldFleet(size int) *fieldFleet {
-	f := &fieldFleet{
+func (env *environment) newDeployedFleet(size int) *deployedFleet {
+	f := &deployedFleet{
 		t:       env.t,
 		ctx:     metadata.AppendToOutgoingContext(env.t.Context(), "authorization", *env.controllerAuth()),
 		clients: make([]pb.GlobalControllerServiceClient, 1+size/100),
@@ -43,21 +43,21 @@ func (env *environment) newFieldFleet(size int) *fieldFleet {
 	return f
 }
 
-// call makes a call of a controller, with the timeout of controllers in the field.
-func (f *fieldFleet) call(n int, call func(context.Context, pb.GlobalControllerServiceClient) error) error {
+// call makes a call of a controller, with the timeout of deployed controllers.
+func (f *deployedFleet) call(n int, call func(context.Context, pb.GlobalControllerServiceClient) error) error {
 	ctx, cancel := context.WithTimeout(f.ctx, 10*time.Second)
 	defer cancel()
 	return call(ctx, f.clients[n%len(f.clients)])
 }
 
-func (f *fieldFleet) register(n int) error {
+func (f *deployedFleet) register(n int) error {
 	return f.call(n, func(ctx context.Context, client pb.GlobalControllerServiceClient) error {
 		_, err := client.RegisterMC(ctx, registerRequest(fmt.Sprintf("mc-%d", n)))
 		return err
 	})
 }
 
-func (f *fieldFleet) heartbeat(n int) error {
+func (f *deployedFleet) heartbeat(n int) error {
 	return f.call(n, func(ctx context.Context, client pb.GlobalControllerServiceClient) error {
 		_, err := client.FastHeartbeat(ctx, heartbeatRequest(fmt.Sprintf("mc-%d", n)))
 		return err
@@ -65,8 +65,8 @@ func (f *fieldFleet) heartbeat(n int) error {
 }
 
 // registerAgain sends heartbeats until one returns NOT_FOUND, and registers then. It fails the test if that does not happen in
-// time, or if the one registration fails: a controller in the field then sends nothing more.
-func (f *fieldFleet) registerAgain(n int, interval time.Duration) (isRegistered bool) {
+// time, or if the one registration fails: a deployed controller then sends nothing more.
+func (f *deployedFleet) registerAgain(n int, interval time.Duration) (isRegistered bool) {
 	for began := time.Now(); time.Since(began) < recoveryLimit+interval; time.Sleep(interval) {
 		if status.Code(f.heartbeat(n)) != codes.NotFound {
 			continue
@@ -81,7 +81,7 @@ func (f *fieldFleet) registerAgain(n int, interval time.Duration) (isRegistered 
 	return false
 }
 
-// TestLimits_FleetLosesItsTable empties the table of a fleet of one subject, whose controllers behave as those in the field: a
+// TestLimits_FleetLosesItsTable empties the table of a fleet of one subject, whose controllers behave as deployed ones do: a
 // controller that gets NOT_FOUND registers once.
 func TestLimits_FleetLosesItsTable(t *testing.T) {
 	forEachStore(t, func(t *testing.T, databaseURL string) {
@@ -89,8 +89,9 @@ func TestLimits_FleetLosesItsTable(t *testing.T) {
 		if *lostFleet >= 10_000 {
 			interval = 10 * time.Second
 		}
+
 		env := newEnvironment(t, databaseURL, func(c *daemon.Config) { c.RateLimitPerMinute, c.LogLevel = 60, "error" }).waitReady()
-		fleet := env.newFieldFleet(*lostFleet)
+		fleet := env.newDeployedFleet(*lostFleet)
 
 		began := time.Now()
 		var controllers sync.WaitGroup
@@ -109,6 +110,7 @@ func TestLimits_FleetLosesItsTable(t *testing.T) {
 
 		execute(t, databaseURL, `DELETE FROM meeting_controllers`)
 		began = time.Now()
+
 		var registered atomic.Int64
 		for n := range *lostFleet {
 			controllers.Go(func() {
@@ -122,6 +124,7 @@ func TestLimits_FleetLosesItsTable(t *testing.T) {
 			})
 		}
 		controllers.Wait()
+
 		took := time.Since(began)
 		t.Logf("%d controllers were registered again after %v", registered.Load(), took)
 		if took > recoveryLimit {

@@ -62,6 +62,7 @@ func TestOpenAPI_RequiredProperties(t *testing.T) {
 			if operation.RequestBody == nil {
 				continue
 			}
+
 			schema := operation.RequestBody.Content["application/json"].Schema
 			env.checkRequired(strings.ToUpper(method), strings.ReplaceAll(pattern, "{id}", "mc-1"), operation.OperationID, schema)
 			tried += len(schema.Properties)
@@ -79,6 +80,7 @@ func (env *environment) checkRequired(method, path, operation string, schema ope
 	if operation == "Drain" {
 		token = env.adminToken()
 	}
+
 	accepts := func(names []string) (bool, string) {
 		env.t.Helper()
 		body := make(map[string]any)
@@ -87,10 +89,12 @@ func (env *environment) checkRequired(method, path, operation string, schema ope
 				body[name] = example
 			}
 		}
+
 		text, err := json.Marshal(body)
 		if err != nil {
 			env.t.Fatal(err)
 		}
+
 		got := env.request(method, path, string(text), bearer(token))
 		if got.status != http.StatusOK && got.status != http.StatusBadRequest {
 			env.t.Errorf("%s %s = %v, want 200 or 400", operation, text, got)
@@ -105,6 +109,7 @@ func (env *environment) checkRequired(method, path, operation string, schema ope
 	if ok, body := accepts(schema.Required); !ok {
 		env.t.Errorf("%s with the required properties is refused: %s", operation, body)
 	}
+
 	for _, name := range all {
 		isRequired := slices.Contains(schema.Required, name)
 		others := slices.DeleteFunc(slices.Clone(all), func(other string) bool { return other == name })

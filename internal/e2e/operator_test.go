@@ -35,6 +35,7 @@ func TestIncarnation_OlderProcessIsRefused(t *testing.T) {
 func testOlderProcess(t *testing.T, env *environment, via protocol) {
 	id := strings.ReplaceAll(via.name, " ", "-")
 	path := "/api/v1/controllers/" + id
+
 	for _, step := range []struct {
 		operation, incarnation string
 		want                   outcome
@@ -48,12 +49,14 @@ func testOlderProcess(t *testing.T, env *environment, via protocol) {
 		{"FastHeartbeat", "one", superseded, "", ""},
 		{"RegisterMC", "one", superseded, "pending", "two"},
 		{"FastHeartbeat", "two", outcome{}, "", ""},
-		{"FastHeartbeat", "", outcome{}, "healthy", "two"}, // Controllers in the field name no incarnation.
+		{"FastHeartbeat", "", outcome{}, "healthy", "two"}, // Deployed controllers name no incarnation.
 	} {
+
 		fields := with(validFields(step.operation), "incarnation", step.incarnation)
 		if got := env.send(via, call{step.operation, id, fields, env.controllerAuth()}); got != step.want {
 			t.Errorf("%s of %q = %v, want %v", step.operation, step.incarnation, got, step.want)
 		}
+
 		if step.health == "" {
 			continue
 		}
@@ -164,7 +167,7 @@ func TestDeregister_Permissions(t *testing.T) {
 	})
 }
 
-// TestDeregister_WithoutIncarnation checks that a controller which registered without an incarnation, as those in the field do,
+// TestDeregister_WithoutIncarnation checks that a controller which registered without an incarnation, as deployed ones do,
 // cannot deregister itself with an invented one.
 func TestDeregister_WithoutIncarnation(t *testing.T) {
 	forEachStore(t, func(t *testing.T, databaseURL string) {

@@ -22,6 +22,7 @@ func TestOutage_StoreDownMarksNoControllerStale(t *testing.T) {
 	for _, id := range append(ids, "mc-stopped") {
 		env.register(id, registration())
 	}
+
 	running, stopped := env.startHeartbeats(ids...), env.startHeartbeats("mc-stopped")
 	defer running.stopAll()
 
@@ -44,6 +45,7 @@ func TestOutage_StoreDownMarksNoControllerStale(t *testing.T) {
 	began := time.Now()
 	env.waitFor("not ready", func() bool { return env.get("/ready", "").status == http.StatusServiceUnavailable })
 	time.Sleep(env.cfg.StalenessThreshold + 3*time.Second - time.Since(began))
+
 	for got, n := range running.takeOutcomes() {
 		if got != unavailable {
 			t.Errorf("during the outage %d heartbeats ended with %v, want %v", n, got, unavailable)
@@ -58,6 +60,7 @@ func TestOutage_StoreDownMarksNoControllerStale(t *testing.T) {
 	recovered := time.Now()
 	env.waitReady()
 	running.takeOutcomes()
+
 	limit := env.cfg.StalenessThreshold + sweepInterval
 	unhealthy := env.pollUnhealthy(limit + 4*time.Second)
 	for _, id := range ids {

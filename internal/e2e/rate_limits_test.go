@@ -22,6 +22,7 @@ func TestRateLimits_KnownControllersAreExempt(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t, sqliteURL(t), func(c *daemon.Config) { c.RateLimitPerMinute, c.ControllersPerSubject = 1, 3 }).waitReady()
 	env.register("mc", registration())
+
 	// Unknown controllers use up what is allowed to the subject that all of them share.
 	for i := range 30 {
 		env.send(protocols()[i%3], call{"RegisterMC", fmt.Sprintf("unknown-%d", i), registration(), env.controllerAuth()})
@@ -63,11 +64,13 @@ func TestRateLimits_ExhaustedCaller(t *testing.T) {
 	forEachStore(t, func(t *testing.T, databaseURL string) {
 		env := newEnvironment(t, databaseURL, func(c *daemon.Config) { c.RateLimitPerMinute, c.ControllersPerSubject = 1, 1 }).waitReady()
 		invalidID := outcome{codes.InvalidArgument, "controller_id contains invalid characters"}
+
 		for _, via := range protocols() {
 			id := strings.ReplaceAll(via.name, " ", "-")
 			other := id + "-2"
 			auth := "Bearer " + env.issuer.token(nil, map[string]any{"sub": id})
 			forbidden := "Bearer " + env.issuer.token(nil, map[string]any{"sub": id, "scope": "x"})
+
 			for _, step := range []struct {
 				name string
 				call call

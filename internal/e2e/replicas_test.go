@@ -38,8 +38,8 @@ func (env *environment) listReplicas() (body replicasBody) {
 	return body
 }
 
-// TestListReplicas checks that a server lists itself over both transports.
-func TestListReplicas(t *testing.T) {
+// TestListReplicas_ListsThisServer checks that a server lists itself over both transports.
+func TestListReplicas_ListsThisServer(t *testing.T) {
 	forEachStore(t, func(t *testing.T, databaseURL string) {
 		env := newEnvironment(t, databaseURL, func(c *daemon.Config) { c.ID = "gc-1" }).waitReady()
 		isPostgres := strings.HasPrefix(databaseURL, "postgres")

@@ -38,6 +38,7 @@ func TestRestoredBackup_CursorsAreGone(t *testing.T) {
 		env.waitReady()
 		env.registerMany("lost", 4)
 		lost := env.listHistory("")
+
 		cursors := make(map[string]string)
 		for name, watch := range watchTransports() {
 			v := watch(env, watchOptions{})
@@ -84,6 +85,7 @@ func (env *environment) checkCursorGone(cursor string) {
 	if !got.is(http.StatusGone, `"NOT_FOUND"`, "start again without it") {
 		env.t.Errorf("history after %s = %v, want 410", cursor, got)
 	}
+
 	ctx := metadata.AppendToOutgoingContext(context.Background(), "authorization", "Bearer "+env.readerToken())
 	_, err := fleetpb.NewFleetServiceClient(env.conn).ListTransitions(ctx, &fleetpb.ListTransitionsRequest{Cursor: &cursor})
 	if status.Code(err) != codes.OutOfRange {
@@ -115,6 +117,7 @@ func TestRestoredBackup_WatchesRestart(t *testing.T) {
 	env.waitFor("the watch shows the restored fleet", func() bool {
 		return v.showsState("new-5", "pending") && v.showsState("lost-1", "") && v.showsState("kept-1", "pending")
 	})
+
 	if !slices.ContainsFunc(v.allEvents(), func(e watched) bool { return e.Body.Reason == "gone" }) {
 		t.Error("there was no snapshot with the reason gone")
 	}

@@ -62,6 +62,7 @@ func TestRules_NameExportedMetrics(t *testing.T) {
 	for _, match := range recordLine.FindAllStringSubmatch(rules, -1) {
 		names[match[1]] = true
 	}
+
 	used := 0
 	check := func(where, expression string) {
 		for _, name := range metricName.FindAllString(quoted.ReplaceAllString(expression, `""`), -1) {
@@ -76,6 +77,7 @@ func TestRules_NameExportedMetrics(t *testing.T) {
 	if err != nil || len(dashboards) < 3 {
 		t.Fatalf("dashboards = %v, %v, want three", dashboards, err)
 	}
+
 	for _, file := range dashboards {
 		var dashboard any
 		if err := json.Unmarshal([]byte(readText(t, file)), &dashboard); err != nil {
@@ -110,6 +112,7 @@ func TestAlerts_HaveRunbookEntryAndTest(t *testing.T) {
 	rules := readText(t, filepath.Join(deployFolder, "prometheus/rules.yml"))
 	tests := readText(t, filepath.Join(deployFolder, "prometheus/rules_test.yml")) +
 		readText(t, filepath.Join(deployFolder, "prometheus/rules_hours_test.yml"))
+
 	var headings, alerts []string
 	for _, match := range heading.FindAllStringSubmatch(readText(t, "../../docs/runbook.md"), -1) {
 		headings = append(headings, match[1])
@@ -122,6 +125,7 @@ func TestAlerts_HaveRunbookEntryAndTest(t *testing.T) {
 			block = rules[at[1]:blocks[i+1][0]]
 		}
 		alerts = append(alerts, name)
+
 		for _, want := range []string{"runbook_url: docs/runbook.md#" + strings.ToLower(name) + "\n", "summary: ", "description: "} {
 			if !strings.Contains(block, want) {
 				t.Errorf("alert %s lacks %q", name, want)

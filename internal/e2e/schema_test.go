@@ -60,6 +60,7 @@ func TestSchema_IncompatibleWithTheBinary(t *testing.T) {
 		env.waitFor("/ready shows that the schema is incompatible", func() bool {
 			return env.get("/ready", "").is(http.StatusServiceUnavailable, `"incompatible schema"`)
 		})
+
 		for _, want := range []string{"this replica is no longer ready", "needs a binary with schema version 999 or newer"} {
 			if !strings.Contains(env.log.String(), want) {
 				t.Errorf("the log lacks %q:\n%s", want, env.log)
@@ -70,6 +71,7 @@ func TestSchema_IncompatibleWithTheBinary(t *testing.T) {
 		checkMigrate(t, databaseURL, []string{"status"}, 0,
 			"1000     (unknown to this binary: of a newer release)", "incompatible, it needs a binary with 999 or newer")
 		checkMigrate(t, databaseURL, []string{"down", "0", "--yes"}, 1, "use the release that migrated it")
+
 		other, err := daemon.New(env.cfg, daemon.NewLogger(env.log, env.cfg))
 		if err != nil {
 			t.Fatal(err)

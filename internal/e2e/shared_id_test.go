@@ -11,11 +11,12 @@ import (
 	pb "darktower.example/global-controller/proto/darktower/v1"
 )
 
-// TestSharedID_IsShown makes two processes without incarnations, as controllers in the field are, use one id.
+// TestSharedID_IsShown makes two processes use one id without incarnations, as deployed controllers do.
 func TestSharedID_IsShown(t *testing.T) {
 	forEachStore(t, func(t *testing.T, databaseURL string) {
 		env := newEnvironment(t, databaseURL, nil).waitReady()
 		ctx := metadata.AppendToOutgoingContext(context.Background(), "authorization", *env.controllerAuth())
+
 		register := func(id, endpoint string) pb.GlobalControllerServiceClient {
 			client := pb.NewGlobalControllerServiceClient(env.newConn())
 			in := registerRequest(id)
@@ -25,6 +26,7 @@ func TestSharedID_IsShown(t *testing.T) {
 			}
 			return client
 		}
+
 		heartbeat := func(client pb.GlobalControllerServiceClient, id string) {
 			in := &pb.ComprehensiveHeartbeatRequest{
 				ControllerId: id,

@@ -33,6 +33,7 @@ func TestStart_ReadyInTime(t *testing.T) {
 			if _, err := buildDaemon(); err != nil {
 				t.Fatal(err)
 			}
+
 			var took []time.Duration
 			for range 10 {
 				url := database.url(t)

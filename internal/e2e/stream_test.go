@@ -105,6 +105,7 @@ func TestStream_Heartbeats(t *testing.T) {
 				t.Errorf("%s = %+v, want healthy with the last load", id, c)
 			}
 		}
+
 		const series = `gc_requests_total{code="OK",endpoint="FastHeartbeat",transport="grpc_stream"}`
 		if got, _ := env.readMetric(series); got != controllers*heartbeats {
 			t.Errorf("%s = %v, want %d", series, got, controllers*heartbeats)
@@ -147,11 +148,13 @@ func TestStream_EndsWithItsToken(t *testing.T) {
 			env.register("mc", registration())
 			ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 			defer cancel()
+
 			// Expired tokens are accepted for 60 s. The 8 s that are left are enough to open the stream on a busy machine.
 			stream, err := env.openStream(ctx, "Bearer "+env.issuer.token(nil, map[string]any{"exp": time.Now().Unix() - 52}))
 			if err != nil {
 				t.Fatalf("open: %v", err)
 			}
+
 			if perMinute == 1 {
 				env.send(viaGRPC, call{"FastHeartbeat", "mc", fastHeartbeat(), new("Bearer x")})
 			}

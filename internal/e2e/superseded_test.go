@@ -28,12 +28,14 @@ func TestLimits_SupersededCallers(t *testing.T) {
 		env := newEnvironment(t, databaseURL, func(c *daemon.Config) { c.LogLevel = "error" }).waitReady()
 		client := pb.NewGlobalControllerServiceClient(env.conn)
 		authorized := metadata.AppendToOutgoingContext(t.Context(), "authorization", *env.controllerAuth())
+
 		register := func(id, incarnation string) error {
 			in := registerRequest(id)
 			in.Incarnation = incarnation
 			_, err := client.RegisterMC(authorized, in)
 			return err
 		}
+
 		for n := range *supersededCallers {
 			for _, incarnation := range []string{"old", "new"} {
 				if err := register(fmt.Sprintf("mc-%d", n), incarnation); err != nil {
@@ -71,8 +73,10 @@ func TestLimits_SupersededCallers(t *testing.T) {
 			}
 			took = append(took, time.Since(began))
 		}
+
 		stop()
 		callers.Wait()
+
 		slices.Sort(took)
 		t.Logf("%d callers, %d calls refused; other controllers' registrations: p50 %v, p99 %v",
 			*supersededCallers, refused.Load(), took[50], took[99])

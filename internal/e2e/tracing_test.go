@@ -204,10 +204,12 @@ func TestTrace_ContinuesTheCallersTrace(t *testing.T) {
 				t.Errorf("trace %d has spans %q, want none", n, names)
 			}
 		}
+
 		sent := <-keyFetches
 		if _, names := c.spansOf(strings.Split(sent+"--", "-")[1]); !slices.Equal(names, []string{"fetch keys"}) {
 			t.Errorf("the keys were fetched with traceparent %q, whose spans are %q, want [fetch keys]", sent, names)
 		}
+
 		want := map[string]string{
 			"service.name":        "global-controller",
 			"service.version":     daemon.Version,
@@ -217,6 +219,7 @@ func TestTrace_ContinuesTheCallersTrace(t *testing.T) {
 		if diff := cmp.Diff(want, c.resource); diff != "" {
 			t.Errorf("resource: -want +got:\n%s", diff)
 		}
+
 		for _, secret := range []string{token, "client-1", "eyJ", "SELECT", "UPDATE"} {
 			if strings.Contains(c.received.String(), secret) {
 				t.Errorf("the spans contain %q", secret)
@@ -237,6 +240,7 @@ func (env *environment) checkTraceIDs() {
 	if strings.Contains(env.get("/metrics", "").body, "trace_id") {
 		env.t.Error("the older text format has exemplars, want none: it does not support them")
 	}
+
 	for n := 1; n <= 6; n++ {
 		if line := " trace_id=" + traceID(n) + "\n"; !strings.Contains(env.log.String(), line) {
 			env.t.Errorf("the log lacks %s", line)
@@ -309,7 +313,9 @@ func TestTrace_ControllersStream(t *testing.T) {
 		env := newEnvironment(t, databaseURL, func(cfg *daemon.Config) {
 			cfg.TraceEndpoint, cfg.FastInterval = c.server.URL, 20*time.Millisecond
 		}).waitReady()
+
 		streamed := make(chan struct{}, 1000)
+
 		mc, err := client.New(client.Config{
 			ControllerID:    "mc",
 			Region:          "eu-west-1",
@@ -343,6 +349,7 @@ func TestTrace_ControllersStream(t *testing.T) {
 				t.Errorf("%d heartbeats over a stream within %v, want 5", n, waitTimeout)
 			}
 		}
+
 		cancel(client.ErrAbandon)
 		if err := <-ended; err != nil {
 			t.Errorf("Run() = %v", err)
@@ -350,6 +357,7 @@ func TestTrace_ControllersStream(t *testing.T) {
 
 		metrics := env.openMetrics()
 		env.shutDown()
+
 		_, names := c.spansOf(traceID(1))
 		want := []string{viaGRPC.service + "/RegisterMC", "store register", "globalcontroller.v1.HeartbeatService/StreamHeartbeats"}
 		if diff := cmp.Diff(want, names); diff != "" {

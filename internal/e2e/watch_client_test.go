@@ -113,6 +113,7 @@ func (env *environment) watchGRPC(o watchOptions) *watchClient {
 	if err != nil {
 		env.t.Fatalf("Watch() = %v", err)
 	}
+
 	v := env.newWatchClient(cancel)
 	go func() {
 		defer close(v.done)
@@ -141,6 +142,7 @@ func fromProto(out *fleetpb.WatchResponse) watched {
 		Loads    *struct{ Loads []watchedLoad }
 		Beat     *struct{}
 	}
+
 	text := strings.ReplaceAll(string(data), `"HEALTH_`, `"`)
 	if err := json.Unmarshal([]byte(text), &body); err != nil {
 		panic(fmt.Sprintf("%v: %s", err, text))
@@ -166,12 +168,14 @@ func (env *environment) watchHTTP(o watchOptions) *watchClient {
 	if o.token == "" {
 		o.token = env.readerToken()
 	}
+
 	ctx, cancel := context.WithCancel(context.Background())
 	url := fmt.Sprintf("http://%s/api/v1/watch?loads=%v", env.httpAddress, o.loads)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		env.t.Fatalf("watch: %v", err)
 	}
+
 	request.Header = bearer(o.token)
 	if o.after > 0 {
 		request.Header.Set("Last-Event-ID", fmt.Sprint(o.after))
@@ -187,6 +191,7 @@ func (env *environment) watchHTTP(o watchOptions) *watchClient {
 	if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "text/event-stream" {
 		env.t.Fatalf("watch = %d %v, want a stream of events", response.StatusCode, response.Header)
 	}
+
 	v := env.newWatchClient(cancel)
 	go func() {
 		defer close(v.done)
@@ -204,7 +209,8 @@ func (env *environment) watchHTTP(o watchOptions) *watchClient {
 }
 
 // readEvent reads one event, up to the empty line after it.
-func readEvent(lines *bufio.Reader) (e watched, _ error) {
+func readEvent(lines *bufio.Reader) (watched, error) {
+	var e watched
 	for {
 		line, err := lines.ReadString('\n')
 		if err != nil {

@@ -51,9 +51,11 @@ func measureLatency(t *testing.T, watchedAt *environment, madeAt map[string]*env
 	watching := make(chan struct{})
 	background.Go(func() { watchedAt.watchTransitions(ctx, &fleetpb.WatchRequest{Loads: true}, watching, seen.record) })
 	<-watching
+
 	for _, env := range madeAt {
 		background.Go(func() { env.sendHeartbeats(ctx, latencyRate/len(madeAt)) })
 	}
+
 	var changes sync.WaitGroup
 	for name, env := range madeAt {
 		changes.Go(func() { env.makeTransitions(name, began.record) })

@@ -47,9 +47,11 @@ func TestWatch_ChangesOfAnotherReplica(t *testing.T) {
 	url := testpg.URL(t)
 	a := newEnvironment(t, url, nil).waitReady()
 	b := a.startReplica(url).waitReady()
+
 	for name, open := range watchTransports() {
 		v := open(a, watchOptions{loads: true})
 		a.waitFor("the snapshot", v.isComplete)
+
 		id := "mc-" + name
 		b.register(id, registration())
 		a.waitFor("a registration", func() bool { return v.showsState(id, "pending") })
@@ -82,6 +84,7 @@ func TestWatch_SurvivesListenerLoss(t *testing.T) {
 	v := a.watchHTTP(watchOptions{})
 	a.waitFor("the snapshot", v.isComplete)
 	db := openDatabase(t, url)
+
 	for round := range 2 {
 		a.waitFor("a listener", func() bool { return queryCount(t, db, `SELECT count(*) `+listenerConnections) == 1 })
 		if n := queryCount(t, db, `SELECT count(pg_terminate_backend(pid)) `+listenerConnections); n != 1 {
@@ -105,6 +108,7 @@ func TestWatch_ThousandWatchesShareOneListener(t *testing.T) {
 	for i := range 20 {
 		env.register(fmt.Sprintf("mc-%d", i), registration())
 	}
+
 	const watches, perConnection = 1000, 250
 	conns := make([]*grpc.ClientConn, watches/perConnection)
 	for i := range conns {
@@ -136,6 +140,7 @@ func TestWatch_ThousandWatchesShareOneListener(t *testing.T) {
 	if got, _ := env.readMetric("gc_watchers"); got != watches {
 		t.Errorf("gc_watchers = %v, want %d", got, watches)
 	}
+
 	env.heartbeat("mc-7", fastHeartbeat())
 	for _, v := range all {
 		env.waitFor("a change", func() bool { return v.showsState("mc-7", "healthy") })

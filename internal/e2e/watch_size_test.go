@@ -6,15 +6,15 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"io"
-	"net/http"
-	"slices"
-	"strconv"
 	"testing"
 	"time"
 
+	"github.com/go-kit/log"
+
 	"darktower.example/global-controller/internal/testpg"
+	"darktower.example/global-controller/pkg/store"
 	fleetpb "darktower.example/global-controller/proto/globalcontroller/v1"
+	"darktower.example/global-controller/service"
 )
 
 var (
@@ -23,12 +23,13 @@ var (
 	sizeBehind      = flag.Int("watch.behind", 4900, "number of transitions since they ended")
 )
 
-// TestWatchAtSize measures what 1,000 resuming watches cost a controller that sends heartbeats meanwhile, and how much memory
+// TestWatch_ResumesAtSize measures what 1,000 resuming watches cost a controller that sends heartbeats meanwhile, and how much memory
 // they use. The server and the watches are processes of their own.
-func TestWatchAtSize(t *testing.T) {
+func TestWatch_ResumesAtSize(t *testing.T) {
 	if *sizeControllers == 0 {
 		return // It takes minutes, and other tests would distort it.
 	}
+
 	url := testpg.URL(t)
 	i := newIssuer(t)
 	server := startProcess(
@@ -102,62 +103,60 @@ func (env *environment) measureDelivery(after int64) {
 	env.t.Logf("%s: %s", modeRead, process.finish())
 }
 
-// seedFleet fills the store and returns the newest id of its history.
-func seedFleet(t *testing.T, url string, controllers int) (newest int64) {
-	t.Helper()
-	execute(
-		t, url,
-		`INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, webtransport_endpoint, max_meetings,
-			max_participants, health_status, reported_status)
-			SELECT 'seed-' || lpad(n::text, 6, '0'), 'eu-west-1', 'http://mc-' || n || '.example:50052',
-			'http://mc-' || n || '.example:50052', 'https://mc-' || n || '.example:4433', 100, 1000, 'healthy', 'healthy'
-			FROM generate_series(1, `+strconv.Itoa(controllers)+`) AS n`,
-		`INSERT INTO controller_transitions (controller_id, region, from_status, to_status, cause, actor, reason, silence_ms,
-			reported_status)
-			SELECT 'seed-' || lpad((n % 5000 + 1)::text, 6, '0'), 'eu-west-1', 'degraded', 'healthy', 'heartbeat', 'client-1',
-			'reported healthy', 10000, 'healthy' FROM generate_series(1, 10000) AS n`,
-		`ANALYZE`,
-	)
-	return int64(queryCount(t, openDatabase(t, url), `SELECT max(id) FROM controller_transitions`))
-}
-
-// measureHeartbeats sends a heartbeat each 20 ms, each of which changes the controller's state, for a time or until done is
-// closed. It returns how long each took.
-func (env *environment) measureHeartbeats(duration time.Duration, done <-chan struct{}) (took []time.Duration) {
-	for end := time.Now().Add(duration); time.Now().Before(end); {
-		select {
-		case <-done:
-			return took
-		default:
-		}
-		began := time.Now()
-		env.heartbeat("seed-000001", with(fastHeartbeat(), "health", 1+len(took)%2))
-		took = append(took, time.Since(began))
-		time.Sleep(20 * time.Millisecond)
+// TestWatch_ReadsAtSize measures the reads of a large fleet for watches, metrics and the page.
+func TestWatch_ReadsAtSize(t *testing.T) {
+	if *sizeControllers == 0 {
+		return // It takes a while, and other tests would distort it.
 	}
-	return took
-}
 
-func percentile(took []time.Duration, p int) time.Duration {
-	sorted := slices.Sorted(slices.Values(took))
-	return sorted[(len(sorted)-1)*p/100]
-}
+	url := testpg.URL(t)
+	if err := store.Migrate(t.Context(), url, log.NewNopLogger()); err != nil {
+		t.Fatal(err)
+	}
+	seedFleet(t, url, *sizeControllers)
 
-func percentiles(took []time.Duration) string {
-	return fmt.Sprintf("%d, p50 %v, p99 %v, at most %v", len(took), percentile(took, 50), percentile(took, 99), percentile(took, 100))
-}
-
-// readHeapSize returns how many bytes the server's heap and stacks hold after a collection.
-func (env *environment) readHeapSize() int64 {
-	env.t.Helper()
-	response, err := http.Get("http://" + env.profileAddress() + "/debug/pprof/heap?gc=1")
+	s, err := store.Open(url)
 	if err != nil {
-		env.t.Fatal(err)
+		t.Fatal(err)
 	}
-	_, _ = io.Copy(io.Discard, response.Body)
-	_ = response.Body.Close()
+	defer func() { _ = s.Close() }()
+	db := openDatabase(t, url)
 
-	heap, _ := env.readMetric("go_memstats_heap_alloc_bytes")
-	stacks, _ := env.readMetric("go_memstats_stack_inuse_bytes")
-	return int64(heap + stacks)
+	var since time.Time
+	update := func() {
+		if err := db.QueryRowContext(t.Context(), `SELECT clock_timestamp()`).Scan(&since); err != nil {
+			t.Fatal(err)
+		}
+		execute(t, url, `UPDATE meeting_controllers SET current_meetings = (current_meetings + 1) % 90, last_heartbeat_at = clock_timestamp()
+			WHERE right(controller_id, 1) IN ('1', '2')`)
+	}
+
+	for name, read := range map[string]func(context.Context) (int, error){
+		"regions":          func(ctx context.Context) (int, error) { found, err := s.Regions(ctx); return len(found), err },
+		"poll of a fifth":  func(ctx context.Context) (int, error) { return pollAtSize(ctx, s, since) },
+		"one page of 1000": func(ctx context.Context) (int, error) { return pageAtSize(ctx, s) },
+	} {
+		var took []time.Duration
+		n := 0
+		for range 7 {
+			update()
+			began := time.Now()
+			var err error
+			if n, err = read(t.Context()); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			took = append(took, time.Since(began))
+		}
+		t.Logf("%s of %d controllers: %d rows, p50 %v, least %v", name, *sizeControllers, n, percentile(took, 50), percentile(took, 0))
+	}
+}
+
+func pageAtSize(ctx context.Context, s *store.Store) (int, error) {
+	found, err := s.Controllers(ctx, service.ControllerFilter{AfterID: "seed-020000", Limit: 1000})
+	return len(found), err
+}
+
+func pollAtSize(ctx context.Context, s *store.Store, since time.Time) (int, error) {
+	found, err := s.ControllersUpdated(ctx, since)
+	return len(found), err
 }

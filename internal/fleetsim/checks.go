@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// CheckFleet records the checks at the end of every scenario: no controller was wrongly marked stale, all running
-// controllers are healthy, no acknowledged heartbeat is lost, and following the history misses nothing.
+// CheckFleet records the checks at the end of every scenario. No controller was wrongly marked stale, and all running
+// controllers are healthy. No acknowledged heartbeat is lost, and a follower of the history misses no transition.
 func (e *Environment) CheckFleet(ctx context.Context) error {
 	if err := e.CheckNotWronglyStale(ctx); err != nil {
 		return err
@@ -31,8 +31,8 @@ func (e *Environment) CheckNotWronglyStale(ctx context.Context) error {
 	if err := e.History.Reread(ctx); err != nil {
 		return err
 	}
-	mcByID := make(map[string]*MC, len(e.Fleet.MCs))
-	for _, mc := range e.Fleet.MCs {
+	mcByID := make(map[string]*meetingController, len(e.Fleet.Controllers))
+	for _, mc := range e.Fleet.Controllers {
 		mcByID[mc.ID] = mc
 	}
 
@@ -62,7 +62,7 @@ func (e *Environment) checkHealthy(ctx context.Context) error {
 func (e *Environment) checkNothingLost(ctx context.Context) error {
 	// The acknowledged load is read before the stored one, so that a new heartbeat can only raise the stored load.
 	acknowledged := make(map[string]uint32)
-	for _, mc := range e.Fleet.MCs {
+	for _, mc := range e.Fleet.Controllers {
 		if load := mc.AcknowledgedLoad(); load > 0 {
 			acknowledged[mc.ID] = load
 		}
@@ -103,7 +103,7 @@ func (e *Environment) CheckHeartbeatsResume(ctx context.Context, since time.Time
 	limit := e.Timing.heartbeatLimit()
 	name := "all send heartbeats again after " + event
 	missingIDs := func() (ids []string) {
-		for _, mc := range e.Fleet.MCs {
+		for _, mc := range e.Fleet.Controllers {
 			if mc.IsRunning() && mc.FirstAck().IsZero() {
 				ids = append(ids, mc.ID)
 			}
@@ -117,7 +117,7 @@ func (e *Environment) CheckHeartbeatsResume(ctx context.Context, since time.Time
 	}
 
 	var delays []time.Duration
-	for _, mc := range e.Fleet.MCs {
+	for _, mc := range e.Fleet.Controllers {
 		if at := mc.FirstAck(); !at.IsZero() {
 			delays = append(delays, max(0, at.Sub(since)))
 		}

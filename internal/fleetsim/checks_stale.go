@@ -9,7 +9,7 @@ import (
 
 // CheckMarkedUnhealthy waits until the controllers have been marked unhealthy since a transition, and records whether that
 // happened within [Timing.detectionLimit]. The name of the group is for the report.
-func (e *Environment) CheckMarkedUnhealthy(ctx context.Context, mcs []*MC, afterID uint64, group string) error {
+func (e *Environment) CheckMarkedUnhealthy(ctx context.Context, mcs []*meetingController, afterID uint64, group string) error {
 	e.SetPhase("waiting until %s are unhealthy", group)
 	limit := e.Timing.detectionLimit()
 	staleByID := func() map[string]Transition {
@@ -22,7 +22,7 @@ func (e *Environment) CheckMarkedUnhealthy(ctx context.Context, mcs []*MC, after
 
 	e.WaitUntil(ctx, limit+5*time.Second, func() bool {
 		stale := staleByID()
-		return !slices.ContainsFunc(mcs, func(mc *MC) bool { _, isMarked := stale[mc.ID]; return !isMarked })
+		return !slices.ContainsFunc(mcs, func(mc *meetingController) bool { _, isMarked := stale[mc.ID]; return !isMarked })
 	})
 	if err := ctx.Err(); err != nil {
 		return err
@@ -37,6 +37,7 @@ func (e *Environment) CheckMarkedUnhealthy(ctx context.Context, mcs []*MC, after
 		longest  time.Duration // from the last heartbeat that may have been stored
 		recorded time.Duration // the silence in the transition of the same controller
 	)
+
 	for _, mc := range mcs {
 		t, isMarked := stale[mc.ID]
 		if !isMarked {

@@ -16,24 +16,24 @@ const (
 	conflictWriteTimeout = 5 * time.Second
 )
 
-// StartTwins starts another process for each id. Each twin replaces its controller in the fleet; the old processes run on.
-func (e *Environment) StartTwins(ctx context.Context, mcs []*MC) (twins []*MC, err error) {
+// StartSecondProcesses starts another process for each id. Each replaces its controller in the fleet. The first processes continue to run.
+func (e *Environment) StartSecondProcesses(ctx context.Context, mcs []*meetingController) (second []*meetingController, err error) {
 	e.SetPhase("starting new processes with the ids of %d controllers", len(mcs))
-	connection, err := e.Fleet.Connect(e.gcAddress())
+	connection, err := e.Fleet.Connect(e.globalControllerAddress())
 	if err != nil {
 		return nil, err
 	}
 
 	for _, mc := range mcs {
-		twin := e.Fleet.NewTwin(mc, connection)
-		e.Fleet.Replace(mc, twin)
-		twins = append(twins, twin)
+		process := e.Fleet.NewSecondProcess(mc, connection)
+		e.Fleet.Replace(mc, process)
+		second = append(second, process)
 		e.addCleanup(mc.Crash)
-		if err := twin.Start(); err != nil {
+		if err := process.Start(); err != nil {
 			return nil, err
 		}
 	}
-	return twins, e.awaitRegistered(ctx)
+	return second, e.awaitRegistered(ctx)
 }
 
 // awaitRegistered waits until new processes have registered and all controllers are healthy.
@@ -47,7 +47,7 @@ func (e *Environment) awaitRegistered(ctx context.Context) error {
 
 // CheckSuperseded records whether the old processes were refused and have ended, and whether the new ones were not affected.
 // The transitions after an id count as effects on the new processes.
-func (e *Environment) CheckSuperseded(ctx context.Context, old, twins []*MC, afterID uint64) error {
+func (e *Environment) CheckSuperseded(ctx context.Context, old, second []*meetingController, afterID uint64) error {
 	superseded := func() (n int) {
 		for _, mc := range old {
 			if mc.IsSuperseded() {
@@ -61,25 +61,26 @@ func (e *Environment) CheckSuperseded(ctx context.Context, old, twins []*MC, aft
 		return err
 	}
 
-	stored, err := e.awaitConflicts(ctx, twins)
+	stored, err := e.awaitConflicts(ctx, second)
 	if err != nil {
 		return err
 	}
 	registered, conflicts, running := 0, 0, 0
-	isTwin := make(map[string]bool)
-	for _, twin := range twins {
-		isTwin[twin.ID] = true
-		if stored[twin.ID].GetIncarnation() == twin.Incarnation() {
+	isShared := make(map[string]bool)
+
+	for _, process := range second {
+		isShared[process.ID] = true
+		if stored[process.ID].GetIncarnation() == process.Incarnation() {
 			registered++
 		}
-		if stored[twin.ID].GetIncarnationConflicts() >= 1 {
+		if stored[process.ID].GetIncarnationConflicts() >= 1 {
 			conflicts++
 		}
-		if twin.IsRunning() {
+		if process.IsRunning() {
 			running++
 		}
 	}
-	transitions := len(e.History.TransitionsAfter(afterID, func(t Transition) bool { return isTwin[t.ControllerID] }))
+	transitions := len(e.History.TransitionsAfter(afterID, func(t Transition) bool { return isShared[t.ControllerID] }))
 
 	all := fmt.Sprint(len(old))
 	e.RecordCheck("the old processes are refused and end", all, fmt.Sprint(superseded()), superseded() == len(old))
@@ -91,10 +92,10 @@ func (e *Environment) CheckSuperseded(ctx context.Context, old, twins []*MC, aft
 }
 
 // awaitConflicts waits until all controllers show a conflict, or until a timeout, and returns the stored controllers.
-func (e *Environment) awaitConflicts(ctx context.Context, mcs []*MC) (stored map[string]*pb.Controller, err error) {
+func (e *Environment) awaitConflicts(ctx context.Context, mcs []*meetingController) (stored map[string]*pb.Controller, err error) {
 	e.WaitUntil(ctx, conflictWriteTimeout, func() bool {
 		stored, err = e.History.ListControllers(ctx)
-		hasNone := func(mc *MC) bool { return stored[mc.ID].GetIncarnationConflicts() == 0 }
+		hasNone := func(mc *meetingController) bool { return stored[mc.ID].GetIncarnationConflicts() == 0 }
 		return err != nil || !slices.ContainsFunc(mcs, hasNone)
 	})
 	return stored, err

@@ -27,10 +27,10 @@ const maxFleetMessage = 64 << 20
 // of the history. Its methods are for the scenario's goroutine.
 type Environment struct {
 	Timing Timing
-	// GC, AC and Store are nil if the Global Controller is not the simulator's.
-	GC    *GC
-	AC    *AC
-	Store store
+	// GlobalController, AuthController and Store are nil if the Global Controller is not the simulator's.
+	GlobalController *globalController
+	AuthController   *authController
+	Store            store
 	// Network is between the fleet and the Global Controller; nil by default.
 	Network *Proxy
 	Fleet   *Fleet
@@ -75,12 +75,13 @@ func newEnvironment(ctx context.Context, opts Options, s Scenario) (*Environment
 	}
 
 	if opts.Existing == nil {
-		if err := e.startGC(ctx); err != nil {
+		if err := e.startGlobalController(ctx); err != nil {
 			return e, err
 		}
 	}
+
 	if s.Needs.NetworkProxy {
-		network, err := NewProxy(e.gcAddress())
+		network, err := NewProxy(e.globalControllerAddress())
 		if err != nil {
 			return e, err
 		}
@@ -97,34 +98,34 @@ func newEnvironment(ctx context.Context, opts Options, s Scenario) (*Environment
 	return e, err
 }
 
-// startGC starts a Global Controller with its own store and auth controller.
-func (e *Environment) startGC(ctx context.Context) (err error) {
+// startGlobalController starts a Global Controller with its own store and auth controller.
+func (e *Environment) startGlobalController(ctx context.Context) (err error) {
 	if e.folder, err = os.MkdirTemp("", "gcctl-simulate"); err != nil {
 		return fmt.Errorf("create a folder: %w", err)
 	}
 	e.addCleanup(func() error { return os.RemoveAll(e.folder) })
 
-	if e.AC, err = newAC(); err != nil {
+	if e.AuthController, err = newAuthController(); err != nil {
 		return err
 	}
-	e.addCleanup(e.AC.Close)
+	e.addCleanup(e.AuthController.Close)
 
 	if e.Store, err = newStore(e.opts, e.folder); err != nil {
 		return err
 	}
 	e.addCleanup(e.Store.Close)
 
-	e.GC, err = newGC(e.opts.GC, gcSettings{
+	e.GlobalController, err = newGlobalController(e.opts.GlobalController, globalControllerSettings{
 		databaseURL: e.Store.URL(),
-		jwksURL:     e.AC.URL + "/.well-known/jwks.json",
+		jwksURL:     e.AuthController.URL + "/.well-known/jwks.json",
 		folder:      e.folder,
 		timing:      e.Timing,
 	})
 	if err != nil {
 		return err
 	}
-	e.addCleanup(e.GC.Kill)
-	err = e.GC.Start(ctx)
+	e.addCleanup(e.GlobalController.Kill)
+	err = e.GlobalController.Start(ctx)
 	e.gcStartedAt = time.Now()
 	return err
 }
@@ -135,11 +136,11 @@ func (e *Environment) startHistory(ctx context.Context) (err error) {
 	if config := e.tlsConfig(); config != nil {
 		transport = credentials.NewTLS(config)
 	}
-	e.readerConn, err = grpc.NewClient(e.gcAddress(),
+	e.readerConn, err = grpc.NewClient(e.globalControllerAddress(),
 		grpc.WithTransportCredentials(transport),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxFleetMessage)))
 	if err != nil {
-		return fmt.Errorf("connect to %s: %w", e.gcAddress(), err)
+		return fmt.Errorf("connect to %s: %w", e.globalControllerAddress(), err)
 	}
 	e.addCleanup(e.readerConn.Close)
 	e.addCleanup(func() error { e.readerHTTP.CloseIdleConnections(); return nil })
@@ -167,7 +168,7 @@ func (e *Environment) Close() error {
 	var errs []error
 	if e.opts.Existing != nil && e.Fleet != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		errs = append(errs, e.Fleet.Crash(e.Fleet.MCs), e.Fleet.deregisterAll(ctx))
+		errs = append(errs, e.Fleet.Crash(e.Fleet.Controllers), e.Fleet.deregisterAll(ctx))
 		cancel()
 	}
 	for i := len(e.cleanups) - 1; i >= 0; i-- {
@@ -176,12 +177,12 @@ func (e *Environment) Close() error {
 	return errors.Join(errs...)
 }
 
-// gcAddress returns the gRPC address of the Global Controller.
-func (e *Environment) gcAddress() string {
+// globalControllerAddress returns the gRPC address of the Global Controller.
+func (e *Environment) globalControllerAddress() string {
 	if e.opts.Existing != nil {
 		return e.opts.Existing.Address
 	}
-	return e.GC.GRPC
+	return e.GlobalController.GRPC
 }
 
 // fleetAddress returns the address that the fleet calls, which may be a proxy's.
@@ -189,7 +190,7 @@ func (e *Environment) fleetAddress() string {
 	if e.Network != nil {
 		return e.Network.Address()
 	}
-	return e.gcAddress()
+	return e.globalControllerAddress()
 }
 
 // tlsConfig returns nil for plaintext.

@@ -18,13 +18,13 @@ import (
 // maxDeregistrations limits the concurrent calls that remove the fleet from a Global Controller.
 const maxDeregistrations = 64
 
-// twinFirstLoad is the load at which a twin's heartbeats start, higher than the first process ever reports.
-const twinFirstLoad = 1_000_000
+// secondProcessFirstLoad is the load at which the heartbeats of a second process start. It is higher than the first process ever reports.
+const secondProcessFirstLoad = 1_000_000
 
 // Fleet is all controllers of an environment.
 type Fleet struct {
-	// MCs is written by Replace only. The progress output, which runs concurrently, reads it with At.
-	MCs []*MC
+	// Controllers is written by Replace only. The progress output, which runs concurrently, reads it with At.
+	Controllers []*meetingController
 
 	mu          sync.Mutex
 	env         *Environment
@@ -45,7 +45,7 @@ func newFleet(env *Environment) (f *Fleet, err error) {
 
 	sharedTokens := make([]*tokenSource, env.opts.Connections)
 	regions := env.opts.regionNames()
-	for i := range env.opts.MCs {
+	for i := range env.opts.Controllers {
 		n := i % env.opts.Connections
 		if n == len(f.connections) {
 			if _, err := f.Connect(env.fleetAddress()); err != nil {
@@ -57,25 +57,26 @@ func newFleet(env *Environment) (f *Fleet, err error) {
 		}
 
 		region := regions[i%len(regions)]
-		mc := &MC{
+		mc := &meetingController{
 			ID:         fmt.Sprintf("%s-%s-%d", env.idPrefix, region, i/len(regions)+1),
 			Region:     region,
 			env:        env,
 			connection: f.connections[n],
 			tokens:     sharedTokens[n],
 		}
+
 		if env.needs.OwnTokens {
 			if mc.tokens, err = f.addTokens(); err != nil {
 				return f, err
 			}
 		}
-		f.MCs = append(f.MCs, mc)
+		f.Controllers = append(f.Controllers, mc)
 	}
 	return f, nil
 }
 
 func (f *Fleet) addTokens() (*tokenSource, error) {
-	t, err := f.env.newMCTokens(f.tokenHTTP)
+	t, err := f.env.newControllerTokens(f.tokenHTTP)
 	if err != nil {
 		return nil, fmt.Errorf("tokens: %w", err)
 	}
@@ -93,20 +94,20 @@ func (f *Fleet) Connect(address string) (*client.Connection, error) {
 	return connection, nil
 }
 
-// NewTwin returns another controller with the same id on another connection. It is not part of the fleet yet.
-func (f *Fleet) NewTwin(of *MC, connection *client.Connection) *MC {
-	return &MC{
+// NewSecondProcess returns another controller with the same id on another connection. It is not part of the fleet yet.
+func (f *Fleet) NewSecondProcess(of *meetingController, connection *client.Connection) *meetingController {
+	return &meetingController{
 		ID:         of.ID,
 		Region:     of.Region,
 		env:        of.env,
 		connection: connection,
 		tokens:     of.tokens,
-		sentLoad:   twinFirstLoad,
+		sentLoad:   secondProcessFirstLoad,
 	}
 }
 
 // Start starts the controllers, spread evenly over a time.
-func (f *Fleet) Start(ctx context.Context, mcs []*MC, over time.Duration) error {
+func (f *Fleet) Start(ctx context.Context, mcs []*meetingController, over time.Duration) error {
 	startedAt := time.Now()
 	for i, mc := range mcs {
 		due := startedAt.Add(over * time.Duration(i) / time.Duration(len(mcs)))
@@ -121,13 +122,13 @@ func (f *Fleet) Start(ctx context.Context, mcs []*MC, over time.Duration) error 
 }
 
 // Crash ends the controllers at the same moment, as a crash does.
-func (f *Fleet) Crash(mcs []*MC) error {
-	return forEachMC(mcs, len(mcs), func(mc *MC) error { return mc.Crash() })
+func (f *Fleet) Crash(mcs []*meetingController) error {
+	return forEachController(mcs, len(mcs), func(mc *meetingController) error { return mc.Crash() })
 }
 
 // InRegion returns the controllers of a region.
-func (f *Fleet) InRegion(region string) (found []*MC) {
-	for _, mc := range f.MCs {
+func (f *Fleet) InRegion(region string) (found []*meetingController) {
+	for _, mc := range f.Controllers {
 		if mc.Region == region {
 			found = append(found, mc)
 		}
@@ -136,39 +137,40 @@ func (f *Fleet) InRegion(region string) (found []*MC) {
 }
 
 // PickRandom returns a random share of the fleet, at least one controller.
-func (f *Fleet) PickRandom(share float64, random *rand.Rand) (found []*MC) {
-	n := max(1, int(share*float64(len(f.MCs))))
-	for _, i := range random.Perm(len(f.MCs))[:n] {
-		found = append(found, f.MCs[i])
+func (f *Fleet) PickRandom(share float64, random *rand.Rand) (found []*meetingController) {
+	n := max(1, int(share*float64(len(f.Controllers))))
+	for _, i := range random.Perm(len(f.Controllers))[:n] {
+		found = append(found, f.Controllers[i])
 	}
 	return found
 }
 
 // Replace puts another controller with the same id into the place of one.
-func (f *Fleet) Replace(old, replacement *MC) {
+func (f *Fleet) Replace(old, replacement *meetingController) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i, mc := range f.MCs {
+	for i, mc := range f.Controllers {
 		if mc == old {
-			f.MCs[i] = replacement
+			f.Controllers[i] = replacement
 		}
 	}
 }
 
 // Len returns the size of the fleet.
-func (f *Fleet) Len() int { return len(f.MCs) }
+func (f *Fleet) Len() int { return len(f.Controllers) }
 
 // At returns one controller. It may be called concurrently with Replace.
-func (f *Fleet) At(i int) *MC {
+func (f *Fleet) At(i int) *meetingController {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.MCs[i]
+	return f.Controllers[i]
 }
 
 // deregisterAll removes the controllers from a Global Controller that continues to run.
 func (f *Fleet) deregisterAll(ctx context.Context) error {
 	fleet := pb.NewFleetServiceClient(f.env.readerConn)
-	return forEachMC(f.MCs, maxDeregistrations, func(mc *MC) error {
+
+	return forEachController(f.Controllers, maxDeregistrations, func(mc *meetingController) error {
 		token, err := mc.tokens.Token(ctx)
 		if err == nil && mc.Incarnation() != "" {
 			ctx := metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
@@ -187,7 +189,7 @@ func (f *Fleet) deregisterAll(ctx context.Context) error {
 
 // Close ends all controllers and closes their connections.
 func (f *Fleet) Close() error {
-	errs := []error{f.Crash(f.MCs)}
+	errs := []error{f.Crash(f.Controllers)}
 	for _, connection := range f.connections {
 		errs = append(errs, connection.Close())
 	}
@@ -198,14 +200,15 @@ func (f *Fleet) Close() error {
 	return errors.Join(errs...)
 }
 
-// forEachMC calls work for each controller, with a limit of concurrent calls, and returns the first error.
-func forEachMC(mcs []*MC, concurrency int, work func(*MC) error) error {
+// forEachController calls work for each controller, with a limit of concurrent calls, and returns the first error.
+func forEachController(mcs []*meetingController, concurrency int, work func(*meetingController) error) error {
 	var (
 		running  sync.WaitGroup
 		once     sync.Once
 		firstErr error
 		slots    = make(chan struct{}, max(1, concurrency))
 	)
+
 	for _, mc := range mcs {
 		slots <- struct{}{}
 		running.Go(func() {
@@ -215,6 +218,7 @@ func forEachMC(mcs []*MC, concurrency int, work func(*MC) error) error {
 			}
 		})
 	}
+
 	running.Wait()
 	return firstErr
 }

@@ -12,14 +12,14 @@ import (
 
 // Options configure a run of the simulator.
 type Options struct {
-	// MCs, Connections and Regions are the size of the fleet.
-	MCs         int
+	// Controllers, Connections and Regions are the size of the fleet.
+	Controllers int
 	Connections int
 	Regions     int
 	// Parallel is how many scenarios run at once, each in its own environment.
 	Parallel int
 	Timing   Timing
-	// Duration is how long the fleet runs without a fault: the whole of scenario steady, and the beginning of all others.
+	// Duration is how long the fleet runs without a fault: the whole of scenario steady, and the start of all others.
 	// 0 is the shortest time in which the steady rate can be measured. Less is refused.
 	Duration time.Duration
 	// Ramp is the time over which the fleet starts. 0 is 2 ms for each controller, at least a fast interval.
@@ -30,8 +30,8 @@ type Options struct {
 	Store string
 	// Database is the URL of a PostgreSQL server, on which databases are created. If empty, a temporary server is started.
 	Database string
-	// GC starts a Global Controller.
-	GC Command
+	// GlobalController starts a Global Controller.
+	GlobalController Command
 	// Existing is a Global Controller that runs already. If nil, each scenario starts its own.
 	Existing *Existing
 	// Out receives the progress. Terminal is set if it can be redrawn.
@@ -45,26 +45,26 @@ type Options struct {
 type Existing struct {
 	Address string
 	TLS     *tls.Config // nil for plaintext
-	// AC is the base URL of its auth controller. If empty, MCToken and ReadToken are used.
-	AC string
-	// MC and Reader are OAuth clients. Only their ids and secrets are used.
-	MC     devauth.Client
-	Reader devauth.Client
+	// AuthControllerURL is the base address of its auth controller. If empty, ControllerToken and ReadToken are used.
+	AuthControllerURL string
+	// ControllerClient and ReaderClient are OAuth clients. Only their ids and secrets are used.
+	ControllerClient devauth.Client
+	ReaderClient     devauth.Client
 
-	MCToken   devauth.Secret
-	ReadToken devauth.Secret
+	ControllerToken devauth.Secret
+	ReadToken       devauth.Secret
 }
 
 // Validate sets the defaults of fields that are zero. It returns an error that names the first invalid flag.
 func (o *Options) Validate() error {
 	o.Timing.Complete(QuickFast)
 	if o.Ramp == 0 {
-		o.Ramp = max(o.Timing.Fast, time.Duration(o.MCs)*2*time.Millisecond)
+		o.Ramp = max(o.Timing.Fast, time.Duration(o.Controllers)*2*time.Millisecond)
 	}
 
 	switch {
-	case o.MCs < 1 || o.MCs > 100_000:
-		return fmt.Errorf("--mcs is %d: allowed is 1 to 100000", o.MCs)
+	case o.Controllers < 1 || o.Controllers > 100_000:
+		return fmt.Errorf("--mcs is %d: allowed is 1 to 100000", o.Controllers)
 	case o.Connections < 1 || o.Connections > 10_000:
 		return fmt.Errorf("--connections is %d: allowed is 1 to 10000", o.Connections)
 	case o.Regions < 1 || o.Regions > 100:

@@ -26,7 +26,7 @@ type Proxy struct {
 	connections map[net.Conn]struct{}
 	isCut       bool
 	latency     time.Duration
-	thawed      chan struct{} // closed while the proxy is not frozen
+	resumed     chan struct{} // closed while the proxy is not frozen
 	closed      chan struct{}
 }
 
@@ -42,10 +42,10 @@ func NewProxy(target string) (*Proxy, error) {
 		target:      target,
 		listener:    listener,
 		connections: make(map[net.Conn]struct{}),
-		thawed:      make(chan struct{}),
+		resumed:     make(chan struct{}),
 		closed:      make(chan struct{}),
 	}
-	close(p.thawed)
+	close(p.resumed)
 	p.running.Go(p.acceptConnections)
 	return p, nil
 }
@@ -59,20 +59,20 @@ func (p *Proxy) Freeze() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	select {
-	case <-p.thawed:
-		p.thawed = make(chan struct{})
+	case <-p.resumed:
+		p.resumed = make(chan struct{})
 	default: // It is frozen already.
 	}
 }
 
-// Thaw ends Freeze. Data that was sent meanwhile is forwarded now.
-func (p *Proxy) Thaw() {
+// Resume ends Freeze. Data that was sent meanwhile is forwarded now.
+func (p *Proxy) Resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	select {
-	case <-p.thawed:
+	case <-p.resumed:
 	default:
-		close(p.thawed)
+		close(p.resumed)
 	}
 }
 
@@ -128,7 +128,7 @@ func (p *Proxy) serve(accepted net.Conn) {
 		return
 	}
 	defer p.removeConnection(accepted)
-	if !p.waitThawed() {
+	if !p.waitWhileFrozen() {
 		return
 	}
 
@@ -166,13 +166,13 @@ func (p *Proxy) removeConnection(conn net.Conn) {
 	delete(p.connections, conn)
 }
 
-// waitThawed waits while the proxy is frozen. It returns false when the proxy is closed.
-func (p *Proxy) waitThawed() bool {
+// waitWhileFrozen waits while the proxy is frozen. It returns false when the proxy is closed.
+func (p *Proxy) waitWhileFrozen() bool {
 	p.mu.Lock()
-	thawed := p.thawed
+	resumed := p.resumed
 	p.mu.Unlock()
 	select {
-	case <-thawed:
+	case <-resumed:
 		return true
 	case <-p.closed:
 		return false
@@ -200,6 +200,7 @@ func (p *Proxy) forward(from, to net.Conn) {
 			p.mu.Unlock()
 			queue <- chunk{data: append([]byte(nil), buffer[:n]...), due: time.Now().Add(latency)}
 		}
+
 		if err != nil {
 			return
 		}
@@ -216,7 +217,7 @@ func (p *Proxy) writeChunks(queue <-chan chunk, from, to net.Conn) {
 	}()
 
 	for c := range queue {
-		if !p.waitUntil(c.due) || !p.waitThawed() {
+		if !p.waitUntil(c.due) || !p.waitWhileFrozen() {
 			return
 		}
 		if _, err := to.Write(c.data); err != nil {

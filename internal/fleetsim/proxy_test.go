@@ -26,6 +26,7 @@ func startEchoServer(t *testing.T) string {
 			if err != nil {
 				return
 			}
+
 			go func() {
 				_, _ = io.Copy(conn, conn)
 				_ = conn.Close()
@@ -89,12 +90,12 @@ func TestProxy_FrozenKeepsConnectionsAndForwardsLater(t *testing.T) {
 		t.Errorf("roundTrip() on a new connection while frozen = %v, want a timeout", err)
 	}
 
-	p.Thaw()
-	p.Thaw()
+	p.Resume()
+	p.Resume()
 	for _, c := range []net.Conn{conn, late} {
 		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
 		if _, err := io.ReadFull(c, make([]byte, 4)); err != nil {
-			t.Errorf("read after thawing = %v, want what was sent before", err)
+			t.Errorf("read after Resume() = %v, want what was sent before", err)
 		}
 	}
 }

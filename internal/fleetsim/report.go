@@ -11,7 +11,7 @@ import (
 
 // WriteTable prints a verdict as a table of its checks.
 func (v *Verdict) WriteTable(w io.Writer) {
-	_, _ = fmt.Fprintf(w, "\n%s: %s\n  %d controllers, %s, %s, %.0f s\n", v.Scenario, v.Summary, v.MCs, v.Store, v.Timing, v.Seconds)
+	_, _ = fmt.Fprintf(w, "\n%s: %s\n  %d controllers, %s, %s, %.0f s\n", v.Scenario, v.Summary, v.Controllers, v.Store, v.Timing, v.Seconds)
 
 	if len(v.Checks) > 0 {
 		rows := [][]string{{"check", "expected", "observed", "result"}}

@@ -50,10 +50,10 @@ func Run(ctx context.Context, opts Options, scenarios []Scenario) ([]Verdict, er
 func runScenario(ctx context.Context, opts Options, s Scenario, out *output) (v Verdict) {
 	startedAt := time.Now()
 	v = Verdict{
-		Scenario: s.Name,
-		Summary:  s.Summary,
-		MCs:      opts.MCs,
-		Timing:   opts.Timing.String(),
+		Scenario:    s.Name,
+		Summary:     s.Summary,
+		Controllers: opts.Controllers,
+		Timing:      opts.Timing.String(),
 	}
 	if ctx.Err() != nil {
 		v.IsInterrupted = true
@@ -76,8 +76,8 @@ func runScenario(ctx context.Context, opts Options, s Scenario, out *output) (v 
 	v.Seconds = math.Round(10*time.Since(startedAt).Seconds()) / 10
 	v.setPassed()
 
-	if !v.Passed && !v.IsInterrupted && env.GC != nil {
-		out.print(fmt.Sprintf("the end of the Global Controller's log (%s):\n%s", s.Name, env.GC.Log()))
+	if !v.Passed && !v.IsInterrupted && env.GlobalController != nil {
+		out.print(fmt.Sprintf("the end of the Global Controller's log (%s):\n%s", s.Name, env.GlobalController.Log()))
 	}
 	if err := env.Close(); err != nil {
 		v.Notes = append(v.Notes, "clean-up: "+err.Error())

@@ -61,15 +61,15 @@ func testOptions(t *testing.T) (Options, *lockedBuffer) {
 
 	out := &lockedBuffer{}
 	return Options{
-		MCs:         40,
-		Connections: 3,
-		Regions:     2,
-		Parallel:    1,
-		Store:       "sqlite",
-		Seed:        1,
-		Out:         out,
-		TableOut:    out,
-		GC:          Command{Path: testBinary, Env: []string{runAsGC + "=yes"}},
+		Controllers:      40,
+		Connections:      3,
+		Regions:          2,
+		Parallel:         1,
+		Store:            "sqlite",
+		Seed:             1,
+		Out:              out,
+		TableOut:         out,
+		GlobalController: Command{Path: testBinary, Env: []string{runAsGC + "=yes"}},
 	}, out
 }
 
@@ -97,14 +97,15 @@ func mustPass(t *testing.T, opts Options, out *lockedBuffer, name string) Verdic
 	return verdicts[0]
 }
 
-// TestScenarios runs some scenarios with few controllers, which tests the simulator. make simulate runs all of them, with
+// TestScenarios_PassOnBothStores runs some scenarios with few controllers, which tests the simulator. make simulate runs all of them, with
 // many controllers and without the race detector.
-func TestScenarios(t *testing.T) {
+func TestScenarios_PassOnBothStores(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"rolling-restart", "duplicate-id", "gc-restart"} {
 		for _, store := range []string{"sqlite", "postgres"} {
 			t.Run(name+" over "+store, func(t *testing.T) {
 				t.Parallel()
+
 				opts, out := testOptions(t)
 				opts.Store = store
 				if store == "postgres" {
@@ -126,14 +127,15 @@ func TestRun_ReportsFailedCheck(t *testing.T) {
 		if _, err := env.StartFleet(ctx); err != nil {
 			return err
 		}
-		crashed := env.Fleet.MCs[0]
+
+		crashed := env.Fleet.Controllers[0]
 		if err := crashed.Crash(); err != nil {
 			return err
 		}
 		if err := env.Wait(ctx, env.Timing.detectionLimit()); err != nil {
 			return err
 		}
-		crashed.silences = nil
+		crashed.gaps = nil
 		return env.CheckFleet(ctx)
 	}}
 
@@ -165,7 +167,7 @@ func TestRun_InterruptCleansUp(t *testing.T) {
 		return run(ctx, env)
 	}
 
-	verdicts, err := Run(ctx, opts, []Scenario{s, herd()})
+	verdicts, err := Run(ctx, opts, []Scenario{s, burst()})
 	if !errors.Is(err, ErrInterrupted) || !strings.Contains(err.Error(), "2 of 2") {
 		t.Errorf("Run() = %v, want that both were interrupted", err)
 	}

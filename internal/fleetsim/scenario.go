@@ -38,7 +38,7 @@ func Scenarios() []Scenario {
 		gcRestart(),
 		dbOutage(),
 		networkPause(),
-		herd(),
+		burst(),
 		zombie(),
 		duplicateID(),
 		clockJump(),

@@ -22,32 +22,32 @@ func acOutage() Scenario {
 				return err
 			}
 			faultAt := time.Now()
-			env.AC.SetResponse(acErrors)
+			env.AuthController.SetResponse(responseErrors)
 
 			// Tokens are renewed after 60 to 80 % of their life, which would take too long. So the controllers' clocks are set
 			// ahead. The SDK uses the monotonic clock, which is not set, for a token's validity, so the tokens remain valid.
-			for _, mc := range env.Fleet.MCs {
+			for _, mc := range env.Fleet.Controllers {
 				mc.tokens.ShiftClock(devauth.TokenLife * 9 / 10)
 			}
 			env.AddNote("tokens live %v; the controllers' clocks were set ahead by nine tenths of it, so that all were due at once",
 				devauth.TokenLife)
 
-			for _, response := range []acResponse{acErrors, acInvalid, acNone} {
+			for _, response := range []authResponse{responseErrors, responseInvalid, responseNone} {
 				span := 2 * env.Timing.Fast
 				env.SetPhase("the auth controller returns %s for %s", response, formatDuration(span))
-				env.AC.SetResponse(response)
+				env.AuthController.SetResponse(response)
 				if err := env.Wait(ctx, span); err != nil {
 					return err
 				}
 			}
-			requests, renewed := env.AC.FailedTokenRequests(), env.renewedSince(faultAt)
+			requests, renewed := env.AuthController.FailedTokenRequests(), env.renewedSince(faultAt)
 			env.RecordCheck("tokens requested, and received, during the outage", "some, and 0",
 				fmt.Sprintf("%d, and %d", requests, renewed), requests > 0 && renewed == 0)
 
-			env.AC.SetResponse(acNormal)
+			env.AuthController.SetResponse(responseNormal)
 			recoveredAt := time.Now()
 			env.SetPhase("waiting for new tokens after the outage")
-			total := len(env.Fleet.MCs)
+			total := len(env.Fleet.Controllers)
 			env.WaitUntil(ctx, renewalLimit, func() bool { return env.renewedSince(recoveredAt) == total })
 			took := time.Since(recoveredAt)
 			renewed = env.renewedSince(recoveredAt)

@@ -13,7 +13,7 @@ func clockJump() Scenario {
 		Needs:   Needs{OwnGC: true, OwnTokens: true},
 		Run: func(ctx context.Context, env *Environment) error {
 			life := 10 * env.Timing.Fast
-			env.AC.SetTokenLife(life)
+			env.AuthController.SetTokenLife(life)
 			if _, err := env.StartFleet(ctx); err != nil {
 				return err
 			}
@@ -22,7 +22,8 @@ func clockJump() Scenario {
 			env.SetPhase("the clocks jump")
 			jumpedAt := time.Now()
 			env.ResetFirstAcks(jumpedAt)
-			for i, mc := range env.Fleet.MCs {
+
+			for i, mc := range env.Fleet.Controllers {
 				if i%2 == 0 {
 					mc.tokens.ShiftClock(time.Hour)
 				} else {
@@ -39,7 +40,7 @@ func clockJump() Scenario {
 			if err := env.Wait(ctx, time.Until(jumpedAt.Add(span))); err != nil {
 				return err
 			}
-			total, renewed := len(env.Fleet.MCs), env.renewedSince(jumpedAt)
+			total, renewed := len(env.Fleet.Controllers), env.renewedSince(jumpedAt)
 			env.RecordCheck("controllers that renewed their token", fmt.Sprintf("all %d", total), fmt.Sprint(renewed), renewed == total)
 
 			env.CheckNoFailedCalls(jumpedAt)

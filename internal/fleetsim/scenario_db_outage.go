@@ -30,6 +30,7 @@ func dbOutage() Scenario {
 			if err := env.Wait(ctx, outage); err != nil {
 				return err
 			}
+
 			// The last calls have no result yet, so they are not counted.
 			during := env.Series.CountsBetween(from, time.Now())
 			if err := env.Store.Restore(); err != nil {

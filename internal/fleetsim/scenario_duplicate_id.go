@@ -12,7 +12,7 @@ func duplicateID() Scenario {
 			}
 
 			first := env.Fleet.PickRandom(0.05, env.Random)
-			second, err := env.StartTwins(ctx, first)
+			second, err := env.StartSecondProcesses(ctx, first)
 			if err != nil {
 				return err
 			}

@@ -18,7 +18,7 @@ func gcRestart() Scenario {
 
 			outage := env.Timing.outageSpan()
 			env.SetPhase("the Global Controller is down for %s", formatDuration(outage))
-			if err := env.GC.Kill(); err != nil {
+			if err := env.GlobalController.Kill(); err != nil {
 				return err
 			}
 			if err := env.Wait(ctx, outage); err != nil {
@@ -29,7 +29,7 @@ func gcRestart() Scenario {
 			// Its port is open some time before it is ready. A heartbeat that it accepts in that time has a delay of 0.
 			startedAt := time.Now()
 			env.ResetFirstAcks(startedAt)
-			if err := env.GC.Start(ctx); err != nil {
+			if err := env.GlobalController.Start(ctx); err != nil {
 				return err
 			}
 			readyAt := time.Now()

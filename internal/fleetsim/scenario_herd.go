@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func herd() Scenario {
+func burst() Scenario {
 	return Scenario{
 		Name:    "herd",
 		Summary: "all controllers lose their connections and register as new processes at the same moment",
@@ -15,13 +15,13 @@ func herd() Scenario {
 				return err
 			}
 
-			env.SetPhase("all %d controllers crash and start again at once", len(env.Fleet.MCs))
-			if err := env.Fleet.Crash(env.Fleet.MCs); err != nil {
+			env.SetPhase("all %d controllers crash and start again at once", len(env.Fleet.Controllers))
+			if err := env.Fleet.Crash(env.Fleet.Controllers); err != nil {
 				return err
 			}
 			restartedAt := time.Now()
 			env.ResetFirstAcks(restartedAt)
-			if err := env.Fleet.Start(ctx, env.Fleet.MCs, 0); err != nil {
+			if err := env.Fleet.Start(ctx, env.Fleet.Controllers, 0); err != nil {
 				return err
 			}
 
@@ -33,6 +33,7 @@ func herd() Scenario {
 			if err := env.CheckPeakRate(ctx, restartedAt, steady, event); err != nil {
 				return err
 			}
+
 			counts := env.Series.CountsBetween(restartedAt, time.Now())
 			env.AddNote("%d registrations, and %d calls failed%s", counts.Registrations, counts.Failed(), formatCodes(counts))
 			return env.CheckAfterOutage(ctx, restartedAt)

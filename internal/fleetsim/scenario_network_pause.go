@@ -14,6 +14,7 @@ func networkPause() Scenario {
 			if _, err := env.StartFleet(ctx); err != nil {
 				return err
 			}
+
 			if err := pauseBriefly(ctx, env); err != nil {
 				return err
 			}
@@ -23,6 +24,7 @@ func networkPause() Scenario {
 			if err := pausePastThreshold(ctx, env); err != nil {
 				return err
 			}
+
 			return env.CheckFleet(ctx)
 		},
 	}
@@ -35,7 +37,7 @@ func pauseBriefly(ctx context.Context, env *Environment) error {
 	if err := env.freezeNetwork(ctx, span); err != nil {
 		return err
 	}
-	if err := env.CheckHeartbeatsResume(ctx, env.thawNetwork(), "a pause of "+formatDuration(span)); err != nil {
+	if err := env.CheckHeartbeatsResume(ctx, env.resumeNetwork(), "a pause of "+formatDuration(span)); err != nil {
 		return err
 	}
 	return env.CheckNotWronglyStale(ctx)
@@ -46,17 +48,17 @@ func pauseBriefly(ctx context.Context, env *Environment) error {
 func pausePastThreshold(ctx context.Context, env *Environment) error {
 	before := env.History.LastID()
 	span := 2 * env.Timing.Threshold
-	env.BeginSilence()
+	env.BeginGap()
 	if err := env.freezeNetwork(ctx, span); err != nil {
 		return err
 	}
 	marked := len(env.History.TransitionsAfter(before, isStale))
 	env.AddNote("%d of %d were marked unhealthy in the pause of %s, as expected: their heartbeats could not arrive",
-		marked, len(env.Fleet.MCs), formatDuration(span))
+		marked, len(env.Fleet.Controllers), formatDuration(span))
 
-	thawedAt := env.thawNetwork()
-	env.EndSilence()
-	return env.CheckHeartbeatsResume(ctx, thawedAt, "a pause of "+formatDuration(span))
+	resumedAt := env.resumeNetwork()
+	env.EndGap()
+	return env.CheckHeartbeatsResume(ctx, resumedAt, "a pause of "+formatDuration(span))
 }
 
 func (e *Environment) freezeNetwork(ctx context.Context, d time.Duration) error {
@@ -65,10 +67,10 @@ func (e *Environment) freezeNetwork(ctx context.Context, d time.Duration) error 
 	return e.Wait(ctx, d)
 }
 
-// thawNetwork ends the pause and returns when it ended.
-func (e *Environment) thawNetwork() time.Time {
+// resumeNetwork ends the pause and returns when it ended.
+func (e *Environment) resumeNetwork() time.Time {
 	now := time.Now()
 	e.ResetFirstAcks(now)
-	e.Network.Thaw()
+	e.Network.Resume()
 	return now
 }

@@ -15,7 +15,7 @@ func rollingRestart() Scenario {
 		Name:    "rolling-restart",
 		Summary: "every controller shuts down regularly and starts again as a new process, one after the other",
 		Run: func(ctx context.Context, env *Environment) error {
-			for i, mc := range env.Fleet.MCs {
+			for i, mc := range env.Fleet.Controllers {
 				// Every second controller deregisters at its end. The others report that they drain.
 				mc.shutdown = client.Shutdown{Deregister: i%2 == 1}
 			}
@@ -58,13 +58,13 @@ func (e *Environment) restartEach(ctx context.Context, span time.Duration) ([]ti
 		mu        sync.Mutex
 		delays    []time.Duration
 		startedAt = time.Now()
-		dueAt     = make(map[*MC]time.Time)
+		dueAt     = make(map[*meetingController]time.Time)
 	)
-	for i, mc := range e.Fleet.MCs {
-		dueAt[mc] = startedAt.Add(span * time.Duration(i) / time.Duration(len(e.Fleet.MCs)))
+	for i, mc := range e.Fleet.Controllers {
+		dueAt[mc] = startedAt.Add(span * time.Duration(i) / time.Duration(len(e.Fleet.Controllers)))
 	}
 
-	err := forEachMC(e.Fleet.MCs, len(e.Fleet.MCs), func(mc *MC) error {
+	err := forEachController(e.Fleet.Controllers, len(e.Fleet.Controllers), func(mc *meetingController) error {
 		if !pause(ctx, time.Until(dueAt[mc])) {
 			return ctx.Err()
 		}

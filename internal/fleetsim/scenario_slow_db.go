@@ -22,6 +22,7 @@ func slowDB() Scenario {
 			if err := env.Store.SlowDown(); err != nil {
 				return err
 			}
+
 			if err := env.Wait(ctx, span); err != nil {
 				return err
 			}

@@ -26,7 +26,7 @@ func steady() Scenario {
 			}
 			env.CheckNoFailedCalls(startedAt)
 
-			expected := float64(len(env.Fleet.MCs)) / env.Timing.Fast.Seconds()
+			expected := float64(len(env.Fleet.Controllers)) / env.Timing.Fast.Seconds()
 			env.RecordCheck("heartbeat rate",
 				fmt.Sprintf("%.0f/s (controllers / interval) ± 20 %%", expected),
 				fmt.Sprintf("%.0f/s", steady.Rate),

@@ -15,17 +15,18 @@ func tokenRotation() Scenario {
 		Needs:   Needs{OwnGC: true, OwnTokens: true},
 		Run: func(ctx context.Context, env *Environment) error {
 			life := 6 * env.Timing.Fast
-			env.AC.SetTokenLife(life)
+			env.AuthController.SetTokenLife(life)
 			if _, err := env.StartFleet(ctx); err != nil {
 				return err
 			}
 
 			startedAt := time.Now()
-			total := len(env.Fleet.MCs)
+			total := len(env.Fleet.Controllers)
 			for _, key := range []int{2, 3} {
-				if err := env.AC.RotateKey(true); err != nil {
+				if err := env.AuthController.RotateKey(true); err != nil {
 					return err
 				}
+
 				env.SetPhase("signing key %d; tokens live %s", key, formatDuration(life))
 				// After a token's life all controllers have a token with the new key.
 				rotatedAt := time.Now()
@@ -40,12 +41,13 @@ func tokenRotation() Scenario {
 
 			env.SetPhase("all keys but a new one are revoked")
 			revokedAt := time.Now()
-			if err := env.AC.RotateKey(false); err != nil {
+			if err := env.AuthController.RotateKey(false); err != nil {
 				return err
 			}
 			if err := env.Wait(ctx, life); err != nil {
 				return err
 			}
+
 			refused := env.Series.CountsBetween(revokedAt, time.Now()).Codes[codes.Unauthenticated]
 			env.RecordCheck("calls refused after the revocation",
 				fmt.Sprintf("≤ %d (one for each controller)", total), fmt.Sprint(refused), refused <= total)

@@ -14,7 +14,7 @@ func zombie() Scenario {
 			}
 
 			frozen := env.Fleet.PickRandom(0.05, env.Random)
-			freezableProxy, err := NewProxy(env.gcAddress())
+			freezableProxy, err := NewProxy(env.globalControllerAddress())
 			if err != nil {
 				return err
 			}
@@ -25,15 +25,15 @@ func zombie() Scenario {
 
 			env.SetPhase("%d controllers freeze", len(frozen))
 			freezableProxy.Freeze()
-			twins, err := env.StartTwins(ctx, frozen)
+			second, err := env.StartSecondProcesses(ctx, frozen)
 			if err != nil {
 				return err
 			}
 
 			before := env.History.LastID()
 			env.SetPhase("the frozen controllers continue")
-			freezableProxy.Thaw()
-			if err := env.CheckSuperseded(ctx, frozen, twins, before); err != nil {
+			freezableProxy.Resume()
+			if err := env.CheckSuperseded(ctx, frozen, second, before); err != nil {
 				return err
 			}
 			return env.CheckFleet(ctx)
@@ -42,7 +42,7 @@ func zombie() Scenario {
 }
 
 // moveToProxy restarts controllers on a connection through a proxy.
-func (e *Environment) moveToProxy(ctx context.Context, mcs []*MC, proxy *Proxy) error {
+func (e *Environment) moveToProxy(ctx context.Context, mcs []*meetingController, proxy *Proxy) error {
 	e.SetPhase("%d controllers move to a connection of their own", len(mcs))
 	connection, err := e.Fleet.Connect(proxy.Address())
 	if err != nil {

@@ -120,6 +120,7 @@ func (s *Series) CountsBetween(from, to time.Time) Counts {
 				sum.Codes[codes.Code(code)] += int(n)
 			}
 		}
+
 		for class, n := range b.latencies {
 			sum.latencies[class] += int(n)
 		}

@@ -42,7 +42,7 @@ func (e *Environment) takeSnapshot() snapshot {
 		phase:    e.phase,
 		inPhase:  now.Sub(e.phaseStarted),
 		elapsed:  now.Sub(e.startedAt),
-		mcs:      e.opts.MCs,
+		mcs:      e.opts.Controllers,
 		regions:  e.opts.regionNames(),
 		states:   make(map[string]map[string]int),
 	}

@@ -17,8 +17,8 @@ type SteadyLoad struct {
 // StartFleet starts the fleet, waits until all controllers are healthy and the staleness sweep is active, and measures the
 // steady load.
 func (e *Environment) StartFleet(ctx context.Context) (SteadyLoad, error) {
-	e.SetPhase("starting %d controllers within %s", len(e.Fleet.MCs), formatDuration(e.opts.Ramp))
-	if err := e.Fleet.Start(ctx, e.Fleet.MCs, e.opts.Ramp); err != nil {
+	e.SetPhase("starting %d controllers within %s", len(e.Fleet.Controllers), formatDuration(e.opts.Ramp))
+	if err := e.Fleet.Start(ctx, e.Fleet.Controllers, e.opts.Ramp); err != nil {
 		return SteadyLoad{}, err
 	}
 	if err := e.AwaitHealthy(ctx); err != nil {
@@ -27,7 +27,7 @@ func (e *Environment) StartFleet(ctx context.Context) (SteadyLoad, error) {
 
 	// A Global Controller marks no controller stale until one threshold after its start.
 	wait := time.Until(e.gcStartedAt.Add(e.Timing.Threshold + time.Second))
-	if e.GC != nil && wait > 0 {
+	if e.GlobalController != nil && wait > 0 {
 		e.SetPhase("waiting %s until the staleness sweep is active", formatDuration(wait))
 		if err := e.Wait(ctx, wait); err != nil {
 			return SteadyLoad{}, err
@@ -56,7 +56,7 @@ func (e *Environment) AwaitHealthy(ctx context.Context) error {
 	}
 	calls := e.Series.CountsBetween(e.startedAt, time.Now())
 	return fmt.Errorf("%d of %d controllers do not become healthy%s; %d of %d calls failed%s",
-		len(missing), len(e.Fleet.MCs), formatExamples(missing), calls.Failed(), calls.Calls(), formatCodes(calls))
+		len(missing), len(e.Fleet.Controllers), formatExamples(missing), calls.Failed(), calls.Calls(), formatCodes(calls))
 }
 
 // awaitHealthyFor waits until all running controllers are healthy, and returns those that are not after the timeout. It lists
@@ -65,7 +65,7 @@ func (e *Environment) awaitHealthyFor(ctx context.Context, timeout time.Duration
 	for deadline := time.Now().Add(timeout); ; {
 		controllers, err := e.History.ListControllers(ctx)
 		missing = nil
-		for _, mc := range e.Fleet.MCs {
+		for _, mc := range e.Fleet.Controllers {
 			if mc.IsRunning() && controllers[mc.ID].GetHealth() != pb.Health_HEALTH_HEALTHY {
 				missing = append(missing, mc.ID)
 			}
@@ -83,28 +83,28 @@ func (e *Environment) awaitHealthyFor(ctx context.Context, timeout time.Duration
 
 // ResetFirstAcks makes FirstAck of all controllers count from a time.
 func (e *Environment) ResetFirstAcks(since time.Time) {
-	for _, mc := range e.Fleet.MCs {
+	for _, mc := range e.Fleet.Controllers {
 		mc.ResetFirstAck(since)
 	}
 }
 
-// BeginSilence records that from now on no heartbeat of the fleet can arrive.
-func (e *Environment) BeginSilence() {
-	for _, mc := range e.Fleet.MCs {
-		mc.BeginSilence()
+// BeginGap records that from now on no heartbeat of the fleet can arrive.
+func (e *Environment) BeginGap() {
+	for _, mc := range e.Fleet.Controllers {
+		mc.BeginGap()
 	}
 }
 
-// EndSilence ends what BeginSilence began.
-func (e *Environment) EndSilence() {
-	for _, mc := range e.Fleet.MCs {
-		mc.EndSilence()
+// EndGap ends what BeginGap began.
+func (e *Environment) EndGap() {
+	for _, mc := range e.Fleet.Controllers {
+		mc.EndGap()
 	}
 }
 
 // runningControllers counts the controllers with a running process.
 func (e *Environment) runningControllers() (n int) {
-	for _, mc := range e.Fleet.MCs {
+	for _, mc := range e.Fleet.Controllers {
 		if mc.IsRunning() {
 			n++
 		}
@@ -114,7 +114,7 @@ func (e *Environment) runningControllers() (n int) {
 
 // renewedSince counts the controllers that have used a new token since a time.
 func (e *Environment) renewedSince(at time.Time) (n int) {
-	for _, mc := range e.Fleet.MCs {
+	for _, mc := range e.Fleet.Controllers {
 		if mc.tokens.RenewedAt().After(at) {
 			n++
 		}

@@ -58,8 +58,8 @@ func (t Timing) steadySpan() time.Duration { return 4 * t.Fast }
 // outageSpan is how long the scenarios' outages last.
 func (t Timing) outageSpan() time.Duration { return 3 * t.Threshold }
 
-// heartbeatLimit is the longest time until a controller that can call must have an acknowledged heartbeat: one interval, and
-// the spread that a Global Controller announces to a burst of controllers, which is at most half an interval.
+// heartbeatLimit is the longest time until a controller that can call must have an acknowledged heartbeat. It is one interval,
+// and the spread that a Global Controller announces to a burst of controllers. The spread is at most half an interval.
 func (t Timing) heartbeatLimit() time.Duration { return t.Fast + t.Fast/2 + margin }
 
 // detectionLimit is the longest time from a controller's last heartbeat until it must be unhealthy.

@@ -79,7 +79,7 @@ func (t *tokenSource) RenewedAt() time.Time {
 
 // readerTokens signs tokens for reading the fleet. It signs each one again, as a scenario may change the key. It does not
 // use the token endpoint, as a scenario may make that fail.
-type readerTokens struct{ ac *AC }
+type readerTokens struct{ ac *authController }
 
 // Token implements [client.TokenSource].
 func (r readerTokens) Token(context.Context) (string, error) {
@@ -89,16 +89,16 @@ func (r readerTokens) Token(context.Context) (string, error) {
 // Invalidate implements [client.TokenSource].
 func (readerTokens) Invalidate(string) {}
 
-// newMCTokens returns tokens for controllers.
-func (e *Environment) newMCTokens(calls *http.Client) (*tokenSource, error) {
+// newControllerTokens returns tokens for controllers.
+func (e *Environment) newControllerTokens(calls *http.Client) (*tokenSource, error) {
 	existing := e.opts.Existing
 	switch {
 	case existing == nil:
-		return newTokenSource(e.AC.URL, devauth.Clients()[0], calls)
-	case existing.AC == "":
-		return &tokenSource{TokenSource: client.StaticToken(string(existing.MCToken))}, nil
+		return newTokenSource(e.AuthController.URL, devauth.Clients()[0], calls)
+	case existing.AuthControllerURL == "":
+		return &tokenSource{TokenSource: client.StaticToken(string(existing.ControllerToken))}, nil
 	}
-	return newTokenSource(existing.AC, existing.MC, calls)
+	return newTokenSource(existing.AuthControllerURL, existing.ControllerClient, calls)
 }
 
 // newReaderTokens returns the tokens of the history's follower.
@@ -106,11 +106,11 @@ func (e *Environment) newReaderTokens() (client.TokenSource, error) {
 	existing := e.opts.Existing
 	switch {
 	case existing == nil:
-		return readerTokens{e.AC}, nil
-	case existing.AC == "":
+		return readerTokens{e.AuthController}, nil
+	case existing.AuthControllerURL == "":
 		return client.StaticToken(string(existing.ReadToken)), nil
 	}
-	source, err := newTokenSource(existing.AC, existing.Reader, e.readerHTTP)
+	source, err := newTokenSource(existing.AuthControllerURL, existing.ReaderClient, e.readerHTTP)
 	if err != nil {
 		return nil, err
 	}

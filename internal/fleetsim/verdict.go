@@ -23,14 +23,14 @@ type Check struct {
 
 // Verdict is the result of a scenario.
 type Verdict struct {
-	Scenario string   `json:"scenario"`
-	Summary  string   `json:"summary"`
-	Store    string   `json:"store"`
-	MCs      int      `json:"mcs"`
-	Timing   string   `json:"timing"`
-	Seconds  float64  `json:"seconds"`
-	Checks   []Check  `json:"promises"`
-	Notes    []string `json:"notes,omitempty"`
+	Scenario    string   `json:"scenario"`
+	Summary     string   `json:"summary"`
+	Store       string   `json:"store"`
+	Controllers int      `json:"mcs"`
+	Timing      string   `json:"timing"`
+	Seconds     float64  `json:"seconds"`
+	Checks      []Check  `json:"promises"`
+	Notes       []string `json:"notes,omitempty"`
 	// Error is why the scenario could not be completed.
 	Error string `json:"error,omitempty"`
 	// IsInterrupted is set if the context ended before the scenario was complete. It then has neither passed nor failed.

@@ -31,7 +31,7 @@ func TestVerdict_SetPassed(t *testing.T) {
 	}
 }
 
-func TestVerdictsError(t *testing.T) {
+func TestVerdictsError_CountsFailed(t *testing.T) {
 	t.Parallel()
 	if err := VerdictsError([]Verdict{{Passed: true}, {}}); !errors.Is(err, ErrChecksFailed) || !strings.Contains(err.Error(), "1 of 2") {
 		t.Errorf("VerdictsError() = %v, want 1 of 2", err)
@@ -43,12 +43,12 @@ func TestVerdictsError(t *testing.T) {
 
 func testVerdict() Verdict {
 	v := Verdict{
-		Scenario: "steady",
-		Summary:  "nothing happens",
-		Store:    "SQLite",
-		MCs:      3,
-		Timing:   Timing{2 * time.Second, 6 * time.Second, 6 * time.Second}.String(),
-		Seconds:  12.3,
+		Scenario:    "steady",
+		Summary:     "nothing happens",
+		Store:       "SQLite",
+		Controllers: 3,
+		Timing:      Timing{2 * time.Second, 6 * time.Second, 6 * time.Second}.String(),
+		Seconds:     12.3,
 		Checks: []Check{
 			{Name: "failed calls", Expected: "0", Observed: "0", Passed: true},
 			{Name: "peak", Expected: "≤ 2 × steady", Observed: "3 × <b>"},
@@ -56,6 +56,7 @@ func testVerdict() Verdict {
 		Notes: []string{"a note"},
 		Error: "a failure",
 	}
+
 	v.setPassed()
 	return v
 }
@@ -72,6 +73,7 @@ steady: nothing happens
   note: a note
   the scenario could not be completed: a failure
 `
+
 	var text bytes.Buffer
 	v := testVerdict()
 	v.WriteTable(&text)
@@ -80,7 +82,7 @@ steady: nothing happens
 	}
 }
 
-func TestWriteSummary(t *testing.T) {
+func TestWriteSummary_FailedAndPassed(t *testing.T) {
 	t.Parallel()
 	var text bytes.Buffer
 	WriteSummary(&text, []Verdict{testVerdict(), {Scenario: "herd", Passed: true}})
@@ -125,7 +127,7 @@ func TestWriteJSON_Keys(t *testing.T) {
 	}
 }
 
-func TestFormatDuration(t *testing.T) {
+func TestFormatDuration_Rounds(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{
 		1500 * time.Microsecond:  "2 ms",
@@ -140,7 +142,7 @@ func TestFormatDuration(t *testing.T) {
 	}
 }
 
-func TestFormatExamples(t *testing.T) {
+func TestFormatExamples_AtMostTwo(t *testing.T) {
 	t.Parallel()
 	for want, values := range map[string][]string{"": nil, " (a, b)": {"a", "b"}, " (a, b, …)": {"a", "b", "c"}} {
 		if got := formatExamples(values); got != want {

@@ -65,14 +65,14 @@ func (env *Environment) act() error {
 }
 
 // runOneOf runs one of the actions, drawn by their weights.
-func (env *Environment) runOneOf(of []action) error {
+func (env *Environment) runOneOf(choices []action) error {
 	total := 0
-	for _, a := range of {
+	for _, a := range choices {
 		total += a.weight
 	}
 
 	n := env.rng.IntN(total)
-	for _, a := range of {
+	for _, a := range choices {
 		if n -= a.weight; n < 0 {
 			return a.do(env)
 		}
@@ -191,11 +191,13 @@ func (env *Environment) deregisterItself() error {
 	c := p.controller
 	order := service.Deregistration{ControllerID: c.id, Incarnation: p.incarnation}
 	want, wantErr := c.afterDeregistration(order, true)
+
 	_, err := r.calls.Deregister.Call(env.authorize(r, asController), order, nil)
 	env.note("%s deregisters itself (process %d) at %s: %s", c.id, p.serial, r.id, resultText(err))
 	if err == nil {
 		p.nextAt = 0
 	}
+
 	return env.checkCall(attempt{
 		controller: c,
 		replica:    r,

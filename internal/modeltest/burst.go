@@ -168,6 +168,7 @@ func groupWrites(members []*burstHeartbeat) (writes [][]*burstHeartbeat) {
 				write = []*burstHeartbeat{m}
 			}
 		}
+
 		writes = append(writes, write)
 		members = nextRound
 	}

@@ -9,7 +9,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// attempt is a call that may change a controller, with the result that the contract requires.
+// attempt is a call that may change a controller, with the result that the model predicts.
 type attempt struct {
 	controller *controller
 	replica    *replica
@@ -21,7 +21,7 @@ type attempt struct {
 	countsConflict bool
 }
 
-// checkCall compares a call's result, and the controller's record afterwards, with what the contract requires. After a failed call, the
+// checkCall compares a call's result, and the controller's record afterwards, with what the model predicts. After a failed call, the
 // record shows whether the call was committed.
 func (env *Environment) checkCall(a attempt, err error) error {
 	if checkErr := env.checkToken(a, err); checkErr != nil {
@@ -152,6 +152,7 @@ func (env *Environment) checkHistory() error {
 	if len(found) != len(env.expectedTransitions) {
 		return fmt.Errorf("the history goes on with\n    %+v, want\n    %+v", found, env.expectedTransitions)
 	}
+
 	for i, t := range found {
 		if !isSameTransition(t, env.expectedTransitions[i]) || t.ID <= env.lastID {
 			return fmt.Errorf("the history goes on with\n    %+v, want\n    %+v", t, env.expectedTransitions[i])
@@ -163,6 +164,7 @@ func (env *Environment) checkHistory() error {
 		c.lastState, env.lastID = t.To, t.ID
 	}
 	env.expectedTransitions = env.expectedTransitions[:0]
+
 	for _, c := range env.fleet {
 		if c.lastState != c.state() {
 			return fmt.Errorf("the history of %s ends with %q, but it is %q", c.id, c.lastState, c.state())

@@ -79,8 +79,8 @@ type wallClock struct {
 	nextDate    int64
 	// date and store are the last readings of this process.
 	date, store reading
-	// memory is the time for which a token that could not be verified counts, and unjudgedAt the time of the last one.
-	memory, unjudgedAt int64
+	// unverifiedLifetime is the time for which a token that could not be verified counts, and unverifiedAt the time of the last one.
+	unverifiedLifetime, unverifiedAt int64
 }
 
 // reading is the time that a reference clock showed at a true time, and by how much it may be off.
@@ -97,9 +97,9 @@ func (r reading) contradicts(offset, now int64) bool {
 	return r.isRecent(now) && max(by, -by)-r.uncertainty > limitMs
 }
 
-// compare predicts the guard's verdict. The clock is wrong if all recent readings contradict it, and doubtful if the auth controller's
-// does.
-func (c *wallClock) compare(now int64) (isWrong, isDoubtful bool) {
+// compare predicts the guard's verdict. The clock is wrong if all recent readings contradict it, and contradictsAuth is true
+// if the reading of the auth controller does.
+func (c *wallClock) compare(now int64) (isWrong, contradictsAuth bool) {
 	date, store := c.date.contradicts(c.offset, now), c.store.contradicts(c.offset, now)
 	isWrong = (date || store) && date == c.date.isRecent(now) && store == c.store.isRecent(now)
 	return isWrong, date
@@ -109,14 +109,14 @@ func (c *wallClock) compare(now int64) (isWrong, isDoubtful bool) {
 // must be accepted.
 func (c *wallClock) expectedRefusal(t token, now int64) error {
 	isRefused := t.isRefusedAt(toTime(now + c.offset))
-	isWrong, isDoubtful := c.compare(now)
+	isWrong, contradictsAuth := c.compare(now)
 	reference := c.store
-	if isDoubtful {
+	if contradictsAuth {
 		reference = c.date
 	}
 
 	switch {
-	case (isWrong || isDoubtful) && isRefused, isWrong && t.isRefusedAt(toTime(now+reference.ahead())):
+	case (isWrong || contradictsAuth) && isRefused, isWrong && t.isRefusedAt(toTime(now+reference.ahead())):
 		return service.ErrUnavailable
 	case isRefused:
 		return service.ErrUnauthenticated
@@ -126,14 +126,14 @@ func (c *wallClock) expectedRefusal(t token, now int64) error {
 
 // canVouch reports whether the clock allows the replica to vouch for the service.
 func (c *wallClock) canVouch(now int64) bool {
-	isWrong, isDoubtful := c.compare(now)
-	return !isWrong && (!isDoubtful || now-c.unjudgedAt > c.memory)
+	isWrong, contradictsAuth := c.compare(now)
+	return !isWrong && (!contradictsAuth || now-c.unverifiedAt > c.unverifiedLifetime)
 }
 
 // isTrusted reports whether the clock is right and the readings confirm it.
 func (c *wallClock) isTrusted(now int64) bool {
-	isWrong, isDoubtful := c.compare(now)
-	return c.offset == 0 && !isWrong && !isDoubtful
+	isWrong, contradictsAuth := c.compare(now)
+	return c.offset == 0 && !isWrong && !contradictsAuth
 }
 
 // state returns the state of the condition "clock", as in the daemon.
@@ -149,12 +149,12 @@ func (c *wallClock) state() string {
 func (r *replica) startClock() {
 	env, c := r.env, &r.wall
 
-	memory := r.Fast + callMargin
-	c.guard = clock.New(func() time.Time { return toTime(env.now + c.offset) }, memory, log.NewNopLogger())
+	unverifiedLifetime := r.Fast + callMargin
+	c.guard = clock.New(func() time.Time { return toTime(env.now + c.offset) }, unverifiedLifetime, log.NewNopLogger())
 	c.guard.SetMonotonicClock(func() time.Duration { return time.Duration(env.now-epoch) * time.Millisecond })
 	c.guard.OnContradiction(func() { c.nextDate = env.now })
 	c.date, c.store = reading{}, reading{}
-	c.memory, c.unjudgedAt = memory.Milliseconds(), never
+	c.unverifiedLifetime, c.unverifiedAt = unverifiedLifetime.Milliseconds(), never
 
 	c.canReadDate = r == env.replicas[0] || env.clockFaults.rng.IntN(2) == 0
 	r.readDate()
@@ -204,9 +204,9 @@ func (env *Environment) advanceClocks() {
 // goes down. The replicas then use the last reading of its clock, and later only the store's.
 func (env *Environment) stepClocks() {
 	c := env.clockFaults
-	offset, only := c.pickOffset(env.skew), c.rng.IntN(replicas+1)
+	offset, target := c.pickOffset(env.skew), c.rng.IntN(replicas+1)
 	for i, r := range env.replicas {
-		if only < replicas && i != only || r.wall.offset != 0 {
+		if target < replicas && i != target || r.wall.offset != 0 {
 			continue
 		}
 		r.wall.offset, r.wall.correctedAt = offset, env.now+c.errorDuration(env.threshold)

@@ -101,20 +101,20 @@ func Run(cfg Config) (hash uint64, err error) {
 	defer func() { err = errors.Join(err, env.close()) }()
 
 	step := 0
-	failed := func(err error) error {
+	failure := func(err error) error {
 		return &Failure{Seed: cfg.Seed, Step: step, Err: err, Trace: env.trace.last()}
 	}
 
 	if err := env.setUp(); err != nil {
-		return 0, failed(err)
+		return 0, failure(err)
 	}
 	for step = 1; step <= cfg.Steps; step++ {
 		if err := env.step(step); err != nil {
-			return 0, failed(err)
+			return 0, failure(err)
 		}
 	}
 	if err := env.checkAll(); err != nil {
-		return 0, failed(err)
+		return 0, failure(err)
 	}
 	return env.trace.hash, nil
 }
@@ -239,7 +239,7 @@ func (env *Environment) nextEvent() event {
 
 	consider(env.nextBurstToggle, env.toggleFaultBurst)
 	consider(env.storeDown.until, func() error { return env.endOutage(&env.storeDown, "the store is back") })
-	consider(env.readOnly.until, func() error { return env.endOutage(&env.readOnly, "the store takes writes again") })
+	consider(env.readOnly.until, func() error { return env.endOutage(&env.readOnly, "the store accepts writes again") })
 	for i, r := range env.replicas {
 		consider(r.disconnection.until, func() error { return env.endOutage(&r.disconnection, r.id+" reaches the store again") })
 		consider(env.restartAt[i], func() error { return env.startReplica(i) })

@@ -8,9 +8,8 @@ import (
 
 const (
 	sweepIntervalMs = int64(sweepInterval / time.Millisecond)
-	toleranceMs     = int64(health.Tolerance / time.Millisecond)
-	// steadyMs is the longest time between two beats that does not count as an outage.
-	steadyMs = toleranceMs
+	// toleranceMs is the longest time between two beats that does not count as an outage.
+	toleranceMs = int64(health.Tolerance / time.Millisecond)
 	// never is before any time.
 	never = -1 << 60
 )
@@ -82,7 +81,7 @@ func (g *guarantees) unnoticedAdvance(since int64) (by int64) {
 
 // recordBeat records a committed beat that vouched.
 func (g *guarantees) recordBeat(now, clock int64) {
-	if g.steadySince == never || now-g.lastBeat > steadyMs {
+	if g.steadySince == never || now-g.lastBeat > toleranceMs {
 		g.steadySince = clock
 	}
 	g.lastBeat = now
@@ -107,7 +106,7 @@ func (env *Environment) isOverdue(c *controller) bool {
 	g, clock := &env.guarantees, env.databaseNow()
 
 	// Stalled checkers interrupt the beats, and a sweep before the next beat marks no controller.
-	if g.steadySince == never || env.now-g.lastBeat > steadyMs {
+	if g.steadySince == never || env.now-g.lastBeat > toleranceMs {
 		return false
 	}
 	if !env.policy.mustMark(c, clock) || env.now-env.policy.changedAt <= sweepIntervalMs+toleranceMs {

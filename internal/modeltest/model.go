@@ -1,6 +1,6 @@
-// Package modeltest is the model-based test. It drives the real service, checker and store through random histories in virtual time,
-// and checks the contract's guarantees after every step. Its model is an outside observer: it knows what was requested, what was
-// returned, and when.
+// Package modeltest is the model-based test. It drives the real service, checker and store through random histories in virtual time. After
+// every step it checks the guarantees that docs/model-test.md lists. Its model is an outside observer: it knows what was requested, what
+// was returned, and when.
 package modeltest
 
 import (
@@ -63,7 +63,8 @@ func toMs(t time.Time) int64 {
 	return t.UnixMilli()
 }
 
-// state returns the public state by the table in the contract's section 5. A controller that is not registered has the empty state.
+// state returns the public state: an operator's drain or a reported one comes before staleness, and staleness before any other reported
+// state. A controller that is not registered has the empty state.
 func (r record) state() service.HealthStatus {
 	switch {
 	case !r.isPresent:
@@ -103,6 +104,7 @@ func recordOf(c service.Controller) record {
 	if c.MemoryUsagePercent != nil {
 		r.memory = *c.MemoryUsagePercent
 	}
+
 	if c.Drain != nil {
 		r.drain = drain{
 			isDraining: true,
@@ -281,6 +283,7 @@ func expectedTransition(id string, from, to record, cause service.Cause, actor s
 		Actor:        actor,
 		Reported:     to.reported,
 	}
+
 	if !to.isPresent {
 		t.Region, t.Reported = from.region, from.reported
 	}

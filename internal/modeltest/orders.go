@@ -49,8 +49,8 @@ func (env *Environment) orderDrain() error {
 
 // isUnsafeToDrain reports whether a region has too little capacity without a controller. If the largest of the remaining serving
 // controllers fails as well, the running meetings and participants must still have room.
-func (env *Environment) isUnsafeToDrain(gone *controller) bool {
-	if !gone.state().IsServing() {
+func (env *Environment) isUnsafeToDrain(drained *controller) bool {
+	if !drained.state().IsServing() {
 		return false
 	}
 
@@ -62,14 +62,14 @@ func (env *Environment) isUnsafeToDrain(gone *controller) bool {
 	)
 
 	for _, c := range env.fleet {
-		if !c.isPresent || c.region != gone.region {
+		if !c.isPresent || c.region != drained.region {
 			continue
 		}
 		if !c.isStale {
 			runningMeetings += c.meetings
 			runningParticipants += c.participants
 		}
-		if c != gone && c.state().IsServing() {
+		if c != drained && c.state().IsServing() {
 			isServed = true
 			meetings += c.maxMeetings
 			largestMeetings = max(largestMeetings, c.maxMeetings)

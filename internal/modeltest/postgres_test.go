@@ -35,6 +35,7 @@ func postgresConfig(t *testing.T, seed uint64) Config {
 	if err != nil {
 		t.Fatalf("parse the database URL: %v", err)
 	}
+
 	query := address.Query()
 	query.Set("search_path", "public,simulated,pg_catalog")
 	query.Set("synchronous_commit", "off")

@@ -36,7 +36,7 @@ var (
 
 func pick[T any](env *Environment, from []T) T { return from[env.rng.IntN(len(from))] }
 
-// startProcess starts a process of a controller. One in six has no incarnation, like controllers in the field.
+// startProcess starts a process of a controller. One in six has no incarnation, like deployed controllers.
 func (env *Environment) startProcess(c *controller) *process {
 	env.serial++
 	p := &process{controller: c, serial: env.serial, interval: pick(env, heartbeatIntervals) * env.threshold / 30_000}
@@ -82,7 +82,7 @@ func (env *Environment) sendScheduledHeartbeat(p *process) error {
 	case checkErr != nil:
 		return checkErr
 	case errors.Is(callErr, service.ErrNotRegistered):
-		// Like controllers in the field, it tries to register once, and sends nothing more if that fails.
+		// Like deployed controllers, it tries to register once, and sends nothing more if that fails.
 		if checkErr, callErr = env.register(p); callErr != nil {
 			p.nextAt = 0
 		}
@@ -185,7 +185,9 @@ func (env *Environment) sendHeartbeatTo(
 	}, err), err
 }
 
-func callHeartbeat(ctx context.Context, r *replica, h service.ComprehensiveHeartbeat, isComprehensive bool) (service.Acknowledgement, error) {
+func callHeartbeat(
+	ctx context.Context, r *replica, h service.ComprehensiveHeartbeat, isComprehensive bool,
+) (service.Acknowledgement, error) {
 	if isComprehensive {
 		return r.calls.ComprehensiveHeartbeat.Call(ctx, h, nil)
 	}

@@ -58,7 +58,8 @@ type replica struct {
 	hasFoundGap             bool // by the committed beat
 	isBeatCommitted         bool
 	isRegistrationCommitted bool
-	hasResult               bool // The checker reported a result.
+	beatErr                 error // of a failed beat
+	hasSweepResult          bool  // The checker reported the result of a sweep.
 	sweepResult             service.SweepResult
 	sweepErr                error
 	faults                  int // injected faults
@@ -83,7 +84,7 @@ func (r *replica) start() (err error) {
 	r.vouchModel = newVouchModel(r.Fast)
 	r.startClock()
 
-	policy := endpoints.AuthPolicy{MCScopes: []string{scopeController}, OnUnverifiable: r.ObserveUnjudged}
+	policy := endpoints.AuthPolicy{MCScopes: []string{scopeController}, OnUnverifiable: r.ObserveUnverifiable}
 	r.calls = endpoints.New(service.New(store, r.Intervals, r, nil), endpoints.Authenticate(r, policy))
 	r.serviceability = health.NewServiceability(
 		health.Condition{Name: health.ConditionStore, State: func() string { return r.checker.StoreState() }},
@@ -120,11 +121,12 @@ func (r *replica) newChecker(store health.Store) *health.Checker {
 		Policy:     policy,
 		CanVouch:   r.serviceability.CanVouch,
 		Heartbeats: r.HeartbeatMonitor,
-		Observe: func(result service.SweepResult, err error) {
-			r.hasResult, r.sweepResult, r.sweepErr = true, result, err
+		ObserveSweep: func(result service.SweepResult, err error) {
+			r.hasSweepResult, r.sweepResult, r.sweepErr = true, result, err
 		},
-		Logger: log.NewNopLogger(),
-		Now:    r.env.processTime,
+		ObserveBeatFailure: func(err error) { r.beatErr = err },
+		Logger:             log.NewNopLogger(),
+		Now:                r.env.processTime,
 	})
 }
 
@@ -137,7 +139,8 @@ func (r *replica) stop() error {
 // resetObservations removes what was observed of the previous call.
 func (r *replica) resetObservations() {
 	r.transitions = r.transitions[:0]
-	r.hasResult, r.sweepErr = false, nil
+	r.beatErr = nil
+	r.hasSweepResult, r.sweepErr = false, nil
 	r.isBeatCommitted, r.isRegistrationCommitted = false, false
 	r.faults = 0
 	r.token, r.wantRefusal = token{}, nil
@@ -160,17 +163,19 @@ type faultyStore struct {
 	replica *replica
 }
 
-func withFaults[T any](f faultyStore, call func() (T, error)) (none T, _ error) {
+func withFaults[T any](f faultyStore, call func() (T, error)) (T, error) {
+	var zero T
 	env := f.replica.env
 	if f.replica.disconnection.isActive || env.storeDown.isActive || env.readOnly.isActive {
 		f.replica.faults++
-		return none, fmt.Errorf("outage: %w", service.ErrUnavailable)
+		return zero, fmt.Errorf("outage: %w", service.ErrUnavailable)
 	}
+
 	value, err := call()
 	// The calls of a burst run concurrently, so random numbers drawn here would depend on the scheduler.
 	if err == nil && !env.isSendingBurst && env.oneIn(lostResponseOdds) {
 		f.replica.faults++
-		return none, fmt.Errorf("response lost: %w", service.ErrUnavailable)
+		return zero, fmt.Errorf("response lost: %w", service.ErrUnavailable)
 	}
 	return value, err
 }

@@ -69,16 +69,16 @@ func (env *Environment) checkRestores(n int) error {
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	err = errors.Join(r.follow(restored, list.Through.ID), restored.Close(), r.backup.Drop())
+	err = errors.Join(r.continueFromCursors(restored, list.Through.ID), restored.Close(), r.backup.Drop())
 	r.backup = nil
 	return err
 }
 
-// follow adds transitions to a restored store, up to about the id that the lost ones had reached, and continues from each cursor. A cursor
-// from before the backup returns all later transitions; a cursor from after it is gone.
-func (r *restores) follow(restored Store, reached int64) error {
+// continueFromCursors adds transitions to a restored store, up to about the id that the lost ones had reached. Then it continues from
+// each cursor. A cursor from before the backup returns all later transitions; a cursor from after it is gone.
+func (r *restores) continueFromCursors(restored Store, lastID int64) error {
 	ctx := context.Background()
-	for range r.rng.IntN(int(min(60, reached-r.backupID)) + 5) {
+	for range r.rng.IntN(int(min(60, lastID-r.backupID)) + 5) {
 		r.number++
 		registration := service.Registration{
 			ControllerID:    fmt.Sprintf("restored-%d", r.number),

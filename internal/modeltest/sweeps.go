@@ -40,12 +40,13 @@ func (env *Environment) beatAndCheck(r *replica) error {
 	r.resetObservations()
 	vouches := r.vouchModel.canVouch(env.now) && r.wall.canVouch(env.now)
 	r.checker.Beat(context.Background())
-	hasFailed := r.hasResult // A beat reports a result only if it fails.
+	hasFailed := r.beatErr != nil
 
 	if !hasFailed && r.lastBeat.Vouches != vouches {
 		return fmt.Errorf("%s vouches: %v, want %v: its clock is %d ms ahead, %+v",
 			r.id, r.lastBeat.Vouches, vouches, r.wall.offset, *r.vouchModel)
 	}
+
 	if err := r.checkExcuses(); err != nil {
 		return err
 	}
@@ -61,7 +62,7 @@ func (env *Environment) beatAndCheck(r *replica) error {
 		env.guarantees.disturbedAt = env.now
 		env.note("the beat of %s fails", r.id)
 		if r.faults == 0 {
-			return fmt.Errorf("the store failed without a fault: %w", r.sweepErr)
+			return fmt.Errorf("the store failed without a fault: %w", r.beatErr)
 		}
 	case !vouches:
 		env.guarantees.disturbedAt = env.now
@@ -106,15 +107,15 @@ func (env *Environment) recordCommittedBeat(r *replica, vouches bool) error {
 func (env *Environment) sweepIfDue(r *replica) error {
 	r.resetObservations()
 	next, isKnown := r.checker.Sweep(context.Background())
-	if r.hasResult != r.hasVouched {
-		return fmt.Errorf("%s sweeps: %v, want %v", r.id, r.hasResult, r.hasVouched)
+	if r.hasSweepResult != r.hasVouched {
+		return fmt.Errorf("%s sweeps: %v, want %v", r.id, r.hasSweepResult, r.hasVouched)
 	}
 	if isKnown {
 		r.nextSweep = env.now + next.Milliseconds()
 	}
 
 	switch {
-	case !r.hasResult:
+	case !r.hasSweepResult:
 		return nil
 	case r.sweepErr != nil:
 		env.guarantees.disturbedAt = env.now

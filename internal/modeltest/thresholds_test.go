@@ -62,29 +62,7 @@ func countWronglyStale(t *testing.T, fast, threshold time.Duration) int {
 	defer func() { _ = s.Close() }()
 
 	stale := map[string]bool{}
-	checker := health.NewChecker(health.Config{
-		Store:   s,
-		Replica: service.Replica{ID: "gc", StalenessThreshold: threshold, FastInterval: fast},
-		Policy: service.SweepPolicy{
-			Threshold:    threshold,
-			FastInterval: fast,
-			Interval:     sweepInterval,
-			Tolerance:    health.Tolerance,
-			Actor:        "gc",
-		},
-		CanVouch:   func() bool { return true },
-		Heartbeats: health.NewHeartbeatMonitor(fast, clock),
-		Logger:     log.NewNopLogger(),
-		Now:        clock,
-		Observe: func(result service.SweepResult, err error) {
-			if err != nil {
-				t.Errorf("Sweep() = %v", err)
-			}
-			for _, transition := range result.Transitions {
-				stale[transition.ControllerID] = true
-			}
-		},
-	})
+	checker := newThresholdChecker(t, s, fast, threshold, clock, stale)
 	registerPhases(t, s)
 
 	// An outage starts just after a beat, and ends just before the beat that would be too late. Each outage is in another phase of the
@@ -92,6 +70,7 @@ func countWronglyStale(t *testing.T, fast, threshold time.Duration) int {
 	spacing := (threshold + sweepInterval + 4*time.Second).Milliseconds()
 	length := health.Tolerance.Milliseconds()
 	const stepMs, beatMs = 20, 500 // Two replicas beat alternately.
+
 	for ms := int64(0); ms < (outages+1)*spacing; ms += stepMs {
 		now = time.UnixMilli(epoch + ms)
 		since := ms%spacing - 1000 - (ms/spacing)*beatMs
@@ -106,6 +85,39 @@ func countWronglyStale(t *testing.T, fast, threshold time.Duration) int {
 		}
 	}
 	return len(stale)
+}
+
+// newThresholdChecker returns a checker that adds the controllers that it marks stale to stale.
+func newThresholdChecker(
+	t *testing.T, s *store.Store, fast, threshold time.Duration, clock func() time.Time, stale map[string]bool,
+) *health.Checker {
+	t.Helper()
+	return health.NewChecker(health.Config{
+		Store:   s,
+		Replica: service.Replica{ID: "gc", StalenessThreshold: threshold, FastInterval: fast},
+		Policy: service.SweepPolicy{
+			Threshold:    threshold,
+			FastInterval: fast,
+			Interval:     sweepInterval,
+			Tolerance:    health.Tolerance,
+			Actor:        "gc",
+		},
+		CanVouch:   func() bool { return true },
+		Heartbeats: health.NewHeartbeatMonitor(fast, clock),
+
+		ObserveBeatFailure: func(err error) { t.Errorf("Beat() = %v", err) },
+		ObserveSweep: func(result service.SweepResult, err error) {
+			if err != nil {
+				t.Errorf("Sweep() = %v", err)
+			}
+			for _, transition := range result.Transitions {
+				stale[transition.ControllerID] = true
+			}
+		},
+
+		Logger: log.NewNopLogger(),
+		Now:    clock,
+	})
 }
 
 // registerPhases registers one controller for each phase.

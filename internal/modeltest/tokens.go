@@ -107,9 +107,9 @@ func (env *Environment) checkRefusedCall(a attempt, err error) error {
 			a.cause, c.id, r.id, r.wall.offset, resultText(err), resultText(r.wantRefusal))
 	}
 	if errors.Is(r.wantRefusal, service.ErrUnavailable) {
-		r.wall.unjudgedAt = env.now
+		r.wall.unverifiedAt = env.now
 		if a.cause == service.CauseHeartbeat {
-			r.vouchModel.recordUnjudged(c.id, env.now)
+			r.vouchModel.recordUnverifiable(c.id, env.now)
 		}
 	}
 

@@ -4,21 +4,21 @@ import "time"
 
 // vouchModel predicts whether a replica may vouch for the service, and which controllers its next beat excuses. Times are true times.
 type vouchModel struct {
-	window, memory int64
-	commits        int64
-	failed         map[string]int64
-	unrecorded     map[string]bool // failed controllers that no beat has written yet
-	samples        []commitSample  // oldest first
+	window, failureLifetime int64
+	commits                 int64
+	failed                  map[string]int64
+	unrecorded              map[string]bool // failed controllers that no beat has written yet
+	samples                 []commitSample  // oldest first
 }
 
 type commitSample struct{ at, commits int64 }
 
 func newVouchModel(fast time.Duration) *vouchModel {
 	return &vouchModel{
-		window:     (fast * 5 / 4).Milliseconds(),
-		memory:     (2 * fast).Milliseconds(),
-		failed:     map[string]int64{},
-		unrecorded: map[string]bool{},
+		window:          (fast * 5 / 4).Milliseconds(),
+		failureLifetime: (2 * fast).Milliseconds(),
+		failed:          map[string]int64{},
+		unrecorded:      map[string]bool{},
 	}
 }
 
@@ -30,8 +30,8 @@ func (v *vouchModel) recordCommit(id string) {
 
 func (v *vouchModel) recordFailure(id string, now int64) { v.failed[id], v.unrecorded[id] = now, true }
 
-// recordUnjudged records a heartbeat whose token could not be verified. It counts as failed and excuses no controller.
-func (v *vouchModel) recordUnjudged(id string, now int64) { v.failed[id] = now }
+// recordUnverifiable records a heartbeat whose token could not be verified. It counts as failed and excuses no controller.
+func (v *vouchModel) recordUnverifiable(id string, now int64) { v.failed[id] = now }
 
 // canVouch reports whether the replica may vouch: at most as many controllers' latest heartbeats failed as heartbeats were committed in the
 // window.
@@ -43,7 +43,7 @@ func (v *vouchModel) canVouch(now int64) bool {
 
 	var failing int64
 	for id, at := range v.failed {
-		if now-at <= v.memory {
+		if now-at <= v.failureLifetime {
 			failing++
 		} else if !v.unrecorded[id] {
 			delete(v.failed, id)

@@ -31,9 +31,9 @@ func hostileTransition(c *pb.Controller) *pb.Change {
 }
 
 // hostileWatch returns a watch of a controller with control characters.
-func hostileWatch(c *pb.Controller) *fakeGC {
+func hostileWatch(c *pb.Controller) *fakeGlobalController {
 	id := c.GetControllerId()
-	return &fakeGC{scripts: []script{{
+	return &fakeGlobalController{scripts: []script{{
 		send: []*pb.WatchResponse{
 			newSnapshot(5, "st\x1bart", newController("mc-0", healthy)),
 			newChanges(6, hostileTransition(c), &pb.Change{ControllerId: "mc-0"}),
@@ -47,13 +47,14 @@ func hostileWatch(c *pb.Controller) *fakeGC {
 func TestOutput_HasNoControlCharacters(t *testing.T) {
 	t.Parallel()
 	c := hostileController()
-	f := newFixture(t, &fakeGC{fleet: []*pb.Controller{c}})
+	f := newFixture(t, &fakeGlobalController{fleet: []*pb.Controller{c}})
 
 	for _, format := range []string{"json", "yaml"} {
 		if err := writeAs(f.out, format, []controllerBody{controllerToBody(c)}); err != nil {
 			t.Fatal(err)
 		}
 	}
+
 	for _, isWide := range []bool{true, false} {
 		if err := fleetTable([]*pb.Controller{c}, isWide, c.GetAsOf().AsTime()).write(f.out, false); err != nil {
 			t.Fatal(err)

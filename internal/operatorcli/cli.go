@@ -44,6 +44,7 @@ func operatorCommands(p Process) []*cobra.Command {
 		c.regionsCommand(),
 		c.replicasCommand(),
 	}
+
 	connect := []*cobra.Command{
 		c.doctorCommand(),
 		c.contextCommand(),

@@ -64,6 +64,7 @@ func (c *cli) deregister(ctx context.Context, ids []string, o deregisterOptions)
 				"to stop new meetings, use gcctl drain", id, formatAge(heartbeatAge(controller)), describeLoad(controller))
 		}
 	}
+
 	if !o.yes && !c.confirm(ctx, "Remove "+clean(joinAnd(ids))+" from the fleet?") {
 		return declinedError(ctx)
 	}

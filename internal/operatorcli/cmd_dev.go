@@ -23,6 +23,7 @@ func devCommand(p Process) *cobra.Command {
 			if len(args) > 0 {
 				return usageError("dev takes flags only, not %q", clean(args[0]))
 			}
+
 			if err := o.Validate(); err != nil {
 				return usageError("%v", err)
 			}

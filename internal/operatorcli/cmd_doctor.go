@@ -111,6 +111,7 @@ func (c *cli) runDoctor(ctx context.Context, o doctorOptions) error {
 	if o.output == "" {
 		d.onFinding = c.printFinding
 	}
+
 	d.runChecks(ctx, o)
 	if d.conn != nil {
 		d.conn.close()
@@ -141,6 +142,7 @@ func (d *doctor) runChecks(ctx context.Context, o doctorOptions) {
 	if isReachable {
 		d.checkHealth(ctx)
 	}
+
 	d.checkReady(ctx)
 	d.checkAuthController(ctx)
 	hasAccess := d.checkToken(ctx) && isReachable && d.checkAccess(ctx)

@@ -27,10 +27,16 @@ A second drain of a controller replaces the reason and the deadline of the first
 clock of the service.
 
 --wait waits until every controller is drained: since its drain began it has reported that no meetings and no participants
-are left. Only then it exits with 0. If the deadline passes first, it exits with 7 and prints what is left; without a
-deadline, it waits without a limit. A stale controller sends no reports. It may only be disconnected, so --wait goes on. If
-a controller is deregistered before it is drained, the exit code is 3; if its drain is ended, 4. Therefore
-"gcctl drain ID --wait --yes && terminate" ends no meeting. An interrupt ends the wait, but not the drain.`
+are left. A stale controller sends no reports. It may only be disconnected, so --wait goes on. The exit code says how the
+wait ended:
+
+  0    every controller is drained
+  3    a controller was deregistered before it was drained
+  4    a drain was ended, for example with undrain
+  7    the deadline has passed; what is left is printed. Without a deadline, the wait has no limit
+  130  it was interrupted; the drain goes on
+
+Therefore "gcctl drain ID --wait --yes && terminate" ends no meeting.`
 
 // drainOptions are the flags of drain.
 type drainOptions struct {

@@ -35,9 +35,9 @@ func (c *cli) fleetListCommand() *cobra.Command {
 		Long:    fleetListHelp,
 		Example: `  gcctl fleet ls
   gcctl fleet ls --region eu-west-1 --state healthy,degraded
-  gcctl fleet ls --placeable --sort -meetings     # those that take meetings, the fullest first
-  gcctl fleet ls --id 'mc-eu-*' -o wide           # with endpoints and more
-  gcctl fleet ls --watch --draining               # the progress of drains
+  gcctl fleet ls --accepts-meetings --sort -meetings   # the fullest first
+  gcctl fleet ls --id 'mc-eu-*' -o wide                # with endpoints and more
+  gcctl fleet ls --watch --draining                    # the progress of drains
   gcctl fleet ls -o json | jq -r '.[] | select(.stale) | .controller_id'`,
 		Args: requireArgs(0, 0, "no arguments (select controllers with --id)"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.listFleet(cmd.Context(), o) },

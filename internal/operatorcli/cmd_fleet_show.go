@@ -17,8 +17,8 @@ func (c *cli) fleetShowCommand() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "show ID",
-		Short: "show one controller, and whether it can get a meeting",
-		Long: `show prints everything that is known about a controller: each reason why it cannot get a meeting, the drain and the
+		Short: "show one controller, and whether it accepts meetings",
+		Long: `show prints everything that is known about a controller: each reason why it accepts no meetings, the drain and the
 operator that started it, and the last transitions of its state.`,
 		Example: `  gcctl fleet show mc-eu-west-1-2
   gcctl fleet show mc-eu-west-1-2 -o json | jq .placement.reasons`,
@@ -81,9 +81,9 @@ func addState(p *page, c *pb.Controller) {
 	p.title(clean(c.GetControllerId()))
 	p.styledLine(stateStyle(state), "state", "%s", state)
 	if c.GetPlacement().GetPlaceable() {
-		p.line("placeable", "yes: it can get a meeting")
+		p.line("accepts meetings", "yes")
 	} else {
-		p.listLines(yellow, "placeable", "no: ", c.GetPlacement().GetReasons())
+		p.listLines(yellow, "accepts meetings", "no: ", c.GetPlacement().GetReasons())
 	}
 
 	p.line("region", "%s", c.GetRegion())

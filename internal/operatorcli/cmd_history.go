@@ -52,6 +52,7 @@ func (c *cli) historyCommand() *cobra.Command {
 		Args:              requireArgs(0, 1, "at most one controller id"),
 		ValidArgsFunction: c.completeOneController,
 	}
+
 	f := cmd.Flags()
 	f.StringVar(&o.region, "region", "", "only this `REGION`")
 	f.StringVar(&o.since, "since", "", "only from `WHEN` on: a duration such as 2h, or a time such as 2031-01-02T15:04:05Z")
@@ -66,6 +67,7 @@ func (c *cli) historyCommand() *cobra.Command {
 		if len(args) > 0 {
 			o.id = args[0]
 		}
+
 		if !cmd.Flags().Changed("limit") {
 			o.limit = defaultHistoryLimit
 			if o.since != "" {
@@ -114,6 +116,7 @@ func (c *cli) history(ctx context.Context, o historyOptions) error {
 	if newest.hasOlder && o.output == "" && (o.since != "" || c.OutTerminal) {
 		c.note("older transitions are left out: show more with --limit and --since")
 	}
+
 	switch {
 	case o.follow:
 		return c.runUntilOutputClosed(ctx, func(ctx context.Context) error { return c.followHistory(ctx, conn, o, newest) })
@@ -145,6 +148,7 @@ func (conn *connection) readNewest(ctx context.Context, in *pb.ListTransitionsRe
 		if err != nil {
 			return historyPage{}, err
 		}
+
 		if newest.nextCursor == "" {
 			newest.nextCursor = page.GetNextCursor()
 		}

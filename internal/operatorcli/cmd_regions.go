@@ -14,11 +14,11 @@ func (c *cli) regionsCommand() *cobra.Command {
 		Use:   "regions",
 		Short: "show each region's capacity, load, and headroom without its largest controller",
 		Long: `regions shows the sums over the controllers of each region. The capacity is the sum of the limits of the healthy and the
-degraded controllers, which take meetings. The load is what runs on all controllers that are not stale. It includes
+degraded controllers, which accept meetings. The load is what runs on all controllers that are not stale. It includes
 draining controllers, because their meetings may have to move.
 
-SPARE is the room for further meetings if the largest controller fails. N-1 reports whether the load, meetings and
-participants, still fits then.`,
+HEADROOM is how many further meetings fit if the largest controller fails. N-1 reports whether the load, meetings and
+participants, fits then.`,
 		Example: `  gcctl regions
   gcctl regions -o json | jq -r '.[] | select(.survives_largest_loss | not) | .region'`,
 	}
@@ -39,7 +39,7 @@ func regionTable(regions []*pb.Region, withBars bool) *table {
 		return nil
 	}
 
-	t := newTable([]int{2, 4, 5}, "REGION", "CONTROLLERS", "MEETINGS", "", "PARTICIPANTS", "SPARE", "N-1")
+	t := newTable([]int{2, 4, 5}, "REGION", "CONTROLLERS", "MEETINGS", "", "PARTICIPANTS", "HEADROOM", "N-1")
 	for _, r := range regions {
 		meetings, participants := r.GetMeetings(), r.GetParticipants()
 		fits := cell{"yes", green}

@@ -74,7 +74,7 @@ func (o *simulateOptions) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.SortFlags = false
 
-	f.IntVar(&o.MCs, "mcs", 200, "number of meeting controllers, 1 to 100000")
+	f.IntVar(&o.Controllers, "mcs", 200, "number of meeting controllers, 1 to 100000")
 	f.IntVar(&o.Connections, "connections", 8, "number of gRPC connections that they share")
 	f.IntVar(&o.Regions, "regions", 3, "number of regions")
 	f.DurationVar(&o.Ramp, "ramp", 0, "time over which the fleet starts (default 2 ms for each controller, at least --fast)")
@@ -156,6 +156,7 @@ func (o *simulateOptions) prepare(names []string, p Process) ([]fleetsim.Scenari
 	if err := o.setExisting(); err != nil {
 		return nil, err
 	}
+
 	scenarios, err := fleetsim.FindScenarios(names, o.Existing == nil)
 	if err != nil {
 		return nil, usageError("%v", err)
@@ -171,12 +172,12 @@ func (o *simulateOptions) prepare(names []string, p Process) ([]fleetsim.Scenari
 		o.Terminal = !o.plain && p.ErrTerminal
 	}
 
-	if o.GC.Path == "" {
+	if o.GlobalController.Path == "" {
 		self, err := os.Executable()
 		if err != nil {
 			return nil, fmt.Errorf("find the path of gcctl: %w", err)
 		}
-		o.GC = fleetsim.Command{Path: self, Args: []string{daemonCommand}}
+		o.GlobalController = fleetsim.Command{Path: self, Args: []string{daemonCommand}}
 	}
 	return scenarios, nil
 }

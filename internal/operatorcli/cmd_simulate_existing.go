@@ -17,7 +17,7 @@ func (o *simulateOptions) setExisting() error {
 		return nil
 	}
 
-	e := &fleetsim.Existing{Address: o.address, AC: o.acURL}
+	e := &fleetsim.Existing{Address: o.address, AuthControllerURL: o.acURL}
 	var err error
 	if e.TLS, err = o.tlsConfig(); err != nil {
 		return err
@@ -25,13 +25,13 @@ func (o *simulateOptions) setExisting() error {
 	o.Existing = e
 
 	if o.acURL != "" {
-		if e.MC, err = oauthClient(o.mcClient, "GCCTL_MC_SECRET"); err != nil {
+		if e.ControllerClient, err = oauthClient(o.mcClient, "GCCTL_MC_SECRET"); err != nil {
 			return err
 		}
-		e.Reader, err = oauthClient(o.readerClient, "GCCTL_READER_SECRET")
+		e.ReaderClient, err = oauthClient(o.readerClient, "GCCTL_READER_SECRET")
 		return err
 	}
-	if e.MCToken, err = readToken("--mc-token-file", o.mcTokenFile, "GCCTL_MC_TOKEN"); err != nil {
+	if e.ControllerToken, err = readToken("--mc-token-file", o.mcTokenFile, "GCCTL_MC_TOKEN"); err != nil {
 		return err
 	}
 	e.ReadToken, err = readToken("--reader-token-file", o.readerTokenFile, "GCCTL_READER_TOKEN")
@@ -52,6 +52,7 @@ func (o *simulateOptions) tlsConfig() (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read --ca-file: %w", err)
 	}
+
 	config.RootCAs = x509.NewCertPool()
 	if !config.RootCAs.AppendCertsFromPEM(text) {
 		return nil, fmt.Errorf("read --ca-file: %s has no certificate", o.caFile)

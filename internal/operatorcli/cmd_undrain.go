@@ -21,6 +21,7 @@ that no operator drains, it changes nothing and says so.`,
   gcctl undrain mc-eu-west-1-2 --reason "the new kernel works" --expected-generation 3`,
 		ValidArgsFunction: c.completeDrained,
 	}
+
 	addReasonFlag(cmd, &reason)
 	generation := addGenerationFlag(cmd)
 	cmd.Flags().BoolP("yes", "y", false, "accepted without effect, so that a script can pass it to drain, undrain and deregister")

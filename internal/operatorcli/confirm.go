@@ -34,6 +34,7 @@ func (c *cli) confirm(ctx context.Context, question string) bool {
 		if !strings.HasSuffix(line, "\n") {
 			_, _ = c.Err.Write([]byte("\n")) // At the end of the input no Enter has ended the line.
 		}
+
 		switch strings.ToLower(strings.TrimSpace(line)) {
 		case "y", "yes":
 			return true

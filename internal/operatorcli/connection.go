@@ -85,6 +85,7 @@ func (to target) dial() (*grpc.ClientConn, error) {
 	if host, _, err := net.SplitHostPort(to.address); err == nil && net.ParseIP(host) != nil {
 		scheme = "passthrough:///"
 	}
+
 	reconnect := backoff.DefaultConfig
 	reconnect.MaxDelay = maxRetryPause
 	conn, err := grpc.NewClient(scheme+to.address,
@@ -125,6 +126,7 @@ func (c *cli) newTokenSource(from credentials) (source client.TokenSource, close
 	if err != nil {
 		return nil, nil, err
 	}
+
 	tokens, err := client.NewTokenSource(client.TokenConfig{
 		URL:          from.acURL,
 		ClientID:     from.clientID,

@@ -115,6 +115,7 @@ func parseContextFile(text []byte) (contextFile, error) {
 			return file, fmt.Errorf("context %s: %w", clean(name), err)
 		}
 	}
+
 	if file.Current != "" && file.Contexts[file.Current] == nil {
 		return file, fmt.Errorf("current-context is %s, but there is no such context", clean(file.Current))
 	}

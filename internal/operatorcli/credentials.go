@@ -81,6 +81,7 @@ func (c *cli) resolveClient(settings settingLookup, to target, auth authConfig, 
 			"client %s needs its secret: give --client-secret-file, GCCTL_CLIENT_SECRET, or client_secret_file in the context",
 			clean(clientID.value))
 	}
+
 	return credentials{
 		origin:     clientID.origin,
 		acURL:      acURL.value,

@@ -33,6 +33,7 @@ func (d *doctor) checkAuthController(ctx context.Context) {
 		d.report(check, resultFail, advice, "cannot read its keys: %v", err)
 		return
 	}
+
 	var document struct {
 		Keys []struct {
 			ID    string `json:"kid"`
@@ -72,6 +73,7 @@ func (d *doctor) checkToken(ctx context.Context) bool {
 		d.report(check, resultFail, advice, "%s", withoutAdvice(err))
 		return false
 	}
+
 	claims, err := parseClaims(token)
 	if err != nil {
 		d.report(check, resultFail, "use a token of the auth controller: a Global Controller accepts JWTs only", "%v", err)
@@ -83,6 +85,7 @@ func (d *doctor) checkToken(ctx context.Context) bool {
 		orDash(claims.Subject), orDash(strings.Join(scopes, " ")), claims.ExpiresAt.describe(d.cli.Now()))
 	canChange := slices.Contains(scopes, scopeAdmin)
 	canRead := canChange || slices.Contains(scopes, scopeRead)
+
 	switch {
 	case d.keyIDs != nil && !d.keyIDs[claims.keyID]:
 		d.report(check, resultFail, "check whether the token is from another auth controller",

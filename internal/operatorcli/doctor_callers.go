@@ -9,8 +9,8 @@ import (
 // tokens.
 const maxServerClockOffset = time.Minute
 
-// checkRefusedCallers checks the causes of refused callers: keys that are no longer published, clocks as the Global Controller
-// compares them, and callers that do not get as far as a call.
+// checkRefusedCallers checks the causes of refused callers. They are keys that are no longer published, clocks as the Global
+// Controller compares them, failed TLS handshakes, and calls to unknown services.
 func (d *doctor) checkRefusedCallers(body []byte) {
 	before := len(d.findings)
 	d.checkDroppedKeys(body)
@@ -60,7 +60,7 @@ func (d *doctor) checkHandshakes(body []byte) {
 
 func (d *doctor) checkUnknownCalls(body []byte) {
 	if n, _ := metricValue(body, "gc_unknown_calls_total", `{transport="grpc"}`); n > 0 {
-		d.report("callers", resultWarning, "find the peers and their calls in the log of the Global Controller (call to what is not served)",
+		d.report("callers", resultWarning, "find the peers and their calls in the log of the Global Controller (unknown call)",
 			"%s over gRPC to services that it does not have, since its start", formatCount(int64(n), "call", "calls"))
 	}
 }

@@ -58,6 +58,7 @@ func (d *doctor) checkClocks() {
 			"synchronize this machine's clock with NTP: --deadline and --since are evaluated on the service's clock",
 			"the Global Controller is %s this machine", describeOffset(ahead))
 	}
+
 	if store, isKnown := d.clocks[clockStore]; isKnown {
 		if ahead := certainDifference(store, gc); ahead.Abs() > clockWarningLimit {
 			d.report(check, resultWarning, adviceBothClocks, "the store is %s the Global Controller", describeOffset(ahead))

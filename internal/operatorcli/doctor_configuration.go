@@ -30,6 +30,7 @@ func (d *doctor) checkConfiguration() bool {
 			"see gcctl context --help for the format of the context file; flags and the environment take precedence over it", "%v", err)
 		return false
 	}
+
 	d.target = to
 	d.checkContextFile()
 	for _, path := range []string{to.credentials.tokenFile, to.credentials.secretFile} {
@@ -43,6 +44,7 @@ func (d *doctor) checkConfiguration() bool {
 		d.report("configuration", resultFail, adviceCA, "%v", err)
 		return false
 	}
+
 	timeout := d.cli.flags.timeout
 	d.gcHTTP = newHTTPClient(tlsConfig, timeout)
 	if d.acHTTP, err = to.credentials.httpClient(timeout); err != nil {

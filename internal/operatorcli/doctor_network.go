@@ -26,6 +26,7 @@ func (d *doctor) checkAddress(ctx context.Context) bool {
 	began := time.Now()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	var dnsErr *net.DNSError
+
 	switch {
 	case errors.As(err, &dnsErr):
 		d.report("address", resultFail, "check the name in --address, GCCTL_ADDRESS or the context's address",

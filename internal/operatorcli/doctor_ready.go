@@ -17,14 +17,17 @@ const maxResponseBytes = 8 << 20
 
 // readyAdvice has the advice for each readiness check.
 var readyAdvice = map[string]string{
-	"store":  "check that the database runs and that DATABASE_URL is right; see the log of the Global Controller",
-	"keys":   "check AC_JWKS_URL, and that the Global Controller can reach the auth controller",
-	"clock":  "synchronize the clock of the Global Controller's machine with NTP; until then it verifies no tokens",
-	"server": "this server is stopping: use another replica",
+	"store":      "check that the database runs and that DATABASE_URL is right; see the log of the Global Controller",
+	"keys":       "check AC_JWKS_URL, and that the Global Controller can reach the auth controller",
+	"clock":      "synchronize the clock of the Global Controller's machine with NTP; until then it verifies no tokens",
+	"heartbeats": "see the log: heartbeats fail although beats are committed; look for locks on the table meeting_controllers",
+	"schema":     "see the log; global-controller migrate status shows the versions of the schema",
+	"server":     "this server is stopping: use another replica",
 }
 
 // stateAdvice has the advice for states that are more specific than the name of their readiness check.
 var stateAdvice = map[string]string{
+	"starting": "wait until the Global Controller has started; if this lasts, see its log",
 	"incompatible schema": "a newer release changed the schema: replace this Global Controller with the newer release; " +
 		"global-controller migrate status shows the versions",
 }
@@ -48,6 +51,7 @@ func (d *doctor) checkReady(ctx context.Context) {
 		d.report(check, resultFail, "check http_address against BIND_ADDRESS of the Global Controller", "no response over HTTP: %v", err)
 		return
 	}
+
 	var ready struct {
 		Ready  *bool             `json:"ready"`
 		Checks map[string]string `json:"checks"`

@@ -58,6 +58,7 @@ func TestDoctor_Replicas(t *testing.T) {
 			if len(d.findings) != len(tc.want) {
 				t.Errorf("found %+v, want %d findings", d.findings, len(tc.want))
 			}
+
 			for i, f := range d.findings {
 				if got := fmt.Sprintf("%s %s: %s", f.Result, f.Check, f.Detail); i < len(tc.want) && !strings.HasPrefix(got, tc.want[i]) {
 					t.Errorf("finding = %q, want %q", got, tc.want[i])

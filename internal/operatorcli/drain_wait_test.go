@@ -22,6 +22,7 @@ func TestDrainWait_NeedsReportSinceDrain(t *testing.T) {
 		edit(c)
 		return c
 	}
+
 	const younger, older = time.Second, -time.Second
 	none := func(*pb.Controller) {}
 	stale := func(c *pb.Controller) { c.Stale = true }
@@ -44,7 +45,7 @@ func TestDrainWait_NeedsReportSinceDrain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFixture(t, &fakeGC{fleet: []*pb.Controller{tc.controller}})
+			f := newFixture(t, &fakeGlobalController{fleet: []*pb.Controller{tc.controller}})
 			w := &drainWait{cli: f.conn.cli, lastLine: make(map[string]string), out: f.out}
 			isOver, err := w.checkController(t.Context(), f.conn, "mc")
 			if err != nil || isOver != tc.wantOver {

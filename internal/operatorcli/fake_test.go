@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const testTimeout = 30 * time.Second
 
 // fakeGC is a Global Controller whose watches follow scripts. It records their requests.
-type fakeGC struct {
+type fakeGlobalController struct {
 	pb.UnimplementedFleetServiceServer
 	mu      sync.Mutex
 	watches []*pb.WatchRequest
@@ -40,7 +40,7 @@ type script struct {
 	end  error
 }
 
-func (f *fakeGC) Watch(in *pb.WatchRequest, stream grpc.ServerStreamingServer[pb.WatchResponse]) error {
+func (f *fakeGlobalController) Watch(in *pb.WatchRequest, stream grpc.ServerStreamingServer[pb.WatchResponse]) error {
 	f.mu.Lock()
 	f.watches = append(f.watches, in)
 	s := script{}
@@ -60,11 +60,11 @@ func (f *fakeGC) Watch(in *pb.WatchRequest, stream grpc.ServerStreamingServer[pb
 	return s.end
 }
 
-func (f *fakeGC) ListControllers(context.Context, *pb.ListControllersRequest) (*pb.ListControllersResponse, error) {
+func (f *fakeGlobalController) ListControllers(context.Context, *pb.ListControllersRequest) (*pb.ListControllersResponse, error) {
 	return &pb.ListControllersResponse{Controllers: f.fleet}, nil
 }
 
-func (f *fakeGC) GetController(_ context.Context, in *pb.GetControllerRequest) (*pb.GetControllerResponse, error) {
+func (f *fakeGlobalController) GetController(_ context.Context, in *pb.GetControllerRequest) (*pb.GetControllerResponse, error) {
 	for _, c := range f.fleet {
 		if c.GetControllerId() == in.GetControllerId() {
 			return &pb.GetControllerResponse{Controller: c}, nil
@@ -74,7 +74,7 @@ func (f *fakeGC) GetController(_ context.Context, in *pb.GetControllerRequest) (
 }
 
 // watchRequests returns the requests of all watches until now.
-func (f *fakeGC) watchRequests() []*pb.WatchRequest {
+func (f *fakeGlobalController) watchRequests() []*pb.WatchRequest {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]*pb.WatchRequest(nil), f.watches...)

@@ -12,18 +12,20 @@ import (
 
 // fleetFilter selects controllers.
 type fleetFilter struct {
-	region    string
-	idPattern string
-	states    []string
-	placeable bool
-	draining  bool
+	region          string
+	idPattern       string
+	states          []string
+	acceptsMeetings bool
+	draining        bool
 }
 
 func (f *fleetFilter) addFlags(c *cli, cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.region, "region", "", "only this `REGION`")
 	flags.StringSliceVar(&f.states, "state", nil, "only these `STATES`, separated by commas: "+joinOr(healthWords()))
-	flags.BoolVar(&f.placeable, "placeable", false, "only controllers that can get a meeting")
+	flags.BoolVar(&f.acceptsMeetings, "accepts-meetings", false, "only controllers that accept meetings and are not full")
+	flags.BoolVar(&f.acceptsMeetings, "placeable", false, "the former name of --accepts-meetings")
+	_ = flags.MarkHidden("placeable")
 	flags.BoolVar(&f.draining, "draining", false, "only draining controllers, whether an operator drains them or they drain themselves")
 	flags.StringVar(&f.idPattern, "id", "", "only ids that begin with `ID`, or match it as a pattern with * and ?")
 	_ = cmd.RegisterFlagCompletionFunc("region", c.completeRegions)
@@ -60,7 +62,7 @@ func (f *fleetFilter) matches(c *pb.Controller) bool {
 	case c == nil,
 		f.region != "" && c.GetRegion() != f.region,
 		len(f.states) > 0 && !slices.Contains(f.states, healthWord(c.GetHealth())),
-		f.placeable && !c.GetPlacement().GetPlaceable(),
+		f.acceptsMeetings && !c.GetPlacement().GetPlaceable(),
 		f.draining && c.GetHealth() != pb.Health_HEALTH_DRAINING:
 		return false
 	}
@@ -79,7 +81,7 @@ func (f *fleetFilter) matchesTransition(t *pb.Transition) bool {
 	}
 	return (len(f.states) == 0 || involves(f.states...)) &&
 		(!f.draining || involves("draining")) &&
-		(!f.placeable || involves("healthy", "degraded"))
+		(!f.acceptsMeetings || involves("healthy", "degraded"))
 }
 
 func (f *fleetFilter) matchesID(id string) bool {

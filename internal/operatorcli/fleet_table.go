@@ -29,6 +29,7 @@ func fleetTable(controllers []*pb.Controller, isWide bool, now time.Time) *table
 				orDash(c.GetWebtransportEndpoint()),
 			)...)
 		}
+
 		t.add(append(row, cell{text: strings.Join(controllerNotes(c), "; ")})...)
 	}
 	return t
@@ -106,6 +107,7 @@ func describeDrain(c *pb.Controller) string {
 	if isDrained {
 		note = "drained"
 	}
+
 	switch {
 	case d.GetDeadlinePassed():
 		note += ", deadline passed"

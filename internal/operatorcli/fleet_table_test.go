@@ -10,7 +10,7 @@ import (
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-func TestControllerNotes(t *testing.T) {
+func TestControllerNotes_DrainStaleAndConflicts(t *testing.T) {
 	t.Parallel()
 	today := &pb.Drain{Deadline: timestamppb.New(testTime().AsTime().Add(time.Hour))}
 	past := &pb.Drain{Deadline: testTime(), DeadlinePassed: true, Reason: "rack 4"}

@@ -133,6 +133,7 @@ func (v *fleetView) applyChanges(changes []*pb.Change) (events []fleetEvent) {
 			}
 			v.lastTransitionIDs[id] = transition.GetId()
 		}
+
 		events = append(events, fleetEvent{
 			kind:       changeKind(before, after, transition),
 			id:         id,
@@ -180,7 +181,7 @@ func (v *fleetView) applyLoads(loads []*pb.Load) {
 	}
 }
 
-// hasVisibleChange reports whether two versions of a controller differ in more than what every heartbeat changes. nil stands for
+// hasVisibleChange reports whether two versions of a controller differ in more than what every heartbeat changes. A nil is
 // a controller that is not in the fleet.
 func hasVisibleChange(a, b *pb.Controller) bool {
 	if a == nil || b == nil {

@@ -38,6 +38,7 @@ func (c *cli) followHistory(ctx context.Context, conn *connection, o historyOpti
 			if !isUnavailable {
 				c.warn("%s; retrying", withoutAdvice(err))
 			}
+
 			isUnavailable = true
 			page.transitions = nil
 			continue

@@ -17,7 +17,7 @@ import (
 func TestRunUntilOutputClosed_ReaderCloses(t *testing.T) {
 	t.Parallel()
 	snapshot := newSnapshot(1, "start", newController("mc", healthy))
-	f := newFixture(t, &fakeGC{scripts: []script{{send: []*pb.WatchResponse{snapshot}}}})
+	f := newFixture(t, &fakeGlobalController{scripts: []script{{send: []*pb.WatchResponse{snapshot}}}})
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -35,6 +35,7 @@ func TestRunUntilOutputClosed_ReaderCloses(t *testing.T) {
 	if line, err := bufio.NewReader(reader).ReadString('\n'); err != nil {
 		t.Fatalf("the first line = %q, %v", line, err)
 	}
+
 	select {
 	case err := <-ended:
 		t.Fatalf("the command ended while its output was open: %v", err)
@@ -61,7 +62,7 @@ func TestRunUntilOutputClosed_ReturnsErrorOfWork(t *testing.T) {
 	}
 }
 
-func TestOutputClosedFunc(t *testing.T) {
+func TestOutputClosedFunc_FileStaysOpen(t *testing.T) {
 	t.Parallel()
 	file, err := os.Create(t.TempDir() + "/out")
 	if err != nil {

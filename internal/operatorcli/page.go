@@ -23,7 +23,7 @@ func (p *page) line(name, format string, values ...any) {
 }
 
 func (p *page) styledLine(s style, name, format string, values ...any) {
-	fmt.Fprintf(&p.b, "  %-14s %s\n", name, p.painter.paint(s, clean(fmt.Sprintf(format, values...))))
+	fmt.Fprintf(&p.b, "  %-16s %s\n", name, p.painter.paint(s, clean(fmt.Sprintf(format, values...))))
 }
 
 // listLines adds a line for each text. The name and the prefix are on the first line only.

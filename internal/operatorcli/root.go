@@ -34,6 +34,7 @@ func rootCommand(p Process) *cobra.Command {
   gcctl doctor
   source <(gcctl completion bash)          # complete commands, flags, states, regions and ids`,
 	}
+
 	root.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return unknownCommandError(cmd, args)

@@ -86,6 +86,7 @@ func (t *table) line(row []cell, widths []int, p painter, maxColumns int) string
 				w.write(plain, padding)
 			}
 		}
+
 		if i < last {
 			w.write(plain, columnGap)
 		}

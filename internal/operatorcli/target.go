@@ -61,7 +61,7 @@ func (l settingLookup) lookup(flag flagValue, variable, contextValue string) set
 
 func (l settingLookup) contextOrigin() string { return "the context " + l.contextName }
 
-// resolveTarget returns the target that flags, environment and context file describe. forChange is set by commands that change
+// resolveTarget returns the target that flags, environment and context file describe. Commands set forChange if they change
 // something, because gcctl dev has separate clients for reading and for changes.
 func (c *cli) resolveTarget(forChange bool) (target, error) {
 	name, context, err := c.chooseContext()

@@ -26,8 +26,8 @@ func clean(text string) string {
 	return b.String()
 }
 
-// controlsTerminal reports whether a character does more than occupy its place: control characters, line separators, and
-// characters that change the direction of the text after them.
+// controlsTerminal reports whether a character does more than occupy its place. Such are control characters, line separators,
+// and characters that change the direction of the text after them.
 func controlsTerminal(r rune) bool {
 	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
 }

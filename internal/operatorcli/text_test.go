@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestFormatAge(t *testing.T) {
+func TestFormatAge_Units(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{
 		-time.Second:     "0s",
@@ -26,7 +26,7 @@ func TestFormatAge(t *testing.T) {
 	}
 }
 
-func TestJoinFirst(t *testing.T) {
+func TestJoinFirst_CountsTheRest(t *testing.T) {
 	t.Parallel()
 	for texts, want := range map[string]string{
 		"a":           "a",
@@ -91,7 +91,7 @@ func TestWriteAs_RoundTrip(t *testing.T) {
 	})
 }
 
-func TestParseTimeOrDuration(t *testing.T) {
+func TestParseTimeOrDuration_RefusesOtherForms(t *testing.T) {
 	t.Parallel()
 	if at, ago, err := parseTimeOrDuration("--since", "2031-01-02T15:04:05Z"); err != nil || ago != 0 || at.Unix() != 1925132645 {
 		t.Errorf("a time = %v %v %v", at, ago, err)
@@ -106,7 +106,7 @@ func TestParseTimeOrDuration(t *testing.T) {
 	}
 }
 
-func TestParseClaims(t *testing.T) {
+func TestParseClaims_ScopeListAndLargeExpiry(t *testing.T) {
 	t.Parallel()
 	c, err := parseClaims("eyJraWQiOiJrIn0.eyJzdWIiOiJvcHMiLCJleHAiOjFlOTksInNjb3BlcyI6WyJnYzpyZWFkIl19.x")
 	if err != nil || c.Subject != "ops" || c.keyID != "k" || len(c.allScopes()) != 1 || c.ExpiresAt.describe(time.Unix(0, 0)) == "" {

@@ -131,6 +131,7 @@ func (w *watcher) streamOnce(ctx context.Context) error {
 			case r.err != nil:
 				return r.err
 			}
+
 			lastReceived = time.Now()
 			if err := w.handleResponse(r.response); err != nil {
 				return &callbackError{err}
@@ -157,6 +158,7 @@ func receiveAll(ctx context.Context, stream grpc.ServerStreamingClient[pb.WatchR
 			case <-ctx.Done():
 				return
 			}
+
 			if err != nil {
 				return
 			}

@@ -20,7 +20,7 @@ const (
 func TestWatcher_ResumesAfterLastID(t *testing.T) {
 	t.Parallel()
 	repeated := newTransition(11, newController("mc-1", degraded), healthy)
-	gc := &fakeGC{scripts: []script{
+	gc := &fakeGlobalController{scripts: []script{
 		{
 			send: []*pb.WatchResponse{
 				newSnapshot(5, "start", newController("mc-1", healthy), newController("mc-2", healthy)),
@@ -63,7 +63,7 @@ func TestWatcher_Resync(t *testing.T) {
 	} {
 		first := newSnapshot(5, "start", newController("mc-1", healthy), newController("mc-2", healthy))
 		second := newSnapshot(9, "lagged", newController("mc-1", unhealthy), newController("mc-3", healthy))
-		f := newFixture(t, &fakeGC{scripts: []script{{send: []*pb.WatchResponse{first, second}}}})
+		f := newFixture(t, &fakeGlobalController{scripts: []script{{send: []*pb.WatchResponse{first, second}}}})
 		interrupt := f.startWatch(fleetListOptions{output: output})
 
 		f.waitUntil("the last event is printed", func() bool { return strings.Contains(f.out.String(), "mc-3") })
@@ -79,7 +79,7 @@ func TestWatcher_Resync(t *testing.T) {
 func TestWatcher_RejectedTokenIsReplacedOnce(t *testing.T) {
 	t.Parallel()
 	rejection := status.Error(codes.Unauthenticated, "Invalid token")
-	f := newFixture(t, &fakeGC{scripts: []script{
+	f := newFixture(t, &fakeGlobalController{scripts: []script{
 		{send: []*pb.WatchResponse{newSnapshot(5, "start", newController("mc-1", healthy))}, end: rejection},
 		{send: []*pb.WatchResponse{newChanges(6, newTransition(1, newController("mc-1", unhealthy), healthy))}, end: rejection},
 		{end: rejection},
@@ -107,7 +107,7 @@ func TestWatcher_PermanentErrorEndsIt(t *testing.T) {
 			scripts = append(scripts, script{end: status.Error(code, "no")})
 		}
 
-		f := newFixture(t, &fakeGC{scripts: scripts})
+		f := newFixture(t, &fakeGlobalController{scripts: scripts})
 		if err := f.conn.cli.watchFleet(t.Context(), f.conn, fleetListOptions{sort: "id"}); ExitCodeOf(err) != want {
 			t.Errorf("after %v the watch ended with %v, want exit code %d", code, err, want)
 		}

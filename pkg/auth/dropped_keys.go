@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// droppedKeyMemory is how long a key that is no longer published is kept to explain refusals: as long as its tokens live.
-	droppedKeyMemory = time.Hour
+	// droppedKeyRetention is how long a key that is no longer published is kept to explain refusals: as long as its tokens live.
+	droppedKeyRetention = time.Hour
 	// maxDroppedKeys is how many of them are kept.
 	maxDroppedKeys = 64
 )
@@ -44,7 +44,7 @@ func (d *droppedKeys) update(before, after map[string]ed25519.PublicKey) {
 
 	for kid, key := range before {
 		if !isPublished(kid, key) {
-			d.keys = append(d.keys, droppedKey{kid: kid, key: key, until: now.Add(droppedKeyMemory)})
+			d.keys = append(d.keys, droppedKey{kid: kid, key: key, until: now.Add(droppedKeyRetention)})
 		}
 	}
 	d.keys = slices.Delete(d.keys, 0, max(0, len(d.keys)-maxDroppedKeys))

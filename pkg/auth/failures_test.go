@@ -61,18 +61,18 @@ func TestVerifier_UnknownKeyWhileKeysCannotBeFetched(t *testing.T) {
 
 func TestKeySet_UnverifiableTokens(t *testing.T) {
 	var now time.Duration
-	u := unverifiableTokens{now: func() time.Duration { return now }, memory: 15 * time.Second}
+	u := unverifiableTokens{now: func() time.Duration { return now }, recentFor: 15 * time.Second}
 	if u.hasRecent() {
 		t.Error("hasRecent() = true before the first")
 	}
 	u.record()
 	now = 15 * time.Second
 	if !u.hasRecent() {
-		t.Error("hasRecent() = false within the memory")
+		t.Error("hasRecent() = false within recentFor")
 	}
 	now += time.Second
 	if u.hasRecent() {
-		t.Error("hasRecent() = true after the memory")
+		t.Error("hasRecent() = true after recentFor")
 	}
 }
 
@@ -120,7 +120,7 @@ func TestVerifier_DroppedKey(t *testing.T) {
 		}
 	}
 
-	v.keys.droppedKeys.now = func() time.Time { return time.Now().Add(droppedKeyMemory + time.Second) }
+	v.keys.droppedKeys.now = func() time.Time { return time.Now().Add(droppedKeyRetention + time.Second) }
 	if got := refusal(old); got != "" {
 		t.Errorf("refusal an hour later = %q, want the dropped key removed", got)
 	}

@@ -20,12 +20,12 @@ import (
 )
 
 const (
-	// refreshInterval is how often the keys are fetched while all is well.
+	// refreshInterval is how often the keys are fetched while fetches succeed.
 	refreshInterval = time.Minute
 	// minRefetchInterval is the shortest time between two fetches for unknown keys.
 	minRefetchInterval = time.Second
-	// defaultUnverifiableMemory is longer than the usual time between two calls of a controller.
-	defaultUnverifiableMemory = 15 * time.Second
+	// defaultUnverifiableFor is longer than the usual time between two calls of a controller.
+	defaultUnverifiableFor = 15 * time.Second
 )
 
 // KeySetConfig configures a set of keys.
@@ -39,9 +39,9 @@ type KeySetConfig struct {
 	OnRefresh func(result string)
 	// OnDate is called with the auth controller's clock for each document. It must not block. Nil: not called.
 	OnDate func(date time.Time, uncertainty time.Duration)
-	// UnverifiableMemory is how long CanVerify returns false after a token with an unknown key arrived while the keys could
+	// UnverifiableFor is how long CanVerify returns false after a token with an unknown key arrived while the keys could
 	// not be fetched. It must be longer than the time between two calls of one caller. 0: 15 s.
-	UnverifiableMemory time.Duration
+	UnverifiableFor time.Duration
 }
 
 // KeySet has the published keys of the AC. If a refresh fails, it keeps the last keys. If one succeeds, it replaces all of
@@ -71,8 +71,8 @@ func NewKeySet(cfg KeySetConfig) *KeySet {
 	if cfg.OnDate == nil {
 		cfg.OnDate = func(time.Time, time.Duration) {}
 	}
-	if cfg.UnverifiableMemory == 0 {
-		cfg.UnverifiableMemory = defaultUnverifiableMemory
+	if cfg.UnverifiableFor == 0 {
+		cfg.UnverifiableFor = defaultUnverifiableFor
 	}
 
 	began := time.Now()
@@ -90,10 +90,11 @@ func NewKeySet(cfg KeySetConfig) *KeySet {
 		refetchLimit: rate.NewLimiter(rate.Every(minRefetchInterval), 1),
 		droppedKeys:  droppedKeys{now: time.Now},
 		unverifiable: unverifiableTokens{
-			now:    func() time.Duration { return time.Since(began) },
-			memory: cfg.UnverifiableMemory,
+			now:       func() time.Duration { return time.Since(began) },
+			recentFor: cfg.UnverifiableFor,
 		},
 	}
+
 	k.keys.Store(&map[string]ed25519.PublicKey{})
 	return k
 }
@@ -104,8 +105,8 @@ func (k *KeySet) HasKeys() bool { return len(*k.keys.Load()) > 0 }
 // Count returns the number of usable keys.
 func (k *KeySet) Count() int { return len(*k.keys.Load()) }
 
-// CanVerify reports whether tokens can be verified: the set has a usable key, and no recent token had an unknown key while
-// the keys could not be fetched.
+// CanVerify reports whether tokens can be verified. The set must have a usable key. Also, no recent token may have had an
+// unknown key while the keys could not be fetched.
 func (k *KeySet) CanVerify() bool { return k.HasKeys() && !k.unverifiable.hasRecent() }
 
 // Run refreshes the keys until ctx ends: every minute, and sooner, with growing pauses, after a failure.

@@ -63,7 +63,7 @@ func newTestKeySet(url string) *KeySet {
 	return NewKeySet(KeySetConfig{URL: url, Logger: log.NewNopLogger()})
 }
 
-func TestParseKeys(t *testing.T) {
+func TestParseKeys_SkipsUnusableKeys(t *testing.T) {
 	good := jwkFromSeed("good", 'a')
 	replaced := func(old, by string) string { return strings.Replace(jwkFromSeed("bad", 'b'), old, by, 1) }
 	for _, bad := range []string{
@@ -118,6 +118,7 @@ func TestKeySet_KeepsTheLastKeysAfterAFailure(t *testing.T) {
 		if err := keys.Refresh(t.Context()); err == nil {
 			t.Errorf("Refresh() with status %d and %d bytes = nil, want an error", response.status, len(response.body))
 		}
+
 		if _, err := keys.Key(t.Context(), "k1"); err != nil {
 			t.Errorf("Key(k1) after a failed refresh = %v, want the last good key", err)
 		}
@@ -238,6 +239,7 @@ func TestKeySet_HugeDocument(t *testing.T) {
 	ac := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		defer close(ended)
 		chunk := []byte(strings.Repeat(" ", 1<<16))
+
 		for written.Load() < huge {
 			n, err := w.Write(chunk)
 			written.Add(int64(n))

@@ -31,7 +31,7 @@ func bearerToken(authorization []string) (string, error) {
 
 // parseForm returns the key id of a token. It refuses a token that two parsers may read differently, before any key is looked
 // up.
-func parseForm(token string) (kid string, _ error) {
+func parseForm(token string) (string, error) {
 	encodedHeader, rest, _ := strings.Cut(token, ".")
 	_, signature, _ := strings.Cut(rest, ".")
 	switch {
@@ -52,6 +52,7 @@ func parseForm(token string) (kid string, _ error) {
 		Kid  string `json:"kid"`
 		Crit any    `json:"crit"`
 	}
+
 	// This decoder refuses duplicate names and is case-sensitive.
 	if err := json.Unmarshal(raw, &header); err != nil || header.Alg != "EdDSA" || header.Kid == "" || header.Crit != nil {
 		return "", newRefusal("the header is invalid")

@@ -7,10 +7,10 @@ import (
 
 // unverifiableTokens records when the last token with an unknown key arrived while the keys could not be fetched.
 type unverifiableTokens struct {
-	mu     sync.Mutex
-	last   time.Duration // 0: never.
-	now    func() time.Duration
-	memory time.Duration
+	mu        sync.Mutex
+	last      time.Duration // 0: never.
+	now       func() time.Duration
+	recentFor time.Duration
 }
 
 func (u *unverifiableTokens) record() {
@@ -25,9 +25,9 @@ func (u *unverifiableTokens) clear() {
 	u.last = 0
 }
 
-// hasRecent reports whether such a token arrived within memory.
+// hasRecent reports whether such a token arrived within recentFor.
 func (u *unverifiableTokens) hasRecent() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.last > 0 && u.now()-u.last <= u.memory
+	return u.last > 0 && u.now()-u.last <= u.recentFor
 }

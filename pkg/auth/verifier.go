@@ -36,7 +36,7 @@ type VerifierConfig struct {
 	OnResult func(result string)
 }
 
-// ClockCheck reports whether a token cannot be verified because the clock is wrong. isRefused is the result by this clock, and
+// ClockCheck reports whether a token is unverifiable because the clock is wrong. isRefused is the result by this clock.
 // refusesAt returns the result at another time.
 type ClockCheck func(isRefused bool, refusesAt func(now time.Time) bool) (isUnverifiable bool)
 
@@ -112,7 +112,7 @@ func (v *Verifier) Authenticate(ctx context.Context, authorization []string) (se
 	return caller, err
 }
 
-func (v *Verifier) authenticate(ctx context.Context, authorization []string) (caller service.Caller, isCached bool, _ error) {
+func (v *Verifier) authenticate(ctx context.Context, authorization []string) (caller service.Caller, isCached bool, err error) {
 	token, err := bearerToken(authorization)
 	if err != nil {
 		return service.Caller{}, false, err
@@ -171,12 +171,14 @@ func (v *Verifier) verify(ctx context.Context, token string) (verifiedToken, err
 		key, keyErr = v.keys.Key(ctx, kid)
 		return key, keyErr
 	})
+
 	switch {
 	case errors.Is(keyErr, service.ErrUnavailable):
 		// Claims that are invalid with any key are refused anyway.
 		if err := v.checkClaims(parsed); err != nil {
 			return verifiedToken{}, err
 		}
+
 		v.keys.unverifiable.record()
 		return verifiedToken{}, keyErr
 	case keyErr != nil && !errors.Is(keyErr, service.ErrUnauthenticated):

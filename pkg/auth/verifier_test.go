@@ -79,6 +79,7 @@ func TestVerifier_HostileTokens(t *testing.T) {
 	if err != nil {
 		t.Fatalf("sign: %v", err)
 	}
+
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatalf("make key: %v", err)
@@ -89,12 +90,14 @@ func TestVerifier_HostileTokens(t *testing.T) {
 	if err != nil {
 		t.Fatalf("sign: %v", err)
 	}
+
 	good := signToken(key, goodHeader, goodPayload)
 	part := strings.Split(good, ".")
 	// signText signs a text that is not base64url: the signature is valid, the form is not.
 	signText := func(text string) string {
 		return text + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(key, []byte(text)))
 	}
+
 	// sized returns a token of exactly n bytes, by padding in a claim and a space in the header.
 	sized := func(n int) string {
 		for pad := n/4*3 - 400; pad < n; pad++ {
@@ -176,6 +179,7 @@ func TestVerifier_HostileTokens(t *testing.T) {
 			if tc.accepted != (err == nil) || err != nil && !errors.Is(err, service.ErrUnauthenticated) {
 				t.Errorf("Authenticate(%d bytes) = %v, want accepted %v", len(tc.token), err, tc.accepted)
 			}
+
 			if err != nil && strings.Contains(err.Error(), tc.token) {
 				t.Error("the error quotes the token")
 			}
@@ -233,6 +237,7 @@ func TestVerifier_IsWellFormed(t *testing.T) {
 	v, ac := newTestVerifier(t, "", &now)
 	good := signToken(privateKeyFromSeed('a'), goodHeader, goodPayload)
 	part := strings.Split(good, ".")
+
 	for name, tc := range map[string]struct {
 		authorization []string
 		want          bool
@@ -341,6 +346,7 @@ func TestVerifier_PrintsNoToken(t *testing.T) {
 	if err != nil {
 		t.Fatalf("Authenticate() = %v", err)
 	}
+
 	digest := sha256.Sum256([]byte(token))
 	hit, _ := v.cache.Get(digest)
 	asJSON, err := json.Marshal(caller)

@@ -51,6 +51,7 @@ func (c *Config) setDefaults() {
 	if c.Health == nil {
 		c.Health = func() Health { return HealthHealthy }
 	}
+
 	if c.OnEvent == nil {
 		c.OnEvent = func(Event) {}
 	}

@@ -20,6 +20,7 @@ func TestConfig_Validation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	for name, c := range map[string]struct {
 		change func(*Config)
 		want   string // Empty: valid.
@@ -30,13 +31,13 @@ func TestConfig_Validation(t *testing.T) {
 		"no id":                      {func(cfg *Config) { cfg.ControllerID = "" }, "ControllerID"},
 		"a long id":                  {func(cfg *Config) { cfg.ControllerID = strings.Repeat("a", 256) }, "ControllerID"},
 		"an invalid id":              {func(cfg *Config) { cfg.ControllerID = "mc.1" }, "ControllerID"},
-		"no region":                  {func(cfg *Config) { cfg.Region = "" }, "region"},
+		"no region":                  {func(cfg *Config) { cfg.Region = "" }, "Region"},
 		"no endpoint":                {func(cfg *Config) { cfg.GRPCEndpoint = "" }, "GRPCEndpoint"},
 		"no meetings":                {func(cfg *Config) { cfg.MaxMeetings = 0 }, "MaxMeetings"},
 		"too many":                   {func(cfg *Config) { cfg.MaxParticipants = math.MaxUint32 }, "MaxParticipants"},
-		"an invalid incarnation":     {func(cfg *Config) { cfg.Incarnation = "a b" }, "incarnation"},
-		"no tokens":                  {func(cfg *Config) { cfg.Tokens = nil }, "tokens"},
-		"no load":                    {func(cfg *Config) { cfg.Load = nil }, "load"},
+		"an invalid incarnation":     {func(cfg *Config) { cfg.Incarnation = "a b" }, "Incarnation"},
+		"no tokens":                  {func(cfg *Config) { cfg.Tokens = nil }, "Tokens"},
+		"no load":                    {func(cfg *Config) { cfg.Load = nil }, "Load"},
 		"a negative time":            {func(cfg *Config) { cfg.CallTimeout = -1 }, "negative"},
 		"a negative count":           {func(cfg *Config) { cfg.FailoverAfter = -1 }, "FailoverAfter"},
 		"no address":                 {func(cfg *Config) { cfg.Addresses = nil }, "address"},
@@ -65,7 +66,7 @@ func TestConfig_Validation(t *testing.T) {
 
 func TestClient_RunsOnceAtATime(t *testing.T) {
 	t.Parallel()
-	gc := startGC(t, true)
+	gc := startGlobalController(t, true)
 	r := startClient(t, testConfig(gc.address))
 	r.waitForEvent(t, EventRegistered)
 	if err := r.Run(t.Context()); !errors.Is(err, errRunning) {
@@ -73,7 +74,7 @@ func TestClient_RunsOnceAtATime(t *testing.T) {
 	}
 }
 
-func TestConvert(t *testing.T) {
+func TestHealthToProto_UnknownHealthIsUnhealthy(t *testing.T) {
 	t.Parallel()
 	for health, want := range map[Health]darktowerv1.HealthStatus{
 		HealthHealthy: 1, HealthDegraded: 2, HealthUnhealthy: 3, HealthDraining: 4, 17: 3, -1: 3,
@@ -103,7 +104,7 @@ func TestConvert(t *testing.T) {
 	}
 }
 
-func TestTexts(t *testing.T) {
+func TestErrorsAndEvents_TextsAndDefaults(t *testing.T) {
 	t.Parallel()
 	if EventDrain.String() != "drain" || EventKind(99).String() != "EventKind(99)" {
 		t.Error("String() = another name")

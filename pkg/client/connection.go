@@ -71,6 +71,7 @@ func newConnection(addresses []string, tlsConfig *tls.Config, timeout time.Durat
 		grpc.WithDisableRetry(),
 		grpc.WithDisableServiceConfig(),
 	}
+
 	return &Connection{
 		addresses:    slices.Clone(addresses),
 		currentLinks: make([]*link, len(addresses)),
@@ -106,7 +107,7 @@ func (c *Connection) acquire(index int) (*link, error) {
 		index = c.sharedIndex
 	}
 	if c.currentLinks[index] == nil {
-		if err := c.openLink(index); err != nil {
+		if err := c.openLinkLocked(index); err != nil {
 			return nil, err
 		}
 	}
@@ -116,8 +117,8 @@ func (c *Connection) acquire(index int) (*link, error) {
 	return l, nil
 }
 
-// openLink makes a link to the address with that index. The caller holds the lock.
-func (c *Connection) openLink(index int) error {
+// openLinkLocked makes a link to the address with that index. The caller holds the lock.
+func (c *Connection) openLinkLocked(index int) error {
 	address := c.addresses[index]
 	l := &link{addressIndex: index, users: 1, openedAt: time.Now()}
 	options := append(slices.Clone(c.options), grpc.WithStatsHandler(activityHandler{l}))

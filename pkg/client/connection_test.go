@@ -31,7 +31,7 @@ func serve(t *testing.T, server *grpc.Server) string {
 
 func TestConnection_SharedLinkIsReplacedOnce(t *testing.T) {
 	t.Parallel()
-	first, second := startGC(t, true), startGC(t, true)
+	first, second := startGlobalController(t, true), startGlobalController(t, true)
 	connection, err := NewConnection([]string{first.address, second.address}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -72,6 +72,7 @@ func TestConnection_LinkIsClosedAfterItsLastUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	if !connection.acquireStream(first) {
 		t.Error("acquireStream() = false, want true")
 	}
@@ -107,7 +108,7 @@ func TestConnection_LinkIsClosedAfterItsLastUser(t *testing.T) {
 
 func TestConnection_ClosedDuringACall(t *testing.T) {
 	t.Parallel()
-	gc := startGC(t, false)
+	gc := startGlobalController(t, false)
 	connection, err := NewConnection([]string{gc.address}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +129,7 @@ func TestConnection_TLS(t *testing.T) {
 	web := httptest.NewUnstartedServer(nil) // Only its certificate is used.
 	web.StartTLS()
 	t.Cleanup(web.Close)
-	gc := &fakeGC{calls: make(chan receivedCall, 10)}
+	gc := &fakeGlobalController{calls: make(chan receivedCall, 10)}
 	server := grpc.NewServer(grpc.Creds(credentials.NewServerTLSFromCert(&web.TLS.Certificates[0])))
 	darktowerv1.RegisterGlobalControllerServiceServer(server, gc)
 	cfg := testConfig(serve(t, server))
@@ -159,7 +160,7 @@ func TestConnection_Addresses(t *testing.T) {
 
 func TestConnection_StreamLimit(t *testing.T) {
 	t.Parallel()
-	gc := startGC(t, true)
+	gc := startGlobalController(t, true)
 	connection, err := NewConnection([]string{gc.address}, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -132,16 +132,17 @@ func (c *ClientCredentials) Token(ctx context.Context) (string, error) {
 	c.mu.Lock()
 	isUsable, isDue := c.tokenState(c.readClocks())
 	if isDue && c.currentFetch == nil && c.monotonic() >= c.nextFetch {
-		c.startFetch()
+		c.startFetchLocked()
 	}
-	token, pending, err := c.token, c.currentFetch, c.lastErr
+	token, pending, lastErr := c.token, c.currentFetch, c.lastErr
+	retryIn := c.nextFetch - c.monotonic()
 	c.mu.Unlock()
 
 	switch {
 	case isUsable:
 		return token.open(), nil
 	case pending == nil:
-		return "", fmt.Errorf("waiting before the next attempt: %w", err)
+		return "", fmt.Errorf("get token: the next attempt is in %v: %w", retryIn.Round(time.Millisecond), lastErr)
 	}
 
 	select {
@@ -150,7 +151,7 @@ func (c *ClientCredentials) Token(ctx context.Context) (string, error) {
 	case <-pending.done:
 	}
 	if pending.err != nil {
-		return "", pending.err
+		return "", fmt.Errorf("get token: %w", pending.err)
 	}
 
 	c.mu.Lock()
@@ -201,9 +202,9 @@ func (c *ClientCredentials) tokenState(now clockReading) (isUsable, isDue bool) 
 	return isUsable, isDue
 }
 
-// startFetch starts a fetch in the background. The caller holds the lock. The fetch does not use the context of a caller,
+// startFetchLocked starts a fetch in the background. The caller holds the lock. The fetch does not use the context of a caller,
 // because other callers wait for it too.
-func (c *ClientCredentials) startFetch() {
+func (c *ClientCredentials) startFetchLocked() {
 	f := &tokenFetch{done: make(chan struct{})}
 	c.currentFetch = f
 	c.fetches.Go(func() {
@@ -243,7 +244,7 @@ func (c *ClientCredentials) finishFetch(f *tokenFetch, requestedAt clockReading,
 	c.renewalAge = time.Duration(float64(lifetime) * (0.6 + 0.2*c.random()))
 }
 
-// retryDelay returns how long to wait after that many failures in a row: 1 s, doubled each time up to 30 s, less a random
+// retryDelay returns how long to wait after that many failures in a row. It is 1 s, doubled each time up to 30 s, less a random
 // part of up to a half.
 func (c *ClientCredentials) retryDelay(failures int) time.Duration {
 	full := min(minFetchDelay<<min(failures-1, 10), maxFetchDelay)

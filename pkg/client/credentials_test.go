@@ -22,8 +22,8 @@ import (
 
 const testSecret = "hunter2-and-a-half"
 
-// fakeAC is an auth controller with settable responses.
-type fakeAC struct {
+// fakeAuthController is an auth controller with settable responses.
+type fakeAuthController struct {
 	*httptest.Server
 	requests atomic.Int32
 	mu       sync.Mutex
@@ -31,9 +31,9 @@ type fakeAC struct {
 	lifetime int
 }
 
-func startAC(t *testing.T) *fakeAC {
+func startAuthController(t *testing.T) *fakeAuthController {
 	t.Helper()
-	ac := &fakeAC{lifetime: 3600}
+	ac := &fakeAuthController{lifetime: 3600}
 	ac.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n := ac.requests.Add(1)
 		ac.mu.Lock()
@@ -49,7 +49,7 @@ func startAC(t *testing.T) *fakeAC {
 	return ac
 }
 
-func (ac *fakeAC) setHandler(handler http.HandlerFunc) {
+func (ac *fakeAuthController) setHandler(handler http.HandlerFunc) {
 	ac.mu.Lock()
 	defer ac.mu.Unlock()
 	ac.handler = handler
@@ -69,7 +69,7 @@ func (c *fakeClocks) move(wall, monotonic time.Duration) {
 	c.monotonic += monotonic
 }
 
-func newTestSource(t *testing.T, ac *fakeAC) (*ClientCredentials, *fakeClocks) {
+func newTestSource(t *testing.T, ac *fakeAuthController) (*ClientCredentials, *fakeClocks) {
 	t.Helper()
 	c := &fakeClocks{wall: time.Unix(1_700_000_000, 0)}
 	source, err := NewTokenSource(TokenConfig{
@@ -110,7 +110,7 @@ func waitForFetch(c *ClientCredentials) { c.fetches.Wait() }
 
 func TestClientCredentials_Request(t *testing.T) {
 	t.Parallel()
-	ac := startAC(t)
+	ac := startAuthController(t)
 	ac.setHandler(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		var got map[string]string
@@ -121,6 +121,7 @@ func TestClientCredentials_Request(t *testing.T) {
 			"client_secret": testSecret,
 			"scope":         "mc:register",
 		}
+
 		isForEndpoint := r.Method == http.MethodPost && r.URL.Path == "/api/v1/auth/service/token"
 		if !isForEndpoint || r.Header.Get("Content-Type") != "application/json" || !maps.Equal(got, want) {
 			t.Errorf("%s %s with %v, want the request of the contract", r.Method, r.URL, got)
@@ -155,7 +156,7 @@ func TestClientCredentials_Renewal(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ac := startAC(t)
+			ac := startAuthController(t)
 			source, clocks := newTestSource(t, ac)
 			checkToken(t, source, "t1")
 
@@ -173,11 +174,12 @@ func TestClientCredentials_Renewal(t *testing.T) {
 
 func TestClientCredentials_TokenIsKeptWhileFetchesFail(t *testing.T) {
 	t.Parallel()
-	ac := startAC(t)
+	ac := startAuthController(t)
 	source, clocks := newTestSource(t, ac)
 	checkToken(t, source, "t1")
 	ac.setHandler(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	clocks.move(50*time.Minute, 50*time.Minute)
+
 	for range 20 {
 		checkToken(t, source, "t1")
 		waitForFetch(source)
@@ -198,7 +200,7 @@ func TestClientCredentials_TokenIsKeptWhileFetchesFail(t *testing.T) {
 
 func TestClientCredentials_RetryDelays(t *testing.T) {
 	t.Parallel()
-	ac := startAC(t)
+	ac := startAuthController(t)
 	ac.setHandler(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
 	source, clocks := newTestSource(t, ac)
 
@@ -219,7 +221,7 @@ func TestClientCredentials_RetryDelays(t *testing.T) {
 
 func TestClientCredentials_CallersShareAFetch(t *testing.T) {
 	t.Parallel()
-	ac := startAC(t)
+	ac := startAuthController(t)
 	arrived, proceed := make(chan struct{}, 10), make(chan struct{})
 	ac.setHandler(func(w http.ResponseWriter, _ *http.Request) {
 		arrived <- struct{}{}
@@ -235,6 +237,7 @@ func TestClientCredentials_CallersShareAFetch(t *testing.T) {
 			t.Error("Token() = nil, want an error of the context")
 		}
 	})
+
 	<-arrived
 	for range 50 {
 		all.Go(func() { checkToken(t, source, "one") })
@@ -260,7 +263,7 @@ func TestClientCredentials_CallersShareAFetch(t *testing.T) {
 
 func TestClientCredentials_RefusedTokenIsReplaced(t *testing.T) {
 	t.Parallel()
-	ac := startAC(t)
+	ac := startAuthController(t)
 	source, clocks := newTestSource(t, ac)
 	checkToken(t, source, "t1")
 
@@ -301,6 +304,7 @@ func TestClientCredentials_InvalidResponses(t *testing.T) {
 	token := func(fields string) http.HandlerFunc {
 		return text(200, `{"token_type":"Bearer","marker":1,`+fields+`}`)
 	}
+
 	for name, handler := range map[string]http.HandlerFunc{
 		"400":                  text(400, `{"error":"invalid_request","marker":1}`),
 		"401":                  text(401, `{"error":"marker"}`),
@@ -349,7 +353,7 @@ func TestClientCredentials_InvalidResponses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ac := startAC(t)
+			ac := startAuthController(t)
 			ac.Config.ErrorLog = nil
 			ac.setHandler(handler)
 			var logged lockedBuffer

@@ -158,7 +158,7 @@ func (t *grpcTransport) moveToNextAddress(l *link, end outcome) bool {
 	t.failures.leaveAddress()
 	if t.connection.hasSeveralAddresses() {
 		t.addressIndex = t.connection.nextAddress(l.addressIndex)
-	} else if l.hasAnsweredSince(began) || !t.connection.replaceLink(l) {
+	} else if l.hasResponseSince(began) || !t.connection.replaceLink(l) {
 		return false
 	}
 

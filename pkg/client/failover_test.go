@@ -27,7 +27,7 @@ func failHeartbeats(err error) func(receivedCall) error {
 }
 
 // drainHeartbeats counts the heartbeats that have arrived, and removes all calls that have arrived.
-func (gc *fakeGC) drainHeartbeats() (heartbeats int) {
+func (gc *fakeGlobalController) drainHeartbeats() (heartbeats int) {
 	for len(gc.calls) > 0 {
 		if isHeartbeat(<-gc.calls) {
 			heartbeats++
@@ -45,7 +45,7 @@ func TestFailover_AfterFailuresOfEveryKind(t *testing.T) {
 		for name, streams := range map[string]bool{"streams": true, "calls": false} {
 			t.Run(code.String()+" over "+name, func(t *testing.T) {
 				t.Parallel()
-				first, second := startGC(t, streams), startGC(t, streams)
+				first, second := startGlobalController(t, streams), startGlobalController(t, streams)
 				first.setResponse(failHeartbeats(status.Error(code, "The fault of this address")))
 				cfg := testConfig(first.address, second.address)
 				cfg.FailoverAfter = 4
@@ -86,7 +86,7 @@ func TestFailover_RegistrationFailsOver(t *testing.T) {
 	for _, code := range []codes.Code{codes.Unauthenticated, codes.PermissionDenied, codes.Internal, codes.ResourceExhausted} {
 		t.Run(code.String(), func(t *testing.T) {
 			t.Parallel()
-			first, second := startGC(t, true), startGC(t, true)
+			first, second := startGlobalController(t, true), startGlobalController(t, true)
 			first.setResponse(func(receivedCall) error { return retryInfo(code, 10*time.Millisecond) })
 			r := startClient(t, testConfig(first.address, second.address))
 			r.waitForEvent(t, EventRegistered)
@@ -100,13 +100,14 @@ func TestFailover_ConclusiveCodesAreNoFailures(t *testing.T) {
 	for _, code := range []codes.Code{codes.NotFound, codes.FailedPrecondition, codes.InvalidArgument} {
 		t.Run(code.String(), func(t *testing.T) {
 			t.Parallel()
-			first, second := startGC(t, true), startGC(t, true)
+			first, second := startGlobalController(t, true), startGlobalController(t, true)
 			var n atomic.Int32
 			first.setResponse(func(s receivedCall) error {
 				// A failure after every second conclusive response, which ends the row of failures.
 				if isHeartbeat(s) && n.Add(1)%3 == 0 {
 					return status.Error(codes.Internal, "Internal error")
 				}
+
 				return failHeartbeats(status.Error(code, "A conclusive response"))(s)
 			})
 
@@ -123,8 +124,8 @@ func TestFailover_ConclusiveCodesAreNoFailures(t *testing.T) {
 
 func TestFailover_TokenIsRenewedOnceAtEachAddress(t *testing.T) {
 	t.Parallel()
-	first, second := startGC(t, true), startGC(t, true)
-	for _, gc := range []*fakeGC{first, second} {
+	first, second := startGlobalController(t, true), startGlobalController(t, true)
+	for _, gc := range []*fakeGlobalController{first, second} {
 		gc.setResponse(failHeartbeats(status.Error(codes.Unauthenticated, "Invalid token")))
 	}
 
@@ -152,7 +153,7 @@ func TestFailover_TokenIsRenewedOnceAtEachAddress(t *testing.T) {
 // controller. The other Global Controller accepts the token that the first one refused.
 func TestFailover_RefusedTokenIsUsedWhileThereIsNoOther(t *testing.T) {
 	t.Parallel()
-	first, second := startGC(t, true), startGC(t, true)
+	first, second := startGlobalController(t, true), startGlobalController(t, true)
 	first.setResponse(failHeartbeats(status.Error(codes.Unauthenticated, "Invalid token")))
 	cfg := testConfig(first.address, second.address)
 	cfg.Tokens = &singleToken{}
@@ -181,7 +182,7 @@ func (l *singleToken) Invalidate(string) { l.isRefused.Store(true) }
 
 func TestFailover_OneClientOfManyMovesAlone(t *testing.T) {
 	t.Parallel()
-	first, second := startGC(t, true), startGC(t, true)
+	first, second := startGlobalController(t, true), startGlobalController(t, true)
 	first.setResponse(func(s receivedCall) error {
 		if isHeartbeat(s) && s.id == "mc-0" {
 			return status.Error(codes.Unauthenticated, "Invalid token")
@@ -217,7 +218,7 @@ func TestFailover_OneClientOfManyMovesAlone(t *testing.T) {
 
 func TestFailover_SingleAddressIsConnectedAgain(t *testing.T) {
 	t.Parallel()
-	gc := startGC(t, true)
+	gc := startGlobalController(t, true)
 	gc.setResponse(failHeartbeats(status.Error(codes.Internal, "Internal error")))
 	transport := newTestTransport(t, testConfig(gc.address), nil)
 	checkHeartbeat(t, transport, codes.Internal)
@@ -251,7 +252,7 @@ func (m *silentStreams) StreamHeartbeats(stream grpc.BidiStreamingServer[streamR
 
 func TestFailover_SilentStreamMovesAtOnce(t *testing.T) {
 	t.Parallel()
-	second := startGC(t, true)
+	second := startGlobalController(t, true)
 	silent := &silentStreams{}
 	server := grpc.NewServer()
 	globalcontrollerv1.RegisterHeartbeatServiceServer(server, silent)
@@ -273,8 +274,8 @@ func TestFailover_NoExtraCallsWhileAllFail(t *testing.T) {
 	for _, code := range []codes.Code{codes.Unauthenticated, codes.Internal, codes.Unavailable, codes.DeadlineExceeded} {
 		t.Run(code.String(), func(t *testing.T) {
 			t.Parallel()
-			first, second := startGC(t, true), startGC(t, true)
-			for _, gc := range []*fakeGC{first, second} {
+			first, second := startGlobalController(t, true), startGlobalController(t, true)
+			for _, gc := range []*fakeGlobalController{first, second} {
 				gc.setResponse(failHeartbeats(status.Error(code, "All fail")))
 			}
 			transport := newTestTransport(t, testConfig(first.address, second.address), nil)
@@ -289,6 +290,7 @@ func TestFailover_NoExtraCallsWhileAllFail(t *testing.T) {
 			if atFirst+atSecond > heartbeats+2 {
 				t.Errorf("%d heartbeats made %d attempts, want at most 2 more", heartbeats, atFirst+atSecond)
 			}
+
 			if least := min(atFirst, atSecond); least < heartbeats/4 {
 				t.Errorf("%d attempts at the first and %d at the second, want both tried in turns", atFirst, atSecond)
 			}
@@ -306,17 +308,18 @@ func TestFailover_InTimeForTheStalenessThreshold(t *testing.T) {
 	for range 50 {
 		synctest.Test(t, func(t *testing.T) {
 			var acknowledged []time.Time
-			tr := newLoopTrial(t, nil)
-			tr.transport.respond = func(c madeCall) (callResponse, error) {
+			loop := newTestLoop(t, nil)
+			loop.transport.respond = func(c madeCall) (callResponse, error) {
 				// The last failed attempt is followed by one at the next address, without a delay.
-				if n := len(tr.transport.calls); c.method != methodRegister && n > 2 && n < 2+defaultFailoverAfter {
+				if n := len(loop.transport.calls); c.method != methodRegister && n > 2 && n < 2+defaultFailoverAfter {
 					return callResponse{}, newTestFailure(codes.Internal)
 				}
+
 				acknowledged = append(acknowledged, time.Now())
 				return callResponse{}, nil
 			}
 
-			if err := tr.crashAfter(t, time.Minute); err != nil {
+			if err := loop.crashAfter(t, time.Minute); err != nil {
 				t.Fatal(err)
 			}
 			for i := 1; i < len(acknowledged); i++ {

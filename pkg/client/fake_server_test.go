@@ -19,8 +19,8 @@ import (
 	globalcontrollerv1 "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// fakeGC is a Global Controller with settable responses.
-type fakeGC struct {
+// fakeGlobalController is a Global Controller with settable responses.
+type fakeGlobalController struct {
 	darktowerv1.UnimplementedGlobalControllerServiceServer
 	address string
 	server  *grpc.Server
@@ -46,10 +46,10 @@ type receivedCall struct {
 	incarnation string
 }
 
-// startGC serves on a free port, with heartbeat streams if streams is true.
-func startGC(t *testing.T, streams bool) *fakeGC {
+// startGlobalController serves on a free port, with heartbeat streams if streams is true.
+func startGlobalController(t *testing.T, streams bool) *fakeGlobalController {
 	t.Helper()
-	gc := &fakeGC{
+	gc := &fakeGlobalController{
 		server:            grpc.NewServer(),
 		calls:             make(chan receivedCall, 10_000),
 		ended:             make(chan struct{}),
@@ -66,14 +66,14 @@ func startGC(t *testing.T, streams bool) *fakeGC {
 }
 
 // setResponse sets the function that decides how calls end from now on.
-func (gc *fakeGC) setResponse(respond func(receivedCall) error) {
+func (gc *fakeGlobalController) setResponse(respond func(receivedCall) error) {
 	gc.mu.Lock()
 	defer gc.mu.Unlock()
 	gc.respond = respond
 }
 
 // endStreams ends all open streams.
-func (gc *fakeGC) endStreams(err error) {
+func (gc *fakeGlobalController) endStreams(err error) {
 	gc.mu.Lock()
 	defer gc.mu.Unlock()
 	gc.endErr = err
@@ -81,7 +81,7 @@ func (gc *fakeGC) endStreams(err error) {
 	gc.ended = make(chan struct{})
 }
 
-func (gc *fakeGC) record(ctx context.Context, s receivedCall) error {
+func (gc *fakeGlobalController) record(ctx context.Context, s receivedCall) error {
 	md, _ := metadata.FromIncomingContext(ctx)
 	if values := md.Get("authorization"); len(values) == 1 {
 		s.token = values[0]
@@ -102,13 +102,13 @@ func (gc *fakeGC) record(ctx context.Context, s receivedCall) error {
 	return err
 }
 
-func (gc *fakeGC) intervalsMS() (fast, comprehensive uint64) {
+func (gc *fakeGlobalController) intervalsMS() (fast, comprehensive uint64) {
 	gc.mu.Lock()
 	defer gc.mu.Unlock()
 	return uint64(gc.dictatedIntervals.Fast.Milliseconds()), uint64(gc.dictatedIntervals.Comprehensive.Milliseconds())
 }
 
-func (gc *fakeGC) RegisterMC(ctx context.Context, in *darktowerv1.RegisterMCRequest) (*darktowerv1.RegisterMCResponse, error) {
+func (gc *fakeGlobalController) RegisterMC(ctx context.Context, in *darktowerv1.RegisterMCRequest) (*darktowerv1.RegisterMCResponse, error) {
 	fast, comprehensive := gc.intervalsMS()
 	response := &darktowerv1.RegisterMCResponse{
 		Accepted:                         true,
@@ -119,11 +119,11 @@ func (gc *fakeGC) RegisterMC(ctx context.Context, in *darktowerv1.RegisterMCRequ
 	return response, gc.record(ctx, call)
 }
 
-func (gc *fakeGC) FastHeartbeat(ctx context.Context, in *darktowerv1.FastHeartbeatRequest) (*darktowerv1.FastHeartbeatResponse, error) {
+func (gc *fakeGlobalController) FastHeartbeat(ctx context.Context, in *darktowerv1.FastHeartbeatRequest) (*darktowerv1.FastHeartbeatResponse, error) {
 	return &darktowerv1.FastHeartbeatResponse{Acknowledged: true}, gc.record(ctx, fastCall(in))
 }
 
-func (gc *fakeGC) ComprehensiveHeartbeat(
+func (gc *fakeGlobalController) ComprehensiveHeartbeat(
 	ctx context.Context, in *darktowerv1.ComprehensiveHeartbeatRequest,
 ) (*darktowerv1.ComprehensiveHeartbeatResponse, error) {
 	return &darktowerv1.ComprehensiveHeartbeatResponse{Acknowledged: true}, gc.record(ctx, comprehensiveCall(in))
@@ -152,7 +152,7 @@ func comprehensiveCall(in *darktowerv1.ComprehensiveHeartbeatRequest) receivedCa
 
 type fakeFleet struct {
 	globalcontrollerv1.UnimplementedFleetServiceServer
-	gc *fakeGC
+	gc *fakeGlobalController
 }
 
 func (f fakeFleet) Deregister(
@@ -164,7 +164,7 @@ func (f fakeFleet) Deregister(
 
 type fakeStreams struct {
 	globalcontrollerv1.UnimplementedHeartbeatServiceServer
-	gc *fakeGC
+	gc *fakeGlobalController
 }
 
 // errEndStream and errEndStreamCleanly end the stream instead of a response to a heartbeat. errNoResponse sends none.
@@ -241,6 +241,7 @@ func (f fakeStreams) serve(stream grpc.BidiStreamingServer[streamRequest, stream
 			}
 		default:
 			fast, comprehensive := f.gc.intervalsMS()
+
 			for range 2 { // The client must drop the second one.
 				err = stream.Send(&streamResponse{
 					Sequence:                         in.GetSequence(),
@@ -257,7 +258,7 @@ func (f fakeStreams) serve(stream grpc.BidiStreamingServer[streamRequest, stream
 }
 
 // waitForCall waits for a call that matches.
-func (gc *fakeGC) waitForCall(t *testing.T, what string, matches func(receivedCall) bool) receivedCall {
+func (gc *fakeGlobalController) waitForCall(t *testing.T, what string, matches func(receivedCall) bool) receivedCall {
 	t.Helper()
 	timeout := time.After(10 * time.Second)
 	for {
@@ -296,14 +297,14 @@ const (
 	southAddress = "192.0.2.2:1"
 )
 
-func (n *fakeNetwork) put(address string, gc *fakeGC) {
+func (n *fakeNetwork) put(address string, gc *fakeGlobalController) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.servers[address] = gc.address
 }
 
 // stop stops the server at the address.
-func (n *fakeNetwork) stop(address string, gc *fakeGC) {
+func (n *fakeNetwork) stop(address string, gc *fakeGlobalController) {
 	n.mu.Lock()
 	delete(n.servers, address)
 	n.mu.Unlock()

@@ -51,8 +51,8 @@ func (c *fleetTransport) heartbeat(context.Context, heartbeatReport) (callRespon
 func (c *fleetTransport) deregister(context.Context) error { return nil }
 func (*fleetTransport) close()                             {}
 
-// TestRegistrationLoop_FleetReturnsAtItsSteadyRate is the case that the random delays are for: an outage of three times the
-// staleness threshold in a fleet whose controllers all registered at the same time.
+// TestRegistrationLoop_FleetReturnsAtItsSteadyRate is the case that the random delays are for. All controllers of the fleet
+// registered at the same time, and the outage lasts three times the staleness threshold.
 func TestRegistrationLoop_FleetReturnsAtItsSteadyRate(t *testing.T) {
 	t.Parallel()
 	const (
@@ -68,11 +68,12 @@ func TestRegistrationLoop_FleetReturnsAtItsSteadyRate(t *testing.T) {
 			lastHeartbeat: make(map[*fleetTransport]time.Time),
 			began:         time.Now(),
 		}
+
 		ctx, cancel := context.WithCancelCause(t.Context())
 		var clients sync.WaitGroup
 		for i := range size {
 			random := rand.New(rand.NewPCG(1, uint64(i))).Float64 // The same random numbers in each run.
-			loop := newRegistrationLoop(newLoopTrial(t, nil).cfg, &fleetTransport{server}, random)
+			loop := newRegistrationLoop(newTestLoop(t, nil).cfg, &fleetTransport{server}, random)
 			clients.Go(func() { _ = loop.run(ctx) })
 		}
 
@@ -102,6 +103,7 @@ func TestRegistrationLoop_FleetReturnsAtItsSteadyRate(t *testing.T) {
 			peak = max(peak, server.calls[second])
 			total += server.calls[second]
 		}
+
 		t.Logf("peak %d calls a second, mean %d, steady %d", peak, total/(until-from), steady)
 		if peak > 2*steady {
 			t.Errorf("peak %d calls a second, want at most %d", peak, 2*steady)

@@ -138,7 +138,7 @@ func (t *grpcTransport) attemptOnce(ctx context.Context, attempt attemptFunc) (_
 	response, end := attempt(ctx, l, token)
 	switch {
 	case end.err == nil, isConclusive(end.err.code):
-		l.markAnswered()
+		l.markResponse()
 		t.failures = failureStreak{}
 		return response, end, false
 	case ctx.Err() != nil: // The caller cancelled the call, which shows nothing about the Global Controller.

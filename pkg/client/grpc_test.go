@@ -111,7 +111,7 @@ func (r *clientRunner) waitForEnd(t *testing.T) error {
 
 func TestClient_HeartbeatsUseTheStream(t *testing.T) {
 	t.Parallel()
-	gc := startGC(t, true)
+	gc := startGlobalController(t, true)
 	r := startClient(t, testConfig(gc.address))
 	r.waitForEvent(t, EventRegistered)
 
@@ -154,7 +154,7 @@ func TestClient_HeartbeatsWithoutStreams(t *testing.T) {
 	for name, noStream := range map[string]bool{"not offered": false, "disabled": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			gc := startGC(t, noStream)
+			gc := startGlobalController(t, noStream)
 			cfg := testConfig(gc.address)
 			cfg.NoStream = noStream
 			cfg.Shutdown.Deregister = true
@@ -200,7 +200,7 @@ func TestClient_FailsOverAndBack(t *testing.T) {
 	for name, streams := range map[string]bool{"streams": true, "calls": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			first, second := startGC(t, streams), startGC(t, streams)
+			first, second := startGlobalController(t, streams), startGlobalController(t, streams)
 			cfg := testConfig()
 			net := connectOverNetwork(t, &cfg, northAddress, southAddress)
 			net.put(northAddress, first)
@@ -211,7 +211,7 @@ func TestClient_FailsOverAndBack(t *testing.T) {
 			net.stop(northAddress, first)
 			second.waitForCall(t, "a heartbeat at the second", isHeartbeat)
 
-			again := startGC(t, streams)
+			again := startGlobalController(t, streams)
 			net.put(northAddress, again)
 			net.stop(southAddress, second)
 			again.waitForCall(t, "a heartbeat at the first", isHeartbeat)
@@ -224,7 +224,7 @@ func TestClient_ReconnectsAfterARestart(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig()
 	net := connectOverNetwork(t, &cfg, northAddress)
-	gc := startGC(t, true)
+	gc := startGlobalController(t, true)
 	net.put(northAddress, gc)
 
 	r := startClient(t, cfg)
@@ -235,7 +235,7 @@ func TestClient_ReconnectsAfterARestart(t *testing.T) {
 		t.Errorf("lost: %v, want unavailable", lost.Err)
 	}
 
-	again := startGC(t, false)
+	again := startGlobalController(t, false)
 	net.put(northAddress, again)
 	r.waitForEvent(t, EventRecovered)
 	if got := again.waitForCall(t, "a heartbeat", isHeartbeat); got.stream {
@@ -244,7 +244,7 @@ func TestClient_ReconnectsAfterARestart(t *testing.T) {
 
 	net.stop(northAddress, again)
 	r.waitForEvent(t, EventLost)
-	last := startGC(t, true)
+	last := startGlobalController(t, true)
 	net.put(northAddress, last)
 	r.waitForEvent(t, EventRecovered)
 	if got := last.waitForCall(t, "a heartbeat", isHeartbeat); !got.stream {
@@ -254,7 +254,7 @@ func TestClient_ReconnectsAfterARestart(t *testing.T) {
 
 func TestClient_LeavesAnAddressAfterTwoUnavailable(t *testing.T) {
 	t.Parallel()
-	first, second := startGC(t, false), startGC(t, false)
+	first, second := startGlobalController(t, false), startGlobalController(t, false)
 	cfg := testConfig(first.address, second.address)
 	var mu sync.Mutex
 	tries := 0
@@ -285,7 +285,7 @@ func retryInfo(code codes.Code, after time.Duration) error {
 // TestClient_RetryInfo would take 2.5 s without the RetryInfo, and 10 s with a default backoff that has grown.
 func TestClient_RetryInfo(t *testing.T) {
 	t.Parallel()
-	gc := startGC(t, true)
+	gc := startGlobalController(t, true)
 	tries := 0
 	gc.setResponse(func(receivedCall) error {
 		if tries++; tries <= 5 {
@@ -309,7 +309,7 @@ func TestClient_UnresponsiveAddress(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = listener.Close() })
 
-	gc := startGC(t, true)
+	gc := startGlobalController(t, true)
 	for name, times := range map[string][2]time.Duration{ // The timeouts of the call and of the connection attempt.
 		"the attempt ends first": {10 * time.Second, 100 * time.Millisecond},
 		"the call ends first":    {100 * time.Millisecond, 10 * time.Second},
@@ -335,7 +335,7 @@ func TestClient_FrozenServer(t *testing.T) {
 	for name, streams := range map[string]bool{"streams": true, "calls": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			first, second := startGC(t, streams), startGC(t, streams)
+			first, second := startGlobalController(t, streams), startGlobalController(t, streams)
 			thaw := make(chan struct{})
 			cfg := testConfig(first.address, second.address)
 			cfg.CallTimeout = 200 * time.Millisecond

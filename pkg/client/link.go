@@ -25,8 +25,8 @@ type link struct {
 	streamRetryAt atomic.Int64
 	// lastReceived is when data last arrived, in nanoseconds since openedAt.
 	lastReceived atomic.Int64
-	// lastAnswered is when a call last got a response, in nanoseconds since openedAt.
-	lastAnswered atomic.Int64
+	// lastResponse is when a call last got a response, in nanoseconds since openedAt.
+	lastResponse atomic.Int64
 }
 
 // hasReceivedSince reports whether data has arrived over the link since then.
@@ -34,10 +34,10 @@ func (l *link) hasReceivedSince(then time.Time) bool {
 	return time.Duration(l.lastReceived.Load()) > then.Sub(l.openedAt)
 }
 
-// markAnswered records that a call got a response.
-func (l *link) markAnswered() { l.lastAnswered.Store(int64(time.Since(l.openedAt))) }
+// markResponse records that a call got a response.
+func (l *link) markResponse() { l.lastResponse.Store(int64(time.Since(l.openedAt))) }
 
-// hasAnsweredSince reports whether a call of any client has got a response over the link since then.
-func (l *link) hasAnsweredSince(then time.Time) bool {
-	return time.Duration(l.lastAnswered.Load()) > then.Sub(l.openedAt)
+// hasResponseSince reports whether a call of any client has got a response over the link since then.
+func (l *link) hasResponseSince(then time.Time) bool {
+	return time.Duration(l.lastResponse.Load()) > then.Sub(l.openedAt)
 }

@@ -21,6 +21,7 @@ func metricSum(t *testing.T, registry *prometheus.Registry, name string, values 
 		if family.GetName() != name {
 			continue
 		}
+
 		for _, m := range family.GetMetric() {
 			var has []string
 			for _, label := range m.GetLabel() {
@@ -35,10 +36,10 @@ func metricSum(t *testing.T, registry *prometheus.Registry, name string, values 
 	return sum
 }
 
-func TestMetrics(t *testing.T) {
+func TestMetrics_FollowClientState(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
-	gc := startGC(t, true)
+	gc := startGlobalController(t, true)
 	cfg := testConfig(gc.address)
 	cfg.Metrics = NewMetrics(registry)
 	r := startClient(t, cfg)

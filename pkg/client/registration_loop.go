@@ -3,11 +3,29 @@ package client
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/go-kit/log/level"
 	"google.golang.org/grpc/codes"
 )
+
+// registrationPhase is what a loop knows of its registration.
+type registrationPhase int
+
+const (
+	// phaseUnregistered: the next call is a registration.
+	phaseUnregistered registrationPhase = iota
+	// phaseRegistrationFailed: registrations fail, and EventNotRegistered has been emitted.
+	phaseRegistrationFailed
+	// phaseUnconfirmed: a registration was under way when the shutdown began, so it may have been accepted.
+	phaseUnconfirmed
+	// phaseRegistered: the next call is a heartbeat.
+	phaseRegistered
+)
+
+// mayBeRegistered reports whether the Global Controller may have the controller.
+func (p registrationPhase) mayBeRegistered() bool { return p >= phaseUnconfirmed }
 
 // registrationLoop registers one controller and sends its heartbeats, at most one call at a time. There is one for each call
 // of Client.Run.
@@ -16,17 +34,10 @@ type registrationLoop struct {
 	transport transport
 	schedule  *schedule
 
-	isRegistered bool
-	// mayBeRegistered is true if a registration was under way when the shutdown began.
-	mayBeRegistered bool
-	// isFailureReported is true after EventNotRegistered, until a registration is accepted.
-	isFailureReported bool
-	// isUnknown is true if the Global Controller returned NOT_FOUND for a heartbeat, and none was acknowledged since.
-	isUnknown bool
-	// isContested is true if a heartbeat was refused because of another incarnation, and none was acknowledged since.
-	isContested bool
-	// isLost is true if the last heartbeat was not acknowledged.
-	isLost bool
+	phase registrationPhase
+	// missedBecause has the codes NOT_FOUND and FAILED_PRECONDITION if a heartbeat failed with them since the last one that was
+	// acknowledged.
+	missedBecause []codes.Code
 	// isShuttingDown makes heartbeats report draining, whatever Health returns.
 	isShuttingDown bool
 
@@ -54,7 +65,7 @@ func (l *registrationLoop) run(ctx context.Context) error {
 
 // makeNextCall makes the call that is due, and returns how long to wait before the next one. An error ends the loop.
 func (l *registrationLoop) makeNextCall(ctx context.Context) (time.Duration, error) {
-	if !l.isRegistered {
+	if l.phase != phaseRegistered {
 		return l.register(ctx)
 	}
 	return l.sendHeartbeat(ctx)
@@ -67,12 +78,10 @@ func (l *registrationLoop) register(ctx context.Context) (time.Duration, error) 
 		return l.handleRegistrationError(ctx, err, time.Since(began))
 	}
 
-	l.isRegistered = true
-	l.mayBeRegistered = false
-	l.isFailureReported = false
+	l.phase = phaseRegistered
 	l.cfg.Metrics.countRegistration()
 	l.schedule.markRegistered(time.Now())
-	if !l.isLost {
+	if l.state != stateLost {
 		l.setState(stateRegistered)
 	}
 
@@ -87,7 +96,7 @@ func (l *registrationLoop) register(ctx context.Context) (time.Duration, error) 
 
 func (l *registrationLoop) handleRegistrationError(ctx context.Context, err error, took time.Duration) (time.Duration, error) {
 	if ctx.Err() != nil {
-		l.mayBeRegistered = true
+		l.phase = phaseUnconfirmed
 		return 0, nil
 	}
 
@@ -100,9 +109,9 @@ func (l *registrationLoop) handleRegistrationError(ctx context.Context, err erro
 	}
 
 	delay := l.schedule.delayAfterFailure(took, retryAfterOf(err))
-	_ = level.Warn(l.cfg.Logger).Log("msg", "cannot register", "err", err, "again_in", delay)
-	if !l.isFailureReported {
-		l.isFailureReported = true
+	_ = level.Warn(l.cfg.Logger).Log("msg", "cannot register", "err", err, "retry_in", delay)
+	if l.phase != phaseRegistrationFailed {
+		l.phase = phaseRegistrationFailed
 		l.emit(Event{Kind: EventNotRegistered, Err: err})
 	}
 	return delay, nil
@@ -127,8 +136,7 @@ func (l *registrationLoop) sendHeartbeat(ctx context.Context) (time.Duration, er
 	}
 
 	l.schedule.markAcknowledged(began, report.isComprehensive)
-	l.isUnknown = false
-	l.isContested = false
+	l.missedBecause = nil
 	l.reportRecovery()
 	l.applyResponse(response)
 	return l.schedule.delayAfterHeartbeat(took, response.retryAfter), nil
@@ -144,19 +152,16 @@ func (l *registrationLoop) handleHeartbeatError(ctx context.Context, err error, 
 		// Either another process has registered since, and the next registration is refused as well. Or the Global Controller
 		// has lost this registration, because a backup was restored that has an earlier process. The second time in a row, it
 		// must be another process.
-		if l.isContested {
+		if l.recordMissedBecause(codes.FailedPrecondition) {
 			return 0, l.endSuperseded(err)
 		}
 		_ = level.Warn(l.cfg.Logger).Log("msg", "heartbeat refused because of another incarnation: registering again", "err", err)
-		l.isRegistered = false
-		l.isContested = true
+		l.phase = phaseUnregistered
 		return 0, nil
 	case codes.NotFound:
 		l.reportMissed(err)
-		wasUnknown := l.isUnknown
-		l.isRegistered = false
-		l.isUnknown = true
-		if wasUnknown { // The last registration did not help, so the next one must wait.
+		l.phase = phaseUnregistered
+		if l.recordMissedBecause(codes.NotFound) { // The last registration did not help, so the next one must wait.
 			return l.schedule.delayAfterFailure(took, retryAfterOf(err)), nil
 		}
 		return 0, nil
@@ -168,6 +173,16 @@ func (l *registrationLoop) handleHeartbeatError(ctx context.Context, err error, 
 		l.reportMissed(err)
 		return l.schedule.delayAfterFailure(took, retryAfterOf(err)), nil
 	}
+}
+
+// recordMissedBecause records the code of a failed heartbeat. It reports whether one failed with the same code before, since the
+// last one that was acknowledged.
+func (l *registrationLoop) recordMissedBecause(code codes.Code) (isRepeated bool) {
+	if slices.Contains(l.missedBecause, code) {
+		return true
+	}
+	l.missedBecause = append(l.missedBecause, code)
+	return false
 }
 
 func (l *registrationLoop) newReport(isComprehensive bool) heartbeatReport {
@@ -214,19 +229,17 @@ func (l *registrationLoop) applyResponse(response callResponse) {
 
 func (l *registrationLoop) reportMissed(err error) {
 	_ = level.Warn(l.cfg.Logger).Log("msg", "heartbeat not acknowledged", "err", err)
-	if l.isLost {
+	if l.state == stateLost {
 		return
 	}
-	l.isLost = true
 	l.setState(stateLost)
 	l.emit(Event{Kind: EventLost, Err: err})
 }
 
 func (l *registrationLoop) reportRecovery() {
-	if !l.isLost {
+	if l.state != stateLost {
 		return
 	}
-	l.isLost = false
 	l.setState(stateRegistered)
 	_ = level.Info(l.cfg.Logger).Log("msg", "heartbeats are acknowledged again")
 	l.emit(Event{Kind: EventRecovered})
@@ -251,8 +264,8 @@ func (l *registrationLoop) setState(next clientState) {
 
 // sleep waits for d, or until ctx ends.
 func sleep(ctx context.Context, d time.Duration) {
-	// Necessary also for tests: in a bubble of testing/synctest, goroutines whose timers are due at the same time make the race
-	// detector report false races (golang/go issue 78156).
+	// A timer of 0 must not be started. In a bubble of testing/synctest, timers that are due at the same time make the race detector
+	// report false races (golang/go issue 78156).
 	if d <= 0 {
 		return
 	}

@@ -14,15 +14,15 @@ import (
 func TestRegistrationLoop_SteadyState(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		tr := newLoopTrial(t, nil)
-		if err := tr.crashAfter(t, time.Hour); err != nil {
+		loop := newTestLoop(t, nil)
+		if err := loop.crashAfter(t, time.Hour); err != nil {
 			t.Fatalf("run() = %v", err)
 		}
-		if got := tr.transport.methods()[:2]; !slices.Equal(got, []string{methodRegister, methodComprehensive}) {
+		if got := loop.transport.methods()[:2]; !slices.Equal(got, []string{methodRegister, methodComprehensive}) {
 			t.Errorf("began with %v, want the registration and a comprehensive heartbeat", got)
 		}
 
-		gaps := tr.transport.gaps()
+		gaps := loop.transport.gaps()
 		checkWithin(t, "the wait before the first heartbeat", gaps[0], 0, 0)
 		for _, gap := range gaps[1:] {
 			checkWithin(t, "an interval", gap, 9*time.Second, 11*time.Second)
@@ -32,7 +32,7 @@ func TestRegistrationLoop_SteadyState(t *testing.T) {
 		}
 
 		var last time.Time
-		for i, c := range tr.transport.calls {
+		for i, c := range loop.transport.calls {
 			if c.method != methodComprehensive {
 				continue
 			}
@@ -42,10 +42,10 @@ func TestRegistrationLoop_SteadyState(t *testing.T) {
 			last = c.at
 		}
 
-		if n := tr.transport.count(methodComprehensive); n < 105 || n > 135 {
+		if n := loop.transport.count(methodComprehensive); n < 105 || n > 135 {
 			t.Errorf("%d comprehensive heartbeats in an hour, want about 120", n)
 		}
-		if got := tr.eventKinds(); !slices.Equal(got, []EventKind{EventRegistered}) {
+		if got := loop.eventKinds(); !slices.Equal(got, []EventKind{EventRegistered}) {
 			t.Errorf("events = %v, want only registered", got)
 		}
 	})
@@ -54,9 +54,9 @@ func TestRegistrationLoop_SteadyState(t *testing.T) {
 func TestRegistrationLoop_AdoptsIntervals(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		tr := newLoopTrial(t, nil)
+		loop := newTestLoop(t, nil)
 		began := time.Now()
-		tr.transport.respond = func(c madeCall) (callResponse, error) {
+		loop.transport.respond = func(c madeCall) (callResponse, error) {
 			switch at := c.at.Sub(began); {
 			case c.method == methodRegister:
 				return callResponse{intervals: Intervals{2 * time.Second, 6 * time.Second}, retryAfter: 3 * time.Second}, nil
@@ -66,25 +66,26 @@ func TestRegistrationLoop_AdoptsIntervals(t *testing.T) {
 			return callResponse{}, nil
 		}
 
-		_ = tr.crashAfter(t, 200*time.Second)
-		gaps := tr.transport.gaps()
+		_ = loop.crashAfter(t, 200*time.Second)
+		gaps := loop.transport.gaps()
 		checkWithin(t, "the wait before the first heartbeat", gaps[0], 3*time.Second, 3*time.Second)
+
 		for i, gap := range gaps[1:] {
-			switch at := tr.transport.calls[i+1].at.Sub(began); {
+			switch at := loop.transport.calls[i+1].at.Sub(began); {
 			case at < 100*time.Second:
 				checkWithin(t, "an interval", gap, 1800*time.Millisecond, 2200*time.Millisecond)
 			default:
 				checkWithin(t, "a later interval", gap, 4500*time.Millisecond, 5500*time.Millisecond)
-				if method := tr.transport.calls[i+2].method; method != methodComprehensive {
+				if method := loop.transport.calls[i+2].method; method != methodComprehensive {
 					t.Errorf("heartbeat %d is %s, want only comprehensive ones as they come more often", i, method)
 				}
 			}
 		}
 
-		if got := tr.eventKinds(); !slices.Equal(got, []EventKind{EventRegistered, EventIntervals, EventIntervals}) {
+		if got := loop.eventKinds(); !slices.Equal(got, []EventKind{EventRegistered, EventIntervals, EventIntervals}) {
 			t.Errorf("events = %v", got)
 		}
-		if got, want := tr.events[2].Intervals, (Intervals{20 * time.Second, 5 * time.Second}); got != want {
+		if got, want := loop.events[2].Intervals, (Intervals{20 * time.Second, 5 * time.Second}); got != want {
 			t.Errorf("intervals = %v, want %v", got, want)
 		}
 	})
@@ -93,17 +94,17 @@ func TestRegistrationLoop_AdoptsIntervals(t *testing.T) {
 func TestRegistrationLoop_RetryAfterOfAResponse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		tr := newLoopTrial(t, nil)
+		loop := newTestLoop(t, nil)
 		retryAfters := []time.Duration{0, 4 * time.Second, 0, time.Hour, time.Nanosecond}
-		tr.transport.respond = func(madeCall) (callResponse, error) {
-			if n := len(tr.transport.calls); n <= len(retryAfters) {
+		loop.transport.respond = func(madeCall) (callResponse, error) {
+			if n := len(loop.transport.calls); n <= len(retryAfters) {
 				return callResponse{retryAfter: retryAfters[n-1]}, nil
 			}
 			return callResponse{}, nil
 		}
 
-		_ = tr.crashAfter(t, time.Minute)
-		gaps := tr.transport.gaps()
+		_ = loop.crashAfter(t, time.Minute)
+		gaps := loop.transport.gaps()
 		checkWithin(t, "as requested", gaps[1], 4*time.Second, 4*time.Second)
 		checkWithin(t, "not requested", gaps[2], 9*time.Second, 11*time.Second)
 		checkWithin(t, "an hour", gaps[3], 20*time.Second, 20*time.Second)
@@ -119,16 +120,16 @@ func TestRegistrationLoop_Backoff(t *testing.T) {
 	} {
 		for _, isRegistered := range []bool{true, false} {
 			synctest.Test(t, func(t *testing.T) {
-				tr := newLoopTrial(t, nil)
-				tr.transport.respond = func(c madeCall) (callResponse, error) {
+				loop := newTestLoop(t, nil)
+				loop.transport.respond = func(c madeCall) (callResponse, error) {
 					if isRegistered && c.method == methodRegister {
 						return callResponse{}, nil
 					}
 					return callResponse{}, newTestFailure(code)
 				}
 
-				_ = tr.crashAfter(t, 10*time.Minute)
-				gaps := tr.transport.gaps()
+				_ = loop.crashAfter(t, 10*time.Minute)
+				gaps := loop.transport.gaps()
 				if isRegistered {
 					gaps = gaps[1:]
 				}
@@ -137,11 +138,12 @@ func TestRegistrationLoop_Backoff(t *testing.T) {
 				for _, gap := range gaps[2:] {
 					checkWithin(t, "a later one", gap, 7500*time.Millisecond, 10*time.Second)
 				}
+
 				want := []EventKind{EventNotRegistered}
 				if isRegistered {
 					want = []EventKind{EventRegistered, EventLost}
 				}
-				if got := tr.eventKinds(); !slices.Equal(got, want) {
+				if got := loop.eventKinds(); !slices.Equal(got, want) {
 					t.Errorf("%v: events = %v, want %v", code, got, want)
 				}
 			})
@@ -152,9 +154,9 @@ func TestRegistrationLoop_Backoff(t *testing.T) {
 func TestRegistrationLoop_RetryAfterOfAnError(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		tr := newLoopTrial(t, nil)
-		tr.transport.respond = func(madeCall) (callResponse, error) {
-			switch len(tr.transport.calls) {
+		loop := newTestLoop(t, nil)
+		loop.transport.respond = func(madeCall) (callResponse, error) {
+			switch len(loop.transport.calls) {
 			case 1:
 				return callResponse{}, &failure{code: codes.ResourceExhausted, retryAfter: 700 * time.Millisecond}
 			case 3:
@@ -163,11 +165,11 @@ func TestRegistrationLoop_RetryAfterOfAnError(t *testing.T) {
 			return callResponse{}, nil
 		}
 
-		_ = tr.crashAfter(t, time.Minute)
-		gaps := tr.transport.gaps()
+		_ = loop.crashAfter(t, time.Minute)
+		gaps := loop.transport.gaps()
 		checkWithin(t, "after the registration", gaps[0], 700*time.Millisecond, 700*time.Millisecond)
 		checkWithin(t, "after the heartbeat", gaps[2], 6*time.Second, 6*time.Second)
-		if got := tr.eventKinds(); !slices.Equal(got, []EventKind{EventNotRegistered, EventRegistered, EventLost, EventRecovered}) {
+		if got := loop.eventKinds(); !slices.Equal(got, []EventKind{EventNotRegistered, EventRegistered, EventLost, EventRecovered}) {
 			t.Errorf("events = %v", got)
 		}
 	})
@@ -176,9 +178,9 @@ func TestRegistrationLoop_RetryAfterOfAnError(t *testing.T) {
 func TestRegistrationLoop_SlowCallsDelayNoHeartbeat(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		tr := newLoopTrial(t, nil)
-		tr.transport.respond = func(madeCall) (callResponse, error) {
-			switch n := len(tr.transport.calls); {
+		loop := newTestLoop(t, nil)
+		loop.transport.respond = func(madeCall) (callResponse, error) {
+			switch n := len(loop.transport.calls); {
 			case n > 1 && n <= 10:
 				time.Sleep(8 * time.Second)
 			case n > 10:
@@ -188,8 +190,8 @@ func TestRegistrationLoop_SlowCallsDelayNoHeartbeat(t *testing.T) {
 			return callResponse{}, nil
 		}
 
-		_ = tr.crashAfter(t, 5*time.Minute)
-		for i, gap := range tr.transport.gaps()[1:] {
+		_ = loop.crashAfter(t, 5*time.Minute)
+		for i, gap := range loop.transport.gaps()[1:] {
 			if i < 9 {
 				checkWithin(t, "slow responses", gap, 9*time.Second, 11*time.Second)
 			} else {
@@ -202,9 +204,9 @@ func TestRegistrationLoop_SlowCallsDelayNoHeartbeat(t *testing.T) {
 func TestRegistrationLoop_NotFound(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		tr := newLoopTrial(t, nil)
-		tr.transport.respond = func(c madeCall) (callResponse, error) {
-			switch n := len(tr.transport.calls); {
+		loop := newTestLoop(t, nil)
+		loop.transport.respond = func(c madeCall) (callResponse, error) {
+			switch n := len(loop.transport.calls); {
 			case n == 5:
 				return callResponse{}, newTestFailure(codes.NotFound)
 			case n > 5 && n < 10 && c.method == methodRegister:
@@ -215,16 +217,16 @@ func TestRegistrationLoop_NotFound(t *testing.T) {
 			return callResponse{}, nil
 		}
 
-		_ = tr.crashAfter(t, 5*time.Minute)
+		_ = loop.crashAfter(t, 5*time.Minute)
 		want := []string{
 			methodRegister, methodRegister, methodRegister, methodRegister, methodRegister,
 			methodComprehensive, methodRegister, methodComprehensive,
 		}
-		if got := tr.transport.methods()[5:13]; !slices.Equal(got, want) {
+		if got := loop.transport.methods()[5:13]; !slices.Equal(got, want) {
 			t.Errorf("calls = %v, want %v", got, want)
 		}
 
-		gaps := tr.transport.gaps()
+		gaps := loop.transport.gaps()
 		checkWithin(t, "registers at once", gaps[4], 0, 0)
 		checkWithin(t, "the first retry", gaps[5], 1250*time.Millisecond, 3750*time.Millisecond)
 		checkWithin(t, "the fourth", gaps[8], 7500*time.Millisecond, 10*time.Second)
@@ -235,7 +237,8 @@ func TestRegistrationLoop_NotFound(t *testing.T) {
 			EventRegistered, EventLost, EventNotRegistered, EventRegistered, EventRegistered, EventRecovered,
 			EventLost, EventRegistered, EventRecovered,
 		}
-		if got := tr.eventKinds(); !slices.Equal(got, events) {
+
+		if got := loop.eventKinds(); !slices.Equal(got, events) {
 			t.Errorf("events = %v", got)
 		}
 	})
@@ -256,9 +259,10 @@ func TestRegistrationLoop_FinalErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				tr := newLoopTrial(t, nil)
-				tr.transport.respond = func(madeCall) (callResponse, error) {
-					n := len(tr.transport.calls)
+				loop := newTestLoop(t, nil)
+				loop.transport.respond = func(madeCall) (callResponse, error) {
+					n := len(loop.transport.calls)
+
 					switch {
 					case fails.at < 0 && (n == -fails.at || n == -fails.at+2), fails.at > 0 && n >= fails.at:
 						return callResponse{}, newTestFailure(fails.code)
@@ -266,7 +270,7 @@ func TestRegistrationLoop_FinalErrors(t *testing.T) {
 					return callResponse{}, nil
 				}
 
-				err := tr.run(t.Context())
+				err := loop.run(t.Context())
 				var got, want *RegistrationError
 				if errors.As(fails.want, &want) {
 					if !errors.As(err, &got) || got.Message != want.Message {
@@ -278,14 +282,14 @@ func TestRegistrationLoop_FinalErrors(t *testing.T) {
 				if !errors.Is(err, fails.want) {
 					t.Errorf("run() = %v, want %v", err, fails.want)
 				}
-				if last := tr.events[len(tr.events)-1]; last.Kind != EventSuperseded || codeOf(last.Err) != fails.code {
+				if last := loop.events[len(loop.events)-1]; last.Kind != EventSuperseded || codeOf(last.Err) != fails.code {
 					t.Errorf("the last event is %+v, want superseded", last)
 				}
 
 				// After a refused heartbeat there is one registration, which shows whether that is refused as well.
 				calls := map[int]int{1: 1, 7: 8, -7: 9}[fails.at]
-				if len(tr.transport.calls) != calls {
-					t.Errorf("%d calls, want %d: both processes must not keep registering", len(tr.transport.calls), calls)
+				if len(loop.transport.calls) != calls {
+					t.Errorf("%d calls, want %d: both processes must not keep registering", len(loop.transport.calls), calls)
 				}
 			})
 		})
@@ -296,16 +300,16 @@ func TestRegistrationLoop_FinalErrors(t *testing.T) {
 func TestRegistrationLoop_LostRegistration(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		tr := newLoopTrial(t, nil)
-		tr.transport.respond = func(madeCall) (callResponse, error) {
-			if n := len(tr.transport.calls); n == 5 || n == 10 {
+		loop := newTestLoop(t, nil)
+		loop.transport.respond = func(madeCall) (callResponse, error) {
+			if n := len(loop.transport.calls); n == 5 || n == 10 {
 				return callResponse{}, newTestFailure(codes.FailedPrecondition)
 			}
 			return callResponse{}, nil
 		}
-		_ = tr.crashAfter(t, 3*time.Minute)
+		_ = loop.crashAfter(t, 3*time.Minute)
 		want := []EventKind{EventRegistered, EventRegistered, EventRegistered}
-		if got := tr.eventKinds(); !slices.Equal(got, want) {
+		if got := loop.eventKinds(); !slices.Equal(got, want) {
 			t.Errorf("events = %v, want %v", got, want)
 		}
 	})
@@ -318,7 +322,8 @@ func TestRegistrationLoop_InvalidHeartbeat(t *testing.T) {
 			{CPUPercent: float32(math.NaN()), MemoryPercent: float32(math.Inf(1)), Meetings: math.MaxUint32},
 			{CPUPercent: -1, MemoryPercent: 101, Participants: math.MaxUint32},
 		}
-		tr := newLoopTrial(t, func(cfg *Config) {
+
+		loop := newTestLoop(t, func(cfg *Config) {
 			cfg.Load = func() Load {
 				load := loads[0]
 				loads = append(loads[1:], Load{})
@@ -326,21 +331,21 @@ func TestRegistrationLoop_InvalidHeartbeat(t *testing.T) {
 			}
 		})
 
-		tr.transport.respond = func(c madeCall) (callResponse, error) {
+		loop.transport.respond = func(c madeCall) (callResponse, error) {
 			if c.method == methodRegister {
 				return callResponse{}, nil
 			}
 			return callResponse{}, newTestFailure(codes.InvalidArgument)
 		}
 
-		_ = tr.crashAfter(t, time.Minute)
-		for _, gap := range tr.transport.gaps()[1:] {
+		_ = loop.crashAfter(t, time.Minute)
+		for _, gap := range loop.transport.gaps()[1:] {
 			checkWithin(t, "an interval", gap, 9*time.Second, 11*time.Second)
 		}
-		if got, want := tr.transport.calls[1].report.load, (Load{MemoryPercent: 100, Meetings: math.MaxInt32}); got != want {
+		if got, want := loop.transport.calls[1].report.load, (Load{MemoryPercent: 100, Meetings: math.MaxInt32}); got != want {
 			t.Errorf("load = %+v, want %+v", got, want)
 		}
-		if got, want := tr.transport.calls[2].report.load, (Load{MemoryPercent: 100, Participants: math.MaxInt32}); got != want {
+		if got, want := loop.transport.calls[2].report.load, (Load{MemoryPercent: 100, Participants: math.MaxInt32}); got != want {
 			t.Errorf("load = %+v, want %+v", got, want)
 		}
 	})
@@ -349,7 +354,7 @@ func TestRegistrationLoop_InvalidHeartbeat(t *testing.T) {
 func TestRegistrationLoop_OperatorIntent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		tr := newLoopTrial(t, func(cfg *Config) { cfg.Health = func() Health { return HealthDegraded } })
+		loop := newTestLoop(t, func(cfg *Config) { cfg.Health = func() Health { return HealthDegraded } })
 		deadline := time.Unix(2_000_000_000, 0)
 		intents := []Intent{
 			{},
@@ -363,19 +368,19 @@ func TestRegistrationLoop_OperatorIntent(t *testing.T) {
 			{Draining: true, Reason: "again"},
 		}
 
-		tr.transport.respond = func(madeCall) (callResponse, error) {
-			return callResponse{intent: intents[min(len(tr.transport.calls), len(intents))-1]}, nil
+		loop.transport.respond = func(madeCall) (callResponse, error) {
+			return callResponse{intent: intents[min(len(loop.transport.calls), len(intents))-1]}, nil
 		}
-		_ = tr.crashAfter(t, 3*time.Minute)
+		_ = loop.crashAfter(t, 3*time.Minute)
 		want := []EventKind{EventRegistered, EventDrain, EventDrain, EventDrain, EventUndrain, EventDrain}
-		if got := tr.eventKinds(); !slices.Equal(got, want) {
+		if got := loop.eventKinds(); !slices.Equal(got, want) {
 			t.Fatalf("events = %v, want %v", got, want)
 		}
-		if got := tr.events[3].Intent; got != intents[5] {
+		if got := loop.events[3].Intent; got != intents[5] {
 			t.Errorf("intent = %+v, want %+v", got, intents[5])
 		}
 
-		for _, c := range tr.transport.calls[1:] {
+		for _, c := range loop.transport.calls[1:] {
 			if c.report.health != HealthDegraded {
 				t.Errorf("reported %v, want the result of Health", c.report.health)
 			}

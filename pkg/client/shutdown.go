@@ -19,7 +19,7 @@ const (
 // shutDown waits for meetings and makes the final calls. ctx has ended, so both have their own timeouts.
 func (l *registrationLoop) shutDown(ctx context.Context) error {
 	isAbandoned := errors.Is(context.Cause(ctx), ErrAbandon)
-	if isAbandoned || (!l.isRegistered && !l.mayBeRegistered) {
+	if isAbandoned || !l.phase.mayBeRegistered() {
 		return nil
 	}
 
@@ -47,8 +47,8 @@ func (l *registrationLoop) shutDown(ctx context.Context) error {
 
 // waitForMeetings sends heartbeats that report draining until neither meetings nor participants are left, or until
 // Shutdown.WaitForMeetings is over. It reports whether it has sent any.
-func (l *registrationLoop) waitForMeetings(ctx context.Context) (hasWaited bool, _ error) {
-	if l.cfg.Shutdown.WaitForMeetings == 0 || !l.isRegistered || l.cfg.Load().isIdle() {
+func (l *registrationLoop) waitForMeetings(ctx context.Context) (hasWaited bool, err error) {
+	if l.cfg.Shutdown.WaitForMeetings == 0 || l.phase != phaseRegistered || l.cfg.Load().isIdle() {
 		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.Shutdown.WaitForMeetings)

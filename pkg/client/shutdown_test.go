@@ -12,13 +12,13 @@ import (
 )
 
 // shutDownAfter runs the loop for d, and then shuts it down. It returns when the shutdown began.
-func (tr *loopTrial) shutDownAfter(t *testing.T, d time.Duration) (time.Time, error) {
+func (loop *testLoop) shutDownAfter(t *testing.T, d time.Duration) (time.Time, error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	time.AfterFunc(d, cancel)
 	began := time.Now()
-	err := tr.run(ctx)
+	err := loop.run(ctx)
 	return began.Add(d), err
 }
 
@@ -39,14 +39,14 @@ func TestShutdown_FinalCalls(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				tr := newLoopTrial(t, func(cfg *Config) { cfg.Shutdown = c.shutdown })
-				stopped, err := tr.shutDownAfter(t, 65*time.Second)
+				loop := newTestLoop(t, func(cfg *Config) { cfg.Shutdown = c.shutdown })
+				stopped, err := loop.shutDownAfter(t, 65*time.Second)
 				if err != nil {
 					t.Fatalf("run() = %v", err)
 				}
 
 				var got []string
-				for _, call := range tr.transport.callsSince(stopped) {
+				for _, call := range loop.transport.callsSince(stopped) {
 					got = append(got, call.method)
 					if call.method == methodFast && call.report.health != HealthDraining {
 						t.Errorf("reported %v, want draining", call.report.health)
@@ -56,7 +56,7 @@ func TestShutdown_FinalCalls(t *testing.T) {
 				if !slices.Equal(got, c.want) {
 					t.Errorf("calls = %v, want %v", got, c.want)
 				}
-				if last := tr.events[len(tr.events)-1]; last.Kind != EventStopped || last.Err != nil {
+				if last := loop.events[len(loop.events)-1]; last.Kind != EventStopped || last.Err != nil {
 					t.Errorf("the last event is %+v, want stopped", last)
 				}
 			})
@@ -76,8 +76,8 @@ func TestShutdown_NoCallsIfNotRegistered(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				tr := newLoopTrial(t, func(cfg *Config) { cfg.Shutdown.Deregister = true })
-				tr.transport.respond = func(madeCall) (callResponse, error) {
+				loop := newTestLoop(t, func(cfg *Config) { cfg.Shutdown.Deregister = true })
+				loop.transport.respond = func(madeCall) (callResponse, error) {
 					if c.fail != codes.OK {
 						return callResponse{}, newTestFailure(c.fail)
 					}
@@ -87,15 +87,15 @@ func TestShutdown_NoCallsIfNotRegistered(t *testing.T) {
 				ctx, cancel := context.WithCancelCause(t.Context())
 				time.AfterFunc(time.Minute, func() { cancel(c.cause) })
 				began := time.Now()
-				if err := tr.run(ctx); err != nil {
+				if err := loop.run(ctx); err != nil {
 					t.Errorf("run() = %v", err)
 				}
 
 				checkWithin(t, "ran", time.Since(began), time.Minute, time.Minute)
-				if got := tr.transport.callsSince(began.Add(time.Minute)); len(got) > 0 {
+				if got := loop.transport.callsSince(began.Add(time.Minute)); len(got) > 0 {
 					t.Errorf("calls %v, want none", got)
 				}
-				if slices.Contains(tr.eventKinds(), EventStopped) {
+				if slices.Contains(loop.eventKinds(), EventStopped) {
 					t.Error("the client emitted EventStopped, want no event")
 				}
 			})
@@ -120,18 +120,19 @@ func TestShutdown_WaitsForMeetings(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const uptime = 45 * time.Second
 				began := time.Now()
-				tr := newLoopTrial(t, func(cfg *Config) {
+				loop := newTestLoop(t, func(cfg *Config) {
 					cfg.Shutdown = Shutdown{WaitForMeetings: c.most, Deregister: true}
 					cfg.Load = func() Load {
 						if time.Since(began) < uptime+c.last {
 							return c.load
 						}
+
 						return Load{}
 					}
 				})
 
 				mustForget := true
-				tr.transport.respond = func(madeCall) (callResponse, error) {
+				loop.transport.respond = func(madeCall) (callResponse, error) {
 					// During the wait, the Global Controller loses the controller, which registers again.
 					if at := time.Since(began) - uptime; at > 30*time.Second && mustForget {
 						mustForget = false
@@ -140,12 +141,12 @@ func TestShutdown_WaitsForMeetings(t *testing.T) {
 					return callResponse{}, nil
 				}
 
-				stopped, err := tr.shutDownAfter(t, uptime)
+				stopped, err := loop.shutDownAfter(t, uptime)
 				if err != nil {
 					t.Fatalf("run() = %v", err)
 				}
 				checkWithin(t, "the shutdown", time.Since(stopped), c.want, c.want+meetingsPollInterval)
-				calls := tr.transport.callsSince(stopped)
+				calls := loop.transport.callsSince(stopped)
 				if last := calls[len(calls)-1].method; last != methodDeregister {
 					t.Errorf("the last call is %s, want the deregistration", last)
 				}
@@ -186,27 +187,28 @@ func TestShutdown_FailedFinalCalls(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				tr := newLoopTrial(t, func(cfg *Config) { cfg.Shutdown.Deregister = c.deregister })
+				loop := newTestLoop(t, func(cfg *Config) { cfg.Shutdown.Deregister = c.deregister })
 				began := time.Now()
-				tr.transport.respond = func(madeCall) (callResponse, error) {
+				loop.transport.respond = func(madeCall) (callResponse, error) {
 					if time.Since(began) < 15*time.Second {
 						return callResponse{}, nil
 					}
+
 					time.Sleep(c.hangs)
 					return callResponse{}, newTestFailure(c.code)
 				}
 
-				stopped, err := tr.shutDownAfter(t, 15*time.Second)
+				stopped, err := loop.shutDownAfter(t, 15*time.Second)
 				if !errors.Is(err, c.want) {
 					t.Errorf("run() = %v, want %v", err, c.want)
 				}
 
 				checkWithin(t, "the shutdown", time.Since(stopped), 0, 10*time.Second)
-				if got := len(tr.transport.callsSince(stopped)); got != c.calls {
+				if got := len(loop.transport.callsSince(stopped)); got != c.calls {
 					t.Errorf("called %d times, want %d", got, c.calls)
 				}
 
-				last := tr.events[len(tr.events)-1]
+				last := loop.events[len(loop.events)-1]
 				if last.Kind != c.kind || (last.Err == nil) != c.isSuccess {
 					t.Errorf("the last event is %+v, want %v", last, c.kind)
 				}
@@ -218,9 +220,9 @@ func TestShutdown_FailedFinalCalls(t *testing.T) {
 func TestShutdown_DuringARegistration(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		tr := newLoopTrial(t, func(cfg *Config) { cfg.Shutdown = Shutdown{Deregister: true, WaitForMeetings: time.Hour} })
+		loop := newTestLoop(t, func(cfg *Config) { cfg.Shutdown = Shutdown{Deregister: true, WaitForMeetings: time.Hour} })
 		ctx, cancel := context.WithCancel(t.Context())
-		tr.transport.respond = func(c madeCall) (callResponse, error) {
+		loop.transport.respond = func(c madeCall) (callResponse, error) {
 			if c.method == methodRegister {
 				cancel()
 				return callResponse{}, newTestFailure(codes.Canceled)
@@ -228,10 +230,10 @@ func TestShutdown_DuringARegistration(t *testing.T) {
 			return callResponse{}, nil
 		}
 
-		if err := tr.run(ctx); err != nil {
+		if err := loop.run(ctx); err != nil {
 			t.Errorf("run() = %v", err)
 		}
-		if got, want := tr.transport.methods(), []string{methodRegister, methodFast, methodDeregister}; !slices.Equal(got, want) {
+		if got, want := loop.transport.methods(), []string{methodRegister, methodFast, methodDeregister}; !slices.Equal(got, want) {
 			t.Errorf("calls = %v, want %v", got, want)
 		}
 	})
@@ -240,15 +242,15 @@ func TestShutdown_DuringARegistration(t *testing.T) {
 func TestShutdown_SupersededWhileWaiting(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		tr := newLoopTrial(t, func(cfg *Config) { cfg.Shutdown.WaitForMeetings = time.Hour })
+		loop := newTestLoop(t, func(cfg *Config) { cfg.Shutdown.WaitForMeetings = time.Hour })
 		began := time.Now()
-		tr.transport.respond = func(madeCall) (callResponse, error) {
+		loop.transport.respond = func(madeCall) (callResponse, error) {
 			if time.Since(began) > time.Minute {
 				return callResponse{}, newTestFailure(codes.FailedPrecondition)
 			}
 			return callResponse{}, nil
 		}
-		if _, err := tr.shutDownAfter(t, 5*time.Second); !errors.Is(err, ErrSuperseded) {
+		if _, err := loop.shutDownAfter(t, 5*time.Second); !errors.Is(err, ErrSuperseded) {
 			t.Errorf("run() = %v, want %v", err, ErrSuperseded)
 		}
 	})

@@ -37,8 +37,8 @@ func (activityHandler) HandleConn(context.Context, stats.ConnStats) {}
 // peerEndedKey is the context key of the flag that activityHandler sets when the Global Controller itself ends a call.
 type peerEndedKey struct{}
 
-// withPeerEndedFlag returns a context for a call, and a flag that is true after the peer itself ended the call. gRPC
-// returns UNAVAILABLE both for a peer that sends it and for a connection that is lost.
+// withPeerEndedFlag returns a context for a call, and a flag that is true after the peer itself ended the call. The flag is
+// necessary because UNAVAILABLE of gRPC does not distinguish a peer that sent it from a connection that was lost.
 func withPeerEndedFlag(ctx context.Context) (context.Context, *atomic.Bool) {
 	isPeerEnded := new(atomic.Bool)
 	return context.WithValue(ctx, peerEndedKey{}, isPeerEnded), isPeerEnded

@@ -44,7 +44,7 @@ type pendingHeartbeat struct {
 }
 
 // heartbeatOverStream sends a heartbeat over the open stream, or over a new one if none is usable. hasStream is false if no
-// stream is available: the heartbeat must then be a unary call.
+// stream is available. The heartbeat must then be a unary call.
 func (t *grpcTransport) heartbeatOverStream(
 	ctx context.Context, l *link, token string, r heartbeatReport,
 ) (response callResponse, end outcome, hasStream bool) {

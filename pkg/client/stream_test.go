@@ -82,7 +82,7 @@ func checkHeartbeatErr(t *testing.T, transport *grpcTransport, want codes.Code) 
 }
 
 // drainStreams counts the streams that have been opened, and removes all calls that have arrived.
-func (gc *fakeGC) drainStreams() (streams int, tokens []string) {
+func (gc *fakeGlobalController) drainStreams() (streams int, tokens []string) {
 	for len(gc.calls) > 0 {
 		if s := <-gc.calls; s.method == methodStream {
 			streams++
@@ -101,7 +101,7 @@ func TestStream_EndBetweenHeartbeatsIsNoFailure(t *testing.T) {
 	} {
 		t.Run(codeOf(newFailure(context.Background(), end)).String(), func(t *testing.T) {
 			t.Parallel()
-			gc := startGC(t, true)
+			gc := startGlobalController(t, true)
 			cfg := testConfig(gc.address)
 			tokens := &fakeTokens{tokens: []string{"t1", "t2"}}
 			cfg.Tokens = tokens
@@ -131,7 +131,7 @@ func TestStream_EndBetweenHeartbeatsIsNoFailure(t *testing.T) {
 
 func TestStream_BrokenStreamIsRetriedOnce(t *testing.T) {
 	t.Parallel()
-	gc := startGC(t, true)
+	gc := startGlobalController(t, true)
 	transport := newTestTransport(t, testConfig(gc.address), nil)
 	checkHeartbeat(t, transport, codes.OK)
 	ends := 1
@@ -174,7 +174,7 @@ func TestStream_BrokenStreamIsRetriedOnce(t *testing.T) {
 
 func TestStream_NewStreamThatEndsIsNotRetried(t *testing.T) {
 	t.Parallel()
-	gc := startGC(t, true)
+	gc := startGlobalController(t, true)
 	transport := newTestTransport(t, testConfig(gc.address), nil)
 	gc.setResponse(func(s receivedCall) error {
 		if isHeartbeat(s) {
@@ -190,7 +190,7 @@ func TestStream_NewStreamThatEndsIsNotRetried(t *testing.T) {
 
 func TestStream_FollowsTheConnection(t *testing.T) {
 	t.Parallel()
-	first, second := startGC(t, true), startGC(t, true)
+	first, second := startGlobalController(t, true), startGlobalController(t, true)
 	transport := newTestTransport(t, testConfig(first.address, second.address), nil)
 	checkHeartbeat(t, transport, codes.OK)
 	transport.connection.replaceLink(transport.stream.link) // As another client of the connection would.
@@ -202,7 +202,7 @@ func TestStream_FollowsTheConnection(t *testing.T) {
 
 func TestStream_TimeoutEndsIt(t *testing.T) {
 	t.Parallel()
-	gc := startGC(t, true)
+	gc := startGlobalController(t, true)
 	cfg := testConfig(gc.address)
 	cfg.CallTimeout = 100 * time.Millisecond
 	transport := newTestTransport(t, cfg, nil)
@@ -227,7 +227,7 @@ func TestStream_TimeoutEndsIt(t *testing.T) {
 
 func TestStream_RenewedTokenOpensAnother(t *testing.T) {
 	t.Parallel()
-	gc := startGC(t, true)
+	gc := startGlobalController(t, true)
 	cfg := testConfig(gc.address)
 	tokens := &fakeTokens{tokens: []string{"t1", "t2"}}
 	cfg.Tokens = tokens
@@ -252,7 +252,7 @@ func TestTransport_RefusedTokenIsReplacedOnce(t *testing.T) {
 	for name, streams := range map[string]bool{"streams": true, "calls": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			gc := startGC(t, streams)
+			gc := startGlobalController(t, streams)
 			cfg := testConfig(gc.address)
 			tokens := &fakeTokens{tokens: []string{"t1", "t2", "t3", "t4", "t5", "t6"}}
 			cfg.Tokens = tokens
@@ -302,7 +302,7 @@ func TestTransport_NoCallWithoutAToken(t *testing.T) {
 
 func TestStream_Response(t *testing.T) {
 	t.Parallel()
-	gc := startGC(t, true)
+	gc := startGlobalController(t, true)
 	transport := newTestTransport(t, testConfig(gc.address), nil)
 	gc.setResponse(func(s receivedCall) error {
 		if isHeartbeat(s) {
@@ -352,7 +352,7 @@ func TestTransport_UnacknowledgedCallFails(t *testing.T) {
 // TestStream_Refused: if a Global Controller has too many streams, the client sends unary calls and no event.
 func TestStream_Refused(t *testing.T) {
 	t.Parallel()
-	gc := startGC(t, true)
+	gc := startGlobalController(t, true)
 	gc.setResponse(func(s receivedCall) error {
 		if s.method == methodStream {
 			return status.Error(codes.ResourceExhausted, "Too many heartbeat streams of this client")

@@ -65,7 +65,7 @@ func newTokenHTTPClient(given *http.Client, base *url.URL) *http.Client {
 }
 
 // requestToken sends one request to the auth controller. Its errors never quote the response, which may hold anything.
-func (c *ClientCredentials) requestToken(ctx context.Context) (token string, lifetime time.Duration, _ error) {
+func (c *ClientCredentials) requestToken(ctx context.Context) (token string, lifetime time.Duration, err error) {
 	body, err := json.Marshal(tokenRequest{
 		GrantType:    "client_credentials",
 		ClientID:     c.cfg.ClientID,
@@ -73,33 +73,29 @@ func (c *ClientCredentials) requestToken(ctx context.Context) (token string, lif
 		Scope:        c.cfg.Scope,
 	})
 	if err != nil {
-		return "", 0, fmt.Errorf("get token: %w", err)
+		return "", 0, err
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.cfg.URL+tokenPath, bytes.NewReader(body))
 	if err != nil {
-		return "", 0, fmt.Errorf("get token: %w", err)
+		return "", 0, err
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Accept", "application/json")
 
 	response, err := c.httpClient.Do(request)
 	if err != nil {
-		return "", 0, fmt.Errorf("get token: %w", sanitizeError(err))
+		return "", 0, sanitizeError(err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode != http.StatusOK {
-		return "", 0, fmt.Errorf("get token: status %d", response.StatusCode)
-	}
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxResponseBytes+1))
-	if err != nil {
-		return "", 0, fmt.Errorf("get token: %w", sanitizeError(err))
+		return "", 0, fmt.Errorf("status %d", response.StatusCode)
 	}
 
-	token, lifetime, err = parseToken(text)
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxResponseBytes+1))
 	if err != nil {
-		return "", 0, fmt.Errorf("get token: %w", err)
+		return "", 0, sanitizeError(err)
 	}
-	return token, lifetime, nil
+	return parseToken(text)
 }
 
 // sanitizeError removes from an error what may come from the server: net/http quotes a response that it cannot read.
@@ -119,7 +115,7 @@ func sanitizeError(err error) error {
 	}
 }
 
-func parseToken(text []byte) (token string, lifetime time.Duration, _ error) {
+func parseToken(text []byte) (token string, lifetime time.Duration, err error) {
 	if len(text) > maxResponseBytes {
 		return "", 0, fmt.Errorf("the response is longer than %d bytes", maxResponseBytes)
 	}

@@ -38,6 +38,7 @@ func TestSecret_IsNeverPrinted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	source.token = sealSecret(testSecret)
 	static := StaticToken(testSecret)
 	cfg := testConfig("127.0.0.1:1")

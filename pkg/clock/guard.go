@@ -31,8 +31,8 @@ type Guard struct {
 	wall      func() time.Time
 	monotonic func() time.Duration
 	logger    log.Logger
-	// memory is the time for which a token that could not be verified counts.
-	memory time.Duration
+	// unverifiedLifetime is the time for which a token that could not be verified counts.
+	unverifiedLifetime time.Duration
 
 	mu            sync.Mutex
 	readings      map[string]reading
@@ -53,8 +53,8 @@ type reading struct {
 type Verdict struct {
 	// IsWrong is true if every reference contradicts the wall clock.
 	IsWrong bool
-	// IsDoubtful is true if the auth controller's clock contradicts it, regardless of the store's clock.
-	IsDoubtful bool
+	// ContradictsAuthController is true if the auth controller's clock contradicts the wall clock, whatever the store's clock shows.
+	ContradictsAuthController bool
 	// IsStoreWrong is true if the store's clock contradicts the wall clock and the auth controller's clock confirms it.
 	IsStoreWrong bool
 	// Reference is the clock that contradicts the wall clock, and Offset the time by which the wall clock is ahead of it.
@@ -64,17 +64,17 @@ type Verdict struct {
 	Now, Corrected time.Time
 }
 
-// New returns a guard of the clock wall: [time.Now], except in tests. memory is the time for which a token that could not be verified
-// makes the replica not ready. It must be longer than the interval between a caller's calls.
-func New(wall func() time.Time, memory time.Duration, logger log.Logger) *Guard {
+// New returns a guard of the clock wall: [time.Now], except in tests. For unverifiedLifetime after a token that could not be verified, the
+// replica is not ready. It must be longer than the interval between a caller's calls.
+func New(wall func() time.Time, unverifiedLifetime time.Duration, logger log.Logger) *Guard {
 	began := time.Now()
 	return &Guard{
-		wall:         func() time.Time { return wall().Round(0) },
-		monotonic:    func() time.Duration { return time.Since(began) },
-		logger:       logger,
-		memory:       memory,
-		readings:     make(map[string]reading),
-		unverifiedAt: -1,
+		wall:               func() time.Time { return wall().Round(0) },
+		monotonic:          func() time.Duration { return time.Since(began) },
+		logger:             logger,
+		unverifiedLifetime: unverifiedLifetime,
+		readings:           make(map[string]reading),
+		unverifiedAt:       -1,
 	}
 }
 
@@ -177,8 +177,8 @@ func (g *Guard) compare() Verdict {
 	}
 
 	v.IsWrong = len(contradicting) == recent
-	_, v.IsDoubtful = contradicting[AuthController]
-	v.IsStoreWrong = !v.IsWrong && !v.IsDoubtful
+	_, v.ContradictsAuthController = contradicting[AuthController]
+	v.IsStoreWrong = !v.IsWrong && !v.ContradictsAuthController
 	// The auth controller's clock comes first, because it sets the times in the tokens.
 	v.Reference = slices.Sorted(maps.Keys(contradicting))[0]
 	v.Offset = contradicting[v.Reference].Round(time.Millisecond)
@@ -191,10 +191,11 @@ func (g *Guard) compare() Verdict {
 // [Guard.Problem].
 func (g *Guard) CheckToken(isRefused bool, isRefusedAt func(now time.Time) bool) (isUnverifiable bool) {
 	v := g.Evaluate()
-	if !v.IsWrong && !v.IsDoubtful {
+	if !v.IsWrong && !v.ContradictsAuthController {
 		return false
 	}
-	// A wrong clock also accepts tokens wrongly; a doubtful one, which the store confirms, only refuses them wrongly.
+	// A wrong clock may also accept an expired token. A clock that the store confirms and the auth controller contradicts may only refuse a
+	// valid one.
 	if !isRefused && (!v.IsWrong || !isRefusedAt(v.Corrected)) {
 		return false
 	}
@@ -210,10 +211,10 @@ func (g *Guard) Problem() string {
 	v := g.Evaluate()
 
 	g.mu.Lock()
-	hasUnverified := g.unverifiedAt >= 0 && g.monotonic()-g.unverifiedAt <= g.memory
+	hasUnverified := g.unverifiedAt >= 0 && g.monotonic()-g.unverifiedAt <= g.unverifiedLifetime
 	g.mu.Unlock()
 
-	if v.IsWrong || v.IsDoubtful && hasUnverified {
+	if v.IsWrong || v.ContradictsAuthController && hasUnverified {
 		return describeOffset(v)
 	}
 	return ""

@@ -10,7 +10,7 @@ import (
 	"github.com/go-kit/log"
 )
 
-const memory = 15 * time.Second
+const unverifiedLifetime = 15 * time.Second
 
 // fakeClock is a wall clock that a test can set ahead.
 type fakeClock struct{ ahead time.Duration }
@@ -30,7 +30,7 @@ func TestGuard_Step(t *testing.T) {
 					logged  bytes.Buffer
 					rereads int
 				)
-				g := New(wall.now, memory, log.NewLogfmtLogger(&logged))
+				g := New(wall.now, unverifiedLifetime, log.NewLogfmtLogger(&logged))
 				g.OnContradiction(func() { rereads++ })
 				g.AddReading(AuthController, time.Now(), time.Second)
 
@@ -68,14 +68,14 @@ func TestGuard_Step(t *testing.T) {
 func TestGuard_WithinTheLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wall := fakeClock{ahead: Limit + 500*time.Millisecond}
-		g := New(wall.now, memory, log.NewNopLogger())
-		if v := g.Evaluate(); v.IsWrong || v.IsDoubtful {
-			t.Errorf("Evaluate() without a reading = %+v, want neither wrong nor doubtful", v)
+		g := New(wall.now, unverifiedLifetime, log.NewNopLogger())
+		if v := g.Evaluate(); v.IsWrong || v.ContradictsAuthController {
+			t.Errorf("Evaluate() without a reading = %+v, want no contradiction", v)
 		}
 
 		g.AddReading(AuthController, time.Now(), time.Second)
-		if v := g.Evaluate(); v.IsWrong || v.IsDoubtful || g.Offsets()[AuthController] != wall.ahead {
-			t.Errorf("Evaluate() within the reading's uncertainty = %+v, want neither wrong nor doubtful", v)
+		if v := g.Evaluate(); v.IsWrong || v.ContradictsAuthController || g.Offsets()[AuthController] != wall.ahead {
+			t.Errorf("Evaluate() within the reading's uncertainty = %+v, want no contradiction", v)
 		}
 
 		wall.ahead = time.Hour
@@ -92,11 +92,11 @@ func TestGuard_ReferencesDisagree(t *testing.T) {
 			wall   fakeClock
 			logged bytes.Buffer
 		)
-		g := New(wall.now, memory, log.NewLogfmtLogger(&logged))
+		g := New(wall.now, unverifiedLifetime, log.NewLogfmtLogger(&logged))
 		g.AddReading(AuthController, time.Now(), time.Second)
 		g.AddReading(Store, time.Now().Add(time.Hour), time.Millisecond)
 
-		if v := g.Evaluate(); v.IsWrong || v.IsDoubtful || !v.IsStoreWrong || g.Problem() != "" {
+		if v := g.Evaluate(); v.IsWrong || v.ContradictsAuthController || !v.IsStoreWrong || g.Problem() != "" {
 			t.Errorf("Evaluate() = %+v, want only the store's clock wrong and no problem", v)
 		}
 		if got := logged.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "clock of the store is wrong") {
@@ -109,8 +109,8 @@ func TestGuard_ReferencesDisagree(t *testing.T) {
 		// The store's clock confirms this clock, and the auth controller's contradicts it.
 		g.AddReading(Store, time.Now(), time.Millisecond)
 		g.AddReading(AuthController, time.Now().Add(-time.Hour), time.Second)
-		if v := g.Evaluate(); v.IsWrong || !v.IsDoubtful || v.IsStoreWrong {
-			t.Errorf("Evaluate() = %+v, want only doubtful", v)
+		if v := g.Evaluate(); v.IsWrong || !v.ContradictsAuthController || v.IsStoreWrong {
+			t.Errorf("Evaluate() = %+v, want only a contradiction with the auth controller", v)
 		}
 
 		if g.Problem() != "" {
@@ -123,7 +123,7 @@ func TestGuard_ReferencesDisagree(t *testing.T) {
 			t.Errorf("CheckToken(a token refused for its time) = false or Problem() = %q, want true and the offset", g.Problem())
 		}
 
-		time.Sleep(memory + time.Second)
+		time.Sleep(unverifiedLifetime + time.Second)
 		if g.Problem() != "" {
 			t.Errorf("Problem() long after the last such token = %q, want none", g.Problem())
 		}

@@ -76,6 +76,7 @@ func TestServer_RefusesInvalidTokenRequests(t *testing.T) {
 		if err != nil {
 			t.Fatalf("post: %v", err)
 		}
+
 		_ = response.Body.Close()
 		if response.StatusCode != want {
 			t.Errorf("%.80s = %d, want %d", body, response.StatusCode, want)

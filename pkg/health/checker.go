@@ -38,14 +38,15 @@ type Config struct {
 	Store   Store
 	Replica service.Replica
 	Policy  service.SweepPolicy
-	// CanVouch reports whether every condition for accepting heartbeats holds, except the store's, which a beat itself proves.
-	// While it returns false, the beats do not vouch for the service and no sweep runs. If no other replica vouches either,
-	// that is an outage of the Global Controller.
+	// CanVouch reports whether the conditions for accepting heartbeats hold: [Serviceability.CanVouch]. While it returns false, the beats
+	// do not vouch for the service ([service.Beat]) and no sweep runs. A time without any vouching beat is an outage.
 	CanVouch   func() bool
 	Heartbeats *HeartbeatMonitor
-	// Observe receives the result of each chunk of a sweep, and the error of each failed beat.
-	Observe func(result service.SweepResult, err error)
-	Logger  log.Logger
+	// ObserveSweep receives the result of each chunk of a sweep.
+	ObserveSweep func(result service.SweepResult, err error)
+	// ObserveBeatFailure receives the error of each failed beat.
+	ObserveBeatFailure func(err error)
+	Logger             log.Logger
 	// Now is the clock; nil stands for [time.Now].
 	Now func() time.Time
 }
@@ -122,11 +123,11 @@ func (c *Checker) Beat(ctx context.Context) {
 	c.cfg.Heartbeats.Evaluate()
 
 	beat := service.Beat{
-		Replica:             c.cfg.Replica,
-		First:               !c.hasBeaten.Load(),
-		Vouches: c.cfg.CanVouch(),
-		Tolerance:           c.cfg.Policy.Tolerance,
-		Failed:              c.cfg.Heartbeats.takeFailed(),
+		Replica:   c.cfg.Replica,
+		First:     !c.hasBeaten.Load(),
+		Vouches:   c.cfg.CanVouch(),
+		Tolerance: c.cfg.Policy.Tolerance,
+		Failed:    c.cfg.Heartbeats.takeFailed(),
 	}
 
 	beatCtx, cancel := context.WithTimeout(ctx, beatTimeout)
@@ -137,7 +138,7 @@ func (c *Checker) Beat(ctx context.Context) {
 		c.hasVouched.Store(false)
 		if ctx.Err() == nil {
 			c.lastBeat.setFailed(err)
-			c.cfg.Observe(service.SweepResult{}, err)
+			c.cfg.ObserveBeatFailure(err)
 			_ = level.Error(c.cfg.Logger).Log("msg", "beat failed", "err", err)
 		}
 		return
@@ -171,7 +172,7 @@ func (c *Checker) Sweep(ctx context.Context) (next time.Duration, isKnown bool) 
 			return 0, false
 		}
 
-		c.cfg.Observe(result, err)
+		c.cfg.ObserveSweep(result, err)
 		c.logResult(result, err)
 		if err != nil {
 			return 0, false
@@ -194,9 +195,14 @@ func (c *Checker) logResult(result service.SweepResult, err error) {
 		_ = level.Error(c.cfg.Logger).Log("msg", "sweep failed", "err", err)
 		return
 	}
+
 	if result.Hold != c.isOnHold {
 		c.isOnHold = result.Hold
-		_ = level.Info(c.cfg.Logger).Log("msg", "checker", "hold", c.isOnHold)
+		msg := "staleness marking continues"
+		if c.isOnHold {
+			msg = "staleness marking is suspended"
+		}
+		_ = level.Info(c.cfg.Logger).Log("msg", msg, "hold", c.isOnHold)
 	}
 
 	for i, t := range result.Transitions {

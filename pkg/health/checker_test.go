@@ -35,8 +35,6 @@ func (f *fakeStore) Beat(_ context.Context, b service.Beat) (service.BeatResult,
 	return service.BeatResult{}, f.beatErr
 }
 
-func (f *fakeStore) Replicas(context.Context) ([]service.Replica, error) { return nil, nil }
-
 func (f *fakeStore) Sweep(_ context.Context, policy service.SweepPolicy) (service.SweepResult, error) {
 	time.Sleep(f.took)
 	f.mu.Lock()
@@ -68,33 +66,49 @@ func (f *fakeStore) beatCount() int {
 	return len(f.beats)
 }
 
-func newTestChecker(store *fakeStore, vouches func() bool, observe func(service.SweepResult, error)) *Checker {
+func newTestChecker(store *fakeStore, canVouch func() bool) *Checker {
 	store.start = time.Now()
 	return NewChecker(Config{
-		Store:      store,
-		Policy:     service.SweepPolicy{Interval: 4500 * time.Millisecond, Tolerance: Tolerance},
-		CanVouch:   vouches,
-		Heartbeats: NewHeartbeatMonitor(10*time.Second, nil),
-		Observe:    observe,
-		Logger:     log.NewNopLogger(),
+		Store:              store,
+		Policy:             service.SweepPolicy{Interval: 4500 * time.Millisecond, Tolerance: Tolerance},
+		CanVouch:           canVouch,
+		Heartbeats:         NewHeartbeatMonitor(10*time.Second, nil),
+		ObserveSweep:       func(service.SweepResult, error) {},
+		ObserveBeatFailure: func(error) {},
+		Logger:             log.NewNopLogger(),
 	})
 }
 
-// runChecker runs a checker for a time, and returns the number of results it reported and how many of them were errors.
-func runChecker(t *testing.T, store *fakeStore, vouches func() bool, length time.Duration) (observed, failed int) {
+// observations counts what a checker reported.
+type observations struct {
+	mu                                sync.Mutex
+	sweeps, failedSweeps, failedBeats int
+}
+
+func (o *observations) addSweep(_ service.SweepResult, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.sweeps++
+	if err != nil {
+		o.failedSweeps++
+	}
+}
+
+func (o *observations) addBeatFailure(error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.failedBeats++
+}
+
+// runChecker runs a checker for a time, and returns what it reported.
+func runChecker(t *testing.T, store *fakeStore, canVouch func() bool, length time.Duration) *observations {
 	t.Helper()
+	var observed observations
+	checker := newTestChecker(store, canVouch)
+	checker.cfg.ObserveSweep = observed.addSweep
+	checker.cfg.ObserveBeatFailure = observed.addBeatFailure
+
 	ctx, cancel := context.WithCancel(t.Context())
-
-	var mu sync.Mutex
-	checker := newTestChecker(store, vouches, func(_ service.SweepResult, err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		observed++
-		if err != nil {
-			failed++
-		}
-	})
-
 	done := make(chan error)
 	go func() { done <- checker.Run(ctx) }()
 
@@ -103,7 +117,7 @@ func runChecker(t *testing.T, store *fakeStore, vouches func() bool, length time
 	if err := <-done; err != nil {
 		t.Errorf("Run() = %v, want nil", err)
 	}
-	return observed, failed
+	return &observed
 }
 
 func alwaysVouches() bool { return true }
@@ -148,8 +162,8 @@ func TestChecker_SweepChunksWithoutDelay(t *testing.T) {
 func TestChecker_NotVouchingBeatsButDoesNotSweep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{}
-		observed, _ := runChecker(t, store, func() bool { return false }, 10500*time.Millisecond)
-		if observed != 0 || store.passes != 0 {
+		observed := runChecker(t, store, func() bool { return false }, 10500*time.Millisecond)
+		if observed.sweeps != 0 || store.passes != 0 {
 			t.Errorf("sweeps = %d, want none", store.passes)
 		}
 		if len(store.beats) != 11 || store.beats[5].Vouches || !store.beats[0].First || store.beats[1].First {
@@ -158,23 +172,29 @@ func TestChecker_NotVouchingBeatsButDoesNotSweep(t *testing.T) {
 	})
 }
 
-func TestChecker_FailureIsReportedAndRetried(t *testing.T) {
-	for name, store := range map[string]*fakeStore{"beat": {beatErr: errors.New("down")}, "sweep": {sweepErr: errors.New("down")}} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				observed, failed := runChecker(t, store, alwaysVouches, 5500*time.Millisecond)
-				if observed < 6 || failed != observed {
-					t.Errorf("results reported = %d, of which failed %d, want at least 6, all failed", observed, failed)
-				}
-			})
-		})
-	}
+func TestChecker_FailedBeatIsReportedAndRetried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		observed := runChecker(t, &fakeStore{beatErr: errors.New("down")}, alwaysVouches, 5500*time.Millisecond)
+		if observed.failedBeats < 6 || observed.sweeps != 0 {
+			t.Errorf("failed beats reported = %d, sweeps = %d, want at least 6 failed beats and no sweep", observed.failedBeats, observed.sweeps)
+		}
+	})
+}
+
+func TestChecker_FailedSweepIsReportedAndRetried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		observed := runChecker(t, &fakeStore{sweepErr: errors.New("down")}, alwaysVouches, 5500*time.Millisecond)
+		if observed.sweeps < 6 || observed.failedSweeps != observed.sweeps || observed.failedBeats != 0 {
+			t.Errorf("sweeps reported = %d, of which failed %d, failed beats = %d, want at least 6 sweeps, all failed, and no failed beat",
+				observed.sweeps, observed.failedSweeps, observed.failedBeats)
+		}
+	})
 }
 
 func TestChecker_LogLinesOfMassStaleness(t *testing.T) {
 	var lines strings.Builder
 	store := &fakeStore{}
-	checker := newTestChecker(store, alwaysVouches, func(service.SweepResult, error) {})
+	checker := newTestChecker(store, alwaysVouches)
 	checker.cfg.Logger = log.NewLogfmtLogger(&lines)
 
 	checker.logResult(service.SweepResult{Transitions: make([]service.Transition, maxStaleLines+7)}, nil)
@@ -185,10 +205,25 @@ func TestChecker_LogLinesOfMassStaleness(t *testing.T) {
 	}
 }
 
+func TestChecker_HoldIsLoggedWhenItChanges(t *testing.T) {
+	var lines strings.Builder
+	checker := newTestChecker(&fakeStore{}, alwaysVouches)
+	checker.cfg.Logger = log.NewLogfmtLogger(&lines)
+
+	for _, hold := range []bool{false, true, true, false} {
+		checker.logResult(service.SweepResult{Hold: hold}, nil)
+	}
+
+	want := "level=info msg=\"staleness marking is suspended\" hold=true\nlevel=info msg=\"staleness marking continues\" hold=false\n"
+	if lines.String() != want {
+		t.Errorf("log = %q, want %q", lines.String(), want)
+	}
+}
+
 func TestChecker_StoreState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fakeStore{beatErr: &service.ConditionError{Name: "disk_full", Err: errors.New("secret")}}
-		checker := newTestChecker(store, alwaysVouches, func(service.SweepResult, error) {})
+		checker := newTestChecker(store, alwaysVouches)
 		want := func(when, want string) {
 			t.Helper()
 			if got := checker.StoreState(); got != want {
@@ -215,7 +250,7 @@ func TestChecker_StoreState(t *testing.T) {
 
 func TestChecker_FailedHeartbeatsAreRecordedByTheNextCommittedBeat(t *testing.T) {
 	store := &fakeStore{beatErr: errors.New("down")}
-	checker := newTestChecker(store, alwaysVouches, func(service.SweepResult, error) {})
+	checker := newTestChecker(store, alwaysVouches)
 	checker.cfg.Heartbeats.ObserveFailure("mc")
 
 	checker.Beat(t.Context())

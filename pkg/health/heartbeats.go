@@ -21,8 +21,8 @@ type HeartbeatMonitor struct {
 	now func() time.Time
 	// window is the time for which commits count.
 	window time.Duration
-	// memory is the time for which a failure counts if no later heartbeat of the controller replaces it.
-	memory time.Duration
+	// failureLifetime is the time for which a failure counts if no later heartbeat of the controller replaces it.
+	failureLifetime time.Duration
 
 	commits   atomic.Int64
 	failing   atomic.Int64 // len(failed)
@@ -52,9 +52,9 @@ func NewHeartbeatMonitor(interval time.Duration, now func() time.Time) *Heartbea
 		// A quarter more than one interval: a controller that is a little late still has a commit in the window.
 		window: interval * 5 / 4,
 		// A controller whose heartbeats keep failing sends the next one within two intervals.
-		memory:     2 * interval,
-		failed:     make(map[string]time.Time),
-		unrecorded: make(map[string]struct{}),
+		failureLifetime: 2 * interval,
+		failed:          make(map[string]time.Time),
+		unrecorded:      make(map[string]struct{}),
 	}
 }
 
@@ -73,9 +73,9 @@ func (h *HeartbeatMonitor) ObserveCommit(controllerID string) {
 // ObserveFailure records that an authenticated controller's heartbeat could not be committed for a server-side reason.
 func (h *HeartbeatMonitor) ObserveFailure(controllerID string) { h.add(controllerID, true) }
 
-// ObserveUnjudged records a heartbeat that was refused because this replica cannot verify its token for a server-side reason. It
+// ObserveUnverifiable records a heartbeat that was refused because this replica cannot verify its token for a server-side reason. It
 // counts as failed, but excuses no controller, because the controller id is not authenticated.
-func (h *HeartbeatMonitor) ObserveUnjudged(controllerID string) { h.add(controllerID, false) }
+func (h *HeartbeatMonitor) ObserveUnverifiable(controllerID string) { h.add(controllerID, false) }
 
 func (h *HeartbeatMonitor) add(controllerID string, isExcused bool) {
 	h.mu.Lock()
@@ -115,7 +115,7 @@ func (h *HeartbeatMonitor) Evaluate() {
 	for id, at := range h.failed {
 		_, isUnrecorded := h.unrecorded[id]
 		switch {
-		case now.Sub(at) <= h.memory:
+		case now.Sub(at) <= h.failureLifetime:
 			failing++
 		case !isUnrecorded: // A failure that no beat has written yet is kept for the next beat.
 			h.removeLocked(id)

@@ -32,7 +32,7 @@ func (s *Serviceability) State() map[string]string {
 // IsServiceable reports whether all conditions hold.
 func (s *Serviceability) IsServiceable() bool { return s.allHold("") }
 
-// CanVouch reports whether all conditions hold except the store's, which a beat itself proves.
+// CanVouch reports whether all conditions hold except the store's, which a beat itself proves. See [Config.CanVouch].
 func (s *Serviceability) CanVouch() bool { return s.allHold(ConditionStore) }
 
 func (s *Serviceability) allHold(except string) bool {

@@ -25,7 +25,7 @@ func newCheckerMetrics(r registry, threshold, interval time.Duration) checkerMet
 		detection: r.histogram("gc_detection_seconds",
 			"Time from a controller's last heartbeat until it was marked stale, in seconds.", detectionBuckets(threshold, interval)),
 		sweeps: r.initializedCounterVec("gc_health_checker_runs_total",
-			"Sweeps of the health checker by result.", "result", "idle", "swept", "hold", "error"),
+			"Sweeps of the health checker by result; failed beats count as errors.", "result", "idle", "swept", "hold", "error"),
 		hold:   r.gauge("gc_health_checker_hold", "1 while no controller is marked stale after an outage of the Global Controller."),
 		pruned: r.counter("gc_history_pruned_total", "Transitions that were removed from the history because of their age."),
 	}
@@ -82,6 +82,9 @@ func (m *checkerMetrics) ObserveTransition(t service.Transition) {
 
 // stateLabel names the state of a controller; one that is not registered has none.
 func stateLabel(h service.HealthStatus) string { return cmp.Or(string(h), "none") }
+
+// ObserveBeatFailure counts a failed beat among the sweeps that failed: neither can mark a controller stale.
+func (m *checkerMetrics) ObserveBeatFailure(error) { m.sweeps.WithLabelValues("error").Inc() }
 
 // ObserveSweep records a sweep of the health checker and its transitions.
 func (m *checkerMetrics) ObserveSweep(result service.SweepResult, err error) {

@@ -48,11 +48,14 @@ func testPage(t *testing.T) {
 	for range 2 {
 		m.ObserveCall("grpc", "FastHeartbeat", "OK", time.Millisecond, "")
 	}
+
 	m.ObserveQuery("heartbeat", "ok", time.Millisecond)
 	m.ObserveBatch(7, time.Millisecond)
+
 	m.ObserveTransition(service.Transition{To: service.HealthPending, Cause: service.CauseRegister})
 	m.ObserveSweep(service.SweepResult{Hold: true}, nil)
 	m.ObserveSweep(service.SweepResult{}, errors.New("down"))
+	m.ObserveBeatFailure(errors.New("down"))
 	m.ObserveSweep(service.SweepResult{}, nil)
 	m.ObserveSweep(service.SweepResult{Swept: true, Transitions: []service.Transition{{
 		From:    service.HealthHealthy,
@@ -60,6 +63,7 @@ func testPage(t *testing.T) {
 		Cause:   service.CauseStale,
 		Silence: 31 * time.Second,
 	}}}, nil)
+
 	m.ObserveTokenValidation("ok")
 	m.ObserveKeyRefresh("error")
 	m.IncRateLimited("RegisterMC")
@@ -89,7 +93,7 @@ func testPage(t *testing.T) {
 		`gc_detection_seconds_sum 31`,
 		`gc_heartbeat_batch_size_sum 7`,
 		`gc_heartbeat_commit_seconds_count 1`,
-		`gc_health_checker_runs_total{result="error"} 1`,
+		`gc_health_checker_runs_total{result="error"} 2`,
 		`gc_health_checker_runs_total{result="hold"} 1`,
 		`gc_health_checker_runs_total{result="idle"} 1`,
 		`gc_health_checker_runs_total{result="swept"} 1`,
@@ -127,7 +131,7 @@ func testPage(t *testing.T) {
 	}
 }
 
-func TestDetectionBuckets(t *testing.T) {
+func TestDetectionBuckets_ContainTheLimit(t *testing.T) {
 	for _, tc := range []struct{ threshold, interval time.Duration }{
 		{30 * time.Second, 5 * time.Second},
 		{time.Second, 5 * time.Second},
@@ -155,12 +159,14 @@ func TestObserveCall_Exemplar(t *testing.T) {
 	request.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
 	w := httptest.NewRecorder()
 	m.Handler().ServeHTTP(w, request)
+
 	var with []string
 	for line := range strings.Lines(w.Body.String()) {
 		if strings.Contains(line, "trace_id") {
 			with = append(with, line)
 		}
 	}
+
 	want := `gc_request_duration_seconds_bucket{endpoint="RegisterMC",transport="grpc",le="0.001"} 1 ` +
 		`# {trace_id="4bf92f3577b34da6a3ce929d0e0e4736"} 0.001 `
 	if len(with) != 1 || !strings.HasPrefix(with[0], want) {

@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	// maxControllers limits the memory. The controller whose last refusal is the oldest is removed first.
+	// maxControllers limits the size of the log. The controller whose last refusal is the oldest is removed first.
 	maxControllers = 8192
 	// maxTimes is the number of refusals of a controller whose times are kept.
 	maxTimes = 16
 )
 
-// Memory stores recent refusals. Its methods are safe for concurrent use.
-type Memory struct {
+// Log has the recent refusals of each controller. Its methods are safe for concurrent use.
+type Log struct {
 	mu          sync.Mutex
 	controllers *lru.Cache[string, *record]
 	now         func() time.Duration
@@ -30,42 +30,42 @@ type record struct {
 	reason string // of the last refusal
 }
 
-// New returns an empty memory.
-func New() (*Memory, error) {
+// New returns an empty log.
+func New() (*Log, error) {
 	controllers, err := lru.New[string, *record](maxControllers)
 	if err != nil {
 		return nil, fmt.Errorf("create cache of refusals: %w", err)
 	}
 	began := time.Now()
-	return &Memory{controllers: controllers, now: func() time.Duration { return time.Since(began) }}, nil
+	return &Log{controllers: controllers, now: func() time.Duration { return time.Since(began) }}, nil
 }
 
 // Add records that a call in the name of a controller was refused, and why.
-func (m *Memory) Add(controllerID, reason string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+func (l *Log) Add(controllerID, reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 
-	r, isKnown := m.controllers.Get(controllerID)
+	r, isKnown := l.controllers.Get(controllerID)
 	if !isKnown {
 		r = &record{}
-		m.controllers.Add(controllerID, r)
+		l.controllers.Add(controllerID, r)
 	}
 
-	r.times[r.total%maxTimes] = m.now()
+	r.times[r.total%maxTimes] = l.now()
 	r.reason = reason
 	r.total++
 }
 
 // CountWithin returns the number of refusals of a controller during the last period within, at most 16, and the reason of the last one.
-func (m *Memory) CountWithin(controllerID string, within time.Duration) (count int, reason string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+func (l *Log) CountWithin(controllerID string, within time.Duration) (count int, reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 
-	r, isKnown := m.controllers.Peek(controllerID)
+	r, isKnown := l.controllers.Peek(controllerID)
 	if !isKnown {
 		return 0, ""
 	}
-	return r.count(m.now() - within), r.reason
+	return r.count(l.now() - within), r.reason
 }
 
 func (r *record) count(since time.Duration) (count int) {
@@ -79,8 +79,8 @@ func (r *record) count(since time.Duration) (count int) {
 
 // Describe describes the refusals of a controller during the last period within, for the reason of a transition. The description is empty
 // if there were none.
-func (m *Memory) Describe(controllerID string, within time.Duration) string {
-	count, reason := m.CountWithin(controllerID, within)
+func (l *Log) Describe(controllerID string, within time.Duration) string {
+	count, reason := l.CountWithin(controllerID, within)
 	switch count {
 	case 0:
 		return ""
@@ -94,14 +94,14 @@ func (m *Memory) Describe(controllerID string, within time.Duration) string {
 }
 
 // DescribeAll describes the refusals of all controllers during the last period within, by controller id.
-func (m *Memory) DescribeAll(within time.Duration) map[string]string {
-	m.mu.Lock()
-	ids := m.controllers.Keys()
-	m.mu.Unlock()
+func (l *Log) DescribeAll(within time.Duration) map[string]string {
+	l.mu.Lock()
+	ids := l.controllers.Keys()
+	l.mu.Unlock()
 
 	descriptions := make(map[string]string)
 	for _, id := range ids {
-		if description := m.Describe(id, within); description != "" {
+		if description := l.Describe(id, within); description != "" {
 			descriptions[id] = description
 		}
 	}
@@ -110,12 +110,12 @@ func (m *Memory) DescribeAll(within time.Duration) map[string]string {
 
 // CountControllers returns the number of controllers that were refused during the last period within, and whose last refusal had this
 // reason.
-func (m *Memory) CountControllers(reason string, within time.Duration) (count int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+func (l *Log) CountControllers(reason string, within time.Duration) (count int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 
-	since := m.now() - within
-	for _, r := range m.controllers.Values() {
+	since := l.now() - within
+	for _, r := range l.controllers.Values() {
 		if r.reason == reason && r.count(since) > 0 {
 			count++
 		}

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestMemory_CountsAndDescriptions(t *testing.T) {
+func TestLog_CountsAndDescriptions(t *testing.T) {
 	m, err := New()
 	if err != nil {
 		t.Fatalf("New() = %v", err)

@@ -13,7 +13,7 @@ import (
 
 const (
 	defaultInterval = time.Minute
-	// retriesPerInterval divides the interval into the delay before the first pass, and after a pass that was skipped.
+	// The delay before the first pass, and after a skipped pass, is the interval divided by retriesPerInterval.
 	retriesPerInterval = 10
 	// batchPause is the delay between the batches of a large removal, so that other statements can run.
 	batchPause = 100 * time.Millisecond
@@ -27,8 +27,8 @@ type Config struct {
 	Policy service.RetentionPolicy
 	// Interval is the time between passes if nothing is left to remove; 0 means one minute.
 	Interval time.Duration
-	// Serviceable reports whether the store can be used now. If not, the pass is skipped.
-	Serviceable func() bool
+	// IsServiceable reports whether the store can be used now. If not, the pass is skipped.
+	IsServiceable func() bool
 	// Observe receives the result of each pass.
 	Observe func(service.RetentionResult, error)
 	Logger  log.Logger
@@ -54,7 +54,7 @@ func Run(ctx context.Context, cfg Config) error {
 
 // runPass prunes and retires once, and returns the delay until the next pass.
 func runPass(ctx context.Context, cfg Config) time.Duration {
-	if !cfg.Serviceable() {
+	if !cfg.IsServiceable() {
 		return cfg.Interval / retriesPerInterval
 	}
 
@@ -72,7 +72,7 @@ func runPass(ctx context.Context, cfg Config) time.Duration {
 	}
 
 	if result.Pruned > 0 {
-		_ = level.Info(cfg.Logger).Log("msg", "history pruned", "changes", result.Pruned)
+		_ = level.Info(cfg.Logger).Log("msg", "old transitions removed from the history", "changes", result.Pruned)
 	}
 	for _, t := range result.Retired {
 		_ = level.Warn(cfg.Logger).Log(

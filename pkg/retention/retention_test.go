@@ -54,11 +54,11 @@ func TestRun_Schedule(t *testing.T) {
 		)
 
 		err := Run(ctx, Config{
-			Store:       store,
-			Policy:      policy,
-			Logger:      log.NewNopLogger(),
-			Serviceable: func() bool { return time.Since(store.began) > 10*time.Second },
-			Observe:     func(_ service.RetentionResult, err error) { observed = append(observed, err) },
+			Store:         store,
+			Policy:        policy,
+			Logger:        log.NewNopLogger(),
+			IsServiceable: func() bool { return time.Since(store.began) > 10*time.Second },
+			Observe:       func(_ service.RetentionResult, err error) { observed = append(observed, err) },
 		})
 		if err != nil {
 			t.Errorf("Run() = %v, want nil", err)

@@ -41,7 +41,7 @@ const isReplicaSQL = `replica_id NOT LIKE '%/%'`
 // keepFormerSettings keeps the settings of a replica that starts again with a shorter threshold. A controller that the
 // replica acknowledged before may use the longer threshold until that has passed.
 func (s *Store) keepFormerSettings(ctx context.Context, r service.Replica) error {
-	_, err := run(ctx, s, "beat", func(ctx context.Context) (none struct{}, _ error) {
+	_, err := run(ctx, s, "beat", func(ctx context.Context) (struct{}, error) {
 		_, err := s.checkerDB.ExecContext(ctx, s.checkerDB.Rebind(`INSERT INTO replicas AS r (replica_id, version, staleness_threshold_ms,
 			fast_interval_ms, comprehensive_interval_ms, max_connections, started_at, seen_at)
 			SELECT substr(replica_id, 1, 230) || '/' || staleness_threshold_ms, version, staleness_threshold_ms, fast_interval_ms,
@@ -49,7 +49,7 @@ func (s *Store) keepFormerSettings(ctx context.Context, r service.Replica) error
 			FROM replicas WHERE replica_id = ? AND staleness_threshold_ms > ?
 			ON CONFLICT (replica_id) DO UPDATE SET fast_interval_ms = excluded.fast_interval_ms, seen_at = excluded.seen_at`),
 			r.ID, r.StalenessThreshold.Milliseconds())
-		return none, err
+		return struct{}{}, err
 	})
 	return err
 }

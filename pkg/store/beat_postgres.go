@@ -10,7 +10,8 @@ import (
 )
 
 // beatSQL is one statement, so that a replica that is paused during a beat holds no lock. "old" locks the row and reads it
-// once it is locked; the clock is read after that.
+// once it is locked; the clock is read after that. checker_state.swept_at has been unused since migration 3, and
+// replicas.max_connections since connection_limit replaced it. Both are kept for the previous release.
 const beatSQL = `WITH writable AS (` + deleteNoneSQL + `), old AS MATERIALIZED (
 	SELECT beat_at, serviceable_since, gap_began_at FROM checker_state WHERE id = 1 FOR UPDATE
 ), fact AS MATERIALIZED (
@@ -29,15 +30,14 @@ const beatSQL = `WITH writable AS (` + deleteNoneSQL + `), old AS MATERIALIZED (
 ), replica AS (
 	INSERT INTO replicas AS r (replica_id, version, staleness_threshold_ms, fast_interval_ms, comprehensive_interval_ms, max_connections,
 		started_at, seen_at)
-	SELECT $3::varchar, $4::text, $5::bigint, $6::bigint, $7::bigint, $8::int, now, now FROM measured
+	SELECT $3::varchar, $4::text, $5::bigint, $6::bigint, $7::bigint, 0, now, now FROM measured
 	ON CONFLICT (replica_id) DO UPDATE SET version = excluded.version, staleness_threshold_ms = excluded.staleness_threshold_ms,
 		fast_interval_ms = excluded.fast_interval_ms, comprehensive_interval_ms = excluded.comprehensive_interval_ms,
-		max_connections = excluded.max_connections, seen_at = excluded.seen_at,
-		started_at = CASE WHEN $9::boolean THEN excluded.started_at ELSE r.started_at END
+		seen_at = excluded.seen_at, started_at = CASE WHEN $8::boolean THEN excluded.started_at ELSE r.started_at END
 ), failed AS (
 	INSERT INTO heartbeat_failures (controller_id, failed_at)
 	SELECT m.controller_id, measured.now
-	FROM measured, unnest($10::varchar[]) AS f (controller_id) JOIN meeting_controllers AS m USING (controller_id)
+	FROM measured, unnest($9::varchar[]) AS f (controller_id) JOIN meeting_controllers AS m USING (controller_id)
 	ORDER BY m.controller_id
 	ON CONFLICT (controller_id) DO UPDATE SET failed_at = excluded.failed_at
 )
@@ -54,7 +54,7 @@ func (s *Store) beatPostgres(ctx context.Context, b service.Beat) (result servic
 	r := b.Replica
 	err := s.checkerDB.GetContext(ctx, &found, beatSQL, b.Tolerance.Milliseconds(), b.Vouches,
 		r.ID, r.Version, r.StalenessThreshold.Milliseconds(), r.FastInterval.Milliseconds(), r.ComprehensiveInterval.Milliseconds(),
-		r.MaxConnections, b.First, pq.StringArray(b.Failed))
+		b.First, pq.StringArray(b.Failed))
 	if err != nil {
 		return result, err
 	}

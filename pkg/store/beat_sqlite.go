@@ -55,7 +55,8 @@ func (s *Store) beatSQLite(ctx context.Context, tx *sqlx.Tx, b service.Beat) (re
 	return result, nil
 }
 
-// writeCheckerStateSQLite writes the state with a beat now.
+// writeCheckerStateSQLite writes the state with a beat now. The column swept_at has been unused since migration 3; it is kept
+// for the previous release.
 func (s *Store) writeCheckerStateSQLite(ctx context.Context, tx *sqlx.Tx, state checkerState, now time.Time) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO checker_state (id, beat_at, serviceable_since, gap_began_at, swept_at)
 		VALUES (1, ?, ?, ?, 0) ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at,
@@ -64,17 +65,17 @@ func (s *Store) writeCheckerStateSQLite(ctx context.Context, tx *sqlx.Tx, state 
 	return err
 }
 
-// writeReplicaSQLite writes the row of the replica that beats.
+// writeReplicaSQLite writes the row of the replica that beats. The column max_connections has been unused since
+// connection_limit replaced it; it is kept for the previous release.
 func (s *Store) writeReplicaSQLite(ctx context.Context, tx *sqlx.Tx, b service.Beat, now time.Time) error {
 	r, at := b.Replica, s.dialect.bind(now)
 	_, err := tx.ExecContext(ctx, `INSERT INTO replicas AS r (replica_id, version, staleness_threshold_ms, fast_interval_ms,
-		comprehensive_interval_ms, max_connections, started_at, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		comprehensive_interval_ms, max_connections, started_at, seen_at) VALUES (?, ?, ?, ?, ?, 0, ?, ?)
 		ON CONFLICT (replica_id) DO UPDATE SET version = excluded.version, staleness_threshold_ms = excluded.staleness_threshold_ms,
 		fast_interval_ms = excluded.fast_interval_ms, comprehensive_interval_ms = excluded.comprehensive_interval_ms,
-		max_connections = excluded.max_connections, seen_at = excluded.seen_at,
-		started_at = CASE WHEN ? THEN excluded.started_at ELSE r.started_at END`,
+		seen_at = excluded.seen_at, started_at = CASE WHEN ? THEN excluded.started_at ELSE r.started_at END`,
 		r.ID, r.Version, r.StalenessThreshold.Milliseconds(), r.FastInterval.Milliseconds(), r.ComprehensiveInterval.Milliseconds(),
-		r.MaxConnections, at, at, b.First)
+		at, at, b.First)
 	return err
 }
 

@@ -16,22 +16,22 @@ const maxListedIDs = 1000
 
 // Changes implements [service.ChangeSource].
 func (s *Store) Changes(ctx context.Context, after int64, missing []int64, limit int) (service.ChangePage, error) {
-	return run(ctx, s, "changes", func(ctx context.Context) (none service.ChangePage, _ error) {
+	return run(ctx, s, "changes", func(ctx context.Context) (service.ChangePage, error) {
 		// The clock is read first: what was committed before that time is in the later reads.
 		page, err := s.readHistoryEnds(ctx)
 		if err != nil {
-			return none, err
+			return service.ChangePage{}, err
 		}
 
 		var found []transitionRow
 		for ids := range slices.Chunk(missing, maxListedIDs) {
 			query, values, err := sqlx.In(selectTransitions+` WHERE id IN (?) ORDER BY id`, ids)
 			if err != nil {
-				return none, err
+				return service.ChangePage{}, err
 			}
 			var late []transitionRow
 			if err := s.watchDB.SelectContext(ctx, &late, s.watchDB.Rebind(query), values...); err != nil {
-				return none, err
+				return service.ChangePage{}, err
 			}
 			found = append(found, late...)
 		}
@@ -39,7 +39,7 @@ func (s *Store) Changes(ctx context.Context, after int64, missing []int64, limit
 		var later []transitionRow
 		if err := s.watchDB.SelectContext(ctx, &later,
 			s.watchDB.Rebind(selectTransitions+` WHERE id > ? ORDER BY id LIMIT ?`), after, limit); err != nil {
-			return none, err
+			return service.ChangePage{}, err
 		}
 
 		for _, r := range append(found, later...) {

@@ -80,8 +80,8 @@ func (s *Store) writeConflictsBatch(ctx context.Context, ids []string, counts ma
 		db, write = s.watchDB, writeConflictsPostgres
 	}
 
-	_, err := transact(ctx, s, db, "conflict", func(ctx context.Context, tx *sqlx.Tx) (none struct{}, _ error) {
-		return none, write(ctx, tx, ids, counts)
+	_, err := transact(ctx, s, db, "conflict", func(ctx context.Context, tx *sqlx.Tx) (struct{}, error) {
+		return struct{}{}, write(ctx, tx, ids, counts)
 	})
 	return err
 }

@@ -89,24 +89,24 @@ func (s *Store) Undrain(ctx context.Context, order service.UndrainOrder, actor s
 // executeOperatorCommand stores an operator's decision about a controller, and the transition that follows from it.
 func (s *Store) executeOperatorCommand(ctx context.Context, command operatorCommand) (service.OperatorResult, error) {
 	result, err := transact(ctx, s, s.writeDB, command.operation,
-		func(ctx context.Context, tx *sqlx.Tx) (none service.OperatorResult, _ error) {
+		func(ctx context.Context, tx *sqlx.Tx) (service.OperatorResult, error) {
 			old, now, err := s.lockRegistered(ctx, tx, command.controllerID)
 			if err != nil {
-				return none, err
+				return service.OperatorResult{}, err
 			}
 			if command.expectedGeneration != nil && *command.expectedGeneration != old.Generation {
-				return none, service.ErrConflict
+				return service.OperatorResult{}, service.ErrConflict
 			}
 
 			updated := old
 			decision, err := command.decide(ctx, tx, &updated, now)
 			if err != nil {
-				return none, err
+				return service.OperatorResult{}, err
 			}
 			result := service.OperatorResult{Plan: decision.plan}
 			if decision.isChange {
 				if result.Transition, err = s.writeDrain(ctx, tx, old, updated, now, command.actor, decision.reason); err != nil {
-					return none, err
+					return service.OperatorResult{}, err
 				}
 			}
 
@@ -167,13 +167,13 @@ func (s *Store) readController(ctx context.Context, tx *sqlx.Tx, id string) (ser
 }
 
 // lockRegistered locks the row of a registered controller and then reads the clock.
-func (s *Store) lockRegistered(ctx context.Context, tx *sqlx.Tx, id string) (none row, _ time.Time, _ error) {
+func (s *Store) lockRegistered(ctx context.Context, tx *sqlx.Tx, id string) (row, time.Time, error) {
 	found, err := s.lockRow(ctx, tx, id)
 	switch {
 	case err != nil:
-		return none, time.Time{}, err
+		return row{}, time.Time{}, err
 	case found == nil:
-		return none, time.Time{}, service.ErrNotRegistered
+		return row{}, time.Time{}, service.ErrNotRegistered
 	}
 
 	now, err := s.readNow(ctx, tx)

@@ -20,11 +20,11 @@ const planColumnsSQL = `,
 // themselves must not both rely on the capacity that was there before. Controllers whose ids are in assumedDrained count
 // as draining before and after the drain.
 func (s *Store) planDrain(ctx context.Context, tx *sqlx.Tx, c service.Controller, assumedDrained []string) (
-	none service.DrainPlan, _ error,
+	service.DrainPlan, error,
 ) {
 	if s.dialect.lockRegionSQL != "" {
 		if _, err := tx.ExecContext(ctx, tx.Rebind(s.dialect.lockRegionSQL), c.Region); err != nil {
-			return none, err
+			return service.DrainPlan{}, err
 		}
 	}
 
@@ -34,11 +34,11 @@ func (s *Store) planDrain(ctx context.Context, tx *sqlx.Tx, c service.Controller
 		CASE WHEN controller_id IN (?) THEN 'draining' ELSE health_status END AS health_status
 		FROM meeting_controllers WHERE region = ?) AS f GROUP BY region`, c.ControllerID, c.ControllerID, drainedIDs, c.Region)
 	if err != nil {
-		return none, err
+		return service.DrainPlan{}, err
 	}
 	var r regionRow
 	if err := tx.GetContext(ctx, &r, tx.Rebind(query), values...); err != nil {
-		return none, err
+		return service.DrainPlan{}, err
 	}
 
 	counted := c

@@ -21,7 +21,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-func TestTranslatePostgresError(t *testing.T) {
+func TestTranslatePostgresError_CodeWithoutText(t *testing.T) {
 	for code, want := range map[string]bool{
 		"08006": true, "08001": true, "53300": true, "53100": true, "57014": true, "57P01": true, "57P02": true, "57P03": true, "58030": true,
 		"55P03": true, "0A000": true, "55000": true, "40001": true, "40P01": true, "25006": true, "25P03": true,
@@ -41,7 +41,7 @@ func TestTranslatePostgresError(t *testing.T) {
 	}
 }
 
-func TestTranslateConnectionError(t *testing.T) {
+func TestTranslateError_LostConnectionIsUnavailable(t *testing.T) {
 	for _, translate := range []func(error) error{translatePostgresError, translateSQLiteError} {
 		for _, err := range []error{
 			driver.ErrBadConn, io.EOF, io.ErrUnexpectedEOF, sql.ErrConnDone, syscall.ECONNREFUSED,

@@ -11,23 +11,13 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// isDomainError reports whether err is a result about a controller or a request rather than a storage failure.
-func isDomainError(err error) bool {
-	var (
-		invalid *service.InvalidError
-		unsafe  *service.UnsafeError
-	)
-	return errors.Is(err, service.ErrNotRegistered) || errors.Is(err, service.ErrSuperseded) || errors.Is(err, service.ErrConflict) ||
-		errors.Is(err, service.ErrGone) || errors.Is(err, service.ErrForbidden) || errors.As(err, &invalid) || errors.As(err, &unsafe)
-}
-
 // reportQuery calls the hook for an operation that began at a time.
 func (s *Store) reportQuery(operation string, began time.Time, err error) {
 	if s.onQuery == nil {
 		return
 	}
 	status := "ok"
-	if err != nil && !isDomainError(err) {
+	if err != nil && !service.IsDomainError(err) {
 		status = "error"
 	}
 	s.onQuery(operation, status, time.Since(began))
@@ -45,7 +35,8 @@ func run[T any](ctx context.Context, s *Store, operation string, work func(conte
 // runInline runs an operation on the caller's goroutine: another goroutine would cost a single heartbeat a tenth of its
 // CPU. The server's statement timeout ends the operation and, if no server responds, the connection's read deadline a
 // second later.
-func runInline[T any](ctx context.Context, s *Store, operation string, work func(context.Context) (T, error)) (none T, _ error) {
+func runInline[T any](ctx context.Context, s *Store, operation string, work func(context.Context) (T, error)) (T, error) {
+	var zero T
 	began := time.Now()
 	value, err := work(ctx)
 	if err != nil && s.dialect.isRetryable(err) {
@@ -62,7 +53,7 @@ func runInline[T any](ctx context.Context, s *Store, operation string, work func
 	s.reportQuery(operation, began, err)
 
 	if err != nil {
-		return none, err
+		return zero, err
 	}
 	return value, nil
 }
@@ -80,7 +71,8 @@ var errAbandoned = errors.New("operation abandoned")
 // runBounded runs work on another goroutine, because a driver that waits for a frozen server ignores its context. The
 // context of work ends a tenth of the timeout early. If work has not returned at the timeout, the caller continues without
 // it, and the connection's read deadline ends the abandoned goroutine.
-func runBounded[T any](ctx context.Context, s *Store, operation string, work func(context.Context) (T, error)) (none T, _ error) {
+func runBounded[T any](ctx context.Context, s *Store, operation string, work func(context.Context) (T, error)) (T, error) {
+	var zero T
 	grace := s.timeout / 10
 	workCtx, cancel := context.WithTimeout(ctx, s.timeout-grace)
 	done := make(chan operationResult[T], 1)
@@ -114,14 +106,14 @@ func runBounded[T any](ctx context.Context, s *Store, operation string, work fun
 		panic(result.panicValue) //nolint:forbidigo // The caller's goroutine can recover it.
 	case result.err == nil:
 		return result.value, nil
-	case isDomainError(result.err):
-		return none, result.err
+	case service.IsDomainError(result.err):
+		return zero, result.err
 	case ctx.Err() != nil:
-		return none, fmt.Errorf("%s: %w", operation, ctx.Err())
+		return zero, fmt.Errorf("%s: %w", operation, ctx.Err())
 	case errors.Is(workCtx.Err(), context.DeadlineExceeded):
-		return none, unavailable("no response within " + s.timeout.String())
+		return zero, unavailable("no response within " + s.timeout.String())
 	default:
-		return none, withCondition(result.err, s.dialect.translateError(result.err))
+		return zero, withCondition(result.err, s.dialect.translateError(result.err))
 	}
 }
 
@@ -129,17 +121,18 @@ func runBounded[T any](ctx context.Context, s *Store, operation string, work fun
 func transact[T any](
 	ctx context.Context, s *Store, db *sqlx.DB, operation string, work func(context.Context, *sqlx.Tx) (T, error),
 ) (T, error) {
-	return run(ctx, s, operation, func(ctx context.Context) (none T, _ error) {
+	return run(ctx, s, operation, func(ctx context.Context) (T, error) {
+		var zero T
 		tx, err := db.BeginTxx(ctx, nil)
 		if err != nil {
-			return none, err
+			return zero, err
 		}
 
 		value, err := work(ctx, tx)
 		if err != nil {
 			// The rollback fails if the connection is lost; the operation's error says more.
 			_ = tx.Rollback()
-			return none, err
+			return zero, err
 		}
 		return value, tx.Commit()
 	})

@@ -55,14 +55,14 @@ func (s *Store) Heartbeat(ctx context.Context, h service.HeartbeatWrite) (servic
 
 // writeSingleHeartbeat stores one heartbeat by a statement of its own, which waits while another transaction has locked
 // the row.
-func (s *Store) writeSingleHeartbeat(ctx context.Context, h service.HeartbeatWrite) (none service.HeartbeatResult, _ error) {
+func (s *Store) writeSingleHeartbeat(ctx context.Context, h service.HeartbeatWrite) (service.HeartbeatResult, error) {
 	began := time.Now()
 	outcomes, err := s.writeHeartbeats(ctx, []service.HeartbeatWrite{h}, "")
 	switch {
 	case err != nil:
-		return none, err
+		return service.HeartbeatResult{}, err
 	case outcomes[0].status == heartbeatUnwritten:
-		return none, service.ErrNotRegistered
+		return service.HeartbeatResult{}, service.ErrNotRegistered
 	}
 
 	s.onBatch(1, time.Since(began))

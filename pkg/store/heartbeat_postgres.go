@@ -40,23 +40,23 @@ func heartbeatSQL(skipLockedSQL string) string {
 // "old" locks the rows in the order of their ids, so that two statements cannot deadlock, and reads them once they are
 // locked. The clock is read after that. The outcomes are the numbers of [heartbeatStatus]. Columns that only a transition
 // needs are NULL in all other rows, to keep the result small.
-const (
-	lockHeartbeatRowsSQL = `WITH beat AS (
+var (
+	lockHeartbeatRowsSQL = `WITH heartbeat AS (
 	SELECT * FROM unnest($1::varchar[], $2::int[], $3::int[], $4::varchar[], $5::double precision[], $6::double precision[],
 			$7::text[], $8::varchar[])
-		WITH ORDINALITY AS b (controller_id, current_meetings, current_participants, reported_status, cpu, memory, actor, incarnation, n)
+		WITH ORDINALITY AS h (controller_id, current_meetings, current_participants, reported_status, cpu, memory, actor, incarnation, n)
 ), old AS MATERIALIZED (
 	SELECT m.controller_id, m.health_status, m.stale AS was_stale, m.last_heartbeat_at, m.operator_draining,
-		beat.current_meetings, beat.current_participants, beat.reported_status, beat.cpu, beat.memory, beat.actor, beat.n,
-		beat.incarnation <> '' AND m.incarnation IS NOT NULL AND m.incarnation <> beat.incarnation AS superseded
-	FROM meeting_controllers AS m JOIN beat USING (controller_id) ORDER BY m.controller_id FOR UPDATE OF m`
+		h.current_meetings, h.current_participants, h.reported_status, h.cpu, h.memory, h.actor, h.n,
+		h.incarnation <> '' AND m.incarnation IS NOT NULL AND m.incarnation <> h.incarnation AS superseded
+	FROM meeting_controllers AS m JOIN heartbeat AS h USING (controller_id) ORDER BY m.controller_id FOR UPDATE OF m`
 
 	storeHeartbeatsSQL = `
 ), stored AS (
 	UPDATE meeting_controllers AS m SET current_meetings = f.current_meetings, current_participants = f.current_participants,
 		cpu_usage_percent = coalesce(nullif(f.cpu, -1), m.cpu_usage_percent),
 		memory_usage_percent = coalesce(nullif(f.memory, -1), m.memory_usage_percent),
-		reported_status = f.reported_status, stale = f.stale, health_status = ` + healthSQL + `,
+		reported_status = f.reported_status, stale = f.stale, health_status = ` + healthSQL("f") + `,
 		last_heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
 	FROM (SELECT old.*, false AS stale FROM old WHERE NOT old.superseded) AS f
 	WHERE m.controller_id = f.controller_id

@@ -59,7 +59,7 @@ func (s *Store) writeHeartbeatsSQLite(ctx context.Context, tx *sqlx.Tx, heartbea
 
 // writeHeartbeatSQLite updates the row of one heartbeat. It does not record the transition.
 func (s *Store) writeHeartbeatSQLite(ctx context.Context, find, update *sqlx.Stmt, h service.HeartbeatWrite, now time.Time) (
-	none heartbeatOutcome, _ error,
+	heartbeatOutcome, error,
 ) {
 	old := row{ControllerID: h.ControllerID}
 	err := find.QueryRowContext(ctx, h.ControllerID).Scan(
@@ -70,7 +70,7 @@ func (s *Store) writeHeartbeatSQLite(ctx context.Context, find, update *sqlx.Stm
 	case errors.Is(err, sql.ErrNoRows):
 		return heartbeatOutcome{status: heartbeatUnwritten}, nil
 	case err != nil:
-		return none, err
+		return heartbeatOutcome{}, err
 	case h.Incarnation != "" && old.Incarnation.Valid && old.Incarnation.String != h.Incarnation:
 		return heartbeatOutcome{status: heartbeatSuperseded}, nil
 	}
@@ -82,7 +82,7 @@ func (s *Store) writeHeartbeatSQLite(ctx context.Context, find, update *sqlx.Stm
 	health := service.Facts{Reported: h.Reported, OperatorDraining: old.OperatorDraining}.Health()
 	if _, err := update.ExecContext(ctx, h.CurrentMeetings, h.CurrentParticipants, string(h.Reported), string(health),
 		s.dialect.bind(now), cpu, memory, h.ControllerID); err != nil {
-		return none, err
+		return heartbeatOutcome{}, err
 	}
 
 	outcome := heartbeatOutcome{

@@ -49,13 +49,13 @@ const maxClockStep = time.Hour
 
 // Transitions implements [service.Store].
 func (s *Store) Transitions(ctx context.Context, filter service.TransitionFilter) (service.TransitionList, error) {
-	return run(ctx, s, "transitions", func(ctx context.Context) (none service.TransitionList, _ error) {
+	return run(ctx, s, "transitions", func(ctx context.Context) (service.TransitionList, error) {
 		end, err := s.readHistoryTail(ctx)
 		if err != nil {
-			return none, err
+			return service.TransitionList{}, err
 		}
 		if err := s.checkCursor(ctx, filter, end.newest); err != nil {
-			return none, err
+			return service.TransitionList{}, err
 		}
 
 		list := service.TransitionList{Transitions: []service.Transition{}, Through: end.through.transition().Cursor()}
@@ -67,7 +67,7 @@ func (s *Store) Transitions(ctx context.Context, filter service.TransitionFilter
 		query, values := transitionsQuery(filter, first, last, s.dialect.bind)
 		var found []transitionRow
 		if err := s.readDB.SelectContext(ctx, &found, s.readDB.Rebind(query), values...); err != nil {
-			return none, err
+			return service.TransitionList{}, err
 		}
 
 		for _, r := range found {

@@ -51,7 +51,7 @@ type historyTail struct {
 // readHistoryTail returns the newest id, and the last transition up to which the history is complete. A later read of the
 // history up to that transition misses none. If a transaction can still commit a missing id, readHistoryTail waits for it,
 // up to maxWriterWait.
-func (s *Store) readHistoryTail(ctx context.Context) (none historyTail, _ error) {
+func (s *Store) readHistoryTail(ctx context.Context) (historyTail, error) {
 	for pause := time.Millisecond; ; pause *= 2 {
 		newest, err := s.findTransition(ctx, newestTransition)
 		if err != nil || newest.ID == 0 || s.dialect.openWritersSQL == "" {
@@ -67,7 +67,7 @@ func (s *Store) readHistoryTail(ctx context.Context) (none historyTail, _ error)
 		}
 		select {
 		case <-ctx.Done():
-			return none, ctx.Err()
+			return historyTail{}, ctx.Err()
 		case <-time.After(pause):
 		}
 	}
@@ -141,12 +141,15 @@ func (w *historyWatermark) awaitWriters(through, newest int64, writers []string)
 	defer w.mu.Unlock()
 
 	if w.ceiling <= through || w.ceiling > newest {
-		w.ceiling, w.writers, w.since = newest, writers, time.Now()
+		w.ceiling = newest
+		w.writers = writers
+		w.since = time.Now()
 	}
 	w.writers = slices.DeleteFunc(slices.Clone(w.writers), func(writer string) bool { return !slices.Contains(writers, writer) })
 
 	if len(w.writers) == 0 || time.Since(w.since) > writerTimeout {
-		through, w.ceiling = w.ceiling, 0
+		through = w.ceiling
+		w.ceiling = 0
 		w.through = max(w.through, through)
 	}
 	return through

@@ -217,17 +217,17 @@ func openSchema(url string) (schemaTarget, error) {
 	return openSchemaPostgres(url)
 }
 
-func openSchemaSQLite(address string) (none schemaTarget, _ error) {
+func openSchemaSQLite(address string) (schemaTarget, error) {
 	path, err := sqlitePath(address)
 	if err != nil {
-		return none, err
+		return schemaTarget{}, err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return none, fmt.Errorf("create the folder of the database: %w", err)
+		return schemaTarget{}, fmt.Errorf("create the folder of the database: %w", err)
 	}
 	db, err := sql.Open("sqlite", sqliteSource(path, defaultTimeout))
 	if err != nil {
-		return none, fmt.Errorf("open the database: %w", err)
+		return schemaTarget{}, fmt.Errorf("open the database: %w", err)
 	}
 	db.SetMaxOpenConns(1)
 
@@ -240,16 +240,16 @@ func openSchemaSQLite(address string) (none schemaTarget, _ error) {
 	}, nil
 }
 
-func openSchemaPostgres(url string) (none schemaTarget, _ error) {
+func openSchemaPostgres(url string) (schemaTarget, error) {
 	cluster, err := newCluster(url, migrationReadTimeout)
 	if err != nil {
-		return none, err
+		return schemaTarget{}, err
 	}
 	// Statements outside of a transaction get no settings, which would make them part of one: CREATE INDEX CONCURRENTLY
 	// cannot run in a transaction.
 	connector, err := cluster.newConnector([]setting{{"lock_timeout", "4000"}, {isolationSetting, "read committed"}}, false)
 	if err != nil {
-		return none, err
+		return schemaTarget{}, err
 	}
 
 	return schemaTarget{

@@ -84,7 +84,7 @@ func TestMigrate_TenReplicasTogether(t *testing.T) {
 	})
 }
 
-func TestMigrate_Errors(t *testing.T) {
+func TestMigrate_FailureQuotesNoStatement(t *testing.T) {
 	err := Migrate(t.Context(), "postgres://u:secret@127.0.0.1:1/x?sslmode=disable", log.NewNopLogger())
 	if !errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("Migrate(no server) = %v, want ErrUnavailable", err)

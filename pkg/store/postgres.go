@@ -30,7 +30,7 @@ func postgresDialect() dialect {
 func (s *Store) openPostgres(cfg Config) error {
 	settings := postgresSettings(cfg.Timeout)
 	s.maxConnections = cfg.MaxConns
-	s.connectionLimit.Store(int64(min(cfg.MaxConns, sharedConnections)))
+	s.connectionLimit.Store(int64(min(cfg.MaxConns, guaranteedConnections)))
 	division := divideConnections(s.ConnectionLimit())
 	if cfg.Unbatched {
 		// Each heartbeat then needs a connection, so the larger share is for heartbeats.

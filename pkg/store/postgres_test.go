@@ -337,28 +337,28 @@ func TestPostgres_ServerKilledAndFrozen(t *testing.T) {
 	}
 
 	s.insertControllers(t, 1)
-	beat := func() error {
+	sendHeartbeat := func() error {
 		_, err := s.Heartbeat(context.Background(), heartbeatOf("mc-1"))
 		return err
 	}
 
-	if err := beat(); err != nil {
+	if err := sendHeartbeat(); err != nil {
 		t.Fatalf("Heartbeat() = %v", err)
 	}
 
 	cluster.Kill()
-	if err := beat(); !errors.Is(err, service.ErrUnavailable) {
+	if err := sendHeartbeat(); !errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("Heartbeat(server killed) = %v, want ErrUnavailable", err)
 	}
 
 	cluster.Restart()
-	if err := beat(); err != nil {
+	if err := sendHeartbeat(); err != nil {
 		t.Errorf("Heartbeat(server back) = %v, want nil", err)
 	}
 
 	cluster.Pause()
 	began := time.Now()
-	if err := beat(); !errors.Is(err, service.ErrUnavailable) {
+	if err := sendHeartbeat(); !errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("Heartbeat(server frozen) = %v, want ErrUnavailable", err)
 	}
 	if took := time.Since(began); took > 3*time.Second {
@@ -366,7 +366,7 @@ func TestPostgres_ServerKilledAndFrozen(t *testing.T) {
 	}
 
 	cluster.Resume()
-	if err := beat(); err != nil {
+	if err := sendHeartbeat(); err != nil {
 		t.Errorf("Heartbeat(server resumed) = %v, want nil", err)
 	}
 }

@@ -31,7 +31,7 @@ type regionRow struct {
 	ParticipantsLargestLeft int64 `db:"participants_largest_left"`
 }
 
-// regionSumsSQL sums rows "f". The casts are needed because PostgreSQL's sum of integers is a numeric.
+// regionSumsSQL sums the controllers of each region. The casts are needed because PostgreSQL's sum of integers is a numeric.
 const regionSumsSQL = `SELECT region,
 	count(*) FILTER (WHERE health_status = 'pending') AS pending, count(*) FILTER (WHERE health_status = 'healthy') AS healthy,
 	count(*) FILTER (WHERE health_status = 'degraded') AS degraded, count(*) FILTER (WHERE health_status = 'unhealthy') AS unhealthy,

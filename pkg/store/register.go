@@ -26,7 +26,7 @@ func (s *Store) Register(ctx context.Context, r service.Registration, actor stri
 	if s.dialect.isPostgres {
 		return s.registerPostgres(ctx, r, actor)
 	}
-	return s.registrations.call(ctx, registrationCall{registration: r, actor: actor})
+	return s.registrations.submit(ctx, registrationCall{registration: r, actor: actor})
 }
 
 func nullIfEmpty(s string) sql.NullString { return sql.NullString{String: s, Valid: s != ""} }

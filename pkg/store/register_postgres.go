@@ -15,7 +15,7 @@ const maxRegisterAttempts = 3
 // registerSQL is one UPSERT and its transition. "old" locks the row first and reads it once it is locked.
 // If there is no row and another registration inserts it meanwhile, DO UPDATE has no old state to compare with. It then
 // leaves the row unchanged, the statement returns no row, and the next attempt finds the row to lock.
-const registerSQL = `WITH old AS MATERIALIZED (
+var registerSQL = `WITH old AS MATERIALIZED (
 	SELECT controller_id, health_status, reported_status, stale, last_heartbeat_at, operator_draining, incarnation, superseded
 	FROM meeting_controllers WHERE controller_id = $1::varchar FOR UPDATE
 ), fact AS (
@@ -30,8 +30,8 @@ const registerSQL = `WITH old AS MATERIALIZED (
 		max_meetings, max_participants, health_status, reported_status, stale, incarnation, superseded, owner,
 		told_fast_interval_ms, told_threshold_ms,
 		last_heartbeat_at, created_at, updated_at)
-	SELECT $1::varchar, $2::varchar, $3::varchar, $3::varchar, $4::varchar, $5::int, $6::int, ` + healthSQL + `, f.reported_status, f.stale,
-		nullif($9::varchar, ''), f.superseded, $10::varchar, $11::bigint, $12::bigint, f.now, f.now, f.now
+	SELECT $1::varchar, $2::varchar, $3::varchar, $3::varchar, $4::varchar, $5::int, $6::int, ` + healthSQL("f") + `,
+		f.reported_status, f.stale, nullif($9::varchar, ''), f.superseded, $10::varchar, $11::bigint, $12::bigint, f.now, f.now, f.now
 	FROM fact AS f WHERE NOT f.refused
 	ON CONFLICT (controller_id) DO UPDATE SET region = excluded.region, endpoint = excluded.endpoint,
 		grpc_endpoint = excluded.grpc_endpoint, webtransport_endpoint = excluded.webtransport_endpoint,
@@ -78,11 +78,11 @@ func (r registerRow) result(actor string) (service.RegisterResult, error) {
 
 // registerPostgres registers a controller by one statement.
 func (s *Store) registerPostgres(ctx context.Context, r service.Registration, actor string) (service.RegisterResult, error) {
-	return run(ctx, s, "register", func(ctx context.Context) (none service.RegisterResult, _ error) {
+	return run(ctx, s, "register", func(ctx context.Context) (service.RegisterResult, error) {
 		for range maxRegisterAttempts {
 			rows, err := s.tryRegisterPostgres(ctx, r, actor)
 			if err != nil {
-				return none, err
+				return service.RegisterResult{}, err
 			}
 			if len(rows) > 0 {
 				result, err := rows[0].result(actor)
@@ -90,7 +90,7 @@ func (s *Store) registerPostgres(ctx context.Context, r service.Registration, ac
 				return result, err
 			}
 		}
-		return none, unavailable("raced with other registrations of the controller")
+		return service.RegisterResult{}, unavailable("raced with other registrations of the controller")
 	})
 }
 

@@ -52,7 +52,7 @@ func (s *Store) tryRegisterBatch(batch []registrationCall) ([]callResult[service
 			for i, call := range batch {
 				results[i].value, results[i].err = s.registerSQLite(ctx, tx, call.registration, call.actor)
 				// A registration with a domain error has written nothing, so the others can be committed.
-				if err := results[i].err; err != nil && !isDomainError(err) {
+				if err := results[i].err; err != nil && !service.IsDomainError(err) {
 					return nil, err
 				}
 			}
@@ -73,15 +73,15 @@ const upsertControllerSQLite = `INSERT INTO meeting_controllers (controller_id, 
 
 // registerSQLite registers a controller in a transaction that excludes every other writer.
 func (s *Store) registerSQLite(ctx context.Context, tx *sqlx.Tx, r service.Registration, actor string) (
-	none service.RegisterResult, _ error,
+	service.RegisterResult, error,
 ) {
 	found, err := s.lockRow(ctx, tx, r.ControllerID)
 	if err != nil {
-		return none, err
+		return service.RegisterResult{}, err
 	}
 	now, err := s.readNow(ctx, tx)
 	if err != nil {
-		return none, err
+		return service.RegisterResult{}, err
 	}
 
 	var old row
@@ -94,7 +94,7 @@ func (s *Store) registerSQLite(ctx context.Context, tx *sqlx.Tx, r service.Regis
 	case old.Incarnation.String == r.Incarnation:
 		facts.Reported = service.HealthStatus(old.Reported)
 	case slices.Contains(strings.Fields(old.Superseded), r.Incarnation):
-		return none, service.ErrSuperseded
+		return service.RegisterResult{}, service.ErrSuperseded
 	}
 
 	health := facts.Health()
@@ -104,7 +104,7 @@ func (s *Store) registerSQLite(ctx context.Context, tx *sqlx.Tx, r service.Regis
 		r.MaxMeetings, r.MaxParticipants, string(health), string(facts.Reported),
 		nullIfEmpty(r.Incarnation), old.supersededAfter(r.Incarnation), ownerOf(actor),
 		s.policy.fastIntervalMS, s.policy.thresholdMS, at, at, at); err != nil {
-		return none, err
+		return service.RegisterResult{}, err
 	}
 
 	c := change{ControllerID: r.ControllerID, To: string(health), At: dbTime{now}}

@@ -7,7 +7,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// replicaSeenWithin is how long after its last beat ListReplicas lists a replica.
+// replicaSeenWithin is how long after its last beat Replicas lists a replica.
 const replicaSeenWithin = time.Minute
 
 // allowedConnectionsSQL is how many connections a PostgreSQL server accepts from users that are not superusers.
@@ -21,28 +21,13 @@ type replicaRow struct {
 	ThresholdMS     int64  `db:"staleness_threshold_ms"`
 	FastMS          int64  `db:"fast_interval_ms"`
 	ComprehensiveMS int64  `db:"comprehensive_interval_ms"`
-	MaxConnections  int    `db:"max_connections"`
 	ConnectionLimit int    `db:"connection_limit"`
 	Pooler          bool   `db:"pooler"`
 	StartedAt       dbTime `db:"started_at"`
 	SeenAt          dbTime `db:"seen_at"`
-	Now             dbTime `db:"now"`
 }
 
 func milliseconds(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
-
-func (r replicaRow) replica() service.Replica {
-	return service.Replica{
-		ID:                    r.ID,
-		Version:               r.Version,
-		StalenessThreshold:    milliseconds(r.ThresholdMS),
-		FastInterval:          milliseconds(r.FastMS),
-		ComprehensiveInterval: milliseconds(r.ComprehensiveMS),
-		MaxConnections:        r.MaxConnections,
-		StartedAt:             r.StartedAt.Time,
-		SeenAt:                r.SeenAt.Time,
-	}
-}
 
 func (r replicaRow) status() service.ReplicaStatus {
 	return service.ReplicaStatus{
@@ -58,27 +43,8 @@ func (r replicaRow) status() service.ReplicaStatus {
 	}
 }
 
-// Replicas implements [service.ReplicaStore].
-func (s *Store) Replicas(ctx context.Context) ([]service.Replica, error) {
-	return run(ctx, s, "replicas", func(ctx context.Context) (replicas []service.Replica, _ error) {
-		var found []replicaRow
-		if err := s.readDB.SelectContext(ctx, &found, `SELECT replica_id, version, staleness_threshold_ms, fast_interval_ms,
-			comprehensive_interval_ms, max_connections, started_at, seen_at, `+s.dialect.nowSQL+` AS now
-			FROM replicas WHERE `+isReplicaSQL+` ORDER BY replica_id`); err != nil {
-			return nil, err
-		}
-
-		for _, r := range found {
-			if r.Now.Sub(r.SeenAt.Time) <= replicaRetention {
-				replicas = append(replicas, r.replica())
-			}
-		}
-		return replicas, nil
-	})
-}
-
-// ListReplicas implements [service.Store].
-func (s *Store) ListReplicas(ctx context.Context) (service.ReplicaList, error) {
+// Replicas implements [service.Store].
+func (s *Store) Replicas(ctx context.Context) (service.ReplicaList, error) {
 	list, err := run(ctx, s, "replicas", func(ctx context.Context) (list service.ReplicaList, err error) {
 		if list.Store, err = s.readStoreStatus(ctx); err != nil {
 			return list, err

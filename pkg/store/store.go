@@ -81,7 +81,7 @@ type Store struct {
 
 	// registerStatement is for PostgreSQL only, and registrations for SQLite only.
 	registerStatement preparedStatement
-	registrations     *coalescer[registrationCall, service.RegisterResult]
+	registrations     *callBatcher[registrationCall, service.RegisterResult]
 	// policy is stored with the controllers that register.
 	policy heartbeatPolicy
 
@@ -132,7 +132,7 @@ func New(cfg Config) (*Store, error) {
 		announcer:   newAnnouncer(),
 	}
 	s.heartbeatBatcher = newHeartbeatBatcher(s)
-	s.registrations = &coalescer[registrationCall, service.RegisterResult]{work: s.registerBatch, maxBatch: maxRegisterBatch}
+	s.registrations = &callBatcher[registrationCall, service.RegisterResult]{commit: s.registerBatch, maxBatch: maxRegisterBatch}
 	s.sweepChunk.Store(firstChunk)
 
 	var err error
@@ -176,7 +176,7 @@ func (s *Store) pools() (pools []*sqlx.DB) {
 
 // Close closes every connection. Later calls return [service.ErrUnavailable].
 func (s *Store) Close() error {
-	s.registrations.waitUntilIdle(s.timeout)
+	s.registrations.waitForCommits(s.timeout)
 	// Counts that cannot be written now are lost: they are informational.
 	_ = s.WriteConflicts(context.Background())
 

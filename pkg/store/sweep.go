@@ -104,14 +104,14 @@ func (s *Store) adaptChunk(took time.Duration, isFull, isFailed bool) {
 }
 
 // runSweep marks one chunk of controllers if a sweep is due.
-func (s *Store) runSweep(ctx context.Context, tx *sqlx.Tx, policy service.SweepPolicy) (none service.SweepResult, _ error) {
+func (s *Store) runSweep(ctx context.Context, tx *sqlx.Tx, policy service.SweepPolicy) (service.SweepResult, error) {
 	sweptAt, isLocked, err := s.lockSweep(ctx, tx)
 	if err != nil {
-		return none, err
+		return service.SweepResult{}, err
 	}
 	state, err := s.readSweepState(ctx, tx, policy)
 	if err != nil {
-		return none, err
+		return service.SweepResult{}, err
 	}
 	state.sweptAt = sweptAt
 	state.chunk = int(s.sweepChunk.Load())
@@ -131,7 +131,7 @@ func (s *Store) runSweep(ctx context.Context, tx *sqlx.Tx, policy service.SweepP
 	result.Swept = true
 	if !result.Hold {
 		if result.Transitions, err = s.markStale(ctx, tx, state, policy); err != nil {
-			return none, err
+			return service.SweepResult{}, err
 		}
 		if result.More = len(result.Transitions) >= state.chunk; result.More {
 			return result, nil
@@ -139,7 +139,7 @@ func (s *Store) runSweep(ctx context.Context, tx *sqlx.Tx, policy service.SweepP
 	}
 
 	if err := s.endSweep(ctx, tx, state.now); err != nil {
-		return none, err
+		return service.SweepResult{}, err
 	}
 	state.sweptAt = state.now
 	result.NextIn = max(0, state.timeToSweep(policy.Interval))

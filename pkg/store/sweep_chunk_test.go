@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestAdaptChunk(t *testing.T) {
+func TestAdaptChunk_ByDuration(t *testing.T) {
 	s := &Store{timeout: 5 * time.Second}
 
 	for _, tc := range []struct {

@@ -12,11 +12,10 @@ import (
 // recordStaleSQL records the transitions of the controllers that the next statement marks.
 var recordStaleSQL = `INSERT INTO controller_transitions
 	(controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
-SELECT controller_id, region, ?1, health_status,
-	CASE WHEN operator_draining OR reported_status = 'draining' THEN 'draining' ELSE 'unhealthy' END,
-	'stale', ?7, ` + staleReasonSQL + ` || coalesce('; ' || json_extract(?8, '$."' || controller_id || '"'), ''), silence_ms, reported_status
+SELECT controller_id, region, ?1, health_status, ` + healthSQL("f") + `, 'stale', ?7,
+	` + staleReasonSQL + ` || coalesce('; ' || json_extract(?8, '$."' || controller_id || '"'), ''), silence_ms, reported_status
 FROM (
-	SELECT *, ?1 - CASE WHEN crosses_gap THEN ?2 ELSE last_heartbeat_at END AS silence_ms
+	SELECT *, true AS stale, ?1 - CASE WHEN crosses_gap THEN ?2 ELSE last_heartbeat_at END AS silence_ms
 	FROM (
 		SELECT controller_id, region, health_status, reported_status, operator_draining, last_heartbeat_at,
 			CASE WHEN told_fast_interval_ms > ?4 THEN max(coalesce(told_threshold_ms, 0), ?3) ELSE ?3 END AS threshold_ms,
@@ -27,7 +26,7 @@ FROM (
 		AND NOT EXISTS (SELECT 1 FROM heartbeat_failures AS h WHERE h.controller_id = m.controller_id
 			AND h.failed_at BETWEEN ?1 - threshold_ms AND ?1 + ?5)
 	LIMIT ?6
-) ORDER BY controller_id
+) AS f ORDER BY controller_id
 RETURNING id, controller_id, region, from_status, to_status, reported_status, reason, silence_ms`
 
 // markStaleSQLite marks controllers by two statements in a transaction that excludes every other writer.
@@ -55,8 +54,7 @@ func (s *Store) markStaleSQLite(ctx context.Context, tx *sqlx.Tx, state sweepSta
 	for _, r := range rows {
 		firstID = min(firstID, r.ID)
 	}
-	_, err = tx.ExecContext(ctx, `UPDATE meeting_controllers SET stale = true, updated_at = ?,
-		health_status = CASE WHEN operator_draining OR reported_status = 'draining' THEN 'draining' ELSE 'unhealthy' END
-		WHERE controller_id IN (SELECT controller_id FROM controller_transitions WHERE id >= ?)`, now, firstID)
+	_, err = tx.ExecContext(ctx, `UPDATE meeting_controllers AS m SET stale = true, health_status = recorded.to_status, updated_at = ?
+		FROM controller_transitions AS recorded WHERE recorded.id >= ? AND m.controller_id = recorded.controller_id`, now, firstID)
 	return rows, err
 }

@@ -21,8 +21,8 @@ func TestSweep_MassSilence(t *testing.T) {
 		f := newFixture(t, url)
 		s := f.Store.(*Store)
 		silent := s.timeAgo(t, time.Hour)
-		const atOnce = 5000
 
+		const atOnce = 5000
 		for first := 1; first <= *silentFlag; first += atOnce {
 			last := min(first+atOnce-1, *silentFlag)
 			s.exec(t, `WITH RECURSIVE numbers (n) AS (SELECT CAST(? AS integer) UNION ALL SELECT n + 1 FROM numbers WHERE n < CAST(? AS integer))
@@ -32,15 +32,17 @@ func TestSweep_MassSilence(t *testing.T) {
 		}
 
 		policy := service.SweepPolicy{
-			Threshold: 30 * time.Second, FastInterval: 10 * time.Second, Interval: 5 * time.Second, Tolerance: time.Minute, Actor: "gc",
+			Threshold:    30 * time.Second,
+			FastInterval: 10 * time.Second,
+			Interval:     5 * time.Second,
+			Tolerance:    time.Minute,
+			Actor:        "gc",
 		}
-
 		f.SetCheckerAges(t, 0, time.Hour, time.Hour)
 
 		ctx, stop := context.WithCancel(t.Context())
 		var all sync.WaitGroup
 		latencies := make([][]time.Duration, returning)
-
 		for i := range returning {
 			id := fmt.Sprint("mc-", 1+i*(*silentFlag/returning))
 			all.Go(func() {
@@ -56,7 +58,9 @@ func TestSweep_MassSilence(t *testing.T) {
 			})
 		}
 
-		began, longest, marked := time.Now(), time.Duration(0), 0
+		marked := 0
+		longest := time.Duration(0)
+		began := time.Now()
 		for more := true; more; {
 			one := time.Now()
 			result, err := s.Sweep(t.Context(), policy)
@@ -66,9 +70,10 @@ func TestSweep_MassSilence(t *testing.T) {
 				t.Fatalf("Sweep() = %+v, %v", result, err)
 			}
 
-			longest, marked, more = max(longest, time.Since(one)), marked+len(result.Transitions), result.More
+			longest = max(longest, time.Since(one))
+			marked += len(result.Transitions)
+			more = result.More
 		}
-
 		took := time.Since(began)
 		stop()
 		all.Wait()

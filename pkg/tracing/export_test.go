@@ -91,6 +91,7 @@ func TestTracing_SlowCollectorBlocksNoCall(t *testing.T) {
 	if err != nil {
 		t.Fatalf("New() = %v", err)
 	}
+
 	began := time.Now()
 	for range 3 * maxQueued {
 		_, span := traces.tracer.Start(t.Context(), "x")

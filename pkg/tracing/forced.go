@@ -9,7 +9,7 @@ import (
 )
 
 // forcedSpans has the spans under way whose caller requested their recording and is not yet authenticated. Any client can send
-// such a header, so whether a span is sent is decided at its end: without a valid token, the sampling ratio of local traces
+// such a header, so whether a span is sent is decided at its end. Without a valid token, the sampling ratio of local traces
 // decides.
 type forcedSpans struct {
 	mu    sync.Mutex

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// ServerOptions returns options that make a gRPC server record a span for each call and each stream. gRPC's own services, health
+// ServerOptions returns options that make a gRPC server record a span for each call and each stream. The services of gRPC, health
 // and reflection, get no spans. A stream may last for days and carry any number of calls, so the spans of those are not
 // part of the stream's span.
 func (t *Tracing) ServerOptions() []grpc.ServerOption {

@@ -2,7 +2,6 @@ package tracing
 
 import (
 	"context"
-	"errors"
 
 	"go.opentelemetry.io/otel/attribute"
 	otelcodes "go.opentelemetry.io/otel/codes"
@@ -35,19 +34,10 @@ func traceOperation[T any](ctx context.Context, s tracedStore, name string, do f
 	ctx, span := s.tracer.Start(ctx, "store "+name, trace.WithAttributes(attribute.String("db.operation.name", name)))
 	defer span.End()
 	value, err := do(ctx)
-	if err != nil && !isDomainError(err) {
+	if err != nil && !service.IsDomainError(err) {
 		span.SetStatus(otelcodes.Error, "")
 	}
 	return value, err
-}
-
-// isDomainError reports whether err is a result about a controller or an operator's order, not a failure of the storage.
-func isDomainError(err error) bool {
-	return errors.Is(err, service.ErrNotRegistered) ||
-		errors.Is(err, service.ErrSuperseded) ||
-		errors.Is(err, service.ErrConflict) ||
-		errors.Is(err, service.ErrUnsafe) ||
-		errors.As(err, new(*service.InvalidError))
 }
 
 // Register implements [service.Store].
@@ -90,9 +80,9 @@ func (s tracedStore) Regions(ctx context.Context) ([]service.Region, error) {
 	return traceOperation(ctx, s, "regions", s.Store.Regions)
 }
 
-// ListReplicas implements [service.Store].
-func (s tracedStore) ListReplicas(ctx context.Context) (service.ReplicaList, error) {
-	return traceOperation(ctx, s, "replicas", s.Store.ListReplicas)
+// Replicas implements [service.Store].
+func (s tracedStore) Replicas(ctx context.Context) (service.ReplicaList, error) {
+	return traceOperation(ctx, s, "replicas", s.Store.Replicas)
 }
 
 // Transitions implements [service.Store].

@@ -30,6 +30,7 @@ func TestWrapStore_EveryOperationHasASpan(t *testing.T) {
 		for n := 1; n < method.Type().NumIn(); n++ {
 			arguments = append(arguments, reflect.Zero(method.Type().In(n)))
 		}
+
 		before := len(recorder.Ended())
 		func() {
 			defer func() { _ = recover() }() // The embedded store is nil.
@@ -57,6 +58,8 @@ func TestWrapStore_DomainErrorsAreNoFailures(t *testing.T) {
 		&service.UnsafeError{}:                        otelcodes.Unset,
 		service.Invalid("x"):                          otelcodes.Unset,
 		service.ErrSuperseded:                         otelcodes.Unset,
+		service.ErrGone:                               otelcodes.Unset,
+		service.ErrForbidden:                          otelcodes.Unset,
 		fmt.Errorf("x: %w", service.ErrUnavailable):   otelcodes.Error,
 	} {
 		traces, recorder := newRecordedTracing(t)

@@ -70,6 +70,7 @@ func New(cfg Config) (*Tracing, error) {
 		TLSHandshakeTimeout: sendTimeout,
 		MaxIdleConnsPerHost: 1,
 	}
+
 	client, err := newCollectorClient(cfg.Endpoint, transport)
 	if err != nil {
 		return nil, fmt.Errorf("send traces: %w", err)

@@ -47,7 +47,7 @@ func attributesOf(span sdktrace.ReadOnlySpan) map[string]string {
 
 type emptyStore struct{ service.Store }
 
-// Every heartbeat calls the methods of Tracing, even if it is off.
+// TestTracing_OffCostsNothing: every heartbeat calls the methods of Tracing, even if it is off.
 func TestTracing_OffCostsNothing(t *testing.T) {
 	before := runtime.NumGoroutine()
 	off, err := New(Config{})
@@ -79,6 +79,7 @@ func TestTracing_OffCostsNothing(t *testing.T) {
 	}); got != 0 {
 		t.Errorf("%v allocations, want none", got)
 	}
+
 	off.Close()
 	// A process with a compressor announces it in every call.
 	if encoding.GetCompressor("gzip") != nil {

@@ -12,27 +12,28 @@ const (
 	// updateOverlap is how far each read of updated rows reaches back before the last one. Transactions that were open then may have
 	// committed rows in the meantime.
 	updateOverlap = time.Second
-	// The cost factors limit the load of slow reads: the time from the begin of one read to the next is at least that multiple of the
-	// time that the read took. They are for reads of updated rows, of the whole fleet, and of one page of it.
-	pollCostFactor, rereadCostFactor, pageCostFactor = 10, 50, 2
+	// The cost factors limit the load of slow reads. The time from the begin of one read to the next is at least that multiple of the
+	// time that the read took.
+	updatesCostFactor = 10 // of updated rows
+	rereadCostFactor  = 50 // of the whole fleet
+	pageCostFactor    = 2  // of one page of the fleet
 	// afterAllIDs is greater than every id of a controller.
 	afterAllIDs = "\xff"
 )
 
-// pollMode is what a read of the store covers.
-type pollMode int
+// readMode is what a background read covers.
+type readMode int
 
 const (
-	// changesOnly reads the history and the controllers that changed. The poller makes such reads itself.
-	changesOnly pollMode = iota
 	// updatedRows reads the loads of all rows that were updated since the last such read.
-	updatedRows
-	// fullFleet reads one page of the whole fleet.
-	fullFleet
+	updatedRows readMode = iota
+	// fleetPage reads one page of the whole fleet.
+	fleetPage
 )
 
-// backgroundReader makes the slow reads in a goroutine of its own, so that they delay no change. One read runs at a time. Only the
-// poller's goroutine uses the fields and methods; the goroutine of a read uses that read only.
+// backgroundReader makes the slow reads in a goroutine of its own, so that they delay no change. One read runs at a time.
+//
+// Only the poller's goroutine uses the fields and methods. The goroutine of a read uses that read only.
 type backgroundReader struct {
 	hub       *Hub
 	running   sync.WaitGroup
@@ -40,31 +41,31 @@ type backgroundReader struct {
 	done      chan *backgroundRead // has room for one
 	err       error                // of the last read
 
-	storeTimeOfPoll  time.Time // before the last read of updated rows
-	localTimePollDue time.Time
-	pollCost         time.Duration
+	storeTimeOfUpdates  time.Time     // before the last read of updated rows
+	localTimeUpdatesDue time.Time     // of the next read of updated rows
+	updatesCost         time.Duration // of the last read of updated rows
 
-	localTimeRereadDue time.Time
-	isRereading        bool
-	localTimePageDue   time.Time
-	pageAfter          string // the id after which the next page begins
-	rereadCost         time.Duration
+	localTimeRereadDue time.Time     // of the next read of the whole fleet
+	isRereading        bool          // Pages of the fleet are left.
+	localTimePageDue   time.Time     // of the next page
+	pageAfter          string        // the id after which the next page begins
+	rereadCost         time.Duration // of the pages so far
 
-	// readByName has the controllers that a poll has read by name since the current read began. The poll's state of them is newer.
-	readByName map[string]bool
+	// isReadByName has the controllers that a poll has read by name since the current read began. The poll's state of them is newer.
+	isReadByName map[string]bool
 }
 
 // backgroundRead is one read and its result.
 type backgroundRead struct {
-	mode           pollMode
+	mode           readMode
 	epoch          *epoch
 	storeTimeSince time.Time // of updatedRows: the read has rows that were updated since
 	storeTimeAsOf  time.Time // before the read
-	pageAfter      string    // of fullFleet: the id after which the page begins
+	pageAfter      string    // of fleetPage: the id after which the page begins
 	localTimeBegan time.Time
 
 	updates []service.ControllerUpdate // of updatedRows
-	page    []service.Controller       // of fullFleet
+	page    []service.Controller       // of fleetPage
 	took    time.Duration
 	err     error
 }
@@ -73,40 +74,40 @@ func newBackgroundReader(h *Hub) *backgroundReader {
 	return &backgroundReader{hub: h, done: make(chan *backgroundRead, 1)}
 }
 
-// scheduleFrom schedules the first reads after the whole fleet was read. storeTime is the store's time of that read.
-func (b *backgroundReader) scheduleFrom(localNow, storeTime time.Time) {
-	b.storeTimeOfPoll = storeTime
-	b.localTimePollDue = localNow.Add(b.hub.refreshInterval())
+// scheduleFirstReads schedules the first reads after the whole fleet was read. storeTime is the store's time of that read.
+func (b *backgroundReader) scheduleFirstReads(localNow, storeTime time.Time) {
+	b.storeTimeOfUpdates = storeTime
+	b.localTimeUpdatesDue = localNow.Add(b.hub.refreshInterval())
 	b.localTimeRereadDue = localNow.Add(rereadInterval)
 	b.isRereading = false
 }
 
-// rereadSoon schedules a read of the whole fleet for the next poll.
-func (b *backgroundReader) rereadSoon() {
+// requestReread makes a read of the whole fleet due.
+func (b *backgroundReader) requestReread() {
 	if !b.isRereading {
 		b.localTimeRereadDue = time.Time{}
 	}
 }
 
-// nextDue returns the local time of the next read.
-func (b *backgroundReader) nextDue() time.Time {
+// nextReadDue returns the local time of the next read.
+func (b *backgroundReader) nextReadDue() time.Time {
 	switch {
 	case b.isReading:
 		return time.Now().Add(rereadInterval) // The end of the read wakes the hub.
-	case b.isRereading && b.localTimePageDue.Before(b.localTimePollDue):
+	case b.isRereading && b.localTimePageDue.Before(b.localTimeUpdatesDue):
 		return b.localTimePageDue
-	case !b.isRereading && b.localTimeRereadDue.Before(b.localTimePollDue):
+	case !b.isRereading && b.localTimeRereadDue.Before(b.localTimeUpdatesDue):
 		return b.localTimeRereadDue
 	default:
-		return b.localTimePollDue
+		return b.localTimeUpdatesDue
 	}
 }
 
 // startRead starts the read that is due, if any. If everything may have changed, a read of updated rows is due, unless such reads
 // are expensive.
 func (b *backgroundReader) startRead(ctx context.Context, localNow time.Time, st *state, everything bool) {
-	if everything && b.pollCost*pollCostFactor < loadsRefreshInterval {
-		b.localTimePollDue = localNow
+	if everything && b.updatesCost*updatesCostFactor < loadsRefreshInterval {
+		b.localTimeUpdatesDue = localNow
 	}
 	if !b.isRereading && !localNow.Before(b.localTimeRereadDue) {
 		b.isRereading = true
@@ -115,16 +116,17 @@ func (b *backgroundReader) startRead(ctx context.Context, localNow time.Time, st
 		b.rereadCost = 0
 	}
 
-	mode := b.dueMode(localNow)
-	if b.isReading || mode == changesOnly {
+	mode, isDue := b.dueRead(localNow)
+	if b.isReading || !isDue {
 		return
 	}
 	b.isReading = true
-	b.readByName = make(map[string]bool)
+	b.isReadByName = make(map[string]bool)
+
 	read := &backgroundRead{
 		mode:           mode,
 		epoch:          st.epoch,
-		storeTimeSince: b.storeTimeOfPoll.Add(-updateOverlap),
+		storeTimeSince: b.storeTimeOfUpdates.Add(-updateOverlap),
 		storeTimeAsOf:  st.asOf,
 		pageAfter:      b.pageAfter,
 		localTimeBegan: localNow,
@@ -136,16 +138,12 @@ func (b *backgroundReader) startRead(ctx context.Context, localNow time.Time, st
 	})
 }
 
-// dueMode returns the mode of the read that is due, changesOnly if none is.
-func (b *backgroundReader) dueMode(localNow time.Time) pollMode {
-	switch {
-	case !localNow.Before(b.localTimePollDue):
-		return updatedRows
-	case b.isRereading && !localNow.Before(b.localTimePageDue):
-		return fullFleet
-	default:
-		return changesOnly
+// dueRead returns the mode of the read that is due, and reports whether one is due.
+func (b *backgroundReader) dueRead(localNow time.Time) (mode readMode, isDue bool) {
+	if !localNow.Before(b.localTimeUpdatesDue) {
+		return updatedRows, true
 	}
+	return fleetPage, b.isRereading && !localNow.Before(b.localTimePageDue)
 }
 
 // run makes the read.
@@ -153,9 +151,8 @@ func (read *backgroundRead) run(ctx context.Context, source service.ChangeSource
 	switch read.mode {
 	case updatedRows:
 		read.updates, read.err = source.ControllersUpdated(ctx, read.storeTimeSince)
-	case fullFleet:
+	case fleetPage:
 		read.page, read.err = source.Controllers(ctx, service.ControllerFilter{AfterID: read.pageAfter, Limit: pageSize})
-	case changesOnly: // not a background read
 	}
 	read.took = time.Since(read.localTimeBegan)
 }
@@ -166,13 +163,14 @@ func (b *backgroundReader) markReadByName(ids []string) {
 		return
 	}
 	for _, id := range ids {
-		b.readByName[id] = true
+		b.isReadByName[id] = true
 	}
 }
 
-// finish schedules the read after a read that has ended. It returns the ended read, nil if that has failed.
-func (b *backgroundReader) finish(read *backgroundRead, localNow time.Time) *backgroundRead {
-	b.isReading, b.err = false, read.err
+// finishRead schedules the read after a read that has ended. It returns the ended read, nil if that has failed.
+func (b *backgroundReader) finishRead(read *backgroundRead, localNow time.Time) *backgroundRead {
+	b.isReading = false
+	b.err = read.err
 	if read.mode == updatedRows {
 		b.finishUpdatedRows(read)
 	} else {
@@ -185,18 +183,19 @@ func (b *backgroundReader) finish(read *backgroundRead, localNow time.Time) *bac
 }
 
 func (b *backgroundReader) finishUpdatedRows(read *backgroundRead) {
-	b.pollCost = read.took
-	b.localTimePollDue = read.localTimeBegan.Add(max(b.hub.refreshInterval(), pollCostFactor*read.took))
+	b.updatesCost = read.took
+	b.localTimeUpdatesDue = read.localTimeBegan.Add(max(b.hub.refreshInterval(), updatesCostFactor*read.took))
 	if read.err != nil {
-		b.rereadSoon()
+		b.requestReread()
 		return
 	}
-	b.storeTimeOfPoll = read.storeTimeAsOf
+	b.storeTimeOfUpdates = read.storeTimeAsOf
 }
 
 func (b *backgroundReader) finishPage(read *backgroundRead, localNow time.Time) {
 	if read.err != nil {
-		b.isRereading, b.localTimeRereadDue = false, localNow.Add(b.hub.refreshInterval())
+		b.isRereading = false
+		b.localTimeRereadDue = localNow.Add(b.hub.refreshInterval())
 		return
 	}
 
@@ -206,7 +205,8 @@ func (b *backgroundReader) finishPage(read *backgroundRead, localNow time.Time) 
 		b.pageAfter = read.page[pageSize-1].ControllerID
 		return
 	}
-	b.isRereading, b.localTimeRereadDue = false, localNow.Add(max(rereadInterval, rereadCostFactor*b.rereadCost))
+	b.isRereading = false
+	b.localTimeRereadDue = localNow.Add(max(rereadInterval, rereadCostFactor*b.rereadCost))
 }
 
 // applyRead returns the differences of a read to the state. unclear has the ids of controllers whose changes the read does not show
@@ -222,7 +222,7 @@ func (b *backgroundReader) applyRead(st *state, read *backgroundRead) (d *delive
 func (b *backgroundReader) applyUpdates(st *state, d *delivery, updates []service.ControllerUpdate) (unclear []string) {
 	for i := range updates {
 		u := &updates[i]
-		if b.readByName[u.ControllerID] {
+		if b.isReadByName[u.ControllerID] {
 			continue
 		}
 		if old := st.fleet.find(u.ControllerID); old != nil && changesLoadOnly(old, u) {
@@ -233,7 +233,7 @@ func (b *backgroundReader) applyUpdates(st *state, d *delivery, updates []servic
 	}
 
 	if len(unclear) > maxNamed {
-		b.rereadSoon() // In pages, which delay no change.
+		b.requestReread() // In pages, which delay no change.
 		return nil
 	}
 	return unclear
@@ -245,7 +245,7 @@ func (b *backgroundReader) applyPage(st *state, d *delivery, read *backgroundRea
 		c := &read.page[i]
 		isInPage[c.ControllerID] = true
 		switch {
-		case b.readByName[c.ControllerID]:
+		case b.isReadByName[c.ControllerID]:
 		case st.hasNewHealth(c.ControllerID, c):
 			unclear = append(unclear, c.ControllerID)
 		default:
@@ -258,7 +258,7 @@ func (b *backgroundReader) applyPage(st *state, d *delivery, read *backgroundRea
 		last = read.page[pageSize-1].ControllerID
 	}
 	st.fleet.visitBetween(read.pageAfter, last, func(c *service.Controller) {
-		if !isInPage[c.ControllerID] && !b.readByName[c.ControllerID] {
+		if !isInPage[c.ControllerID] && !b.isReadByName[c.ControllerID] {
 			unclear = append(unclear, c.ControllerID)
 		}
 	})

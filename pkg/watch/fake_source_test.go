@@ -29,7 +29,7 @@ type fakeSource struct {
 	onAnnouncement func(service.Announcement)
 }
 
-func newSource() *fakeSource { return &fakeSource{controllers: map[string]service.Controller{}} }
+func newFakeSource() *fakeSource { return &fakeSource{controllers: map[string]service.Controller{}} }
 
 // lock begins a read. It returns what ends the read, and the read's error.
 func (s *fakeSource) lock() (unlock func(), err error) {
@@ -71,7 +71,7 @@ func (s *fakeSource) Controllers(_ context.Context, filter service.ControllerFil
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.controllers)) {
 		if id > filter.AfterID && len(page) < filter.Limit {
-			page = append(page, s.shown(id))
+			page = append(page, s.readController(id))
 		}
 	}
 	return page, nil
@@ -85,7 +85,7 @@ func (s *fakeSource) ControllersByID(_ context.Context, ids []string) (found []s
 	}
 	for _, id := range ids {
 		if _, ok := s.controllers[id]; ok {
-			found = append(found, s.shown(id))
+			found = append(found, s.readController(id))
 		}
 	}
 	return found, nil
@@ -122,8 +122,8 @@ func (s *fakeSource) ControllersUpdated(_ context.Context, since time.Time) (fou
 	return found, nil
 }
 
-// shown returns a controller as a read shows it. The lock must be held.
-func (s *fakeSource) shown(id string) service.Controller {
+// readController returns a controller as a read shows it. The lock must be held.
+func (s *fakeSource) readController(id string) service.Controller {
 	c := s.controllers[id]
 	c.AsOf = time.Now()
 	return c
@@ -285,7 +285,7 @@ type harness struct {
 }
 
 func newHarness(t *testing.T) *harness {
-	h := &harness{t: t, source: newSource(), observer: &countingObserver{}, logger: &countingLogger{}}
+	h := &harness{t: t, source: newFakeSource(), observer: &countingObserver{}, logger: &countingLogger{}}
 	h.hub = New(Config{Source: h.source, Observer: h.observer, Logger: log.Logger(h.logger)})
 	ctx, cancel := context.WithCancel(t.Context())
 	h.stop = cancel
@@ -321,19 +321,19 @@ type watcher struct {
 	watch service.Watch
 }
 
-// next returns the next event that is not a beat.
+// next returns the next event that is not a keep-alive.
 func (w *watcher) next() service.WatchEvent {
 	w.t.Helper()
 	for range 100 {
-		if e := w.nextOrBeat(); e.Snapshot != nil || e.Changes != nil || e.Loads != nil {
+		if e := w.nextOrKeepAlive(); e.Snapshot != nil || e.Changes != nil || e.Loads != nil {
 			return e
 		}
 	}
-	w.t.Fatal("no event but beats")
+	w.t.Fatal("no event but keep-alives")
 	return service.WatchEvent{}
 }
 
-func (w *watcher) nextOrBeat() service.WatchEvent {
+func (w *watcher) nextOrKeepAlive() service.WatchEvent {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), 3*time.Minute)
 	defer cancel()
@@ -344,7 +344,7 @@ func (w *watcher) nextOrBeat() service.WatchEvent {
 	return e
 }
 
-// wantNothing checks that the watch sends nothing but beats for a time.
+// wantNothing checks that the watch sends nothing but keep-alives for a time.
 func (w *watcher) wantNothing(d time.Duration) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), d)

@@ -47,8 +47,8 @@ func (p *fingerprints) add(t service.Transition) {
 	p.next = (p.next + 1) % maxFingerprints
 }
 
-// cursor returns the cursor after the change with the id, without a fingerprint if the change is unknown.
-func (p *fingerprints) cursor(id int64) service.Cursor {
+// cursorAfter returns the cursor after the change with the id, without a fingerprint if the change is unknown.
+func (p *fingerprints) cursorAfter(id int64) service.Cursor {
 	if p == nil {
 		return service.Cursor{ID: id}
 	}
@@ -59,7 +59,7 @@ func (p *fingerprints) cursor(id int64) service.Cursor {
 
 // hasCursor reports whether a cursor belongs to this history. An id without a fingerprint always does.
 func (p *fingerprints) hasCursor(c service.Cursor) bool {
-	return c.Fingerprint == "" || p.cursor(c.ID) == c
+	return c.Fingerprint == "" || p.cursorAfter(c.ID) == c
 }
 
 // setCursor sets the cursor from which a watch resumes after an event.
@@ -68,7 +68,7 @@ func setCursor(e *service.WatchEvent, c service.Cursor) { e.ID, e.Fingerprint = 
 // continuesHistory reports whether a page continues the history of the state: the page has the newest change that was seen, with the
 // same fingerprint. The page has that change for this check only, so continuesHistory removes it.
 func (st *state) continuesHistory(page *service.ChangePage) bool {
-	newest := st.fingerprints.cursor(st.seen.highest)
+	newest := st.fingerprints.cursorAfter(st.seen.highest)
 	if newest.Fingerprint == "" {
 		return page.Newest >= newest.ID
 	}

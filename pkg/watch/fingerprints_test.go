@@ -18,7 +18,7 @@ func (s *fakeSource) replaceHistory(keep int, others ...service.Transition) {
 	}
 }
 
-func TestHub_OtherHistoryOfSameLength(t *testing.T) {
+func TestHub_ReplacedHistoryRestartsWatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		h.source.change(1, controller("kept", "eu", service.HealthPending))
@@ -35,7 +35,7 @@ func TestHub_OtherHistoryOfSameLength(t *testing.T) {
 	})
 }
 
-func TestHub_CursorOfOtherHistory(t *testing.T) {
+func TestHub_CursorOfOtherHistoryStartsWithSnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		h.source.change(1, controller("kept", "eu", service.HealthPending))
@@ -75,19 +75,19 @@ func TestHub_EventsCarryCursors(t *testing.T) {
 		want("a snapshot", w.next(), 0)
 		h.source.change(2, controller("a", "eu", service.HealthHealthy))
 		want("a change", w.next(), 1)
-		beat, err := w.watch.Next(t.Context())
-		if err != nil || beat.Snapshot != nil || beat.Changes != nil || beat.Loads != nil {
-			t.Fatalf("Next() = %+v, %v, want a beat", beat, err)
+		keepAlive, err := w.watch.Next(t.Context())
+		if err != nil || keepAlive.Snapshot != nil || keepAlive.Changes != nil || keepAlive.Loads != nil {
+			t.Fatalf("Next() = %+v, %v, want a keep-alive", keepAlive, err)
 		}
 
-		want("a beat", beat, 1)
+		want("a keep-alive", keepAlive, 1)
 	})
 }
 
-// TestCursor_ClockSetBack: the gap timeout does not depend on the store's clock.
-func TestCursor_ClockSetBack(t *testing.T) {
+// TestSeenIDs_GapTimeoutIgnoresStoreClock: the gap timeout does not depend on the store's clock.
+func TestSeenIDs_GapTimeoutIgnoresStoreClock(t *testing.T) {
 	now := time.Now()
-	c := cursor{watermark: 1, highest: 1}
+	c := seenIDs{watermark: 1, highest: 1}
 	c.add(service.Transition{ID: 3, At: now.Add(2 * time.Hour)}, now)
 	c.advance(now)
 	if c.watermark != 1 {
@@ -99,13 +99,13 @@ func TestCursor_ClockSetBack(t *testing.T) {
 	}
 }
 
-func TestFingerprints_KeepsLatest(t *testing.T) {
+func TestFingerprints_FullSetKeepsLatest(t *testing.T) {
 	p := newFingerprints(nil)
 	for id := int64(1); id <= maxFingerprints+10; id++ {
 		p.add(service.Transition{ID: id})
 		p.add(service.Transition{ID: id})
 	}
-	if p.cursor(10).Fingerprint != "" || p.cursor(11).Fingerprint == "" || len(p.byID) != maxFingerprints {
+	if p.cursorAfter(10).Fingerprint != "" || p.cursorAfter(11).Fingerprint == "" || len(p.byID) != maxFingerprints {
 		t.Errorf("%d fingerprints are kept, want the last %d", len(p.byID), maxFingerprints)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// TestFleet compares a fleet with a map after random edits. It also checks that no edit changes the fleet before it.
-func TestFleet(t *testing.T) {
+// TestFleet_RandomEditsMatchMap compares a fleet with a map after random edits. It also checks that no edit changes the fleet before it.
+func TestFleet_RandomEditsMatchMap(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	want, f := map[string]*service.Controller{}, fleet{}
 	for step := range 300 {

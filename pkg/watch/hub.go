@@ -116,7 +116,7 @@ func (h *Hub) stop() {
 	close(h.stopped)
 }
 
-func stoppingError() error { return fmt.Errorf("the server is stopping: %w", service.ErrUnavailable) }
+func stoppingError() error { return fmt.Errorf("server is stopping: %w", service.ErrUnavailable) }
 
 // pollWhileWatched polls the store while there are watches, and for keepFleetFor after the last one.
 func (h *Hub) pollWhileWatched(ctx context.Context) {
@@ -145,7 +145,7 @@ func (h *Hub) pollWhileWatched(ctx context.Context) {
 		case <-timer.C:
 		}
 
-		timer.Reset(time.Until(p.nextDue()))
+		timer.Reset(time.Until(p.nextPollDue()))
 		select {
 		case <-ctx.Done():
 			return
@@ -233,7 +233,7 @@ func (h *Hub) addWatch(hasLoads bool) error {
 	case h.isStopped:
 		return stoppingError()
 	case h.watches >= maxWatches:
-		return fmt.Errorf("there are %d watches: %w", h.watches, service.ErrUnavailable)
+		return fmt.Errorf("limit of %d watches reached: %w", maxWatches, service.ErrUnavailable)
 	}
 
 	h.watches++

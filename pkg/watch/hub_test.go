@@ -41,7 +41,7 @@ func wantChanges(t *testing.T, e service.WatchEvent, want ...changeSummary) {
 	}
 }
 
-func TestHub_SnapshotThenChanges(t *testing.T) {
+func TestHub_ChangesFollowSnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		for i := range 1200 {
@@ -82,7 +82,7 @@ func TestHub_SnapshotThenChanges(t *testing.T) {
 	})
 }
 
-func TestHub_ChangesShowLatestController(t *testing.T) {
+func TestHub_EachChangeHasLatestController(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		w := h.watch(service.WatchQuery{})
@@ -104,8 +104,8 @@ func TestHub_ChangesShowLatestController(t *testing.T) {
 	})
 }
 
-// TestHub_LateIDs: PostgreSQL assigns ids before their transactions commit.
-func TestHub_LateIDs(t *testing.T) {
+// TestHub_LateIDsAreSent: PostgreSQL assigns ids before their transactions commit.
+func TestHub_LateIDsAreSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		h.source.change(1, controller("a", "eu", service.HealthPending))
@@ -126,9 +126,9 @@ func TestHub_LateIDs(t *testing.T) {
 	})
 }
 
-func TestCursor_WatermarkAndMissing(t *testing.T) {
+func TestSeenIDs_WatermarkWaitsForMissingIDs(t *testing.T) {
 	now := time.Now()
-	c := cursor{watermark: 5, highest: 5}
+	c := seenIDs{watermark: 5, highest: 5}
 	for _, id := range []int64{9, 7, 6, 12} {
 		if !c.add(service.Transition{ID: id}, now) || c.add(service.Transition{ID: id}, now) {
 			t.Errorf("add(%d) is new, want that for the first time only", id)
@@ -174,7 +174,7 @@ func TestHub_LoadsOnRequestOnly(t *testing.T) {
 	})
 }
 
-func TestHub_DrainDeadlinePasses(t *testing.T) {
+func TestHub_PassedDrainDeadlineIsSentOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		draining := controller("mc", "eu", service.HealthDraining)
@@ -198,7 +198,7 @@ func TestHub_DrainDeadlinePasses(t *testing.T) {
 	})
 }
 
-func TestHub_RowDeletedByHand(t *testing.T) {
+func TestHub_RowDeletedByHandIsSentAfterReread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		h.source.change(1, controller("a", "eu", service.HealthHealthy))
@@ -215,7 +215,7 @@ func TestHub_RowDeletedByHand(t *testing.T) {
 	})
 }
 
-func TestHub_Region(t *testing.T) {
+func TestHub_WatchOfRegionSendsItsControllersOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		h.source.change(1, controller("eu-1", "eu", service.HealthHealthy))
@@ -246,7 +246,7 @@ func TestHub_Region(t *testing.T) {
 	})
 }
 
-func TestHub_StoreOutage(t *testing.T) {
+func TestHub_StoreOutageKeepsWatchesOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		h.source.change(1, controller("mc", "eu", service.HealthHealthy))
@@ -255,13 +255,13 @@ func TestHub_StoreOutage(t *testing.T) {
 		h.source.fail(errDown)
 		down := time.Now()
 		for range 5 {
-			if e := w.nextOrBeat(); e.Snapshot != nil || e.Changes != nil || e.AsOf.After(down) || e.AsOf.IsZero() || e.ID != 1 {
-				t.Errorf("Next() = %+v, want a beat with the time before the outage", e)
+			if e := w.nextOrKeepAlive(); e.Snapshot != nil || e.Changes != nil || e.AsOf.After(down) || e.AsOf.IsZero() || e.ID != 1 {
+				t.Errorf("Next() = %+v, want a keep-alive with the time before the outage", e)
 			}
 		}
 
 		// A watch that resumes is served from memory.
-		if changes, last := h.watchAfter(0).available(); len(changes) == 0 || last != 1 {
+		if changes, last := h.watchAfter(0).readAvailable(); len(changes) == 0 || last != 1 {
 			t.Errorf("resumed = %+v up to %d, want the known changes", changes, last)
 		}
 
@@ -282,14 +282,14 @@ func TestHub_StoreOutage(t *testing.T) {
 			t.Errorf("%d log lines, want one for the outage and one for its end", h.logger.lines)
 		}
 
-		before := w.nextOrBeat().AsOf
-		if now := w.nextOrBeat().AsOf; !now.After(before) {
-			t.Errorf("beats have the times %v and %v, want ascending times", before, now)
+		before := w.nextOrKeepAlive().AsOf
+		if now := w.nextOrKeepAlive().AsOf; !now.After(before) {
+			t.Errorf("keep-alives have the times %v and %v, want ascending times", before, now)
 		}
 	})
 }
 
-func TestHub_NoWatches(t *testing.T) {
+func TestHub_WithoutWatchesDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		time.Sleep(time.Hour)
@@ -350,7 +350,7 @@ func TestHub_ThousandWatchesReadStoreOnce(t *testing.T) {
 	})
 }
 
-func TestWatch_EndsWithServer(t *testing.T) {
+func TestWatch_StoppedHubEndsWatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		w := h.watch(service.WatchQuery{})
@@ -365,7 +365,7 @@ func TestWatch_EndsWithServer(t *testing.T) {
 	})
 }
 
-func TestHub_WatchRefused(t *testing.T) {
+func TestHub_RefusesWatchWithoutStoreOrAboveLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		h.source.fail(errDown)

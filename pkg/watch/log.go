@@ -42,26 +42,26 @@ func (e *event) withoutID() service.WatchEvent {
 	return e.noIDEvent
 }
 
-// forRegion returns the changes for watches of a region, and reports whether there are any. An empty region stands for all.
-func (e *event) forRegion(region string) (service.WatchEvent, bool) {
+// forRegion returns the event with the changes for watches of a region, which may be none. An empty region stands for all.
+func (e *event) forRegion(region string) service.WatchEvent {
 	if region == "" {
-		return e.WatchEvent, true
+		return e.WatchEvent
 	}
 
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if filtered, ok := e.byRegion[region]; ok {
-		return filtered, true
+		return filtered
 	}
 
 	filtered := service.WatchEvent{ID: e.ID, Fingerprint: e.Fingerprint, AsOf: e.AsOf}
-	for i, c := range e.Changes {
-		if c, ok := changeForRegion(region, change{WatchChange: c, previousRegion: e.previousRegions[i]}); ok {
+	for i := range e.Changes {
+		if c, ok := changeForRegion(region, e.change(i)); ok {
 			filtered.Changes = append(filtered.Changes, c)
 		}
 	}
 	if len(filtered.Changes) == 0 {
-		return filtered, false
+		return filtered
 	}
 
 	filtered = filtered.WithEncodingCache()
@@ -69,12 +69,20 @@ func (e *event) forRegion(region string) (service.WatchEvent, bool) {
 		e.byRegion = make(map[string]service.WatchEvent)
 	}
 	e.byRegion[region] = filtered
-	return filtered, true
+	return filtered
 }
 
-// changeForRegion returns a change for watches of a region. For them, a controller that moved to another region is removed.
+// change returns one of the event's changes.
+func (e *event) change(index int) change {
+	return change{WatchChange: e.Changes[index], previousRegion: e.previousRegions[index]}
+}
+
+// changeForRegion returns a change for watches of a region, and reports whether they send it. For them, a controller that moved to
+// another region is removed. An empty region stands for all.
 func changeForRegion(region string, c change) (service.WatchChange, bool) {
 	switch {
+	case region == "":
+		return c.WatchChange, true
 	case c.Controller != nil && c.Controller.Region == region:
 		return c.WatchChange, true
 	case c.previousRegion == region || c.Transition != nil && c.Transition.Region == region:
@@ -162,9 +170,9 @@ func (l *eventLog) appendHistory(transitions []service.Transition) {
 	}
 }
 
-// eventSince returns the number of the first event that a watch may have missed after it has sent everything up to id. ok reports
-// whether the log still has all such events, with the changes that the history does not record.
-func (l *eventLog) eventSince(id int64) (number uint64, ok bool) {
+// firstLiveEventToResend returns the number of the first live event for a watch that resumes after id: it is resumeOverlap older than
+// the event with that id. isComplete reports whether the log still has all live events from there on.
+func (l *eventLog) firstLiveEventToResend(id int64) (number uint64, isComplete bool) {
 	if id <= l.startID {
 		return 0, false
 	}
@@ -184,9 +192,9 @@ func (l *eventLog) eventSince(id int64) (number uint64, ok bool) {
 	return l.firstLive + uint64(index), true //nolint:gosec // An index is not negative.
 }
 
-// eventAfter returns the number of the first event with a change of the history above id, and the number of changes from that change
-// on.
-func (l *eventLog) eventAfter(id int64) (number, changes uint64) {
+// firstEventWithTransitionAbove returns the number of the first event that has a transition with an id above id, live or not. It also
+// returns the number of changes from that event on, without the event's transitions up to id.
+func (l *eventLog) firstEventWithTransitionAbove(id int64) (number, changes uint64) {
 	index := sort.Search(len(l.events), func(i int) bool { return l.events[i].highestID > id })
 	if index == len(l.events) {
 		return l.end(), 0

@@ -46,7 +46,7 @@ func (w *watch) takeLoads(v *view, now time.Time) service.WatchEvent {
 		w.loadVersion, w.loadsPass = w.loadsPass.throughVersion, loadsPass{}
 	}
 	if !key.isIncomplete {
-		w.cursor = v.cursor()
+		w.cursor = v.endCursor()
 	}
 	return p.event
 }
@@ -55,7 +55,7 @@ func (w *watch) takeLoads(v *view, now time.Time) service.WatchEvent {
 func (w *watch) takeFleetPart(v *view, now time.Time) service.WatchEvent {
 	chunk, isLast := v.fleet.chunkAfter(w.fleetPass.after)
 	if chunk == nil {
-		w.fleetPass, w.cursor = fleetPass{}, v.cursor()
+		w.fleetPass, w.cursor = fleetPass{}, v.endCursor()
 		return service.WatchEvent{}
 	}
 
@@ -67,7 +67,7 @@ func (w *watch) takeFleetPart(v *view, now time.Time) service.WatchEvent {
 	p := w.hub.parts.get(key, now, func() (p part) {
 		p.event.AsOf = v.asOf
 		if isLast {
-			setCursor(&p.event, v.cursor())
+			setCursor(&p.event, v.endCursor())
 		}
 		for _, c := range chunk.controllers {
 			p.event.Changes = append(p.event.Changes, service.WatchChange{ControllerID: c.ControllerID, Controller: c})
@@ -77,7 +77,7 @@ func (w *watch) takeFleetPart(v *view, now time.Time) service.WatchEvent {
 
 	w.fleetPass.after = chunk.controllers[len(chunk.controllers)-1].ControllerID
 	if isLast {
-		w.fleetPass, w.cursor = fleetPass{}, v.cursor()
+		w.fleetPass, w.cursor = fleetPass{}, v.endCursor()
 	}
 	return p.event
 }

@@ -34,11 +34,11 @@ func newPoller(h *Hub) *poller { return &poller{hub: h, background: newBackgroun
 
 func (p *poller) waitForBackgroundRead() { p.background.running.Wait() }
 
-// nextDue returns the local time of the next poll if no change is announced.
-func (p *poller) nextDue() time.Time {
+// nextPollDue returns the local time of the next poll if no change is announced.
+func (p *poller) nextPollDue() time.Time {
 	due := p.localTimeBegan.Add(p.hub.refreshInterval())
-	if next := p.background.nextDue(); p.state != nil && next.Before(due) {
-		return next
+	if readDue := p.background.nextReadDue(); p.state != nil && readDue.Before(due) {
+		return readDue
 	}
 	return due
 }
@@ -53,7 +53,7 @@ func (p *poller) pollOnce(ctx context.Context, localNow time.Time) {
 	if p.state == nil {
 		p.lastErr = p.loadFleet(ctx, localNow)
 	} else {
-		// Clip: after an error the announced ids go back unchanged, although the poll appends to them and sorts.
+		// Clip, because readChanges appends to the slice, and after an error the announced ids return to the inbox.
 		p.lastErr = p.pollChanges(ctx, slices.Clip(announced.ControllerIDs), p.takeBackgroundRead(localNow))
 	}
 
@@ -62,7 +62,7 @@ func (p *poller) pollOnce(ctx context.Context, localNow time.Time) {
 		p.lastErr = stoppingError()
 	case p.lastErr != nil:
 		h.inbox.add(announced) // for the next poll
-		p.background.rereadSoon()
+		p.background.requestReread()
 		h.logReadError(errBefore, p.readError())
 	default:
 		h.logReadError(errBefore, p.readError())
@@ -90,7 +90,7 @@ func (p *poller) loadFleet(ctx context.Context, localNow time.Time) error {
 	}
 
 	from := max(0, ends.Newest-initialHistory)
-	seen := cursor{watermark: from, highest: from}
+	seen := seenIDs{watermark: from, highest: from}
 	page, err := source.Changes(ctx, from, nil, initialHistory)
 	if err != nil {
 		return err
@@ -106,7 +106,7 @@ func (p *poller) loadFleet(ctx context.Context, localNow time.Time) error {
 	}
 
 	p.state = newState(seen, from, page, controllers)
-	p.background.scheduleFrom(localNow, ends.AsOf)
+	p.background.scheduleFirstReads(localNow, ends.AsOf)
 	p.hub.publish(p.state.view(), true)
 	return nil
 }
@@ -204,7 +204,7 @@ func (p *poller) dropState() {
 func (p *poller) takeBackgroundRead(localNow time.Time) *backgroundRead {
 	select {
 	case read := <-p.background.done:
-		if read = p.background.finish(read, localNow); read != nil && read.epoch != p.state.epoch {
+		if read = p.background.finishRead(read, localNow); read != nil && read.epoch != p.state.epoch {
 			return nil // It belongs to another history.
 		}
 		return read

@@ -18,7 +18,7 @@ func (w *watch) resume(latest *view) {
 	}
 
 	v := w.hub.shared.chooseView(latest, time.Now(), 0, min(after, latest.highestID))
-	if number, ok := v.log.eventSince(after); ok {
+	if number, isComplete := v.log.firstLiveEventToResend(after); isComplete {
 		w.setView(v)
 		w.position.nextEvent = number
 		if number < v.log.end() {
@@ -27,7 +27,7 @@ func (w *watch) resume(latest *view) {
 		return
 	}
 
-	number, changes := v.log.eventAfter(after)
+	number, changes := v.log.firstEventWithTransitionAbove(after)
 	switch {
 	case w.query.Region != "", // The history does not record the region to which a controller has moved.
 		after > v.highestID,

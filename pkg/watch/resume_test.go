@@ -10,8 +10,8 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// available reads the changes that can be sent without waiting, and returns the id after the last of them.
-func (w *watcher) available() (changes []changeSummary, last int64) {
+// readAvailable reads the changes that can be sent without waiting, and returns the id after the last of them.
+func (w *watcher) readAvailable() (changes []changeSummary, last int64) {
 	w.t.Helper()
 	for {
 		s := w.watch.(*watch).nextStep(time.Now())
@@ -38,7 +38,7 @@ func transitionIDs(changes []changeSummary) (ids []int64) {
 	return ids
 }
 
-func TestWatch_Resumes(t *testing.T) {
+func TestWatch_ResumesWithMissedChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		h.source.change(1, controller("a", "eu", service.HealthPending))
@@ -51,7 +51,7 @@ func TestWatch_Resumes(t *testing.T) {
 		other.next()
 		time.Sleep(2 * shareTime)
 		w := h.watchAfter(2)
-		changes, last := w.available()
+		changes, last := w.readAvailable()
 		want := []changeSummary{
 			{0, 3, "a", service.HealthHealthy},
 			{3, 0, "a", service.HealthHealthy},
@@ -75,7 +75,7 @@ func TestWatch_Resumes(t *testing.T) {
 		h.source.announce(service.Announcement{ControllerIDs: []string{"b"}})
 		other.next()
 		reads := h.source.readCount()
-		changes, last = h.watchAfter(5).available()
+		changes, last = h.watchAfter(5).readAvailable()
 		want = []changeSummary{
 			{6, 5, "a", service.HealthDegraded},
 			{6, 6, "a", service.HealthDegraded},
@@ -87,7 +87,7 @@ func TestWatch_Resumes(t *testing.T) {
 
 		five := int64(5)
 		inRegion := h.watch(service.WatchQuery{After: &five, Region: "us"})
-		if changes, _ := inRegion.available(); !slices.Equal(changes, []changeSummary{{6, 0, "b", ""}}) {
+		if changes, _ := inRegion.readAvailable(); !slices.Equal(changes, []changeSummary{{6, 0, "b", ""}}) {
 			t.Errorf("changes in us = %+v, want the removal of b", changes)
 		}
 
@@ -97,13 +97,13 @@ func TestWatch_Resumes(t *testing.T) {
 
 		// The watch was at another server that has seen more changes.
 		h.source.appendUnannounced(7, "a")
-		if changes, last := h.watchAfter(7).available(); len(changes) == 0 || last != 7 {
+		if changes, last := h.watchAfter(7).readAvailable(); len(changes) == 0 || last != 7 {
 			t.Errorf("changes = %+v up to %d, want some, because the other server may have sent less", changes, last)
 		}
 	})
 }
 
-func TestWatch_ResumeWithoutHistory(t *testing.T) {
+func TestWatch_ResumeWithoutHistorySendsSnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		for i := range 50 {
@@ -123,7 +123,7 @@ func TestWatch_ResumeWithoutHistory(t *testing.T) {
 			}
 		}
 
-		if changes, _ := h.watchAfter(99).available(); len(transitionIDs(changes)) != 50 {
+		if changes, _ := h.watchAfter(99).readAvailable(); len(transitionIDs(changes)) != 50 {
 			t.Errorf("%d changes after the one before the oldest, want all 50", len(transitionIDs(changes)))
 		}
 
@@ -138,7 +138,7 @@ func TestWatch_ResumeWithoutHistory(t *testing.T) {
 	})
 }
 
-func TestHub_OtherHistory(t *testing.T) {
+func TestHub_ShorterHistoryRestartsWatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		h.source.change(1, controller("a", "eu", service.HealthPending))
@@ -155,12 +155,12 @@ func TestHub_OtherHistory(t *testing.T) {
 	})
 }
 
-func TestWatch_Lagged(t *testing.T) {
+func TestWatch_LaggedRestartsWithSnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		const fleet = 100
 		id := int64(0)
-		churn := func() {
+		changeFleet := func() {
 			for range maxLogChanges/fleet + 1 {
 				for i := range fleet {
 					id++
@@ -177,7 +177,7 @@ func TestWatch_Lagged(t *testing.T) {
 		slow, neverRead := h.watch(service.WatchQuery{}), h.watch(service.WatchQuery{})
 		slow.snapshot()
 		began := time.Now()
-		churn()
+		changeFleet()
 		slow.watch.(*watch).snapshotBeganAt = began // as if its last snapshot was not long ago
 		if kept := h.hub.view.Load().log.changes; kept > maxLogChanges {
 			t.Errorf("the log has %d changes, want at most %d", kept, maxLogChanges)
@@ -191,7 +191,7 @@ func TestWatch_Lagged(t *testing.T) {
 			if took := time.Since(began); took < time.Duration(snapshots)*lagSnapshotInterval {
 				t.Errorf("%d snapshots within %v, want %v between them", snapshots+1, took, lagSnapshotInterval)
 			}
-			churn()
+			changeFleet()
 		}
 		if h.observer.lagged != 3 {
 			t.Errorf("lagged %d times, want 3", h.observer.lagged)
@@ -207,7 +207,7 @@ func TestWatch_Lagged(t *testing.T) {
 	})
 }
 
-func TestHub_Reconnect(t *testing.T) {
+func TestHub_ReconnectFindsUnannouncedChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		h.source.change(1, controller("a", "eu", service.HealthPending))

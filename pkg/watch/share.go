@@ -45,8 +45,8 @@ type part struct {
 	after     string
 }
 
-// parts is a cache of the parts that watches have sent recently. It has two generations: a part that is in neither was not sent since
-// the last rotation but one.
+// parts is a cache of the parts that watches have sent recently. It has two generations, and a part that was not sent during two
+// rotations is dropped.
 type parts struct {
 	mu              sync.Mutex
 	recent, earlier map[partKey]part

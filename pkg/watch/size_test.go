@@ -47,9 +47,9 @@ func TestWatch_ManyResumesReadStoreOnce(t *testing.T) {
 	})
 }
 
-// TestHub_AnnouncementDuringReads: an announcement is on the path of a heartbeat, so it must not wait for a lock of watches or of the
+// TestHub_AnnouncementWaitsForNoLock: an announcement is on the path of a heartbeat, so it must not wait for a lock of watches or of the
 // poller.
-func TestHub_AnnouncementDuringReads(t *testing.T) {
+func TestHub_AnnouncementWaitsForNoLock(t *testing.T) {
 	h := newHarness(t)
 	for i := range 1000 {
 		h.source.put(controller(fmt.Sprintf("mc-%03d", i), "eu", service.HealthHealthy))
@@ -76,8 +76,8 @@ func TestHub_AnnouncementDuringReads(t *testing.T) {
 	<-announced
 }
 
-// TestWatch_SlowWatcherMemory: a resumed watch whose watcher does not read holds positions, not events.
-func TestWatch_SlowWatcherMemory(t *testing.T) {
+// TestWatch_SlowWatcherHoldsPositionsOnly: a resumed watch whose watcher does not read holds positions, not events.
+func TestWatch_SlowWatcherHoldsPositionsOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		const controllers, missed = 2000, 4900

@@ -26,10 +26,10 @@ import (
 	httptransport "darktower.example/global-controller/transport/http"
 )
 
-// TestHub_SlowWatchersOverNetwork: watchers of both transports read nothing while the fleet changes often. Their cost in memory is
+// TestHub_SlowWatchersRestartWithSnapshot: watchers of both transports read nothing while the fleet changes often. Their cost in memory is
 // limited, and when they read again they get a snapshot.
-func TestHub_SlowWatchersOverNetwork(t *testing.T) {
-	source := newSource()
+func TestHub_SlowWatchersRestartWithSnapshot(t *testing.T) {
+	source := newFakeSource()
 	observer := &countingObserver{}
 	hub := New(Config{Source: source, Observer: observer, Logger: log.NewNopLogger()})
 	ctx, cancel := context.WithCancel(t.Context())

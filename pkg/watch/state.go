@@ -12,7 +12,7 @@ import (
 // publishes.
 type state struct {
 	epoch         *epoch
-	seen          cursor
+	seen          seenIDs
 	fingerprints  *fingerprints
 	oldestID      int64 // in the history
 	asOf          time.Time
@@ -26,7 +26,7 @@ type state struct {
 
 // newState returns the state of a fleet, which must be in the order of its ids. page is the history that was read before it, with the
 // changes after the id completeAfter.
-func newState(seen cursor, completeAfter int64, page service.ChangePage, controllers []service.Controller) *state {
+func newState(seen seenIDs, completeAfter int64, page service.ChangePage, controllers []service.Controller) *state {
 	st := &state{
 		epoch:         &epoch{},
 		seen:          seen,
@@ -69,6 +69,9 @@ type change struct {
 	service.WatchChange
 	previousRegion string
 }
+
+// hasTransitionUpTo reports whether the change has a transition with an id of at most id.
+func (c change) hasTransitionUpTo(id int64) bool { return c.Transition != nil && c.Transition.ID <= id }
 
 // delivery is what one read adds to the state and to the log.
 type delivery struct {
@@ -243,7 +246,7 @@ func (st *state) appendEvents(d *delivery) {
 			WatchEvent:  service.WatchEvent{AsOf: d.asOf, Changes: make([]service.WatchChange, 0, len(changes))},
 			loadVersion: st.loadVersion,
 		}
-		setCursor(&e.WatchEvent, st.fingerprints.cursor(resumeID))
+		setCursor(&e.WatchEvent, st.fingerprints.cursorAfter(resumeID))
 		for _, c := range changes {
 			e.Changes = append(e.Changes, c.WatchChange)
 			e.previousRegions = append(e.previousRegions, c.previousRegion)

@@ -7,14 +7,14 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// TestState_HealthBeforeTransition: a poll may read the history before a transition is committed, and the controller after it. The
+// TestState_HealthReadBeforeTransitionIsSentOnce: a poll may read the history before a transition is committed, and the controller after it. The
 // change is sent once, with the transition.
-func TestState_HealthBeforeTransition(t *testing.T) {
+func TestState_HealthReadBeforeTransitionIsSentOnce(t *testing.T) {
 	const id = "mc-1"
 	now := time.Now()
 	newHealthyState := func() *state {
 		healthy := []service.Controller{{ControllerID: id, Health: service.HealthHealthy}}
-		return newState(cursor{}, 0, service.ChangePage{AsOf: now}, healthy)
+		return newState(seenIDs{}, 0, service.ChangePage{AsOf: now}, healthy)
 	}
 	drained := map[string]*service.Controller{id: {ControllerID: id, Health: service.HealthDraining}}
 	drain := service.Transition{ID: 1, ControllerID: id, At: now, From: service.HealthHealthy, To: service.HealthDraining}

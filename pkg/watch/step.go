@@ -10,9 +10,9 @@ import (
 type stepKind int
 
 const (
-	retry         stepKind = iota // The position has changed: determine the step again.
-	sendEvent                     // Send the event.
-	waitForUpdate                 // Wait until the channel is closed, at most until a time.
+	retry         stepKind = iota + 1 // The position has changed: determine the step again.
+	sendEvent                         // Send the event.
+	waitForUpdate                     // Wait until the channel is closed, at most until a time.
 )
 
 // step is the next step of a watch.
@@ -23,7 +23,17 @@ type step struct {
 	until   time.Time
 }
 
+func retryStep() step { return step{kind: retry} }
+
 func sendStep(e service.WatchEvent) step { return step{kind: sendEvent, event: e} }
+
+// sendUnlessEmpty returns the step that sends an event, or a retry if the event has no changes and no loads for the watch.
+func sendUnlessEmpty(e service.WatchEvent) step {
+	if len(e.Changes) == 0 && len(e.Loads) == 0 {
+		return retryStep()
+	}
+	return sendStep(e)
+}
 
 func waitStep(updated <-chan struct{}, until time.Time) step {
 	return step{kind: waitForUpdate, updated: updated, until: until}
@@ -33,10 +43,10 @@ func waitStep(updated <-chan struct{}, until time.Time) step {
 func (w *watch) nextStep(now time.Time) step {
 	for {
 		var s step
-		if w.position.view != nil {
-			s = w.stepInView(now)
-		} else {
+		if w.position.view == nil {
 			s = w.stepInLog(now)
+		} else {
+			s = w.stepInView(now)
 		}
 		if s.kind != retry {
 			return s
@@ -45,60 +55,61 @@ func (w *watch) nextStep(now time.Time) step {
 }
 
 // stepInLog returns the step of a watch that has sent its view.
-func (w *watch) stepInLog(now time.Time) (s step) {
+func (w *watch) stepInLog(now time.Time) step {
 	v := w.hub.view.Load()
 
 	switch {
-	case !now.Before(w.beatDue):
-		w.beatDue = now.Add(beatInterval)
-		s = sendStep(service.WatchEvent{AsOf: v.asOf})
-		setCursor(&s.event, w.cursor)
+	case !now.Before(w.keepAliveDue):
+		return sendStep(w.takeKeepAlive(v, now))
 	case v.epoch == nil:
-		s = waitStep(v.updated, w.beatDue)
+		return waitStep(v.updated, w.keepAliveDue)
 	case w.epoch != v.epoch:
 		w.beginSnapshot(v, service.SnapshotGone)
+		return retryStep()
 	case w.nextEvent < v.log.first:
-		s = w.stepAfterLag(v, now)
+		return w.stepAfterLag(v, now)
 	case w.nextEvent < v.log.end():
-		next := v.log.at(w.nextEvent)
-		w.nextEvent++
-		if e, ok := w.filterEvent(next); ok {
-			s = sendStep(e)
-		}
+		return sendUnlessEmpty(w.takeLogged(v))
 	case w.query.Loads && w.loadVersion < v.loadVersion:
 		// After all changes: a load must not be sent before an older change of its controller.
-		if e := w.takeLoads(v, now); len(e.Loads) > 0 {
-			s = sendStep(e)
-		}
+		return sendUnlessEmpty(w.takeLoads(v, now))
 	case w.fleetPass.isActive:
-		if e := w.takeFleetPart(v, now); len(e.Changes) > 0 {
-			s = sendStep(e)
-		}
+		return sendUnlessEmpty(w.takeFleetPart(v, now))
 	default:
-		s = waitStep(v.updated, w.beatDue)
+		return waitStep(v.updated, w.keepAliveDue)
 	}
-	return s
+}
+
+// takeKeepAlive returns an event without changes, which shows that the watch works.
+func (w *watch) takeKeepAlive(v *view, now time.Time) service.WatchEvent {
+	w.keepAliveDue = now.Add(keepAliveInterval)
+	e := service.WatchEvent{AsOf: v.asOf}
+	setCursor(&e, w.cursor)
+	return e
 }
 
 // stepAfterLag begins a snapshot, because the log has dropped the next event. If the last snapshot was too recent, the watch waits.
 func (w *watch) stepAfterLag(v *view, now time.Time) step {
 	due := w.snapshotBeganAt.Add(lagSnapshotInterval)
 	if now.Before(due) {
-		if due.After(w.beatDue) {
-			due = w.beatDue
+		if due.After(w.keepAliveDue) {
+			due = w.keepAliveDue
 		}
 		return waitStep(w.hub.stopped, due) // An update changes nothing before that time.
 	}
 
 	w.hub.cfg.Observer.IncLagged()
 	w.beginSnapshot(v, service.SnapshotLagged)
-	return step{kind: retry}
+	return retryStep()
 }
 
-// filterEvent returns the part of an event for the watch, and reports whether the part has changes.
-func (w *watch) filterEvent(e *event) (service.WatchEvent, bool) {
+// takeLogged returns the part of the next event of the log for the watch. The part is empty if no change is in the watch's region.
+func (w *watch) takeLogged(v *view) service.WatchEvent {
+	e := v.log.at(w.nextEvent)
+	w.nextEvent++
+
 	if w.fleetPass.isActive {
-		return e.withoutID(), true // Such a watch has all regions.
+		return e.withoutID() // Such a watch has all regions.
 	}
 	w.cursor = e.Cursor()
 	return e.forRegion(w.query.Region)
@@ -108,15 +119,13 @@ func (w *watch) filterEvent(e *event) (service.WatchEvent, bool) {
 func (w *watch) stepInView(now time.Time) step {
 	switch p := &w.position; {
 	case p.nextEvent < p.view.log.end():
-		if e := w.takeReplayPart(now); len(e.Changes) > 0 {
-			return sendStep(e)
-		}
+		return sendUnlessEmpty(w.takeReplayPart(now))
 	case p.snapshotReason != "":
 		return sendStep(w.takeSnapshotPart(now))
 	default:
 		w.releaseView()
+		return retryStep()
 	}
-	return step{kind: retry}
 }
 
 // takeReplayPart returns the next changes of the view. They may be empty for a watch of a region.
@@ -137,14 +146,14 @@ func (w *watch) takeReplayPart(now time.Time) service.WatchEvent {
 		p.event, p.nextEvent = pos.view.replay(w.query.Region, pos.nextEvent, key.skipThrough)
 		p.isLast = p.nextEvent == pos.view.log.end() && !key.isIncomplete
 		if p.isLast {
-			setCursor(&p.event, pos.view.cursor())
+			setCursor(&p.event, pos.view.endCursor())
 		}
 		return p
 	})
 
 	pos.nextEvent, pos.skipThrough = p.nextEvent, 0
 	if p.isLast {
-		w.cursor = pos.view.cursor()
+		w.cursor = pos.view.endCursor()
 	}
 	return p.event
 }
@@ -166,7 +175,7 @@ func (w *watch) takeSnapshotPart(now time.Time) service.WatchEvent {
 
 	pos.nextPart++
 	if p.isLast {
-		w.cursor = pos.view.cursor()
+		w.cursor = pos.view.endCursor()
 		w.releaseView()
 	}
 	return p.event

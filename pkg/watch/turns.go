@@ -11,12 +11,12 @@ import (
 const (
 	// maxTurnTime is how long a watch keeps its turn while it sends. A watch that takes longer is blocked by its client.
 	maxTurnTime = 2 * time.Millisecond
-	// The cost factors limit the load of turns that are not live: the time from the begin of one turn to the next is at least that
+	// The cost factors limit the load of turns that are not live. The time from the begin of one turn to the next is at least that
 	// multiple of the time that the turn took.
 	replayCostFactor, bulkCostFactor = 2, 4
 )
 
-// turnClass is the priority of what a watch sends: lower ones are first.
+// turnClass is the priority of what a watch sends. Lower classes are granted first.
 type turnClass int
 
 const (
@@ -26,8 +26,8 @@ const (
 	turnClasses                  // the number of classes
 )
 
-// turns limits how many watches send at the same time. Without the limit, one change would make thousands of watches ready to run, and
-// so would a burst of resumes. A heartbeat would wait behind them for a processor.
+// turns limits how many watches send at the same time. Without the limit, one change or a burst of resumes would make thousands of
+// watches ready to run. A heartbeat would wait behind them for a processor.
 type turns struct {
 	mu              sync.Mutex
 	free            int
@@ -83,8 +83,8 @@ type turn struct {
 	class      turnClass
 	began      time.Time
 	limitTimer *time.Timer
-	// wasSlow is set if the last turn exceeded maxTurnTime. The watch does not wait for the next turn: while it waits for its client,
-	// it uses no processor, and it would delay others.
+	// wasSlow is set if the last turn exceeded maxTurnTime. The watch then sends without a turn, because a watch that waits for its
+	// client uses no processor, and its turn would delay others.
 	wasSlow       bool
 	queueElements [turnClasses]*list.Element // where the turn is in the queues; nil: not in the queue
 	// isDeferred is true while the watch is in the queue for a bulk turn and sends something else. hasMissedTurn is true if its turn

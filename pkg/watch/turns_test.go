@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestTurns_Order(t *testing.T) {
+func TestTurns_LiveBeforeReplayBeforeBulk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all := &turns{free: 1}
 		var (
@@ -49,7 +49,7 @@ func TestTurns_Order(t *testing.T) {
 	})
 }
 
-func TestTurns_BlockedWatch(t *testing.T) {
+func TestTurns_BlockedWatchLosesTurnAtLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all := &turns{free: 1}
 		blocked, other := newTurn(all), newTurn(all)
@@ -73,7 +73,7 @@ func TestTurns_BlockedWatch(t *testing.T) {
 	})
 }
 
-func TestTurns_ShareOfBulk(t *testing.T) {
+func TestTurns_BulkShareIsLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all := &turns{free: 1}
 		mine, sent := newTurn(all), time.Duration(0)
@@ -90,8 +90,8 @@ func TestTurns_ShareOfBulk(t *testing.T) {
 	})
 }
 
-// TestTurns_KeepsPlace: a watch that sends something live while it waits for a bulk turn keeps its place in the queue.
-func TestTurns_KeepsPlace(t *testing.T) {
+// TestTurns_LiveEventKeepsPlaceInBulkQueue: a watch that sends something live while it waits for a bulk turn keeps its place in the queue.
+func TestTurns_LiveEventKeepsPlaceInBulkQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all := &turns{free: 1}
 		holder, early, late := newTurn(all), newTurn(all), newTurn(all)

@@ -42,8 +42,8 @@ type view struct {
 	controllersByRegion map[string][]*service.Controller
 }
 
-// cursor is the cursor to resume from after the view.
-func (v *view) cursor() service.Cursor { return v.fingerprints.cursor(v.watermark) }
+// endCursor returns the cursor to resume from after the view.
+func (v *view) endCursor() service.Cursor { return v.fingerprints.cursorAfter(v.watermark) }
 
 // inRegion returns the controllers of a region. Watches share the result.
 func (v *view) inRegion(region string) []*service.Controller {
@@ -96,7 +96,7 @@ func (v *view) snapshotPart(region, reason string, number int) (e service.WatchE
 		},
 	}
 	if isLast {
-		setCursor(&e, v.cursor())
+		setCursor(&e, v.endCursor())
 	}
 	return e, isLast
 }
@@ -106,42 +106,50 @@ func (v *view) snapshotPart(region, reason string, number int) (e service.WatchE
 func (v *view) replay(region string, first uint64, skipThrough int64) (e service.WatchEvent, next uint64) {
 	e.AsOf = v.asOf
 	block := v.log.at(first).changesBefore / partSize
-	hasPlainChangeByID := make(map[string]bool) // A plain change has no transition.
+	plain := make(plainChanges)
 
 	for next = first; next < v.log.end(); next++ {
 		logged := v.log.at(next)
 		if next > first && logged.changesBefore/partSize != block {
 			break // Watches that began at another event share the part from here on.
 		}
-		for i, c := range logged.Changes {
-			isRepeated := false
-			if c.Transition == nil {
-				isRepeated = hasPlainChangeByID[c.ControllerID]
-				hasPlainChangeByID[c.ControllerID] = true
-			}
-			switch {
-			case isRepeated && (region == "" || logged.previousRegions[i] != region):
-				continue
-			case c.Transition != nil && next == first && c.Transition.ID <= skipThrough && next < v.log.firstLive:
-				continue
-			}
+		if next > first || next >= v.log.firstLive {
+			skipThrough = 0
+		}
 
+		for i := range logged.Changes {
+			c := logged.change(i)
+			if plain.isRepeated(region, c) || c.hasTransitionUpTo(skipThrough) {
+				continue
+			}
 			c.Controller = v.fleet.find(c.ControllerID)
-			if region == "" {
-				e.Changes = append(e.Changes, c)
-			} else if c, ok := changeForRegion(region, change{WatchChange: c, previousRegion: logged.previousRegions[i]}); ok {
-				e.Changes = append(e.Changes, c)
+			if sent, ok := changeForRegion(region, c); ok {
+				e.Changes = append(e.Changes, sent)
 			}
 		}
 	}
 	return e, next
 }
 
+// plainChanges has the controllers for which a replay has a plain change, which is one without a transition.
+type plainChanges map[string]bool
+
+// isRepeated records a change, and reports whether it is plain and repeats one with the same controller. A change that may be the
+// removal of the controller from the region is not repeated.
+func (p plainChanges) isRepeated(region string, c change) bool {
+	if c.Transition != nil {
+		return false
+	}
+	isKnown := p[c.ControllerID]
+	p[c.ControllerID] = true
+	return isKnown && (region == "" || c.previousRegion != region)
+}
+
 // loadsAfter returns loads that changed after a load version, of controllers with ids above after. last is the id after which the
 // next loads begin, empty if there are none.
 func (v *view) loadsAfter(region string, version uint64, after string) (e service.WatchEvent, last string) {
 	e = service.WatchEvent{AsOf: v.asOf}
-	setCursor(&e, v.cursor())
+	setCursor(&e, v.endCursor())
 
 	for i, chunk := range v.fleet.chunks {
 		isBefore := i+1 < len(v.fleet.chunks) && v.fleet.chunks[i+1].controllers[0].ControllerID <= after

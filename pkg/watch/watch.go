@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// beatInterval is the time between two beats, which are events without changes. They show that the watch works.
-	beatInterval = 5 * time.Second
+	// keepAliveInterval is the time between two keep-alives, which are events without changes. They show that the watch works.
+	keepAliveInterval = 5 * time.Second
 	// lagSnapshotInterval is the minimum time between two snapshots of a watch that is always too slow.
 	lagSnapshotInterval = 5 * time.Second
 )
@@ -24,7 +24,7 @@ type watch struct {
 	nextEvent   uint64         // the number of the next event of the log
 	loadVersion uint64         // All loads up to this version were sent.
 	cursor      service.Cursor // of the last event
-	beatDue     time.Time
+	keepAliveDue     time.Time
 
 	turn            *turn
 	position        viewPosition
@@ -48,7 +48,7 @@ func (h *Hub) Watch(ctx context.Context, q service.WatchQuery) (service.Watch, e
 		return nil, err
 	}
 
-	w := &watch{hub: h, query: q, beatDue: time.Now().Add(beatInterval), turn: newTurn(h.turns)}
+	w := &watch{hub: h, query: q, keepAliveDue: time.Now().Add(keepAliveInterval), turn: newTurn(h.turns)}
 	if err := w.start(ctx); err != nil {
 		w.Close()
 		return nil, err
@@ -111,14 +111,14 @@ func (w *watch) releaseView() {
 }
 
 // Next implements [service.Watch].
-func (w *watch) Next(ctx context.Context) (none service.WatchEvent, _ error) {
+func (w *watch) Next(ctx context.Context) (service.WatchEvent, error) {
 	for {
 		if err := ctx.Err(); err != nil {
-			return none, err
+			return service.WatchEvent{}, err
 		}
 		select {
 		case <-w.hub.stopped:
-			return none, stoppingError()
+			return service.WatchEvent{}, stoppingError()
 		default:
 		}
 
@@ -156,7 +156,7 @@ func (w *watch) turnClass(v *view, now time.Time) (turnClass, bool) {
 		return replayTurn, true
 	case p.view != nil:
 		return bulkTurn, true
-	case !now.Before(w.beatDue) || w.epoch != v.epoch || w.nextEvent != v.log.end():
+	case !now.Before(w.keepAliveDue) || w.epoch != v.epoch || w.nextEvent != v.log.end():
 		return liveTurn, true
 	case w.query.Loads && w.loadVersion < v.loadVersion:
 		return replayTurn, true

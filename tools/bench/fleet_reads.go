@@ -55,6 +55,7 @@ func (b *bench) measureSweep(t *target, registered int) (row Row, err error) {
 		return row, err
 	}
 	var measured loadResult
+
 	for range sweeps {
 		startedAt := time.Now()
 		result, err := s.Sweep(b.ctx, policy)
@@ -113,6 +114,7 @@ func (b *bench) measureListing(t *target, registered int) (row Row, err error) {
 		if err != nil {
 			return row, err
 		}
+
 		measured.latencies = append(measured.latencies, time.Since(startedAt))
 		listed += len(page.GetControllers())
 		nextPage = page.GetNextPageToken()
@@ -127,9 +129,9 @@ func (b *bench) measureListing(t *target, registered int) (row Row, err error) {
 	return measured.fleetRow("listing", registered), nil
 }
 
-func (r loadResult) fleetRow(way string, registered int) Row {
+func (r loadResult) fleetRow(server string, registered int) Row {
 	slices.Sort(r.latencies)
-	row := Row{Part: "growth", Way: way, Callers: 1, Connections: 1, Controllers: registered, Run: 1}
+	row := Row{Part: "growth", Server: server, Callers: 1, Connections: 1, Controllers: registered, Run: 1}
 	row.setLatencies(r)
 	return row
 }

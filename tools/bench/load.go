@@ -12,8 +12,8 @@ import (
 	"google.golang.org/grpc"
 )
 
-// heartbeatInterval is the mean interval of a controller: a fast heartbeat each 10 s and a comprehensive one each 30 s are
-// four in 30 s.
+// heartbeatInterval is the mean interval of a controller. A fast heartbeat each 10 s and a comprehensive one each 30 s are
+// four heartbeats in 30 s.
 const heartbeatInterval = 7500 * time.Millisecond
 
 // loadSpec describes a load of heartbeats.
@@ -104,10 +104,12 @@ func (l loadSpec) runClosedLoop(ctx context.Context) (loadResult, error) {
 		hasEnded    atomic.Bool
 		start       = make(chan struct{})
 	)
+
 	for i, send := range senders {
 		callers.Go(func() {
 			result := callerResult{latencies: make([]time.Duration, 0, 1<<14)}
 			<-start
+
 			for controller := i; !hasEnded.Load(); controller = (controller + l.callers) % max(l.controllers, l.callers) {
 				sentAt := time.Now()
 				err := send(ctx, controller)
@@ -168,6 +170,7 @@ func (l loadSpec) runPaced(ctx context.Context) (loadResult, error) {
 		measureFrom  = start.Add(l.warmUp)
 		measureUntil = measureFrom.Add(l.duration)
 	)
+
 	for i, send := range senders {
 		callers.Go(func() {
 			var result callerResult
@@ -178,6 +181,7 @@ func (l loadSpec) runPaced(ctx context.Context) (loadResult, error) {
 				if at.After(measureUntil) {
 					break
 				}
+
 				time.Sleep(time.Until(at))
 				err := send(ctx, schedule[n].controller)
 				if !at.Before(measureFrom) {
@@ -208,6 +212,7 @@ func runConcurrently(workers, n int, do func(i int) error) error {
 		mu      sync.Mutex
 		errs    error
 	)
+
 	for range workers {
 		running.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
@@ -220,6 +225,7 @@ func runConcurrently(workers, n int, do func(i int) error) error {
 			}
 		})
 	}
+
 	running.Wait()
 	return errs
 }

@@ -29,7 +29,7 @@ type options struct {
 	daemon       string
 	out          string
 	only         string
-	ways         string
+	servers      string
 	loads        string
 	stores       string
 	runs         int
@@ -62,7 +62,7 @@ func parseFlags() (o options) {
 	flag.StringVar(&o.out, "out", "docs/bench", "folder to write the results to; if empty, they are only printed")
 	flag.StringVar(&o.only, "only", "closed,paced,growth",
 		"parts to run; size, with 100,000 controllers and 10 million transitions, runs alone")
-	flag.StringVar(&o.ways, "ways", "echo,unary,stream,unbatched,etcd", "servers to measure")
+	flag.StringVar(&o.servers, "servers", "echo,unary,stream,unbatched,etcd", "servers to measure")
 	flag.StringVar(&o.loads, "loads", "64x64,64x512,1000x1000", "CONNECTIONSxCALLERS of the closed loops")
 	flag.IntVar(&o.runs, "runs", 3, "number of runs of each measurement; the median counts")
 	flag.IntVar(&o.registered, "registered", 10000, "registered controllers in closed loops")
@@ -72,9 +72,9 @@ func parseFlags() (o options) {
 
 	flag.StringVar(&o.stores, "stores", "postgres,sqlite", "stores to measure in the part size")
 	flag.IntVar(&o.size.controllers, "size-controllers", 100_000, "controllers in the part size")
-	flag.IntVar(&o.size.transitions, "size-history", 10_000_000, "transitions in the history in the part size")
-	flag.IntVar(&o.size.shortTransitions, "size-small-history", 10_000, "transitions in the history that reads are compared with")
-	flag.IntVar(&o.size.watchers, "size-subscribers", 1000, "watchers that resume at once in the part size")
+	flag.IntVar(&o.size.transitions, "size-transitions", 10_000_000, "transitions in the history in the part size")
+	flag.IntVar(&o.size.shortTransitions, "size-short-transitions", 10_000, "transitions in the short history that reads are compared with")
+	flag.IntVar(&o.size.watchers, "size-watchers", 1000, "watchers that resume at once in the part size")
 	flag.IntVar(&o.size.lost, "size-lost", 10_000, "controllers that register again after a loss of their table")
 	flag.Parse()
 	return o
@@ -98,6 +98,7 @@ func run(ctx context.Context, o options) error {
 	if b.adminURL == "" {
 		return errors.New("TEST_DATABASE_URL is not set: run make bench")
 	}
+
 	var err error
 	if b.admin, err = sqlx.ConnectContext(ctx, "postgres", b.adminURL); err != nil {
 		return err
@@ -134,6 +135,7 @@ func (b *bench) runParts(names []string) error {
 		rows = append(rows, row)
 		fmt.Println(row)
 	}
+
 	parts := []struct {
 		name string
 		run  func(report func(Row)) error
@@ -142,6 +144,7 @@ func (b *bench) runParts(names []string) error {
 		{"paced", b.runPacedLoads},
 		{"growth", b.runGrowth},
 	}
+
 	for _, part := range parts {
 		if !slices.Contains(names, part.name) {
 			continue

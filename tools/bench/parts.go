@@ -14,11 +14,12 @@ func (b *bench) runClosedLoops(report func(Row)) error {
 		if _, err := fmt.Sscanf(text, "%dx%d", &connections, &callers); err != nil {
 			return fmt.Errorf("--loads is %q: allowed is CONNECTIONSxCALLERS,…", b.loads)
 		}
+
 		for run := range b.runs {
-			for _, way := range strings.Split(b.ways, ",") {
-				row, err := b.measureClosedLoop(way, connections, callers, b.registered)
+			for _, server := range strings.Split(b.servers, ",") {
+				row, err := b.measureClosedLoop(server, connections, callers, b.registered)
 				if err != nil {
-					return fmt.Errorf("%s with %d connections and %d callers: %w", way, connections, callers, err)
+					return fmt.Errorf("%s with %d connections and %d callers: %w", server, connections, callers, err)
 				}
 				row.Run = run + 1
 				report(row)
@@ -33,18 +34,19 @@ func (b *bench) runPacedLoads(report func(Row)) error {
 	for _, load := range []struct {
 		controllers int
 		seconds     int
-		ways        []string
+		servers     []string
 	}{
 		{1000, max(1, b.pacedSeconds/2), []string{"echo", "unary", "stream"}},
 		{10000, b.pacedSeconds, []string{"echo", "unary", "stream"}},
 		{50000, 3 * b.pacedSeconds, []string{"unary"}},
 	} {
 		for run := range b.runs {
-			for _, way := range load.ways {
-				row, err := b.measurePacedLoad(way, load.controllers, time.Duration(load.seconds)*time.Second)
+			for _, server := range load.servers {
+				row, err := b.measurePacedLoad(server, load.controllers, time.Duration(load.seconds)*time.Second)
 				if err != nil {
-					return fmt.Errorf("%s, %d controllers paced: %w", way, load.controllers, err)
+					return fmt.Errorf("%s, %d controllers paced: %w", server, load.controllers, err)
 				}
+
 				row.Run = run + 1
 				report(row)
 			}
@@ -77,28 +79,28 @@ func (b *bench) runGrowth(report func(Row)) error {
 	return nil
 }
 
-func (b *bench) measureClosedLoop(way string, connections, callers, registered int) (Row, error) {
+func (b *bench) measureClosedLoop(server string, connections, callers, registered int) (Row, error) {
 	return b.measureLoad(loadSpec{
 		callers:     callers,
 		controllers: registered,
 		// All controllers send a heartbeat before the measurement: the first one on a page that was just vacuumed costs more.
 		warmUp:   2*time.Second + time.Duration(registered)*100*time.Microsecond,
 		duration: time.Duration(b.seconds) * time.Second,
-	}, loadSpec.runClosedLoop, Row{Part: "closed", Way: way, Connections: connections})
+	}, loadSpec.runClosedLoop, Row{Part: "closed", Server: server, Connections: connections})
 }
 
-func (b *bench) measurePacedLoad(way string, controllers int, d time.Duration) (Row, error) {
+func (b *bench) measurePacedLoad(server string, controllers int, d time.Duration) (Row, error) {
 	return b.measureLoad(loadSpec{
 		callers:     1000,
 		controllers: controllers,
 		warmUp:      15 * time.Second,
 		duration:    d,
-	}, loadSpec.runPaced, Row{Part: "paced", Way: way, Connections: 1000})
+	}, loadSpec.runPaced, Row{Part: "paced", Server: server, Connections: 1000})
 }
 
 // measureLoad starts the server of a row, sends the load and completes the row.
 func (b *bench) measureLoad(spec loadSpec, send func(loadSpec, context.Context) (loadResult, error), row Row) (Row, error) {
-	t, err := b.startTarget(row.Way, spec.controllers)
+	t, err := b.startTarget(row.Server, spec.controllers)
 	if err != nil {
 		return Row{}, err
 	}

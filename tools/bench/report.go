@@ -14,7 +14,7 @@ import (
 // Row is one measurement. Latencies are in milliseconds, CPU times in microseconds for each heartbeat.
 type Row struct {
 	Part        string  `json:"part"`
-	Way         string  `json:"way"`
+	Server      string  `json:"way"`
 	Connections int     `json:"connections"`
 	Callers     int     `json:"callers"`
 	Controllers int     `json:"controllers"`
@@ -36,7 +36,7 @@ type Row struct {
 func (r Row) String() string {
 	return fmt.Sprintf("%-7s %-10s %5d conns %5d callers %6d mcs %9.0f/s  p50 %7.2f p99 %7.2f p99.9 %7.2f ms  "+
 		"cpu %6.1f us  pg %6.1f us  %6.1f KiB/mc %7.0f commits/s  %d errors %d unhealthy",
-		r.Part, r.Way, r.Connections, r.Callers, r.Controllers, r.Rate, r.P50, r.P99, r.P999,
+		r.Part, r.Server, r.Connections, r.Callers, r.Controllers, r.Rate, r.P50, r.P99, r.P999,
 		r.ServerCPU, r.DatabaseCPU, r.Memory, r.Commits, r.Errors, r.Unhealthy)
 }
 
@@ -49,7 +49,7 @@ func (r *Row) setLatencies(result loadResult) {
 
 // key returns what the runs of one measurement have in common.
 func (r Row) key() Row {
-	return Row{Part: r.Part, Way: r.Way, Connections: r.Connections, Callers: r.Callers, Controllers: r.Controllers}
+	return Row{Part: r.Part, Server: r.Server, Connections: r.Connections, Callers: r.Callers, Controllers: r.Controllers}
 }
 
 // medians merges the runs of each measurement into one row.
@@ -91,6 +91,7 @@ func medianOf(runs []Row) Row {
 	row.ServerCPU = median(func(r Row) float64 { return r.ServerCPU })
 	row.DatabaseCPU = median(func(r Row) float64 { return r.DatabaseCPU })
 	row.Memory = median(func(r Row) float64 { return r.Memory })
+
 	for _, r := range runs {
 		row.Errors += r.Errors
 		row.Unhealthy += r.Unhealthy
@@ -124,7 +125,7 @@ func formatTable(rows []Row) string {
 	b.WriteString("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, r := range rows {
 		fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %.0f | %.2f | %.2f | %.2f | %.1f | %.1f | %.1f | %.0f | %d | %d |\n",
-			r.Part, r.Way, r.Connections, r.Callers, r.Controllers, r.Rate, r.P50, r.P99, r.P999,
+			r.Part, r.Server, r.Connections, r.Callers, r.Controllers, r.Rate, r.P50, r.P99, r.P999,
 			r.ServerCPU, r.DatabaseCPU, r.Memory, r.Commits, r.Errors, r.Unhealthy)
 	}
 	return b.String()
@@ -155,13 +156,14 @@ func drawBars(rows []Row) string {
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="13">`+
 		`<rect width="100%%" height="100%%" fill="white"/>`, left+width+20, 40+height*len(bars))
 	fmt.Fprintf(&b, `<text x="10" y="20" font-weight="bold">Heartbeats a second, closed loop (median of runs)</text>`)
+
 	for i, r := range bars {
 		y := 34 + i*height
 		w := r.Rate / maxRate * (width - 90)
 		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end">%s, %d conns, %d callers</text>`+
 			`<rect x="%d" y="%d" width="%.0f" height="%d" fill="%s"/><text x="%.0f" y="%d">%.0f</text>`,
-			left-8, y+14, r.Way, r.Connections, r.Callers,
-			left, y, w, height-4, barColours[r.Way], left+w+6, y+14, r.Rate)
+			left-8, y+14, r.Server, r.Connections, r.Callers,
+			left, y, w, height-4, barColours[r.Server], left+w+6, y+14, r.Rate)
 	}
 	b.WriteString("</svg>\n")
 	return b.String()

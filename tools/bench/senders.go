@@ -113,6 +113,7 @@ func newStreamSender(token string) newSender {
 			} else {
 				request.Heartbeat = &streampb.StreamHeartbeatsRequest_Fast{Fast: fastHeartbeat(controller)}
 			}
+
 			if err := stream.Send(request); err != nil {
 				return err
 			}
@@ -132,6 +133,7 @@ func newLeaseSender(leaseIDs []int64) newSender {
 		if err != nil {
 			return nil, err
 		}
+
 		return func(_ context.Context, controller int) error {
 			if err := stream.Send(&etcdserverpb.LeaseKeepAliveRequest{ID: leaseIDs[controller%len(leaseIDs)]}); err != nil {
 				return err

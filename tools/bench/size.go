@@ -90,6 +90,7 @@ func (s *sizeBench) run(name string) (err error) {
 		{"mark a fleet that crashed", s.measureFleetCrash},
 		{"register a fleet whose table was lost", s.measureTableLoss},
 	}
+
 	for _, step := range steps {
 		began := time.Now()
 		if err := step.run(); err != nil {

@@ -22,10 +22,12 @@ func (s *sizeBench) measureFleetCrash() error {
 	if _, err := s.store.db.ExecContext(s.ctx, "DELETE FROM replicas"); err != nil {
 		return err
 	}
+
 	d, err := s.startDaemon(
 		"MC_STALENESS_THRESHOLD_SECONDS=8",
 		"FAST_HEARTBEAT_INTERVAL_MS=2000",
-		"COMPREHENSIVE_HEARTBEAT_INTERVAL_MS=6000")
+		"COMPREHENSIVE_HEARTBEAT_INTERVAL_MS=6000",
+	)
 	if err != nil {
 		return err
 	}
@@ -51,6 +53,7 @@ func (s *sizeBench) measureFleetCrash() error {
 		if marked > 0 && first == 0 {
 			first = since
 		}
+
 		if marked >= s.controllers {
 			s.report(SizeRow{
 				What:   "marking the whole fleet as stale",
@@ -62,6 +65,7 @@ func (s *sizeBench) measureFleetCrash() error {
 			})
 			return nil
 		}
+
 		if time.Now().After(deadline) {
 			return fmt.Errorf("only %d of %d controllers are marked", marked, s.controllers)
 		}
@@ -99,6 +103,7 @@ func (s *sizeBench) measureTableLoss() error {
 		if err == nil && !registered {
 			refused.Add(1)
 		}
+
 		return err
 	})
 	if err != nil {

@@ -23,8 +23,8 @@ type seededStore struct {
 	db   *sqlx.DB
 	drop func()
 
-	// The fragments of SQL differ by dialect. nowSQL is the current time, seriesSQL a table n of the numbers from ? to ?, and
-	// agoSQL the time a number of seconds ago, with %s for the number.
+	// The fragments of SQL differ by dialect. nowSQL is the current time. seriesSQL is a table n of the numbers from ? to ?.
+	// agoSQL is the time a number of seconds ago, with %s for the number.
 	nowSQL    string
 	seriesSQL string
 	agoSQL    string
@@ -64,6 +64,7 @@ func (s *sizeBench) createPostgres() (seededStore, error) {
 		found.drop()
 		return seededStore{}, err
 	}
+
 	found.drop = func() {
 		_ = found.db.Close()
 		drop()
@@ -76,6 +77,7 @@ func (s *sizeBench) createSQLite() (seededStore, error) {
 	if err != nil {
 		return seededStore{}, err
 	}
+
 	path := filepath.Join(dir, "gc.db")
 	found := seededStore{
 		name:      "sqlite",
@@ -95,6 +97,7 @@ func (s *sizeBench) createSQLite() (seededStore, error) {
 		found.drop()
 		return seededStore{}, err
 	}
+
 	found.db.SetMaxOpenConns(1)
 	found.drop = func() {
 		_ = found.db.Close()

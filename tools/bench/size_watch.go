@@ -109,6 +109,7 @@ func (s *sizeBench) sendSteadily(d *daemon) (*latencies, func(), error) {
 			cancel()
 			return nil, nil, err
 		}
+
 		senders.Go(func() {
 			ticker := time.NewTicker(time.Duration(len(conns)) * 10 * time.Millisecond)
 			defer ticker.Stop()
@@ -118,6 +119,7 @@ func (s *sizeBench) sendSteadily(d *daemon) (*latencies, func(), error) {
 					return
 				case <-ticker.C:
 				}
+
 				sentAt := time.Now()
 				if send(ctx, controller) == nil {
 					measured.add(time.Since(sentAt))
@@ -125,6 +127,7 @@ func (s *sizeBench) sendSteadily(d *daemon) (*latencies, func(), error) {
 			}
 		})
 	}
+
 	return measured, func() {
 		cancel()
 		senders.Wait()
@@ -133,7 +136,7 @@ func (s *sizeBench) sendSteadily(d *daemon) (*latencies, func(), error) {
 }
 
 // resumeWatches opens the watches and returns how long each waited for its first message. They stay open until closeWatches.
-func (s *sizeBench) resumeWatches(d *daemon) (times []time.Duration, refused int64, closeWatches func(), _ error) {
+func (s *sizeBench) resumeWatches(d *daemon) (times []time.Duration, refused int64, closeWatches func(), err error) {
 	token, err := s.newToken("gc:read")
 	if err != nil {
 		return nil, 0, nil, err
@@ -153,6 +156,7 @@ func (s *sizeBench) resumeWatches(d *daemon) (times []time.Duration, refused int
 		failures atomic.Int64
 		measured latencies
 	)
+
 	for i := range s.watchers {
 		watchers.Go(func() {
 			began := time.Now()
@@ -161,6 +165,7 @@ func (s *sizeBench) resumeWatches(d *daemon) (times []time.Duration, refused int
 			if err == nil {
 				_, err = stream.Recv()
 			}
+
 			if err != nil {
 				failures.Add(1)
 				return

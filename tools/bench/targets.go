@@ -32,14 +32,14 @@ var (
 )
 
 // startTarget starts a server and registers controllers.
-func (b *bench) startTarget(way string, registered int) (*target, error) {
-	switch way {
+func (b *bench) startTarget(server string, registered int) (*target, error) {
+	switch server {
 	case "echo":
 		return b.startEcho()
 	case "etcd":
 		return b.startEtcd(registered)
 	default:
-		return b.startGC(way, registered)
+		return b.startGlobalController(server, registered)
 	}
 }
 
@@ -79,11 +79,12 @@ func (b *bench) createDatabase() (url string, drop func(), err error) {
 }
 
 // startGC starts a Global Controller: unary and stream are the two protocols, unbatched is unary without batches.
-func (b *bench) startGC(way string, registered int) (*target, error) {
+func (b *bench) startGlobalController(server string, registered int) (*target, error) {
 	url, drop, err := b.createDatabase()
 	if err != nil {
 		return nil, err
 	}
+
 	environment := []string{
 		"DATABASE_URL=" + url,
 		"AC_JWKS_URL=" + b.jwksURL,
@@ -92,7 +93,7 @@ func (b *bench) startGC(way string, registered int) (*target, error) {
 		"RATE_LIMIT_RPM=1000000000",
 		"GC_MAX_CONTROLLERS_PER_SUBJECT=1000000000",
 	}
-	if way == "unbatched" {
+	if server == "unbatched" {
 		environment = append(environment, "GC_HEARTBEAT_BATCHING=false")
 	}
 
@@ -107,6 +108,7 @@ func (b *bench) startGC(way string, registered int) (*target, error) {
 		drop()
 		return nil, err
 	}
+
 	t := &target{process: p, address: found[1], db: db, url: url}
 	t.stop = func() {
 		p.stop()
@@ -114,7 +116,7 @@ func (b *bench) startGC(way string, registered int) (*target, error) {
 		drop()
 	}
 
-	if err := b.prepareGC(t, way, registered); err != nil {
+	if err := b.prepareGlobalController(t, server, registered); err != nil {
 		t.stop()
 		return nil, err
 	}
@@ -122,13 +124,13 @@ func (b *bench) startGC(way string, registered int) (*target, error) {
 }
 
 // prepareGC registers the controllers and sets how heartbeats are sent.
-func (b *bench) prepareGC(t *target, way string, registered int) error {
+func (b *bench) prepareGlobalController(t *target, server string, registered int) error {
 	token, err := b.auth.Token("bench", map[string]any{"scope": "mc:register", "service_type": "meeting-controller"})
 	if err != nil {
 		return err
 	}
 	t.newSender = newUnarySender(token)
-	if way == "stream" {
+	if server == "stream" {
 		t.newSender = newStreamSender(token)
 	}
 
@@ -156,6 +158,7 @@ func (b *bench) startEtcd(registered int) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	dir, err := os.MkdirTemp("", "bench-etcd")
 	if err != nil {
 		return nil, err
@@ -175,6 +178,7 @@ func (b *bench) startEtcd(registered int) (*target, error) {
 		_ = os.RemoveAll(dir)
 		return nil, err
 	}
+
 	t := &target{process: p, address: address}
 	t.stop = func() {
 		p.stop()

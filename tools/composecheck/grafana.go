@@ -34,6 +34,7 @@ func checkGrafana(project *types.Project, service types.ServiceConfig) (errs []e
 		if err := readYAML(file, &config); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", file, err))
 		}
+
 		for _, source := range config.Datasources {
 			sources[source.UID] = true
 			if u, err := url.Parse(source.URL); err != nil || !isService(project, u.Host) {
@@ -89,6 +90,7 @@ func (d *dashboardChecker) check(folder string) (errs []error) {
 		if err != nil {
 			return err
 		}
+
 		var dashboard map[string]any
 		if err := json.Unmarshal(text, &dashboard); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", file, err))
@@ -104,6 +106,7 @@ func (d *dashboardChecker) check(folder string) (errs []error) {
 			errs = append(errs, fmt.Errorf("%s: %s has the same uid %q", file, other, uid))
 		}
 		d.fileByUID[uid] = file
+
 		for _, missing := range d.missingSources(dashboard) {
 			errs = append(errs, fmt.Errorf("%s uses the data source %q, which is not provisioned", file, missing))
 		}
@@ -122,6 +125,7 @@ func (d *dashboardChecker) missingSources(value any) (uids []string) {
 		for _, element := range v {
 			uids = append(uids, d.missingSources(element)...)
 		}
+
 	case map[string]any:
 		for name, element := range v {
 			if source, ok := element.(map[string]any); ok && name == "datasource" {
@@ -133,5 +137,6 @@ func (d *dashboardChecker) missingSources(value any) (uids []string) {
 			uids = append(uids, d.missingSources(element)...)
 		}
 	}
+
 	return uids
 }

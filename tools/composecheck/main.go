@@ -1,6 +1,6 @@
-// Command composecheck checks a compose file as far as possible without a container engine: the schema, references between
-// services and volumes, the existence of mounted files, that ports are published on this machine only, and the files that
-// Prometheus and Grafana are configured with.
+// Command composecheck checks a compose file as far as possible without a container engine. It checks the schema, the references
+// between services and volumes, and the existence of mounted files. Ports must be published on this machine only. It also checks
+// the files that Prometheus and Grafana are configured with.
 package main
 
 import (
@@ -51,20 +51,24 @@ func checkService(name string, service types.ServiceConfig) (errs []error) {
 	if service.Image == "" && service.Build == nil {
 		errs = append(errs, fmt.Errorf("%s has neither an image nor a build", name))
 	}
+
 	if service.Build != nil {
 		if _, err := os.Stat(filepath.Join(service.Build.Context, service.Build.Dockerfile)); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}
 	}
+
 	for _, volume := range service.Volumes {
 		if _, err := os.Stat(volume.Source); volume.Type == types.VolumeTypeBind && err != nil {
 			errs = append(errs, fmt.Errorf("%s mounts a file that does not exist: %w", name, err))
 		}
 	}
+
 	for _, port := range service.Ports {
 		if port.HostIP != "127.0.0.1" {
 			errs = append(errs, fmt.Errorf("%s publishes port %s beyond this machine: publish it on 127.0.0.1", name, port.Published))
 		}
 	}
+
 	return errs
 }

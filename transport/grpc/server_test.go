@@ -70,7 +70,12 @@ func dial(t *testing.T, svc service.Service, onPanic func()) *grpc.ClientConn {
 		return func(e endpoint.Endpoint) endpoint.Endpoint { return e }
 	}
 
-	server := NewServer(endpoints.New(svc, nothing), Config{Logger: log.NewNopLogger(), OnPanic: onPanic})
+	return dialServer(t, NewServer(endpoints.New(svc, nothing), Config{Logger: log.NewNopLogger(), OnPanic: onPanic}))
+}
+
+// dialServer serves until the end of the test and returns a connection.
+func dialServer(t *testing.T, server *grpc.Server) *grpc.ClientConn {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatalf("listen: %v", err)

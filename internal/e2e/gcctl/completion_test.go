@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestCompletion(t *testing.T) {
+func TestCompletion_StatesRegionsAndIDs(t *testing.T) {
 	t.Parallel()
 	e := newSQLiteEnvironment(t)
 	e.registerSix()
@@ -27,6 +27,7 @@ func TestCompletion(t *testing.T) {
 		args := append([]string{"__complete"}, strings.Split(tc.args, " ")...)
 		checkContains(t, tc.args, e.gcctl(0, args...).out, tc.want...)
 	}
+
 	if got := e.gcctl(0, "__complete", "drain", "mc-eu-1", "mc-e").out; strings.Contains(got, "mc-eu-1") {
 		t.Errorf("an argument that is given already is completed again:\n%s", got)
 	}

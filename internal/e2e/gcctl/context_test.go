@@ -10,7 +10,7 @@ import (
 func TestContext_SetUseShowRemove(t *testing.T) {
 	t.Parallel()
 	e := newSQLiteEnvironment(t)
-	e.register(newMC("mc-1", "eu", 1))
+	e.register(newTestController("mc-1", "eu", 1))
 	address, ac := e.env["GCCTL_ADDRESS"], e.env["GCCTL_AC"]
 	e.env = map[string]string{"HOME": e.env["HOME"]}
 	checkContains(t, "no contexts", e.gcctl(0, "context", "ls").err, "there are no contexts")
@@ -24,6 +24,7 @@ func TestContext_SetUseShowRemove(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the context file: %v, %v, want one that only its owner can read", info, err)
 	}
+
 	checkContains(t, "context ls", e.gcctl(0, "context", "ls").out, "*  here   "+address, "there", "gc.example:443", "yes")
 	if got := e.listIDs(); got != "mc-1" {
 		t.Errorf("fleet ls in the first context = %q, want mc-1", got)

@@ -9,8 +9,8 @@ import (
 	pb "darktower.example/global-controller/proto/darktower/v1"
 )
 
-// mc is a meeting controller.
-type mc struct {
+// testController is a meeting controller.
+type testController struct {
 	id              string
 	region          string
 	health          pb.HealthStatus
@@ -20,9 +20,9 @@ type mc struct {
 	maxParticipants uint32
 }
 
-// newMC returns a healthy controller for 100 meetings, with five participants in each meeting.
-func newMC(id, region string, meetings uint32) mc {
-	return mc{
+// newTestController returns a healthy controller for 100 meetings, with five participants in each meeting.
+func newTestController(id, region string, meetings uint32) testController {
+	return testController{
 		id:              id,
 		region:          region,
 		health:          pb.HealthStatus_HEALTH_STATUS_HEALTHY,
@@ -34,7 +34,7 @@ func newMC(id, region string, meetings uint32) mc {
 }
 
 // register registers controllers and sends a heartbeat for each.
-func (e *environment) register(controllers ...mc) {
+func (e *environment) register(controllers ...testController) {
 	e.t.Helper()
 	for _, c := range controllers {
 		_, err := pb.NewGlobalControllerServiceClient(e.conn).RegisterMC(e.mcContext(), &pb.RegisterMCRequest{
@@ -58,12 +58,12 @@ func (e *environment) registerSix() {
 	e.t.Helper()
 	for _, region := range []string{"eu", "us"} {
 		for i := range uint32(3) {
-			e.register(newMC(fmt.Sprintf("mc-%s-%d", region, i+1), region, 10*(i+1)))
+			e.register(newTestController(fmt.Sprintf("mc-%s-%d", region, i+1), region, 10*(i+1)))
 		}
 	}
 }
 
-func (e *environment) sendHeartbeat(c mc) {
+func (e *environment) sendHeartbeat(c testController) {
 	e.t.Helper()
 	heartbeat := &pb.ComprehensiveHeartbeatRequest{
 		ControllerId:       c.id,

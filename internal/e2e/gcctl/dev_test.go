@@ -96,6 +96,7 @@ func TestDev_FleetBecomesHealthy(t *testing.T) {
 		"sqlite":   func(*testing.T) []string { return nil },
 		"postgres": func(t *testing.T) []string { return []string{"--database", testpg.URL(t)} },
 	}
+
 	for name, storeFlags := range stores {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -186,6 +187,7 @@ func TestDev_AddressInUse(t *testing.T) {
 
 func TestUsageErrors_ExitCodeTwo(t *testing.T) {
 	t.Parallel()
+
 	for _, tc := range []struct {
 		args []string
 		want string
@@ -206,7 +208,7 @@ func TestUsageErrors_ExitCodeTwo(t *testing.T) {
 	}
 }
 
-func TestVersion(t *testing.T) {
+func TestVersion_CommandAndFlag(t *testing.T) {
 	t.Parallel()
 	for _, arg := range []string{"--version", "version"} {
 		if got := run(t, arg); got.code != 0 || strings.TrimSpace(got.out) != daemon.Version {

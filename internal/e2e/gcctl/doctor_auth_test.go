@@ -14,7 +14,7 @@ import (
 // TestDoctor_DroppedKeys rotates the key without keeping the old one published. Controllers renew tokens by time only.
 func TestDoctor_DroppedKeys(t *testing.T) {
 	runOnBothStores(t, func(t *testing.T, e *environment) {
-		e.register(newMC("mc-1", "eu", 1), newMC("mc-2", "eu", 1))
+		e.register(newTestController("mc-1", "eu", 1), newTestController("mc-2", "eu", 1))
 		oldToken := e.issueToken("mc-fleet", "mc:register")
 		if err := e.ac.RotateKey(false); err != nil {
 			t.Fatal(err)

@@ -61,7 +61,7 @@ func TestDoctor_HealthyService(t *testing.T) {
 func TestDoctor_UnavailableServices(t *testing.T) {
 	t.Parallel()
 	e := newSQLiteEnvironment(t)
-	e.register(newMC("mc-1", "eu", 1))
+	e.register(newTestController("mc-1", "eu", 1))
 	e.acHTTP.Close()
 	findings := e.doctorFindings(1)
 	e.checkFinding(findings, "auth controller", "FAIL", "refused", "gcctl dev")
@@ -84,7 +84,7 @@ func TestDoctor_UnavailableServices(t *testing.T) {
 func TestDoctor_InvalidTokens(t *testing.T) {
 	t.Parallel()
 	e := newSQLiteEnvironment(t)
-	e.register(newMC("mc-1", "eu", 1))
+	e.register(newTestController("mc-1", "eu", 1))
 	otherAC, err := devauth.New("", time.Now)
 	if err != nil {
 		t.Fatal(err)
@@ -116,7 +116,7 @@ func TestDoctor_InvalidTokens(t *testing.T) {
 func TestDoctor_ClockDifferences(t *testing.T) {
 	t.Parallel()
 	e := newSQLiteEnvironment(t)
-	e.register(newMC("mc-1", "eu", 1))
+	e.register(newTestController("mc-1", "eu", 1))
 	setACClock := func(ahead time.Duration) { e.acDate = func() time.Time { return time.Now().Add(ahead) } }
 	setOwnClock := func(ahead time.Duration) {
 		e.editProcess = func(p *operatorcli.Process) { p.Now = func() time.Time { return time.Now().Add(ahead) } }
@@ -145,7 +145,7 @@ func TestDoctor_ClockDifferences(t *testing.T) {
 func TestDoctor_StaleControllers(t *testing.T) {
 	t.Parallel()
 	e := newSQLiteEnvironment(t, func(c *daemon.Config) { c.StalenessThreshold, c.ForceThreshold = time.Second, true })
-	e.register(newMC("mc-1", "eu", 1))
+	e.register(newTestController("mc-1", "eu", 1))
 	e.waitUntil("stale", func() bool { return strings.Contains(e.gcctl(0, "fleet", "ls").out, "stale") })
 
 	findings := e.doctorFindings(0)
@@ -157,7 +157,7 @@ func TestDoctor_StaleControllers(t *testing.T) {
 func TestDoctor_WrongAddresses(t *testing.T) {
 	t.Parallel()
 	e := newSQLiteEnvironment(t)
-	e.register(newMC("mc-1", "eu", 1))
+	e.register(newTestController("mc-1", "eu", 1))
 	e.editProcess = func(p *operatorcli.Process) { p.Version = "9.9" }
 	e.checkFinding(e.doctorFindings(0), "versions", "warn", "gcctl is 9.9, the Global Controller dev")
 

@@ -11,7 +11,7 @@ func TestDrain_PlanConfirmExecute(t *testing.T) {
 	runOnBothStores(t, func(t *testing.T, e *environment) {
 		e.registerSix()
 		checkContains(t, "dry run", e.gcctl(0, "drain", "mc-eu-2", "--dry-run").out,
-			"Plan: drain mc-eu-2 in eu", "20 meetings and 100 participants", "3 take meetings now, 2 after", "safe           yes")
+			"Plan: drain mc-eu-2 in eu", "20 meetings and 100 participants", "3 accept meetings now, 2 after", "safe             yes")
 		e.checkDraining("")
 		checkContains(t, "without a terminal and --yes", e.gcctl(2, "drain", "mc-eu-2").err, "--yes")
 
@@ -26,7 +26,7 @@ func TestDrain_PlanConfirmExecute(t *testing.T) {
 		e.checkDraining("mc-eu-2")
 
 		e.useNoTerminal()
-		sick := newMC("mc-ap-1", "ap", 3)
+		sick := newTestController("mc-ap-1", "ap", 3)
 		sick.health = pb.HealthStatus_HEALTH_STATUS_UNHEALTHY
 		e.register(sick)
 		checkContains(t, "a controller that takes no meetings", e.gcctl(0, "drain", "mc-ap-1", "--dry-run").out,
@@ -42,14 +42,14 @@ func (e *environment) checkDraining(want string) {
 	}
 }
 
-// TestDrain_Several drains controllers of a region in which one drain is safe and two are not: each plan assumes that the
+// TestDrain_Several drains controllers of a region in which one drain is safe and two are not. Each plan assumes that the
 // controllers before it are drained.
 func TestDrain_Several(t *testing.T) {
 	runOnBothStores(t, func(t *testing.T, e *environment) {
 		e.registerSix()
 		for _, flag := range []string{"--dry-run", "--yes"} {
 			got := e.gcctl(4, "drain", "mc-us-1", "mc-us-2", "mc-us-3", flag)
-			checkContains(t, "plans", got.out, "3 take meetings now, 2 after", "2 take meetings now, 1 after", "1 take meetings now, 0 after")
+			checkContains(t, "plans", got.out, "3 accept meetings now, 2 after", "2 accept meetings now, 1 after", "1 accept meetings now, 0 after")
 			checkContains(t, "refusal", got.err,
 				"each plan assumes that the controllers before it are drained", "not safe to drain: mc-us-2 and mc-us-3;")
 			e.checkDraining("")
@@ -81,7 +81,7 @@ func TestDrain_UsageErrors(t *testing.T) {
 
 func TestDrain_UnsafeNeedsForce(t *testing.T) {
 	runOnBothStores(t, func(t *testing.T, e *environment) {
-		e.register(newMC("mc-1", "eu", 10), newMC("mc-2", "eu", 10))
+		e.register(newTestController("mc-1", "eu", 10), newTestController("mc-2", "eu", 10))
 		for _, flag := range []string{"--dry-run", "--yes"} {
 			got := e.gcctl(4, "drain", "mc-1", flag)
 			checkContains(t, "plan", got.out, "safe           NO: without its largest controller, eu would have room")
@@ -133,7 +133,7 @@ func TestUndrain_SaysWhetherItEndedDrain(t *testing.T) {
 	})
 }
 
-// actBeforeReply is the input of an operator who confirms after something else has happened.
+// actBeforeReply is the input of an operator that confirms after another change.
 type actBeforeReply struct{ act func() }
 
 func (a actBeforeReply) Read(p []byte) (int, error) {
@@ -157,7 +157,7 @@ func TestChanges_ConcurrentOperators(t *testing.T) {
 		checkContains(t, "the second drain", e.gcctl(4, "drain", "mc-eu-1", "--reason", "I am late").err,
 			"controller mc-eu-1 has changed in the meantime", "gcctl fleet show mc-eu-1")
 		e.useNoTerminal()
-		checkContains(t, "the first drain", e.gcctl(0, "fleet", "show", "mc-eu-1").out, "I was first", "generation     1")
+		checkContains(t, "the first drain", e.gcctl(0, "fleet", "show", "mc-eu-1").out, "I was first", "generation       1")
 
 		e.gcctl(4, "undrain", "mc-eu-1", "--expected-generation", "0")
 		e.gcctl(4, "deregister", "mc-eu-1", "--yes", "--expected-generation", "0")
@@ -177,14 +177,14 @@ func TestChanges_ConcurrentOperators(t *testing.T) {
 	})
 }
 
-func TestDrainWait(t *testing.T) {
+func TestDrainWait_EndsWhenAllAreDrained(t *testing.T) {
 	runOnBothStores(t, func(t *testing.T, e *environment) {
 		e.registerSix()
 		r := e.startCommand("drain", "mc-eu-1", "mc-eu-2", "--yes", "--force", "--wait")
 		e.waitUntil("progress", func() bool { return strings.Contains(r.errs.String(), "mc-eu-2: left: 20 meetings") })
-		e.sendHeartbeat(newMC("mc-eu-1", "eu", 0))
+		e.sendHeartbeat(newTestController("mc-eu-1", "eu", 0))
 		e.waitUntil("one is drained", func() bool { return strings.Contains(r.out.String(), "mc-eu-1 is drained") })
-		e.sendHeartbeat(newMC("mc-eu-2", "eu", 1))
+		e.sendHeartbeat(newTestController("mc-eu-2", "eu", 1))
 		e.waitUntil("more progress", func() bool {
 			return strings.Contains(r.errs.String(), "mc-eu-2: left: 1 meeting and 5 participants")
 		})

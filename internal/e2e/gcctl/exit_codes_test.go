@@ -11,7 +11,7 @@ import (
 func TestExitCodes_NoAccess(t *testing.T) {
 	t.Parallel()
 	e := newSQLiteEnvironment(t)
-	e.register(newMC("mc-1", "eu", 1))
+	e.register(newTestController("mc-1", "eu", 1))
 	reader := e.secretFile("reader", e.issueToken("ops", "gc:read"))
 	admin := e.secretFile("admin", e.issueToken("ops", "gc:admin"))
 	e.gcctl(0, "regions", "--token-file", admin) // gc:admin includes gc:read.
@@ -40,7 +40,7 @@ func TestExitCodes_UsageErrors(t *testing.T) {
 		`unknown command "histroy"; did you mean history?; see gcctl --help`)
 }
 
-func TestHelp(t *testing.T) {
+func TestHelp_ExamplesAndExitCodes(t *testing.T) {
 	t.Parallel()
 	e := newSQLiteEnvironment(t)
 	for _, args := range []string{
@@ -49,7 +49,7 @@ func TestHelp(t *testing.T) {
 		checkContains(t, args, e.gcctl(0, strings.Fields(args)...).out, "Examples:", "Usage:")
 	}
 	checkContains(t, "--help", e.gcctl(0, "--help").out, operatorcli.ExitCodesHelp)
-	e.register(newMC("mc-1", "eu", 1))
+	e.register(newTestController("mc-1", "eu", 1))
 	checkContains(t, "flags before the command", e.gcctl(0, "--color", "always", "regions").out, "\x1b")
 }
 

@@ -42,10 +42,10 @@ func TestFleetList_EmptyFleet(t *testing.T) {
 func TestFleetList_FiltersAndFormats(t *testing.T) {
 	runOnBothStores(t, func(t *testing.T, e *environment) {
 		e.registerSix()
-		degraded := newMC("mc-us-3", "us", 30)
+		degraded := newTestController("mc-us-3", "us", 30)
 		degraded.health = pb.HealthStatus_HEALTH_STATUS_DEGRADED
 		e.sendHeartbeat(degraded)
-		e.sendHeartbeat(newMC("mc-us-2", "us", 100)) // As many as it may have.
+		e.sendHeartbeat(newTestController("mc-us-2", "us", 100)) // As many as it may have.
 		e.gcctl(0, "drain", "mc-eu-1", "--yes", "--reason", "rack 4", "--force")
 
 		for _, tc := range []struct{ flags, want string }{
@@ -53,6 +53,7 @@ func TestFleetList_FiltersAndFormats(t *testing.T) {
 			{"--region us", "mc-us-1 mc-us-2 mc-us-3"},
 			{"--state degraded", "mc-us-3"},
 			{"--state degraded,draining", "mc-eu-1 mc-us-3"},
+			{"--accepts-meetings", "mc-eu-2 mc-eu-3 mc-us-1 mc-us-3"},
 			{"--placeable", "mc-eu-2 mc-eu-3 mc-us-1 mc-us-3"},
 			{"--draining", "mc-eu-1"},
 			{"--draining --region us", ""},
@@ -144,17 +145,17 @@ func removeKeys(value any, keys ...string) any {
 	return value
 }
 
-func TestFleetShow(t *testing.T) {
+func TestFleetShow_StateDrainAndReasons(t *testing.T) {
 	runOnBothStores(t, func(t *testing.T, e *environment) {
 		e.registerSix()
 		checkContains(t, "fleet show", e.gcctl(0, "fleet", "show", "mc-eu-2").out,
-			"mc-eu-2", "placeable      yes", "20 of 100", "http://mc-eu-2.example:50052", "pending  →  healthy")
+			"mc-eu-2", "accepts meetings yes", "20 of 100", "http://mc-eu-2.example:50052", "pending  →  healthy")
 
 		e.gcctl(0, "drain", "mc-eu-2", "--yes", "--reason", "new kernel", "--deadline", "25m30s")
-		e.sendHeartbeat(newMC("mc-eu-2", "eu", 100)) // As many as it may have.
+		e.sendHeartbeat(newTestController("mc-eu-2", "eu", 100)) // As many as it may have.
 		checkContains(t, "fleet show", e.gcctl(0, "fleet", "show", "mc-eu-2").out,
 			"no: an operator is draining it", "    it has reached max_meetings", "dev-admin", "new kernel", "in 25m",
-			"no: 100 meetings and 500 participants are left", "generation     1")
+			"no: 100 meetings and 500 participants are left", "generation       1")
 		checkContains(t, "an unknown controller", e.gcctl(3, "fleet", "show", "mc-eu-9").err,
 			"controller mc-eu-9 is not registered", "gcctl fleet ls")
 
@@ -167,7 +168,7 @@ func TestFleetShow(t *testing.T) {
 func TestRegions_CapacityAndColours(t *testing.T) {
 	runOnBothStores(t, func(t *testing.T, e *environment) {
 		e.registerSix()
-		e.register(newMC("mc-ap-1", "ap", 90))
+		e.register(newTestController("mc-ap-1", "ap", 90))
 		got := e.gcctl(0, "regions").out
 		checkContains(t, "regions", got, "3 healthy", "60/300", "20%", "NO", "yes")
 		if strings.Contains(got, "█") {

@@ -46,11 +46,12 @@ func TestFleetWatch_LinesAndObjects(t *testing.T) {
 
 		e.gcctl(0, "undrain", "mc-eu-1")
 		e.gcctl(0, "deregister", "mc-eu-1", "--yes")
-		e.register(newMC("mc-eu-9", "eu", 0))
+		e.register(newTestController("mc-eu-9", "eu", 0))
 		e.waitUntil("the last events", func() bool {
 			return strings.Contains(lines.out.String(), "mc-eu-9               eu            pending → healthy") &&
 				strings.Contains(objects.out.String(), `"event":"removed"`)
 		})
+
 		if code := lines.interrupt(); code != 130 {
 			t.Errorf("fleet ls --watch, interrupted = %d, want 130", code)
 		}
@@ -82,7 +83,7 @@ func TestFleetWatch_Terminal(t *testing.T) {
 			return strings.Contains(r.out.String(), "3 controllers: 3 healthy  (Ctrl-C ends)") && strings.Contains(r.out.String(), "mc-eu-3")
 		})
 
-		e.sendHeartbeat(newMC("mc-eu-2", "eu", 77))
+		e.sendHeartbeat(newTestController("mc-eu-2", "eu", 77))
 		e.waitUntil("a load", func() bool { return strings.Contains(r.out.String(), "77/100") })
 		e.gcctl(0, "drain", "mc-eu-2", "--yes", "--force")
 		e.waitUntil("a transition", func() bool {

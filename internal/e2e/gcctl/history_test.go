@@ -34,6 +34,7 @@ func TestHistory_PeriodAndLimit(t *testing.T) {
 				t.Errorf("history %s = %d transitions, want %d", args, got, want)
 			}
 		}
+
 		checkContains(t, "cut", e.gcctl(0, "history", "--since", "1h", "--limit", "3").err, "older transitions are left out")
 		for _, args := range []string{"--limit 0", "--since soon", "--since -1h", "--follow --until 1h", "--follow -o yaml", "-o wide"} {
 			e.gcctl(2, append([]string{"history"}, strings.Fields(args)...)...)
@@ -41,7 +42,7 @@ func TestHistory_PeriodAndLimit(t *testing.T) {
 	})
 }
 
-func TestHistoryFollow(t *testing.T) {
+func TestHistoryFollow_PrintsNewTransitions(t *testing.T) {
 	runOnBothStores(t, func(t *testing.T, e *environment) {
 		e.registerSix()
 		text := e.startCommand("history", "--follow", "--region", "eu")

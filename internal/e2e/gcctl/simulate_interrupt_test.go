@@ -53,6 +53,7 @@ func TestSimulate_VerdictFile(t *testing.T) {
 	if code := execute(ctx, []string{"simulate", "steady", "--json", path}, &out, &errs); code != 130 {
 		t.Errorf("gcctl simulate = %d, want 130", code)
 	}
+
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

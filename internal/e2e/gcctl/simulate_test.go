@@ -12,6 +12,7 @@ import (
 
 func TestSimulate_UsageErrors(t *testing.T) {
 	t.Parallel()
+
 	for _, tc := range []struct {
 		args []string
 		want string
@@ -97,5 +98,5 @@ func TestSimulate_ExistingGlobalController(t *testing.T) {
 	if got.code != 1 || !strings.Contains(got.err, "checks failed") {
 		t.Errorf("gcctl simulate = %d %s, want 1 for the rate", got.code, got.err)
 	}
-	waitForOutput(t, dev, `sim-\S+\s+healthy -> gone`)
+	waitForOutput(t, dev, `sim-\S+\s+left the fleet \(it was healthy\)`)
 }

@@ -34,6 +34,7 @@ func newCertificate(t *testing.T, validity time.Duration) (certFile, keyFile str
 		NotAfter:     time.Now().Add(validity),
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
+
 	der, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 // testBurstOfHeartbeats sends heartbeats of registered and unregistered controllers at the same time. Each gets its own result, and
 // the last acknowledged load of each controller is stored.
 func testBurstOfHeartbeats(t *testing.T, f Fixture) {
-	const controllers, beats = 40, 25
+	const controllers, heartbeatsEach = 40, 25
 	for i := range controllers {
 		mustRegister(t, f.Store, fmt.Sprintf("mc-%d", i))
 	}
@@ -20,7 +20,7 @@ func testBurstOfHeartbeats(t *testing.T, f Fixture) {
 	var all sync.WaitGroup
 	for i := range controllers {
 		all.Go(func() {
-			for n := range beats {
+			for n := range heartbeatsEach {
 				h := heartbeat(fmt.Sprintf("mc-%d", i), service.HealthHealthy)
 				h.CurrentMeetings = int64(n)
 				if n == 3 {
@@ -42,8 +42,8 @@ func testBurstOfHeartbeats(t *testing.T, f Fixture) {
 	all.Wait()
 	for i := range controllers {
 		c := mustGet(t, f.Store, fmt.Sprintf("mc-%d", i))
-		if c.CurrentMeetings != beats-1 || c.CPUUsagePercent == nil || *c.CPUUsagePercent != float64(i) {
-			t.Errorf("mc-%d = %+v, want %d meetings and %d %% CPU", i, c, beats-1, i)
+		if c.CurrentMeetings != heartbeatsEach-1 || c.CPUUsagePercent == nil || *c.CPUUsagePercent != float64(i) {
+			t.Errorf("mc-%d = %+v, want %d meetings and %d %% CPU", i, c, heartbeatsEach-1, i)
 		}
 	}
 

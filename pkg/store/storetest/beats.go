@@ -13,7 +13,6 @@ var testReplica = service.Replica{
 	StalenessThreshold:    30 * time.Second,
 	FastInterval:          10 * time.Second,
 	ComprehensiveInterval: 30 * time.Second,
-	MaxConnections:        20,
 }
 
 func replicaBeat(r service.Replica) service.Beat {
@@ -56,37 +55,59 @@ func testBeats(t *testing.T, f Fixture) {
 	}
 }
 
+// testReplicas: a replica's record has its present settings, and the times of its first and last beat.
 func testReplicas(t *testing.T, f Fixture) {
 	second := testReplica
-	second.ID, second.Version, second.FastInterval, second.MaxConnections = "gc-0", "v2", 20*time.Second, 5
+	second.ID = "gc-0"
+	second.Version = "v2"
+	second.FastInterval = 20 * time.Second
 	first := replicaBeat(testReplica)
 	first.First = true
 	mustBeatAs(t, f.Store, first)
 	mustBeatAs(t, f.Store, replicaBeat(second))
-	before, err := f.Store.Replicas(t.Context())
-	if err != nil || len(before) != 2 {
-		t.Fatalf("Replicas() = %+v, %v, want two", before, err)
-	}
+	before := mustReplicas(t, f.Store, 2)
 
 	changed := testReplica
 	changed.StalenessThreshold = time.Minute
 	mustBeatAs(t, f.OpenReplica(t), replicaBeat(changed))
-	after, err := f.Store.Replicas(t.Context())
-	if err != nil || len(after) != 2 {
-		t.Fatalf("Replicas() = %+v, %v, want two", after, err)
-	}
+	after := mustReplicas(t, f.Store, 2)
 
-	changed.StartedAt, changed.SeenAt = before[1].StartedAt, after[1].SeenAt
-	second.StartedAt, second.SeenAt = before[0].StartedAt, before[0].SeenAt
-	if after[0] != second || after[1] != changed || after[1].SeenAt.Before(before[1].SeenAt) || after[1].StartedAt.IsZero() {
-		t.Errorf("Replicas() = %+v, want %+v and %+v", after, second, changed)
+	wantSecond := replicaStatus(second, before[0].StartedAt, before[0].SeenAt)
+	wantChanged := replicaStatus(changed, before[1].StartedAt, after[1].SeenAt)
+	if after[0] != wantSecond || after[1] != wantChanged {
+		t.Errorf("Replicas() = %+v, want %+v and %+v", after, wantSecond, wantChanged)
+	}
+	if after[1].StartedAt.IsZero() || after[1].SeenAt.Before(before[1].SeenAt) {
+		t.Errorf("Replicas() = %+v, want a time of the start, and a later SeenAt than %v", after[1], before[1].SeenAt)
 	}
 
 	first.Replica = changed
 	mustBeatAs(t, f.Store, first)
-	again, err := f.Store.Replicas(t.Context())
-	if err != nil || again[1].StartedAt != again[1].SeenAt {
-		t.Errorf("Replicas() after a restart = %+v, %v, want StartedAt equal to SeenAt", again, err)
+	restarted := mustReplicas(t, f.Store, 2)[1]
+	if restarted.StartedAt != restarted.SeenAt {
+		t.Errorf("Replicas() after a restart = %+v, want StartedAt equal to SeenAt", restarted)
+	}
+}
+
+func mustReplicas(t *testing.T, s Store, want int) []service.ReplicaStatus {
+	t.Helper()
+	list, err := s.Replicas(t.Context())
+	if err != nil || len(list.Replicas) != want {
+		t.Fatalf("Replicas() = %+v, %v, want %d", list.Replicas, err, want)
+	}
+	return list.Replicas
+}
+
+// replicaStatus returns the record of a replica that has not shared connections yet.
+func replicaStatus(r service.Replica, startedAt, seenAt time.Time) service.ReplicaStatus {
+	return service.ReplicaStatus{
+		ID:                    r.ID,
+		Version:               r.Version,
+		StalenessThreshold:    r.StalenessThreshold,
+		FastInterval:          r.FastInterval,
+		ComprehensiveInterval: r.ComprehensiveInterval,
+		StartedAt:             startedAt,
+		SeenAt:                seenAt,
 	}
 }
 

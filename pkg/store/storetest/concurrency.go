@@ -67,6 +67,7 @@ func testConcurrentWriters(t *testing.T, f Fixture) {
 					result, err = s.Heartbeat(t.Context(), heartbeat("mc", states[(writer+i)%len(states)]))
 					transition = result.Transition
 				}
+
 				if err != nil {
 					t.Errorf("writer %d: %v", writer, err)
 				}

@@ -34,7 +34,7 @@ func testRegisterAndHeartbeat(t *testing.T, f Fixture) {
 	}
 
 	registered := mustGet(t, f.Store, "mc-1")
-	beat := mustHeartbeat(t, f.Store, heartbeat("mc-1", service.HealthHealthy))
+	healthy := mustHeartbeat(t, f.Store, heartbeat("mc-1", service.HealthHealthy))
 	want = &service.Transition{
 		ControllerID: "mc-1",
 		Region:       "eu",
@@ -45,13 +45,13 @@ func testRegisterAndHeartbeat(t *testing.T, f Fixture) {
 		Reason:       "reported healthy",
 		Reported:     service.HealthHealthy,
 	}
-	if diff := cmp.Diff(want, beat.Transition, varying); diff != "" {
+	if diff := cmp.Diff(want, healthy.Transition, varying); diff != "" {
 		t.Errorf("first heartbeat (-want +got):\n%s", diff)
 	}
 
 	again := mustHeartbeat(t, f.Store, heartbeat("mc-1", service.HealthHealthy))
-	if again.Transition != nil || again.At.Before(beat.At) {
-		t.Errorf("second heartbeat = %+v, want no transition and no time before %v", again, beat.At)
+	if again.Transition != nil || again.At.Before(healthy.At) {
+		t.Errorf("second heartbeat = %+v, want no transition and no time before %v", again, healthy.At)
 	}
 
 	got, stored := mustGet(t, f.Store, "mc-1"), registered
@@ -61,7 +61,7 @@ func testRegisterAndHeartbeat(t *testing.T, f Fixture) {
 	if diff := cmp.Diff(stored, got); diff != "" {
 		t.Errorf("after heartbeats (-want +got):\n%s", diff)
 	}
-	if got.LastHeartbeatAt.Before(beat.At) || got.UpdatedAt.Before(registered.UpdatedAt) {
+	if got.LastHeartbeatAt.Before(healthy.At) || got.UpdatedAt.Before(registered.UpdatedAt) {
 		t.Errorf("last heartbeat at %v, updated at %v, want neither earlier than before", got.LastHeartbeatAt, got.UpdatedAt)
 	}
 }
@@ -152,8 +152,8 @@ func testUnknownControllers(t *testing.T, f Fixture) {
 func testDrainOutlastsHeartbeats(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
 	f.SetDraining(t, "mc")
-	if beat := mustHeartbeat(t, f.Store, heartbeat("mc", service.HealthHealthy)); beat.Transition != nil {
-		t.Errorf("transition of a heartbeat = %+v, want none", beat.Transition)
+	if got := mustHeartbeat(t, f.Store, heartbeat("mc", service.HealthHealthy)); got.Transition != nil {
+		t.Errorf("transition of a heartbeat = %+v, want none", got.Transition)
 	}
 	if transition := mustRegister(t, f.Store, "mc"); transition != nil {
 		t.Errorf("transition of a registration = %+v, want none", transition)

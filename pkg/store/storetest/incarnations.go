@@ -104,7 +104,7 @@ func testNewIncarnation(t *testing.T, f Fixture) {
 
 // testIncarnationsInOneBatch sends heartbeats of two incarnations, and without one, for the same controllers at the same time.
 func testIncarnationsInOneBatch(t *testing.T, f Fixture) {
-	const controllers, beats = 10, 20
+	const controllers, heartbeatsEach = 10, 20
 	for i := range controllers {
 		mustRegisterAs(t, f.Store, fmt.Sprintf("mc-%d", i), "old")
 		mustRegisterAs(t, f.Store, fmt.Sprintf("mc-%d", i), "new")
@@ -115,7 +115,7 @@ func testIncarnationsInOneBatch(t *testing.T, f Fixture) {
 		id := fmt.Sprintf("mc-%d", i)
 		for _, incarnation := range []string{"old", "new", ""} {
 			all.Go(func() {
-				for n := range beats {
+				for n := range heartbeatsEach {
 					_, err := f.Store.Heartbeat(t.Context(), heartbeatAs(id, incarnation, int64(n)))
 					if incarnation == "old" {
 						wantSuperseded(t, "heartbeat of the old incarnation", err)

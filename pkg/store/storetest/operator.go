@@ -336,9 +336,10 @@ func testDeadlines(t *testing.T, f Fixture) {
 		meetings, participants int64
 		drained                bool
 	}{{1, 0, false}, {0, 1, false}, {0, 0, true}} {
-		beat := heartbeat("mc", service.HealthHealthy)
-		beat.CurrentMeetings, beat.CurrentParticipants = left.meetings, left.participants
-		mustHeartbeat(t, f.Store, beat)
+		h := heartbeat("mc", service.HealthHealthy)
+		h.CurrentMeetings, h.CurrentParticipants = left.meetings, left.participants
+		mustHeartbeat(t, f.Store, h)
+
 		got, err := f.Store.Controller(t.Context(), "mc")
 		if err != nil {
 			t.Fatalf("Controller() = %v", err)

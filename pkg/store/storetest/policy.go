@@ -8,14 +8,13 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// laxReplica has longer intervals and a longer threshold than sweepPolicy.
-var laxReplica = service.Replica{
-	ID:                    "gc-lax",
+// longThresholdReplica has longer intervals and a longer threshold than sweepPolicy.
+var longThresholdReplica = service.Replica{
+	ID:                    "gc-long",
 	Version:               "v2",
 	StalenessThreshold:    2 * time.Minute,
 	FastInterval:          40 * time.Second,
 	ComprehensiveInterval: 2 * time.Minute,
-	MaxConnections:        20,
 }
 
 // mustSweep beats and sweeps without an outage. It returns the reasons by the ids of the controllers that were marked stale.
@@ -67,39 +66,39 @@ func testFailedHeartbeats(t *testing.T, f Fixture) {
 	}
 }
 
-// testLaxestPolicy: the threshold of a replica counts while the replica runs, and for the same time after its end.
-func testLaxestPolicy(t *testing.T, f Fixture) {
+// testLongestThreshold: the threshold of a replica counts while the replica runs, and for the same time after its end.
+func testLongestThreshold(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
 	f.SetLastHeartbeatAge(t, "mc", 40*time.Second)
-	mustBeatAs(t, f.Store, replicaBeat(laxReplica))
+	mustBeatAs(t, f.Store, replicaBeat(longThresholdReplica))
 	if got := mustSweep(t, f); len(got) != 0 {
 		t.Errorf("marked while a replica allows 2m = %v, want none", got)
 	}
 
-	f.SetReplicaSeenAge(t, laxReplica.ID, laxReplica.StalenessThreshold-10*time.Second)
+	f.SetReplicaSeenAge(t, longThresholdReplica.ID, longThresholdReplica.StalenessThreshold-10*time.Second)
 	if got := mustSweep(t, f); len(got) != 0 {
 		t.Errorf("marked shortly after the end of that replica = %v, want none", got)
 	}
 
-	f.SetLastHeartbeatAge(t, "mc", laxReplica.StalenessThreshold+10*time.Second)
+	f.SetLastHeartbeatAge(t, "mc", longThresholdReplica.StalenessThreshold+10*time.Second)
 	if got := mustSweep(t, f); !strings.HasSuffix(got["mc"], "(threshold 2m0s)") {
 		t.Errorf("marked = %v, want the controller, by the threshold of 2m", got)
 	}
 
 	mustHeartbeat(t, f.Store, heartbeat("mc", service.HealthHealthy))
 	f.SetLastHeartbeatAge(t, "mc", 40*time.Second)
-	f.SetReplicaSeenAge(t, laxReplica.ID, laxReplica.StalenessThreshold+10*time.Second)
+	f.SetReplicaSeenAge(t, longThresholdReplica.ID, longThresholdReplica.StalenessThreshold+10*time.Second)
 	if got := mustSweep(t, f); !strings.HasSuffix(got["mc"], "(threshold 30s)") {
 		t.Errorf("marked long after the end of that replica = %v, want the controller, by the threshold of 30s", got)
 	}
 }
 
-// testLaxestPolicyAfterRestart restarts a replica with a shorter threshold under the same id. The longer threshold still counts,
+// testLongestThresholdAfterRestart restarts a replica with a shorter threshold under the same id. The longer threshold still counts,
 // because controllers may have got it.
-func testLaxestPolicyAfterRestart(t *testing.T, f Fixture) {
+func testLongestThresholdAfterRestart(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
 	f.SetLastHeartbeatAge(t, "mc", 40*time.Second)
-	before := replicaBeat(laxReplica)
+	before := replicaBeat(longThresholdReplica)
 	before.First = true
 	mustBeatAs(t, f.Store, before)
 
@@ -109,19 +108,20 @@ func testLaxestPolicyAfterRestart(t *testing.T, f Fixture) {
 	if got := mustSweep(t, f); len(got) != 0 {
 		t.Errorf("marked after the restart = %v, want none: the replica allowed 2m until then", got)
 	}
-	replicas, err := f.Store.Replicas(t.Context())
-	if err != nil || len(replicas) != 2 || replicas[1].ID != laxReplica.ID || replicas[1].StalenessThreshold != 30*time.Second {
-		t.Errorf("Replicas() = %+v, %v, want the sweeping replica, and the restarted one with its new settings", replicas, err)
+
+	replicas := mustReplicas(t, f.Store, 2)
+	if replicas[1].ID != longThresholdReplica.ID || replicas[1].StalenessThreshold != 30*time.Second {
+		t.Errorf("Replicas() = %+v, want the sweeping replica, and the restarted one with its new settings", replicas)
 	}
 }
 
-// testLaxestPolicyAfterOutage: the time for which a replica's threshold counts does not include an outage.
-func testLaxestPolicyAfterOutage(t *testing.T, f Fixture) {
+// testLongestThresholdAfterOutage: the time for which a replica's threshold counts does not include an outage.
+func testLongestThresholdAfterOutage(t *testing.T, f Fixture) {
 	mustRegister(t, f.Store, "mc")
 	mustBeatAndSweep(t, f.Store, sweepPolicy)
-	mustBeatAs(t, f.Store, replicaBeat(laxReplica))
+	mustBeatAs(t, f.Store, replicaBeat(longThresholdReplica))
 	f.SetLastHeartbeatAge(t, "mc", 2*hour)
-	f.SetReplicaSeenAge(t, laxReplica.ID, 2*hour)
+	f.SetReplicaSeenAge(t, longThresholdReplica.ID, 2*hour)
 	f.SetCheckerAges(t, 2*hour, 3*hour, 0)
 	if got := mustBeatAndSweep(t, f.Store, sweepPolicy); !got.Gap {
 		t.Fatalf("beat after an outage = %+v, want a gap", got)
@@ -132,15 +132,15 @@ func testLaxestPolicyAfterOutage(t *testing.T, f Fixture) {
 		t.Errorf("sweep 40 s after an outage = %+v, want a hold: a replica before it allowed 2m", got)
 	}
 
-	f.SetServiceableFor(t, laxReplica.StalenessThreshold+time.Second)
+	f.SetServiceableFor(t, longThresholdReplica.StalenessThreshold+time.Second)
 	if got := mustBeatAndSweep(t, f.Store, sweepPolicy); got.Hold || len(got.Transitions) != 1 {
 		t.Errorf("sweep 2m after an outage = %+v, want one transition", got)
 	}
 }
 
-// testAcknowledgedPolicy: the interval that a controller got in its last response counts, even if no running replica has it any more.
-func testAcknowledgedPolicy(t *testing.T, f Fixture) {
-	oldReplica := f.OpenReplicaWith(t, laxReplica.FastInterval, laxReplica.StalenessThreshold)
+// testThresholdOfLastResponse: the interval that a controller got in its last response counts, even if no running replica has it any more.
+func testThresholdOfLastResponse(t *testing.T, f Fixture) {
+	oldReplica := f.OpenReplicaWith(t, longThresholdReplica.FastInterval, longThresholdReplica.StalenessThreshold)
 	mustRegister(t, oldReplica, "long-interval")
 	mustRegister(t, f.OpenReplicaWith(t, 10*time.Second, 2*time.Minute), "same-interval")
 	mustRegister(t, f.Store, "other")
@@ -214,7 +214,7 @@ func testSweepReason(t *testing.T, f Fixture) {
 // testStalenessWhileDraining: the history records that a draining controller becomes stale or sends heartbeats again, although its
 // public state stays the same.
 func testStalenessWhileDraining(t *testing.T, f Fixture) {
-	for _, id := range []string{"beats", "registers"} {
+	for _, id := range []string{"sends", "registers"} {
 		mustRegister(t, f.Store, id)
 		mustHeartbeat(t, f.Store, heartbeat(id, service.HealthHealthy))
 		f.SetDraining(t, id)
@@ -225,7 +225,7 @@ func testStalenessWhileDraining(t *testing.T, f Fixture) {
 		t.Fatalf("marked = %v, want both", got)
 	}
 
-	heartbeatTransition := mustHeartbeat(t, f.Store, heartbeat("beats", service.HealthHealthy)).Transition
+	heartbeatTransition := mustHeartbeat(t, f.Store, heartbeat("sends", service.HealthHealthy)).Transition
 	registerTransition := mustRegister(t, f.Store, "registers")
 	for cause, got := range map[service.Cause]*service.Transition{
 		service.CauseHeartbeat: heartbeatTransition,
@@ -237,7 +237,7 @@ func testStalenessWhileDraining(t *testing.T, f Fixture) {
 	}
 
 	recorded := len(f.History(t))
-	got := mustHeartbeat(t, f.Store, heartbeat("beats", service.HealthHealthy)).Transition
+	got := mustHeartbeat(t, f.Store, heartbeat("sends", service.HealthHealthy)).Transition
 	if got != nil || len(f.History(t)) != recorded {
 		t.Errorf("the next heartbeat = %+v, want no transition", got)
 	}

@@ -159,8 +159,8 @@ func testConcurrentDrains(t *testing.T, f Fixture) {
 		}
 
 		done.Wait()
-		drained := 0
 
+		drained := 0
 		for _, err := range errs {
 			var unsafe *service.UnsafeError
 			switch {

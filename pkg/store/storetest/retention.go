@@ -73,11 +73,9 @@ func testRetirement(t *testing.T, f Fixture) {
 	for _, id := range []string{"stale", "drained", "alive", "recent"} {
 		mustRegister(t, f.Store, id)
 	}
-
 	for _, id := range []string{"stale", "drained"} {
 		f.SetLastHeartbeatAge(t, id, 3*hour)
 	}
-
 	f.SetLastHeartbeatAge(t, "recent", hour+hour/2)
 	f.SetDraining(t, "drained")
 	f.SetCheckerAges(t, 0, hour, hour)
@@ -113,7 +111,6 @@ func testRetirement(t *testing.T, f Fixture) {
 		Reason:       "silent for longer than 2h0m0s",
 		Reported:     service.HealthPending,
 	}}
-
 	if diff := cmp.Diff(want, got.Retired, varying); diff != "" {
 		t.Errorf("Prune() (-want +got):\n%s", diff)
 	}
@@ -121,11 +118,9 @@ func testRetirement(t *testing.T, f Fixture) {
 	if _, err := f.Store.Controller(t.Context(), "stale"); !errors.Is(err, service.ErrNotRegistered) {
 		t.Errorf("Controller(stale) = %v, want ErrNotRegistered", err)
 	}
-
 	for _, id := range []string{"drained", "alive", "recent"} {
 		mustGet(t, f.Store, id)
 	}
-
 	if history := f.History(t); history[len(history)-1].Cause != service.CauseRetired {
 		t.Errorf("the last transition = %+v, want the retirement", history[len(history)-1])
 	}
@@ -140,12 +135,12 @@ func testOnePruner(t *testing.T, f Fixture) {
 
 	all := idsOf(t, f.Store)
 	f.SetTransitionsAge(t, all[len(all)-1], 2*hour)
+
 	var (
 		done   sync.WaitGroup
 		mu     sync.Mutex
 		pruned int64
 	)
-
 	for range 4 {
 		replica := f.OpenReplica(t)
 		done.Go(func() {

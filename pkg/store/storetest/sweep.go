@@ -72,7 +72,6 @@ func testSweepMarksStaleOnly(t *testing.T, f Fixture) {
 	draining.From, draining.To = service.HealthDraining, service.HealthDraining
 	want := []service.Transition{unhealthy, draining, draining, unhealthy, unhealthy}
 	want[2].Reported = service.HealthDraining
-
 	for i, id := range []string{"Stale", "drained", "draining", "future", "stale"} {
 		want[i].ControllerID = id
 	}
@@ -215,7 +214,6 @@ func testOneSweepAcrossReplicas(t *testing.T, f Fixture) {
 		swept, marked int
 		all           sync.WaitGroup
 	)
-
 	for range 6 {
 		replica := f.OpenReplica(t)
 		all.Go(func() {
@@ -241,8 +239,8 @@ func testOneSweepAcrossReplicas(t *testing.T, f Fixture) {
 	}
 }
 
-// testSafetyAndLiveness makes two replicas sweep in real time while controllers send heartbeats and one stops. Only that one is marked.
-func testSafetyAndLiveness(t *testing.T, f Fixture) {
+// testMarksOnlyStopped makes two replicas sweep in real time while controllers send heartbeats and one stops. Only that one is marked.
+func testMarksOnlyStopped(t *testing.T, f Fixture) {
 	quickPolicy := service.SweepPolicy{
 		Threshold: 2 * time.Second,
 		Interval:  500 * time.Millisecond,

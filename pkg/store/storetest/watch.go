@@ -70,7 +70,6 @@ func testControllersByID(t *testing.T, f Fixture) {
 	for i := range 3 {
 		mustRegister(t, f.Store, fmt.Sprintf("mc-%d", i))
 	}
-
 	for i := range 2100 {
 		ids = append(ids, fmt.Sprintf("mc-%d", i))
 	}
@@ -226,12 +225,13 @@ func testAnnouncements(t *testing.T, f Fixture) {
 	mustBeatAndSweep(t, f.Store, sweepPolicy)
 	wantAnnounced(t, announcements, "a sweep", "")
 	discard()
+
 	if _, err := f.Store.Deregister(t.Context(), service.Deregistration{ControllerID: "mc"}, "operator", false); err != nil {
 		t.Fatalf("Deregister() = %v", err)
 	}
-
 	wantAnnounced(t, announcements, "a deregistration", "")
 	discard()
+
 	for range 50 {
 		mustHeartbeat(t, f.Store, heartbeat("first-0", service.HealthPending))
 		discard() // The first heartbeat ends the staleness.

@@ -121,8 +121,8 @@ func TestPostgresPooler_Settings(t *testing.T) {
 	}
 }
 
-// TestPostgresPooler_Changes checks that a store behind a pooler announces polls.
-func TestPostgresPooler_Changes(t *testing.T) {
+// TestPostgresPooler_AnnouncesPolls checks that a store behind a pooler, which cannot listen, announces each poll interval.
+func TestPostgresPooler_AnnouncesPolls(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
 	pooler := testpg.NewPooler(t, url, "transaction", 4)
@@ -157,7 +157,7 @@ func TestPostgresPooler_OutdatedPlanIsReplaced(t *testing.T) {
 	}
 }
 
-func TestInlineValues(t *testing.T) {
+func TestInlineValues_Quoted(t *testing.T) {
 	values := func(values ...any) (named []driver.NamedValue) {
 		for i, v := range values {
 			named = append(named, driver.NamedValue{Ordinal: i + 1, Value: v})

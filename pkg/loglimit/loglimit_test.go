@@ -1,4 +1,4 @@
-package sumlog
+package loglimit
 
 import (
 	"bytes"
@@ -12,22 +12,22 @@ import (
 	"github.com/go-kit/log"
 )
 
-func TestLog_FirstEventsAndCounts(t *testing.T) {
+func TestLimiter_FirstEventsAndCounts(t *testing.T) {
 	var out bytes.Buffer
 	logger, l := log.NewLogfmtLogger(&out), New(time.Minute)
-	admitted := 0
+	logged := 0
 
 	for range 5000 {
-		if l.Admit(logger, "calls", "FastHeartbeat INVALID_TOKEN", 1, "msg", "calls refused", "code", "INVALID_TOKEN") {
-			admitted++
+		if l.ShouldLog(logger, "calls", "FastHeartbeat INVALID_TOKEN", 1, "msg", "calls refused", "code", "INVALID_TOKEN") {
+			logged++
 		}
 	}
 	// The first event of another kind has its own allowance.
-	if !l.Admit(logger, "calls", "RegisterMC INVALID_TOKEN", 1, "msg", "calls refused") {
-		t.Error("Admit() of the first of another kind = false")
+	if !l.ShouldLog(logger, "calls", "RegisterMC INVALID_TOKEN", 1, "msg", "calls refused") {
+		t.Error("ShouldLog() of the first of another kind = false")
 	}
-	if out.Len() > 0 || admitted != 1 {
-		t.Errorf("%d of 5000 admitted, log %q, want one admitted and an empty log", admitted, out.String())
+	if out.Len() > 0 || logged != 1 {
+		t.Errorf("%d of 5000 logged, log %q, want one logged and an empty log", logged, out.String())
 	}
 
 	l.Flush()
@@ -39,24 +39,24 @@ func TestLog_FirstEventsAndCounts(t *testing.T) {
 	if strings.Count(out.String(), "\n") != 1 {
 		t.Errorf("log = %q, want no further line, because no event happened", out.String())
 	}
-	if !l.Admit(logger, "calls", "FastHeartbeat INVALID_TOKEN", 1) {
-		t.Error("Admit() in the next period = false")
+	if !l.ShouldLog(logger, "calls", "FastHeartbeat INVALID_TOKEN", 1) {
+		t.Error("ShouldLog() in the next period = false")
 	}
 }
 
-func TestLog_KindsAreLimited(t *testing.T) {
+func TestLimiter_KindsAreLimited(t *testing.T) {
 	var out bytes.Buffer
 	logger, l := log.NewLogfmtLogger(&out), New(time.Minute)
-	admitted := 0
+	logged := 0
 
 	for i := range 100_000 {
 		peer := fmt.Sprintf("peer-%d", i)
-		if l.Admit(logger, "peers", peer, 1, "msg", "unknown service", "peer", peer) {
-			admitted++
+		if l.ShouldLog(logger, "peers", peer, 1, "msg", "unknown service", "peer", peer) {
+			logged++
 		}
 	}
-	if admitted != maxKinds || len(l.groups["peers"]) != maxKinds+1 {
-		t.Errorf("%d lines and %d kinds, want %d and one more", admitted, len(l.groups["peers"]), maxKinds)
+	if logged != maxKinds || len(l.groups["peers"]) != maxKinds+1 {
+		t.Errorf("%d lines and %d kinds, want %d and one more", logged, len(l.groups["peers"]), maxKinds)
 	}
 
 	l.Flush()
@@ -65,14 +65,14 @@ func TestLog_KindsAreLimited(t *testing.T) {
 	}
 }
 
-func TestLog_Run(t *testing.T) {
+func TestLimiter_Run(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		logger, l := log.NewLogfmtLogger(&out), New(time.Minute)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended, after := make(chan error), 0
 		go func() { ended <- l.Run(ctx, func() { after++ }) }()
-		addEvent := func() { l.Admit(logger, "g", "k", 0, "msg", "x") }
+		addEvent := func() { l.ShouldLog(logger, "g", "k", 0, "msg", "x") }
 
 		addEvent()
 		time.Sleep(time.Minute)

@@ -13,14 +13,16 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-func TestDivideConnections(t *testing.T) {
+func TestDivideConnections_SumIsLimit(t *testing.T) {
 	for limit := MinConnections; limit <= 40; limit++ {
 		c := divideConnections(limit)
 		if sum := c.heartbeats + c.checker + c.watch + c.general + 1; sum != limit {
 			t.Errorf("divideConnections(%d) = %+v: the sum with the listening connection is %d", limit, c, sum)
 		}
 	}
+}
 
+func TestShareConnections_LeavesRoomForOneReplica(t *testing.T) {
 	for _, tc := range []struct{ maximum, allowed, replicas, want int }{
 		{20, 97, 0, 20},
 		{20, 97, 1, 20},
@@ -58,8 +60,8 @@ func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 		stores = append(stores, s)
 	}
 
-	if err := stores[0].ShareConnections(t.Context(), "gc-0"); err != nil || stores[0].ConnectionLimit() != sharedConnections {
-		t.Errorf("ShareConnections(ten replicas) = %v, limit %d, want %d", err, stores[0].ConnectionLimit(), sharedConnections)
+	if err := stores[0].ShareConnections(t.Context(), "gc-0"); err != nil || stores[0].ConnectionLimit() != guaranteedConnections {
+		t.Errorf("ShareConnections(ten replicas) = %v, limit %d, want %d", err, stores[0].ConnectionLimit(), guaranteedConnections)
 	}
 
 	var group sync.WaitGroup
@@ -85,8 +87,8 @@ func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 	group.Wait()
 
 	for _, s := range stores {
-		if got := s.PoolStats().MaxOpenConnections; got >= sharedConnections {
-			t.Errorf("limit of the pools = %d connections, want less than %d: one more connection listens", got, sharedConnections)
+		if got := s.PoolStats().MaxOpenConnections; got >= guaranteedConnections {
+			t.Errorf("limit of the pools = %d connections, want less than %d: one more connection listens", got, guaranteedConnections)
 		}
 	}
 
@@ -100,37 +102,41 @@ func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 	}
 }
 
-// TestListReplicas lists the replicas that beat recently, with the limits of their connections.
-func TestListReplicas(t *testing.T) {
+// TestReplicas_RecentOnly lists the replicas that beat recently, with the limits of their connections.
+func TestReplicas_RecentOnly(t *testing.T) {
 	forBothDatabases(t, func(t *testing.T, url string) {
 		s := openMigrated(t, url)
 		now := s.timeAgo(t, 0)
 		for id, seen := range map[string]any{"gc-2": now, "gc-1": now, "gone": s.timeAgo(t, 2*replicaSeenWithin)} {
 			s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms,
-			comprehensive_interval_ms, max_connections, started_at, seen_at)
-				VALUES (?, 'v1', 30000, 10000, 30000, 1, ?, ?)`, id, now, seen)
+				comprehensive_interval_ms, max_connections, started_at, seen_at)
+				VALUES (?, 'v1', 30000, 10000, 30000, 0, ?, ?)`, id, now, seen)
 		}
-
 		if err := s.ShareConnections(t.Context(), "gc-1"); err != nil {
 			t.Fatalf("ShareConnections() = %v", err)
 		}
 
-		got, err := s.ListReplicas(t.Context())
+		got, err := s.Replicas(t.Context())
 		if err != nil || len(got.Replicas) != 2 || got.Replicas[0].ID != "gc-1" || got.Replicas[1].ID != "gc-2" {
-			t.Fatalf("ListReplicas() = %+v, %v, want gc-1 and gc-2", got, err)
+			t.Fatalf("Replicas() = %+v, %v, want gc-1 and gc-2", got, err)
 		}
 
 		want := service.ReplicaStatus{
-			ID: "gc-1", Version: "v1", StalenessThreshold: 30 * time.Second, FastInterval: 10 * time.Second, ComprehensiveInterval: 30 * time.Second,
-			StartedAt: got.Replicas[0].StartedAt, SeenAt: got.Replicas[0].SeenAt,
+			ID:                    "gc-1",
+			Version:               "v1",
+			StalenessThreshold:    30 * time.Second,
+			FastInterval:          10 * time.Second,
+			ComprehensiveInterval: 30 * time.Second,
+			StartedAt:             got.Replicas[0].StartedAt,
+			SeenAt:                got.Replicas[0].SeenAt,
 		}
-
 		if s.cluster != nil {
 			want.ConnectionLimit = DefaultConnections
 		}
 		if diff := cmp.Diff(want, got.Replicas[0]); diff != "" {
-			t.Errorf("ListReplicas() (-want +got):\n%s", diff)
+			t.Errorf("Replicas() (-want +got):\n%s", diff)
 		}
+
 		status := got.Store
 		hasLimit := status.MaxConnections > 0
 		if status.Kind != s.dialect.name || !status.Writable || status.SchemaVersion < 6 || hasLimit != s.dialect.isPostgres {
@@ -138,26 +144,26 @@ func TestListReplicas(t *testing.T) {
 		}
 
 		s.exec(t, `ALTER TABLE meeting_controllers RENAME TO renamed`)
-		if got, err := s.ListReplicas(t.Context()); err != nil || got.Store.Writable {
-			t.Errorf("ListReplicas(without the table) = %+v, %v, want a store that is not writable", got.Store, err)
+		if got, err := s.Replicas(t.Context()); err != nil || got.Store.Writable {
+			t.Errorf("Replicas(without the table) = %+v, %v, want a store that is not writable", got.Store, err)
 		}
 	})
 }
 
-func TestListReplicas_Pooler(t *testing.T) {
+func TestReplicas_BehindPooler(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
 	pooler := testpg.NewPooler(t, url, "transaction", 4)
 	s := openMigrated(t, replaceHost(t, url, pooler.Address()))
 	s.exec(t, `INSERT INTO replicas (replica_id, version, staleness_threshold_ms, fast_interval_ms,
 			comprehensive_interval_ms, max_connections, started_at, seen_at)
-		VALUES ('gc', 'v1', 1, 1, 1, 1, now(), now())`)
+		VALUES ('gc', 'v1', 1, 1, 1, 0, now(), now())`)
 	if err := s.ShareConnections(t.Context(), "gc"); err != nil {
 		t.Fatalf("ShareConnections() = %v", err)
 	}
-	got, err := s.ListReplicas(t.Context())
+	got, err := s.Replicas(t.Context())
 	if err != nil || len(got.Replicas) != 1 || !got.Replicas[0].Pooler || got.Replicas[0].ConnectionLimit != DefaultConnections {
-		t.Errorf("ListReplicas() = %+v, %v, want a pooler", got, err)
+		t.Errorf("Replicas() = %+v, %v, want a pooler", got, err)
 	}
 }
 

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,6 +36,9 @@ const (
 	modeHoldGRPC = "hold-grpc" // The same over gRPC, with a connection for each.
 )
 
+// maxCursorLine is more than the length of an event's line with its id, which two reads may divide.
+const maxCursorLine = 64
+
 // watchProcess is a process that has many watches.
 type watchProcess struct {
 	stdin    io.Closer
@@ -49,9 +54,11 @@ func startWatchProcess(t *testing.T, env *environment, watches int, after int64,
 	if mode == modeHoldGRPC {
 		address = env.conn.Target()
 	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWatchAtSize_Process$", "-test.v")
+
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWatch_SizeProcess$", "-test.v")
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d %d %s", watchProcessEnv, address, env.readerToken(), watches, after, mode))
 	cmd.Stderr = os.Stderr
+
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -106,8 +113,8 @@ func (c *watchCounts) addOpened(err error) {
 	}
 }
 
-// TestWatchAtSize_Process is the main function of a watch process.
-func TestWatchAtSize_Process(*testing.T) {
+// TestWatch_SizeProcess is the main function of a watch process.
+func TestWatch_SizeProcess(*testing.T) {
 	var (
 		address, token, mode string
 		watches              int
@@ -194,7 +201,7 @@ func (c *watchCounts) readUntilComplete(stream *bufio.Reader, after int64) {
 		if containsNewerID(text, after) { // The id comes with the last part of the missed changes.
 			break
 		}
-		rest = text[max(0, len(text)-20):]
+		rest = text[max(0, len(text)-maxCursorLine):]
 	}
 
 	c.complete.Add(1)
@@ -216,4 +223,64 @@ func containsNewerID(text string, after int64) bool {
 		}
 		text = rest
 	}
+}
+
+// seedFleet fills the store and returns the newest id of its history.
+func seedFleet(t *testing.T, url string, controllers int) (newest int64) {
+	t.Helper()
+	execute(
+		t, url,
+		`INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, webtransport_endpoint, max_meetings,
+			max_participants, health_status, reported_status)
+			SELECT 'seed-' || lpad(n::text, 6, '0'), 'eu-west-1', 'http://mc-' || n || '.example:50052',
+			'http://mc-' || n || '.example:50052', 'https://mc-' || n || '.example:4433', 100, 1000, 'healthy', 'healthy'
+			FROM generate_series(1, `+strconv.Itoa(controllers)+`) AS n`,
+		`INSERT INTO controller_transitions (controller_id, region, from_status, to_status, cause, actor, reason, silence_ms,
+			reported_status)
+			SELECT 'seed-' || lpad((n % 5000 + 1)::text, 6, '0'), 'eu-west-1', 'degraded', 'healthy', 'heartbeat', 'client-1',
+			'reported healthy', 10000, 'healthy' FROM generate_series(1, 10000) AS n`,
+		`ANALYZE`,
+	)
+	return int64(queryCount(t, openDatabase(t, url), `SELECT max(id) FROM controller_transitions`))
+}
+
+// measureHeartbeats sends a heartbeat each 20 ms, each of which changes the controller's state, for a time or until done is
+// closed. It returns how long each took.
+func (env *environment) measureHeartbeats(duration time.Duration, done <-chan struct{}) (took []time.Duration) {
+	for end := time.Now().Add(duration); time.Now().Before(end); {
+		select {
+		case <-done:
+			return took
+		default:
+		}
+		began := time.Now()
+		env.heartbeat("seed-000001", with(fastHeartbeat(), "health", 1+len(took)%2))
+		took = append(took, time.Since(began))
+		time.Sleep(20 * time.Millisecond)
+	}
+	return took
+}
+
+func percentile(took []time.Duration, p int) time.Duration {
+	sorted := slices.Sorted(slices.Values(took))
+	return sorted[(len(sorted)-1)*p/100]
+}
+
+func percentiles(took []time.Duration) string {
+	return fmt.Sprintf("%d, p50 %v, p99 %v, at most %v", len(took), percentile(took, 50), percentile(took, 99), percentile(took, 100))
+}
+
+// readHeapSize returns how many bytes the server's heap and stacks hold after a collection.
+func (env *environment) readHeapSize() int64 {
+	env.t.Helper()
+	response, err := http.Get("http://" + env.profileAddress() + "/debug/pprof/heap?gc=1")
+	if err != nil {
+		env.t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, response.Body)
+	_ = response.Body.Close()
+
+	heap, _ := env.readMetric("go_memstats_heap_alloc_bytes")
+	stacks, _ := env.readMetric("go_memstats_stack_inuse_bytes")
+	return int64(heap + stacks)
 }

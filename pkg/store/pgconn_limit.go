@@ -16,9 +16,9 @@ const (
 	// DefaultConnections is the default of [Config.MaxConns].
 	DefaultConnections = 20
 
-	// sharedConnections is how many connections each replica may open, however many replicas there are. Ten replicas fit
+	// guaranteedConnections is how many connections each replica may open, however many replicas there are. Ten replicas fit
 	// into a PostgreSQL with default settings, which accepts 100 connections and reserves 3 of them for superusers.
-	sharedConnections = 9
+	guaranteedConnections = 9
 	// maxLockedRowWriters limits the heartbeats that wait for locked rows. Each has a connection besides that of the
 	// batches.
 	maxLockedRowWriters = 2
@@ -48,10 +48,10 @@ func divideConnections(limit int) connectionDivision {
 }
 
 // shareConnections returns how many of the connections that a server allows are for each of its replicas, at most
-// maximum. It leaves room for one more replica, which starts with sharedConnections.
+// maximum. It leaves room for one more replica, which starts with guaranteedConnections.
 func shareConnections(maximum, allowed, replicas int) int {
-	share := (allowed - sharedConnections) / max(1, replicas)
-	return min(maximum, max(share, sharedConnections))
+	share := (allowed - guaranteedConnections) / max(1, replicas)
+	return min(maximum, max(share, guaranteedConnections))
 }
 
 // ConnectionLimit returns the current limit of open connections.
@@ -82,15 +82,15 @@ func (s *Store) ShareConnections(ctx context.Context, replicaID string) error {
 		return nil
 	}
 
-	_, err := run(ctx, s, "share", func(ctx context.Context) (none struct{}, _ error) {
+	_, err := run(ctx, s, "share", func(ctx context.Context) (struct{}, error) {
 		found, err := s.readConnectionUse(ctx, replicaID)
 		var server *pq.Error
 		if errors.As(err, &server) && server.Code == "53300" {
 			// The server has no connection left, so each replica keeps only the connections that are guaranteed.
-			s.limitConnections(min(s.maxConnections, sharedConnections))
+			s.limitConnections(min(s.maxConnections, guaranteedConnections))
 		}
 		if err != nil {
-			return none, err
+			return struct{}{}, err
 		}
 
 		limit := s.maxConnections
@@ -101,11 +101,11 @@ func (s *Store) ShareConnections(ctx context.Context, replicaID string) error {
 		s.limitConnections(limit)
 
 		if found.Limit.Int64 == int64(limit) && found.Pooler.Bool == hasPooler {
-			return none, nil
+			return struct{}{}, nil
 		}
 		_, err = s.writeDB.ExecContext(ctx, `UPDATE replicas SET connection_limit = $2, pooler = $3 WHERE replica_id = $1`,
 			replicaID, limit, hasPooler)
-		return none, err
+		return struct{}{}, err
 	})
 	return err
 }

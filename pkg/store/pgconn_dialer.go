@@ -9,8 +9,8 @@ import (
 	"github.com/lib/pq"
 )
 
-// dialer opens connections with a timeout on each read and write. The driver sets no read deadline, so without it a
-// statement would wait forever for a server that accepts it and never responds; such a server ignores cancel requests, too.
+// dialer opens connections with a timeout on each read and write. The driver sets no read deadline. Without one a statement
+// would wait forever for a server that accepts it and never responds. Such a server ignores cancel requests, too.
 type dialer struct {
 	timeout time.Duration
 	// handshake is nil where nothing else limits the making of the connection.

@@ -12,23 +12,23 @@ import (
 	"darktower.example/global-controller/pkg/devauth"
 )
 
-// acResponse is how an auth controller responds to requests.
-type acResponse int32
+// authResponse is how an auth controller responds to requests.
+type authResponse int32
 
 const (
-	acNormal  acResponse = iota
-	acErrors             // status 500
-	acInvalid            // not JSON
-	acNone               // no response
+	responseNormal  authResponse = iota
+	responseErrors               // status 500
+	responseInvalid              // not JSON
+	responseNone                 // no response
 )
 
 // String describes the responses in the output.
-func (r acResponse) String() string {
+func (r authResponse) String() string {
 	return [...]string{"normal responses", "errors", "invalid responses", "no response"}[r]
 }
 
-// AC is an auth controller with faults that a scenario can switch on.
-type AC struct {
+// authController is an auth controller with faults that a scenario can switch on.
+type authController struct {
 	*devauth.Server
 	URL string
 
@@ -38,7 +38,7 @@ type AC struct {
 	closed              chan struct{}
 }
 
-func newAC() (*AC, error) {
+func newAuthController() (*authController, error) {
 	issuer, err := devauth.New("", time.Now)
 	if err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func newAC() (*AC, error) {
 		return nil, fmt.Errorf("listen for the auth controller: %w", err)
 	}
 
-	ac := &AC{
+	ac := &authController{
 		Server: issuer,
 		URL:    "http://" + listener.Addr().String(),
 		closed: make(chan struct{}),
@@ -60,23 +60,23 @@ func newAC() (*AC, error) {
 }
 
 // SetResponse changes how the auth controller responds from now on.
-func (ac *AC) SetResponse(response acResponse) { ac.response.Store(int32(response)) }
+func (ac *authController) SetResponse(response authResponse) { ac.response.Store(int32(response)) }
 
 // FailedTokenRequests counts the requests for a token that got no normal response.
-func (ac *AC) FailedTokenRequests() int { return int(ac.failedTokenRequests.Load()) }
+func (ac *authController) FailedTokenRequests() int { return int(ac.failedTokenRequests.Load()) }
 
-func (ac *AC) serve(w http.ResponseWriter, r *http.Request) {
-	response := acResponse(ac.response.Load())
-	if response != acNormal && r.Method == http.MethodPost {
+func (ac *authController) serve(w http.ResponseWriter, r *http.Request) {
+	response := authResponse(ac.response.Load())
+	if response != responseNormal && r.Method == http.MethodPost {
 		ac.failedTokenRequests.Add(1)
 	}
 
 	switch response {
-	case acErrors:
+	case responseErrors:
 		http.Error(w, "internal error", http.StatusInternalServerError)
-	case acInvalid:
+	case responseInvalid:
 		_, _ = w.Write([]byte("<html>{\"access_token\":\x00\xff"))
-	case acNone:
+	case responseNone:
 		select {
 		case <-r.Context().Done():
 		case <-ac.closed:
@@ -87,7 +87,7 @@ func (ac *AC) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // Close stops the auth controller.
-func (ac *AC) Close() error {
+func (ac *authController) Close() error {
 	close(ac.closed)
 	if err := ac.server.Close(); err != nil && !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("stop the auth controller: %w", err)

@@ -31,8 +31,8 @@ type Command struct {
 	Env  []string
 }
 
-// GC is a Global Controller that runs as a process, so that a scenario can kill it.
-type GC struct {
+// globalController is a Global Controller that runs as a process, so that a scenario can kill it.
+type globalController struct {
 	// GRPC and HTTP are its addresses, the same after each start.
 	GRPC string
 	HTTP string
@@ -46,20 +46,20 @@ type GC struct {
 	exited chan struct{}
 }
 
-// gcSettings are the settings of a scenario's Global Controller.
-type gcSettings struct {
+// globalControllerSettings are the settings of a scenario's Global Controller.
+type globalControllerSettings struct {
 	databaseURL string
 	jwksURL     string
 	folder      string
 	timing      Timing
 }
 
-func newGC(command Command, s gcSettings) (*GC, error) {
+func newGlobalController(command Command, s globalControllerSettings) (*globalController, error) {
 	ports, err := freeport.Find(2)
 	if err != nil {
 		return nil, err
 	}
-	g := &GC{GRPC: ports[0], HTTP: ports[1], command: command, log: &logTail{}}
+	g := &globalController{GRPC: ports[0], HTTP: ports[1], command: command, log: &logTail{}}
 
 	g.env = []string{
 		"DATABASE_URL=" + s.databaseURL,
@@ -81,19 +81,20 @@ func newGC(command Command, s gcSettings) (*GC, error) {
 		"HOME=" + s.folder,
 		"TMPDIR=" + os.Getenv("TMPDIR"),
 	}
+
 	g.env = append(g.env, command.Env...)
 	return g, nil
 }
 
 // Start starts the process and returns when the Global Controller is ready.
-func (g *GC) Start(ctx context.Context) error {
+func (g *globalController) Start(ctx context.Context) error {
 	if err := g.launch(); err != nil {
 		return fmt.Errorf("start the Global Controller: %w", err)
 	}
 	return g.awaitReady(ctx)
 }
 
-func (g *GC) launch() error {
+func (g *globalController) launch() error {
 	cmd := exec.CommandContext(context.Background(), g.command.Path, g.command.Args...) //nolint:gosec // This program.
 	cmd.Env = g.env
 	// In its own process group it does not receive the terminal's interrupt. This program stops it in its clean-up.
@@ -125,7 +126,7 @@ func (g *GC) launch() error {
 	return nil
 }
 
-func (g *GC) awaitReady(ctx context.Context) error {
+func (g *globalController) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 
@@ -142,7 +143,7 @@ func (g *GC) awaitReady(ctx context.Context) error {
 }
 
 // IsReady reports whether the readiness check of the Global Controller succeeds.
-func (g *GC) IsReady(ctx context.Context) bool {
+func (g *globalController) IsReady(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+g.HTTP+"/ready", nil)
@@ -161,12 +162,12 @@ func (g *GC) IsReady(ctx context.Context) bool {
 }
 
 // Kill ends the Global Controller as kill -9 does, and returns when its process has ended.
-func (g *GC) Kill() error { return g.stop(syscall.SIGKILL) }
+func (g *globalController) Kill() error { return g.stop(syscall.SIGKILL) }
 
 // Stop sends SIGTERM to the Global Controller, and returns when its process has ended.
-func (g *GC) Stop() error { return g.stop(syscall.SIGTERM) }
+func (g *globalController) Stop() error { return g.stop(syscall.SIGTERM) }
 
-func (g *GC) stop(signal syscall.Signal) error {
+func (g *globalController) stop(signal syscall.Signal) error {
 	if g.process == nil {
 		return nil
 	}
@@ -186,4 +187,4 @@ func (g *GC) stop(signal syscall.Signal) error {
 }
 
 // Log returns the last lines that the Global Controller has logged.
-func (g *GC) Log() string { return g.log.String() }
+func (g *globalController) Log() string { return g.log.String() }

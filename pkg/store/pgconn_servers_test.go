@@ -258,7 +258,7 @@ func TestPostgresHosts_FailOver(t *testing.T) {
 	primary.Resume()
 }
 
-func TestParsePostgresAddress(t *testing.T) {
+func TestParsePostgresAddress_LikeLibpq(t *testing.T) {
 	for address, want := range map[string][]postgresServer{
 		"postgres://u:p%40@h1:5433,h2/db":                          {{"h1", "5433"}, {"h2", "5432"}},
 		"postgresql://h1,h2:6000/db?port=7000":                     {{"h1", "7000"}, {"h2", "6000"}},

@@ -32,10 +32,10 @@ func ParseAddress(address string) (hasHosts bool, err error) {
 }
 
 // parsePostgresAddress parses a URL as libpq does, with several hosts before the path or in its parameters.
-func parsePostgresAddress(address string) (none postgresAddress, _ error) {
+func parsePostgresAddress(address string) (postgresAddress, error) {
 	scheme, rest, _ := strings.Cut(address, "://")
 	if scheme != "postgres" && scheme != "postgresql" {
-		return none, errors.New("invalid database URL: it must be postgres://… or sqlite:PATH")
+		return postgresAddress{}, errors.New("invalid database URL: it must be postgres://… or sqlite:PATH")
 	}
 	authority, tail := cutAuthority(rest)
 	user, hosts := cutUser(authority)
@@ -43,7 +43,7 @@ func parsePostgresAddress(address string) (none postgresAddress, _ error) {
 	// net/url parses one host only.
 	u, err := url.Parse(scheme + "://" + user + tail)
 	if err != nil {
-		return none, errInvalidURL
+		return postgresAddress{}, errInvalidURL
 	}
 	query := u.Query()
 	if hosts == "" && !query.Has("host") || query.Has("hostaddr") {
@@ -53,7 +53,7 @@ func parsePostgresAddress(address string) (none postgresAddress, _ error) {
 
 	servers, err := parseServers(hosts, query)
 	if err != nil {
-		return none, err
+		return postgresAddress{}, err
 	}
 	query.Del("host")
 	query.Del("port")

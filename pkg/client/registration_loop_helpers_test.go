@@ -78,19 +78,19 @@ func (f *fakeTransport) gaps() []time.Duration {
 
 func newTestFailure(code codes.Code) error { return &failure{code: code, message: "test failure"} }
 
-// loopTrial is a registration loop with its calls and events.
-type loopTrial struct {
+// testLoop is a registration loop with its calls and events.
+type testLoop struct {
 	*registrationLoop
 	transport *fakeTransport
 	events    []Event
 }
 
-func newLoopTrial(t *testing.T, change func(*Config)) *loopTrial {
+func newTestLoop(t *testing.T, change func(*Config)) *testLoop {
 	t.Helper()
 	calls := &fakeTransport{}
-	tr := &loopTrial{transport: calls}
+	loop := &testLoop{transport: calls}
 	cfg := testConfig("127.0.0.1:1")
-	cfg.OnEvent = func(e Event) { tr.events = append(tr.events, e) }
+	cfg.OnEvent = func(e Event) { loop.events = append(loop.events, e) }
 	if change != nil {
 		change(&cfg)
 	}
@@ -98,25 +98,25 @@ func newLoopTrial(t *testing.T, change func(*Config)) *loopTrial {
 	if err != nil {
 		t.Fatalf("New() = %v", err)
 	}
-	tr.registrationLoop = newRegistrationLoop(&client.cfg, calls, rand.Float64)
-	return tr
+	loop.registrationLoop = newRegistrationLoop(&client.cfg, calls, rand.Float64)
+	return loop
 }
 
-func (tr *loopTrial) eventKinds() []EventKind {
+func (loop *testLoop) eventKinds() []EventKind {
 	var kinds []EventKind
-	for _, e := range tr.events {
+	for _, e := range loop.events {
 		kinds = append(kinds, e.Kind)
 	}
 	return kinds
 }
 
 // crashAfter runs the loop for d, and then abandons it.
-func (tr *loopTrial) crashAfter(t *testing.T, d time.Duration) error {
+func (loop *testLoop) crashAfter(t *testing.T, d time.Duration) error {
 	t.Helper()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	timer := time.AfterFunc(d, func() { cancel(ErrAbandon) })
 	defer timer.Stop()
-	return tr.run(ctx)
+	return loop.run(ctx)
 }
 
 func checkWithin(t *testing.T, what string, got, least, most time.Duration) {

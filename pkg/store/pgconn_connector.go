@@ -38,10 +38,10 @@ type cluster struct {
 	preferredServer atomic.Int32
 	// hasPooler is set if start-up parameters do not reach the server: there is a pooler in front of it.
 	hasPooler atomic.Bool
-	// distrustedAt is when a connection last turned out to lead to the wrong server, or to one that does not respond, in
+	// staleBefore is when a connection last turned out to lead to the wrong server, or to one that does not respond, in
 	// nanoseconds since createdAt. Connections that were made earlier are not used again.
-	distrustedAt atomic.Int64
-	createdAt    time.Time
+	staleBefore atomic.Int64
+	createdAt   time.Time
 }
 
 func newCluster(address string, timeout time.Duration) (*cluster, error) {
@@ -52,8 +52,8 @@ func newCluster(address string, timeout time.Duration) (*cluster, error) {
 	return &cluster{address: parsed, timeout: timeout, createdAt: time.Now()}, nil
 }
 
-// distrustConnections makes the pools close every connection that was made until now, when it is free.
-func (c *cluster) distrustConnections() { c.distrustedAt.Store(int64(time.Since(c.createdAt))) }
+// closeOlderConnections makes the pools close every connection that was made until now, when it is free.
+func (c *cluster) closeOlderConnections() { c.staleBefore.Store(int64(time.Since(c.createdAt))) }
 
 // orderServers returns the indexes of the servers, the preferred one first.
 func (c *cluster) orderServers(servers int) []int {

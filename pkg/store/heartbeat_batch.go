@@ -98,23 +98,25 @@ func (p *pendingHeartbeat) release() {
 
 // submit returns when the heartbeat is committed or ctx ends. A caller that commits its own heartbeat returns after the
 // commit.
-func (b *heartbeatBatcher) submit(ctx context.Context, h service.HeartbeatWrite) (none service.HeartbeatResult, _ error) {
+func (b *heartbeatBatcher) submit(ctx context.Context, h service.HeartbeatWrite) (service.HeartbeatResult, error) {
 	if err := ctx.Err(); err != nil {
-		return none, fmt.Errorf("heartbeat: %w", err)
+		return service.HeartbeatResult{}, fmt.Errorf("wait for the commit: %w", err)
 	}
 
 	p := pendingPool.Get().(*pendingHeartbeat) //nolint:forcetypeassert // The pool makes nothing else.
 	p.write, p.since = h, time.Now()
 	p.setState(stateQueued)
 
-	switch b.enqueue(p) {
+	switch b.joinOrLead(p) {
 	case queueFull:
 		p.release()
-		return none, unavailable("too many heartbeats wait for a commit")
+		return service.HeartbeatResult{}, unavailable("too many heartbeats wait for a commit")
 	case becameLeader:
 		p.setState(stateClaimed)
-		b.startQueued(b.commit([]*pendingHeartbeat{p}))
-	case enqueued:
+		err := b.commit([]*pendingHeartbeat{p})
+
+		b.commitQueue(err)
+	case joinedQueue:
 	}
 
 	select {
@@ -128,22 +130,25 @@ func (b *heartbeatBatcher) submit(ctx context.Context, h service.HeartbeatWrite)
 	case <-ctx.Done():
 		// A claimed heartbeat is committed without its caller.
 		p.changeState(stateAbandoned)
-		return none, fmt.Errorf("heartbeat: %w", ctx.Err())
+		return service.HeartbeatResult{}, fmt.Errorf("wait for the commit: %w", ctx.Err())
 	}
 }
 
-// enqueueResult is what a caller does with its heartbeat.
-type enqueueResult int
+// joinResult is the result of joinOrLead.
+type joinResult int
 
 const (
 	// becameLeader: no commit is in progress, so the caller commits its heartbeat.
-	becameLeader enqueueResult = iota
-	// enqueued: the heartbeat waits for a batch.
-	enqueued
+	becameLeader joinResult = iota
+	// joinedQueue: the heartbeat waits for a batch.
+	joinedQueue
+	// queueFull: the heartbeat fails at once.
 	queueFull
 )
 
-func (b *heartbeatBatcher) enqueue(p *pendingHeartbeat) enqueueResult {
+// joinOrLead makes the caller the leader if no commit is in progress. Otherwise it adds the heartbeat to the queue, if the
+// queue has room.
+func (b *heartbeatBatcher) joinOrLead(p *pendingHeartbeat) joinResult {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 
@@ -156,21 +161,22 @@ func (b *heartbeatBatcher) enqueue(p *pendingHeartbeat) enqueueResult {
 	}
 
 	b.queue = append(b.queue, p)
-	return enqueued
+	return joinedQueue
 }
 
-// startQueued starts a goroutine for the queue, unless it is empty. commitErr is the result of the commit before it.
-func (b *heartbeatBatcher) startQueued(commitErr error) {
-	if commitErr != nil {
+// commitQueue starts a goroutine that commits the queue, unless the queue is empty. leaderErr is the error of the leader's
+// commit.
+func (b *heartbeatBatcher) commitQueue(leaderErr error) {
+	if leaderErr != nil {
 		b.failOldest()
 	}
 	if batch := b.takeBatch(); batch != nil {
-		go b.commitQueued(batch)
+		go b.commitBatches(batch)
 	}
 }
 
-// commitQueued commits a batch and the ones after it until the queue is empty.
-func (b *heartbeatBatcher) commitQueued(batch []*pendingHeartbeat) {
+// commitBatches commits a batch and the ones after it until the queue is empty.
+func (b *heartbeatBatcher) commitBatches(batch []*pendingHeartbeat) {
 	for ; batch != nil; batch = b.takeBatch() {
 		if err := b.commit(batch); err != nil {
 			b.failOldest()
@@ -201,7 +207,7 @@ func (b *heartbeatBatcher) takeBatch() []*pendingHeartbeat {
 			slices.SortStableFunc(batch, func(x, y *pendingHeartbeat) int {
 				return strings.Compare(x.write.ControllerID, y.write.ControllerID)
 			})
-			return b.requeueOtherIncarnations(batch)
+			return b.requeueOtherIncarnationsLocked(batch)
 		}
 	}
 
@@ -209,9 +215,9 @@ func (b *heartbeatBatcher) takeBatch() []*pendingHeartbeat {
 	return nil
 }
 
-// requeueOtherIncarnations keeps the heartbeats of one incarnation of each controller in a sorted batch, and returns the
-// others to the queue. At most one of two incarnations may be acknowledged, so they cannot share a write.
-func (b *heartbeatBatcher) requeueOtherIncarnations(batch []*pendingHeartbeat) []*pendingHeartbeat {
+// requeueOtherIncarnationsLocked keeps the heartbeats of one incarnation of each controller in a sorted batch, and returns the
+// others to the queue. At most one of two incarnations may be acknowledged, so they cannot share a write. The caller holds mu.
+func (b *heartbeatBatcher) requeueOtherIncarnationsLocked(batch []*pendingHeartbeat) []*pendingHeartbeat {
 	kept := batch[:0]
 	var others []*pendingHeartbeat
 	for _, p := range batch {

@@ -32,7 +32,7 @@ type session struct {
 	inner   driverConn
 	cluster *cluster
 
-	madeAt    int64 // as cluster.distrustedAt
+	madeAt    int64 // as cluster.staleBefore
 	expiresAt time.Time
 	isBroken  bool
 
@@ -77,11 +77,11 @@ func (s *session) noteError(err error) error {
 			s.isBroken = true
 		}
 		if server.Code == "25006" {
-			s.cluster.distrustConnections()
+			s.cluster.closeOlderConnections()
 		}
 	case errors.As(err, &network) && network.Timeout():
 		s.isBroken = true
-		s.cluster.distrustConnections()
+		s.cluster.closeOlderConnections()
 	}
 
 	return err
@@ -89,7 +89,7 @@ func (s *session) noteError(err error) error {
 
 // isUsable reports whether the connection may serve another operation.
 func (s *session) isUsable() bool {
-	return !s.isBroken && s.madeAt >= s.cluster.distrustedAt.Load()
+	return !s.isBroken && s.madeAt >= s.cluster.staleBefore.Load()
 }
 
 // IsValid implements [driver.Validator]. The pool calls it when the connection is returned.

@@ -15,8 +15,8 @@ import (
 // maxMeetings exceeds the meetings that a controller ever reports, which are as many as it has sent heartbeats.
 const maxMeetings = 1_000_000_000
 
-// MC is a simulated meeting controller. It runs one process at a time, each with the same controller id.
-type MC struct {
+// meetingController is a simulated meeting controller. It runs one process at a time, each with the same controller id.
+type meetingController struct {
 	ID     string
 	Region string
 
@@ -27,8 +27,8 @@ type MC struct {
 	shutdown client.Shutdown
 
 	mu          sync.Mutex
-	process     *mcProcess // nil while none runs
-	incarnation string     // of the last process
+	process     *controllerProcess // nil while none runs
+	incarnation string             // of the last process
 	// sentLoad and acknowledgedLoad are the meetings in the last heartbeat that was sent and in the last that was
 	// acknowledged. Each heartbeat reports one meeting more than the one before, so the stored load identifies it.
 	sentLoad         uint32
@@ -39,17 +39,17 @@ type MC struct {
 	// firstAck is when the first heartbeat after firstAckSince was acknowledged.
 	firstAckSince time.Time
 	firstAck      time.Time
-	silences      []silence
+	gaps          []heartbeatGap
 }
 
-// mcProcess is one process of a controller.
-type mcProcess struct {
+// controllerProcess is one process of a controller.
+type controllerProcess struct {
 	cancel context.CancelCauseFunc
 	ended  chan struct{}
 	err    error // the result of Run, valid when ended is closed
 }
 
-func (p *mcProcess) hasEnded() bool {
+func (p *controllerProcess) hasEnded() bool {
 	select {
 	case <-p.ended:
 		return true
@@ -58,11 +58,11 @@ func (p *mcProcess) hasEnded() bool {
 	}
 }
 
-// silence is a time in which the scenario prevents a controller's heartbeats. While it lasts, to is zero.
-type silence struct{ from, to time.Time }
+// heartbeatGap is a time in which the scenario prevents a controller's heartbeats. While it lasts, to is zero.
+type heartbeatGap struct{ from, to time.Time }
 
 // Start starts a process.
-func (m *MC) Start() error {
+func (m *meetingController) Start() error {
 	c, err := client.New(client.Config{
 		ControllerID:         m.ID,
 		Region:               m.Region,
@@ -81,7 +81,7 @@ func (m *MC) Start() error {
 	}
 
 	ctx, cancel := context.WithCancelCause(context.Background())
-	p := &mcProcess{cancel: cancel, ended: make(chan struct{})}
+	p := &controllerProcess{cancel: cancel, ended: make(chan struct{})}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.process != nil {
@@ -90,7 +90,7 @@ func (m *MC) Start() error {
 	}
 	m.process = p
 	m.incarnation = c.Incarnation()
-	m.endSilencesLocked()
+	m.endGapsLocked()
 
 	go func() {
 		defer close(p.ended)
@@ -101,17 +101,17 @@ func (m *MC) Start() error {
 }
 
 // Stop shuts the process down in the regular way, and returns when it has ended.
-func (m *MC) Stop() error { return m.endProcess(nil) }
+func (m *meetingController) Stop() error { return m.endProcess(nil) }
 
 // Crash ends the process as a crash does: without a last call to the Global Controller.
-func (m *MC) Crash() error { return m.endProcess(client.ErrAbandon) }
+func (m *meetingController) Crash() error { return m.endProcess(client.ErrAbandon) }
 
-func (m *MC) endProcess(cause error) error {
+func (m *meetingController) endProcess(cause error) error {
 	m.mu.Lock()
 	p := m.process
 	m.process = nil
 	if p != nil {
-		m.silences = append(m.silences, silence{from: time.Now()})
+		m.gaps = append(m.gaps, heartbeatGap{from: time.Now()})
 	}
 	m.mu.Unlock()
 	if p == nil {
@@ -126,35 +126,35 @@ func (m *MC) endProcess(cause error) error {
 	return nil
 }
 
-// BeginSilence records that from now on no heartbeat of the controller can arrive although its process runs.
-func (m *MC) BeginSilence() {
+// BeginGap records that from now on no heartbeat of the controller can arrive although its process runs.
+func (m *meetingController) BeginGap() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.silences = append(m.silences, silence{from: time.Now()})
+	m.gaps = append(m.gaps, heartbeatGap{from: time.Now()})
 }
 
-// EndSilence ends what BeginSilence began.
-func (m *MC) EndSilence() {
+// EndGap ends what BeginGap began.
+func (m *meetingController) EndGap() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.endSilencesLocked()
+	m.endGapsLocked()
 }
 
-func (m *MC) endSilencesLocked() {
-	for i := range m.silences {
-		if m.silences[i].to.IsZero() {
-			m.silences[i].to = time.Now()
+func (m *meetingController) endGapsLocked() {
+	for i := range m.gaps {
+		if m.gaps[i].to.IsZero() {
+			m.gaps[i].to = time.Now()
 		}
 	}
 }
 
 // mayBeStale reports whether the Global Controller may mark the controller stale at a time.
-func (m *MC) mayBeStale(at time.Time) bool {
+func (m *meetingController) mayBeStale(at time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, s := range m.silences {
-		// After a silence the controller remains stale until its next heartbeat.
-		if at.After(s.from) && (s.to.IsZero() || at.Before(s.to.Add(m.env.Timing.heartbeatLimit()))) {
+	for _, g := range m.gaps {
+		// After a gap the controller remains stale until its next heartbeat.
+		if at.After(g.from) && (g.to.IsZero() || at.Before(g.to.Add(m.env.Timing.heartbeatLimit()))) {
 			return true
 		}
 	}
@@ -162,7 +162,7 @@ func (m *MC) mayBeStale(at time.Time) bool {
 }
 
 // ResetFirstAck makes FirstAck return the first heartbeat that is acknowledged after a time.
-func (m *MC) ResetFirstAck(since time.Time) {
+func (m *meetingController) ResetFirstAck(since time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.firstAckSince = since
@@ -170,21 +170,21 @@ func (m *MC) ResetFirstAck(since time.Time) {
 }
 
 // FirstAck returns when the first heartbeat since ResetFirstAck was acknowledged; zero if none was.
-func (m *MC) FirstAck() time.Time {
+func (m *meetingController) FirstAck() time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.firstAck
 }
 
 // AcknowledgedLoad returns the meetings in the last heartbeat that was acknowledged; 0 if none was.
-func (m *MC) AcknowledgedLoad() uint32 {
+func (m *meetingController) AcknowledgedLoad() uint32 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.acknowledgedLoad
 }
 
 // LastStored returns when the last heartbeat may have been stored: it was acknowledged, or its outcome is unknown.
-func (m *MC) LastStored() time.Time {
+func (m *meetingController) LastStored() time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.failedAt.After(m.acknowledgedAt) {
@@ -194,14 +194,14 @@ func (m *MC) LastStored() time.Time {
 }
 
 // IsRunning reports whether a process runs.
-func (m *MC) IsRunning() bool {
+func (m *meetingController) IsRunning() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.process != nil && !m.process.hasEnded()
 }
 
 // IsSuperseded reports whether the process has ended because another one has registered with its id.
-func (m *MC) IsSuperseded() bool {
+func (m *meetingController) IsSuperseded() bool {
 	m.mu.Lock()
 	p := m.process
 	m.mu.Unlock()
@@ -209,13 +209,13 @@ func (m *MC) IsSuperseded() bool {
 }
 
 // Incarnation identifies the process that was started last.
-func (m *MC) Incarnation() string {
+func (m *meetingController) Incarnation() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.incarnation
 }
 
-func (m *MC) nextLoad() client.Load {
+func (m *meetingController) nextLoad() client.Load {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.sentLoad++
@@ -223,7 +223,7 @@ func (m *MC) nextLoad() client.Load {
 }
 
 // recordCall is called after each call. A client makes one call at a time, so an acknowledged load is the last one sent.
-func (m *MC) recordCall(c client.Call) {
+func (m *meetingController) recordCall(c client.Call) {
 	isHeartbeat := c.Method == "FastHeartbeat" || c.Method == "ComprehensiveHeartbeat"
 	if isHeartbeat || c.Method == "RegisterMC" {
 		m.env.Series.Record(isHeartbeat, c.Code, c.Began, c.Took)

@@ -1,6 +1,6 @@
-// Package sumlog limits the size of the log. The first events of a kind are logged in each period. The others are counted, and their
-// counts are logged at the period's end.
-package sumlog
+// Package loglimit limits the number of log lines. In each period, the first events of each kind are logged. The others are counted, and
+// their counts are logged at the end of the period.
+package loglimit
 
 import (
 	"context"
@@ -15,8 +15,8 @@ import (
 // maxKinds limits the number of kinds of a group that are counted separately within a period. All other kinds share one count.
 const maxKinds = 128
 
-// Log counts events. Its methods are safe for concurrent use.
-type Log struct {
+// Limiter counts the events of each kind. Its methods are safe for concurrent use.
+type Limiter struct {
 	period time.Duration
 
 	mu     sync.Mutex
@@ -31,15 +31,15 @@ type kind struct {
 	counted int // events that were not logged
 }
 
-// New returns a log that writes its counts once a period while [Log.Run] runs.
-func New(period time.Duration) *Log {
-	return &Log{period: period, groups: make(map[string]map[string]*kind)}
+// New returns a limiter that writes its counts once a period while [Limiter.Run] runs.
+func New(period time.Duration) *Limiter {
+	return &Limiter{period: period, groups: make(map[string]map[string]*kind)}
 }
 
-// Admit reports whether the caller must log the event: it does for the first allowance events of each kind in a period. Admit counts the
-// others, and writes summary with their count to logger at the period's end. group is one of few constants; kindName may be any
+// ShouldLog reports whether the caller must log an event: true for the first allowance events of each kind in a period. ShouldLog counts
+// the others. At the end of the period it writes summary and their count to logger. group is one of few constants. kindName may be any
 // text, such as the address of a peer.
-func (l *Log) Admit(logger log.Logger, group, kindName string, allowance int, summary ...any) bool {
+func (l *Limiter) ShouldLog(logger log.Logger, group, kindName string, allowance int, summary ...any) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 
@@ -70,7 +70,7 @@ func (l *Log) Admit(logger log.Logger, group, kindName string, allowance int, su
 }
 
 // Flush writes the counts and begins a new period.
-func (l *Log) Flush() {
+func (l *Limiter) Flush() {
 	l.mu.Lock()
 	groups := l.groups
 	l.groups = make(map[string]map[string]*kind, len(groups))
@@ -86,7 +86,7 @@ func (l *Log) Flush() {
 }
 
 // Run flushes once a period until ctx ends, and then once more. It calls after, which may be nil, at the end of each period.
-func (l *Log) Run(ctx context.Context, after func()) error {
+func (l *Limiter) Run(ctx context.Context, after func()) error {
 	ticker := time.NewTicker(l.period)
 	defer ticker.Stop()
 

@@ -43,10 +43,10 @@ func (s *Store) Listen(ctx context.Context, deliver func(service.Announcement)) 
 
 // notify sends an announcement to the other processes. If that fails, they find the change when they next read the store.
 func (s *Store) notify(announcement service.Announcement) {
-	_, _ = run(context.Background(), s, "announce", func(ctx context.Context) (none struct{}, _ error) {
+	_, _ = run(context.Background(), s, "announce", func(ctx context.Context) (struct{}, error) {
 		payload := notifyPayload(s.announcer.name, announcement)
 		_, err := s.watchDB.ExecContext(ctx, `SELECT pg_notify($1, $2)`, notifyChannel, payload)
-		return none, err
+		return struct{}{}, err
 	})
 }
 

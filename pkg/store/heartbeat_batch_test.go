@@ -77,7 +77,7 @@ func TestHeartbeatBatcher_FullQueueFailsAtOnce(t *testing.T) {
 	s := openUnmigrated(t, Config{URL: sqliteURL(t)})
 	s.heartbeatBatcher.isCommitting = true // No goroutine empties the queue.
 	for i := range maxQueued {
-		if s.heartbeatBatcher.enqueue(pendingOf(fmt.Sprint(i), 0, nil)) != enqueued {
+		if s.heartbeatBatcher.joinOrLead(pendingOf(fmt.Sprint(i), 0, nil)) != joinedQueue {
 			t.Fatalf("the queue is full at %d, want %d", i, maxQueued)
 		}
 	}
@@ -104,7 +104,7 @@ func TestHeartbeatBatcher_AbandonedHeartbeatIsNotWritten(t *testing.T) {
 		s.heartbeatBatcher.mu.Unlock()
 	}
 
-	s.heartbeatBatcher.enqueue(pendingOf("here", 0, nil))
+	s.heartbeatBatcher.joinOrLead(pendingOf("here", 0, nil))
 	cancel()
 	if err := <-returned; !errors.Is(err, context.Canceled) {
 		t.Errorf("Heartbeat(canceled) = %v, want context.Canceled", err)
@@ -123,8 +123,8 @@ func TestHeartbeatBatcher_FailedCommitFailsOldHeartbeats(t *testing.T) {
 	s.heartbeatBatcher.isCommitting = true
 	old, young := pendingOf("old", 0, nil), pendingOf("young", 0, nil)
 	old.since = time.Now().Add(-2 * maxQueueAge)
-	s.heartbeatBatcher.enqueue(old)
-	s.heartbeatBatcher.enqueue(young)
+	s.heartbeatBatcher.joinOrLead(old)
+	s.heartbeatBatcher.joinOrLead(young)
 	s.heartbeatBatcher.failOldest()
 
 	<-old.done

@@ -1,0 +1,78 @@
+package watch
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	"darktower.example/global-controller/service"
+)
+
+// loadFields are the fields of a controller that heartbeats change, and the times of a read. A difference in them is no change.
+var loadFields = map[string]bool{
+	"CurrentMeetings":     true,
+	"CurrentParticipants": true,
+	"CPUUsagePercent":     true,
+	"MemoryUsagePercent":  true,
+	"LastHeartbeatAt":     true,
+	"UpdatedAt":           true,
+	"AsOf":                true,
+}
+
+// TestEqualExceptLoad_EveryField: a field that is compared by its pointer makes every read of a controller a change, and a field that
+// is not compared makes its changes invisible to watches.
+func TestEqualExceptLoad_EveryField(t *testing.T) {
+	t.Parallel()
+	controller, equal := filledController(t), filledController(t)
+	if !equalExceptLoad(controller, equal) {
+		t.Error("two equal controllers with different pointers differ: set each pointer to nil in withoutLoad, and compare its value")
+	}
+	if !equalLoads(controller, equal) {
+		t.Error("two equal loads with different pointers differ: compare the values in equalLoads")
+	}
+
+	for i := range reflect.TypeFor[service.Controller]().NumField() {
+		name := reflect.TypeFor[service.Controller]().Field(i).Name
+		changed := filledController(t)
+		fillValue(t, name, reflect.ValueOf(changed).Elem().Field(i), 2)
+		if got := equalExceptLoad(controller, changed); got != loadFields[name] {
+			t.Errorf("controllers with a different %s: equal except load is %v, want %v (see withoutLoad and loadFields)",
+				name, got, loadFields[name])
+		}
+	}
+}
+
+// filledController returns a controller without an empty field. No two of them share a pointer.
+func filledController(t *testing.T) *service.Controller {
+	t.Helper()
+	controller := &service.Controller{}
+	fillValue(t, "Controller", reflect.ValueOf(controller).Elem(), 1)
+	controller.MaxMeetings, controller.MaxParticipants = 1000, 1000 // Not full.
+	return controller
+}
+
+// fillValue sets a value and everything in it to a number, or to what the number stands for.
+func fillValue(t *testing.T, name string, value reflect.Value, number int) {
+	t.Helper()
+	switch {
+	case value.Type() == reflect.TypeFor[time.Time]():
+		value.Set(reflect.ValueOf(time.Unix(int64(number), 0)))
+	case value.Kind() == reflect.Pointer:
+		value.Set(reflect.New(value.Type().Elem()))
+		fillValue(t, name, value.Elem(), number)
+	case value.Kind() == reflect.Struct:
+		for i := range value.NumField() {
+			fillValue(t, name+"."+value.Type().Field(i).Name, value.Field(i), number)
+		}
+	case value.Kind() == reflect.String:
+		value.SetString(string(rune('a' + number)))
+	case value.CanInt():
+		value.SetInt(int64(number))
+	case value.CanFloat():
+		value.SetFloat(float64(number))
+	case value.Kind() == reflect.Bool:
+		value.SetBool(number == 1)
+	default:
+		t.Fatalf("%s has the type %v: add it to fillValue", name, value.Type())
+	}
+}
