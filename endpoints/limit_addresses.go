@@ -22,14 +22,17 @@ type TokenPrechecker interface {
 
 // LimitAddresses refuses calls without a valid token, by address, before their signature is verified. An address is charged for
 // failed authentications only, and a cached token always passes. So controllers that share an address with an attacker keep their
-// heartbeats. For their new tokens a limited number of verifications is reserved, which malformed tokens and other addresses cannot
-// use up. After that the result is [service.ErrUnavailable], which controllers retry, and not [service.ErrRateLimited].
+// heartbeats.
+//
+// For their new tokens a limited number of verifications is reserved, which malformed tokens and other addresses cannot use up. After
+// that the result is [service.ErrUnavailable], which controllers retry, and not [service.ErrRateLimited].
 func LimitAddresses(limiter *Limiter, prechecker TokenPrechecker, onLimited func(operation string)) Middleware {
 	limits := &addressLimits{
 		Limiter:    limiter,
 		prechecker: prechecker,
 		spare:      rate.NewLimiter(allVerifications, allVerifications),
 	}
+
 	return func(op Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			return func(ctx context.Context, request any) (any, error) {

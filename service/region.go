@@ -23,8 +23,8 @@ type Region struct {
 	Participants RegionCapacity
 }
 
-// RegionCapacity has the totals of limits and load, of meetings or of participants. A controller
-// that accepts meetings, which means that it is healthy or degraded, is called serving.
+// RegionCapacity has the totals of limits and load, of meetings or of participants. A serving controller is one that accepts
+// meetings: it is healthy or degraded.
 type RegionCapacity struct {
 	// ServingLimit is the sum of the limits of the serving controllers.
 	ServingLimit int64

@@ -60,18 +60,18 @@ func (r regionRow) region() service.Region {
 	}
 
 	region.Meetings = service.RegionCapacity{
-		ServingLimit:     r.MeetingsMax,
-		RunningLoad: r.MeetingsCurrent,
+		ServingLimit:   r.MeetingsMax,
+		RunningLoad:    r.MeetingsCurrent,
 		LargestServing: r.MeetingsLargest,
-		TotalLimit:  r.MeetingsLimits,
-		TotalLoad:    r.MeetingsLoad,
+		TotalLimit:     r.MeetingsLimits,
+		TotalLoad:      r.MeetingsLoad,
 	}
 	region.Participants = service.RegionCapacity{
-		ServingLimit:     r.ParticipantsMax,
-		RunningLoad: r.ParticipantsCurrent,
+		ServingLimit:   r.ParticipantsMax,
+		RunningLoad:    r.ParticipantsCurrent,
 		LargestServing: r.ParticipantsLargest,
-		TotalLimit:  r.ParticipantsLimits,
-		TotalLoad:    r.ParticipantsLoad,
+		TotalLimit:     r.ParticipantsLimits,
+		TotalLoad:      r.ParticipantsLoad,
 	}
 
 	return region

@@ -87,6 +87,65 @@ func newHeartbeatStream(
 	return s
 }
 
+// run handles the stream until it ends and returns the reason. Before it returns, it waits for the responses to all heartbeats that
+// have arrived, for a limited time. Its return ends ctx and the stream, and with them the remaining goroutines.
+func (s *heartbeatStream) run(ctx context.Context) error {
+	go s.receive(ctx)
+	var err error
+	select {
+	case err = <-s.ended:
+	case <-s.server.cfg.shutdownStarted():
+		err = errStopping
+	case <-s.notReading:
+		return errNotReading
+	}
+
+	// The result of a heartbeat is known within the call timeout. One second more is enough to send the last response.
+	timeout := time.NewTimer(s.server.cfg.CallTimeout + time.Second)
+	defer timeout.Stop()
+	select {
+	case <-s.stopAccepting():
+		select {
+		case later := <-s.ended: // The stream failed after the caller had sent everything, before the last response.
+			return cmp.Or(err, later)
+		default:
+			return err
+		}
+	case <-s.notReading:
+		return cmp.Or(err, errNotReading)
+	case <-timeout.C:
+		return cmp.Or(err, statusError(context.DeadlineExceeded))
+	}
+}
+
+// receive reads heartbeats until the stream is over. It reads only as many as there are slots; the others stay with the caller. It
+// ends no later than the context of run.
+func (s *heartbeatStream) receive(ctx context.Context) {
+	defer s.endOnPanic()
+	in := new(pb.StreamHeartbeatsRequest) // Reused for every message: the parts of a message that are kept are copied.
+	for {
+		select {
+		case s.slots <- struct{}{}:
+		case <-ctx.Done():
+			s.end(statusError(ctx.Err()))
+			return
+		}
+
+		if err := s.stream.RecvMsg(in); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			s.end(err)
+			return
+		}
+		h := newHeartbeat(in)
+		in.Reset() // The next message may arrive much later.
+		if !s.dispatch(ctx, h) {
+			return
+		}
+	}
+}
+
 // dispatch passes a heartbeat to a worker, or queues it after the earlier ones of its controller. It returns false if the stream is
 // over.
 func (s *heartbeatStream) dispatch(ctx context.Context, h *heartbeat) bool {
@@ -153,65 +212,6 @@ func (s *heartbeatStream) stopAccepting() <-chan struct{} {
 		close(s.idle)
 	}
 	return s.idle
-}
-
-// run handles the stream until it ends and returns the reason. Before it returns, it waits for the responses to all heartbeats that
-// have arrived, for a limited time. Its return ends ctx and the stream, and with them the remaining goroutines.
-func (s *heartbeatStream) run(ctx context.Context) error {
-	go s.receive(ctx)
-	var err error
-	select {
-	case err = <-s.ended:
-	case <-s.server.cfg.shutdownStarted():
-		err = errStopping
-	case <-s.notReading:
-		return errNotReading
-	}
-
-	// The result of a heartbeat is known within the call timeout. One second more is enough to send the last response.
-	timeout := time.NewTimer(s.server.cfg.CallTimeout + time.Second)
-	defer timeout.Stop()
-	select {
-	case <-s.stopAccepting():
-		select {
-		case later := <-s.ended: // The stream failed after the caller had sent everything, before the last response.
-			return cmp.Or(err, later)
-		default:
-			return err
-		}
-	case <-s.notReading:
-		return cmp.Or(err, errNotReading)
-	case <-timeout.C:
-		return cmp.Or(err, statusError(context.DeadlineExceeded))
-	}
-}
-
-// receive reads heartbeats until the stream is over. It reads only as many as there are slots; the others stay with the caller. It
-// ends no later than the context of run.
-func (s *heartbeatStream) receive(ctx context.Context) {
-	defer s.endOnPanic()
-	in := new(pb.StreamHeartbeatsRequest) // Reused for every message: the parts of a message that are kept are copied.
-	for {
-		select {
-		case s.slots <- struct{}{}:
-		case <-ctx.Done():
-			s.end(statusError(ctx.Err()))
-			return
-		}
-
-		if err := s.stream.RecvMsg(in); err != nil {
-			if errors.Is(err, io.EOF) {
-				err = nil
-			}
-			s.end(err)
-			return
-		}
-		h := newHeartbeat(in)
-		in.Reset() // The next message may arrive much later.
-		if !s.dispatch(ctx, h) {
-			return
-		}
-	}
 }
 
 // send sends a response. Only one is sent at a time, and send waits for a client that reads slowly.

@@ -209,7 +209,7 @@ func withCall(next http.Handler, logger log.Logger, onPanic func()) http.Handler
 				if w.Header().Get("Content-Type") == eventStream {
 					panic(http.ErrAbortHandler) //nolint:forbidigo // A response that has begun can only be aborted.
 				}
-				writeErrorBody(w, http.StatusInternalServerError, "INTERNAL_ERROR", "Internal error")
+				writeErrorBody(w, http.StatusInternalServerError, transport.CodeInternalError, "Internal error")
 			}
 		}()
 

@@ -33,6 +33,21 @@ type drainOrderBody struct {
 	AssumeDrained      []string   `json:"assume_drained"`
 }
 
+type drainPlanBody struct {
+	Safe                 bool       `json:"safe"`
+	Reasons              []string   `json:"reasons"`
+	MeetingsAffected     int64      `json:"meetings_affected"`
+	ParticipantsAffected int64      `json:"participants_affected"`
+	Before               regionBody `json:"before"`
+	After                regionBody `json:"after"`
+}
+
+// drainResponseBody is the controller, in the form of all other responses, and the plan.
+type drainResponseBody struct {
+	controllerBody
+	Plan drainPlanBody `json:"plan"`
+}
+
 type deregistrationResponseBody struct {
 	Deregistered bool `json:"deregistered"`
 }
@@ -56,6 +71,20 @@ func decodeDrain(r *http.Request) (service.DrainOrder, error) {
 		order.Deadline = b.Deadline.UTC()
 	}
 	return order, nil
+}
+
+func encodeDrainResponse(d service.DrainResponse) any {
+	return drainResponseBody{
+		controllerBody: controllerToBody(d.Controller),
+		Plan: drainPlanBody{
+			Safe:                 d.Plan.IsSafe(),
+			Reasons:              d.Plan.Reasons,
+			MeetingsAffected:     d.Plan.MeetingsAffected,
+			ParticipantsAffected: d.Plan.ParticipantsAffected,
+			Before:               regionToBody(d.Plan.Before),
+			After:                regionToBody(d.Plan.After),
+		},
+	}
 }
 
 // hasBody reports whether a request has a body that is not empty. The length of a chunked body is unknown, so its first byte is read.
@@ -104,33 +133,4 @@ func intentToBody(i service.Intent) *intentBody {
 		return nil
 	}
 	return &intentBody{Draining: true, Deadline: timeOrNull(i.Deadline), Reason: i.Reason}
-}
-
-type drainPlanBody struct {
-	Safe                 bool       `json:"safe"`
-	Reasons              []string   `json:"reasons"`
-	MeetingsAffected     int64      `json:"meetings_affected"`
-	ParticipantsAffected int64      `json:"participants_affected"`
-	Before               regionBody `json:"before"`
-	After                regionBody `json:"after"`
-}
-
-// drainResponseBody is the controller, in the form of all other responses, and the plan.
-type drainResponseBody struct {
-	controllerBody
-	Plan drainPlanBody `json:"plan"`
-}
-
-func encodeDrainResponse(d service.DrainResponse) any {
-	return drainResponseBody{
-		controllerBody: controllerToBody(d.Controller),
-		Plan: drainPlanBody{
-			Safe:                 d.Plan.IsSafe(),
-			Reasons:              d.Plan.Reasons,
-			MeetingsAffected:     d.Plan.MeetingsAffected,
-			ParticipantsAffected: d.Plan.ParticipantsAffected,
-			Before:               regionToBody(d.Plan.Before),
-			After:                regionToBody(d.Plan.After),
-		},
-	}
 }

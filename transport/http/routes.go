@@ -12,6 +12,7 @@ import (
 
 	"darktower.example/global-controller/endpoints"
 	"darktower.example/global-controller/service"
+	"darktower.example/global-controller/transport"
 	"darktower.example/global-controller/transport/http/web"
 )
 
@@ -260,7 +261,7 @@ func newRouter(routes []route, onUnknown func(address, what string)) http.Handle
 			if onUnknown != nil {
 				onUnknown(endpoints.CallFrom(r.Context()).Address, r.Method+" "+r.URL.Path)
 			}
-			writeErrorBody(w, http.StatusNotFound, "NOT_FOUND", "No such path; see /openapi.json")
+			writeErrorBody(w, http.StatusNotFound, transport.CodeNotFound, "No such path; see /openapi.json")
 			return
 		}
 		mux.ServeHTTP(w, r)
@@ -284,7 +285,7 @@ func methodHandler(byMethod map[string]http.Handler) http.HandlerFunc {
 		handler, ok := byMethod[method]
 		if !ok {
 			w.Header().Set("Allow", allow)
-			writeErrorBody(w, http.StatusMethodNotAllowed, "BAD_REQUEST", "Method not allowed; use "+allow)
+			writeErrorBody(w, http.StatusMethodNotAllowed, transport.CodeBadRequest, "Method not allowed; use "+allow)
 			return
 		}
 		handler.ServeHTTP(w, r)

@@ -422,7 +422,7 @@ func (x *Drain) GetDeadlinePassed() bool {
 type Placement struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Placeable bool                   `protobuf:"varint,1,opt,name=placeable,proto3" json:"placeable,omitempty"`
-	// Every reason why not; empty if placeable.
+	// Every reason why not; empty if it does.
 	Reasons       []string `protobuf:"bytes,2,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
