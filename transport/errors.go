@@ -18,7 +18,7 @@ import (
 const (
 	CodeOK                 = "OK"
 	CodeBadRequest         = "BAD_REQUEST"
-	CodeInvalidToken       = "INVALID_TOKEN" //nolint:gosec // No credential.
+	CodeInvalidToken       = "INVALID_TOKEN"
 	CodeForbidden          = "FORBIDDEN"
 	CodeNotFound           = "NOT_FOUND"
 	CodeConflict           = "CONFLICT"
