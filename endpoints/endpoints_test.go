@@ -176,7 +176,7 @@ func TestAuthPolicy_ScopeOfOperation(t *testing.T) {
 
 	for _, tc := range tests {
 		if got := policy.isAllowed(service.Caller{Scopes: tc.scopes}, tc.scope); got != tc.want {
-			t.Errorf("allows(%v, %s) = %v, want %v", tc.scopes, tc.scope, got, tc.want)
+			t.Errorf("isAllowed(%v, %s) = %v, want %v", tc.scopes, tc.scope, got, tc.want)
 		}
 	}
 }
