@@ -15,9 +15,10 @@ const (
 	// historyEventSize is the number of changes in an event that was read from the history. A watch that resumes within such an event
 	// does not share the rest of it.
 	historyEventSize = 25
-	// For shareTime watches begin with the same view, which later changes follow. While watches still send the view, this is
-	// extended to shareTimeInUse, because its parts are encoded already.
-	shareTime, shareTimeInUse = time.Second, 10 * time.Second
+	// shareTime is how long new watches begin with the same view, which later changes follow.
+	shareTime = time.Second
+	// shareTimeInUse is the same time for a view that watches still send. It is longer, because the parts are encoded already.
+	shareTimeInUse = 10 * time.Second
 )
 
 // epoch is a period without a missed change. Positions of one epoch are invalid in another.
@@ -71,7 +72,8 @@ func (v *view) inRegion(region string) []*service.Controller {
 	return controllers
 }
 
-// snapshotPart returns one part of a snapshot of a region, and reports whether it is the last. An empty region stands for all.
+// snapshotPart returns one part of a snapshot of a region, and reports whether it is the last. Only the last part has an id to resume
+// from. An empty region stands for all.
 func (v *view) snapshotPart(region, reason string, number int) (e service.WatchEvent, isLast bool) {
 	var controllers []*service.Controller
 	if region == "" {

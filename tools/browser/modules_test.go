@@ -107,8 +107,8 @@ func randomController(random *rand.Rand, sums *service.Region) object {
 	}
 }
 
-// TestSumRegions_MatchesService compares the page's sums with those of the service over random fleets.
-func TestSumRegions_MatchesService(t *testing.T) {
+// TestSumRegions_RandomFleetsMatchService compares the page's sums with those of the service over random fleets.
+func TestSumRegions_RandomFleetsMatchService(t *testing.T) {
 	f := newFakeServer(t)
 	b := newTab(t)
 	b.navigate(f.URL)

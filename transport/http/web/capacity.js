@@ -1,17 +1,19 @@
-// Sums over the fleet by the rules of service/region.go: healthy and degraded controllers serve, and the meetings of a stale
-// controller do not count.
+// Sums over the fleet by the rules of service/region.go: healthy and degraded controllers accept meetings, and the meetings of a
+// stale controller do not count.
 
 import { states } from "./format.js";
 
+// Capacity has sums of one limit, such as max_meetings, and of what is in use of it.
 class Capacity {
-  max = 0;
+  max = 0; // of the controllers that accept meetings
+  largest = 0; // the largest limit of one of them
   current = 0;
-  largest = 0;
 
+  // The headroom after the loss of the largest controller.
   get freeWithoutLargest() { return this.max - this.largest - this.current; }
 
-  add({ serves, stale, max, current }) {
-    if (serves) {
+  add({ acceptsMeetings, stale, max, current }) {
+    if (acceptsMeetings) {
       this.max += max;
       this.largest = Math.max(this.largest, max);
     }
@@ -19,6 +21,7 @@ class Capacity {
   }
 }
 
+// Region has the sums of one region. Besides the fields below it has the number of controllers in each state.
 export class Region {
   meetings = new Capacity();
   participants = new Capacity();
@@ -32,11 +35,13 @@ export class Region {
   add(c) {
     this.total++;
     this[c.state]++;
-    const serves = c.state === "healthy" || c.state === "degraded";
-    this.meetings.add({ serves, stale: c.stale, max: c.max_meetings, current: c.current_meetings });
-    this.participants.add({ serves, stale: c.stale, max: c.max_participants, current: c.current_participants });
+    const { stale } = c;
+    const acceptsMeetings = c.state === "healthy" || c.state === "degraded";
+    this.meetings.add({ acceptsMeetings, stale, max: c.max_meetings, current: c.current_meetings });
+    this.participants.add({ acceptsMeetings, stale, max: c.max_participants, current: c.current_participants });
   }
 
+  // The number of controllers that accept meetings.
   get serving() { return this.healthy + this.degraded; }
 
   get survivesLargestLoss() {

@@ -15,7 +15,7 @@ const fieldRows = [
   ["CPU", (c) => formatUsage(c.cpu_usage_percent)],
   ["Memory", (c) => formatUsage(c.memory_usage_percent)],
   ["Last heartbeat", (c, asOf) => formatSince(c.last_heartbeat_at, asOf), (c) => formatTime(c.last_heartbeat_at)],
-  ["Reported health", (c) => c.reported_health],
+  ["Reported state", (c) => c.reported_health],
   ["Stale", (c) => (c.stale ? "yes: no heartbeat in time" : "no")],
   ["Registered", (c, asOf) => formatSince(c.created_at, asOf), (c) => formatTime(c.created_at)],
   ["gRPC", (c) => c.grpc_endpoint],
@@ -39,6 +39,7 @@ function drainProgress(c) {
   return c.drain?.deadline_passed ? "no, and the deadline has passed" : "not yet";
 }
 
+// FieldList is a list of rows with the names and values of fields.
 class FieldList {
   constructor(rows) {
     this.rows = rows.map(([name, text, title]) => ({ text, title, name: el("dt", {}, name), value: el("dd") }));
@@ -60,7 +61,7 @@ class FieldList {
 }
 
 export class Detail {
-  #id = "";
+  #id = ""; // of the controller; empty while the panel is closed
 
   // onClose is called for the close button, onDrain with the id for the drain button.
   constructor(node, fleet, { onClose, onDrain }) {
@@ -112,13 +113,14 @@ export class Detail {
     this.title?.focus();
   }
 
+  // apply draws an update of the fleet.
   apply(update) {
     if (this.#id === "") return;
     this.timeline.apply(update);
     this.show();
   }
 
-  // show draws the present state of the controller. Ages grow even if nothing else changes.
+  // show draws the present state of the controller. Its ages change even if nothing else does.
   show() {
     if (this.#id === "") return;
     const c = this.fleet.controllers.get(this.#id);

@@ -1,4 +1,4 @@
-// The controls above the tiles.
+// The controls above the tiles: the filters, the order and the size.
 
 import { el, setAttribute, setText } from "./dom.js";
 import { orders } from "./filters.js";
@@ -6,10 +6,10 @@ import { formatNumber, signs, states } from "./format.js";
 
 const sizes = [["", "Automatic"], ["large", "Large"], ["small", "Small"]];
 
-const optionsOf = (pairs) => pairs.map(([value, label]) => el("option", { value }, label));
+const makeOptions = (pairs) => pairs.map(([value, label]) => el("option", { value }, label));
 
 export class FilterBar {
-  // onChange is called after the filters were changed here.
+  // onChange is called after a control has changed the filters.
   constructor(form, filters, onChange) {
     this.filters = filters;
     this.onChange = onChange;
@@ -26,6 +26,7 @@ export class FilterBar {
 
   #makeControls() {
     const { filters } = this;
+    // change returns the listener of a control that changes the filters.
     const change = (apply) => (event) => { apply(event.currentTarget); this.onChange(); };
 
     this.text = el("input", {
@@ -37,11 +38,11 @@ export class FilterBar {
     this.placeable = el("button", {
       type: "button", class: "chip", "aria-pressed": "false",
       click: change(() => { filters.placeable = !filters.placeable; }),
-    }, "placeable only");
+    }, "accepts meetings");
     this.region = el("button", { type: "button", class: "chip", click: change(() => { filters.region = ""; }) });
     this.order = el("select", { id: "order", change: change((select) => { filters.order = select.value; }) },
-      ...optionsOf(Object.entries(orders).map(([value, { label }]) => [value, label])));
-    this.size = el("select", { id: "size", change: change((select) => { filters.size = select.value; }) }, ...optionsOf(sizes));
+      ...makeOptions(Object.entries(orders).map(([value, { label }]) => [value, label])));
+    this.size = el("select", { id: "size", change: change((select) => { filters.size = select.value; }) }, ...makeOptions(sizes));
     this.clear = el("button", { type: "button", class: "plain", click: change(() => filters.clear()) }, "Clear filters");
   }
 
@@ -55,7 +56,7 @@ export class FilterBar {
   // show draws the present filters.
   show() {
     const { filters } = this;
-    // The filter has the trimmed text, which must not replace a text that is being typed.
+    // The filter has the trimmed text, which must not replace the text while the operator types a space.
     if (this.text.value.trim() !== filters.text) this.text.value = filters.text;
     for (const { state, chip } of this.chips) setAttribute(chip, "aria-pressed", String(filters.states.has(state)));
     setAttribute(this.placeable, "aria-pressed", String(filters.placeable));

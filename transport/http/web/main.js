@@ -1,11 +1,11 @@
-// The page. The watch brings the fleet, which is drawn at most once a frame.
+// The page: it connects the modules. Watch receives the fleet, and draw shows it at most once a frame.
 
 import { Announcer } from "./announce.js";
 import { forgetToken, hasToken } from "./api.js";
 import { sumRegions } from "./capacity.js";
 import { Detail } from "./detail.js";
-import { isDialogOpen, openKeys } from "./dialog.js";
-import { byID, setText } from "./dom.js";
+import { isDialogOpen, openKeysDialog } from "./dialog.js";
+import { getByID, setText } from "./dom.js";
 import { DrainDialog, UndrainDialog } from "./drain.js";
 import { FilterBar } from "./filterbar.js";
 import { Filters } from "./filters.js";
@@ -14,7 +14,7 @@ import { formatNumber } from "./format.js";
 import { Regions } from "./regions.js";
 import { showConnection, showTotals } from "./status.js";
 import { Tiles } from "./tiles.js";
-import { askToken } from "./token.js";
+import { askForToken } from "./token.js";
 import { Watch } from "./watch.js";
 
 // All times are in milliseconds. Sums are drawn less often than tiles: figures that change 60 times a second cannot be read.
@@ -31,19 +31,20 @@ let sumTimer = 0;
 const filters = new Filters();
 filters.read(location.hash);
 const fleet = new Fleet(drawLater);
-const announcer = new Announcer(byID("announcements"));
-const detail = new Detail(byID("detail"), fleet, { onClose: () => openController(""), onDrain: openDrainDialog });
-const tiles = new Tiles(byID("tiles"), byID("empty"), fleet, filters, {
+const announcer = new Announcer(getByID("announcements"));
+const detail = new Detail(getByID("detail"), fleet, { onClose: () => openController(""), onDrain: openDrainDialog });
+const tiles = new Tiles(getByID("tiles"), getByID("empty"), fleet, filters, {
   onOpen: (id) => { openController(id); detail.focus(); },
   onCount: showCount,
 });
-const regions = new Regions(byID("regions"), filters, (region) => { filters.region = region; applyFilters(); });
-const filterBar = new FilterBar(byID("filters"), filters, applyFilters);
+const regions = new Regions(getByID("regions"), filters, (region) => { filters.region = region; applyFilters(); });
+const filterBar = new FilterBar(getByID("filters"), filters, applyFilters);
 const watch = new Watch(fleet, showConnection, (err) => {
   forgetToken();
   openTokenDialog(err.message);
 });
 
+// drawLater schedules a draw, unless one is scheduled.
 function drawLater() {
   if (frame !== 0) return;
   const delay = fleet.controllers.size > largeFleet ? drawnAt + largeFleetDrawInterval - performance.now() : 0;
@@ -80,8 +81,8 @@ function drawSums() {
 function showCount(shown) {
   const total = fleet.controllers.size;
   const part = shown === total ? "All" : `${formatNumber(shown)} of`;
-  setText(byID("count"), total === 0 ? "" : `${part} ${formatNumber(total)} controllers`);
-  setText(byID("empty"), "No controller matches the filters.");
+  setText(getByID("count"), total === 0 ? "" : `${part} ${formatNumber(total)} controllers`);
+  setText(getByID("empty"), "No controller matches the filters.");
 }
 
 function applyFilters() {
@@ -101,7 +102,7 @@ function updateAddress() {
 function openController(id) {
   const previousID = detail.id;
   filters.open = id;
-  byID("panes").classList.toggle("open", id !== "");
+  getByID("panes").classList.toggle("open", id !== "");
   if (id) detail.open(id);
   else detail.close();
   tiles.select(id);
@@ -118,7 +119,7 @@ function openDrainDialog(id) {
 }
 
 function openTokenDialog(problem) {
-  askToken({
+  askForToken({
     problem,
     onToken: () => watch.start(),
     onForget: () => {
@@ -129,7 +130,7 @@ function openTokenDialog(problem) {
   });
 }
 
-// handleKey handles a key, and reports whether the browser must not handle it as well.
+// handleKey handles a key of the page, and reports whether it is one. The browser must not handle such a key as well.
 function handleKey(event) {
   const input = event.target.closest("input, select, textarea");
   if (event.key === "Escape" && (detail.id || input)) {
@@ -141,10 +142,10 @@ function handleKey(event) {
 
   switch (event.key) {
     case "/":
-      byID("filter-text").focus();
+      getByID("filter-text").focus();
       return true;
     case "?":
-      openKeys();
+      openKeysDialog();
       return true;
     case "d":
       if (!hasToken()) return false;
@@ -171,10 +172,10 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   tiles.focus();
 });
-byID("theme").addEventListener("change", (event) => {
+getByID("theme").addEventListener("change", (event) => {
   if (event.target.value) document.documentElement.dataset.theme = event.target.value;
   else delete document.documentElement.dataset.theme;
 });
-byID("keys-button").addEventListener("click", openKeys);
-byID("token-button").addEventListener("click", () => openTokenDialog(""));
+getByID("keys-button").addEventListener("click", openKeysDialog);
+getByID("token-button").addEventListener("click", () => openTokenDialog(""));
 openTokenDialog("");

@@ -1,11 +1,11 @@
-// All controllers as tiles: those that match the filters, in the chosen order.
+// Tiles shows the controllers that match the filters, in the chosen order.
 
 import { orders } from "./filters.js";
 import { TileKeyboard } from "./keyboard.js";
 import { Layout } from "./layout.js";
 import { Tile } from "./tile.js";
 
-// If more tiles change at a time, none flashes: a flash is painted in every frame, and many flashes point out nothing.
+// If more tiles change at a time, none flashes: the browser paints a flash in every frame, and many flashes point out nothing.
 const maxFlashes = 6;
 const flashFrames = [
   { boxShadow: "0 0 0 4px var(--flash)" },
@@ -53,6 +53,7 @@ export class Tiles {
     this.#selected?.node.setAttribute("aria-selected", "true");
   }
 
+  // apply draws an update of the fleet.
   apply({ changedIDs, isSnapshot }) {
     let mustReorder = isSnapshot;
     const withNewState = [];
@@ -63,7 +64,7 @@ export class Tiles {
         if (this.#matchingIDs.delete(id)) mustReorder = true;
         continue;
       }
-      const tile = this.#tileOf(id);
+      const tile = this.#getTile(id);
       if (tile.show(c) && !isSnapshot) withNewState.push(tile);
       if (this.#updateMatch(c)) mustReorder = true;
     }
@@ -76,7 +77,7 @@ export class Tiles {
 
   get #order() { return orders[this.filters.order]; }
 
-  #tileOf(id) {
+  #getTile(id) {
     let tile = this.#tiles.get(id);
     if (!tile) {
       tile = new Tile(id);
@@ -94,6 +95,7 @@ export class Tiles {
     return true;
   }
 
+  // refilter shows the tiles again after a change of the filters.
   refilter() {
     this.#matchingIDs.clear();
     for (const c of this.fleet.controllers.values()) {
@@ -114,7 +116,7 @@ export class Tiles {
     const controllers = [...this.#matchingIDs].map((id) => this.fleet.controllers.get(id)).filter(Boolean);
     controllers.sort(this.#order.compare);
     // A controller may have no tile yet if its update was not drawn.
-    this.#shown = controllers.map((c) => this.#tileOf(c.controller_id));
+    this.#shown = controllers.map((c) => this.#getTile(c.controller_id));
 
     this.#layout.show({
       controllers,

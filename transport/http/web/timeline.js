@@ -1,11 +1,11 @@
-// The history of one controller, newest first. It is read in pages, and continued with the transitions of the watch.
+// Timeline shows the history of one controller, newest first. It reads the history in pages, and adds the transitions of the watch.
 
 import { listTransitions } from "./api.js";
 import { el, setText } from "./dom.js";
 import { formatAge, formatSince, formatTime, signs } from "./format.js";
 
 const pageSize = 30;
-const causes = { register: "registered", heartbeat: "heartbeat", operator: "operator", retired: "retired" };
+const causes = { register: "registered", heartbeat: "reported", operator: "ordered" };
 
 export class Timeline {
   #before = 0; // the id before which the next page ends
@@ -26,9 +26,11 @@ export class Timeline {
   async load() {
     this.moreButton.disabled = true;
     this.problem.hidden = true;
+
     try {
       const page = await listTransitions(this.id, this.#before, pageSize);
       if (this.#isClosed) return;
+
       for (const transition of page.transitions) this.#add(transition, "append");
       this.#before = page.next_before;
       this.moreButton.hidden = page.next_before === 0;
@@ -88,7 +90,10 @@ function renderState(state) {
   return el("span", { class: "state", "data-state": state }, sign, ` ${state}`);
 }
 
+// describeCause returns the cause and the actor of a transition, such as "no heartbeat for 32 s; marked by gc-1".
 function describeCause(t) {
-  const cause = t.cause === "stale" ? `no heartbeat for ${formatAge(t.silence_ms)}` : causes[t.cause] ?? t.cause;
-  return t.actor ? `${cause}, by ${t.actor}` : cause;
+  let cause = causes[t.cause] ?? t.cause;
+  if (t.cause === "stale") cause = `no heartbeat for ${formatAge(t.silence_ms)}; marked`;
+  if (t.cause === "retired") cause = `no heartbeat for ${formatAge(t.silence_ms)}; retired`;
+  return t.actor ? `${cause} by ${t.actor}` : cause;
 }

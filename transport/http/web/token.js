@@ -6,9 +6,9 @@ import { el, setText } from "./dom.js";
 
 let openTokenDialog = null;
 
-// askToken opens the dialog, with the reason if a problem made it necessary. onToken is called when a token was entered, onForget
-// when the token was forgotten.
-export function askToken({ problem = "", onToken, onForget }) {
+// askForToken opens the dialog. problem is the text of the error that made it necessary, empty if there is none. onToken is called
+// when a token was entered, onForget when the token was forgotten.
+export function askForToken({ problem = "", onToken, onForget }) {
   openTokenDialog?.close();
 
   const input = el("input", {
