@@ -169,7 +169,7 @@ func TestAuthPolicy_Scopes(t *testing.T) {
 		{[]string{"gc:admin"}, "undeclared", false},
 	} {
 		if got := policy.isAllowed(service.Caller{Scopes: tc.scopes}, tc.scope); got != tc.want {
-			t.Errorf("allows(%v, %s) = %v, want %v", tc.scopes, tc.scope, got, tc.want)
+			t.Errorf("isAllowed(%v, %s) = %v, want %v", tc.scopes, tc.scope, got, tc.want)
 		}
 	}
 }

@@ -217,7 +217,7 @@ func Deadline(timeout time.Duration) Middleware {
 }
 
 // errPanicked is the outcome of a call that did not return. The transport recovers and reports the panic itself.
-var errPanicked = errors.New("panic")
+var errPanicked = errors.New("panicked")
 
 // Observe calls observe with the duration and the outcome of each call; ctx is the call's context.
 func Observe(observe func(ctx context.Context, transport, operation string, err error, took time.Duration)) Middleware {

@@ -33,7 +33,7 @@ func tokenRotation() Scenario {
 				if err := env.Wait(ctx, life); err != nil {
 					return err
 				}
-				renewed := env.renewedSince(rotatedAt)
+				renewed := env.countRenewedSince(rotatedAt)
 				env.RecordCheck(fmt.Sprintf("controllers with a token of key %d", key),
 					fmt.Sprintf("all %d", total), fmt.Sprint(renewed), renewed == total)
 			}

@@ -25,7 +25,7 @@ func TestEqualExceptLoad_EveryField(t *testing.T) {
 	t.Parallel()
 	controller, equal := filledController(t), filledController(t)
 	if !equalExceptLoad(controller, equal) {
-		t.Error("two equal controllers with different pointers differ: set each pointer to nil in withoutLoad, and compare its value")
+		t.Fatal("two equal controllers with different pointers differ: set each pointer to nil in withoutLoad, and compare its value")
 	}
 	if !equalLoads(controller, equal) {
 		t.Error("two equal loads with different pointers differ: compare the values in equalLoads")

@@ -104,8 +104,11 @@ func TestWatch_Events(t *testing.T) {
 		"event: error\ndata: {\"error\":{\"code\":\"INVALID_TOKEN\",\"message\":\"Invalid token\"}}",
 		"",
 	} {
-		if i >= len(got) || !strings.HasPrefix(got[i], want) {
-			t.Fatalf("event %d of %q, want it to begin with %q", i, got, want)
+		if i >= len(got) {
+			t.Fatalf("the stream ended after %d events, want event %d to begin with\n%q", len(got), i, want)
+		}
+		if !strings.HasPrefix(got[i], want) {
+			t.Errorf("event %d =\n%q, want it to begin with\n%q", i, got[i], want)
 		}
 	}
 

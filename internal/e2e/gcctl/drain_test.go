@@ -26,11 +26,11 @@ func TestDrain_PlanConfirmExecute(t *testing.T) {
 		e.checkDraining("mc-eu-2")
 
 		e.useNoTerminal()
-		sick := newTestController("mc-ap-1", "ap", 3)
-		sick.health = pb.HealthStatus_HEALTH_STATUS_UNHEALTHY
-		e.register(sick)
-		checkContains(t, "a controller that takes no meetings", e.gcctl(0, "drain", "mc-ap-1", "--dry-run").out,
-			"yes: it takes no meetings now, so ap loses no capacity")
+		unhealthy := newTestController("mc-ap-1", "ap", 3)
+		unhealthy.health = pb.HealthStatus_HEALTH_STATUS_UNHEALTHY
+		e.register(unhealthy)
+		checkContains(t, "a controller that accepts no meetings", e.gcctl(0, "drain", "mc-ap-1", "--dry-run").out,
+			"yes: it accepts no meetings now, so ap loses no capacity")
 	})
 }
 
@@ -84,7 +84,7 @@ func TestDrain_UnsafeNeedsForce(t *testing.T) {
 		e.register(newTestController("mc-1", "eu", 10), newTestController("mc-2", "eu", 10))
 		for _, flag := range []string{"--dry-run", "--yes"} {
 			got := e.gcctl(4, "drain", "mc-1", flag)
-			checkContains(t, "plan", got.out, "safe           NO: eu could not lose its largest controller any more")
+			checkContains(t, "plan", got.out, "safe             NO: eu could not lose its largest controller any more")
 			checkContains(t, "refusal", got.err, "--force")
 		}
 		e.checkDraining("")
