@@ -44,19 +44,20 @@ func newTestEndpoints(policy AuthPolicy, observed *[]string) Endpoints {
 		"operator": {Subject: "op", Scopes: []string{"gc:admin"}},
 	}
 
-	code := func(err error) string {
+	outcome := func(err error) (string, OutcomeClass) {
 		if err != nil {
-			return "ERR"
+			return "ERR", OtherOutcome
 		}
-		return "OK"
+		return "OK", OtherOutcome
 	}
 
 	observe := func(_ context.Context, transport, operation string, err error, _ time.Duration) {
-		*observed = append(*observed, transport+" "+operation+" "+code(err))
+		code, _ := outcome(err)
+		*observed = append(*observed, transport+" "+operation+" "+code)
 	}
 
 	policy.MCScopes = []string{"mc:register", "service.write.gc"}
-	logging := LogConfig{Logger: log.NewNopLogger(), Verbose: true, Code: code, TraceID: untraced}
+	logging := LogConfig{Logger: log.NewNopLogger(), Verbose: true, Outcome: outcome, TraceID: untraced}
 	return New(fakeService{}, Chain(Observe(observe), Log(logging), Authenticate(callers, policy), Deadline(time.Second)))
 }
 
@@ -64,7 +65,7 @@ func untraced(context.Context) string { return "" }
 
 func TestEndpoints_AuthenticateBeforeDecodeErrors(t *testing.T) {
 	decodeErr := service.Invalid("max_meetings must be a whole number")
-	for _, tc := range []struct {
+	tests := []struct {
 		name, token string
 		policy      AuthPolicy
 		id          string
@@ -81,7 +82,9 @@ func TestEndpoints_AuthenticateBeforeDecodeErrors(t *testing.T) {
 		{"bad input", "mc", AuthPolicy{}, "mc-9", decodeErr, decodeErr},
 		{"its own name", "mc", AuthPolicy{SubjectIsController: true}, "mc-1", nil, nil},
 		{"another's name", "mc", AuthPolicy{SubjectIsController: true}, "mc-9", nil, service.ErrForbidden},
-	} {
+	}
+
+	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
 			var observed []string
 			e := newTestEndpoints(tc.policy, &observed)
@@ -90,10 +93,12 @@ func TestEndpoints_AuthenticateBeforeDecodeErrors(t *testing.T) {
 			if !errors.Is(err, tc.want) {
 				t.Errorf("RegisterMC error = %v, want %v", err, tc.want)
 			}
+
 			want := "grpc RegisterMC OK"
 			if tc.want != nil {
 				want = "grpc RegisterMC ERR"
 			}
+
 			if len(observed) != 1 || observed[0] != want {
 				t.Errorf("observed %q, want [%q]: observers see refusals", observed, want)
 			}
@@ -101,7 +106,7 @@ func TestEndpoints_AuthenticateBeforeDecodeErrors(t *testing.T) {
 	}
 }
 
-func TestObserve_Panic(t *testing.T) {
+func TestObserve_PanicPasses(t *testing.T) {
 	observed := errors.New("nothing was observed")
 	failing := Observe(func(_ context.Context, _, _ string, err error, _ time.Duration) { observed = err })(Operation{Name: "RegisterMC"})(
 		func(context.Context, any) (any, error) { panic("on purpose") },
@@ -154,9 +159,9 @@ func TestDeadline_EarlierDeadlineKeepsItsTimer(t *testing.T) {
 	}
 }
 
-func TestAuthPolicy_Scopes(t *testing.T) {
+func TestAuthPolicy_ScopeOfOperation(t *testing.T) {
 	policy := AuthPolicy{}
-	for _, tc := range []struct {
+	tests := []struct {
 		scopes []string
 		scope  Scope
 		want   bool
@@ -167,7 +172,9 @@ func TestAuthPolicy_Scopes(t *testing.T) {
 		{[]string{"gc:admin"}, ScopeAdmin, true},
 		{nil, ScopeRead, false},
 		{[]string{"gc:admin"}, "undeclared", false},
-	} {
+	}
+
+	for _, tc := range tests {
 		if got := policy.isAllowed(service.Caller{Scopes: tc.scopes}, tc.scope); got != tc.want {
 			t.Errorf("isAllowed(%v, %s) = %v, want %v", tc.scopes, tc.scope, got, tc.want)
 		}

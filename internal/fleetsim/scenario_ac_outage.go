@@ -29,7 +29,7 @@ func acOutage() Scenario {
 			for _, mc := range env.Fleet.Controllers {
 				mc.tokens.ShiftClock(devauth.TokenLife * 9 / 10)
 			}
-			env.AddNote("tokens live %v; the controllers' clocks were set ahead by nine tenths of it, so that all were due at once",
+			env.AddNote("tokens are valid for %v; the controllers' clocks were set ahead by nine tenths of it, so that all were due at once",
 				devauth.TokenLife)
 
 			for _, response := range []authResponse{responseErrors, responseInvalid, responseNone} {

@@ -27,7 +27,7 @@ func tokenRotation() Scenario {
 					return err
 				}
 
-				env.SetPhase("signing key %d; tokens live %s", key, formatDuration(life))
+				env.SetPhase("signing key %d; tokens are valid for %s", key, formatDuration(life))
 				// After a token's life all controllers have a token with the new key.
 				rotatedAt := time.Now()
 				if err := env.Wait(ctx, life); err != nil {

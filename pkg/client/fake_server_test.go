@@ -228,7 +228,7 @@ func (f fakeStreams) serve(stream grpc.BidiStreamingServer[streamRequest, stream
 
 		switch err := f.gc.record(stream.Context(), s); {
 		case errors.Is(err, errEndStream):
-			return status.Error(codes.Unavailable, "The server is stopping")
+			return status.Error(codes.Unavailable, "Server is stopping")
 		case errors.Is(err, errEndStreamCleanly):
 			return nil
 		case errors.Is(err, errNoResponse):

@@ -96,7 +96,7 @@ func TestStream_EndBetweenHeartbeatsIsNoFailure(t *testing.T) {
 	t.Parallel()
 	for _, end := range []error{
 		nil,
-		status.Error(codes.Unavailable, "The server is stopping"),
+		status.Error(codes.Unavailable, "Server is stopping"),
 		status.Error(codes.Unauthenticated, "Invalid token"),
 	} {
 		t.Run(codeOf(newFailure(context.Background(), end)).String(), func(t *testing.T) {
@@ -151,7 +151,7 @@ func TestStream_BrokenStreamIsRetriedOnce(t *testing.T) {
 		return nil
 	})
 
-	if err := checkHeartbeatErr(t, transport, codes.Unavailable); err.Error() != "Unavailable: The server is stopping" {
+	if err := checkHeartbeatErr(t, transport, codes.Unavailable); err.Error() != "Unavailable: Server is stopping" {
 		t.Errorf("heartbeat = %v", err)
 	}
 	if n, _ := gc.takeStreams(); n != 3 {

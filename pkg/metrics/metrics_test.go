@@ -46,7 +46,7 @@ func testPage(t *testing.T) {
 		Region:      "eu",
 		Controllers: map[service.HealthStatus]int64{service.HealthHealthy: 2},
 		Stale:       4,
-		Meetings:    service.RegionCapacity{Max: 18, Current: 2, Largest: 9, Limits: 20, Load: 3},
+		Meetings:    service.RegionCapacity{ServingLimit: 18, RunningLoad: 2, LargestServing: 9, TotalLimit: 20, TotalLoad: 3},
 	}}}
 
 	m.RegisterFleet(store, "us")

@@ -248,7 +248,7 @@ func TestStore_ReportsEveryOperation(t *testing.T) {
 			_, _ = s.Controllers(t.Context(), service.ControllerFilter{Limit: 1})
 			_, _ = s.Beat(t.Context(), service.Beat{Replica: service.Replica{ID: "gc"}})
 			_, _ = s.Sweep(t.Context(), service.SweepPolicy{Threshold: time.Second, Interval: time.Second, Tolerance: time.Second})
-			_, _ = s.ListReplicas(t.Context())
+			_, _ = s.Replicas(t.Context())
 			_, _ = s.Regions(t.Context())
 			_ = s.Ping(t.Context())
 		}

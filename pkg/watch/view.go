@@ -121,7 +121,7 @@ func (v *view) replay(region string, first uint64, skipThrough int64) (e service
 
 		for i := range logged.Changes {
 			c := logged.change(i)
-			if plain.isRepeated(region, c) || c.hasTransitionUpTo(skipThrough) {
+			if isRepeated := plain.add(region, c); isRepeated || c.hasTransitionUpTo(skipThrough) {
 				continue
 			}
 			c.Controller = v.fleet.find(c.ControllerID)
@@ -136,9 +136,9 @@ func (v *view) replay(region string, first uint64, skipThrough int64) (e service
 // plainChanges has the controllers for which a replay has a plain change, which is one without a transition.
 type plainChanges map[string]bool
 
-// isRepeated records a change, and reports whether it is plain and repeats one with the same controller. A change that may be the
-// removal of the controller from the region is not repeated.
-func (p plainChanges) isRepeated(region string, c change) bool {
+// add records a change, and reports whether it is plain and repeats one with the same controller. A change that may be the removal of
+// the controller from the region does not count as repeated.
+func (p plainChanges) add(region string, c change) (isRepeated bool) {
 	if c.Transition != nil {
 		return false
 	}

@@ -216,7 +216,7 @@ func newUnsafePlan() object {
 
 	return object{
 		"safe":                  false,
-		"reasons":               []string{"eu-west-1 would have room for 50 meetings, and 60 run"},
+		"reasons":               []string{"eu-west-1 would have room for 50 meetings; 60 are running"},
 		"meetings_affected":     30,
 		"participants_affected": 900,
 		"before":                region(2, 200),

@@ -79,7 +79,7 @@ var suite = []struct {
 	{"Heartbeat_InvalidFailsAlone", testInvalidHeartbeatInBatch},
 	{"Heartbeat_ConcurrentReplicasFormOneChain", testConcurrentReplicas},
 	{"Beat_GapAfterTolerance", testBeats},
-	{"ListReplicas_SettingsAndTimes", testReplicas},
+	{"Replicas_SettingsAndTimes", testReplicas},
 	{"Sweep_HoldsAtFirstBeat", testHoldAtFirstBeat},
 	{"Sweep_MarksStaleOnly", testSweepMarksStaleOnly},
 	{"Sweep_WithoutChangesWritesNothing", testSweepWithoutChanges},

@@ -4,7 +4,7 @@
 import { setText } from "./dom.js";
 import { formatCount, states } from "./format.js";
 
-const firstDelay = 500; // milliseconds from a transition to its announcement, which has all transitions of this time
+const firstDelay = 500; // milliseconds in which transitions are collected
 const pauseTime = 4000; // milliseconds from one announcement to the next
 const maxNamed = 3; // More transitions are announced as counts.
 
@@ -16,7 +16,6 @@ export class Announcer {
     this.node = node;
   }
 
-  // apply takes the transitions of an update for the next announcement.
   apply({ transitions }) {
     for (const transition of transitions) this.#pending.push(transition);
     if (this.#pending.length > 0) this.#timer ||= setTimeout(() => this.#announcePending(), firstDelay);

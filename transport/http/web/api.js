@@ -2,7 +2,7 @@
 
 const requestTimeout = 15000; // milliseconds
 
-// The token is in this variable and nowhere else: not in the document, not in any storage, not in an address.
+// The token is in this variable only: not in the document, a storage or an address.
 let token = "";
 
 export const setToken = (text) => { token = text; };
@@ -18,7 +18,7 @@ export class APIError extends Error {
   }
 }
 
-// describeStatus returns the text of an error status. The message is the server's; it is empty if a proxy has responded.
+// describeStatus returns the text of an error status. The message is the server's, empty if a proxy has responded.
 function describeStatus(status, message) {
   switch (status) {
     case 0: return "The server cannot be reached.";
@@ -33,7 +33,7 @@ function describeStatus(status, message) {
   }
 }
 
-// describeError returns the text of any error of a call. Errors other than APIError are timeouts of the browser.
+// describeError returns the text of any error of a call. Errors other than APIError are timeouts.
 export const describeError = (err) => (err instanceof APIError ? err.message : "The server did not respond in time.");
 
 // A proxy may serve the page below a prefix that it removes. So every address is relative to the address of this file.
@@ -62,12 +62,11 @@ export async function sendRequest(path, { method = "GET", body, headers = {}, si
   try {
     error = (await response.json()).error ?? {};
   } catch {
-    // A proxy may respond in another format. The status is enough for a text.
+    // A proxy may respond in another format.
   }
   throw new APIError(response.status, error.code ?? "", error.message ?? "");
 }
 
-// requestJSON sends a request and returns the JSON of its response.
 async function requestJSON(path, options) {
   const response = await sendRequest(path, { signal: AbortSignal.timeout(requestTimeout), ...options });
   return response.json();

@@ -1,12 +1,12 @@
-// Sums over the fleet by the rules of service/region.go: healthy and degraded controllers accept meetings, and the meetings of a
-// stale controller do not count.
+// Sums over the fleet by the rules of service/region.go: healthy and degraded controllers accept meetings, and the load of
+// stale ones does not count.
 
 import { states } from "./format.js";
 
-// Capacity has sums of one limit, such as max_meetings, and of what is in use of it.
+// Capacity has the sums of one limit and of its use.
 class Capacity {
   max = 0; // of the controllers that accept meetings
-  largest = 0; // the largest limit of one of them
+  largest = 0;
   current = 0;
 
   // The headroom after the loss of the largest controller.
@@ -21,7 +21,7 @@ class Capacity {
   }
 }
 
-// Region has the sums of one region. Besides the fields below it has the number of controllers in each state.
+// Region has the sums of one region, and its number of controllers in each state.
 export class Region {
   meetings = new Capacity();
   participants = new Capacity();
@@ -41,7 +41,6 @@ export class Region {
     this.participants.add({ acceptsMeetings, stale, max: c.max_participants, current: c.current_participants });
   }
 
-  // The number of controllers that accept meetings.
   get serving() { return this.healthy + this.degraded; }
 
   get survivesLargestLoss() {
@@ -49,8 +48,7 @@ export class Region {
   }
 }
 
-// sumRegions returns the regions of the controllers, in the order of their names. It takes less than a millisecond for 5,000
-// controllers.
+// sumRegions returns the regions of the controllers, in the order of their names.
 export function sumRegions(controllers) {
   const regions = new Map();
   for (const c of controllers) {

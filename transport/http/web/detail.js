@@ -1,17 +1,17 @@
 // The panel of one controller: its fields, its drain button and its history.
 
 import { el, setAttribute, setText } from "./dom.js";
-import { formatNumber, formatPercent, formatSince, formatTime, formatUntil, signs } from "./format.js";
+import { divide, formatNumber, formatPercent, formatSince, formatTime, formatUntil, formatUse, signs } from "./format.js";
 import { Timeline } from "./timeline.js";
 
-const formatUse = (current, max) => `${formatNumber(current)} of ${formatNumber(max)} (${formatPercent(max > 0 ? current / max : 0)})`;
+const formatUseAndRatio = (current, max) => `${formatUse(current, max)} (${formatPercent(divide(current, max))})`;
 const formatUsage = (value) => (value === null ? "not reported yet" : `${value.toFixed(1)} %`);
 
 // A row has a name, a function for its text and one for its title. A row whose text is null is hidden.
 const fieldRows = [
   ["Region", (c) => c.region],
-  ["Meetings", (c) => formatUse(c.current_meetings, c.max_meetings)],
-  ["Participants", (c) => formatUse(c.current_participants, c.max_participants)],
+  ["Meetings", (c) => formatUseAndRatio(c.current_meetings, c.max_meetings)],
+  ["Participants", (c) => formatUseAndRatio(c.current_participants, c.max_participants)],
   ["CPU", (c) => formatUsage(c.cpu_usage_percent)],
   ["Memory", (c) => formatUsage(c.memory_usage_percent)],
   ["Last heartbeat", (c, asOf) => formatSince(c.last_heartbeat_at, asOf), (c) => formatTime(c.last_heartbeat_at)],
@@ -39,7 +39,6 @@ function drainProgress(c) {
   return c.drain?.deadline_passed ? "no, and the deadline has passed" : "not yet";
 }
 
-// FieldList is a list of rows with the names and values of fields.
 class FieldList {
   constructor(rows) {
     this.rows = rows.map(([name, text, title]) => ({ text, title, name: el("dt", {}, name), value: el("dd") }));
@@ -61,7 +60,7 @@ class FieldList {
 }
 
 export class Detail {
-  #id = ""; // of the controller; empty while the panel is closed
+  #id = ""; // empty: the panel is closed
 
   // onClose is called for the close button, onDrain with the id for the drain button.
   constructor(node, fleet, { onClose, onDrain }) {
@@ -113,7 +112,6 @@ export class Detail {
     this.title?.focus();
   }
 
-  // apply draws an update of the fleet.
   apply(update) {
     if (this.#id === "") return;
     this.timeline.apply(update);

@@ -4,8 +4,8 @@ import { el } from "./dom.js";
 
 let dialogCount = 0;
 
-// openDialog shows a form in a dialog, with the buttons of actions at its end. onSubmit is called when the form is submitted, onClose
-// when the dialog has closed for any reason. The focus then returns to the element that had it.
+// openDialog shows a form with the buttons of actions at its end. onClose is called when the dialog has closed for any reason. The
+// focus then returns to the element that had it.
 export function openDialog({ title, body, actions = [], onSubmit, onClose, name }) {
   const id = `dialog-title-${++dialogCount}`;
   const previousFocus = document.activeElement;
@@ -40,7 +40,6 @@ const keys = [
   ["?", "show this list"],
 ];
 
-// openKeysDialog shows the keys of the page.
 export function openKeysDialog() {
   const rows = keys.flatMap(([names, action]) => [
     el("dt", {}, ...names.split(" ").map((name) => el("kbd", {}, name))),

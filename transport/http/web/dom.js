@@ -1,7 +1,7 @@
 // Functions that make and change elements. Text is set as text, so that the browser never reads data of the server as markup.
 
-// el makes an element. An attribute whose value is a function becomes an event listener. The value true sets an empty attribute;
-// false, null and undefined set none.
+// el makes an element. An attribute whose value is a function becomes an event listener. true sets an empty attribute; false,
+// null and undefined set none.
 export function el(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -13,7 +13,7 @@ export function el(tag, attributes = {}, ...children) {
   return element;
 }
 
-export const getByID = (id) => document.getElementById(id);
+export const byID = (id) => document.getElementById(id);
 
 // setText writes a text only if it differs. Of 500 changes a second, most change no text.
 export function setText(element, text) {

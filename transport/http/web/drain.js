@@ -1,5 +1,5 @@
-// The dialogs that drain a controller and end its drain. An order has the generation that the operator has seen. So it fails if
-// another operator has changed the controller in the meantime.
+// The dialogs that drain a controller and end its drain. An order has the generation that the operator has seen, so it
+// fails after a change by another operator.
 
 import { describeError, drainController, getController, listTransitions, undrainController } from "./api.js";
 import { openDialog } from "./dialog.js";
@@ -36,7 +36,7 @@ class OrderDialog {
     this.problem.hidden = text === "";
   }
 
-  // readConflict returns a text that names the operator who changed the controller in the meantime, "" if there is none.
+  // readConflict describes the change of another operator since the generation was read, "" if there is none.
   async readConflict() {
     const controller = await getController(this.id);
     if (controller.generation === this.generation) return "";
@@ -53,9 +53,8 @@ class OrderDialog {
   }
 }
 
-// DrainDialog shows the plan of a drain and orders the drain.
 export class DrainDialog extends OrderDialog {
-  #planNumber = 0; // of the latest plan that was requested
+  #planNumber = 0; // of the latest request
   #isSafe = false;
 
   constructor(fleet, controller, onDone) {
@@ -101,7 +100,7 @@ export class DrainDialog extends OrderDialog {
     this.drainButton.disabled = !isReady || !(this.#isSafe || this.forceBox.checked);
   }
 
-  // calculateDeadline returns the chosen deadline by the store's clock, null if there is none.
+  // calculateDeadline returns the deadline by the store's clock, null if there is none.
   #calculateDeadline() {
     if (this.deadline.value === "") return null;
     const minutes = Number(this.deadline.value === "custom" ? this.minutes.value : this.deadline.value);
@@ -176,7 +175,6 @@ export class DrainDialog extends OrderDialog {
   }
 }
 
-// UndrainDialog orders the end of a drain.
 export class UndrainDialog extends OrderDialog {
   constructor(controller, onDone) {
     super(controller, onDone);

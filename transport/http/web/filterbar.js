@@ -26,7 +26,6 @@ export class FilterBar {
 
   #makeControls() {
     const { filters } = this;
-    // change returns the listener of a control that changes the filters.
     const change = (apply) => (event) => { apply(event.currentTarget); this.onChange(); };
 
     this.text = el("input", {
@@ -53,10 +52,9 @@ export class FilterBar {
     return { state, chip, count };
   }
 
-  // show draws the present filters.
   show() {
     const { filters } = this;
-    // The filter has the trimmed text, which must not replace the text while the operator types a space.
+    // The filter has the trimmed text, which must not replace a text that is being typed.
     if (this.text.value.trim() !== filters.text) this.text.value = filters.text;
     for (const { state, chip } of this.chips) setAttribute(chip, "aria-pressed", String(filters.states.has(state)));
     setAttribute(this.placeable, "aria-pressed", String(filters.placeable));

@@ -1,9 +1,9 @@
-// The filters and the order of the tiles, and their form in the page's address. An address can be shared: it never has the token.
+// Filters has the filters and the order of the tiles, which are also in the page's address. An address never has the token.
 
-import { calculateLoadRatio, states } from "./format.js";
+import { getLoadRatio, states } from "./format.js";
 
-// Each order has the rows of a block, and the milliseconds after which changes reorder the tiles. To reorder 5,000 tiles takes a long
-// frame. So an order by values that change all the time has small blocks and a long delay.
+// The delay is in milliseconds. To reorder 5,000 tiles takes a long frame, so an order by values that change all the time has small
+// blocks and a long delay.
 const stableOrder = { rowsPerBlock: 12, reorderDelay: 250, followsLoad: false };
 const loadOrder = { rowsPerBlock: 4, reorderDelay: 3000, followsLoad: true };
 
@@ -20,7 +20,7 @@ export const orders = {
   },
   load: {
     label: "Highest load",
-    compare: (a, b) => calculateLoadRatio(b) - calculateLoadRatio(a) || compareText(a.key, b.key),
+    compare: (a, b) => getLoadRatio(b) - getLoadRatio(a) || compareText(a.key, b.key),
     ...loadOrder,
   },
   heard: {
@@ -33,14 +33,13 @@ export const orders = {
 // The keys of controllers are made for this comparison. An Intl.Collator would take a tenth of a second for 5,000 of them.
 const compareText = (a, b) => (a === b ? 0 : a < b ? -1 : 1);
 
-// Filters has the chosen filters, order and size, and the id of the open controller.
 export class Filters {
   text = "";
   region = "";
   states = new Set();
   placeable = false; // only controllers that accept meetings
   order = "region";
-  size = ""; // of the tiles: "small", "large", or empty for automatic
+  size = ""; // of the tiles: "small", "large" or "" (automatic)
   open = ""; // the id of the open controller
 
   // read takes the filters from an address, and ignores invalid values.

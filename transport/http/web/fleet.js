@@ -3,14 +3,14 @@
 import { chooseShownState } from "./format.js";
 
 // These reasons against a placement follow from the load, which comes without reasons. The texts are those of the service.
-const noMeetings = "it holds as many meetings as it may";
-const noParticipants = "it holds as many participants as it may";
+const noMeetings = "it has reached max_meetings";
+const noParticipants = "it has reached max_participants";
 
-// At most this number of transitions is kept until they are taken. Others lack announcements only: the timeline reads the history.
+// At most this many transitions are kept for announcements. The timeline reads the history.
 const maxTransitions = 2000;
 
-// Messages of a replica that lags are a little older than those before them. If all messages are older for this time, in
-// milliseconds, the store's clock was set back, and the ages follow it.
+// Messages of a lagging replica are a little older than those before them. If all messages are older for this time, in
+// milliseconds, the store's clock was set back.
 const clockSetBackAfter = 10000;
 
 export class Fleet {
@@ -28,7 +28,7 @@ export class Fleet {
     this.onUpdate = onUpdate;
   }
 
-  // receive applies a message. type is "snapshot", "changes", "loads", or "beat" for a message with the store's time only.
+  // receive applies a message of the watch. A "beat" has the store's time only.
   receive(type, data) {
     this.#setTime(Date.parse(data.as_of));
     if (type === "snapshot") this.#applySnapshot(data);
@@ -37,8 +37,7 @@ export class Fleet {
     this.onUpdate();
   }
 
-  // setTime moves the clock to the time of a message. The clock moves back only if the store's clock was set back. Otherwise it
-  // would stop until the store's clock has caught up, and all ages would be too long by that.
+  // setTime moves the clock to the time of a message. The clock moves back only if the store's clock was set back.
   #setTime(time) {
     if (Number.isNaN(time)) return;
     const now = performance.now();
@@ -53,7 +52,6 @@ export class Fleet {
     this.#arriving = null;
   }
 
-  // clear empties the fleet when the token is forgotten.
   clear() {
     this.abandonSnapshot();
     for (const id of this.controllers.keys()) this.#changedIDs.add(id);
@@ -63,8 +61,7 @@ export class Fleet {
     this.onUpdate();
   }
 
-  // takeUpdate returns all changes since the last call. changedIDs has the controllers that changed, joined or left. isSnapshot is
-  // true if a snapshot has replaced the fleet.
+  // takeUpdate returns all changes since the last call. isSnapshot is true if a snapshot has replaced the fleet.
   takeUpdate() {
     const update = { changedIDs: this.#changedIDs, transitions: this.#transitions, isSnapshot: this.#isSnapshot };
     this.#changedIDs = new Set();
@@ -121,7 +118,7 @@ export class Fleet {
   }
 }
 
-// addDerivedFields adds fields to a controller: the state to show, the time of the last heartbeat, and the key for sorting.
+// addDerivedFields adds the state to show, the time of the last heartbeat, and the key for sorting.
 function addDerivedFields(c) {
   c.state = chooseShownState(c.health);
   c.lastHeartbeatAt = Date.parse(c.last_heartbeat_at);
@@ -129,7 +126,7 @@ function addDerivedFields(c) {
   c.key = c.controller_id.replace(/\d+/g, (digits) => digits.padStart(12, "0"));
 }
 
-// updatePlacement updates whether a controller accepts meetings, after a change of its load.
+// updatePlacement follows a change of the load.
 function updatePlacement(c) {
   const isFullOfMeetings = c.current_meetings >= c.max_meetings;
   const isFullOfParticipants = c.current_participants >= c.max_participants;

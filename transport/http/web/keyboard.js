@@ -4,10 +4,10 @@
 const rowSteps = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 };
 
 export class TileKeyboard {
-  #shown = []; // the tiles in their order on the screen
+  #shown = []; // the tiles in their order
   #current = null;
 
-  // findTile returns the tile of an id. onOpen is called with the id of the tile that was opened.
+  // findTile returns the tile of an id. onOpen is called with the id of the opened tile.
   constructor(grid, layout, { findTile, onOpen }) {
     Object.assign(this, { grid, layout, findTile, onOpen });
     grid.addEventListener("focusin", (event) => this.#handleFocus(event));
@@ -66,7 +66,7 @@ export class TileKeyboard {
     this.focus();
   }
 
-  // findTarget returns the tile that a key moves to from the one at index, undefined if the key moves to none.
+  // findTarget returns the tile to which a key moves from the one at index, if any.
   #findTarget(key, index) {
     switch (key) {
       case "ArrowRight": return this.#shown[this.#clampIndex(index + 1)];

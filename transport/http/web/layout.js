@@ -14,7 +14,7 @@ const tileSizes = {
 };
 const headingHeight = 26;
 
-// A gradual reorder fills this number of blocks in each frame, because the browser paints a tile more slowly than it moves one.
+// A gradual reorder fills this many blocks in each frame, because painting takes longer than moving.
 const blocksPerFrame = 1;
 
 export class Layout {
@@ -30,7 +30,7 @@ export class Layout {
     this.onFocusLost = onFocusLost;
   }
 
-  // show puts the tiles of the controllers in their places. A gradual change takes several frames.
+  // show puts the tiles in their places. A gradual change takes several frames.
   show({ controllers, tiles, order, isGrouped, size, isGradual }) {
     cancelAnimationFrame(this.#frame);
     setAttribute(this.grid, "data-size", size || (tiles.length > maxLargeTiles ? "small" : "large"));
@@ -120,7 +120,7 @@ export class Layout {
   }
 }
 
-// splitIntoGroups returns the ranges of controllers that begin with a block of their own: one for each region, or one for all.
+// splitIntoGroups returns a range of controllers for each region, or one range for all.
 function splitIntoGroups(controllers, isGrouped) {
   const groups = [];
   for (let from = 0; from < controllers.length;) {

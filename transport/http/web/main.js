@@ -5,7 +5,7 @@ import { forgetToken, hasToken } from "./api.js";
 import { sumRegions } from "./capacity.js";
 import { Detail } from "./detail.js";
 import { isDialogOpen, openKeysDialog } from "./dialog.js";
-import { getByID, setText } from "./dom.js";
+import { byID, setText } from "./dom.js";
 import { DrainDialog, UndrainDialog } from "./drain.js";
 import { FilterBar } from "./filterbar.js";
 import { Filters } from "./filters.js";
@@ -31,20 +31,19 @@ let sumTimer = 0;
 const filters = new Filters();
 filters.read(location.hash);
 const fleet = new Fleet(drawLater);
-const announcer = new Announcer(getByID("announcements"));
-const detail = new Detail(getByID("detail"), fleet, { onClose: () => openController(""), onDrain: openDrainDialog });
-const tiles = new Tiles(getByID("tiles"), getByID("empty"), fleet, filters, {
+const announcer = new Announcer(byID("announcements"));
+const detail = new Detail(byID("detail"), fleet, { onClose: () => openController(""), onDrain: openDrainDialog });
+const tiles = new Tiles(byID("tiles"), byID("empty"), fleet, filters, {
   onOpen: (id) => { openController(id); detail.focus(); },
   onCount: showCount,
 });
-const regions = new Regions(getByID("regions"), filters, (region) => { filters.region = region; applyFilters(); });
-const filterBar = new FilterBar(getByID("filters"), filters, applyFilters);
+const regions = new Regions(byID("regions"), filters, (region) => { filters.region = region; applyFilters(); });
+const filterBar = new FilterBar(byID("filters"), filters, applyFilters);
 const watch = new Watch(fleet, showConnection, (err) => {
   forgetToken();
   openTokenDialog(err.message);
 });
 
-// drawLater schedules a draw, unless one is scheduled.
 function drawLater() {
   if (frame !== 0) return;
   const delay = fleet.controllers.size > largeFleet ? drawnAt + largeFleetDrawInterval - performance.now() : 0;
@@ -81,8 +80,8 @@ function drawSums() {
 function showCount(shown) {
   const total = fleet.controllers.size;
   const part = shown === total ? "All" : `${formatNumber(shown)} of`;
-  setText(getByID("count"), total === 0 ? "" : `${part} ${formatNumber(total)} controllers`);
-  setText(getByID("empty"), "No controller matches the filters.");
+  setText(byID("count"), total === 0 ? "" : `${part} ${formatNumber(total)} controllers`);
+  setText(byID("empty"), "No controller matches the filters.");
 }
 
 function applyFilters() {
@@ -102,7 +101,7 @@ function updateAddress() {
 function openController(id) {
   const previousID = detail.id;
   filters.open = id;
-  getByID("panes").classList.toggle("open", id !== "");
+  byID("panes").classList.toggle("open", id !== "");
   if (id) detail.open(id);
   else detail.close();
   tiles.select(id);
@@ -130,7 +129,7 @@ function openTokenDialog(problem) {
   });
 }
 
-// handleKey handles a key of the page, and reports whether it is one. The browser must not handle such a key as well.
+// handleKey handles a key, and reports whether the page uses it.
 function handleKey(event) {
   const input = event.target.closest("input, select, textarea");
   if (event.key === "Escape" && (detail.id || input)) {
@@ -142,7 +141,7 @@ function handleKey(event) {
 
   switch (event.key) {
     case "/":
-      getByID("filter-text").focus();
+      byID("filter-text").focus();
       return true;
     case "?":
       openKeysDialog();
@@ -166,16 +165,16 @@ addEventListener("hashchange", () => {
   applyFilters();
   if (hasToken()) openController(open);
 });
-addEventListener("online", () => watch.retry());
+addEventListener("online", () => watch.retryNow());
 document.querySelector(".skip").addEventListener("click", (event) => {
   // The link must not change the address, which holds the filters.
   event.preventDefault();
   tiles.focus();
 });
-getByID("theme").addEventListener("change", (event) => {
+byID("theme").addEventListener("change", (event) => {
   if (event.target.value) document.documentElement.dataset.theme = event.target.value;
   else delete document.documentElement.dataset.theme;
 });
-getByID("keys-button").addEventListener("click", openKeysDialog);
-getByID("token-button").addEventListener("click", () => openTokenDialog(""));
+byID("keys-button").addEventListener("click", openKeysDialog);
+byID("token-button").addEventListener("click", () => openTokenDialog(""));
 openTokenDialog("");

@@ -1,13 +1,12 @@
-// The plan of a drain: the verdict, the reasons against the drain, the affected meetings, and the region before and after.
+// The plan of a drain: verdict, reasons, affected meetings, and the region before and after.
 
 import { el } from "./dom.js";
-import { formatCount, formatNumber } from "./format.js";
+import { formatCount, formatNumber, formatUse } from "./format.js";
 
-const formatUse = (capacity) => `${formatNumber(capacity.current)} of ${formatNumber(capacity.max)}`;
 const formatServing = (region) => formatNumber(region.healthy + region.degraded);
 const formatYesNo = (value) => (value ? "yes" : "no");
 
-// renderPlan returns the elements that show a plan. stale reports whether the controller is stale.
+// renderPlan returns the elements of a plan. stale reports whether the controller is stale.
 export function renderPlan({ plan, stale }) {
   const verdict = el("p", { class: "verdict", "data-survives": String(plan.safe) }, describeVerdict(plan));
   const reasons = plan.safe ? null : el("ul", { class: "reasons" }, ...plan.reasons.map((reason) => el("li", {}, reason)));
@@ -31,7 +30,7 @@ function renderTable({ before, after }) {
   const row = (name, format) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, format(before)), el("td", {}, format(after)));
   return el("table", {}, el("thead", {}, head), el("tbody", {},
     row("Controllers that accept meetings", formatServing),
-    row("Meetings", (region) => formatUse(region.meetings)),
-    row("Participants", (region) => formatUse(region.participants)),
+    row("Meetings", ({ meetings }) => formatUse(meetings.current, meetings.max)),
+    row("Participants", ({ participants }) => formatUse(participants.current, participants.max)),
     row("Survives loss of largest", (region) => formatYesNo(region.survives_largest_loss))));
 }

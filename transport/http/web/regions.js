@@ -1,9 +1,9 @@
 // The cards of the regions: controllers by state, capacity in use, and headroom without the largest controller.
 
 import { el, setAttribute, setText } from "./dom.js";
-import { formatNumber, signs, states } from "./format.js";
+import { formatNumber, formatUse, signs, states } from "./format.js";
 
-// CapacityBar shows one kind of capacity, with a mark at the capacity without the largest controller.
+// CapacityBar has a mark at the capacity without the largest controller.
 class CapacityBar {
   constructor(name) {
     this.name = name;
@@ -18,7 +18,7 @@ class CapacityBar {
     // If more is in use than the maximum, the track is as long as the use.
     const length = Math.max(max, current, 1);
     const maxWithoutLargest = Math.max(max - largest, 0);
-    const use = `${formatNumber(current)} of ${formatNumber(max)}`;
+    const use = formatUse(current, max);
     this.fill.style.width = `${(100 * current) / length}%`;
     this.mark.style.left = `${(100 * maxWithoutLargest) / length}%`;
     setAttribute(this.node, "data-level", current > max ? "over" : current > maxWithoutLargest ? "tight" : "headroom");

@@ -1,7 +1,7 @@
 // EventReader reads text/event-stream by the HTML standard (§ 9.2.6). The browser's EventSource cannot send the token.
 
-// EventReader takes text in pieces of any length. onEvent is called with {type, data, id} for each event. The id is the latest one
-// of the stream, also for an event without an id.
+// The text may be pushed in pieces of any length. onEvent is called with {type, data, id} for each event. The id is the latest one of
+// the stream, also for an event without an id.
 export class EventReader {
   #incompleteLine = "";
   #skipLineFeed = false; // after a CR at the end of a piece
@@ -18,7 +18,7 @@ export class EventReader {
     const piece = this.#removeMarks(text);
     let start = 0;
 
-    // Only the new text is searched: a line of hundreds of kilobytes arrives in dozens of pieces.
+    // Only the new text is searched, because a long line arrives in dozens of pieces.
     const lineEnd = /\r\n|\n|\r/g;
     for (let found = lineEnd.exec(piece); found; found = lineEnd.exec(piece)) {
       const line = this.#incompleteLine + piece.slice(start, found.index);

@@ -1,6 +1,6 @@
 // The header of the page: the size of the fleet, and whether the page is up to date.
 
-import { getByID, setAttribute, setText } from "./dom.js";
+import { byID, setAttribute, setText } from "./dom.js";
 import { formatCount } from "./format.js";
 
 const connectionTexts = {
@@ -12,14 +12,14 @@ const connectionTexts = {
 };
 
 export function showConnection(state, details) {
-  setAttribute(getByID("connection"), "data-state", state);
-  setText(getByID("connection-text"), connectionTexts[state](details));
+  setAttribute(byID("connection"), "data-state", state);
+  setText(byID("connection-text"), connectionTexts[state](details));
 }
 
 export function showTotals(regions) {
   const total = regions.reduce((sum, region) => sum + region.total, 0);
   const unhealthy = regions.reduce((sum, region) => sum + region.unhealthy, 0);
-  setText(getByID("totals"), total > 0 ? `${formatCount(total, "controller")} in ${formatCount(regions.length, "region")}` : "");
+  setText(byID("totals"), total > 0 ? `${formatCount(total, "controller")} in ${formatCount(regions.length, "region")}` : "");
 
   // The title shows unhealthy controllers while the tab is in the background.
   const title = unhealthy > 0 ? `(${unhealthy}) Global Controller` : "Global Controller";

@@ -1,7 +1,7 @@
 // Tile shows one controller. Tiles are elements, not a canvas, so that a keyboard and a screen reader can use them.
 
 import { el, setAttribute, setText } from "./dom.js";
-import { formatPercent, calculateLoadRatio, signs } from "./format.js";
+import { formatPercent, getLoadRatio, signs } from "./format.js";
 
 const template = el("div", { class: "tile", role: "option", tabindex: "-1", "aria-selected": "false" },
   el("span", { class: "face" },
@@ -11,7 +11,7 @@ const template = el("div", { class: "tile", role: "option", tabindex: "-1", "ari
     el("span", { class: "full" }),
     el("span", { class: "bar" }, el("span"))));
 
-// The bar of the load has steps of 2 %, because smaller steps cannot be seen.
+// The bar has steps of 2 %, because smaller ones cannot be seen.
 const loadSteps = 50;
 
 // Names of one kind differ at their ends, so a long name is cut in the middle. The title of the tile has the whole name.
@@ -62,7 +62,7 @@ export class Tile {
   }
 
   #showLoad(c) {
-    const step = Math.min(loadSteps, Math.round(calculateLoadRatio(c) * loadSteps));
+    const step = Math.min(loadSteps, Math.round(getLoadRatio(c) * loadSteps));
     if (step === this.loadStep) return;
     this.loadStep = step;
     this.fill.style.width = `${(100 * step) / loadSteps}%`;

@@ -17,7 +17,7 @@ const flashDuration = 1500;
 export class Tiles {
   #tiles = new Map(); // by id
   #matchingIDs = new Set();
-  #shown = []; // the tiles that match, in their order on the screen
+  #shown = []; // the matching tiles in their order
   #selected = null;
   #reorderTimer = 0;
   #runningFlashes = 0;
@@ -25,7 +25,7 @@ export class Tiles {
   #layout;
   #keyboard;
 
-  // onOpen is called with the id of the tile that was chosen, onCount with the number of tiles after each change of it.
+  // onOpen is called with the id of the chosen tile, onCount with the number of tiles.
   constructor(grid, empty, fleet, filters, { onOpen, onCount }) {
     Object.assign(this, { grid, empty, fleet, filters, onOpen, onCount });
     this.#layout = new Layout(grid, () => this.#keyboard.focus("", true));
@@ -41,7 +41,6 @@ export class Tiles {
 
   get currentID() { return this.#keyboard.currentID; }
 
-  // focus moves the focus to the tile of an id, or to the current tile.
   focus(id) {
     this.#keyboard.focus(id);
   }
@@ -53,7 +52,6 @@ export class Tiles {
     this.#selected?.node.setAttribute("aria-selected", "true");
   }
 
-  // apply draws an update of the fleet.
   apply({ changedIDs, isSnapshot }) {
     let mustReorder = isSnapshot;
     const withNewState = [];
@@ -95,7 +93,7 @@ export class Tiles {
     return true;
   }
 
-  // refilter shows the tiles again after a change of the filters.
+  // refilter applies changed filters.
   refilter() {
     this.#matchingIDs.clear();
     for (const c of this.fleet.controllers.values()) {

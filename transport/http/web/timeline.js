@@ -5,7 +5,7 @@ import { el, setText } from "./dom.js";
 import { formatAge, formatSince, formatTime, signs } from "./format.js";
 
 const pageSize = 30;
-const causes = { register: "registered", heartbeat: "reported", operator: "ordered" };
+const causes = { register: "registered", heartbeat: "reported", operator: "ordered", stale: "marked", retired: "retired" };
 
 export class Timeline {
   #before = 0; // the id before which the next page ends
@@ -22,7 +22,6 @@ export class Timeline {
     this.node = el("section", { class: "history" }, el("h3", {}, "History"), this.list, this.problem, this.moreButton);
   }
 
-  // load reads and shows the next page.
   async load() {
     this.moreButton.disabled = true;
     this.problem.hidden = true;
@@ -64,7 +63,6 @@ export class Timeline {
     }
   }
 
-  // refreshAges writes the present age of each transition.
   refreshAges() {
     for (const node of this.list.querySelectorAll("time")) setText(node, formatSince(node.dateTime, this.fleet.asOf));
   }
@@ -90,10 +88,9 @@ function renderState(state) {
   return el("span", { class: "state", "data-state": state }, sign, ` ${state}`);
 }
 
-// describeCause returns the cause and the actor of a transition, such as "no heartbeat for 32 s; marked by gc-1".
+// describeCause returns a text such as "no heartbeat for 32 s; marked by gc-1".
 function describeCause(t) {
-  let cause = causes[t.cause] ?? t.cause;
-  if (t.cause === "stale") cause = `no heartbeat for ${formatAge(t.silence_ms)}; marked`;
-  if (t.cause === "retired") cause = `no heartbeat for ${formatAge(t.silence_ms)}; retired`;
-  return t.actor ? `${cause} by ${t.actor}` : cause;
+  const hasSilence = t.cause === "stale" || t.cause === "retired";
+  const silence = hasSilence ? `no heartbeat for ${formatAge(t.silence_ms)}; ` : "";
+  return `${silence}${causes[t.cause] ?? t.cause}${t.actor ? ` by ${t.actor}` : ""}`;
 }

@@ -5,7 +5,7 @@ import { EventReader } from "./sse.js";
 
 // All times are in milliseconds. The server sends an event every 5 s, so a stream without one for streamTimeout is broken.
 const streamTimeout = 17000;
-// If the stream is open and the store's time stays the same for clockTimeout, the store does not respond to the server.
+// If the store's time stays the same for clockTimeout, the store does not respond.
 const clockTimeout = 12000;
 const firstDelay = 500;
 const maxDelay = 15000;
@@ -47,8 +47,7 @@ export class Watch {
     this.onState("off", {});
   }
 
-  // retry ends the delay before the next stream.
-  retry() {
+  retryNow() {
     this.#endDelay();
   }
 

@@ -158,7 +158,7 @@ func TestFleetModule_ReasonsMatchService(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	full := service.Controller{Health: service.HealthHealthy}.Placement()
+	full := service.Controller{Health: service.HealthHealthy}.Eligibility()
 	if len(full.Reasons) != 2 {
 		t.Fatalf("a full controller has the reasons %q, want two", full.Reasons)
 	}
