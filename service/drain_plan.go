@@ -39,10 +39,10 @@ func PlanDrain(c Controller, before, after Region) DrainPlan {
 func shortages(region, what string, capacity RegionCapacity) []string {
 	switch {
 	case capacity.Headroom() < 0:
-		return []string{fmt.Sprintf("%s would have room for %d %s; %d are running", region, capacity.ServingLimit, what, capacity.RunningLoad)}
+		return []string{fmt.Sprintf("%s would have room for %d %s (%d are running)", region, capacity.ServingLimit, what, capacity.RunningLoad)}
 	case capacity.HeadroomWithoutLargest() < 0:
 		return []string{fmt.Sprintf(
-			"without its largest controller, %s would have room for %d %s; %d are running",
+			"without its largest controller, %s would have room for %d %s (%d are running)",
 			region, capacity.ServingLimit-capacity.LargestServing, what, capacity.RunningLoad,
 		)}
 	default:

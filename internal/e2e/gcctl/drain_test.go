@@ -85,7 +85,7 @@ func TestDrain_UnsafeNeedsForce(t *testing.T) {
 		for _, flag := range []string{"--dry-run", "--yes"} {
 			got := e.gcctl(4, "drain", "mc-1", flag)
 			checkContains(t, "plan", got.out,
-				"safe             NO: without its largest controller, eu would have room for 0 meetings; 20 are running")
+				"safe             NO: without its largest controller, eu would have room for 0 meetings (20 are running)")
 			checkContains(t, "refusal", got.err, "--force")
 		}
 		e.checkDraining("")
