@@ -65,6 +65,7 @@ var suite = []struct {
 	{"Register_PendingUntilHeartbeat", testRegisterAndHeartbeat},
 	{"Register_AgainKeepsLoadAndCreation", testRegisterAgain},
 	{"Heartbeat_WithoutUsageKeepsUsage", testFastHeartbeatKeepsUsage},
+	{"Controller_EveryField", testEveryField},
 	{"Controller_NotRegistered", testUnknownControllers},
 	{"Heartbeat_KeepsOperatorDrain", testDrainOutlastsHeartbeats},
 	{"Heartbeat_ClearsStaleness", testHeartbeatClearsStaleness},
