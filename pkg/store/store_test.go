@@ -207,7 +207,7 @@ func TestHealthSQL_AgreesWithGo(t *testing.T) {
 					facts := service.Facts{OperatorDraining: draining, Reported: reported, Stale: stale}
 
 					var got string
-					err := s.readDB.GetContext(t.Context(), &got, s.readDB.Rebind(`SELECT `+healthSQL("f")+`
+					err := s.readDB.GetContext(t.Context(), &got, s.readDB.Rebind(`SELECT `+healthSQL+`
 						FROM (SELECT CAST(? AS boolean) AS operator_draining,
 						CAST(? AS varchar(20)) AS reported_status, CAST(? AS boolean) AS stale) AS f`), draining, string(reported), stale)
 					if err != nil || got != string(facts.Health()) {
