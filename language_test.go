@@ -6,6 +6,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,14 +67,33 @@ func readAllowances(t *testing.T) (allowances []*allowance) {
 	return allowances
 }
 
-// trackedFiles lists the files of the repository.
-func trackedFiles(t *testing.T) []string {
+// repositoryFiles lists the files of the repository, also those that are not committed yet.
+func repositoryFiles(t *testing.T) []string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "git", "ls-files").Output()
+	out, err := exec.CommandContext(t.Context(), "git", "ls-files", "--cached", "--others", "--exclude-standard").Output()
 	if err != nil {
-		t.Skipf("git ls-files: %v: this is no checkout", err)
+		t.Fatalf("git ls-files: %v: run the tests in a checkout, with git installed", err)
 	}
 	return strings.Fields(string(out))
+}
+
+// goFiles yields the names and texts of Go files without generated code.
+func goFiles(t *testing.T) iter.Seq2[string, string] {
+	t.Helper()
+	return func(yield func(string, string) bool) {
+		for _, name := range repositoryFiles(t) {
+			if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, ".pb.go") {
+				continue
+			}
+			text, err := os.ReadFile(name)
+			if err != nil {
+				continue // Deleted, and not yet committed.
+			}
+			if !yield(name, string(text)) {
+				return
+			}
+		}
+	}
 }
 
 func TestLanguage_AvoidedWords(t *testing.T) {
@@ -89,7 +109,7 @@ func TestLanguage_AvoidedWords(t *testing.T) {
 		return false
 	}
 
-	for _, name := range trackedFiles(t) {
+	for _, name := range repositoryFiles(t) {
 		if skippedFiles.MatchString(name) {
 			continue
 		}
@@ -100,7 +120,8 @@ func TestLanguage_AvoidedWords(t *testing.T) {
 		for i, line := range strings.Split(string(text), "\n") {
 			for _, word := range avoidedWords.FindAllString(line, -1) {
 				if !isAllowed(name, word) {
-					t.Errorf("%s:%d: %q: see docs/glossary.md", name, i+1, word)
+					t.Errorf("%s:%d: %q: use the word of docs/glossary.md, or add FILE | WORD | REASON to docs/glossary-exceptions.txt",
+						name, i+1, word)
 				}
 			}
 		}
@@ -115,7 +136,7 @@ func TestLanguage_AvoidedWords(t *testing.T) {
 
 func TestLanguage_FileLength(t *testing.T) {
 	t.Parallel()
-	for _, name := range trackedFiles(t) {
+	for _, name := range repositoryFiles(t) {
 		if !strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, ".js") || strings.HasSuffix(name, ".pb.go") {
 			continue
 		}
@@ -139,12 +160,8 @@ var denseFunctions = map[string]string{}
 func TestLanguage_Paragraphs(t *testing.T) {
 	t.Parallel()
 	var found []string
-	for _, name := range trackedFiles(t) {
-		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") || strings.HasSuffix(name, ".pb.go") {
-			continue
-		}
-		text, err := os.ReadFile(name)
-		if err != nil {
+	for name, text := range goFiles(t) {
+		if strings.HasSuffix(name, "_test.go") {
 			continue
 		}
 		set := token.NewFileSet()
@@ -153,7 +170,7 @@ func TestLanguage_Paragraphs(t *testing.T) {
 			t.Fatal(err)
 		}
 
-		lines := strings.Split(string(text), "\n")
+		lines := strings.Split(text, "\n")
 		for _, declaration := range file.Decls {
 			function, ok := declaration.(*ast.FuncDecl)
 			if !ok || function.Body == nil {
@@ -177,4 +194,50 @@ func trimmed(lines []string) []string {
 		result[i] = strings.TrimSpace(line)
 	}
 	return result
+}
+
+// TestLanguage_DocComments checks that the comment of a function or a type begins with its name, as go doc expects.
+func TestLanguage_DocComments(t *testing.T) {
+	t.Parallel()
+	for name, text := range goFiles(t) {
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, name, text, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		check := func(identifier *ast.Ident, doc *ast.CommentGroup) {
+			// The comment of an example is a text for readers of the package's documentation.
+			if doc.Text() == "" || strings.HasPrefix(identifier.Name, "Example") {
+				return
+			}
+			first, _, _ := strings.Cut(strings.TrimSpace(doc.Text()), " ")
+			if strings.TrimRight(first, ".,:;") != identifier.Name {
+				t.Errorf("%v: the comment of %s begins with %q: begin with its name", set.Position(doc.Pos()), identifier.Name, first)
+			}
+		}
+		for _, declaration := range file.Decls {
+			switch d := declaration.(type) {
+			case *ast.FuncDecl:
+				check(d.Name, d.Doc)
+			case *ast.GenDecl:
+				checkTypeComments(d, check)
+			}
+		}
+	}
+}
+
+// checkTypeComments checks the comment of each type of a declaration. The comment of a group of types is not concerned.
+func checkTypeComments(declaration *ast.GenDecl, check func(*ast.Ident, *ast.CommentGroup)) {
+	for _, spec := range declaration.Specs {
+		typeSpec, ok := spec.(*ast.TypeSpec)
+		if !ok {
+			continue
+		}
+		doc := typeSpec.Doc
+		if doc == nil && !declaration.Lparen.IsValid() {
+			doc = declaration.Doc
+		}
+		check(typeSpec.Name, doc)
+	}
 }

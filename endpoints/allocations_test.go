@@ -47,7 +47,7 @@ func heartbeatPath(t testing.TB) (context.Context, Endpoint[service.FastHeartbea
 	ignore := func(string) {}
 	e := New(service.New(acceptingStore{}, service.Intervals{}, discardObserver{}, nil), Chain(
 		Observe(func(context.Context, string, string, error, time.Duration) {}),
-		Log(LogConfig{Logger: log.NewNopLogger(), Code: func(error) string { return "" }, TraceID: untraced}),
+		Log(LogConfig{Logger: log.NewNopLogger(), Outcome: otherOutcome, TraceID: untraced}),
 		AnnotateSpan(nil),
 		LimitAddresses(limiter(), allowAll{}, ignore),
 		Authenticate(allowAll{}, AuthPolicy{MCScopes: []string{"mc:register"}}),
@@ -59,12 +59,14 @@ func heartbeatPath(t testing.TB) (context.Context, Endpoint[service.FastHeartbea
 	return WithCall(context.Background(), &Call{Transport: "grpc", Address: "10.0.0.1"}), e.FastHeartbeat
 }
 
+func otherOutcome(error) (string, OutcomeClass) { return "OTHER", OtherOutcome }
+
 // maxHeartbeatAllocations is the limit of allocations of a heartbeat between its transport and its store.
 const maxHeartbeatAllocations = 10
 
 func TestHeartbeatPath_Allocations(t *testing.T) {
 	ctx, endpoint := heartbeatPath(t)
-	h := service.FastHeartbeat{ControllerID: "mc", Capacity: &service.Capacity{}, Health: service.HealthHealthy}
+	h := service.FastHeartbeat{ControllerID: "mc", Load: &service.LoadReport{}, Health: service.HealthHealthy}
 	got := testing.AllocsPerRun(1000, func() {
 		if _, err := endpoint.Call(ctx, h, nil); err != nil {
 			t.Fatal(err)
@@ -78,7 +80,7 @@ func TestHeartbeatPath_Allocations(t *testing.T) {
 
 func BenchmarkHeartbeatPath(b *testing.B) {
 	ctx, endpoint := heartbeatPath(b)
-	h := service.FastHeartbeat{ControllerID: "mc", Capacity: &service.Capacity{}, Health: service.HealthHealthy}
+	h := service.FastHeartbeat{ControllerID: "mc", Load: &service.LoadReport{}, Health: service.HealthHealthy}
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := endpoint.Call(ctx, h, nil); err != nil {

@@ -16,10 +16,12 @@ var withoutControllerID = map[reflect.Type]string{
 	reflect.TypeFor[service.TransitionQuery](): "a read is not limited to the caller's own controller",
 }
 
-// TestRequest_ControllerIDOfEveryOperation: a request that ControllerID does not handle escapes the check that a controller acts only
-// for itself (GC_SUBJECT_IS_CONTROLLER), and its controller is missing in the log and the spans.
+// TestRequest_ControllerIDOfEveryOperation checks that ControllerID handles every request with a controller. A request that it does not
+// handle escapes the check that a controller acts only for itself (GC_SUBJECT_IS_CONTROLLER). Its controller is also missing in the log
+// and the spans.
 func TestRequest_ControllerIDOfEveryOperation(t *testing.T) {
 	t.Parallel()
+
 	var passed any
 	keep := func(Operation) endpoint.Middleware {
 		return func(endpoint.Endpoint) endpoint.Endpoint {
@@ -40,6 +42,7 @@ func TestRequest_ControllerIDOfEveryOperation(t *testing.T) {
 		if !field.IsValid() {
 			continue
 		}
+
 		field.SetString("mc-1")
 		call.Call([]reflect.Value{reflect.ValueOf(t.Context()), request, reflect.Zero(reflect.TypeFor[error]())})
 

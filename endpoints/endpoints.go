@@ -20,8 +20,8 @@ type Endpoint[Req, Resp any] endpoint.Endpoint
 func (e Endpoint[Req, Resp]) Call(ctx context.Context, req Req, decodeErr error) (Resp, error) {
 	response, err := e(ctx, Request[Req]{Value: req, DecodeErr: decodeErr})
 	if err != nil {
-		var none Resp
-		return none, err
+		var zero Resp
+		return zero, err
 	}
 	return response.(Resp), nil //nolint:forcetypeassert // bind is the only maker of endpoints, and it returns a Resp.
 }

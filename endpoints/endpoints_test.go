@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,19 +45,20 @@ func newTestEndpoints(policy AuthPolicy, observed *[]string) Endpoints {
 		"operator": {Subject: "op", Scopes: []string{"gc:admin"}},
 	}
 
-	code := func(err error) string {
+	outcome := func(err error) (string, OutcomeClass) {
 		if err != nil {
-			return "ERR"
+			return "ERR", OtherOutcome
 		}
-		return "OK"
+		return "OK", OtherOutcome
 	}
 
 	observe := func(_ context.Context, transport, operation string, err error, _ time.Duration) {
-		*observed = append(*observed, transport+" "+operation+" "+code(err))
+		code, _ := outcome(err)
+		*observed = append(*observed, transport+" "+operation+" "+code)
 	}
 
 	policy.MCScopes = []string{"mc:register", "service.write.gc"}
-	logging := LogConfig{Logger: log.NewNopLogger(), Verbose: true, Code: code, TraceID: untraced}
+	logging := LogConfig{Logger: log.NewNopLogger(), Verbose: true, Outcome: outcome, TraceID: untraced}
 	return New(fakeService{}, Chain(Observe(observe), Log(logging), Authenticate(callers, policy), Deadline(time.Second)))
 }
 
@@ -64,7 +66,7 @@ func untraced(context.Context) string { return "" }
 
 func TestEndpoints_AuthenticateBeforeDecodeErrors(t *testing.T) {
 	decodeErr := service.Invalid("max_meetings must be a whole number")
-	for _, tc := range []struct {
+	tests := []struct {
 		name, token string
 		policy      AuthPolicy
 		id          string
@@ -81,7 +83,9 @@ func TestEndpoints_AuthenticateBeforeDecodeErrors(t *testing.T) {
 		{"bad input", "mc", AuthPolicy{}, "mc-9", decodeErr, decodeErr},
 		{"its own name", "mc", AuthPolicy{SubjectIsController: true}, "mc-1", nil, nil},
 		{"another's name", "mc", AuthPolicy{SubjectIsController: true}, "mc-9", nil, service.ErrForbidden},
-	} {
+	}
+
+	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
 			var observed []string
 			e := newTestEndpoints(tc.policy, &observed)
@@ -90,10 +94,12 @@ func TestEndpoints_AuthenticateBeforeDecodeErrors(t *testing.T) {
 			if !errors.Is(err, tc.want) {
 				t.Errorf("RegisterMC error = %v, want %v", err, tc.want)
 			}
+
 			want := "grpc RegisterMC OK"
 			if tc.want != nil {
 				want = "grpc RegisterMC ERR"
 			}
+
 			if len(observed) != 1 || observed[0] != want {
 				t.Errorf("observed %q, want [%q]: observers see refusals", observed, want)
 			}
@@ -101,7 +107,7 @@ func TestEndpoints_AuthenticateBeforeDecodeErrors(t *testing.T) {
 	}
 }
 
-func TestObserve_Panic(t *testing.T) {
+func TestObserve_PanicPasses(t *testing.T) {
 	observed := errors.New("nothing was observed")
 	failing := Observe(func(_ context.Context, _, _ string, err error, _ time.Duration) { observed = err })(Operation{Name: "RegisterMC"})(
 		func(context.Context, any) (any, error) { panic("on purpose") },
@@ -154,9 +160,9 @@ func TestDeadline_EarlierDeadlineKeepsItsTimer(t *testing.T) {
 	}
 }
 
-func TestAuthPolicy_Scopes(t *testing.T) {
+func TestAuthPolicy_ScopeOfOperation(t *testing.T) {
 	policy := AuthPolicy{}
-	for _, tc := range []struct {
+	tests := []struct {
 		scopes []string
 		scope  Scope
 		want   bool
@@ -167,9 +173,11 @@ func TestAuthPolicy_Scopes(t *testing.T) {
 		{[]string{"gc:admin"}, ScopeAdmin, true},
 		{nil, ScopeRead, false},
 		{[]string{"gc:admin"}, "undeclared", false},
-	} {
+	}
+
+	for _, tc := range tests {
 		if got := policy.isAllowed(service.Caller{Scopes: tc.scopes}, tc.scope); got != tc.want {
-			t.Errorf("allows(%v, %s) = %v, want %v", tc.scopes, tc.scope, got, tc.want)
+			t.Errorf("isAllowed(%v, %s) = %v, want %v", tc.scopes, tc.scope, got, tc.want)
 		}
 	}
 }
@@ -178,19 +186,24 @@ func TestOperations_HaveEndpointMethodAndScope(t *testing.T) {
 	nothing := func(Operation) endpoint.Middleware { return func(e endpoint.Endpoint) endpoint.Endpoint { return e } }
 	value := reflect.ValueOf(New(fakeService{}, nothing))
 	methods := reflect.TypeFor[service.Service]()
-	if got, want := value.NumField(), len(Operations()); got != want {
-		t.Errorf("endpoints = %d, want one for each of %d operations", got, want)
+	names := OperationNames()
+	for i := range value.NumField() {
+		if name := value.Type().Field(i).Name; !slices.Contains(names, name) {
+			t.Errorf("endpoint %s is no operation: add it to Operations with its scope", name)
+		}
 	}
-	if got, want := methods.NumMethod(), len(Operations()); got != want {
-		t.Errorf("service methods = %d, want one for each of %d operations", got, want)
+	for i := range methods.NumMethod() {
+		if name := methods.Method(i).Name; !slices.Contains(names, name) {
+			t.Errorf("method %s of service.Service is no operation: add it to Endpoints, New and Operations", name)
+		}
 	}
 
 	for _, op := range Operations() {
 		if field := value.FieldByName(op.Name); !field.IsValid() || field.IsNil() {
-			t.Errorf("endpoint %s is not set", op.Name)
+			t.Errorf("operation %s has no endpoint: add its field to Endpoints and its line to New", op.Name)
 		}
 		if _, ok := methods.MethodByName(op.Name); !ok {
-			t.Errorf("service has no method %s", op.Name)
+			t.Errorf("operation %s has no method in service.Service", op.Name)
 		}
 		if op.Scope != ScopeMC && op.Scope != ScopeRead && op.Scope != ScopeAdmin && op.Scope != ScopeSelf {
 			t.Errorf("operation %s declares no known scope: %q", op.Name, op.Scope)

@@ -16,10 +16,22 @@ type Sampler interface {
 }
 
 const (
-	// refusedLines is the number of refusals of one kind that are logged in a period. Any client can cause them.
+	// refusedLines is the number of refusals of one kind that are logged in a period.
 	refusedLines = 1
 	// otherLines is the same for every other outcome of a call.
 	otherLines = 5
+)
+
+// OutcomeClass is the class of a call's outcome. It sets the level and the number of the lines.
+type OutcomeClass uint8
+
+const (
+	// OtherOutcome is a success, or an error of the caller's request.
+	OtherOutcome OutcomeClass = iota
+	// AccessRefused is a refusal because of the caller's token or rate. Any client can cause it.
+	AccessRefused
+	// ServerFailure is an error on the server's side.
+	ServerFailure
 )
 
 // LogConfig is the configuration of the log of calls.
@@ -30,8 +42,8 @@ type LogConfig struct {
 	Verbose bool
 	// Sampler limits the lines if Verbose is false; nil for no limit.
 	Sampler Sampler
-	// Code returns the public code of an error. "INTERNAL_ERROR" and "SERVICE_UNAVAILABLE" are server-side failures.
-	Code func(error) string
+	// Outcome returns the public code and the class of an error; nil is a success.
+	Outcome func(error) (code string, class OutcomeClass)
 	// TraceID returns the trace of a call, empty for none.
 	TraceID func(context.Context) string
 }
@@ -55,32 +67,32 @@ func Log(cfg LogConfig) Middleware {
 
 // writeLine writes the line of one call.
 func (cfg LogConfig) writeLine(ctx context.Context, op Operation, request any, err error, took time.Duration) {
-	call, name := CallFrom(ctx), cfg.Code(err)
+	call := CallFrom(ctx)
+	code, class := cfg.Outcome(err)
 
 	leveled := level.Debug(cfg.Logger)
 	switch {
-	case name == "INTERNAL_ERROR" || name == "SERVICE_UNAVAILABLE":
+	case class == ServerFailure:
 		leveled = level.Error(cfg.Logger)
 	case err != nil:
 		leveled = level.Info(cfg.Logger)
 	}
 
 	allowance := otherLines
-	switch name {
-	case "INVALID_TOKEN", "FORBIDDEN", "RATE_LIMIT_EXCEEDED":
+	if class == AccessRefused {
 		allowance = refusedLines
 	}
 
 	if !cfg.Verbose && cfg.Sampler != nil {
-		kind := call.Transport + " " + op.Name + " " + name
-		summary := []any{"msg", "more calls", "endpoint", op.Name, "transport", call.Transport, "code", name}
+		kind := call.Transport + " " + op.Name + " " + code
+		summary := []any{"msg", "more calls", "endpoint", op.Name, "transport", call.Transport, "code", code}
 		if !cfg.Sampler.ShouldLog(leveled, "calls", kind, allowance, summary...) {
 			return
 		}
 	}
 
 	line := []any{
-		"msg", "call", "endpoint", op.Name, "transport", call.Transport, "code", name, "request_id", call.RequestID,
+		"msg", "call", "endpoint", op.Name, "transport", call.Transport, "code", code, "request_id", call.RequestID,
 		"controller_id", loggedID(request), "took", took, "err", err,
 	}
 	if id := cfg.TraceID(ctx); id != "" {

@@ -190,16 +190,13 @@ func controllerID(request any) string {
 // loggedID returns the id of the controller, empty if it is invalid: a caller may put anything there, such as a token.
 func loggedID(request any) string {
 	id := controllerID(request)
-	if !isValidID(id) {
+	if !service.IsValidControllerID(id) {
 		return ""
 	}
 	return id
 }
 
-// isValidID reports whether a controller can have the id.
-func isValidID(id string) bool { return service.IsValidName(id, 255) }
-
-// Deadline limits the time of each call, because controllers in the field send no deadline. A call that already has an earlier
+// Deadline limits the time of each call, because deployed controllers send no deadline. A call that already has an earlier
 // deadline gets no second timer.
 func Deadline(timeout time.Duration) Middleware {
 	return func(Operation) endpoint.Middleware {
@@ -217,7 +214,7 @@ func Deadline(timeout time.Duration) Middleware {
 }
 
 // errPanicked is the outcome of a call that did not return. The transport recovers and reports the panic itself.
-var errPanicked = errors.New("panic")
+var errPanicked = errors.New("panicked")
 
 // Observe calls observe with the duration and the outcome of each call; ctx is the call's context.
 func Observe(observe func(ctx context.Context, transport, operation string, err error, took time.Duration)) Middleware {
@@ -271,7 +268,7 @@ func RequireReady(isReady func() bool) Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			return func(ctx context.Context, request any) (any, error) {
 				if !isReady() {
-					return nil, fmt.Errorf("service is still starting: %w", service.ErrUnavailable)
+					return nil, fmt.Errorf("server is starting: %w", service.ErrUnavailable)
 				}
 				return next(ctx, request)
 			}

@@ -27,7 +27,7 @@ func (r fixedAuthenticator) Authenticate(context.Context, []string) (service.Cal
 func TestAuthenticate_ReportsRefusals(t *testing.T) {
 	expired := &service.RefusedError{Reason: service.RefusedExpired, Err: service.ErrUnauthenticated}
 	mc := []string{"mc:register"}
-	for _, tc := range []struct {
+	tests := []struct {
 		name      string
 		operation Operation
 		id        string
@@ -91,7 +91,9 @@ func TestAuthenticate_ReportsRefusals(t *testing.T) {
 		{"not registered", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{scopes: mc}, service.ErrNotRegistered, nil},
 		{"the store is down", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{scopes: mc}, service.ErrUnavailable, nil},
 		{"successful", Operation{"FastHeartbeat", ScopeMC}, "mc", fixedAuthenticator{scopes: mc}, nil, nil},
-	} {
+	}
+
+	for _, tc := range tests {
 		var got []string
 		policy := AuthPolicy{
 			MCScopes:       mc,
@@ -117,13 +119,19 @@ func (o once) ShouldLog(_ log.Logger, group, kind string, allowance int, _ ...an
 
 func TestLog_RefusalsAreCounted(t *testing.T) {
 	var lines bytes.Buffer
-	codes := map[error]string{service.ErrUnauthenticated: "INVALID_TOKEN", service.ErrUnavailable: "SERVICE_UNAVAILABLE"}
+	outcome := func(err error) (string, OutcomeClass) {
+		if errors.Is(err, service.ErrUnauthenticated) {
+			return "INVALID_TOKEN", AccessRefused
+		}
+		return "SERVICE_UNAVAILABLE", ServerFailure
+	}
+
 	sampler, failure := once{}, service.ErrUnauthenticated
 	call := Log(LogConfig{
 		Logger:  log.NewLogfmtLogger(&lines),
 		Sampler: sampler,
 		TraceID: untraced,
-		Code:    func(err error) string { return codes[err] },
+		Outcome: outcome,
 	})(Operation{Name: "FastHeartbeat"})(func(context.Context, any) (any, error) { return nil, failure })
 
 	ctx := WithCall(t.Context(), &Call{Transport: "grpc"})

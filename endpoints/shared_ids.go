@@ -24,15 +24,17 @@ const (
 )
 
 // FindSharedIDs calls onShared for each controller id that two processes without an incarnation use. The store cannot distinguish
-// them, and keeps the endpoint of the last one that registered even after that process stopped. The middleware compares the
-// connections of comprehensive heartbeats and registrations over gRPC, the rare calls, so that fast heartbeats cost nothing. Each
-// replica sees only its own connections.
+// them. It keeps the endpoint of the last one that registered, even after that process stopped.
+//
+// The middleware compares the connections of registrations and comprehensive heartbeats over gRPC. Fast heartbeats, which are more
+// frequent, cost nothing. Each replica sees only its own connections.
 //
 // Two connections belong to two processes if they take turns and each of them brings a heartbeat in every interval. They also do if
 // one of them continues after the other one registered the id with another endpoint. A connection with heartbeats of several
 // controllers belongs to a proxy, and is not evidence.
 func FindSharedIDs(interval time.Duration, now func() time.Time, onShared func(controllerID string)) Middleware {
-	peers := newConnectionTracker(interval, now)
+	tracker := newConnectionTracker(interval, now)
+
 	return func(op Operation) endpoint.Middleware {
 		return func(next endpoint.Endpoint) endpoint.Endpoint {
 			if op.Name != "RegisterMC" && op.Name != "ComprehensiveHeartbeat" {
@@ -40,7 +42,7 @@ func FindSharedIDs(interval time.Duration, now func() time.Time, onShared func(c
 			}
 			return func(ctx context.Context, request any) (any, error) {
 				response, err := next(ctx, request)
-				if err == nil && peers.record(CallFrom(ctx), request) {
+				if err == nil && tracker.record(CallFrom(ctx), request) {
 					onShared(controllerID(request))
 				}
 				return response, err
@@ -88,60 +90,60 @@ func newConnectionTracker(interval time.Duration, now func() time.Time) *connect
 }
 
 // record records a call that succeeded and reports whether it shows that two processes use the controller's id.
-func (p *connectionTracker) record(call *Call, request any) bool {
+func (t *connectionTracker) record(call *Call, request any) bool {
 	address, ok := call.Connection.(*net.TCPAddr)
 	if !ok || call.Transport != "grpc" {
 		return false
 	}
-	connection := maphash.Comparable(p.seed, address.AddrPort())
+	connection := maphash.Comparable(t.seed, address.AddrPort())
 
 	switch r := request.(type) {
 	case Request[service.Registration]:
 		if r.Value.Incarnation == "" {
-			p.recordRegistration(r.Value.ControllerID, r.Value.GRPCEndpoint, connection)
+			t.recordRegistration(r.Value.ControllerID, r.Value.GRPCEndpoint, connection)
 		}
 	case Request[service.ComprehensiveHeartbeat]:
 		if r.Value.Incarnation == "" {
-			return p.recordHeartbeat(r.Value.ControllerID, connection)
+			return t.recordHeartbeat(r.Value.ControllerID, connection)
 		}
 	}
 	return false
 }
 
 // recordRegistration records the endpoint of a registration.
-func (p *connectionTracker) recordRegistration(id, endpoint string, connection uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (t *connectionTracker) recordRegistration(id, endpoint string, connection uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 
-	p.recordController(connection, id)
-	pair := p.pairOf(id)
-	hash := maphash.String(p.seed, endpoint) | 1 // Never 0.
+	t.recordController(connection, id)
+	pair := t.pairOf(id)
+	hash := maphash.String(t.seed, endpoint) | 1 // Never 0.
 	if pair.endpoint != 0 && pair.endpoint != hash {
-		pair.movedAt = p.now()
+		pair.movedAt = t.now()
 		pair.movedBy = connection
 	}
 	pair.endpoint = hash
 }
 
 // recordHeartbeat records the connection of a heartbeat and reports whether another process uses the id as well.
-func (p *connectionTracker) recordHeartbeat(id string, connection uint64) (isShared bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (t *connectionTracker) recordHeartbeat(id string, connection uint64) (isShared bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 
-	now, pair := p.now(), p.pairOf(id)
+	now, pair := t.now(), t.pairOf(id)
 	if connection == pair.last {
-		isShared = pair.continuesAfterMove(pair.lastAt, connection, now) && !p.isProxy(connection) && !p.isProxy(pair.movedBy)
+		isShared = pair.continuesAfterMove(pair.lastAt, connection, now) && !t.isProxy(connection) && !t.isProxy(pair.movedBy)
 		pair.lastAt = now
 		return isShared
 	}
 
-	if connection == pair.before && now.Sub(pair.beforeAt) <= p.interval*3/2 {
+	if connection == pair.before && now.Sub(pair.beforeAt) <= t.interval*3/2 {
 		pair.returns++
 		isShared = pair.returns >= sharedAfterReturns || pair.continuesAfterMove(pair.beforeAt, connection, now)
-		isShared = isShared && !p.isProxy(pair.last) && !p.isProxy(connection)
+		isShared = isShared && !t.isProxy(pair.last) && !t.isProxy(connection)
 	} else {
 		pair.returns = 0
-		p.recordController(connection, id)
+		t.recordController(connection, id)
 	}
 
 	pair.before, pair.beforeAt = pair.last, pair.lastAt
@@ -151,31 +153,31 @@ func (p *connectionTracker) recordHeartbeat(id string, connection uint64) (isSha
 
 // continuesAfterMove reports whether a connection with a heartbeat at usedAt, before another connection registered the id with another
 // endpoint, is still in use.
-func (c *connectionPair) continuesAfterMove(usedAt time.Time, connection uint64, now time.Time) bool {
-	return usedAt.Before(c.movedAt) && connection != c.movedBy && now.Sub(c.movedAt) > lateHeartbeatTime
+func (p *connectionPair) continuesAfterMove(usedAt time.Time, connection uint64, now time.Time) bool {
+	return usedAt.Before(p.movedAt) && connection != p.movedBy && now.Sub(p.movedAt) > lateHeartbeatTime
 }
 
 // pairOf returns the connections of a controller.
-func (p *connectionTracker) pairOf(id string) *connectionPair {
-	pair, ok := p.pairs.Get(id)
+func (t *connectionTracker) pairOf(id string) *connectionPair {
+	pair, ok := t.pairs.Get(id)
 	if !ok {
 		pair = &connectionPair{}
-		p.pairs.Add(id, pair)
+		t.pairs.Add(id, pair)
 	}
 	return pair
 }
 
 // recordController records the controller of a connection.
-func (p *connectionTracker) recordController(connection uint64, id string) {
-	hash := maphash.String(p.seed, id) | 1 // Never 0.
-	if earlier, ok := p.controllerByConnection.Get(connection); ok && earlier != hash {
+func (t *connectionTracker) recordController(connection uint64, id string) {
+	hash := maphash.String(t.seed, id) | 1 // Never 0.
+	if earlier, ok := t.controllerByConnection.Get(connection); ok && earlier != hash {
 		hash = 0
 	}
-	p.controllerByConnection.Add(connection, hash)
+	t.controllerByConnection.Add(connection, hash)
 }
 
 // isProxy reports whether a connection has calls of several controllers. An evicted connection counts as one.
-func (p *connectionTracker) isProxy(connection uint64) bool {
-	controller, ok := p.controllerByConnection.Get(connection)
+func (t *connectionTracker) isProxy(connection uint64) bool {
+	controller, ok := t.controllerByConnection.Get(connection)
 	return !ok || controller == 0
 }

@@ -13,16 +13,24 @@ import (
 
 type traceKey struct{}
 
-func TestLog_TraceID(t *testing.T) {
+func TestLog_TraceIDOfTracedCall(t *testing.T) {
 	var lines bytes.Buffer
-	call := Log(LogConfig{Logger: log.NewLogfmtLogger(&lines), Code: func(error) string { return "NOT_FOUND" }, TraceID: func(ctx context.Context) string {
-		id, _ := ctx.Value(traceKey{}).(string)
-		return id
-	}})(Operation{Name: "Drain"})(func(context.Context, any) (any, error) { return nil, service.ErrNotRegistered })
+	cfg := LogConfig{
+		Logger:  log.NewLogfmtLogger(&lines),
+		Outcome: otherOutcome,
+		TraceID: func(ctx context.Context) string {
+			id, _ := ctx.Value(traceKey{}).(string)
+			return id
+		},
+	}
+	next := func(context.Context, any) (any, error) { return nil, service.ErrNotRegistered }
+	call := Log(cfg)(Operation{Name: "Drain"})(next)
+
 	_, _ = call(t.Context(), nil)
 	if got := lines.String(); got == "" || strings.Contains(got, "trace_id") {
 		t.Errorf("the line of a call without a trace is %s, want one that names none", got)
 	}
+
 	lines.Reset()
 	_, _ = call(context.WithValue(t.Context(), traceKey{}, "4bf9"), nil)
 	if got := lines.String(); !strings.Contains(got, " trace_id=4bf9") {
@@ -30,11 +38,12 @@ func TestLog_TraceID(t *testing.T) {
 	}
 }
 
-func TestAnnotateSpan(t *testing.T) {
+func TestAnnotateSpan_NamesOnlyValidIDs(t *testing.T) {
 	var got []string
 	m := AnnotateSpan(func(_ context.Context, operation, transport, controllerID string) {
 		got = append(got, operation+" "+transport+" "+controllerID)
 	})(Operation{Name: "FastHeartbeat"})
+
 	nothing := func(context.Context, any) (any, error) { return nil, nil }
 	ctx := WithCall(t.Context(), &Call{Transport: "grpc"})
 	for _, id := range []string{"mc-1", "eyJ.not-an-id", ""} {

@@ -36,14 +36,17 @@ func TestMigrations_SQLiteUpDownUp(t *testing.T) {
 		}
 	}
 
-	// Older tools insert exactly the columns of the contract.
-	if _, err := db.ExecContext(t.Context(), `INSERT INTO meeting_controllers (controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants, health_status)
+	// Older tools insert exactly these columns.
+	if _, err := db.ExecContext(t.Context(), `INSERT INTO meeting_controllers
+		(controller_id, region, endpoint, grpc_endpoint, max_meetings, max_participants, health_status)
 		VALUES ('mc', 'eu', 'http://mc', 'http://mc', 1, 1, 'healthy')`); err != nil {
 		t.Errorf("insert: %v", err)
 	}
+
 	if _, err := db.ExecContext(t.Context(), `UPDATE meeting_controllers SET health_status = 'well'`); err == nil {
 		t.Error("an unknown state was stored")
 	}
+
 	if _, err := db.ExecContext(t.Context(), `UPDATE meeting_controllers SET updated_at = updated_at, current_meetings = 1`); err != nil {
 		t.Errorf("update: %v", err)
 	}

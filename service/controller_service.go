@@ -58,8 +58,8 @@ func (c *globalController) storeHeartbeat(ctx context.Context, h FastHeartbeat, 
 
 	result, err := c.store.Heartbeat(ctx, HeartbeatWrite{
 		ControllerID:        h.ControllerID,
-		CurrentMeetings:     h.Capacity.CurrentMeetings,
-		CurrentParticipants: h.Capacity.CurrentParticipants,
+		CurrentMeetings:     h.Load.CurrentMeetings,
+		CurrentParticipants: h.Load.CurrentParticipants,
 		Reported:            h.Health,
 		Usage:               usage,
 		Actor:               CallerFrom(ctx).Subject,

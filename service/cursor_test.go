@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestCursor_TextForm(t *testing.T) {
+func TestCursor_TextFormRoundTrip(t *testing.T) {
 	t.Parallel()
 	change := Transition{ID: 8, ControllerID: "mc", Region: "eu", At: time.Unix(1_900_000_000, 0), To: HealthPending, Cause: CauseRegister}
 	for _, c := range []Cursor{{}, {ID: 8}, change.Cursor()} {
@@ -20,7 +20,10 @@ func TestCursor_TextForm(t *testing.T) {
 		t.Errorf("ParseCursor(in capitals) = %+v, %v", got, err)
 	}
 
-	for _, text := range []string{"", "-", "x", "-1", "+1", "8-", "8-12", "8-1234567890ag", "8-1234567890abcd", "0-1234567890ab", "8 ", "9223372036854775808"} {
+	refused := []string{
+		"", "-", "x", "-1", "+1", "8-", "8-12", "8-1234567890ag", "8-1234567890abcd", "0-1234567890ab", "8 ", "9223372036854775808",
+	}
+	for _, text := range refused {
 		var invalid *InvalidError
 		if got, err := ParseCursor(text); !errors.As(err, &invalid) {
 			t.Errorf("ParseCursor(%q) = %+v, %v, want it refused", text, got, err)
@@ -40,14 +43,16 @@ func TestFingerprint_DiffersByTransition(t *testing.T) {
 		Cause:        CauseRegister,
 	}
 	seen := map[string]bool{one.Fingerprint(): true}
-	for name, change := range map[string]func(*Transition){
+	tests := map[string]func(*Transition){
 		"id":         func(t *Transition) { t.ID++ },
 		"controller": func(t *Transition) { t.ControllerID = "mc-2" },
 		"time":       func(t *Transition) { t.At = t.At.Add(time.Millisecond) },
 		"from":       func(t *Transition) { t.From = HealthDegraded },
 		"to":         func(t *Transition) { t.To = HealthDegraded },
 		"cause":      func(t *Transition) { t.Cause = CauseHeartbeat },
-	} {
+	}
+
+	for name, change := range tests {
 		other := one
 		change(&other)
 		if print := other.Fingerprint(); seen[print] || len(print) != 2*fingerprintBytes {

@@ -27,7 +27,7 @@ func PlanDrain(c Controller, before, after Region) DrainPlan {
 		return plan
 	}
 	if after.ServingCount() == 0 {
-		plan.Reasons = []string{fmt.Sprintf("no controller of %s would be left that takes meetings", after.Region)}
+		plan.Reasons = []string{fmt.Sprintf("no other controller of %s accepts meetings", after.Region)}
 		return plan
 	}
 
@@ -35,15 +35,15 @@ func PlanDrain(c Controller, before, after Region) DrainPlan {
 	return plan
 }
 
-// shortages returns why a region would be short of capacity for its meetings or its participants (what).
+// shortages returns the reasons why a region would be short of headroom; what is "meetings" or "participants".
 func shortages(region, what string, capacity RegionCapacity) []string {
 	switch {
-	case capacity.Free() < 0:
-		return []string{fmt.Sprintf("%s would have room for %d %s, and %d run", region, capacity.Max, what, capacity.Current)}
-	case capacity.FreeWithoutLargest() < 0:
+	case capacity.Headroom() < 0:
+		return []string{fmt.Sprintf("%s would have room for %d %s (%d are running)", region, capacity.ServingLimit, what, capacity.RunningLoad)}
+	case capacity.HeadroomWithoutLargest() < 0:
 		return []string{fmt.Sprintf(
-			"%s could not lose its largest controller any more: without that it would have room for %d %s, and %d run",
-			region, capacity.Max-capacity.Largest, what, capacity.Current,
+			"without its largest controller, %s would have room for %d %s (%d are running)",
+			region, capacity.ServingLimit-capacity.LargestServing, what, capacity.RunningLoad,
 		)}
 	default:
 		return nil

@@ -10,8 +10,8 @@ import (
 // The errors that callers distinguish. Each layer wraps them with the operation that failed, and they are matched with errors.Is. The
 // transports convert them to codes and fixed public texts, so a wrapped cause is logged but never sent.
 var (
-	// ErrNotRegistered means that the store returned that it has no such controller. It is never used for a failure of the store. A
-	// controller that receives it registers again once, and if that attempt fails, sends no more heartbeats.
+	// ErrNotRegistered means that the store has confirmed that it has no such controller. It is never used for a failure of the store. A
+	// controller that receives it registers again once. If that attempt fails, it sends no more heartbeats.
 	ErrNotRegistered = errors.New("controller not registered")
 	// ErrUnauthenticated means that the call has no valid token.
 	ErrUnauthenticated = errors.New("invalid token")
@@ -59,10 +59,10 @@ type UnsafeError struct{ Plan DrainPlan }
 func (e *UnsafeError) Unwrap() error { return ErrUnsafe }
 
 func (e *UnsafeError) Error() string {
-	return "The drain is not safe: " + strings.Join(e.Plan.Reasons, "; ") + "; force drains anyway"
+	return "The drain is not safe: " + strings.Join(e.Plan.Reasons, "; ") + "; set force to drain anyway"
 }
 
-// OwnerLimitError refuses a new controller of a token subject that owns as many as it may. Its text is public.
+// OwnerLimitError refuses a new controller of a token subject that has reached its limit of controllers. Its text is public.
 type OwnerLimitError struct{ Owned, Limit int }
 
 func (e *OwnerLimitError) Unwrap() error { return ErrRateLimited }

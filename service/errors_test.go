@@ -8,7 +8,7 @@ import (
 )
 
 func TestIsDomainError_StorageFailuresExcluded(t *testing.T) {
-	for _, tc := range []struct {
+	tests := []struct {
 		err  error
 		want bool
 	}{
@@ -25,7 +25,9 @@ func TestIsDomainError_StorageFailuresExcluded(t *testing.T) {
 		{context.Canceled, false},
 		{context.DeadlineExceeded, false},
 		{errors.New("other"), false},
-	} {
+	}
+
+	for _, tc := range tests {
 		if got := IsDomainError(tc.err); got != tc.want {
 			t.Errorf("IsDomainError(%v) = %t, want %t", tc.err, got, tc.want)
 		}

@@ -19,7 +19,7 @@ func HealthStatuses() []HealthStatus {
 }
 
 // HealthStatusFromNumber converts the number of a state in protobuf. An unknown number is read as unhealthy: a controller whose report
-// cannot be interpreted must not get new meetings.
+// cannot be interpreted accepts no meetings.
 func HealthStatusFromNumber(n int32) HealthStatus {
 	switch n {
 	case 0:

@@ -7,7 +7,7 @@ import (
 )
 
 func TestFacts_Health(t *testing.T) {
-	for _, tc := range []struct {
+	tests := []struct {
 		name  string
 		facts Facts
 		want  HealthStatus
@@ -20,7 +20,9 @@ func TestFacts_Health(t *testing.T) {
 		{"drained by an operator and stale", Facts{Reported: HealthUnhealthy, OperatorDraining: true, Stale: true}, HealthDraining},
 		{"reports draining", Facts{Reported: HealthDraining}, HealthDraining},
 		{"reports draining and is stale", Facts{Reported: HealthDraining, Stale: true}, HealthDraining},
-	} {
+	}
+
+	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
 			if got := tc.facts.Health(); got != tc.want {
 				t.Errorf("%+v.Health() = %q, want %q", tc.facts, got, tc.want)
@@ -54,7 +56,7 @@ func TestFacts_HealthProperties(t *testing.T) {
 	})
 }
 
-func TestHealthStatus_Numbers(t *testing.T) {
+func TestHealthStatus_NumberRoundTrip(t *testing.T) {
 	for _, status := range HealthStatuses() {
 		if got := HealthStatusFromNumber(status.Number()); got != status {
 			t.Errorf("HealthStatusFromNumber(%d) = %q, want %q", status.Number(), got, status)

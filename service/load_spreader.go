@@ -46,52 +46,52 @@ func NewLoadSpreader(interval time.Duration, now func() time.Time) *LoadSpreader
 }
 
 // DelayAfterHeartbeat counts an acknowledged heartbeat and returns the delay before the next one, 0 for the usual interval.
-func (p *LoadSpreader) DelayAfterHeartbeat() time.Duration {
-	p.mu.Lock()
-	now := p.countOne()
-	inBurst := now.Before(p.burstUntil) || now.Before(p.recoveryUntil)
-	p.mu.Unlock()
+func (s *LoadSpreader) DelayAfterHeartbeat() time.Duration {
+	s.mu.Lock()
+	now := s.countOne()
+	inBurst := now.Before(s.burstUntil) || now.Before(s.recoveryUntil)
+	s.mu.Unlock()
 
 	if !inBurst {
 		return 0
 	}
-	return p.randomDelay()
+	return s.randomDelay()
 }
 
 // DelayAfterRegistration counts a registration and returns the delay before the first heartbeat, 0 for none.
-func (p *LoadSpreader) DelayAfterRegistration() time.Duration {
-	p.mu.Lock()
-	now := p.countOne()
-	if p.registrations.add(now, p.interval) {
-		p.burstUntil = now.Add(time.Second)
+func (s *LoadSpreader) DelayAfterRegistration() time.Duration {
+	s.mu.Lock()
+	now := s.countOne()
+	if s.registrations.add(now, s.interval) {
+		s.burstUntil = now.Add(time.Second)
 	}
-	inBurst := now.Before(p.burstUntil)
-	p.mu.Unlock()
+	inBurst := now.Before(s.burstUntil)
+	s.mu.Unlock()
 
 	if !inBurst {
 		return 0
 	}
-	return max(time.Millisecond, p.randomBetween(0, p.interval))
+	return max(time.Millisecond, s.randomBetween(0, s.interval))
 }
 
 // DelayAfterFailure records that a call could not be stored and returns the delay before the caller's next attempt. After an outage all
 // callers return together, so for one interval every heartbeat counts as part of a burst.
-func (p *LoadSpreader) DelayAfterFailure() time.Duration {
-	p.mu.Lock()
-	p.recoveryUntil = p.now().Add(p.interval)
-	p.mu.Unlock()
+func (s *LoadSpreader) DelayAfterFailure() time.Duration {
+	s.mu.Lock()
+	s.recoveryUntil = s.now().Add(s.interval)
+	s.mu.Unlock()
 
-	return p.randomDelay()
+	return s.randomDelay()
 }
 
 // randomDelay returns a delay that averages one interval and is evenly distributed over the length of one. So simultaneous calls
 // are spread over a whole interval. The maximum is half the staleness threshold, which allows three intervals.
-func (p *LoadSpreader) randomDelay() time.Duration {
-	return p.randomBetween(p.interval/2, p.interval*3/2)
+func (s *LoadSpreader) randomDelay() time.Duration {
+	return s.randomBetween(s.interval/2, s.interval*3/2)
 }
 
 // randomBetween returns a random duration from from up to to.
-func (p *LoadSpreader) randomBetween(from, to time.Duration) time.Duration {
+func (s *LoadSpreader) randomBetween(from, to time.Duration) time.Duration {
 	if to <= from {
 		return from
 	}
@@ -99,31 +99,31 @@ func (p *LoadSpreader) randomBetween(from, to time.Duration) time.Duration {
 }
 
 // countOne counts one call and returns its time. The caller holds the lock.
-func (p *LoadSpreader) countOne() time.Time {
-	now := p.now()
-	if p.total.add(now, p.interval) {
-		p.burstUntil = now.Add(time.Second)
+func (s *LoadSpreader) countOne() time.Time {
+	now := s.now()
+	if s.total.add(now, s.interval) {
+		s.burstUntil = now.Add(time.Second)
 	}
 	return now
 }
 
 // add counts one call and reports whether this second has too many.
-func (c *rateEWMA) add(now time.Time, interval time.Duration) bool {
-	if elapsed := now.Sub(c.second); elapsed >= time.Second || elapsed < 0 {
-		c.updateMean(elapsed, interval)
-		c.second = now
-		c.count = 0
+func (r *rateEWMA) add(now time.Time, interval time.Duration) bool {
+	if elapsed := now.Sub(r.second); elapsed >= time.Second || elapsed < 0 {
+		r.updateMean(elapsed, interval)
+		r.second = now
+		r.count = 0
 	}
-	c.count++
-	return c.count > smallBurst && c.count > burstFactor*c.mean
+	r.count++
+	return r.count > smallBurst && r.count > burstFactor*r.mean
 }
 
 // updateMean adds the count of the elapsed time to the mean, whose memory is about one interval.
-func (c *rateEWMA) updateMean(elapsed, interval time.Duration) {
+func (r *rateEWMA) updateMean(elapsed, interval time.Duration) {
 	seconds := elapsed.Seconds()
 	if seconds < 1 {
 		return // The clock was set back.
 	}
 	weight := min(1, seconds/max(1, interval.Seconds()))
-	c.mean += weight * (c.count/seconds - c.mean)
+	r.mean += weight * (r.count/seconds - r.mean)
 }

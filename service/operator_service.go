@@ -33,8 +33,8 @@ func (c *globalController) Undrain(ctx context.Context, order UndrainOrder) (Con
 	return result.Controller, nil
 }
 
-// Deregister removes any controller for an operator. Several controllers may share one token. So a controller that leaves by itself
-// must name the registered incarnation, as proof that it is that process.
+// Deregister removes any controller for an operator. A controller that leaves by itself must name the registered incarnation, because
+// several controllers may share one token.
 func (c *globalController) Deregister(ctx context.Context, d Deregistration) (DeregistrationResponse, error) {
 	caller := CallerFrom(ctx)
 	if !caller.IsOperator && d.Incarnation == "" {

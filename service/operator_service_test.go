@@ -55,6 +55,7 @@ func TestOperatorService_OrdersReachTheStore(t *testing.T) {
 	store, observer := &operatorStore{}, &countingObserver{}
 	svc := New(store, Intervals{}, observer, nil)
 	ctx := WithCaller(t.Context(), Caller{Subject: "op", IsOperator: true})
+
 	if _, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", Reason: "kernel"}); err != nil || store.actor != "op" ||
 		!reflect.DeepEqual(store.order, DrainOrder{ControllerID: "mc", Reason: "kernel"}) {
 		t.Errorf("Drain() = %v, stored %+v by %q", err, store.order, store.actor)
@@ -66,6 +67,7 @@ func TestOperatorService_OrdersReachTheStore(t *testing.T) {
 		store.byItself {
 		t.Errorf("Deregister() = %v, stored %+v, by itself: %v", err, store.order, store.byItself)
 	}
+
 	if observer.changed != 3 {
 		t.Errorf("changes reported = %d, want 3", observer.changed)
 	}
@@ -100,12 +102,17 @@ func TestDeregister_ControllerItself(t *testing.T) {
 func TestControllerService_SupersededProcessesAreCounted(t *testing.T) {
 	store, observer := &operatorStore{err: ErrSuperseded}, &countingObserver{}
 	svc := New(store, Intervals{}, observer, nil)
-	if _, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}, Incarnation: "old"}); !errors.Is(err, ErrSuperseded) {
+
+	heartbeat := FastHeartbeat{ControllerID: "mc", Load: &LoadReport{}, Incarnation: "old"}
+	if _, err := svc.FastHeartbeat(t.Context(), heartbeat); !errors.Is(err, ErrSuperseded) {
 		t.Errorf("FastHeartbeat() = %v, want ErrSuperseded", err)
 	}
-	if _, err := svc.RegisterMC(t.Context(), Registration{ControllerID: "mc", Region: "r", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}); !errors.Is(err, ErrSuperseded) {
+
+	registration := Registration{ControllerID: "mc", Region: "r", GRPCEndpoint: "http://mc", MaxMeetings: 1, MaxParticipants: 1}
+	if _, err := svc.RegisterMC(t.Context(), registration); !errors.Is(err, ErrSuperseded) {
 		t.Errorf("RegisterMC() = %v, want ErrSuperseded", err)
 	}
+
 	if store.conflicts != 2 || observer.superseded != 2 || observer.failed != 0 {
 		t.Errorf("conflicts stored, counted, failures = %d, %d, %d, want 2, 2, 0", store.conflicts, observer.superseded, observer.failed)
 	}
@@ -114,16 +121,17 @@ func TestControllerService_SupersededProcessesAreCounted(t *testing.T) {
 func TestFastHeartbeat_UnavailableStoreGivesRetryDelay(t *testing.T) {
 	store := &operatorStore{err: ErrUnavailable}
 	svc := New(store, Intervals{Fast: 10 * time.Second}, &countingObserver{}, nil)
-	_, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}})
+	_, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Load: &LoadReport{}})
 	var retry *RetryError
 	if !errors.As(err, &retry) || !errors.Is(err, ErrUnavailable) || retry.After < 5*time.Second || retry.After > 15*time.Second {
 		t.Errorf("FastHeartbeat() = %v, want ErrUnavailable with a retry delay", err)
 	}
 }
 
-func TestListTransitions_Pages(t *testing.T) {
+func TestListTransitions_NextPosition(t *testing.T) {
 	store := &operatorStore{page: []Transition{{ID: 4}, {ID: 9}}}
 	svc := New(store, Intervals{}, &countingObserver{}, nil)
+
 	page, err := svc.ListTransitions(t.Context(), TransitionQuery{ControllerID: "mc", Region: "eu", After: 3})
 	if err != nil || page.NextAfter != 9 ||
 		store.order != (TransitionFilter{ControllerID: "mc", Region: "eu", After: 3, Limit: DefaultPageSize}) {
@@ -145,10 +153,11 @@ func TestListTransitions_Pages(t *testing.T) {
 	}
 }
 
-func TestOrders_Validation(t *testing.T) {
+func TestOrders_InvalidFields(t *testing.T) {
 	svc := New(&operatorStore{}, Intervals{}, &countingObserver{}, nil)
 	ctx := WithCaller(t.Context(), Caller{IsOperator: true})
-	for want, call := range map[string]func() error{
+
+	tests := map[string]func() error{
 		"controller_id is required": func() error { _, err := svc.Drain(ctx, DrainOrder{}); return err },
 		"assume_drained is only for a dry run": func() error {
 			_, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", AssumeDrained: []string{"a"}})
@@ -166,7 +175,10 @@ func TestOrders_Validation(t *testing.T) {
 			_, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", Reason: strings.Repeat("a", 501)})
 			return err
 		},
-		"reason contains invalid characters": func() error { _, err := svc.Undrain(ctx, UndrainOrder{ControllerID: "mc", Reason: "a\nb"}); return err },
+		"reason contains invalid characters": func() error {
+			_, err := svc.Undrain(ctx, UndrainOrder{ControllerID: "mc", Reason: "a\nb"})
+			return err
+		},
 		"deadline must be between 1970 and 9999": func() error {
 			_, err := svc.Drain(ctx, DrainOrder{ControllerID: "mc", Deadline: time.Unix(-1, 0)})
 			return err
@@ -176,14 +188,28 @@ func TestOrders_Validation(t *testing.T) {
 			return err
 		},
 		"incarnation is too long": func() error {
-			_, err := svc.FastHeartbeat(ctx, FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}, Incarnation: strings.Repeat("a", 65)})
+			_, err := svc.FastHeartbeat(ctx, FastHeartbeat{ControllerID: "mc", Load: &LoadReport{}, Incarnation: strings.Repeat("a", 65)})
 			return err
 		},
-		"after must be a whole number, 0 or more, or a cursor that was returned": func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{After: -1}); return err },
-		"page_size must be between 1 and 1000":                                   func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{PageSize: 1001}); return err },
-		"region contains invalid characters":                                     func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{Region: "a b"}); return err },
-		"controller_id contains invalid characters":                              func() error { _, err := svc.ListTransitions(ctx, TransitionQuery{ControllerID: "a b"}); return err },
-	} {
+		"after must be a whole number, 0 or more, or a cursor that was returned": func() error {
+			_, err := svc.ListTransitions(ctx, TransitionQuery{After: -1})
+			return err
+		},
+		"page_size must be between 1 and 1000": func() error {
+			_, err := svc.ListTransitions(ctx, TransitionQuery{PageSize: 1001})
+			return err
+		},
+		"region contains invalid characters": func() error {
+			_, err := svc.ListTransitions(ctx, TransitionQuery{Region: "a b"})
+			return err
+		},
+		"controller_id contains invalid characters": func() error {
+			_, err := svc.ListTransitions(ctx, TransitionQuery{ControllerID: "a b"})
+			return err
+		},
+	}
+
+	for want, call := range tests {
 		var invalid *InvalidError
 		if err := call(); !errors.As(err, &invalid) || invalid.Message != want {
 			t.Errorf("got %v, want %q", err, want)

@@ -23,33 +23,35 @@ type Region struct {
 	Participants RegionCapacity
 }
 
-// RegionCapacity has the totals of limits and load, of meetings or of participants. A controller serves if it is healthy or degraded.
+// RegionCapacity has the totals of limits and load, of meetings or of participants. A serving controller is one that accepts
+// meetings: it is healthy or degraded.
 type RegionCapacity struct {
-	// Max is the sum of the limits of the serving controllers.
-	Max int64
-	// Current is the load of all controllers that are not stale. Draining controllers count, because their load may have to move.
-	Current int64
-	// Largest is the limit of the largest serving controller.
-	Largest int64
-	// Limits and Load are the totals of all controllers in any state.
-	Limits, Load int64
+	// ServingLimit is the sum of the limits of the serving controllers.
+	ServingLimit int64
+	// RunningLoad is the load of all controllers that are not stale. Draining controllers count, because their load may have to move.
+	RunningLoad int64
+	// LargestServing is the limit of the largest serving controller.
+	LargestServing int64
+	// TotalLimit and TotalLoad are the totals of all controllers in any state.
+	TotalLimit, TotalLoad int64
 }
 
 // IsServing reports whether a controller in this state accepts meetings.
 func (h HealthStatus) IsServing() bool { return h == HealthHealthy || h == HealthDegraded }
 
-// Free is the free capacity, negative if the load exceeds the limits.
-func (c RegionCapacity) Free() int64 { return c.Max - c.Current }
+// Headroom is the capacity that is not in use, negative if the load exceeds the limits.
+func (c RegionCapacity) Headroom() int64 { return c.ServingLimit - c.RunningLoad }
 
-// FreeWithoutLargest is the free capacity if the largest serving controller failed, negative if the load would then exceed the limits.
-func (c RegionCapacity) FreeWithoutLargest() int64 { return c.Free() - c.Largest }
+// HeadroomWithoutLargest is the headroom if the largest serving controller failed. It is negative if the load would then exceed the
+// limits.
+func (c RegionCapacity) HeadroomWithoutLargest() int64 { return c.Headroom() - c.LargestServing }
 
 // ServingCount is the number of controllers that accept meetings.
 func (r Region) ServingCount() int64 {
 	return r.Controllers[HealthHealthy] + r.Controllers[HealthDegraded]
 }
 
-// SurvivesLargestLoss reports whether a controller serves and the remaining ones have room for the load without the largest one.
+// SurvivesLargestLoss reports whether a controller accepts meetings, and without the largest one the others have room for the load.
 func (r Region) SurvivesLargestLoss() bool {
-	return r.ServingCount() > 0 && r.Meetings.FreeWithoutLargest() >= 0 && r.Participants.FreeWithoutLargest() >= 0
+	return r.ServingCount() > 0 && r.Meetings.HeadroomWithoutLargest() >= 0 && r.Participants.HeadroomWithoutLargest() >= 0
 }

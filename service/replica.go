@@ -2,6 +2,15 @@ package service
 
 import "time"
 
+// Replica is one Global Controller over the storage, with the settings that other replicas have to respect.
+type Replica struct {
+	ID                    string
+	Version               string
+	StalenessThreshold    time.Duration
+	FastInterval          time.Duration
+	ComprehensiveInterval time.Duration
+}
+
 // ReplicaQuery selects all replicas.
 type ReplicaQuery struct{}
 

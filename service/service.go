@@ -58,7 +58,7 @@ type ToolService interface {
 // Observer is called for events of the service. Its methods must not block. It feeds the metrics and the health checker, which must
 // not mistake a server-side failure for a missing heartbeat.
 type Observer interface {
-	// ObserveTransition reports a committed change of a controller's public state.
+	// ObserveTransition reports a committed transition.
 	ObserveTransition(t Transition)
 	// ObserveCommit reports that a controller's heartbeat was stored.
 	ObserveCommit(controllerID string)
@@ -71,7 +71,7 @@ type Observer interface {
 // Intervals are the heartbeat intervals that controllers get at registration.
 type Intervals struct{ Fast, Comprehensive time.Duration }
 
-// New returns the implementation of [Service]. If watcher is nil, Watch returns [ErrUnavailable].
+// New returns the implementation of [Service]. If watchHub is nil, Watch returns [ErrUnavailable].
 func New(store Store, intervals Intervals, observer Observer, watchHub WatchHub) Service {
 	return &globalController{
 		store:     store,
@@ -91,7 +91,7 @@ type globalController struct {
 	spreader  *LoadSpreader
 }
 
-// observeTransition reports a transition to the observer; nil is none.
+// observeTransition reports a transition to the observer. It does nothing for nil.
 func (c *globalController) observeTransition(t *Transition) {
 	if t != nil {
 		c.observer.ObserveTransition(*t)
@@ -103,7 +103,7 @@ type Caller struct {
 	Subject     string
 	Scopes      []string
 	IsOperator  bool    // May change the fleet.
-	ServiceType *string // nil if the token has none. An empty one is not none.
+	ServiceType *string // nil if the token has no service_type; an empty service_type is not nil.
 }
 
 type callerKey struct{}

@@ -72,7 +72,7 @@ func TestHeartbeats_ReachTheStore(t *testing.T) {
 	store := &fakeStore{}
 	svc, observer := newTestService(store)
 	ctx := WithCaller(t.Context(), Caller{Subject: "client-1"})
-	beat := FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{CurrentMeetings: 2, CurrentParticipants: 3}, Health: HealthDegraded}
+	beat := FastHeartbeat{ControllerID: "mc", Load: &LoadReport{CurrentMeetings: 2, CurrentParticipants: 3}, Health: HealthDegraded}
 
 	if ack, err := svc.FastHeartbeat(ctx, beat); err != nil || ack.At.Unix() != 7 {
 		t.Errorf("FastHeartbeat() = %v, %v, want the store's time", ack, err)
@@ -100,7 +100,7 @@ func TestHeartbeats_ReachTheStore(t *testing.T) {
 }
 
 func TestFastHeartbeat_ServerSideFailures(t *testing.T) {
-	for _, tc := range []struct {
+	tests := []struct {
 		err  error
 		want int
 	}{
@@ -109,16 +109,18 @@ func TestFastHeartbeat_ServerSideFailures(t *testing.T) {
 		{context.Canceled, 0},
 		{ErrNotRegistered, 0},
 		{errors.New("permission denied"), 1},
-	} {
+	}
+
+	for _, tc := range tests {
 		svc, observer := newTestService(&fakeStore{err: tc.err})
-		_, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Capacity: &Capacity{}})
+		_, err := svc.FastHeartbeat(t.Context(), FastHeartbeat{ControllerID: "mc", Load: &LoadReport{}})
 		if !errors.Is(err, tc.err) || observer.failed != tc.want || observer.committed != 0 {
 			t.Errorf("%v: FastHeartbeat() = %v with %d failed, want it wrapped and %d", tc.err, err, observer.failed, tc.want)
 		}
 	}
 }
 
-func TestListControllers_Pages(t *testing.T) {
+func TestListControllers_PageToken(t *testing.T) {
 	store := &fakeStore{page: []Controller{{ControllerID: "a"}, {ControllerID: "b"}, {ControllerID: "c"}}}
 	svc, _ := newTestService(store)
 	first, err := svc.ListControllers(t.Context(), ListQuery{PageSize: 2})
@@ -141,13 +143,14 @@ func TestListControllers_Pages(t *testing.T) {
 	}
 }
 
-func TestPlacement_EveryReason(t *testing.T) {
-	free := Controller{MaxMeetings: 1, MaxParticipants: 1, Health: HealthHealthy}
-	if p := free.Placement(); !p.Placeable || len(p.Reasons) != 0 {
-		t.Errorf("Placement() = %+v, want placeable", p)
+func TestEligibility_EveryReason(t *testing.T) {
+	notFull := Controller{MaxMeetings: 1, MaxParticipants: 1, Health: HealthHealthy}
+	if p := notFull.Eligibility(); !p.Eligible || len(p.Reasons) != 0 {
+		t.Errorf("Eligibility() = %+v, want eligible", p)
 	}
+
 	full := Controller{Health: HealthDraining, Facts: Facts{OperatorDraining: true, Stale: true}}
-	if p := full.Placement(); p.Placeable || len(p.Reasons) != 4 {
-		t.Errorf("Placement() = %+v, want four reasons", p)
+	if p := full.Eligibility(); p.Eligible || len(p.Reasons) != 4 {
+		t.Errorf("Eligibility() = %+v, want four reasons", p)
 	}
 }

@@ -7,10 +7,12 @@ import (
 
 // This file has every interface of storage that the domain declares. Package store implements all of them.
 
-// Store is the storage that the service needs. Every method is safe for concurrent use and has a time limit. If the storage is down
-// or too slow, the error wraps [ErrUnavailable]; if the caller's context ended, the context's own error. [ErrNotRegistered] is
-// returned only if the storage has confirmed that there is no such row. All times come from the storage's clock. A write that
-// returns no error is committed.
+// Store is the storage that the service needs. Every method is safe for concurrent use and has a time limit.
+//
+// If the storage is down or too slow, the error wraps [ErrUnavailable]. If the caller's context ended, the error wraps the context's
+// own error. [ErrNotRegistered] is returned only if the storage has confirmed that there is no such row.
+//
+// All times come from the storage's clock. A write that returns no error is committed.
 type Store interface {
 	// Register inserts or renews a controller in one UPSERT: pending and not stale; the operator's intent, created_at and the
 	// current load are kept. The registered incarnation also keeps its reported state. An incarnation that another one has replaced
@@ -24,16 +26,16 @@ type Store interface {
 	// most once a second.
 	RecordConflict(controllerID string)
 
-	// Drain sets the operator's intent. The result includes the plan. Errors: [ErrConflict] if the generation is not the expected
-	// one; [UnsafeError] if the region would be short of capacity and the order does not force the drain. Drains in one region are
-	// decided one after the other. A dry run changes nothing and never returns [UnsafeError].
+	// Drain sets the operator's intent. The result includes the plan. It returns [ErrConflict] if the generation is not the
+	// expected one. It returns [UnsafeError] if the region would be short of capacity and the order does not force the drain. Drains
+	// in one region are decided one after the other. A dry run changes nothing and never returns [UnsafeError].
 	Drain(ctx context.Context, order DrainOrder, actor string) (OperatorResult, error)
 	// Undrain clears the operator's intent. [ErrConflict] as for Drain. A controller that is not being drained stays unchanged.
 	Undrain(ctx context.Context, order UndrainOrder, actor string) (OperatorResult, error)
 	// Deregister removes a controller; its history stays. byItself is true if the controller itself leaves. If an operator is
 	// draining it at that time, its row stays, reported as draining with no load. Only the operator may clear the operator's
-	// intent. Errors: [ErrForbidden] if byItself is true and no incarnation is registered; [ErrSuperseded] if another incarnation
-	// than the named one is registered; [ErrConflict] as for Drain.
+	// intent. It returns [ErrForbidden] if byItself is true and no incarnation is registered. It returns [ErrSuperseded] if another
+	// incarnation than the named one is registered. [ErrConflict] as for Drain.
 	Deregister(ctx context.Context, d Deregistration, actor string, byItself bool) (*Transition, error)
 
 	// Controller returns one controller or [ErrNotRegistered].
@@ -41,14 +43,15 @@ type Store interface {
 	// Controllers returns at most filter.Limit controllers with ids after filter.AfterID, in the bytewise order of their ids.
 	Controllers(ctx context.Context, filter ControllerFilter) ([]Controller, error)
 	// Transitions returns at most filter.Limit transitions, the oldest first by default. A reader that continues after the last one
-	// misses none: a transition is held back while one with a lower id may still be committed. It returns [ErrGone] if the history
-	// does not continue after filter.After. That id may be above the newest transition or below the oldest one, or the transition
-	// may have another fingerprint.
+	// misses none: a transition is held back while one with a lower id may still be committed.
+	//
+	// It returns [ErrGone] if the history does not continue after filter.After. That is the case if the id is above the newest
+	// transition or below the oldest one. It is also the case if the transition has another fingerprint.
 	Transitions(ctx context.Context, filter TransitionFilter) (TransitionList, error)
 	// Regions returns the totals of each region, in the order of the regions' names.
 	Regions(ctx context.Context) ([]Region, error)
-	// ListReplicas lists the replicas that were active recently, in the order of their ids, and the state of the store.
-	ListReplicas(ctx context.Context) (ReplicaList, error)
+	// Replicas returns the replicas that were active recently, in the order of their ids, and the state of the store.
+	Replicas(ctx context.Context) (ReplicaList, error)
 
 	// IsRegistered reports whether a controller has a row.
 	IsRegistered(ctx context.Context, controllerID string) (bool, error)

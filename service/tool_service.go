@@ -105,7 +105,7 @@ func (c *globalController) ListRegions(ctx context.Context, _ RegionQuery) (Regi
 }
 
 func (c *globalController) ListReplicas(ctx context.Context, _ ReplicaQuery) (ReplicaList, error) {
-	list, err := c.store.ListReplicas(ctx)
+	list, err := c.store.Replicas(ctx)
 	if err != nil {
 		return ReplicaList{}, fmt.Errorf("list replicas: %w", err)
 	}
@@ -147,7 +147,7 @@ func decodePageToken(token string) (afterID string, err error) {
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil || len(raw) < len(pageTokenVersion) || string(raw[:len(pageTokenVersion)]) != pageTokenVersion ||
-		!IsValidName(string(raw[len(pageTokenVersion):]), maxIDBytes) {
+		!IsValidControllerID(string(raw[len(pageTokenVersion):])) {
 		return "", Invalid("page_token is not one that this service returned")
 	}
 	return string(raw[len(pageTokenVersion):]), nil

@@ -33,19 +33,16 @@ type Intent struct {
 	Reason   string
 }
 
-// Capacity is a controller's load. The maxima exist because the messages have them. They are ignored: limits change only by
-// registering.
-type Capacity struct {
-	MaxMeetings         int64
+// LoadReport is the load in a heartbeat. The maxima in the messages are ignored, because limits change only by registering.
+type LoadReport struct {
 	CurrentMeetings     int64
-	MaxParticipants     int64
 	CurrentParticipants int64
 }
 
 // FastHeartbeat reports load and state every few seconds.
 type FastHeartbeat struct {
 	ControllerID string
-	Capacity     *Capacity // nil: missing, which is refused.
+	Load         *LoadReport // nil: missing, which is refused.
 	Health       HealthStatus
 	Incarnation  string // As registered; empty: unknown.
 }
@@ -147,7 +144,7 @@ type Drain struct {
 	By       string // The subject of the operator's token.
 }
 
-// DrainOrder is an operator's request that a controller takes no new meetings.
+// DrainOrder is an operator's request that a controller accepts no new meetings.
 type DrainOrder struct {
 	ControllerID string
 	Reason       string
@@ -213,7 +210,8 @@ type TransitionPage struct {
 	Next Cursor
 }
 
-// Transition is one entry of the history: a change of a controller's public state. It stays after the controller left.
+// Transition is one entry of the history: a change of a controller's public state or of its staleness. It stays after the
+// controller left.
 type Transition struct {
 	ID           int64 // Increases with time; 0 if the transition has just been made.
 	ControllerID string

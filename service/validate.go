@@ -15,7 +15,7 @@ const (
 	maxCount         = math.MaxInt32
 )
 
-// Validate checks the fields in the order of the contract's table and returns an [InvalidError] for the first invalid one.
+// Validate checks the fields in the order of their numbers in the protocol. It returns an [InvalidError] for the first invalid one.
 func (r Registration) Validate() error {
 	return firstError(
 		validateName("controller_id", r.ControllerID, maxIDBytes),
@@ -28,12 +28,11 @@ func (r Registration) Validate() error {
 	)
 }
 
-// Validate checks the heartbeat as [Registration.Validate] does. Limits in a heartbeat are ignored, so they are not checked:
-// controllers in the field may leave them 0.
+// Validate checks the heartbeat as [Registration.Validate] does.
 func (h FastHeartbeat) Validate() error {
 	return firstError(
 		validateName("controller_id", h.ControllerID, maxIDBytes),
-		validateCapacity(h.Capacity),
+		validateLoadReport(h.Load),
 		validateIncarnation(h.Incarnation),
 	)
 }
@@ -83,6 +82,9 @@ func validatePageSize(size int64) error {
 // IsValidName reports whether s can be an id of at most maxBytes bytes: ASCII letters, digits, '-' and '_'.
 func IsValidName(s string, maxBytes int) bool { return validateName("", s, maxBytes) == nil }
 
+// IsValidControllerID reports whether a controller can have the id.
+func IsValidControllerID(id string) bool { return IsValidName(id, maxIDBytes) }
+
 func firstError(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {
@@ -131,8 +133,8 @@ func validateEndpoint(field, value string, required bool) error {
 	return nil
 }
 
-// IsValidEndpointURL reports whether s is an address at which a controller can be reached. It consists of http or https, a DNS name
-// or an IP literal, and an optional port from 1 to 65535. Only a single slash may follow. The unspecified address is invalid.
+// IsValidEndpointURL reports whether s is an address at which a controller can be reached. It consists of http:// or https://, a DNS
+// name or an IP literal, and an optional port from 1 to 65535. One slash may follow. The unspecified address is invalid.
 func IsValidEndpointURL(s string) bool {
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
@@ -239,13 +241,13 @@ func validateLimit(field string, value int64) error {
 	return nil
 }
 
-func validateCapacity(c *Capacity) error {
-	if c == nil {
+func validateLoadReport(report *LoadReport) error {
+	if report == nil {
 		return Invalid("capacity is required")
 	}
 	return firstError(
-		validateLoad("current_meetings", c.CurrentMeetings),
-		validateLoad("current_participants", c.CurrentParticipants),
+		validateLoad("current_meetings", report.CurrentMeetings),
+		validateLoad("current_participants", report.CurrentParticipants),
 	)
 }
 

@@ -87,7 +87,7 @@ func (q TransitionQuery) Validate() error {
 	return validatePageSize(q.PageSize)
 }
 
-// validateIncarnation checks an incarnation. It is optional, because controllers in the field have none.
+// validateIncarnation checks an incarnation. It is optional, because deployed controllers have none.
 func validateIncarnation(value string) error {
 	if value == "" {
 		return nil

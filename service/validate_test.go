@@ -7,7 +7,7 @@ import (
 )
 
 func TestRegistration_Validate(t *testing.T) {
-	for _, tc := range []struct {
+	tests := []struct {
 		name   string
 		change func(*Registration)
 		want   string
@@ -31,7 +31,9 @@ func TestRegistration_Validate(t *testing.T) {
 		{"no participants", func(r *Registration) { r.MaxParticipants = 0 }, "max_participants must be greater than 0"},
 		{"too many participants", func(r *Registration) { r.MaxParticipants = math.MaxUint32 }, "max_participants value too large"},
 		{"the first failing field decides", func(r *Registration) { r.MaxMeetings, r.Region = 0, "" }, "region is required"},
-	} {
+	}
+
+	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
 			r := Registration{
 				ControllerID: "mc-1", Region: "eu-west-1", GRPCEndpoint: "http://mc-1:50051",
@@ -44,24 +46,46 @@ func TestRegistration_Validate(t *testing.T) {
 }
 
 func TestHeartbeat_Validate(t *testing.T) {
-	for _, tc := range []struct {
+	tests := []struct {
 		name   string
 		change func(*ComprehensiveHeartbeat)
 		want   string
 	}{
-		{"valid, with the limits left 0", func(*ComprehensiveHeartbeat) {}, ""},
+		{"valid", func(*ComprehensiveHeartbeat) {}, ""},
 		{"no id", func(h *ComprehensiveHeartbeat) { h.ControllerID = "" }, "controller_id is required"},
-		{"no capacity", func(h *ComprehensiveHeartbeat) { h.Capacity = nil }, "capacity is required"},
-		{"too many meetings", func(h *ComprehensiveHeartbeat) { h.Capacity.CurrentMeetings = math.MaxInt32 + 1 }, "current_meetings value too large"},
-		{"too many participants", func(h *ComprehensiveHeartbeat) { h.Capacity.CurrentParticipants = math.MaxInt32 + 1 }, "current_participants value too large"},
-		{"negative meetings", func(h *ComprehensiveHeartbeat) { h.Capacity.CurrentMeetings = -1 }, "current_meetings must not be negative"},
-		{"CPU not a number", func(h *ComprehensiveHeartbeat) { h.CPUUsagePercent = math.NaN() }, "cpu_usage_percent must be between 0 and 100"},
+		{"no capacity", func(h *ComprehensiveHeartbeat) { h.Load = nil }, "capacity is required"},
+		{
+			"too many meetings",
+			func(h *ComprehensiveHeartbeat) { h.Load.CurrentMeetings = math.MaxInt32 + 1 },
+			"current_meetings value too large",
+		},
+		{
+			"too many participants",
+			func(h *ComprehensiveHeartbeat) { h.Load.CurrentParticipants = math.MaxInt32 + 1 },
+			"current_participants value too large",
+		},
+		{"negative meetings", func(h *ComprehensiveHeartbeat) { h.Load.CurrentMeetings = -1 }, "current_meetings must not be negative"},
+		{
+			"CPU not a number",
+			func(h *ComprehensiveHeartbeat) { h.CPUUsagePercent = math.NaN() },
+			"cpu_usage_percent must be between 0 and 100",
+		},
 		{"CPU above 100", func(h *ComprehensiveHeartbeat) { h.CPUUsagePercent = 100.1 }, "cpu_usage_percent must be between 0 and 100"},
-		{"infinite memory", func(h *ComprehensiveHeartbeat) { h.MemoryUsagePercent = math.Inf(1) }, "memory_usage_percent must be between 0 and 100"},
-		{"negative memory", func(h *ComprehensiveHeartbeat) { h.MemoryUsagePercent = -1 }, "memory_usage_percent must be between 0 and 100"},
-	} {
+		{
+			"infinite memory",
+			func(h *ComprehensiveHeartbeat) { h.MemoryUsagePercent = math.Inf(1) },
+			"memory_usage_percent must be between 0 and 100",
+		},
+		{
+			"negative memory",
+			func(h *ComprehensiveHeartbeat) { h.MemoryUsagePercent = -1 },
+			"memory_usage_percent must be between 0 and 100",
+		},
+	}
+
+	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
-			h := ComprehensiveHeartbeat{FastHeartbeat: FastHeartbeat{ControllerID: "mc-1", Capacity: &Capacity{}}, CPUUsagePercent: 100}
+			h := ComprehensiveHeartbeat{FastHeartbeat: FastHeartbeat{ControllerID: "mc-1", Load: &LoadReport{}}, CPUUsagePercent: 100}
 			tc.change(&h)
 			wantInvalid(t, h.Validate(), tc.want)
 		})
@@ -89,7 +113,7 @@ func TestIsValidEndpointURL(t *testing.T) {
 		}
 	}
 
-	for _, invalid := range []string{
+	tests := []string{
 		"", "mc:1", "ftp://mc", "http://", "http:///", "http://mc:0", "http://mc:65536", "http://mc:", "http://mc:+1", "http://mc:1/x",
 		"http://mc//",
 		"http://u@mc", "http://u:p@mc", "http://mc?", "http://mc#", "http://mc?q=1", "http://a..b", "http://mc_1", "http://m c", "http://mc\x00",
@@ -99,7 +123,9 @@ func TestIsValidEndpointURL(t *testing.T) {
 		"http://0x0", "http://0X0:1", "http://0x0.0x0.0x0.0x0", "http://0.0.0.0x0", "http://0.0.0.0x", "http://0.0.0.0.",
 		"http://[::1", "http://[1.2.3.4]", "http://[::1]x", "http://[fe80::1%25eth0]", "http://::1", "http://" + strings.Repeat("a", 64),
 		"http://mc\\x", "http://%6d",
-	} {
+	}
+
+	for _, invalid := range tests {
 		if IsValidEndpointURL(invalid) {
 			t.Errorf("ValidEndpointURL(%q) = true, want false", invalid)
 		}

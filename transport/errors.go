@@ -1,4 +1,5 @@
-// Package transport has the parts that the transports share: the one table from an error to its codes and its public text.
+// Package transport has the parts that the transports share: the table from an error to its codes and its public text, and the
+// request id.
 package transport
 
 import (
@@ -9,7 +10,21 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"darktower.example/global-controller/endpoints"
 	"darktower.example/global-controller/service"
+)
+
+// The codes in HTTP's error body. The log of calls has them too.
+const (
+	CodeOK                 = "OK"
+	CodeBadRequest         = "BAD_REQUEST"
+	CodeInvalidToken       = "INVALID_TOKEN"
+	CodeForbidden          = "FORBIDDEN"
+	CodeNotFound           = "NOT_FOUND"
+	CodeConflict           = "CONFLICT"
+	CodeRateLimitExceeded  = "RATE_LIMIT_EXCEEDED"
+	CodeInternalError      = "INTERNAL_ERROR"
+	CodeServiceUnavailable = "SERVICE_UNAVAILABLE"
 )
 
 // Status is the form of an error that callers receive, on either transport.
@@ -36,61 +51,61 @@ var statusTable = []statusRow{
 	{service.ErrNotRegistered, Status{
 		GRPC:    codes.NotFound,
 		HTTP:    http.StatusNotFound,
-		Name:    "NOT_FOUND",
+		Name:    CodeNotFound,
 		Message: "Controller not registered",
 	}},
 	{service.ErrSuperseded, Status{
 		GRPC:    codes.FailedPrecondition,
 		HTTP:    http.StatusConflict,
-		Name:    "CONFLICT",
+		Name:    CodeConflict,
 		Message: "Another incarnation of this controller is registered",
 	}},
 	{service.ErrConflict, Status{
 		GRPC:    codes.Aborted,
 		HTTP:    http.StatusConflict,
-		Name:    "CONFLICT",
+		Name:    CodeConflict,
 		Message: "The controller's generation has changed",
 	}},
 	{service.ErrGone, Status{
 		GRPC:    codes.OutOfRange,
 		HTTP:    http.StatusGone,
-		Name:    "NOT_FOUND",
+		Name:    CodeNotFound,
 		Message: "The history does not continue after this cursor: it was replaced, or later transitions were pruned; start again without it",
 	}},
 	{service.ErrUnauthenticated, Status{
 		GRPC:    codes.Unauthenticated,
 		HTTP:    http.StatusUnauthorized,
-		Name:    "INVALID_TOKEN",
+		Name:    CodeInvalidToken,
 		Message: "Invalid token",
 	}},
 	{service.ErrForbidden, Status{
 		GRPC:    codes.PermissionDenied,
 		HTTP:    http.StatusForbidden,
-		Name:    "FORBIDDEN",
+		Name:    CodeForbidden,
 		Message: "Access denied",
 	}},
 	{service.ErrRateLimited, Status{
 		GRPC:    codes.ResourceExhausted,
 		HTTP:    http.StatusTooManyRequests,
-		Name:    "RATE_LIMIT_EXCEEDED",
+		Name:    CodeRateLimitExceeded,
 		Message: "Rate limit exceeded",
 	}},
 	{service.ErrUnavailable, Status{
 		GRPC:    codes.Unavailable,
 		HTTP:    http.StatusServiceUnavailable,
-		Name:    "SERVICE_UNAVAILABLE",
+		Name:    CodeServiceUnavailable,
 		Message: "Service temporarily unavailable",
 	}},
 	{context.DeadlineExceeded, Status{
 		GRPC:    codes.DeadlineExceeded,
 		HTTP:    http.StatusGatewayTimeout,
-		Name:    "SERVICE_UNAVAILABLE",
+		Name:    CodeServiceUnavailable,
 		Message: "Deadline exceeded",
 	}},
 	{context.Canceled, Status{
 		GRPC:    codes.Canceled,
 		HTTP:    499,
-		Name:    "BAD_REQUEST",
+		Name:    CodeBadRequest,
 		Message: "The caller cancelled the call",
 	}},
 }
@@ -98,7 +113,7 @@ var statusTable = []statusRow{
 // StatusOf returns the status of err: OK for nil, and Internal with a fixed text for an error that is not in the table.
 func StatusOf(err error) Status {
 	if err == nil {
-		return Status{GRPC: codes.OK, HTTP: http.StatusOK, Name: "OK"}
+		return Status{GRPC: codes.OK, HTTP: http.StatusOK, Name: CodeOK}
 	}
 
 	// Errors whose own text is public.
@@ -109,14 +124,14 @@ func StatusOf(err error) Status {
 	)
 	switch {
 	case errors.As(err, &invalid):
-		return Status{GRPC: codes.InvalidArgument, HTTP: http.StatusBadRequest, Name: "BAD_REQUEST", Message: invalid.Message}
+		return Status{GRPC: codes.InvalidArgument, HTTP: http.StatusBadRequest, Name: CodeBadRequest, Message: invalid.Message}
 	case errors.As(err, &unsafe):
-		return Status{GRPC: codes.FailedPrecondition, HTTP: http.StatusConflict, Name: "CONFLICT", Message: unsafe.Error()}
+		return Status{GRPC: codes.FailedPrecondition, HTTP: http.StatusConflict, Name: CodeConflict, Message: unsafe.Error()}
 	case errors.As(err, &ownerLimit):
 		return Status{
 			GRPC:    codes.ResourceExhausted,
 			HTTP:    http.StatusTooManyRequests,
-			Name:    "RATE_LIMIT_EXCEEDED",
+			Name:    CodeRateLimitExceeded,
 			Message: ownerLimit.Error(),
 		}
 	}
@@ -131,5 +146,18 @@ func StatusOf(err error) Status {
 			return status
 		}
 	}
-	return Status{GRPC: codes.Internal, HTTP: http.StatusInternalServerError, Name: "INTERNAL_ERROR", Message: "Internal error"}
+	return Status{GRPC: codes.Internal, HTTP: http.StatusInternalServerError, Name: CodeInternalError, Message: "Internal error"}
+}
+
+// OutcomeOf returns the code of err and its class for the log of calls.
+func OutcomeOf(err error) (code string, class endpoints.OutcomeClass) {
+	code = StatusOf(err).Name
+	switch code {
+	case CodeInternalError, CodeServiceUnavailable:
+		return code, endpoints.ServerFailure
+	case CodeInvalidToken, CodeForbidden, CodeRateLimitExceeded:
+		return code, endpoints.AccessRefused
+	default:
+		return code, endpoints.OtherOutcome
+	}
 }

@@ -1,12 +1,15 @@
 package daemon
 
 import (
-	"cmp"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 )
+
+// settingRow matches the first column of a setting's row in docs/configuration.md.
+var settingRow = regexp.MustCompile("(?m)^\\| `([^`]*)`")
 
 // TestSettings_Documented checks that docs/configuration.md lists every setting, as the help does.
 func TestSettings_Documented(t *testing.T) {
@@ -21,10 +24,10 @@ func TestSettings_Documented(t *testing.T) {
 		sections[title] = text
 	}
 
-	rows := 0
+	names := make(map[string]bool)
 	for _, group := range settingGroups() {
 		for _, s := range group.settings {
-			rows++
+			names[s.name] = true
 			value := "empty"
 			if s.defaultValue != "" {
 				value = "`" + s.defaultValue + "`"
@@ -36,12 +39,18 @@ func TestSettings_Documented(t *testing.T) {
 		}
 	}
 
-	documented := 0
+	documented := make(map[string]bool)
 	for _, group := range settingGroups() {
-		documented += strings.Count(sections[group.title], "\n| `")
-	}
-	if documented != rows {
-		t.Errorf("docs/configuration.md has %d settings, want %d: remove those that do not exist", documented, rows)
+		for _, match := range settingRow.FindAllStringSubmatch(sections[group.title], -1) {
+			name := match[1]
+			if !names[name] {
+				t.Errorf("docs/configuration.md has a row for %s, which is not a setting: remove the row", name)
+			}
+			if documented[name] {
+				t.Errorf("docs/configuration.md has two rows for %s: remove one", name)
+			}
+			documented[name] = true
+		}
 	}
 }
 
@@ -53,7 +62,7 @@ func TestSettings_Complete(t *testing.T) {
 			t.Errorf("%s is listed twice", s.name)
 		}
 		names[s.name] = true
-		if cmp.Or(s.allowed, s.help) == "" || s.parse == nil {
+		if s.allowed == "" || s.help == "" || s.parse == nil {
 			t.Errorf("%s lacks its allowed values, its help or its parser", s.name)
 		}
 		// An empty default means that the setting may be left out, so it is parsed as well.

@@ -67,7 +67,7 @@ func TestDrain_UnsafeNeedsForce(t *testing.T) {
 		env.checkDryRunGRPC()
 
 		got, _ := env.drain("mc-1", `{"reason":"kernel"}`)
-		if !got.is(http.StatusConflict, "could not lose its largest controller any more", "CONFLICT") {
+		if !got.is(http.StatusConflict, "without its largest controller", "CONFLICT") {
 			t.Errorf("drain = %v, want 409 and the reason", got)
 		}
 

@@ -73,6 +73,14 @@ func TestOpenAPI_RequiredProperties(t *testing.T) {
 	}
 }
 
+// generation reads the generation of the controller that a path is about. Each accepted drain increases it.
+func (env *environment) generation(path string) int64 {
+	env.t.Helper()
+	var controller struct{ Generation int64 }
+	env.get(strings.TrimSuffix(path, "/drain"), env.adminToken()).decode(env.t, &controller)
+	return controller.Generation
+}
+
 // checkRequired checks which bodies of an operation are accepted.
 func (env *environment) checkRequired(method, path, operation string, schema openAPISchema) {
 	env.t.Helper()
@@ -85,9 +93,15 @@ func (env *environment) checkRequired(method, path, operation string, schema ope
 		env.t.Helper()
 		body := make(map[string]any)
 		for _, name := range names {
-			if example, ok := openAPIExamples[name]; ok {
-				body[name] = example
+			if name == "expected_generation" {
+				body[name] = env.generation(path)
+				continue
 			}
+			example, ok := openAPIExamples[name]
+			if !ok {
+				env.t.Fatalf("openAPIExamples lacks a valid %s", name)
+			}
+			body[name] = example
 		}
 
 		text, err := json.Marshal(body)

@@ -20,7 +20,7 @@ func (e *Environment) CheckFleet(ctx context.Context) error {
 	if err := e.checkHealthy(ctx); err != nil {
 		return err
 	}
-	if err := e.checkNothingLost(ctx); err != nil {
+	if err := e.checkStoredLoads(ctx); err != nil {
 		return err
 	}
 	return e.checkHistory(ctx)
@@ -51,7 +51,7 @@ func (e *Environment) checkHealthy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	running := e.runningControllers()
+	running := e.countRunning()
 	e.RecordCheck("all running controllers are healthy at the end",
 		fmt.Sprint(running),
 		fmt.Sprint(running-len(missing))+formatExamples(missing),
@@ -59,7 +59,7 @@ func (e *Environment) checkHealthy(ctx context.Context) error {
 	return nil
 }
 
-func (e *Environment) checkNothingLost(ctx context.Context) error {
+func (e *Environment) checkStoredLoads(ctx context.Context) error {
 	// The acknowledged load is read before the stored one, so that a new heartbeat can only raise the stored load.
 	acknowledged := make(map[string]uint32)
 	for _, mc := range e.Fleet.Controllers {
@@ -91,7 +91,7 @@ func (e *Environment) checkHistory(ctx context.Context) error {
 	if err := e.History.Reread(ctx); err != nil {
 		return err
 	}
-	missed := e.History.Missed()
+	missed := e.History.CountMissed()
 	e.RecordCheck("transitions that a history follower misses", "0", fmt.Sprint(missed), missed == 0)
 	return nil
 }

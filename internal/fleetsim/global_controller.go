@@ -151,7 +151,7 @@ func (g *globalController) IsReady(ctx context.Context) bool {
 		return false
 	}
 
-	// A connection is not reused: the next process would not know it.
+	// A connection is not reused: the next process has not accepted it.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if err != nil {

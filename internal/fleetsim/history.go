@@ -112,8 +112,8 @@ func (h *History) Reread(ctx context.Context) error {
 	return nil
 }
 
-// Missed returns how many transitions following the history has missed, as far as Reread has found.
-func (h *History) Missed() int {
+// CountMissed returns how many transitions following the history has missed, as far as Reread has found.
+func (h *History) CountMissed() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.missed

@@ -19,7 +19,7 @@ type Options struct {
 	// Parallel is how many scenarios run at once, each in its own environment.
 	Parallel int
 	Timing   Timing
-	// Duration is how long the fleet runs without a fault: the whole of scenario steady, and the start of all others.
+	// Duration is how long the fleet runs without a fault. That is the whole of scenario steady, and the start of all others.
 	// 0 is the shortest time in which the steady rate can be measured. Less is refused.
 	Duration time.Duration
 	// Ramp is the time over which the fleet starts. 0 is 2 ms for each controller, at least a fast interval.

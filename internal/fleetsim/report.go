@@ -32,7 +32,7 @@ func (v *Verdict) WriteTable(w io.Writer) {
 func WriteSummary(w io.Writer, verdicts []Verdict) {
 	rows := [][]string{{"scenario", "store", "checks passed", "seconds", "result"}}
 	for _, v := range verdicts {
-		checks := fmt.Sprintf("%d of %d", v.passedChecks(), len(v.Checks))
+		checks := fmt.Sprintf("%d of %d", v.countPassed(), len(v.Checks))
 		result := formatResult(v.Passed)
 		if v.IsInterrupted {
 			checks = "" // The number of checks that the rest of the scenario would have made is unknown.

@@ -11,7 +11,7 @@ import (
 
 // Needs lists what a scenario requires in addition to the fleet.
 type Needs struct {
-	// OwnGC is for scenarios that harm the Global Controller, its store or its auth controller. Each gets its own.
+	// OwnGC is for scenarios that disturb the Global Controller, its store or its auth controller. Each gets its own.
 	OwnGC bool
 	// NetworkProxy puts a proxy between the fleet and the Global Controller.
 	NetworkProxy bool
@@ -24,7 +24,7 @@ type Scenario struct {
 	Name    string
 	Summary string
 	Needs   Needs
-	// Run plays the scenario and records its checks in the environment. An error means that the scenario could not be completed.
+	// Run runs the scenario and records its checks in the environment. An error means that the scenario could not be completed.
 	Run func(ctx context.Context, env *Environment) error
 }
 
@@ -49,7 +49,7 @@ func Scenarios() []Scenario {
 }
 
 // FindScenarios returns the scenarios with the names, each once. The name "all" stands for every scenario that can run.
-// If hasOwnGC is false, the Global Controller is not the simulator's, and scenarios that harm it are refused.
+// If hasOwnGC is false, the Global Controller is not the simulator's, and scenarios that disturb it are refused.
 func FindScenarios(names []string, hasOwnGC bool) (found []Scenario, err error) {
 	all := Scenarios()
 	for _, name := range names {
@@ -67,7 +67,7 @@ func FindScenarios(names []string, hasOwnGC bool) (found []Scenario, err error) 
 			return nil, fmt.Errorf("unknown scenario %q: allowed are all, %s", name, strings.Join(scenarioNames(all), ", "))
 		}
 		if all[i].Needs.OwnGC && !hasOwnGC {
-			return nil, fmt.Errorf("%s harms the Global Controller, its store or its auth controller: leave out --address", name)
+			return nil, fmt.Errorf("%s disturbs the Global Controller, its store or its auth controller: leave out --address", name)
 		}
 		found = append(found, all[i])
 	}

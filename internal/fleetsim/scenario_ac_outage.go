@@ -29,7 +29,7 @@ func acOutage() Scenario {
 			for _, mc := range env.Fleet.Controllers {
 				mc.tokens.ShiftClock(devauth.TokenLife * 9 / 10)
 			}
-			env.AddNote("tokens live %v; the controllers' clocks were set ahead by nine tenths of it, so that all were due at once",
+			env.AddNote("tokens are valid for %v; the controllers' clocks were set ahead by nine tenths of it, so that all were due at once",
 				devauth.TokenLife)
 
 			for _, response := range []authResponse{responseErrors, responseInvalid, responseNone} {
@@ -40,7 +40,7 @@ func acOutage() Scenario {
 					return err
 				}
 			}
-			requests, renewed := env.AuthController.FailedTokenRequests(), env.renewedSince(faultAt)
+			requests, renewed := env.AuthController.FailedTokenRequests(), env.countRenewedSince(faultAt)
 			env.RecordCheck("tokens requested, and received, during the outage", "some, and 0",
 				fmt.Sprintf("%d, and %d", requests, renewed), requests > 0 && renewed == 0)
 
@@ -48,9 +48,9 @@ func acOutage() Scenario {
 			recoveredAt := time.Now()
 			env.SetPhase("waiting for new tokens after the outage")
 			total := len(env.Fleet.Controllers)
-			env.WaitUntil(ctx, renewalLimit, func() bool { return env.renewedSince(recoveredAt) == total })
+			env.WaitUntil(ctx, renewalLimit, func() bool { return env.countRenewedSince(recoveredAt) == total })
 			took := time.Since(recoveredAt)
-			renewed = env.renewedSince(recoveredAt)
+			renewed = env.countRenewedSince(recoveredAt)
 			env.RecordCheck("controllers with a new token after the outage",
 				fmt.Sprintf("%d within %s (10 s for a response + 30 s until a retry + %s)",
 					total, formatDuration(renewalLimit), formatDuration(margin)),

@@ -27,13 +27,13 @@ func tokenRotation() Scenario {
 					return err
 				}
 
-				env.SetPhase("signing key %d; tokens live %s", key, formatDuration(life))
+				env.SetPhase("signing key %d; tokens are valid for %s", key, formatDuration(life))
 				// After a token's life all controllers have a token with the new key.
 				rotatedAt := time.Now()
 				if err := env.Wait(ctx, life); err != nil {
 					return err
 				}
-				renewed := env.renewedSince(rotatedAt)
+				renewed := env.countRenewedSince(rotatedAt)
 				env.RecordCheck(fmt.Sprintf("controllers with a token of key %d", key),
 					fmt.Sprintf("all %d", total), fmt.Sprint(renewed), renewed == total)
 			}

@@ -102,8 +102,8 @@ func (e *Environment) EndGap() {
 	}
 }
 
-// runningControllers counts the controllers with a running process.
-func (e *Environment) runningControllers() (n int) {
+// countRunning counts the controllers with a running process.
+func (e *Environment) countRunning() (n int) {
 	for _, mc := range e.Fleet.Controllers {
 		if mc.IsRunning() {
 			n++
@@ -112,8 +112,8 @@ func (e *Environment) runningControllers() (n int) {
 	return n
 }
 
-// renewedSince counts the controllers that have used a new token since a time.
-func (e *Environment) renewedSince(at time.Time) (n int) {
+// countRenewedSince counts the controllers that have used a new token since a time.
+func (e *Environment) countRenewedSince(at time.Time) (n int) {
 	for _, mc := range e.Fleet.Controllers {
 		if mc.tokens.RenewedAt().After(at) {
 			n++

@@ -46,8 +46,8 @@ func (v *Verdict) setPassed() {
 	}
 }
 
-// passedChecks counts the checks that have passed.
-func (v *Verdict) passedChecks() (n int) {
+// countPassed counts the checks that have passed.
+func (v *Verdict) countPassed() (n int) {
 	for _, check := range v.Checks {
 		if check.Passed {
 			n++

@@ -14,6 +14,7 @@ import (
 func TestVerdict_SetPassed(t *testing.T) {
 	t.Parallel()
 	passed := Check{Passed: true}
+
 	for name, tc := range map[string]struct {
 		v    Verdict
 		want bool

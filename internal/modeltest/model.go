@@ -174,7 +174,7 @@ func (c *controller) afterHeartbeat(h service.ComprehensiveHeartbeat, isComprehe
 		return next, service.ErrSuperseded
 	}
 
-	next.meetings, next.participants = h.Capacity.CurrentMeetings, h.Capacity.CurrentParticipants
+	next.meetings, next.participants = h.Load.CurrentMeetings, h.Load.CurrentParticipants
 	next.reported = h.Health
 	if isComprehensive {
 		next.cpu, next.memory = h.CPUUsagePercent, h.MemoryUsagePercent

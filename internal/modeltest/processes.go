@@ -145,7 +145,7 @@ func (env *Environment) nextHeartbeat(p *process) (h service.ComprehensiveHeartb
 	p.beats++
 	h.ControllerID, h.Incarnation = p.controller.id, p.incarnation
 	h.Health = pick(env, reports)
-	h.Capacity = &service.Capacity{CurrentMeetings: p.serial*10_000 + p.beats%10_000, CurrentParticipants: p.beats}
+	h.Load = &service.LoadReport{CurrentMeetings: p.serial*10_000 + p.beats%10_000, CurrentParticipants: p.beats}
 	h.CPUUsagePercent, h.MemoryUsagePercent = float64(p.beats%400)/4, float64(p.serial%400)/4
 	return h, env.rng.IntN(3) == 0
 }

@@ -60,7 +60,7 @@ type transitionBody struct {
 	ReportedHealth string    `json:"reported_health"`
 }
 
-type capacityBody struct {
+type regionCapacityBody struct {
 	Max                uint64 `json:"max"`
 	Current            uint64 `json:"current"`
 	Largest            uint64 `json:"largest"`
@@ -69,15 +69,15 @@ type capacityBody struct {
 }
 
 type regionBody struct {
-	Region              string       `json:"region"`
-	Pending             uint32       `json:"pending"`
-	Healthy             uint32       `json:"healthy"`
-	Degraded            uint32       `json:"degraded"`
-	Unhealthy           uint32       `json:"unhealthy"`
-	Draining            uint32       `json:"draining"`
-	Meetings            capacityBody `json:"meetings"`
-	Participants        capacityBody `json:"participants"`
-	SurvivesLargestLoss bool         `json:"survives_largest_loss"`
+	Region              string             `json:"region"`
+	Pending             uint32             `json:"pending"`
+	Healthy             uint32             `json:"healthy"`
+	Degraded            uint32             `json:"degraded"`
+	Unhealthy           uint32             `json:"unhealthy"`
+	Draining            uint32             `json:"draining"`
+	Meetings            regionCapacityBody `json:"meetings"`
+	Participants        regionCapacityBody `json:"participants"`
+	SurvivesLargestLoss bool               `json:"survives_largest_loss"`
 }
 
 type planBody struct {

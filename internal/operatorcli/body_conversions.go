@@ -133,8 +133,8 @@ func regionToBody(r *pb.Region) regionBody {
 	}
 }
 
-func capacityToBody(c *pb.RegionCapacity) capacityBody {
-	return capacityBody{
+func capacityToBody(c *pb.RegionCapacity) regionCapacityBody {
+	return regionCapacityBody{
 		Max:                c.GetMax(),
 		Current:            c.GetCurrent(),
 		Largest:            c.GetLargest(),

@@ -109,7 +109,7 @@ func (conn *connection) listControllers(ctx context.Context, region string, heal
 	return nil, fmt.Errorf("list controllers: gave up after %d pages", maxPages)
 }
 
-// sleep waits for d and reports whether ctx is still live.
+// sleep waits for d and reports whether ctx has not ended.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -7,7 +7,7 @@ import (
 )
 
 const devHelp = `dev runs a development auth controller, a Global Controller over SQLite, and a small fleet of simulated meeting
-controllers, which register and send heartbeats over gRPC with valid tokens. Stop it with Ctrl-C.`
+controllers. They register and send heartbeats over gRPC with valid tokens. Stop it with Ctrl-C.`
 
 func devCommand(p Process) *cobra.Command {
 	o := devstack.Options{Stdout: p.Out, Stderr: p.Err}

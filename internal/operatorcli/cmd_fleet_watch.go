@@ -62,7 +62,7 @@ func (f *fleetWatch) onResponse(response *pb.WatchResponse) error {
 		return nil
 	}
 	if isFirst && f.options.output != "json" {
-		return f.printLine("%s", summarizeStates(f.selectedControllers()))
+		return f.printLine("%s", summarizeStates(f.selectControllers()))
 	}
 
 	sortSnapshotEvents(events)
@@ -84,8 +84,8 @@ func sortSnapshotEvents(events []fleetEvent) {
 	})
 }
 
-// selectedControllers returns the controllers that the filter selects, in the order of --sort.
-func (f *fleetWatch) selectedControllers() []*pb.Controller {
+// selectControllers returns the controllers that the filter selects, in the order of --sort.
+func (f *fleetWatch) selectControllers() []*pb.Controller {
 	var selected []*pb.Controller
 	for _, c := range f.view.controllers {
 		if f.options.matches(c) {
@@ -121,7 +121,7 @@ func (f *fleetWatch) onIdle() error {
 func (f *fleetWatch) drawTable() error {
 	columns, height := f.cli.Size()
 	p := f.cli.painter()
-	selected := f.selectedControllers()
+	selected := f.selectControllers()
 
 	title := "as of " + formatTime(f.view.asOf) + "  " + summarizeStates(selected) + "  (Ctrl-C ends)"
 	lines := []string{p.paint(dim, cutTo(title, columns))}

@@ -18,8 +18,9 @@ const (
 )
 
 const historyHelp = `history shows transitions: changes of the controllers' states, the newest last. It prints the states before and
-after, the cause (register, heartbeat, stale, operator, retired), the actor, the reason, the time since the last heartbeat
-(SILENT) and the state that the controller last reported. "-" as a state means that the controller was not in the fleet.
+after, the cause (register, heartbeat, stale, operator, retired), the actor and the reason. SILENT is the time since the last
+heartbeat, and REPORTED the state that the controller last reported. "-" as a state means that the controller was not in
+the fleet.
 
 By default, history shows the last 50 transitions; with --since, the last 1000 of the period. --limit sets another number. A
 duration counts back from the present time on the clock of the service.

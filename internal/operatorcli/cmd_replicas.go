@@ -14,8 +14,8 @@ func (c *cli) replicasCommand() *cobra.Command {
 		Use:   "replicas",
 		Short: "show the Global Controllers that share this store",
 		Long: `replicas lists the Global Controllers that recorded themselves in the store within the last minute. It shows their
-version, when they started and last recorded themselves, the staleness threshold and the heartbeat intervals that they
-use, and how many connections to the database each may open. -o json also describes the store.`,
+version, and when they started and last recorded themselves. It also shows the staleness threshold and the heartbeat
+intervals that they use, and how many connections to the database each may open. -o json also describes the store.`,
 		Example: `  gcctl replicas
   gcctl replicas -o json | jq '.store'`,
 	}

@@ -12,15 +12,19 @@ import (
 	"darktower.example/global-controller/internal/fleetsim"
 )
 
-const simulateHelp = `simulate runs a simulated fleet of meeting controllers on the real client SDK against a Global Controller, injects
-a fault, and prints a table of the guarantees that held.
+const simulateHelp = `simulate runs a simulated fleet of meeting controllers on the real client SDK against a Global Controller. It
+injects a fault, and prints a table of the guarantees that held.
 
 By default, each scenario starts its own Global Controller on free ports, with a store and an auth controller that the
 scenario can disturb. It removes all of them at the end. With --address, the fleet registers with a Global Controller that
 is running already, under ids that begin with "sim-", and leaves it at the end.
 
-The exit code is 0 if all guarantees held, 1 if one did not or a scenario could not run, 2 for a usage error, and 130 after
-an interrupt (143 after SIGTERM, 129 after the end of the terminal). An interrupted run says nothing about the guarantees.`
+The exit code says what the run showed:
+
+  0    all guarantees held
+  1    a guarantee did not hold, or a scenario could not be completed
+  2    usage error
+  130  interrupted (143 after SIGTERM, 129 after the end of the terminal); the run says nothing about unfinished scenarios`
 
 // simulateOptions are the flags of gcctl simulate.
 type simulateOptions struct {

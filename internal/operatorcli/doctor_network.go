@@ -93,7 +93,7 @@ func (d *doctor) reportHandshakeError(err error) {
 			"the certificate cannot be verified: %v", verifyErr.Err)
 	case errors.As(err, &recordErr):
 		d.report("TLS", resultFail, "remove tls from the context, or set GC_TLS_CERT_FILE and GC_TLS_KEY_FILE on the server",
-			"%s does not speak TLS", d.target.address)
+			"%s does not use TLS", d.target.address)
 	default:
 		d.report("TLS", resultFail, "check that the address is the gRPC address of a Global Controller that uses TLS",
 			"the handshake failed: %v", err)

@@ -63,7 +63,7 @@ func (c *cli) waitUntilDrained(ctx context.Context, conn *connection, ids []stri
 	}
 }
 
-// interrupt says that the drains go on without the wait.
+// interrupt prints that the drains go on without the wait, and returns the result of the command.
 func (w *drainWait) interrupt() error {
 	w.clearProgress()
 	w.cli.note("the wait is interrupted; the drain of %s goes on", joinAnd(w.remaining))

@@ -158,9 +158,9 @@ func (c call) unavailableMessage(code codes.Code, message string) string {
 	}
 	switch {
 	case strings.Contains(message, "frame too large"):
-		return fmt.Sprintf("the server at %s does not speak gRPC: check that this is not the HTTP address", c.address)
+		return fmt.Sprintf("the server at %s does not use gRPC: check that this is not the HTTP address", c.address)
 	case strings.Contains(message, "does not look like a TLS handshake"):
-		return fmt.Sprintf("the server at %s does not speak TLS", c.address)
+		return fmt.Sprintf("the server at %s does not use TLS", c.address)
 	}
 	return fmt.Sprintf("the Global Controller at %s is unavailable (%s)", c.address, message)
 }

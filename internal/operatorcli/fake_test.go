@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // testTimeout limits how long a test waits for a condition.
 const testTimeout = 30 * time.Second
 
-// fakeGC is a Global Controller whose watches follow scripts. It records their requests.
+// fakeGlobalController is a Global Controller whose watches follow scripts. It records their requests.
 type fakeGlobalController struct {
 	pb.UnimplementedFleetServiceServer
 	mu      sync.Mutex

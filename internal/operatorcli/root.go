@@ -10,8 +10,8 @@ import (
 
 const rootHelp = `gcctl operates a Global Controller.
 
-It connects to the Global Controller that a flag, the environment or a context names (see gcctl context --help), and by
-default to the stack of gcctl dev on this machine. It uses colours in terminals only; NO_COLOR or "--color never" turns
+It connects to the Global Controller that a flag, the environment or a context names: see gcctl context --help. By default
+it connects to the stack of gcctl dev on this machine. It uses colours in terminals only; NO_COLOR or "--color never" turns
 them off.
 
 `

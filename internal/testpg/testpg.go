@@ -14,7 +14,7 @@ func URL(t testing.TB) string {
 	t.Helper()
 	admin := os.Getenv("TEST_DATABASE_URL")
 	if admin == "" {
-		t.Fatal("TEST_DATABASE_URL is not set: run make test, which starts a temporary PostgreSQL, or set it to a server's address")
+		t.Fatal("TEST_DATABASE_URL is not set: run internal/testpg/with-postgres.sh go test …, or set it to a server's address")
 	}
 
 	address, drop, err := pgserver.NewDatabase(admin, "test_")

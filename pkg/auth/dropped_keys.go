@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// droppedKeyRetention is how long a key that is no longer published is kept to explain refusals: as long as its tokens live.
+	// droppedKeyRetention is how long a key that is no longer published is kept to explain refusals: as long as its tokens are valid.
 	droppedKeyRetention = time.Hour
 	// maxDroppedKeys is how many of them are kept.
 	maxDroppedKeys = 64

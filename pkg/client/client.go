@@ -1,5 +1,5 @@
 // Package client is the SDK for meeting controllers. A [Client] registers one controller with its Global Controllers and
-// sends heartbeats at the intervals that they dictate. It gets and renews tokens, and fails over between addresses. After an
+// sends heartbeats at the intervals that they set. It gets and renews tokens, and fails over between addresses. After an
 // outage it reconnects at a random time within the heartbeat interval, so that a fleet does not return in a burst. At
 // shutdown it reports draining, waits for meetings and deregisters. docs/client.md is the guide.
 //

@@ -132,9 +132,9 @@ func (c *Config) validate() error {
 
 	switch {
 	case c.Tokens == nil:
-		return errors.New("Tokens is required") //nolint:revive,staticcheck // The name of the field.
+		return errors.New("Tokens is required") //nolint:staticcheck // The name of the field.
 	case c.Load == nil:
-		return errors.New("Load is required") //nolint:revive,staticcheck // The name of the field.
+		return errors.New("Load is required")
 	case c.CallTimeout < 0 || c.Shutdown.Timeout < 0 || c.Shutdown.WaitForMeetings < 0:
 		return errors.New("CallTimeout, Shutdown.Timeout and Shutdown.WaitForMeetings must not be negative")
 	case c.FailoverAfter < 0:
@@ -153,7 +153,7 @@ func (c *Config) validateController() error {
 	case !isValidName(c.ControllerID, maxNameLength):
 		return errors.New("ControllerID must be 1 to 255 letters, digits, '-' and '_'")
 	case c.Region == "":
-		return errors.New("Region is required") //nolint:revive,staticcheck // The name of the field.
+		return errors.New("Region is required") //nolint:staticcheck // The name of the field.
 	case c.GRPCEndpoint == "":
 		return errors.New("GRPCEndpoint is required")
 	case c.MaxMeetings < 1 || c.MaxMeetings > maxCapacity:
@@ -161,7 +161,7 @@ func (c *Config) validateController() error {
 	case c.MaxParticipants < 1 || c.MaxParticipants > maxCapacity:
 		return fmt.Errorf("MaxParticipants must be 1 to %d", maxCapacity)
 	case c.Incarnation != "" && !isValidName(c.Incarnation, maxIncarnationLength):
-		return errors.New("Incarnation must be at most 64 letters, digits, '-' and '_'") //nolint:revive,staticcheck // The name of the field.
+		return errors.New("Incarnation must be at most 64 letters, digits, '-' and '_'")
 	}
 	return nil
 }

@@ -57,7 +57,7 @@ func TestConnection_SharedLinkIsReplacedOnce(t *testing.T) {
 	if connection.sharedIndex != 1 || len(connection.openLinks) != 1 || connection.currentLinks[1].users != size+1 {
 		t.Errorf("at address %d with %d links, want the second address and one link", connection.sharedIndex, len(connection.openLinks))
 	}
-	if n, _ := second.drainStreams(); n != size {
+	if n, _ := second.takeStreams(); n != size {
 		t.Errorf("%d streams at the second address, want %d", n, size)
 	}
 }

@@ -19,7 +19,7 @@ import (
 	darktowerv1 "darktower.example/global-controller/proto/darktower/v1"
 )
 
-// The program of docs/client.md: a meeting controller that is part of a fleet until it receives SIGTERM.
+// ExampleClient_Run is the program of docs/client.md: a meeting controller that is part of a fleet until it receives SIGTERM.
 func ExampleClient_Run() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -86,7 +86,7 @@ func TestExample_IsTheOneOfTheGuide(t *testing.T) {
 	}
 }
 
-// A client that stops when it is registered.
+// Example is a client that stops when it is registered.
 func Example() {
 	address, stopServer := serveExample()
 	defer stopServer()

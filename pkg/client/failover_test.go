@@ -26,8 +26,8 @@ func failHeartbeats(err error) func(receivedCall) error {
 	}
 }
 
-// drainHeartbeats counts the heartbeats that have arrived, and removes all calls that have arrived.
-func (gc *fakeGlobalController) drainHeartbeats() (heartbeats int) {
+// takeHeartbeats counts the heartbeats that have arrived, and removes all calls that have arrived.
+func (gc *fakeGlobalController) takeHeartbeats() (heartbeats int) {
 	for len(gc.calls) > 0 {
 		if isHeartbeat(<-gc.calls) {
 			heartbeats++
@@ -52,7 +52,7 @@ func TestFailover_AfterFailuresOfEveryKind(t *testing.T) {
 				transport := newTestTransport(t, cfg, nil)
 
 				attempts := 0
-				for second.drainHeartbeats() == 0 {
+				for second.takeHeartbeats() == 0 {
 					if _, err := transport.heartbeat(t.Context(), heartbeatReport{}); err != nil && codeOf(err) != code {
 						t.Fatalf("heartbeat = %v, want %v or success", err, code)
 					}
@@ -65,7 +65,7 @@ func TestFailover_AfterFailuresOfEveryKind(t *testing.T) {
 				if code == codes.Unimplemented && streams {
 					most++ // After UNIMPLEMENTED for the stream, the heartbeat is sent as a unary call as well.
 				}
-				if n := first.drainHeartbeats(); n < 1 || n > most {
+				if n := first.takeHeartbeats(); n < 1 || n > most {
 					t.Errorf("the first was tried %d times, want at most %d", n, most)
 				}
 
@@ -73,7 +73,7 @@ func TestFailover_AfterFailuresOfEveryKind(t *testing.T) {
 				for range 20 {
 					checkHeartbeat(t, transport, codes.OK)
 				}
-				if atFirst, atSecond := first.drainHeartbeats(), second.drainHeartbeats(); atFirst != 0 || atSecond != 20 {
+				if atFirst, atSecond := first.takeHeartbeats(), second.takeHeartbeats(); atFirst != 0 || atSecond != 20 {
 					t.Errorf("then %d heartbeats went to the first and %d to the second, want 20 to the second", atFirst, atSecond)
 				}
 			})
@@ -115,7 +115,7 @@ func TestFailover_ConclusiveCodesAreNoFailures(t *testing.T) {
 			for range 30 {
 				_, _ = transport.heartbeat(t.Context(), heartbeatReport{})
 			}
-			if got := second.drainHeartbeats(); got != 0 {
+			if got := second.takeHeartbeats(); got != 0 {
 				t.Errorf("%d heartbeats went to the second address, want none", got)
 			}
 		})
@@ -140,7 +140,7 @@ func TestFailover_TokenIsRenewedOnceAtEachAddress(t *testing.T) {
 	for range 12 {
 		checkHeartbeat(t, transport, codes.Unauthenticated)
 	}
-	atFirst, atSecond := first.drainHeartbeats(), second.drainHeartbeats()
+	atFirst, atSecond := first.takeHeartbeats(), second.takeHeartbeats()
 	if atFirst+atSecond > 14 || atFirst < 5 || atSecond < 5 {
 		t.Errorf("12 heartbeats made %d attempts at the first and %d at the second, want at most 14, shared between them", atFirst, atSecond)
 	}
@@ -211,7 +211,7 @@ func TestFailover_OneClientOfManyMovesAlone(t *testing.T) {
 		}
 	}
 
-	if atFirst, atSecond := first.drainHeartbeats(), second.drainHeartbeats(); atFirst != 40+defaultFailoverAfter || atSecond < 7 {
+	if atFirst, atSecond := first.takeHeartbeats(), second.takeHeartbeats(); atFirst != 40+defaultFailoverAfter || atSecond < 7 {
 		t.Errorf("%d heartbeats at the first and %d at the second, want only mc-0 at the second", atFirst, atSecond)
 	}
 }
@@ -263,7 +263,7 @@ func TestFailover_SilentStreamMovesAtOnce(t *testing.T) {
 
 	checkHeartbeat(t, transport, codes.DeadlineExceeded)
 	checkHeartbeat(t, transport, codes.OK)
-	if atFirst, atSecond := silent.accepted.Load(), second.drainHeartbeats(); atFirst != 1 || atSecond != 1 {
+	if atFirst, atSecond := silent.accepted.Load(), second.takeHeartbeats(); atFirst != 1 || atSecond != 1 {
 		t.Errorf("%d streams at the first and %d heartbeats at the second, want one of each", atFirst, atSecond)
 	}
 }
@@ -286,7 +286,7 @@ func TestFailover_NoExtraCallsWhileAllFail(t *testing.T) {
 			}
 
 			// One more attempt for the other address, and one for another token, in the whole run.
-			atFirst, atSecond := first.drainHeartbeats(), second.drainHeartbeats()
+			atFirst, atSecond := first.takeHeartbeats(), second.takeHeartbeats()
 			if atFirst+atSecond > heartbeats+2 {
 				t.Errorf("%d heartbeats made %d attempts, want at most 2 more", heartbeats, atFirst+atSecond)
 			}

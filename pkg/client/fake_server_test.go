@@ -26,9 +26,9 @@ type fakeGlobalController struct {
 	server  *grpc.Server
 	calls   chan receivedCall // All calls that have arrived.
 
-	mu                sync.Mutex
-	respond           func(receivedCall) error // nil: every call succeeds.
-	dictatedIntervals Intervals
+	mu        sync.Mutex
+	respond   func(receivedCall) error // nil: every call succeeds.
+	intervals Intervals
 	// ended is closed to end the streams, with endErr.
 	ended  chan struct{}
 	endErr error
@@ -50,10 +50,10 @@ type receivedCall struct {
 func startGlobalController(t *testing.T, streams bool) *fakeGlobalController {
 	t.Helper()
 	gc := &fakeGlobalController{
-		server:            grpc.NewServer(),
-		calls:             make(chan receivedCall, 10_000),
-		ended:             make(chan struct{}),
-		dictatedIntervals: Intervals{Fast: 20 * time.Millisecond, Comprehensive: time.Minute},
+		server:    grpc.NewServer(),
+		calls:     make(chan receivedCall, 10_000),
+		ended:     make(chan struct{}),
+		intervals: Intervals{Fast: 20 * time.Millisecond, Comprehensive: time.Minute},
 	}
 
 	darktowerv1.RegisterGlobalControllerServiceServer(gc.server, gc)
@@ -105,10 +105,12 @@ func (gc *fakeGlobalController) record(ctx context.Context, s receivedCall) erro
 func (gc *fakeGlobalController) intervalsMS() (fast, comprehensive uint64) {
 	gc.mu.Lock()
 	defer gc.mu.Unlock()
-	return uint64(gc.dictatedIntervals.Fast.Milliseconds()), uint64(gc.dictatedIntervals.Comprehensive.Milliseconds())
+	return uint64(gc.intervals.Fast.Milliseconds()), uint64(gc.intervals.Comprehensive.Milliseconds())
 }
 
-func (gc *fakeGlobalController) RegisterMC(ctx context.Context, in *darktowerv1.RegisterMCRequest) (*darktowerv1.RegisterMCResponse, error) {
+func (gc *fakeGlobalController) RegisterMC(
+	ctx context.Context, in *darktowerv1.RegisterMCRequest,
+) (*darktowerv1.RegisterMCResponse, error) {
 	fast, comprehensive := gc.intervalsMS()
 	response := &darktowerv1.RegisterMCResponse{
 		Accepted:                         true,
@@ -119,7 +121,9 @@ func (gc *fakeGlobalController) RegisterMC(ctx context.Context, in *darktowerv1.
 	return response, gc.record(ctx, call)
 }
 
-func (gc *fakeGlobalController) FastHeartbeat(ctx context.Context, in *darktowerv1.FastHeartbeatRequest) (*darktowerv1.FastHeartbeatResponse, error) {
+func (gc *fakeGlobalController) FastHeartbeat(
+	ctx context.Context, in *darktowerv1.FastHeartbeatRequest,
+) (*darktowerv1.FastHeartbeatResponse, error) {
 	return &darktowerv1.FastHeartbeatResponse{Acknowledged: true}, gc.record(ctx, fastCall(in))
 }
 
@@ -224,7 +228,7 @@ func (f fakeStreams) serve(stream grpc.BidiStreamingServer[streamRequest, stream
 
 		switch err := f.gc.record(stream.Context(), s); {
 		case errors.Is(err, errEndStream):
-			return status.Error(codes.Unavailable, "The server is stopping")
+			return status.Error(codes.Unavailable, "Server is stopping")
 		case errors.Is(err, errEndStreamCleanly):
 			return nil
 		case errors.Is(err, errNoResponse):

@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// registrationPhase is what a loop knows of its registration.
+// registrationPhase is the progress of a loop's registration.
 type registrationPhase int
 
 const (

@@ -32,14 +32,14 @@ func newSchedule(random func() float64) *schedule {
 	}
 }
 
-// setIntervals sets the intervals that the Global Controller dictates, and reports whether they changed. 0 keeps an interval.
-func (s *schedule) setIntervals(dictated Intervals) (isChanged bool) {
+// setIntervals sets the intervals that the Global Controller sets, and reports whether they changed. 0 keeps an interval.
+func (s *schedule) setIntervals(next Intervals) (isChanged bool) {
 	before := s.intervals
-	if dictated.Fast > 0 {
-		s.intervals.Fast = min(max(dictated.Fast, minInterval), maxInterval)
+	if next.Fast > 0 {
+		s.intervals.Fast = min(max(next.Fast, minInterval), maxInterval)
 	}
-	if dictated.Comprehensive > 0 {
-		s.intervals.Comprehensive = min(max(dictated.Comprehensive, minInterval), maxInterval)
+	if next.Comprehensive > 0 {
+		s.intervals.Comprehensive = min(max(next.Comprehensive, minInterval), maxInterval)
 	}
 	if s.intervals == before {
 		return false

@@ -81,8 +81,8 @@ func checkHeartbeatErr(t *testing.T, transport *grpcTransport, want codes.Code) 
 	return err
 }
 
-// drainStreams counts the streams that have been opened, and removes all calls that have arrived.
-func (gc *fakeGlobalController) drainStreams() (streams int, tokens []string) {
+// takeStreams counts the streams that have been opened, and removes all calls that have arrived.
+func (gc *fakeGlobalController) takeStreams() (streams int, tokens []string) {
 	for len(gc.calls) > 0 {
 		if s := <-gc.calls; s.method == methodStream {
 			streams++
@@ -96,7 +96,7 @@ func TestStream_EndBetweenHeartbeatsIsNoFailure(t *testing.T) {
 	t.Parallel()
 	for _, end := range []error{
 		nil,
-		status.Error(codes.Unavailable, "The server is stopping"),
+		status.Error(codes.Unavailable, "Server is stopping"),
 		status.Error(codes.Unauthenticated, "Invalid token"),
 	} {
 		t.Run(codeOf(newFailure(context.Background(), end)).String(), func(t *testing.T) {
@@ -122,7 +122,7 @@ func TestStream_EndBetweenHeartbeatsIsNoFailure(t *testing.T) {
 			if status.Code(end) == codes.Unauthenticated {
 				want = "Bearer t2"
 			}
-			if n, with := gc.drainStreams(); n != 2 || with[1] != want {
+			if n, with := gc.takeStreams(); n != 2 || with[1] != want {
 				t.Errorf("opened streams with %v, want two and the second with %s", with, want)
 			}
 		})
@@ -151,10 +151,10 @@ func TestStream_BrokenStreamIsRetriedOnce(t *testing.T) {
 		return nil
 	})
 
-	if err := checkHeartbeatErr(t, transport, codes.Unavailable); err.Error() != "Unavailable: The server is stopping" {
+	if err := checkHeartbeatErr(t, transport, codes.Unavailable); err.Error() != "Unavailable: Server is stopping" {
 		t.Errorf("heartbeat = %v", err)
 	}
-	if n, _ := gc.drainStreams(); n != 3 {
+	if n, _ := gc.takeStreams(); n != 3 {
 		t.Errorf("opened %d streams, want 3", n)
 	}
 
@@ -167,7 +167,7 @@ func TestStream_BrokenStreamIsRetriedOnce(t *testing.T) {
 	})
 
 	checkHeartbeat(t, transport, codes.Unavailable)
-	if n, _ := gc.drainStreams(); n != 2 {
+	if n, _ := gc.takeStreams(); n != 2 {
 		t.Errorf("opened %d streams for two failed heartbeats, want 2", n)
 	}
 }
@@ -183,7 +183,7 @@ func TestStream_NewStreamThatEndsIsNotRetried(t *testing.T) {
 		return nil
 	})
 	checkHeartbeat(t, transport, codes.Unavailable)
-	if n, _ := gc.drainStreams(); n != 1 {
+	if n, _ := gc.takeStreams(); n != 1 {
 		t.Errorf("opened %d streams, want 1: the stream was new", n)
 	}
 }
@@ -195,7 +195,7 @@ func TestStream_FollowsTheConnection(t *testing.T) {
 	checkHeartbeat(t, transport, codes.OK)
 	transport.connection.replaceLink(transport.stream.link) // As another client of the connection would.
 	checkHeartbeat(t, transport, codes.OK)
-	if n, _ := second.drainStreams(); n != 1 || len(transport.connection.openLinks) != 1 {
+	if n, _ := second.takeStreams(); n != 1 || len(transport.connection.openLinks) != 1 {
 		t.Errorf("opened %d streams at the second, with %d links, want one of each", n, len(transport.connection.openLinks))
 	}
 }
@@ -239,7 +239,7 @@ func TestStream_RenewedTokenOpensAnother(t *testing.T) {
 	tokens.renew()
 	checkHeartbeat(t, transport, codes.OK)
 	checkHeartbeat(t, transport, codes.OK)
-	if n, with := gc.drainStreams(); n != 2 || with[1] != "Bearer t2" {
+	if n, with := gc.takeStreams(); n != 2 || with[1] != "Bearer t2" {
 		t.Errorf("opened streams with %v, want t1 and t2", with)
 	}
 	if len(tokens.refused) > 0 {
@@ -318,7 +318,7 @@ func TestStream_Response(t *testing.T) {
 
 	gc.setResponse(nil)
 	got, err := transport.heartbeat(t.Context(), heartbeatReport{isComprehensive: true})
-	if want := (callResponse{intervals: gc.dictatedIntervals}); err != nil || got != want {
+	if want := (callResponse{intervals: gc.intervals}); err != nil || got != want {
 		t.Errorf("heartbeat = %+v, %v, want %+v", got, err, want)
 	}
 }

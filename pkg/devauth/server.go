@@ -45,7 +45,7 @@ type Client struct {
 	ServiceType string
 }
 
-// Clients returns the clients that a [Server] knows.
+// Clients returns the clients that a [Server] accepts.
 func Clients() []Client {
 	return []Client{
 		{ID: "dev-mc", Secret: "dev-mc-secret", Scopes: []string{"mc:register"}, ServiceType: "meeting-controller"},

@@ -11,9 +11,9 @@ type tokenMetrics struct {
 func newTokenMetrics(r registry) tokenMetrics {
 	return tokenMetrics{
 		validations: r.initializedCounterVec("gc_jwt_validations_total",
-			"Token validations by result.", "result", "cached", "ok", "invalid", "unavailable", "canceled"),
+			"Token validations by result.", "result", []string{"cached", "ok", "invalid", "unavailable", "canceled"}),
 		refreshes: r.initializedCounterVec("gc_jwks_refresh_total",
-			"Fetches of the auth controller's keys by result.", "result", "ok", "error"),
+			"Fetches of the auth controller's keys by result.", "result", []string{"ok", "error"}),
 	}
 }
 

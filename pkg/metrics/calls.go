@@ -32,7 +32,7 @@ func newCallMetrics(r registry) callMetrics {
 		requests:  r.counterVec("gc_requests_total", "Calls by transport, endpoint and result code.", "transport", "endpoint", "code"),
 		durations: r.histogramVec("gc_request_duration_seconds", "Duration of calls in seconds.", fastBuckets, "transport", "endpoint"),
 		limited:   r.counterVec("gc_rate_limited_total", "Calls that were refused by a rate limit.", "endpoint"),
-		panics:    r.initializedCounterVec("gc_panics_total", "Panics that were caught while a call was served.", "transport", "grpc", "http"),
+		panics:    r.initializedCounterVec("gc_panics_total", "Panics that were caught while a call was served.", "transport", transports),
 		series:    &sync.Map{},
 	}
 }

@@ -25,7 +25,7 @@ func newCheckerMetrics(r registry, threshold, interval time.Duration) checkerMet
 		detection: r.histogram("gc_detection_seconds",
 			"Time from a controller's last heartbeat until it was marked stale, in seconds.", detectionBuckets(threshold, interval)),
 		sweeps: r.initializedCounterVec("gc_health_checker_runs_total",
-			"Sweeps of the health checker by result; failed beats count as errors.", "result", "idle", "swept", "hold", "error"),
+			"Sweeps of the health checker by result; failed beats count as errors.", "result", []string{"idle", "swept", "hold", "error"}),
 		hold:   r.gauge("gc_health_checker_hold", "1 while no controller is marked stale after an outage of the Global Controller."),
 		pruned: r.counter("gc_history_pruned_total", "Transitions that were removed from the history because of their age."),
 	}

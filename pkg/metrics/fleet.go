@@ -114,10 +114,10 @@ func (f *fleetCollector) Collect(metrics chan<- prometheus.Metric) {
 		for _, state := range service.HealthStatuses() {
 			gauge(f.controllers, r.Controllers[state], string(state))
 		}
-		gauge(f.meetings, r.Meetings.Limits, "max")
-		gauge(f.meetings, r.Meetings.Load, "current")
-		gauge(f.meetings, r.Meetings.Max, "serving")
-		gauge(f.meetings, r.Meetings.Current, "running")
-		gauge(f.meetings, r.Meetings.Largest, "largest")
+		gauge(f.meetings, r.Meetings.TotalLimit, "max")
+		gauge(f.meetings, r.Meetings.TotalLoad, "current")
+		gauge(f.meetings, r.Meetings.ServingLimit, "serving")
+		gauge(f.meetings, r.Meetings.RunningLoad, "running")
+		gauge(f.meetings, r.Meetings.LargestServing, "largest")
 	}
 }

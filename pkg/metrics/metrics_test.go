@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"net/http/httptest"
+	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -12,9 +14,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"darktower.example/global-controller/service"
 )
+
+// metricName matches the name of one of the server's own metrics in its description.
+var metricName = regexp.MustCompile(`\bgc_\w+`)
 
 type fakeRegions struct {
 	rows []service.Region
@@ -40,11 +46,13 @@ func testPage(t *testing.T) {
 		Region:      "eu",
 		Controllers: map[service.HealthStatus]int64{service.HealthHealthy: 2},
 		Stale:       4,
-		Meetings:    service.RegionCapacity{Max: 18, Current: 2, Largest: 9, Limits: 20, Load: 3},
+		Meetings:    service.RegionCapacity{ServingLimit: 18, RunningLoad: 2, LargestServing: 9, TotalLimit: 20, TotalLoad: 3},
 	}}}
 
 	m.RegisterFleet(store, "us")
-	m.RegisterPool(func() sql.DBStats { return sql.DBStats{MaxOpenConnections: 20} })
+	m.RegisterPool(func() sql.DBStats {
+		return sql.DBStats{MaxOpenConnections: 20, OpenConnections: 7, InUse: 5, WaitCount: 3, WaitDuration: 2 * time.Second}
+	})
 	for range 2 {
 		m.ObserveCall("grpc", "FastHeartbeat", "OK", time.Millisecond, "")
 	}
@@ -64,6 +72,8 @@ func testPage(t *testing.T) {
 		Silence: 31 * time.Second,
 	}}}, nil)
 
+	m.ObservePrune(service.RetentionResult{Pruned: 6}, nil)
+	m.ObserveSuperseded()
 	m.ObserveTokenValidation("ok")
 	m.ObserveKeyRefresh("error")
 	m.IncRateLimited("RegisterMC")
@@ -72,8 +82,19 @@ func testPage(t *testing.T) {
 	m.RegisterKeyCount(func() int { return 2 })
 	m.ObserveReadiness(map[string]string{"store": "ok", "keys": "none"}, "ok")
 
+	m.RegisterClock(func() map[string]time.Duration { return map[string]time.Duration{"store": -2 * time.Second} })
+	refusals := m.RegisterRefusals(func() int { return 4 })
+	refusals.IncUnknownCall("http")
+	refusals.IncHandshakeFailure("grpc")
+
+	watches := m.RegisterWatches()
+	watches.SetWatches(8)
+	watches.IncLagged()
+	watches.ObserveDelivery(time.Second)
+	watches.IncReconnected()
+
 	got := scrape(m)
-	for _, want := range []string{
+	lines := []string{
 		`gc_requests_total{code="OK",endpoint="FastHeartbeat",transport="grpc"} 2`,
 		`gc_request_duration_seconds_count{endpoint="FastHeartbeat",transport="grpc"} 2`,
 		`gc_registered_controllers{region="eu",status="healthy"} 2`,
@@ -100,6 +121,13 @@ func testPage(t *testing.T) {
 		`gc_health_checker_hold 0`,
 		`gc_db_queries_total{operation="heartbeat",status="ok"} 1`,
 		`gc_db_pool_max_connections 20`,
+		`gc_db_pool_open_connections 7`,
+		`gc_db_pool_in_use_connections 5`,
+		`gc_db_pool_waits_total 3`,
+		`gc_db_pool_wait_seconds_total 2`,
+		`gc_db_query_duration_seconds_count{operation="heartbeat"} 1`,
+		`gc_history_pruned_total 6`,
+		`gc_incarnation_conflicts_total 1`,
 		`gc_jwt_validations_total{result="ok"} 1`,
 		`gc_jwks_refresh_total{result="error"} 1`,
 		`gc_rate_limited_total{endpoint="RegisterMC"} 1`,
@@ -113,12 +141,23 @@ func testPage(t *testing.T) {
 		`gc_ready{check="store"} 1`,
 		`gc_ready{check="keys"} 0`,
 		`gc_panics_total{transport="http"} 1`,
-		`version="1.2.3"`,
-	} {
+		`gc_clock_offset_seconds{reference="store"} -2`,
+		`gc_dropped_key_callers 4`,
+		`gc_unknown_calls_total{transport="grpc"} 0`,
+		`gc_unknown_calls_total{transport="http"} 1`,
+		`gc_tls_handshake_failures_total{transport="grpc"} 1`,
+		`gc_watchers 8`,
+		`gc_watch_lagged_total 1`,
+		`gc_watch_delivery_seconds_sum 1`,
+		`gc_watch_listener_reconnects_total 1`,
+		`gc_build_info{go_version="` + runtime.Version() + `",version="1.2.3"} 1`,
+	}
+	for _, want := range lines {
 		if !strings.Contains(got, want) {
 			t.Errorf("the metrics lack %s", want)
 		}
 	}
+	checkAllExpected(t, m, lines)
 
 	store.err = errors.New("down")
 	if got := scrape(m); !strings.Contains(got, "gc_registered_controllers{") {
@@ -128,6 +167,21 @@ func testPage(t *testing.T) {
 	time.Sleep(2 * regionsMaxAge)
 	if got := scrape(m); strings.Contains(got, "gc_registered_controllers{") || !strings.Contains(got, "gc_requests_total") {
 		t.Error("while the store is down, the page must have all metrics but those of the fleet")
+	}
+}
+
+// checkAllExpected checks that each metric of m has an expected line.
+func checkAllExpected(t *testing.T, m *Metrics, lines []string) {
+	t.Helper()
+	descriptions := make(chan *prometheus.Desc, 1000)
+	m.registry.Describe(descriptions)
+	close(descriptions)
+	for description := range descriptions {
+		name := metricName.FindString(description.String())
+		isExpected := func(line string) bool { return strings.HasPrefix(line, name) }
+		if name != "" && !slices.ContainsFunc(lines, isExpected) {
+			t.Errorf("no line of %s is expected: record an event, and add the line to testPage", name)
+		}
 	}
 }
 

@@ -21,9 +21,9 @@ func (m *Metrics) RegisterRefusals(droppedKeyCallers func() int) *RefusalMetrics
 
 	return &RefusalMetrics{
 		unknownCalls: r.initializedCounterVec("gc_unknown_calls_total",
-			"Calls to services, methods and paths that are not served.", "transport", transports...),
+			"Calls to services, methods and paths that are not served.", "transport", transports),
 		handshakeFailures: r.initializedCounterVec("gc_tls_handshake_failures_total",
-			"Connections whose TLS handshake failed.", "transport", transports...),
+			"Connections whose TLS handshake failed.", "transport", transports),
 	}
 }
 

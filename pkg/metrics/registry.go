@@ -15,7 +15,7 @@ func (r registry) counterVec(name, help string, labels ...string) *prometheus.Co
 
 // initializedCounterVec returns a counter with one label whose values are shown as 0 before their first event. Otherwise
 // Prometheus would not see the first event as an increase.
-func (r registry) initializedCounterVec(name, help, label string, values ...string) *prometheus.CounterVec {
+func (r registry) initializedCounterVec(name, help, label string, values []string) *prometheus.CounterVec {
 	counter := r.counterVec(name, help, label)
 	for _, value := range values {
 		counter.WithLabelValues(value)

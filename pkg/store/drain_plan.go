@@ -54,11 +54,11 @@ func (r regionRow) regionAfterDrain(c service.Controller) service.Region {
 	after.Controllers[c.Health]--
 	after.Controllers[service.HealthDraining]++
 	if c.Health.IsServing() {
-		after.Meetings.Max -= c.MaxMeetings
-		after.Participants.Max -= c.MaxParticipants
+		after.Meetings.ServingLimit -= c.MaxMeetings
+		after.Participants.ServingLimit -= c.MaxParticipants
 	}
 
-	after.Meetings.Largest = r.MeetingsLargestLeft
-	after.Participants.Largest = r.ParticipantsLargestLeft
+	after.Meetings.LargestServing = r.MeetingsLargestLeft
+	after.Participants.LargestServing = r.ParticipantsLargestLeft
 	return after
 }

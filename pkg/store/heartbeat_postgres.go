@@ -56,7 +56,7 @@ var (
 	UPDATE meeting_controllers AS m SET current_meetings = f.current_meetings, current_participants = f.current_participants,
 		cpu_usage_percent = coalesce(nullif(f.cpu, -1), m.cpu_usage_percent),
 		memory_usage_percent = coalesce(nullif(f.memory, -1), m.memory_usage_percent),
-		reported_status = f.reported_status, stale = f.stale, health_status = ` + healthSQL("f") + `,
+		reported_status = f.reported_status, stale = f.stale, health_status = ` + healthSQL + `,
 		last_heartbeat_at = clock_timestamp(), updated_at = clock_timestamp()
 	FROM (SELECT old.*, false AS stale FROM old WHERE NOT old.superseded) AS f
 	WHERE m.controller_id = f.controller_id

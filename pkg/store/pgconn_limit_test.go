@@ -102,8 +102,8 @@ func TestPostgresConnections_TenReplicasFit(t *testing.T) {
 	}
 }
 
-// TestListReplicas_RecentOnly lists the replicas that beat recently, with the limits of their connections.
-func TestListReplicas_RecentOnly(t *testing.T) {
+// TestReplicas_RecentOnly lists the replicas that beat recently, with the limits of their connections.
+func TestReplicas_RecentOnly(t *testing.T) {
 	forBothDatabases(t, func(t *testing.T, url string) {
 		s := openMigrated(t, url)
 		now := s.timeAgo(t, 0)
@@ -116,9 +116,9 @@ func TestListReplicas_RecentOnly(t *testing.T) {
 			t.Fatalf("ShareConnections() = %v", err)
 		}
 
-		got, err := s.ListReplicas(t.Context())
+		got, err := s.Replicas(t.Context())
 		if err != nil || len(got.Replicas) != 2 || got.Replicas[0].ID != "gc-1" || got.Replicas[1].ID != "gc-2" {
-			t.Fatalf("ListReplicas() = %+v, %v, want gc-1 and gc-2", got, err)
+			t.Fatalf("Replicas() = %+v, %v, want gc-1 and gc-2", got, err)
 		}
 
 		want := service.ReplicaStatus{
@@ -134,7 +134,7 @@ func TestListReplicas_RecentOnly(t *testing.T) {
 			want.ConnectionLimit = DefaultConnections
 		}
 		if diff := cmp.Diff(want, got.Replicas[0]); diff != "" {
-			t.Errorf("ListReplicas() (-want +got):\n%s", diff)
+			t.Errorf("Replicas() (-want +got):\n%s", diff)
 		}
 
 		status := got.Store
@@ -144,13 +144,13 @@ func TestListReplicas_RecentOnly(t *testing.T) {
 		}
 
 		s.exec(t, `ALTER TABLE meeting_controllers RENAME TO renamed`)
-		if got, err := s.ListReplicas(t.Context()); err != nil || got.Store.Writable {
-			t.Errorf("ListReplicas(without the table) = %+v, %v, want a store that is not writable", got.Store, err)
+		if got, err := s.Replicas(t.Context()); err != nil || got.Store.Writable {
+			t.Errorf("Replicas(without the table) = %+v, %v, want a store that is not writable", got.Store, err)
 		}
 	})
 }
 
-func TestListReplicas_BehindPooler(t *testing.T) {
+func TestReplicas_BehindPooler(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)
 	pooler := testpg.NewPooler(t, url, "transaction", 4)
@@ -161,9 +161,9 @@ func TestListReplicas_BehindPooler(t *testing.T) {
 	if err := s.ShareConnections(t.Context(), "gc"); err != nil {
 		t.Fatalf("ShareConnections() = %v", err)
 	}
-	got, err := s.ListReplicas(t.Context())
+	got, err := s.Replicas(t.Context())
 	if err != nil || len(got.Replicas) != 1 || !got.Replicas[0].Pooler || got.Replicas[0].ConnectionLimit != DefaultConnections {
-		t.Errorf("ListReplicas() = %+v, %v, want a pooler", got, err)
+		t.Errorf("Replicas() = %+v, %v, want a pooler", got, err)
 	}
 }
 

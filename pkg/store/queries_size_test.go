@@ -231,7 +231,7 @@ func (s *Store) listQueries(t *testing.T) {
 		},
 		"beat":              func(ctx context.Context) error { return errorOf(s.Beat(ctx, beat)) },
 		"sweep: marks none": func(ctx context.Context) error { return errorOf(s.Sweep(ctx, policy)) },
-		"replicas":          func(ctx context.Context) error { return errorOf(s.ListReplicas(ctx)) },
+		"replicas":          func(ctx context.Context) error { return errorOf(s.Replicas(ctx)) },
 		"conflicts": func(ctx context.Context) error {
 			s.RecordConflict("mc-9")
 			return s.WriteConflicts(ctx)

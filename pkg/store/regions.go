@@ -60,18 +60,18 @@ func (r regionRow) region() service.Region {
 	}
 
 	region.Meetings = service.RegionCapacity{
-		Max:     r.MeetingsMax,
-		Current: r.MeetingsCurrent,
-		Largest: r.MeetingsLargest,
-		Limits:  r.MeetingsLimits,
-		Load:    r.MeetingsLoad,
+		ServingLimit:   r.MeetingsMax,
+		RunningLoad:    r.MeetingsCurrent,
+		LargestServing: r.MeetingsLargest,
+		TotalLimit:     r.MeetingsLimits,
+		TotalLoad:      r.MeetingsLoad,
 	}
 	region.Participants = service.RegionCapacity{
-		Max:     r.ParticipantsMax,
-		Current: r.ParticipantsCurrent,
-		Largest: r.ParticipantsLargest,
-		Limits:  r.ParticipantsLimits,
-		Load:    r.ParticipantsLoad,
+		ServingLimit:   r.ParticipantsMax,
+		RunningLoad:    r.ParticipantsCurrent,
+		LargestServing: r.ParticipantsLargest,
+		TotalLimit:     r.ParticipantsLimits,
+		TotalLoad:      r.ParticipantsLoad,
 	}
 
 	return region

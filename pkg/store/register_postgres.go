@@ -30,7 +30,7 @@ var registerSQL = `WITH old AS MATERIALIZED (
 		max_meetings, max_participants, health_status, reported_status, stale, incarnation, superseded, owner,
 		told_fast_interval_ms, told_threshold_ms,
 		last_heartbeat_at, created_at, updated_at)
-	SELECT $1::varchar, $2::varchar, $3::varchar, $3::varchar, $4::varchar, $5::int, $6::int, ` + healthSQL("f") + `,
+	SELECT $1::varchar, $2::varchar, $3::varchar, $3::varchar, $4::varchar, $5::int, $6::int, ` + healthSQL + `,
 		f.reported_status, f.stale, nullif($9::varchar, ''), f.superseded, $10::varchar, $11::bigint, $12::bigint, f.now, f.now, f.now
 	FROM fact AS f WHERE NOT f.refused
 	ON CONFLICT (controller_id) DO UPDATE SET region = excluded.region, endpoint = excluded.endpoint,

@@ -7,7 +7,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// replicaSeenWithin is how long after its last beat ListReplicas lists a replica.
+// replicaSeenWithin is how long after its last beat Replicas lists a replica.
 const replicaSeenWithin = time.Minute
 
 // allowedConnectionsSQL is how many connections a PostgreSQL server accepts from users that are not superusers.
@@ -43,8 +43,8 @@ func (r replicaRow) status() service.ReplicaStatus {
 	}
 }
 
-// ListReplicas implements [service.Store].
-func (s *Store) ListReplicas(ctx context.Context) (service.ReplicaList, error) {
+// Replicas implements [service.Store].
+func (s *Store) Replicas(ctx context.Context) (service.ReplicaList, error) {
 	list, err := run(ctx, s, "replicas", func(ctx context.Context) (list service.ReplicaList, err error) {
 		if list.Store, err = s.readStoreStatus(ctx); err != nil {
 			return list, err

@@ -12,12 +12,10 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// healthSQL returns [service.Facts.Health] over a row with the columns operator_draining, reported_status and stale, which
-// the statement names by the alias. A test compares the two for every combination.
-func healthSQL(alias string) string {
-	return strings.ReplaceAll(`CASE WHEN $.operator_draining OR $.reported_status = 'draining' THEN 'draining'
-	WHEN $.stale THEN 'unhealthy' ELSE $.reported_status END`, "$", alias)
-}
+// healthSQL is [service.Facts.Health] over a row with the columns operator_draining, reported_status and stale, which the statement
+// names f. A test compares the two for every combination.
+const healthSQL = `CASE WHEN f.operator_draining OR f.reported_status = 'draining' THEN 'draining'
+	WHEN f.stale THEN 'unhealthy' ELSE f.reported_status END`
 
 // row is a stored controller.
 type row struct {

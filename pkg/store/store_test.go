@@ -207,7 +207,7 @@ func TestHealthSQL_AgreesWithGo(t *testing.T) {
 					facts := service.Facts{OperatorDraining: draining, Reported: reported, Stale: stale}
 
 					var got string
-					err := s.readDB.GetContext(t.Context(), &got, s.readDB.Rebind(`SELECT `+healthSQL("f")+`
+					err := s.readDB.GetContext(t.Context(), &got, s.readDB.Rebind(`SELECT `+healthSQL+`
 						FROM (SELECT CAST(? AS boolean) AS operator_draining,
 						CAST(? AS varchar(20)) AS reported_status, CAST(? AS boolean) AS stale) AS f`), draining, string(reported), stale)
 					if err != nil || got != string(facts.Health()) {
@@ -248,7 +248,7 @@ func TestStore_ReportsEveryOperation(t *testing.T) {
 			_, _ = s.Controllers(t.Context(), service.ControllerFilter{Limit: 1})
 			_, _ = s.Beat(t.Context(), service.Beat{Replica: service.Replica{ID: "gc"}})
 			_, _ = s.Sweep(t.Context(), service.SweepPolicy{Threshold: time.Second, Interval: time.Second, Tolerance: time.Second})
-			_, _ = s.ListReplicas(t.Context())
+			_, _ = s.Replicas(t.Context())
 			_, _ = s.Regions(t.Context())
 			_ = s.Ping(t.Context())
 		}

@@ -29,7 +29,7 @@ var markStaleSQL = `WITH silent AS MATERIALIZED (
 			AND abs(extract(epoch FROM clock_timestamp() - $1::timestamptz)) * 1000 <= $5::bigint FROM checker_state WHERE id = 1)
 	LIMIT $6::int FOR UPDATE OF m SKIP LOCKED
 ), marked AS (
-	UPDATE meeting_controllers AS m SET stale = true, health_status = ` + healthSQL("f") + `, updated_at = clock_timestamp()
+	UPDATE meeting_controllers AS m SET stale = true, health_status = ` + healthSQL + `, updated_at = clock_timestamp()
 	FROM (SELECT silent.*, true AS stale FROM silent) AS f WHERE m.controller_id = f.controller_id
 	RETURNING m.controller_id, m.region, f.from_status, m.health_status AS to_status, m.reported_status, f.threshold_ms,
 		f.last_heartbeat_at < $2::timestamptz OR f.last_heartbeat_at > $1::timestamptz AS crosses_gap,

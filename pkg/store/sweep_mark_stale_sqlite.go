@@ -12,7 +12,7 @@ import (
 // recordStaleSQL records the transitions of the controllers that the next statement marks.
 var recordStaleSQL = `INSERT INTO controller_transitions
 	(controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
-SELECT controller_id, region, ?1, health_status, ` + healthSQL("f") + `, 'stale', ?7,
+SELECT controller_id, region, ?1, health_status, ` + healthSQL + `, 'stale', ?7,
 	` + staleReasonSQL + ` || coalesce('; ' || json_extract(?8, '$."' || controller_id || '"'), ''), silence_ms, reported_status
 FROM (
 	SELECT *, true AS stale, ?1 - CASE WHEN crosses_gap THEN ?2 ELSE last_heartbeat_at END AS silence_ms

@@ -30,7 +30,7 @@ func (s *fakeSource) Regions(ctx context.Context) ([]service.Region, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	return []service.Region{{Region: "eu", Meetings: service.RegionCapacity{Current: int64(n)}}}, err
+	return []service.Region{{Region: "eu", Meetings: service.RegionCapacity{RunningLoad: int64(n)}}}, err
 }
 
 func TestSummary_CallersShareOneQuery(t *testing.T) {
@@ -41,7 +41,7 @@ func TestSummary_CallersShareOneQuery(t *testing.T) {
 		var all sync.WaitGroup
 		for range 100 {
 			all.Go(func() {
-				if got, err := s.Regions(t.Context()); err != nil || got[0].Meetings.Current != 1 {
+				if got, err := s.Regions(t.Context()); err != nil || got[0].Meetings.RunningLoad != 1 {
 					t.Errorf("Regions() = %v, %v, want the result of the first query", got, err)
 				}
 			})

@@ -68,7 +68,7 @@ type tracedStream struct {
 func (s tracedStream) Context() context.Context { return s.ctx }
 
 // errPanicked is the result of a call that panicked. The transport recovers and reports the panic itself.
-var errPanicked = status.Error(codes.Internal, "panic")
+var errPanicked = status.Error(codes.Internal, "panicked")
 
 // isGRPCService reports whether the method belongs to one of gRPC's own services.
 func isGRPCService(method string) bool { return strings.HasPrefix(method, "/grpc.") }

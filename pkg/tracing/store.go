@@ -80,9 +80,9 @@ func (s tracedStore) Regions(ctx context.Context) ([]service.Region, error) {
 	return traceOperation(ctx, s, "regions", s.Store.Regions)
 }
 
-// ListReplicas implements [service.Store].
-func (s tracedStore) ListReplicas(ctx context.Context) (service.ReplicaList, error) {
-	return traceOperation(ctx, s, "replicas", s.Store.ListReplicas)
+// Replicas implements [service.Store].
+func (s tracedStore) Replicas(ctx context.Context) (service.ReplicaList, error) {
+	return traceOperation(ctx, s, "replicas", s.Store.Replicas)
 }
 
 // Transitions implements [service.Store].

@@ -37,7 +37,7 @@ func TestWrapStore_EveryOperationHasASpan(t *testing.T) {
 			method.Call(arguments)
 		}()
 		if got := len(recorder.Ended()) - before; got != 1 {
-			t.Errorf("%s made %d spans, want 1", methods.Method(i).Name, got)
+			t.Errorf("%s made %d spans, want 1: wrap the method in pkg/tracing/store.go", methods.Method(i).Name, got)
 		}
 	}
 }

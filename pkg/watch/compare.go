@@ -19,7 +19,8 @@ func equalExceptLoad(a, b *service.Controller) bool {
 		(a.CurrentParticipants >= a.MaxParticipants) == (b.CurrentParticipants >= b.MaxParticipants)
 }
 
-// withoutLoad returns the controller without its load, and without the fields that == does not compare.
+// withoutLoad returns the controller without its load, and without the fields whose pointers or times == compares by identity. Add every
+// new pointer here, and compare its value in equalExceptLoad or equalLoads.
 func withoutLoad(c *service.Controller) service.Controller {
 	rest := *c
 	rest.CurrentMeetings, rest.CurrentParticipants, rest.CPUUsagePercent, rest.MemoryUsagePercent = 0, 0, nil, nil
@@ -46,11 +47,11 @@ func equalLoads(a, b *service.Controller) bool {
 	return a.CurrentMeetings == b.CurrentMeetings &&
 		a.CurrentParticipants == b.CurrentParticipants &&
 		a.LastHeartbeatAt.Equal(b.LastHeartbeatAt) &&
-		equalPercents(a.CPUUsagePercent, b.CPUUsagePercent) &&
-		equalPercents(a.MemoryUsagePercent, b.MemoryUsagePercent)
+		equalValues(a.CPUUsagePercent, b.CPUUsagePercent) &&
+		equalValues(a.MemoryUsagePercent, b.MemoryUsagePercent)
 }
 
-func equalPercents(a, b *float64) bool {
+func equalValues[T comparable](a, b *T) bool {
 	if a == nil || b == nil {
 		return a == b
 	}

@@ -3,8 +3,8 @@ package watch
 import (
 	"reflect"
 	"testing"
-	"time"
 
+	"darktower.example/global-controller/internal/testfill"
 	"darktower.example/global-controller/service"
 )
 
@@ -25,7 +25,7 @@ func TestEqualExceptLoad_EveryField(t *testing.T) {
 	t.Parallel()
 	controller, equal := filledController(t), filledController(t)
 	if !equalExceptLoad(controller, equal) {
-		t.Error("two equal controllers with different pointers differ: set each pointer to nil in withoutLoad, and compare its value")
+		t.Fatal("two equal controllers with different pointers differ: set each pointer to nil in withoutLoad, and compare its value")
 	}
 	if !equalLoads(controller, equal) {
 		t.Error("two equal loads with different pointers differ: compare the values in equalLoads")
@@ -34,7 +34,7 @@ func TestEqualExceptLoad_EveryField(t *testing.T) {
 	for i := range reflect.TypeFor[service.Controller]().NumField() {
 		name := reflect.TypeFor[service.Controller]().Field(i).Name
 		changed := filledController(t)
-		fillValue(t, name, reflect.ValueOf(changed).Elem().Field(i), 2)
+		testfill.Fill(t, reflect.ValueOf(changed).Elem().Field(i).Addr().Interface(), 2)
 		if got := equalExceptLoad(controller, changed); got != loadFields[name] {
 			t.Errorf("controllers with a different %s: equal except load is %v, want %v (see withoutLoad and loadFields)",
 				name, got, loadFields[name])
@@ -46,33 +46,7 @@ func TestEqualExceptLoad_EveryField(t *testing.T) {
 func filledController(t *testing.T) *service.Controller {
 	t.Helper()
 	controller := &service.Controller{}
-	fillValue(t, "Controller", reflect.ValueOf(controller).Elem(), 1)
+	testfill.Fill(t, controller, 1)
 	controller.MaxMeetings, controller.MaxParticipants = 1000, 1000 // Not full.
 	return controller
-}
-
-// fillValue sets a value and everything in it to a number, or to what the number stands for.
-func fillValue(t *testing.T, name string, value reflect.Value, number int) {
-	t.Helper()
-	switch {
-	case value.Type() == reflect.TypeFor[time.Time]():
-		value.Set(reflect.ValueOf(time.Unix(int64(number), 0)))
-	case value.Kind() == reflect.Pointer:
-		value.Set(reflect.New(value.Type().Elem()))
-		fillValue(t, name, value.Elem(), number)
-	case value.Kind() == reflect.Struct:
-		for i := range value.NumField() {
-			fillValue(t, name+"."+value.Type().Field(i).Name, value.Field(i), number)
-		}
-	case value.Kind() == reflect.String:
-		value.SetString(string(rune('a' + number)))
-	case value.CanInt():
-		value.SetInt(int64(number))
-	case value.CanFloat():
-		value.SetFloat(float64(number))
-	case value.Kind() == reflect.Bool:
-		value.SetBool(number == 1)
-	default:
-		t.Fatalf("%s has the type %v: add it to fillValue", name, value.Type())
-	}
 }

@@ -211,7 +211,7 @@ func (s *fakeSource) readCount() int {
 
 var errDown = errors.Join(errors.New("no store"), service.ErrUnavailable)
 
-func controller(id, region string, health service.HealthStatus) service.Controller {
+func newController(id, region string, health service.HealthStatus) service.Controller {
 	return service.Controller{
 		ControllerID:    id,
 		Region:          region,
@@ -310,7 +310,7 @@ func (h *harness) watch(q service.WatchQuery) *watcher {
 	return &watcher{t: h.t, watch: w}
 }
 
-func (h *harness) watchAfter(id int64) *watcher {
+func (h *harness) resumeAfter(id int64) *watcher {
 	h.t.Helper()
 	return h.watch(service.WatchQuery{After: &id})
 }

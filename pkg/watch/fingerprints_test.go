@@ -14,15 +14,15 @@ func (s *fakeSource) replaceHistory(keep int, others ...service.Transition) {
 	defer s.mu.Unlock()
 	s.history = append(s.history[:keep:keep], others...)
 	for _, t := range s.history[keep:] {
-		s.controllers[t.ControllerID] = controller(t.ControllerID, "eu", service.HealthPending)
+		s.controllers[t.ControllerID] = newController(t.ControllerID, "eu", service.HealthPending)
 	}
 }
 
 func TestHub_ReplacedHistoryRestartsWatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
-		h.source.change(1, controller("kept", "eu", service.HealthPending))
-		h.source.change(2, controller("lost", "eu", service.HealthPending))
+		h.source.change(1, newController("kept", "eu", service.HealthPending))
+		h.source.change(2, newController("lost", "eu", service.HealthPending))
 		w := h.watch(service.WatchQuery{})
 		w.snapshot()
 		h.source.remove("lost")
@@ -38,9 +38,9 @@ func TestHub_ReplacedHistoryRestartsWatches(t *testing.T) {
 func TestHub_CursorOfOtherHistoryStartsWithSnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
-		h.source.change(1, controller("kept", "eu", service.HealthPending))
-		h.source.change(2, controller("new", "eu", service.HealthPending))
-		h.source.change(3, controller("newer", "eu", service.HealthPending))
+		h.source.change(1, newController("kept", "eu", service.HealthPending))
+		h.source.change(2, newController("new", "eu", service.HealthPending))
+		h.source.change(3, newController("newer", "eu", service.HealthPending))
 		other := h.watch(service.WatchQuery{}) // It keeps the fleet in memory.
 		other.snapshot()
 		time.Sleep(time.Second)
@@ -63,7 +63,7 @@ func TestHub_CursorOfOtherHistoryStartsWithSnapshot(t *testing.T) {
 func TestHub_EventsCarryCursors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
-		h.source.change(1, controller("a", "eu", service.HealthPending))
+		h.source.change(1, newController("a", "eu", service.HealthPending))
 		w := h.watch(service.WatchQuery{Loads: true})
 		want := func(what string, e service.WatchEvent, change int) {
 			t.Helper()
@@ -73,7 +73,7 @@ func TestHub_EventsCarryCursors(t *testing.T) {
 		}
 
 		want("a snapshot", w.next(), 0)
-		h.source.change(2, controller("a", "eu", service.HealthHealthy))
+		h.source.change(2, newController("a", "eu", service.HealthHealthy))
 		want("a change", w.next(), 1)
 		keepAlive, err := w.watch.Next(t.Context())
 		if err != nil || keepAlive.Snapshot != nil || keepAlive.Changes != nil || keepAlive.Loads != nil {

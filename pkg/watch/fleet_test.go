@@ -25,7 +25,7 @@ func TestFleet_RandomEditsMatchMap(t *testing.T) {
 			edits[e.id] = e
 		}
 
-		earlier, earlierIDs := f, idsOf(f)
+		earlier, earlierIDs := f, listIDs(f)
 		sorted := slices.SortedFunc(maps.Values(edits), func(a, b edit) int { return strings.Compare(a.id, b.id) })
 		f = f.withEdits(sorted, uint64(step))
 
@@ -38,10 +38,10 @@ func TestFleet_RandomEditsMatchMap(t *testing.T) {
 			}
 		}
 
-		if got := idsOf(f); !slices.Equal(got, slices.Sorted(maps.Keys(want))) || f.size != len(want) {
+		if got := listIDs(f); !slices.Equal(got, slices.Sorted(maps.Keys(want))) || f.size != len(want) {
 			t.Fatalf("after step %d the fleet has %d controllers (%d counted), want %d in order", step, len(got), f.size, len(want))
 		}
-		if !slices.Equal(idsOf(earlier), earlierIDs) {
+		if !slices.Equal(listIDs(earlier), earlierIDs) {
 			t.Fatalf("step %d changed the fleet before it", step)
 		}
 		for _, c := range f.chunks {
@@ -60,7 +60,7 @@ func TestFleet_RandomEditsMatchMap(t *testing.T) {
 	}
 }
 
-func idsOf(f fleet) (ids []string) {
+func listIDs(f fleet) (ids []string) {
 	for _, c := range f.chunks {
 		for _, one := range c.controllers {
 			ids = append(ids, one.ControllerID)

@@ -45,7 +45,7 @@ func TestHub_ChangesFollowSnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		for i := range 1200 {
-			h.source.change(int64(i+1), controller(fmt.Sprintf("mc-%04d", i), "eu", service.HealthPending))
+			h.source.change(int64(i+1), newController(fmt.Sprintf("mc-%04d", i), "eu", service.HealthPending))
 		}
 
 		w := h.watch(service.WatchQuery{})
@@ -55,7 +55,7 @@ func TestHub_ChangesFollowSnapshot(t *testing.T) {
 		}
 
 		began := time.Now()
-		h.source.change(1201, controller("mc-0007", "eu", service.HealthHealthy))
+		h.source.change(1201, newController("mc-0007", "eu", service.HealthHealthy))
 		wantChanges(t, w.next(), changeSummary{1201, 1201, "mc-0007", service.HealthHealthy})
 		if took := time.Since(began); took > minPollInterval {
 			t.Errorf("a change was sent after %v, want at most %v", took, minPollInterval)
@@ -66,11 +66,11 @@ func TestHub_ChangesFollowSnapshot(t *testing.T) {
 		h.source.record(1202, "mc-0007", "")
 		wantChanges(t, w.next(), changeSummary{1202, 1202, "mc-0007", ""})
 
-		h.source.put(controller("mc-0008", "eu", service.HealthPending))
+		h.source.put(newController("mc-0008", "eu", service.HealthPending))
 		h.source.announce(service.Announcement{ControllerIDs: []string{"mc-0008"}})
 		w.wantNothing(time.Second) // The controller has not changed.
 
-		changed := controller("mc-0008", "eu", service.HealthPending)
+		changed := newController("mc-0008", "eu", service.HealthPending)
 		changed.MaxMeetings = 99
 		h.source.put(changed)
 		h.source.announce(service.Announcement{ControllerIDs: []string{"mc-0008"}})
@@ -87,8 +87,8 @@ func TestHub_EachChangeHasLatestController(t *testing.T) {
 		h := newHarness(t)
 		w := h.watch(service.WatchQuery{})
 		w.snapshot()
-		h.source.put(controller("mc", "eu", service.HealthPending))
-		h.source.put(controller("mc", "eu", service.HealthHealthy))
+		h.source.put(newController("mc", "eu", service.HealthPending))
+		h.source.put(newController("mc", "eu", service.HealthHealthy))
 		h.source.record(1, "mc", service.HealthPending)
 		h.source.record(2, "mc", service.HealthHealthy)
 		var all []changeSummary
@@ -108,20 +108,20 @@ func TestHub_EachChangeHasLatestController(t *testing.T) {
 func TestHub_LateIDsAreSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
-		h.source.change(1, controller("a", "eu", service.HealthPending))
+		h.source.change(1, newController("a", "eu", service.HealthPending))
 		w := h.watch(service.WatchQuery{})
 		w.snapshot()
-		h.source.change(3, controller("b", "eu", service.HealthPending))
+		h.source.change(3, newController("b", "eu", service.HealthPending))
 		wantChanges(t, w.next(), changeSummary{1, 3, "b", service.HealthPending}) // Change 2 may still appear.
 
 		synctest.Wait()
-		h.source.change(2, controller("a", "eu", service.HealthHealthy))
+		h.source.change(2, newController("a", "eu", service.HealthHealthy))
 		wantChanges(t, w.next(), changeSummary{3, 2, "a", service.HealthHealthy})
 
-		h.source.change(6, controller("b", "eu", service.HealthHealthy))
+		h.source.change(6, newController("b", "eu", service.HealthHealthy))
 		wantChanges(t, w.next(), changeSummary{3, 6, "b", service.HealthHealthy})
 		w.wantNothing(gapTimeout + 2*defaultRefreshInterval)
-		h.source.change(7, controller("b", "eu", service.HealthDegraded))
+		h.source.change(7, newController("b", "eu", service.HealthDegraded))
 		wantChanges(t, w.next(), changeSummary{7, 7, "b", service.HealthDegraded})
 	})
 }
@@ -147,8 +147,8 @@ func TestSeenIDs_WatermarkWaitsForMissingIDs(t *testing.T) {
 func TestHub_LoadsOnRequestOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
-		h.source.change(1, controller("eu-1", "eu", service.HealthHealthy))
-		h.source.change(2, controller("us-1", "us", service.HealthHealthy))
+		h.source.change(1, newController("eu-1", "eu", service.HealthHealthy))
+		h.source.change(2, newController("us-1", "us", service.HealthHealthy))
 		withLoads := h.watch(service.WatchQuery{Loads: true})
 		withoutLoads := h.watch(service.WatchQuery{})
 		otherRegion := h.watch(service.WatchQuery{Loads: true, Region: "us"})
@@ -156,7 +156,7 @@ func TestHub_LoadsOnRequestOnly(t *testing.T) {
 			w.snapshot()
 		}
 
-		loaded := controller("eu-1", "eu", service.HealthHealthy)
+		loaded := newController("eu-1", "eu", service.HealthHealthy)
 		loaded.CurrentMeetings, loaded.LastHeartbeatAt = 4, time.Now()
 		h.source.put(loaded)
 		began := time.Now()
@@ -177,7 +177,7 @@ func TestHub_LoadsOnRequestOnly(t *testing.T) {
 func TestHub_PassedDrainDeadlineIsSentOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
-		draining := controller("mc", "eu", service.HealthDraining)
+		draining := newController("mc", "eu", service.HealthDraining)
 		draining.CurrentMeetings = 3
 		draining.Drain = &service.Drain{Since: time.Now(), Deadline: time.Now().Add(10 * time.Second)}
 		h.source.change(1, draining)
@@ -201,8 +201,8 @@ func TestHub_PassedDrainDeadlineIsSentOnce(t *testing.T) {
 func TestHub_RowDeletedByHandIsSentAfterReread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
-		h.source.change(1, controller("a", "eu", service.HealthHealthy))
-		h.source.change(2, controller("b", "eu", service.HealthHealthy))
+		h.source.change(1, newController("a", "eu", service.HealthHealthy))
+		h.source.change(2, newController("b", "eu", service.HealthHealthy))
 		w := h.watch(service.WatchQuery{})
 		w.snapshot()
 		h.source.remove("a")
@@ -218,8 +218,8 @@ func TestHub_RowDeletedByHandIsSentAfterReread(t *testing.T) {
 func TestHub_WatchOfRegionSendsItsControllersOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
-		h.source.change(1, controller("eu-1", "eu", service.HealthHealthy))
-		h.source.change(2, controller("us-1", "us", service.HealthHealthy))
+		h.source.change(1, newController("eu-1", "eu", service.HealthHealthy))
+		h.source.change(2, newController("us-1", "us", service.HealthHealthy))
 		eu, us := h.watch(service.WatchQuery{Region: "eu"}), h.watch(service.WatchQuery{Region: "us"})
 		if _, _, fleet := eu.snapshot(); len(fleet) != 1 || fleet[0] != "eu-1" {
 			t.Errorf("snapshot of eu = %v", fleet)
@@ -228,16 +228,16 @@ func TestHub_WatchOfRegionSendsItsControllersOnly(t *testing.T) {
 		us.snapshot()
 
 		// The controller moves with a transition, and then without one.
-		h.source.change(3, controller("eu-1", "us", service.HealthPending))
+		h.source.change(3, newController("eu-1", "us", service.HealthPending))
 		wantChanges(t, eu.next(), changeSummary{3, 3, "eu-1", ""})
 		wantChanges(t, us.next(), changeSummary{3, 3, "eu-1", service.HealthPending})
 
-		h.source.put(controller("eu-1", "eu", service.HealthPending))
+		h.source.put(newController("eu-1", "eu", service.HealthPending))
 		h.source.announce(service.Announcement{ControllerIDs: []string{"eu-1"}})
 		wantChanges(t, us.next(), changeSummary{3, 0, "eu-1", ""})
 		wantChanges(t, eu.next(), changeSummary{3, 0, "eu-1", service.HealthPending})
 
-		h.source.change(4, controller("us-1", "us", service.HealthDegraded))
+		h.source.change(4, newController("us-1", "us", service.HealthDegraded))
 		wantChanges(t, us.next(), changeSummary{4, 4, "us-1", service.HealthDegraded})
 		eu.wantNothing(time.Minute)
 		if _, _, fleet := h.watch(service.WatchQuery{Region: "other"}).snapshot(); len(fleet) != 0 {
@@ -249,7 +249,7 @@ func TestHub_WatchOfRegionSendsItsControllersOnly(t *testing.T) {
 func TestHub_StoreOutageKeepsWatchesOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
-		h.source.change(1, controller("mc", "eu", service.HealthHealthy))
+		h.source.change(1, newController("mc", "eu", service.HealthHealthy))
 		w := h.watch(service.WatchQuery{})
 		w.snapshot()
 		h.source.fail(errDown)
@@ -261,7 +261,7 @@ func TestHub_StoreOutageKeepsWatchesOpen(t *testing.T) {
 		}
 
 		// A watch that resumes is served from memory.
-		if changes, last := h.watchAfter(0).readAvailable(); len(changes) == 0 || last != 1 {
+		if changes, last := h.resumeAfter(0).readAvailable(); len(changes) == 0 || last != 1 {
 			t.Errorf("resumed = %+v up to %d, want the known changes", changes, last)
 		}
 
@@ -271,7 +271,7 @@ func TestHub_StoreOutageKeepsWatchesOpen(t *testing.T) {
 
 		other := h.watch(service.WatchQuery{})
 		other.snapshot()
-		h.source.change(2, controller("mc", "eu", service.HealthDegraded))
+		h.source.change(2, newController("mc", "eu", service.HealthDegraded))
 		h.source.remove("mc")
 		h.source.record(3, "mc", "")
 		h.source.fail(nil)
@@ -308,7 +308,7 @@ func TestHub_WithoutWatchesDoesNotRead(t *testing.T) {
 			t.Errorf("%d reads and %d listeners after the last watch was closed, want none", got-reads, h.source.listening)
 		}
 
-		h.source.change(1, controller("mc", "eu", service.HealthHealthy))
+		h.source.change(1, newController("mc", "eu", service.HealthHealthy))
 		if _, _, fleet := h.watch(service.WatchQuery{}).snapshot(); len(fleet) != 1 {
 			t.Errorf("snapshot = %v, want the present fleet", fleet)
 		}
@@ -318,7 +318,7 @@ func TestHub_WithoutWatchesDoesNotRead(t *testing.T) {
 func TestHub_ThousandWatchesReadStoreOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
-		h.source.change(1, controller("mc", "eu", service.HealthHealthy))
+		h.source.change(1, newController("mc", "eu", service.HealthHealthy))
 		h.watch(service.WatchQuery{}).snapshot()
 		synctest.Wait()
 		before := h.source.readCount()
@@ -336,7 +336,7 @@ func TestHub_ThousandWatchesReadStoreOnce(t *testing.T) {
 			t.Errorf("%d reads and %d listeners for %d watches, want the reads of one watch and one listener",
 				got-before, h.source.listenCount, h.observer.watches)
 		}
-		h.source.change(2, controller("mc", "eu", service.HealthDegraded))
+		h.source.change(2, newController("mc", "eu", service.HealthDegraded))
 		encoded := 0
 		for _, w := range all {
 			e := w.next()

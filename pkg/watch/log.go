@@ -93,8 +93,8 @@ func changeForRegion(region string, c change) (service.WatchChange, bool) {
 	}
 }
 
-// eventLog has the last events. Events are numbered from 0, and a watch holds the number of its next one. A copy of the log is a view
-// that does not change: append writes behind the events of copies, and drops events from the new log only.
+// eventLog has the last events. Events are numbered from 0, and a watch holds the number of its next one. A copy of the log does not
+// change: append writes behind the events of copies, and dropOld drops events from the new log only.
 type eventLog struct {
 	events       []*event
 	first        uint64 // the number of the first event
@@ -150,7 +150,8 @@ func (l *eventLog) dropOld() {
 		l.changes -= len(dropped.Changes)
 		l.completeAfter = dropped.highestID
 		if l.first+uint64(n) >= l.firstLive {
-			l.startID, l.startAsOf = dropped.ID, dropped.AsOf
+			l.startID = dropped.ID
+			l.startAsOf = dropped.AsOf
 		}
 	}
 	l.events = l.events[n:]
@@ -170,8 +171,8 @@ func (l *eventLog) appendHistory(transitions []service.Transition) {
 	}
 }
 
-// firstLiveEventToResend returns the number of the first live event for a watch that resumes after id: it is resumeOverlap older than
-// the event with that id. isComplete reports whether the log still has all live events from there on.
+// firstLiveEventToResend returns the number of the first live event for a watch that resumes after id. That is resumeOverlap before the
+// event with that id. isComplete reports whether the log still has all live events from there on.
 func (l *eventLog) firstLiveEventToResend(id int64) (number uint64, isComplete bool) {
 	if id <= l.startID {
 		return 0, false

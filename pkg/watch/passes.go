@@ -7,16 +7,16 @@ import (
 )
 
 // fleetPass is the position of a resumed watch in the fleet, which it sends in parts between new changes. The history does not
-// record all changes, so the parts have those that it lacks. Until the pass is complete, no event has an id to resume from.
+// record all changes, so the parts have those that it lacks. Until the last part, no event has an id to resume from.
 type fleetPass struct {
 	isActive bool
-	after    string
+	after    string // the id after which the next part begins
 }
 
 // loadsPass is the position of a watch in the loads that changed up to a load version.
 type loadsPass struct {
-	throughVersion uint64
-	after          string
+	throughVersion uint64 // 0: the watch has sent all loads that it has begun to send
+	after          string // the id after which the next loads begin
 }
 
 // takeLoads returns loads that the watch has not sent yet, an empty event if there are none.
@@ -43,7 +43,8 @@ func (w *watch) takeLoads(v *view, now time.Time) service.WatchEvent {
 
 	w.loadsPass.after = p.after
 	if p.after == "" {
-		w.loadVersion, w.loadsPass = w.loadsPass.throughVersion, loadsPass{}
+		w.loadVersion = w.loadsPass.throughVersion
+		w.loadsPass = loadsPass{}
 	}
 	if !key.isIncomplete {
 		w.cursor = v.endCursor()
@@ -55,7 +56,8 @@ func (w *watch) takeLoads(v *view, now time.Time) service.WatchEvent {
 func (w *watch) takeFleetPart(v *view, now time.Time) service.WatchEvent {
 	chunk, isLast := v.fleet.chunkAfter(w.fleetPass.after)
 	if chunk == nil {
-		w.fleetPass, w.cursor = fleetPass{}, v.endCursor()
+		w.fleetPass = fleetPass{}
+		w.cursor = v.endCursor()
 		return service.WatchEvent{}
 	}
 
@@ -77,7 +79,8 @@ func (w *watch) takeFleetPart(v *view, now time.Time) service.WatchEvent {
 
 	w.fleetPass.after = chunk.controllers[len(chunk.controllers)-1].ControllerID
 	if isLast {
-		w.fleetPass, w.cursor = fleetPass{}, v.endCursor()
+		w.fleetPass = fleetPass{}
+		w.cursor = v.endCursor()
 	}
 	return p.event
 }

@@ -41,16 +41,16 @@ func transitionIDs(changes []changeSummary) (ids []int64) {
 func TestWatch_ResumesWithMissedChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
-		h.source.change(1, controller("a", "eu", service.HealthPending))
-		h.source.change(2, controller("b", "us", service.HealthPending))
+		h.source.change(1, newController("a", "eu", service.HealthPending))
+		h.source.change(2, newController("b", "us", service.HealthPending))
 		other := h.watch(service.WatchQuery{}) // It keeps the fleet in memory.
 		other.snapshot()
 
 		// The watch resumes from the history. The hub has not seen what else has changed since, so the whole fleet follows.
-		h.source.change(3, controller("a", "eu", service.HealthHealthy))
+		h.source.change(3, newController("a", "eu", service.HealthHealthy))
 		other.next()
 		time.Sleep(2 * shareTime)
-		w := h.watchAfter(2)
+		w := h.resumeAfter(2)
 		changes, last := w.readAvailable()
 		want := []changeSummary{
 			{0, 3, "a", service.HealthHealthy},
@@ -60,22 +60,22 @@ func TestWatch_ResumesWithMissedChanges(t *testing.T) {
 		if !slices.Equal(changes, want) || last != 3 {
 			t.Errorf("changes = %+v up to %d, want %+v up to 3", changes, last, want)
 		}
-		h.source.change(4, controller("a", "eu", service.HealthDegraded))
+		h.source.change(4, newController("a", "eu", service.HealthDegraded))
 		wantChanges(t, w.next(), changeSummary{4, 4, "a", service.HealthDegraded})
 		other.next()
 
 		// The watch resumes from the log, without a read of the store. Each change has the latest controller.
 		time.Sleep(2 * resumeOverlap)
-		h.source.change(5, controller("a", "eu", service.HealthHealthy))
+		h.source.change(5, newController("a", "eu", service.HealthHealthy))
 		other.next()
-		h.source.change(6, controller("a", "eu", service.HealthDegraded))
+		h.source.change(6, newController("a", "eu", service.HealthDegraded))
 		other.next()
-		moved := controller("b", "eu", service.HealthPending)
+		moved := newController("b", "eu", service.HealthPending)
 		h.source.put(moved)
 		h.source.announce(service.Announcement{ControllerIDs: []string{"b"}})
 		other.next()
 		reads := h.source.readCount()
-		changes, last = h.watchAfter(5).readAvailable()
+		changes, last = h.resumeAfter(5).readAvailable()
 		want = []changeSummary{
 			{6, 5, "a", service.HealthDegraded},
 			{6, 6, "a", service.HealthDegraded},
@@ -97,7 +97,7 @@ func TestWatch_ResumesWithMissedChanges(t *testing.T) {
 
 		// The watch was at another server that has seen more changes.
 		h.source.appendUnannounced(7, "a")
-		if changes, last := h.watchAfter(7).readAvailable(); len(changes) == 0 || last != 7 {
+		if changes, last := h.resumeAfter(7).readAvailable(); len(changes) == 0 || last != 7 {
 			t.Errorf("changes = %+v up to %d, want some, because the other server may have sent less", changes, last)
 		}
 	})
@@ -107,15 +107,15 @@ func TestWatch_ResumeWithoutHistorySendsSnapshot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		for i := range 50 {
-			h.source.change(int64(100+i), controller(fmt.Sprintf("mc-%d", i%7), "eu", service.HealthPending))
+			h.source.change(int64(100+i), newController(fmt.Sprintf("mc-%d", i%7), "eu", service.HealthPending))
 		}
 		time.Sleep(time.Minute)
 
 		after120 := int64(120)
 		for _, w := range []*watcher{
-			h.watchAfter(98),
-			h.watchAfter(1),
-			h.watchAfter(150),
+			h.resumeAfter(98),
+			h.resumeAfter(1),
+			h.resumeAfter(150),
 			h.watch(service.WatchQuery{After: &after120, Region: "eu"}),
 		} {
 			if reason, id, fleet := w.snapshot(); reason != service.SnapshotGone || id != 149 || len(fleet) != 7 {
@@ -123,7 +123,7 @@ func TestWatch_ResumeWithoutHistorySendsSnapshot(t *testing.T) {
 			}
 		}
 
-		if changes, _ := h.watchAfter(99).readAvailable(); len(transitionIDs(changes)) != 50 {
+		if changes, _ := h.resumeAfter(99).readAvailable(); len(transitionIDs(changes)) != 50 {
 			t.Errorf("%d changes after the one before the oldest, want all 50", len(transitionIDs(changes)))
 		}
 
@@ -132,7 +132,7 @@ func TestWatch_ResumeWithoutHistorySendsSnapshot(t *testing.T) {
 		}
 
 		time.Sleep(2 * defaultRefreshInterval) // Resumed watches are served from memory.
-		if reason, _, _ := h.watchAfter(148).snapshot(); reason != service.SnapshotGone {
+		if reason, _, _ := h.resumeAfter(148).snapshot(); reason != service.SnapshotGone {
 			t.Errorf("the snapshot has the reason %q, want gone, because there are too many changes", reason)
 		}
 	})
@@ -141,8 +141,8 @@ func TestWatch_ResumeWithoutHistorySendsSnapshot(t *testing.T) {
 func TestHub_ShorterHistoryRestartsWatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
-		h.source.change(1, controller("a", "eu", service.HealthPending))
-		h.source.change(2, controller("b", "eu", service.HealthPending))
+		h.source.change(1, newController("a", "eu", service.HealthPending))
+		h.source.change(2, newController("b", "eu", service.HealthPending))
 		w := h.watch(service.WatchQuery{})
 		w.snapshot()
 		h.source.mu.Lock()
@@ -164,7 +164,7 @@ func TestWatch_LaggedRestartsWithSnapshot(t *testing.T) {
 			for range maxLogChanges/fleet + 1 {
 				for i := range fleet {
 					id++
-					h.source.put(controller(fmt.Sprintf("mc-%02d", i), "eu", service.HealthStatuses()[id%4]))
+					h.source.put(newController(fmt.Sprintf("mc-%02d", i), "eu", service.HealthStatuses()[id%4]))
 					h.source.appendUnannounced(id, fmt.Sprintf("mc-%02d", i))
 				}
 				h.source.announce(service.Announcement{})
@@ -173,7 +173,7 @@ func TestWatch_LaggedRestartsWithSnapshot(t *testing.T) {
 			}
 		}
 
-		h.source.put(controller("mc-00", "eu", service.HealthPending))
+		h.source.put(newController("mc-00", "eu", service.HealthPending))
 		slow, neverRead := h.watch(service.WatchQuery{}), h.watch(service.WatchQuery{})
 		slow.snapshot()
 		began := time.Now()
@@ -210,11 +210,12 @@ func TestWatch_LaggedRestartsWithSnapshot(t *testing.T) {
 func TestHub_ReconnectFindsUnannouncedChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
-		h.source.change(1, controller("a", "eu", service.HealthPending))
+		h.source.change(1, newController("a", "eu", service.HealthPending))
 		w := h.watch(service.WatchQuery{})
 		w.snapshot()
 		synctest.Wait()
-		changed := controller("a", "eu", service.HealthPending)
+
+		changed := newController("a", "eu", service.HealthPending)
 		changed.MaxMeetings = 5
 		h.source.put(changed)
 		began := time.Now()

@@ -16,7 +16,7 @@ func TestWatch_ManyResumesReadStoreOnce(t *testing.T) {
 		h := newHarness(t)
 		const controllers, missed, watches = 300, 4900, 1000
 		for i := range controllers {
-			h.source.put(controller(fmt.Sprintf("mc-%03d", i), "eu", service.HealthHealthy))
+			h.source.put(newController(fmt.Sprintf("mc-%03d", i), "eu", service.HealthHealthy))
 		}
 		for i := range missed + 100 {
 			h.source.appendUnannounced(int64(i+1), fmt.Sprintf("mc-%03d", i%controllers))
@@ -25,7 +25,7 @@ func TestWatch_ManyResumesReadStoreOnce(t *testing.T) {
 		var all sync.WaitGroup
 		watchers := make([]*watcher, watches)
 		for i := range watchers {
-			all.Go(func() { watchers[i] = h.watchAfter(100) })
+			all.Go(func() { watchers[i] = h.resumeAfter(100) })
 		}
 		all.Wait()
 		if reads := h.source.readCount(); reads > 20 {
@@ -52,7 +52,7 @@ func TestWatch_ManyResumesReadStoreOnce(t *testing.T) {
 func TestHub_AnnouncementWaitsForNoLock(t *testing.T) {
 	h := newHarness(t)
 	for i := range 1000 {
-		h.source.put(controller(fmt.Sprintf("mc-%03d", i), "eu", service.HealthHealthy))
+		h.source.put(newController(fmt.Sprintf("mc-%03d", i), "eu", service.HealthHealthy))
 	}
 	h.watch(service.WatchQuery{Region: "eu"}).snapshot()
 
@@ -82,19 +82,19 @@ func TestWatch_SlowWatcherHoldsPositionsOnly(t *testing.T) {
 		h := newHarness(t)
 		const controllers, missed = 2000, 4900
 		for i := range controllers {
-			h.source.put(controller(fmt.Sprintf("mc-%04d", i), "eu", service.HealthHealthy))
+			h.source.put(newController(fmt.Sprintf("mc-%04d", i), "eu", service.HealthHealthy))
 		}
 		for i := range missed {
 			h.source.appendUnannounced(int64(i+1), fmt.Sprintf("mc-%04d", i%controllers))
 		}
 		h.watch(service.WatchQuery{}).snapshot()
 
-		before := heapBytes()
+		before := measureHeap()
 		const watches = 200
 		for i := range watches {
-			h.watchAfter(int64(i)).next() // each from another change
+			h.resumeAfter(int64(i)).next() // each from another change
 		}
-		if held := (heapBytes() - before) / watches; held > 32<<10 {
+		if held := (measureHeap() - before) / watches; held > 32<<10 {
 			t.Errorf("a resumed watch holds %d bytes, want at most %d", held, 32<<10)
 		} else {
 			t.Logf("a resumed watch holds %d bytes", held)

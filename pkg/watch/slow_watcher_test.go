@@ -69,7 +69,7 @@ func TestHub_SlowWatchersRestartWithSnapshot(t *testing.T) {
 	changeAll := func() {
 		for i := range fleet {
 			id++
-			c := controller(fmt.Sprintf("mc-%03d", i), "eu", service.HealthStatuses()[id%5])
+			c := newController(fmt.Sprintf("mc-%03d", i), "eu", service.HealthStatuses()[id%5])
 			c.GRPCEndpoint = "http://" + strings.Repeat("long.", 40) + "example:50051"
 			source.put(c)
 			source.appendUnannounced(id, c.ControllerID)
@@ -81,7 +81,7 @@ func TestHub_SlowWatchersRestartWithSnapshot(t *testing.T) {
 		}
 	}
 
-	source.change(1, controller("mc-000", "eu", service.HealthPending))
+	source.change(1, newController("mc-000", "eu", service.HealthPending))
 	id = 1
 	var readers []func() (kind, reason, health string) // one for each watcher
 	for range watchers {
@@ -94,13 +94,13 @@ func TestHub_SlowWatchersRestartWithSnapshot(t *testing.T) {
 		}
 	}
 
-	before := heapBytes()
+	before := measureHeap()
 	for range rounds {
 		changeAll()
 	}
 
 	// There were 30,000 changes. The log keeps 20,000 of them with their encodings.
-	if grown := heapBytes() - before; grown > 150<<20 {
+	if grown := measureHeap() - before; grown > 150<<20 {
 		t.Errorf("the heap has grown by %d MiB, want at most 150", grown>>20)
 	} else {
 		t.Logf("the heap has grown by %d MiB for %d watchers that missed %d changes", grown>>20, len(readers), id)
@@ -135,7 +135,7 @@ func highestKnownID(h *Hub) int64 {
 	return v.highestID
 }
 
-func heapBytes() int64 {
+func measureHeap() int64 {
 	runtime.GC()
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)
@@ -199,7 +199,6 @@ func parseData(t *testing.T, data string) (reason, health string) {
 	return body.Reason, health
 }
 
-// readGRPC does the same as readHTTP over gRPC.
 // readGRPC does the same as readHTTP over gRPC.
 func readGRPC(t *testing.T, address string) func() (kind, reason, health string) {
 	t.Helper()

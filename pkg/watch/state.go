@@ -45,7 +45,8 @@ func newState(seen seenIDs, completeAfter int64, page service.ChangePage, contro
 
 	st.log.completeAfter = completeAfter
 	st.log.appendHistory(page.Transitions)
-	st.log.startID, st.log.startAsOf = seen.watermark, page.AsOf
+	st.log.startID = seen.watermark
+	st.log.startAsOf = page.AsOf
 	return st
 }
 
@@ -64,10 +65,10 @@ func (st *state) view() *view {
 	}
 }
 
-// change is one of an event's changes, and the region of the controller before it; empty if the controller did not exist.
+// change is one of an event's changes, and the region of the controller before it.
 type change struct {
 	service.WatchChange
-	previousRegion string
+	previousRegion string // empty if the controller did not exist
 }
 
 // hasTransitionUpTo reports whether the change has a transition with an id of at most id.
@@ -94,8 +95,9 @@ func (st *state) newDelivery() *delivery {
 
 // applyHistory applies a page of the history, and the controllers that were read by name with it.
 func (st *state) applyHistory(page service.ChangePage, named []string, controllersByID map[string]*service.Controller) *delivery {
+	st.oldestID = page.Oldest
 	d := st.newDelivery()
-	d.asOf, st.oldestID = page.AsOf, page.Oldest
+	d.asOf = page.AsOf
 
 	hasTransitionByID := st.mergeTransitions(d, page.Transitions, controllersByID)
 	st.mergeNamed(d, named, hasTransitionByID, controllersByID)
@@ -127,7 +129,7 @@ func (st *state) mergeTransitions(
 }
 
 // mergeNamed applies the controllers that were read by name. A new public state without a transition waits for the next poll, which
-// reads the transition; if there is none then, the state was changed by hand.
+// reads the transition. If there is none then, the state was changed by hand.
 func (st *state) mergeNamed(
 	d *delivery, named []string, hasTransitionByID map[string]bool, controllersByID map[string]*service.Controller,
 ) {

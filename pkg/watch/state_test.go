@@ -7,8 +7,8 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// TestState_HealthReadBeforeTransitionIsSentOnce: a poll may read the history before a transition is committed, and the controller after it. The
-// change is sent once, with the transition.
+// TestState_HealthReadBeforeTransitionIsSentOnce: a poll may read the history before a transition is committed, and the controller
+// after it. The change is sent once, with the transition.
 func TestState_HealthReadBeforeTransitionIsSentOnce(t *testing.T) {
 	const id = "mc-1"
 	now := time.Now()

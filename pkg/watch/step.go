@@ -151,7 +151,8 @@ func (w *watch) takeReplayPart(now time.Time) service.WatchEvent {
 		return p
 	})
 
-	pos.nextEvent, pos.skipThrough = p.nextEvent, 0
+	pos.nextEvent = p.nextEvent
+	pos.skipThrough = 0
 	if p.isLast {
 		w.cursor = pos.view.endCursor()
 	}

@@ -13,7 +13,8 @@ const (
 	maxTurnTime = 2 * time.Millisecond
 	// The cost factors limit the load of turns that are not live. The time from the begin of one turn to the next is at least that
 	// multiple of the time that the turn took.
-	replayCostFactor, bulkCostFactor = 2, 4
+	replayCostFactor = 2
+	bulkCostFactor   = 4
 )
 
 // turnClass is the priority of what a watch sends. Lower classes are granted first.
@@ -87,15 +88,18 @@ type turn struct {
 	// client uses no processor, and its turn would delay others.
 	wasSlow       bool
 	queueElements [turnClasses]*list.Element // where the turn is in the queues; nil: not in the queue
-	// isDeferred is true while the watch is in the queue for a bulk turn and sends something else. hasMissedTurn is true if its turn
-	// came in that time.
-	isDeferred, hasMissedTurn bool
+	// isDeferred is true while the watch is in the queue for a bulk turn and sends something else.
+	isDeferred bool
+	// hasMissedTurn is true if the bulk turn came while it was deferred.
+	hasMissedTurn bool
 }
 
 func newTurn(of *turns) *turn { return &turn{turns: of, granted: make(chan struct{}, 1)} }
 
 func (t *turn) begin(class turnClass) {
-	t.isHeld, t.class, t.began = true, class, time.Now()
+	t.isHeld = true
+	t.class = class
+	t.began = time.Now()
 	if t.limitTimer == nil {
 		t.limitTimer = time.AfterFunc(maxTurnTime, t.releaseAtLimit)
 	} else {
@@ -143,7 +147,8 @@ func (t *turn) request(class turnClass) bool {
 	case class == bulkTurn && t.queueElements[class] != nil:
 		t.isDeferred = false
 	case class == bulkTurn && t.hasMissedTurn:
-		t.isDeferred, t.hasMissedTurn = false, false
+		t.isDeferred = false
+		t.hasMissedTurn = false
 		t.queueElements[class] = queue.PushFront(t)
 	case t.turns.free > 0 && queue.Len() == 0 && (class == liveTurn || !time.Now().Before(t.turns.othersNotBefore)):
 		t.turns.free--

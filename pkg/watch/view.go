@@ -15,9 +15,10 @@ const (
 	// historyEventSize is the number of changes in an event that was read from the history. A watch that resumes within such an event
 	// does not share the rest of it.
 	historyEventSize = 25
-	// For shareTime watches begin with the same view, which later changes follow. While watches still send the view, this is
-	// extended to shareTimeInUse, because its parts are encoded already.
-	shareTime, shareTimeInUse = time.Second, 10 * time.Second
+	// shareTime is how long new watches begin with the same view, which later changes follow.
+	shareTime = time.Second
+	// shareTimeInUse is the same time for a view that watches still send. It is longer, because the parts are encoded already.
+	shareTimeInUse = 10 * time.Second
 )
 
 // epoch is a period without a missed change. Positions of one epoch are invalid in another.
@@ -71,7 +72,8 @@ func (v *view) inRegion(region string) []*service.Controller {
 	return controllers
 }
 
-// snapshotPart returns one part of a snapshot of a region, and reports whether it is the last. An empty region stands for all.
+// snapshotPart returns one part of a snapshot of a region, and reports whether it is the last. Only the last part has an id to resume
+// from. An empty region stands for all.
 func (v *view) snapshotPart(region, reason string, number int) (e service.WatchEvent, isLast bool) {
 	var controllers []*service.Controller
 	if region == "" {
@@ -119,7 +121,7 @@ func (v *view) replay(region string, first uint64, skipThrough int64) (e service
 
 		for i := range logged.Changes {
 			c := logged.change(i)
-			if plain.isRepeated(region, c) || c.hasTransitionUpTo(skipThrough) {
+			if isRepeated := plain.add(region, c); isRepeated || c.hasTransitionUpTo(skipThrough) {
 				continue
 			}
 			c.Controller = v.fleet.find(c.ControllerID)
@@ -134,9 +136,9 @@ func (v *view) replay(region string, first uint64, skipThrough int64) (e service
 // plainChanges has the controllers for which a replay has a plain change, which is one without a transition.
 type plainChanges map[string]bool
 
-// isRepeated records a change, and reports whether it is plain and repeats one with the same controller. A change that may be the
-// removal of the controller from the region is not repeated.
-func (p plainChanges) isRepeated(region string, c change) bool {
+// add records a change, and reports whether it is plain and repeats one with the same controller. A change that may be the removal of
+// the controller from the region does not count as repeated.
+func (p plainChanges) add(region string, c change) (isRepeated bool) {
 	if c.Transition != nil {
 		return false
 	}

@@ -20,11 +20,11 @@ type watch struct {
 	query    service.WatchQuery
 	isClosed bool
 
-	epoch       *epoch         // in which nextEvent and loadVersion are valid
-	nextEvent   uint64         // the number of the next event of the log
-	loadVersion uint64         // All loads up to this version were sent.
-	cursor      service.Cursor // of the last event
-	keepAliveDue     time.Time
+	epoch        *epoch         // in which nextEvent and loadVersion are valid
+	nextEvent    uint64         // the number of the next event of the log
+	loadVersion  uint64         // All loads up to this version were sent.
+	cursor       service.Cursor // of the last event
+	keepAliveDue time.Time
 
 	turn            *turn
 	position        viewPosition

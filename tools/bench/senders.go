@@ -80,15 +80,16 @@ func newUnarySender(token string) newSender {
 			sent++
 			if sent%4 == 0 {
 				response, err := client.ComprehensiveHeartbeat(ctx, comprehensiveHeartbeat(controller))
-				return acknowledged(response, err)
+				return checkAcknowledged(response, err)
 			}
 			response, err := client.FastHeartbeat(ctx, fastHeartbeat(controller))
-			return acknowledged(response, err)
+			return checkAcknowledged(response, err)
 		}, nil
 	}
 }
 
-func acknowledged(response interface{ GetAcknowledged() bool }, err error) error {
+// checkAcknowledged returns an error if the response does not acknowledge the heartbeat.
+func checkAcknowledged(response interface{ GetAcknowledged() bool }, err error) error {
 	if err == nil && !response.GetAcknowledged() {
 		return errNotAcknowledged
 	}
@@ -165,7 +166,7 @@ func grantLeases(ctx context.Context, address string, n int) ([]int64, error) {
 	})
 }
 
-func registration(controller int) *pb.RegisterMCRequest {
+func newRegistration(controller int) *pb.RegisterMCRequest {
 	return &pb.RegisterMCRequest{
 		Id:              controllerID(controller),
 		Region:          fmt.Sprintf("region-%d", controller%10),
@@ -184,7 +185,7 @@ func register(ctx context.Context, address, token string, n int) error {
 
 	ctx = metadata.NewOutgoingContext(ctx, metadata.Pairs("authorization", "Bearer "+token))
 	return runConcurrently(concurrentSetupCalls, n, func(i int) error {
-		_, err := pb.NewGlobalControllerServiceClient(conns[i%len(conns)]).RegisterMC(ctx, registration(i))
+		_, err := pb.NewGlobalControllerServiceClient(conns[i%len(conns)]).RegisterMC(ctx, newRegistration(i))
 		return err
 	})
 }

@@ -99,7 +99,7 @@ func (s *sizeBench) measureTableLoss() error {
 	began := time.Now()
 	err = runConcurrently(200, s.lost, func(i int) error {
 		client := pb.NewGlobalControllerServiceClient(conns[i%len(conns)])
-		registered, err := tryReturn(ctx, client, i)
+		registered, err := registerOnce(ctx, client, i)
 		if err == nil && !registered {
 			refused.Add(1)
 		}
@@ -125,13 +125,13 @@ func (s *sizeBench) measureTableLoss() error {
 	return nil
 }
 
-// tryReturn reports whether an unregistered controller was registered at its only attempt.
-func tryReturn(ctx context.Context, client pb.GlobalControllerServiceClient, i int) (bool, error) {
+// registerOnce reports whether an unregistered controller was registered at its only attempt.
+func registerOnce(ctx context.Context, client pb.GlobalControllerServiceClient, i int) (bool, error) {
 	_, err := client.FastHeartbeat(ctx, fastHeartbeat(i))
 	if status.Code(err) != codes.NotFound {
 		return false, fmt.Errorf("heartbeat of an unknown controller: want NOT_FOUND, got %w", err)
 	}
 
-	response, err := client.RegisterMC(ctx, registration(i))
+	response, err := client.RegisterMC(ctx, newRegistration(i))
 	return err == nil && response.GetAccepted(), nil
 }

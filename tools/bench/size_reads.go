@@ -18,10 +18,10 @@ const readRepeats = 30
 
 // get sends a GET request and returns the status and the body.
 func get(ctx context.Context, address, token string) (int, []byte, error) {
-	return do(ctx, http.MethodGet, address, token, "")
+	return sendRequest(ctx, http.MethodGet, address, token, "")
 }
 
-func do(ctx context.Context, method, address, token, body string) (int, []byte, error) {
+func sendRequest(ctx context.Context, method, address, token, body string) (int, []byte, error) {
 	request, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
 	if err != nil {
 		return 0, nil, err
@@ -84,7 +84,7 @@ func (s *sizeBench) measureReads(transitions int) error {
 		request := func() (int, []byte, error) { return get(s.ctx, d.http+read.path, token) }
 		if read.path == "" {
 			request = func() (int, []byte, error) {
-				return do(s.ctx, http.MethodPost, d.http+"/api/v1/controllers/mc-000777/drain", token, `{"dry_run":true}`)
+				return sendRequest(s.ctx, http.MethodPost, d.http+"/api/v1/controllers/mc-000777/drain", token, `{"dry_run":true}`)
 			}
 		}
 		if err := s.measureRead(read.what, transitions, request); err != nil {
@@ -112,12 +112,12 @@ func (s *sizeBench) measureRead(what string, transitions int, request func() (in
 		}
 	}
 
-	s.report(withTimes(SizeRow{What: what, Detail: fmt.Sprintf("%d transitions", transitions), Note: failure}, times))
+	s.report(addPercentiles(SizeRow{What: what, Detail: fmt.Sprintf("%d transitions", transitions), Note: failure}, times))
 	return nil
 }
 
-// withTimes returns the row with the percentiles of the times.
-func withTimes(row SizeRow, times []time.Duration) SizeRow {
+// addPercentiles returns the row with the percentiles of the times.
+func addPercentiles(row SizeRow, times []time.Duration) SizeRow {
 	slices.Sort(times)
 	quantile := func(q float64) float64 {
 		if len(times) == 0 {

@@ -129,7 +129,7 @@ func (st seededStore) seedControllers(ctx context.Context, controllers int) erro
 	query := `INSERT INTO meeting_controllers (
 		controller_id, region, endpoint, grpc_endpoint, max_meetings, current_meetings, max_participants, current_participants,
 		health_status, reported_status)
-		SELECT 'mc-' || ` + st.padded("n") + `, 'region-' || (n % 10), 'http://mc.example:50052', 'http://mc.example:50052',
+		SELECT 'mc-' || ` + st.padNumber("n") + `, 'region-' || (n % 10), 'http://mc.example:50052', 'http://mc.example:50052',
 		100, n % 100, 5000, n % 5000, 'healthy', 'healthy'
 		FROM ` + st.seriesSQL
 	_, err := st.db.ExecContext(ctx, st.db.Rebind(query), 0, controllers-1)
@@ -140,7 +140,7 @@ func (st seededStore) seedTransitions(ctx context.Context, transitions int) erro
 	at := fmt.Sprintf(st.agoSQL, fmt.Sprintf("60 + %d - n", transitions))
 	query := `INSERT INTO controller_transitions (
 		controller_id, region, at, from_status, to_status, cause, actor, reason, silence_ms, reported_status)
-		SELECT 'mc-' || ` + st.padded("n % 100000") + `, 'region-' || (n % 10), ` + at + `,
+		SELECT 'mc-' || ` + st.padNumber("n % 100000") + `, 'region-' || (n % 10), ` + at + `,
 			CASE WHEN n % 2 = 0 THEN 'healthy' ELSE 'degraded' END, CASE WHEN n % 2 = 0 THEN 'degraded' ELSE 'healthy' END,
 			'heartbeat', 'bench', 'reported degraded', 10000, 'degraded'
 		FROM ` + st.seriesSQL
@@ -154,8 +154,8 @@ func (st seededStore) seedTransitions(ctx context.Context, transitions int) erro
 	return nil
 }
 
-// padded returns SQL for a number with six digits.
-func (st seededStore) padded(number string) string {
+// padNumber returns SQL for a number with six digits.
+func (st seededStore) padNumber(number string) string {
 	if st.name == "postgres" {
 		return "lpad((" + number + ")::text, 6, '0')"
 	}

@@ -44,7 +44,7 @@ func (s *sizeBench) measureResumes() error {
 	time.Sleep(2 * time.Second)
 	heartbeats.take()
 	time.Sleep(besideWatchers)
-	s.report(withTimes(SizeRow{What: "heartbeats beside", Detail: "no watcher"}, heartbeats.take()))
+	s.report(addPercentiles(SizeRow{What: "heartbeats beside", Detail: "no watcher"}, heartbeats.take()))
 
 	memoryBefore := residentBytes(d.cmd.Process.Pid)
 	times, refused, closeWatches, err := s.resumeWatches(d)
@@ -52,16 +52,16 @@ func (s *sizeBench) measureResumes() error {
 		return err
 	}
 	defer closeWatches()
-	s.report(withTimes(SizeRow{
+	s.report(addPercentiles(SizeRow{
 		What:   "resume, first message",
 		Detail: fmt.Sprintf("%d at once, %d transitions behind", s.watchers, missedTransitions),
 		Note:   fmt.Sprintf("%d refused by a replica that had no watcher", refused),
 	}, times))
-	s.report(withTimes(SizeRow{What: "heartbeats beside", Detail: "while they resume"}, heartbeats.take()))
+	s.report(addPercentiles(SizeRow{What: "heartbeats beside", Detail: "while they resume"}, heartbeats.take()))
 
 	time.Sleep(besideWatchers)
 	grewKiB := float64(residentBytes(d.cmd.Process.Pid)-memoryBefore) / 1024
-	s.report(withTimes(SizeRow{
+	s.report(addPercentiles(SizeRow{
 		What:   "heartbeats beside",
 		Detail: fmt.Sprintf("%d watchers that do not read", s.watchers),
 		Note:   fmt.Sprintf("server grew by %.0f KiB for each watcher, including the fleet in memory", grewKiB/float64(s.watchers)),

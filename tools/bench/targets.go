@@ -78,7 +78,7 @@ func (b *bench) createDatabase() (url string, drop func(), err error) {
 	return strings.Replace(b.adminURL, "/postgres?", "/"+name+"?", 1), drop, nil
 }
 
-// startGC starts a Global Controller: unary and stream are the two protocols, unbatched is unary without batches.
+// startGlobalController starts a Global Controller: unary and stream are the two protocols, unbatched is unary without batches.
 func (b *bench) startGlobalController(server string, registered int) (*target, error) {
 	url, drop, err := b.createDatabase()
 	if err != nil {
@@ -123,7 +123,7 @@ func (b *bench) startGlobalController(server string, registered int) (*target, e
 	return t, nil
 }
 
-// prepareGC registers the controllers and sets how heartbeats are sent.
+// prepareGlobalController registers the controllers and sets how heartbeats are sent.
 func (b *bench) prepareGlobalController(t *target, server string, registered int) error {
 	token, err := b.auth.Token("bench", map[string]any{"scope": "mc:register", "service_type": "meeting-controller"})
 	if err != nil {

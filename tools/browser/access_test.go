@@ -20,7 +20,7 @@ const colourExpression = `((name) => {
 // colour is a colour in linear light, each part from 0 to 1.
 type colour [3]float64
 
-func colourOf(b *tab, name string) colour {
+func readColour(b *tab, name string) colour {
 	b.t.Helper()
 	text := eval[string](b, fmt.Sprintf(colourExpression, name))
 	var c colour
@@ -98,9 +98,9 @@ func distance(a, b colour) float64 {
 // allStates are the public states.
 var allStates = []string{"pending", "healthy", "degraded", "unhealthy", "draining"}
 
-// TestColours_ContrastAndDifference checks that text has a contrast of 4.5 in both themes. It also checks that the five states
+// TestColours_AreReadableAndDiffer checks that text has a contrast of 4.5 in both themes. It also checks that the five states
 // differ by 20 in CIELAB, which is easy to see, with every kind of colour blindness.
-func TestColours_ContrastAndDifference(t *testing.T) {
+func TestColours_AreReadableAndDiffer(t *testing.T) {
 	f := newFakeServer(t)
 	b := newTab(t)
 	b.navigate(f.URL)
@@ -108,7 +108,7 @@ func TestColours_ContrastAndDifference(t *testing.T) {
 	for _, theme := range []string{"light", "dark"} {
 		b.emulateMedia(map[string]string{"prefers-color-scheme": theme})
 		for _, pair := range colourPairs() {
-			if got := contrast(colourOf(b, pair[0]), colourOf(b, pair[1])); got < 4.5 {
+			if got := contrast(readColour(b, pair[0]), readColour(b, pair[1])); got < 4.5 {
 				t.Errorf("%s: --%s on --%s has a contrast of %.2f, want at least 4.5", theme, pair[0], pair[1], got)
 			}
 		}
@@ -116,7 +116,7 @@ func TestColours_ContrastAndDifference(t *testing.T) {
 		for vision, matrix := range colourVisions {
 			for i, one := range allStates {
 				for _, other := range allStates[i+1:] {
-					got := distance(colourOf(b, one).simulate(matrix), colourOf(b, other).simulate(matrix))
+					got := distance(readColour(b, one).simulate(matrix), readColour(b, other).simulate(matrix))
 					if got < 20 {
 						t.Errorf("%s, %s: %s and %s have a distance of %.0f, want at least 20", theme, vision, one, other, got)
 					}
@@ -132,7 +132,7 @@ func TestColours_ContrastAndDifference(t *testing.T) {
 		select.dispatchEvent(new Event("change"));
 		return true;
 	})(document.querySelector("#theme"))`)
-	if got := contrast(colourOf(b, "page"), colour{1, 1, 1}); got > 1.5 {
+	if got := contrast(readColour(b, "page"), colour{1, 1, 1}); got > 1.5 {
 		t.Errorf("with the light theme the page has a contrast of %.1f to white, want it light", got)
 	}
 }
@@ -176,8 +176,8 @@ func (b *tab) checkElements(view string) {
 	}
 }
 
-// tabStops presses the Tab key until the focus leaves the page, and returns the names of the elements that it reached.
-func (b *tab) tabStops() (stops []string) {
+// collectTabStops presses the Tab key until the focus leaves the page, and returns the names of the elements that it reached.
+func (b *tab) collectTabStops() (stops []string) {
 	b.t.Helper()
 	eval[bool](b, `(document.activeElement.blur(), true)`)
 	for range 40 {
@@ -197,14 +197,14 @@ func (b *tab) tabStops() (stops []string) {
 // also checks that the Tab key reaches every control once, in order.
 func TestPage_ElementsHaveNamesAndFitScreen(t *testing.T) {
 	longRegion := strings.Repeat("region", 20)
-	f := newFakeServer(t, append(smallFleet(), newController("mc-"+strings.Repeat("long", 30), longRegion, "healthy"))...)
+	f := newFakeServer(t, append(newSmallFleet(), newController("mc-"+strings.Repeat("long", 30), longRegion, "healthy"))...)
 	b := openPage(t, f, "")
 	b.expectMessage("404") // The fake server has no history.
 
 	b.checkElements("fleet")
 	want := "Skip to the controllers|theme|keys-button|token-button|eu-west-1|" + longRegion + "|us-east-1|filter-text|" +
-		"… pending 1|✓ healthy 3|! degraded 1|× unhealthy 1|↓ draining 1|placeable only|order|size|mc-1"
-	if got := strings.Join(b.tabStops(), "|"); got != want {
+		"… pending 1|✓ healthy 3|! degraded 1|× unhealthy 1|↓ draining 1|accepts meetings|order|size|mc-1"
+	if got := strings.Join(b.collectTabStops(), "|"); got != want {
 		t.Errorf("the Tab key reaches\n%s, want\n%s", got, want)
 	}
 

@@ -34,10 +34,10 @@ var chromium context.Context
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	os.Exit(run(m))
+	os.Exit(runTests(m))
 }
 
-func run(m *testing.M) int {
+func runTests(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "browser-test")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "browser:", err)
@@ -84,7 +84,7 @@ const reportPolicyViolations = `addEventListener("securitypolicyviolation", (e) 
 func newTab(t *testing.T, scripts ...string) *tab {
 	t.Helper()
 	b := &tab{t: t}
-	ctx, cancel := chromedp.NewContext(chromium, chromedp.WithNewBrowserContext(), chromedp.WithListener(b.listen))
+	ctx, cancel := chromedp.NewContext(chromium, chromedp.WithNewBrowserContext(), chromedp.WithListener(b.recordMessage))
 	b.ctx = ctx
 
 	t.Cleanup(func() {
@@ -109,7 +109,7 @@ func newTab(t *testing.T, scripts ...string) *tab {
 	return b
 }
 
-func (b *tab) listen(event any) {
+func (b *tab) recordMessage(event any) {
 	text := ""
 	switch e := event.(type) {
 	case *runtime.EventConsoleAPICalled:

@@ -100,8 +100,8 @@ func startDemo(t *testing.T, database string) demo {
 	return d
 }
 
-// token requests a token from the demo's auth controller.
-func (d demo) token(t *testing.T, client string) string {
+// requestToken requests a token from the demo's auth controller.
+func (d demo) requestToken(t *testing.T, client string) string {
 	t.Helper()
 	body := fmt.Sprintf(`{"grant_type":"client_credentials","client_id":%q,"client_secret":%q}`, client, client+"-secret")
 	response, err := http.Post(d.ac+"/api/v1/auth/service/token", "application/json", strings.NewReader(body))
@@ -123,8 +123,8 @@ func (d demo) token(t *testing.T, client string) string {
 	return parsed.Token
 }
 
-// TestDemo uses the page with a running Global Controller and its fleet.
-func TestDemo(t *testing.T) {
+// TestDemo_DrainAndKillAreShown uses the page with a running Global Controller and its fleet.
+func TestDemo_DrainAndKillAreShown(t *testing.T) {
 	databases := map[string]string{"sqlite": ""}
 	if *database != "" {
 		databases["postgres"] = *database
@@ -132,26 +132,26 @@ func TestDemo(t *testing.T) {
 	for name, database := range databases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			testDemo(t, name, startDemo(t, database))
+			useDemo(t, name, startDemo(t, database))
 		})
 	}
 }
 
-func testDemo(t *testing.T, name string, d demo) {
+func useDemo(t *testing.T, name string, d demo) {
 	b := newTab(t)
 	b.navigate(d.http)
-	b.enterToken(d.token(t, "dev-admin"))
+	b.enterToken(d.requestToken(t, "dev-admin"))
 	b.waitFor("12 tiles", `document.querySelectorAll(".tile").length === 12`)
 	b.waitFor("3 regions", `document.querySelectorAll(".region").length === 3`)
 	b.waitFor("live", `document.querySelector("#connection").dataset.state === "live"`)
 	eval[bool](b, `(window.isFirstLoad = true)`) // A reload of the page would remove it.
 
 	const drained = "mc-eu-west-1-2"
-	b.waitFor(drained+" healthy", stateIs(drained, "healthy"))
+	b.waitFor(drained+" healthy", hasState(drained, "healthy"))
 	drainWithDialog(b, name, drained)
 
 	// The tile of the killed controller changes without a reload.
-	b.waitForWithin(maxDetectionTime, killedController+" unhealthy", stateIs(killedController, "unhealthy"))
+	b.waitForWithin(maxDetectionTime, killedController+" unhealthy", hasState(killedController, "unhealthy"))
 	if !eval[bool](b, "window.isFirstLoad === true") {
 		t.Error("the page was reloaded")
 	}
@@ -169,15 +169,15 @@ func testDemo(t *testing.T, name string, d demo) {
 	b.waitFor("undrain dialog", `document.querySelector("dialog.undrain[open]")`)
 	b.press("Enter")
 	b.waitFor("no dialog", `!document.querySelector("dialog")`)
-	b.waitFor(drained+" healthy again", stateIs(drained, "healthy"))
+	b.waitFor(drained+" healthy again", hasState(drained, "healthy"))
 
 	// An operator without gc:admin sees the same, and cannot drain.
 	other := newTab(t)
 	other.expectMessage("403")
 	other.navigate(d.http)
-	other.enterToken(d.token(t, "dev-reader"))
+	other.enterToken(d.requestToken(t, "dev-reader"))
 	other.waitFor("12 tiles", `document.querySelectorAll(".tile").length === 12`)
-	other.waitFor(killedController+" unhealthy", stateIs(killedController, "unhealthy"))
+	other.waitFor(killedController+" unhealthy", hasState(killedController, "unhealthy"))
 	other.click(`[data-id="` + drained + `"]`)
 	other.press("d")
 	other.waitFor("an error in the dialog", `document.querySelector("dialog .problem")?.hidden === false`)
@@ -196,14 +196,14 @@ func drainWithDialog(b *tab, name, drained string) {
 	b.click("dialog .danger")
 
 	b.waitFor("no dialog", `!document.querySelector("dialog")`)
-	b.waitFor(drained+" draining", stateIs(drained, "draining"))
+	b.waitFor(drained+" draining", hasState(drained, "draining"))
 	b.waitFor("operator and reason", `["dev-admin", "new kernel"].every((text) => document.querySelector("#detail").innerText.includes(text))`)
 	b.waitFor("the drain in the history",
 		`["draining", "new kernel"].every((text) => document.querySelector(".timeline li").innerText.includes(text))`)
 }
 
-// TestDemo_PageHeaders checks the headers of the page as the whole service sends them.
-func TestDemo_PageHeaders(t *testing.T) {
+// TestDemo_PageHasStrictPolicy checks the headers of the page as the whole service sends them.
+func TestDemo_PageHasStrictPolicy(t *testing.T) {
 	d := startDemo(t, "")
 	response, err := http.Get(d.http + "/")
 	if err != nil {

@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// TestPage_BelowPathPrefix serves the page through a proxy at /gc/ that removes the prefix.
-func TestPage_BelowPathPrefix(t *testing.T) {
-	f := newFakeServer(t, smallFleet()...)
+// TestPage_WorksBelowPathPrefix serves the page through a proxy at /gc/ that removes the prefix.
+func TestPage_WorksBelowPathPrefix(t *testing.T) {
+	f := newFakeServer(t, newSmallFleet()...)
 	f.handle("GET /api/v1/controllers/{id}/transitions", func(w http.ResponseWriter, r *http.Request) {
 		c := newController(r.PathValue("id"), "eu-west-1", "healthy")
-		writeTransitions(w, transition(9, c, "pending", epoch))
+		writeTransitions(w, newTransition(9, c, "pending", epoch))
 	})
 	upstream, err := url.Parse(f.URL)
 	if err != nil {
@@ -53,7 +53,7 @@ func TestPage_BelowPathPrefix(t *testing.T) {
 	b.waitFor("six tiles", `document.querySelectorAll(".tile").length === 6`)
 	b.waitFor("live", `document.querySelector("#connection").dataset.state === "live"`)
 	f.sendChange(newController("mc-1", "eu-west-1", "unhealthy"), "healthy", epoch.Add(time.Second))
-	b.waitFor("a change", stateIs("mc-1", "unhealthy"))
+	b.waitFor("a change", hasState("mc-1", "unhealthy"))
 	b.click(`[data-id="mc-2"]`)
 	b.waitFor("the history", `document.querySelectorAll(".timeline li").length === 1`)
 	if got := eval[string](b, "location.pathname"); got != "/gc/" {
@@ -66,8 +66,8 @@ func TestPage_BelowPathPrefix(t *testing.T) {
 	}
 }
 
-// TestTile_LongNameCutInMiddle checks that tiles show the ends of long names, because names of one kind differ there.
-func TestTile_LongNameCutInMiddle(t *testing.T) {
+// TestTile_LongNameIsCutInMiddle checks that tiles show the ends of long names, because names of one kind differ there.
+func TestTile_LongNameIsCutInMiddle(t *testing.T) {
 	var fleet []controller
 	for i := range 3 {
 		id := fmt.Sprintf("meeting-controller-production-eu-west-1-%04d", i)
@@ -76,6 +76,7 @@ func TestTile_LongNameCutInMiddle(t *testing.T) {
 	}
 
 	fleet = append(fleet, newController("mc-1", "eu", "healthy"), newController("m", "eu", "healthy"))
+
 	b := openPage(t, newFakeServer(t, fleet...), "")
 	const shown = `[...document.querySelectorAll(".tile")].map((tile) => {
 		const { id } = tile.dataset;
@@ -109,9 +110,9 @@ func TestTile_LongNameCutInMiddle(t *testing.T) {
 	}
 }
 
-// TestFleet_StoreClockSetBack checks that the page's clock follows a store whose clock was set back, but not a late message. It also
-// checks that the page shows such a store as live.
-func TestFleet_StoreClockSetBack(t *testing.T) {
+// TestFleet_ClockFollowsStoreThatWasSetBack checks that the page's clock follows a store whose clock was set back, but not a late
+// message. It also checks that the page shows such a store as live.
+func TestFleet_ClockFollowsStoreThatWasSetBack(t *testing.T) {
 	t.Parallel()
 	f := newFakeServer(t, newController("mc-1", "eu-west-1", "healthy"))
 	f.handle("GET /api/v1/controllers/{id}/transitions", func(w http.ResponseWriter, _ *http.Request) {
@@ -119,7 +120,7 @@ func TestFleet_StoreClockSetBack(t *testing.T) {
 	})
 	b := openPage(t, f, "")
 	b.click(`[data-id="mc-1"]`)
-	f.send(event("beat", object{"as_of": epoch.Add(20 * time.Second)}))
+	f.send(encodeEvent("beat", object{"as_of": epoch.Add(20 * time.Second)}))
 	b.waitFor("the age", `document.querySelector("#detail").innerText.includes("Last heartbeat\n24 s ago")`)
 
 	// The store's clock is set back by an hour and continues from there.
@@ -130,7 +131,7 @@ func TestFleet_StoreClockSetBack(t *testing.T) {
 		}
 
 		now := epoch.Add(-time.Hour).Add(time.Since(began))
-		f.send(event("loads", object{"as_of": now, "loads": []any{object{
+		f.send(encodeEvent("loads", object{"as_of": now, "loads": []any{object{
 			"controller_id":        "mc-1",
 			"current_meetings":     30,
 			"current_participants": 900,
@@ -151,9 +152,9 @@ func TestFleet_StoreClockSetBack(t *testing.T) {
 
 	// Late messages do not move the clock.
 	at := epoch.Add(-time.Hour).Add(time.Minute)
-	f.send(event("beat", object{"as_of": at}))
-	f.send(event("beat", object{"as_of": at.Add(-30 * time.Second)}))
-	f.send(event("beat", object{"as_of": at.Add(-20 * time.Second)}))
+	f.send(encodeEvent("beat", object{"as_of": at}))
+	f.send(encodeEvent("beat", object{"as_of": at.Add(-30 * time.Second)}))
+	f.send(encodeEvent("beat", object{"as_of": at.Add(-20 * time.Second)}))
 	detail := eval[string](b, `(async () => {
 		await new Promise((done) => setTimeout(done, 500));
 		return document.querySelector("#detail").innerText;

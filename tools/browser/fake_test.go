@@ -88,7 +88,7 @@ type fakeServer struct {
 	stream       chan string // the texts for the watcher; nil if there is none
 	streamEnd    chan struct{}
 	watchQueries []string
-	watchStatus  int // with which a watch is refused, unless it is 0
+	watchStatus  int // the status of refused watches; 0: watches are accepted
 }
 
 const goodToken = "good-token"
@@ -153,7 +153,7 @@ func (f *fakeServer) serveWatch(w http.ResponseWriter, r *http.Request) {
 
 	w.Header().Set("Content-Type", "text/event-stream")
 	if r.URL.Query().Get("after") == "" {
-		_, _ = w.Write([]byte(f.snapshot("start")))
+		_, _ = w.Write([]byte(f.encodeSnapshot("start")))
 	}
 	_ = http.NewResponseController(w).Flush()
 
@@ -170,10 +170,11 @@ func (f *fakeServer) serveWatch(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// snapshot returns the fleet in parts of at most 500 controllers.
-func (f *fakeServer) snapshot(reason string) string {
+// encodeSnapshot encodes the fleet in parts of at most 500 controllers.
+func (f *fakeServer) encodeSnapshot(reason string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+
 	text := ""
 	for i := 0; i == 0 || i < len(f.fleet); i += 500 {
 		part := f.fleet[i:min(i+500, len(f.fleet))]
@@ -181,7 +182,7 @@ func (f *fakeServer) snapshot(reason string) string {
 		if end {
 			text += fmt.Sprintf("id: %d\n", f.id)
 		}
-		text += event("snapshot", object{
+		text += encodeEvent("snapshot", object{
 			"as_of":       epoch,
 			"begin":       i == 0,
 			"end":         end,
@@ -192,7 +193,7 @@ func (f *fakeServer) snapshot(reason string) string {
 	return text
 }
 
-func event(name string, data any) string {
+func encodeEvent(name string, data any) string {
 	text, err := json.Marshal(data)
 	if err != nil {
 		return "event: error\n\n"
@@ -221,11 +222,11 @@ func (f *fakeServer) send(text string) {
 func (f *fakeServer) sendChange(c controller, from string, at time.Time) {
 	f.t.Helper()
 	f.id++
-	change := object{"controller_id": c.ID, "controller": c, "transition": transition(f.id, c, from, at)}
-	f.send(fmt.Sprintf("id: %d\n", f.id) + event("changes", object{"as_of": at, "changes": []any{change}}))
+	change := object{"controller_id": c.ID, "controller": c, "transition": newTransition(f.id, c, from, at)}
+	f.send(fmt.Sprintf("id: %d\n", f.id) + encodeEvent("changes", object{"as_of": at, "changes": []any{change}}))
 }
 
-func transition(id int, c controller, from string, at time.Time) object {
+func newTransition(id int, c controller, from string, at time.Time) object {
 	return object{
 		"id":              id,
 		"controller_id":   c.ID,
@@ -258,7 +259,7 @@ func (f *fakeServer) setWatchStatus(status int) {
 	f.watchStatus = status
 }
 
-func (f *fakeServer) queries() []string {
+func (f *fakeServer) watchQueriesSoFar() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]string(nil), f.watchQueries...)

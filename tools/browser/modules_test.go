@@ -88,11 +88,11 @@ func randomController(random *rand.Rand, sums *service.Region) object {
 		max, current int64
 	}{{&sums.Meetings, 100, meetings}, {&sums.Participants, 2000, participants}} {
 		if facts.Health().IsServing() {
-			part.capacity.Max += part.max
-			part.capacity.Largest = part.max
+			part.capacity.ServingLimit += part.max
+			part.capacity.LargestServing = part.max
 		}
 		if !facts.Stale {
-			part.capacity.Current += part.current
+			part.capacity.RunningLoad += part.current
 		}
 	}
 
@@ -107,8 +107,8 @@ func randomController(random *rand.Rand, sums *service.Region) object {
 	}
 }
 
-// TestSumRegions_MatchesService compares the page's sums with those of the service over random fleets.
-func TestSumRegions_MatchesService(t *testing.T) {
+// TestSumRegions_RandomFleetsMatchService compares the page's sums with those of the service over random fleets.
+func TestSumRegions_RandomFleetsMatchService(t *testing.T) {
 	f := newFakeServer(t)
 	b := newTab(t)
 	b.navigate(f.URL)
@@ -138,10 +138,10 @@ func TestSumRegions_MatchesService(t *testing.T) {
 		})`, text))
 		expected := fmt.Sprint(
 			want.ServingCount(),
-			want.Meetings.Max,
-			want.Meetings.Current,
-			want.Meetings.FreeWithoutLargest(),
-			want.Participants.FreeWithoutLargest(),
+			want.Meetings.ServingLimit,
+			want.Meetings.RunningLoad,
+			want.Meetings.HeadroomWithoutLargest(),
+			want.Participants.HeadroomWithoutLargest(),
 			want.SurvivesLargestLoss(),
 		)
 		if got != expected {

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-func stateIs(id, state string) string {
+func hasState(id, state string) string {
 	return fmt.Sprintf(`document.querySelector('[data-id="%s"]')?.dataset.state === "%s"`, id, state)
 }
 
-func smallFleet() []controller {
+func newSmallFleet() []controller {
 	return []controller{
 		newController("mc-1", "eu-west-1", "healthy"),
 		newController("mc-2", "eu-west-1", "degraded"),
@@ -37,8 +37,8 @@ func openPage(t *testing.T, f *fakeServer, hash string) *tab {
 // invalidToken reports whether the dialog for the token is open and shows an error.
 const invalidToken = `document.querySelector("dialog.token .problem")?.innerText.includes("invalid")`
 
-func TestWatch_FollowsAndResumes(t *testing.T) {
-	f := newFakeServer(t, smallFleet()...)
+func TestWatch_ResumesAfterStreamEnds(t *testing.T) {
+	f := newFakeServer(t, newSmallFleet()...)
 	b := newTab(t)
 	b.expectMessage("401")
 	b.expectMessage("ERR_INCOMPLETE_CHUNKED_ENCODING")
@@ -54,13 +54,13 @@ func TestWatch_FollowsAndResumes(t *testing.T) {
 	b.waitFor("live", `document.querySelector("#connection").dataset.state === "live"`)
 
 	f.sendChange(newController("mc-1", "eu-west-1", "unhealthy"), "healthy", epoch.Add(time.Second))
-	b.waitFor("mc-1 unhealthy", stateIs("mc-1", "unhealthy"))
+	b.waitFor("mc-1 unhealthy", hasState("mc-1", "unhealthy"))
 	b.waitFor("an announcement", `document.querySelector("#announcements").innerText.includes("mc-1 is unhealthy")`)
 
 	f.endStream()
 	f.sendChange(newController("mc-2", "eu-west-1", "healthy"), "degraded", epoch.Add(2*time.Second))
-	b.waitFor("mc-2 healthy after a new connection", stateIs("mc-2", "healthy"))
-	if queries := f.queries(); queries[len(queries)-1] != "loads=true&after=101" {
+	b.waitFor("mc-2 healthy after a new connection", hasState("mc-2", "healthy"))
+	if queries := f.watchQueriesSoFar(); queries[len(queries)-1] != "loads=true&after=101" {
 		t.Errorf("the page requested %q, want it to resume after 101", queries[len(queries)-1])
 	}
 
@@ -68,42 +68,42 @@ func TestWatch_FollowsAndResumes(t *testing.T) {
 	f.mu.Lock()
 	f.fleet = f.fleet[:2]
 	f.mu.Unlock()
-	f.send(f.snapshot("lagged"))
+	f.send(f.encodeSnapshot("lagged"))
 	b.waitFor("two tiles", `document.querySelectorAll(".tile").length === 2`)
 	removed := object{"controller_id": "mc-2", "controller": nil, "transition": nil}
-	f.send(event("changes", object{"as_of": epoch, "changes": []any{removed}}))
+	f.send(encodeEvent("changes", object{"as_of": epoch, "changes": []any{removed}}))
 	b.waitFor("one tile", `document.querySelectorAll(".tile").length === 1`)
 
 	f.setWatchStatus(http.StatusServiceUnavailable)
 	b.expectMessage("503")
 	f.endStream()
-	b.waitFor("a new connection and its reason", `document.querySelector("#connection").innerText.includes("store does not respond")`)
+	b.waitFor("a new connection and its reason", `document.querySelector("#connection").innerText.includes("GET /ready")`)
 	f.setWatchStatus(0)
 	b.waitFor("live again", `document.querySelector("#connection").dataset.state === "live"`)
 
-	f.send(event("error", object{"error": object{"code": "INVALID_TOKEN", "message": "Invalid token"}}))
+	f.send(encodeEvent("error", object{"error": object{"code": "INVALID_TOKEN", "message": "Invalid token"}}))
 	b.waitFor("an error about the token", invalidToken)
 }
 
-func TestWatch_StoreDoesNotRespond(t *testing.T) {
+func TestWatch_StoreWithoutResponseIsShown(t *testing.T) {
 	t.Parallel()
-	f := newFakeServer(t, smallFleet()...)
+	f := newFakeServer(t, newSmallFleet()...)
 	b := openPage(t, f, "")
 	for end := time.Now().Add(2 * waitTimeout); ; time.Sleep(time.Second) {
-		f.send(event("beat", object{"as_of": epoch}))
+		f.send(encodeEvent("beat", object{"as_of": epoch}))
 		if eval[string](b, `document.querySelector("#connection").dataset.state`) == "stalled" {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatal("the page shows no failure of the store although all beats have the same time")
+			t.Fatal("the page shows no failure of the store although all keep-alives have the same time")
 		}
 	}
-	f.send(event("beat", object{"as_of": epoch.Add(time.Second)}))
+	f.send(encodeEvent("beat", object{"as_of": epoch.Add(time.Second)}))
 	b.waitFor("live again", `document.querySelector("#connection").dataset.state === "live"`)
 }
 
-func TestFilters_InAddressWithoutToken(t *testing.T) {
-	f := newFakeServer(t, smallFleet()...)
+func TestFilters_AddressHasFiltersWithoutToken(t *testing.T) {
+	f := newFakeServer(t, newSmallFleet()...)
 	b := openPage(t, f, "")
 	b.click(`.chip[data-state="healthy"]`)
 	b.click(`.chip[data-state="degraded"]`)
@@ -139,7 +139,7 @@ func TestFilters_InAddressWithoutToken(t *testing.T) {
 
 	// A controller that no longer matches the filters disappears.
 	f.sendChange(newController("mc-2", "eu-west-1", "unhealthy"), "degraded", epoch)
-	shared.waitFor("mc-2 unhealthy", stateIs("mc-2", "unhealthy"))
+	shared.waitFor("mc-2 unhealthy", hasState("mc-2", "unhealthy"))
 	shared.click("#token-button")
 	shared.waitFor("token dialog", `document.querySelector("dialog.token[open]")`)
 	eval[bool](shared, `(
@@ -150,12 +150,12 @@ func TestFilters_InAddressWithoutToken(t *testing.T) {
 }
 
 func TestKeyboard_ReachesEverything(t *testing.T) {
-	f := newFakeServer(t, smallFleet()...)
+	f := newFakeServer(t, newSmallFleet()...)
 	f.handle("GET /api/v1/controllers/{id}/transitions", func(w http.ResponseWriter, r *http.Request) {
 		c := newController(r.PathValue("id"), "eu-west-1", "unhealthy")
-		older := transition(3, c, "healthy", epoch.Add(-time.Minute))
+		older := newTransition(3, c, "healthy", epoch.Add(-time.Minute))
 		older["reason"], older["cause"], older["actor"] = `<img src=x onerror=alert(1)>`, "operator", "alice"
-		writeTransitions(w, transition(9, c, "degraded", epoch.Add(-time.Second)), older)
+		writeTransitions(w, newTransition(9, c, "degraded", epoch.Add(-time.Second)), older)
 	})
 	b := openPage(t, f, "")
 	focused := func(id string) {
@@ -181,6 +181,7 @@ func TestKeyboard_ReachesEverything(t *testing.T) {
 	if got := b.innerText("#detail"); !strings.Contains(got, "Last heartbeat\n4 s ago") {
 		t.Errorf("the detail is %q, want an age at the store's time", got)
 	}
+
 	f.sendChange(newController("mc-4", "us-east-1", "healthy"), "draining", epoch)
 	b.waitFor("a new transition in the history", `document.querySelectorAll(".timeline li").length === 3 &&
 		document.querySelector(".timeline li").innerText.includes("healthy")`)
@@ -196,8 +197,8 @@ func TestKeyboard_ReachesEverything(t *testing.T) {
 	focused("mc-4")
 }
 
-// unsafePlan is the plan of a drain that is not safe.
-func unsafePlan() object {
+// newUnsafePlan returns the plan of a drain that is not safe.
+func newUnsafePlan() object {
 	region := func(serving, maxMeetings int) object {
 		capacity := object{"max": maxMeetings, "current": 60, "largest": 100, "free": 0, "free_without_largest": 0}
 		return object{
@@ -212,9 +213,10 @@ func unsafePlan() object {
 			"participants":          capacity,
 		}
 	}
+
 	return object{
 		"safe":                  false,
-		"reasons":               []string{"eu-west-1 would have room for 50 meetings, and 60 run"},
+		"reasons":               []string{"eu-west-1 would have room for 50 meetings; 60 are running"},
 		"meetings_affected":     30,
 		"participants_affected": 900,
 		"before":                region(2, 200),
@@ -222,8 +224,8 @@ func unsafePlan() object {
 	}
 }
 
-func TestDrainDialog_UnsafePlanAndConflict(t *testing.T) {
-	f := newFakeServer(t, smallFleet()...)
+func TestDrainDialog_UnsafePlanNeedsForceAfterConflictToo(t *testing.T) {
+	f := newFakeServer(t, newSmallFleet()...)
 	var (
 		generation atomic.Int64
 		isDrained  atomic.Bool // with the reason and the deadline of the test
@@ -241,7 +243,7 @@ func TestDrainDialog_UnsafePlanAndConflict(t *testing.T) {
 		case order.Generation != generation.Load():
 			writeError(w, http.StatusConflict, "CONFLICT", "The controller's generation has changed")
 		case order.DryRun:
-			writeJSON(w, http.StatusOK, object{"health": c.Health, "plan": unsafePlan()})
+			writeJSON(w, http.StatusOK, object{"health": c.Health, "plan": newUnsafePlan()})
 		case !order.Force:
 			writeError(w, http.StatusConflict, "CONFLICT", "not safe")
 		default:
@@ -261,7 +263,7 @@ func TestDrainDialog_UnsafePlanAndConflict(t *testing.T) {
 	})
 
 	f.handle("GET /api/v1/controllers/{id}/transitions", func(w http.ResponseWriter, _ *http.Request) {
-		last := transition(9, newController("mc-1", "eu-west-1", "healthy"), "draining", epoch)
+		last := newTransition(9, newController("mc-1", "eu-west-1", "healthy"), "draining", epoch)
 		last["cause"], last["actor"] = "operator", "bob"
 		writeTransitions(w, last)
 	})
@@ -289,7 +291,7 @@ func TestDrainDialog_UnsafePlanAndConflict(t *testing.T) {
 	b.click("#force")
 	b.click("dialog .danger")
 	b.waitFor("no dialog", `!document.querySelector("dialog")`)
-	b.waitFor("mc-1 draining", stateIs("mc-1", "draining"))
+	b.waitFor("mc-1 draining", hasState("mc-1", "draining"))
 	if !isDrained.Load() {
 		t.Error("the order has a different reason or deadline, or its deadline is not relative to the store's clock")
 	}

@@ -82,8 +82,10 @@ value_is() { # expression, value
 all_discovered() {
   query targets -G -d state=active | jq -e '[.data.activeTargets[] | select(.labels.job == "meeting-controllers")]
     | length == 12
-      and all(.[].discoveredLabels; .__meta_gc_controller_id != "" and .__meta_gc_region != "" and .__meta_gc_health == "healthy" and .__meta_gc_draining == "false" and .__meta_gc_host != "")
-      and all(.[]; .labels.controller_id != "" and .labels.region != "" and .labels.discovered == "\(.discoveredLabels.__meta_gc_host):50052")
+      and all(.[].discoveredLabels; .__meta_gc_controller_id != "" and .__meta_gc_region != "" and .__meta_gc_host != ""
+        and .__meta_gc_health == "healthy" and .__meta_gc_draining == "false")
+      and all(.[]; .labels.controller_id != "" and .labels.region != ""
+        and .labels.discovered == "\(.discoveredLabels.__meta_gc_host):50052")
       and ([.[].labels.controller_id] | unique | length == 12)
       and ([.[].labels.region] | unique | length == 3)'
 }
@@ -98,13 +100,15 @@ check_dashboards() { # name
       fail "$1: Prometheus cannot evaluate an expression of a dashboard: $expression"
     count=$((count + 1))
     [ "$results" != 0 ] || empty=$((empty + 1))
-  done < <(jq -r '.. | objects | .expr? // empty' deploy/grafana/*.json | sed -E 's/\$__rate_interval/5s/g; s/\$region/us-east-1/g' | sort -u)
+  done < <(jq -r '.. | objects | .expr? // empty' deploy/grafana/*.json |
+    sed -E 's/\$__rate_interval/5s/g; s/\$region/us-east-1/g' | sort -u)
   [ "$count" -gt 50 ] || fail "$1: found $count expressions in deploy/grafana, want more than 50"
   echo "prom-check: $1: the dashboards have $count expressions; $empty have no result"
 }
 
 all_rules_healthy() {
-  query rules | jq -e --argjson want "$rules" '[.data.groups[].rules[]] | length == $want and all(.health == "ok" and (.lastError // "") == "")'
+  query rules | jq -e --argjson want "$rules" '[.data.groups[].rules[]]
+    | length == $want and all(.health == "ok" and (.lastError // "") == "")'
 }
 
 check_demo() { # name, database
@@ -117,14 +121,20 @@ check_demo() { # name, database
   # The repository's configuration with the addresses and intervals of this check. The demo's controllers have no server and
   # no DNS names, so their targets get an address that refuses connections.
   sed -E 's/^( *)interval: .*/\1interval: 1s/' deploy/prometheus/rules.yml >"$dir/rules.yml"
-  sed -E "s/global-controller:8081/$http/; s/^( *)relabel_configs:/&\n\1  - {source_labels: [__address__], target_label: discovered}\n\1  - {target_label: __address__, replacement: '127.0.0.1:9'}/; s/(scrape_interval|evaluation_interval|refresh_interval): .*/\1: 1s/" deploy/prometheus/prometheus.yml >"$dir/$1.yml"
+  local discovered='{source_labels: [__address__], target_label: discovered}'
+  local refusing="{target_label: __address__, replacement: '127.0.0.1:9'}"
+  sed -E \
+    -e "s/global-controller:8081/$http/" \
+    -e "s/^( *)relabel_configs:/&\n\1  - $discovered\n\1  - $refusing/" \
+    -e "s/(scrape_interval|evaluation_interval|refresh_interval): .*/\1: 1s/" deploy/prometheus/prometheus.yml >"$dir/$1.yml"
   promtool check config "$dir/$1.yml" >"$dir/$1-config.log"
 
   prometheus=""
   for _ in 1 2 3 4 5; do
     port=$((20000 + RANDOM % 10000)) # Below the ephemeral ports.
     prom=127.0.0.1:$port
-    prometheus --config.file="$dir/$1.yml" --storage.tsdb.path="$dir/$1-tsdb" --web.listen-address="$prom" >"$dir/$1-prometheus.log" 2>&1 &
+    prometheus --config.file="$dir/$1.yml" --storage.tsdb.path="$dir/$1-tsdb" --web.listen-address="$prom" \
+      >"$dir/$1-prometheus.log" 2>&1 &
     prometheus=$!
     for _ in $(seq 50); do
       curl -sf --max-time 1 "http://$prom/-/ready" >/dev/null && break 2
@@ -141,7 +151,8 @@ check_demo() { # name, database
   wait_until 15 "$1: 12 controllers are discovered with their labels" all_discovered
   wait_until 15 "$1: a recording rule returns 12 serving controllers" value_is 'sum(region:gc_registered_controllers_serving:sum)' 12
   wait_until 15 "$1: all $rules rules are evaluated, without an error" all_rules_healthy
-  query targets -G -d state=active | jq -r '.data.activeTargets[] | select(.labels.job == "meeting-controllers") | "  \(.labels.controller_id)\t\(.labels.region)\t\(.labels.discovered)"' | sort
+  query targets -G -d state=active | jq -r '.data.activeTargets[] | select(.labels.job == "meeting-controllers")
+    | "  \(.labels.controller_id)\t\(.labels.region)\t\(.labels.discovered)"' | sort
   check_dashboards "$1"
   value_is 'count(ALERTS{alertstate="firing"}) or vector(0)' 0 >/dev/null ||
     fail "$1: an alert fires for a healthy demo: $(query query -G --data-urlencode 'query=ALERTS{alertstate="firing"}')"

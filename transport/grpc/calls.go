@@ -6,7 +6,6 @@ import (
 	"net"
 	"time"
 
-	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
@@ -18,10 +17,11 @@ import (
 
 	"darktower.example/global-controller/endpoints"
 	"darktower.example/global-controller/service"
+	"darktower.example/global-controller/transport"
 )
 
-// limitCallTime gives every unary call its deadline before its message is read, so that a caller that never finishes sending holds no
-// resources for longer. Streams get no deadline, and a timeout of 0 is none. Calls of methods that are not served are reported to
+// limitCallTime gives every unary call its deadline before its message is read. So a caller that never finishes sending holds no
+// resources for longer. Streams get no deadline. A timeout of 0 means no deadline. Calls of methods that are not served are reported to
 // onUnknown, which may be nil.
 func limitCallTime(timeout time.Duration, calls map[string]callKind, onUnknown func(address, method string)) tap.ServerInHandle {
 	return func(ctx context.Context, info *tap.Info) (context.Context, error) {
@@ -42,15 +42,15 @@ func limitCallTime(timeout time.Duration, calls map[string]callKind, onUnknown f
 	}
 }
 
-// withTimeout is a variable because vet requires a call of its second result, for which there is no place here. gRPC cancels the
-// parent context at the end of the call, and with it this one.
+// withTimeout is [context.WithTimeout]. It is a variable because vet requires a call of the second result. That call is not needed
+// here: gRPC cancels the parent context at the end of the call.
 var withTimeout = context.WithTimeout
 
 // newCall returns the description of a call for the middleware.
 func newCall(ctx context.Context, transportName string) *endpoints.Call {
 	call := &endpoints.Call{
 		Transport:     transportName,
-		RequestID:     requestID(metadata.ValueFromIncomingContext(ctx, "x-request-id")),
+		RequestID:     transport.RequestID(metadata.ValueFromIncomingContext(ctx, "x-request-id")),
 		Authorization: metadata.ValueFromIncomingContext(ctx, "authorization"),
 	}
 	if p, ok := peer.FromContext(ctx); ok {
@@ -79,14 +79,6 @@ func hostOf(address net.Addr) string {
 	return name
 }
 
-// requestID returns the caller's id if it is safe to log and to send back, and a new one otherwise.
-func requestID(received []string) string {
-	if len(received) == 1 && service.IsValidName(received[0], requestIDBytes) {
-		return received[0]
-	}
-	return uuid.NewString()
-}
-
 // callKind distinguishes unary and streaming calls.
 type callKind uint8
 
@@ -111,9 +103,10 @@ func callKinds(server *grpc.Server) map[string]callKind {
 	return kinds
 }
 
-// withCallMetadata returns a service whose handlers describe each call to the middleware and send the caller its request id. A
-// message that cannot be decoded also reaches the middleware. So a caller without a valid token gets only the error about the
-// token; other callers get the error about the message.
+// withCallMetadata returns a service whose handlers describe each call to the middleware and send the caller its request id.
+//
+// A message that cannot be decoded also reaches the middleware. So a caller without a valid token gets only the error about the
+// token. Other callers get the error about the message.
 func withCallMetadata(desc grpc.ServiceDesc) *grpc.ServiceDesc {
 	methods := make([]grpc.MethodDesc, len(desc.Methods))
 	for i, method := range desc.Methods {

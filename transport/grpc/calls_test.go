@@ -61,6 +61,7 @@ func TestServer_MalformedMessageReachesMiddlewareFirst(t *testing.T) {
 		t.Fatalf("dial: %v", err)
 	}
 	defer func() { _ = conn.Close() }()
+
 	for name, message := range map[string][]byte{"a length past the end": {0x0a, 0xff}, "invalid UTF-8": {0x0a, 1, 0xff}} {
 		send := func() error {
 			var response []byte
@@ -75,22 +76,25 @@ func TestServer_MalformedMessageReachesMiddlewareFirst(t *testing.T) {
 	}
 }
 
-func TestLimitCallTime(t *testing.T) {
+func TestLimitCallTime_UnaryCallsOnly(t *testing.T) {
 	t.Parallel()
 	server := NewServer(endpoints.New(&fakeService{}, func(endpoints.Operation) endpoint.Middleware {
 		return func(e endpoint.Endpoint) endpoint.Endpoint { return e }
 	}), Config{Logger: log.NewNopLogger()})
 	defer server.Stop()
+
 	const limit = 8 * time.Second
 	var unknown []string
 	handle := limitCallTime(limit, callKinds(server), func(address, method string) { unknown = append(unknown, address+" "+method) })
-	for method, want := range map[string]bool{
+	tests := map[string]bool{
 		"/dark_tower.internal.v1.GlobalControllerService/FastHeartbeat": true,
 		"/dark_tower.internal.GlobalControllerService/RegisterMC":       true,
 		"/globalcontroller.v1.FleetService/ListControllers":             true,
 		"/globalcontroller.v1.HeartbeatService/StreamHeartbeats":        false,
 		"/no.such.Service/Method":                                       false,
-	} {
+	}
+
+	for method, want := range tests {
 		ctx, err := handle(t.Context(), &tap.Info{FullMethodName: method})
 		if err != nil {
 			t.Fatalf("tap: %v", err)

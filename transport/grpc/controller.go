@@ -2,14 +2,13 @@ package grpctransport
 
 import (
 	"context"
-	"time"
 
 	"darktower.example/global-controller/endpoints"
 	pb "darktower.example/global-controller/proto/darktower/v1"
 	"darktower.example/global-controller/service"
 )
 
-// registrationMessage is the text that controllers in the field expect after a registration.
+// registrationMessage is the text that deployed controllers expect after a registration.
 const registrationMessage = "Registration successful"
 
 // controllerServer serves the calls of meeting controllers, under both names of the service.
@@ -76,8 +75,6 @@ func intentToProto(i service.Intent) *pb.OperatorIntent {
 	return intent
 }
 
-func milliseconds(d time.Duration) uint64 { return uint64(max(0, d.Milliseconds())) }
-
 func fastAcknowledgementToProto(a service.Acknowledgement) *pb.FastHeartbeatResponse {
 	return &pb.FastHeartbeatResponse{
 		Acknowledged:                     true,
@@ -103,7 +100,7 @@ func comprehensiveAcknowledgementToProto(a service.Acknowledgement) *pb.Comprehe
 func fastHeartbeatFromProto(in *pb.FastHeartbeatRequest) service.FastHeartbeat {
 	return service.FastHeartbeat{
 		ControllerID: in.GetControllerId(),
-		Capacity:     capacityFromProto(in.GetCapacity()),
+		Load:         loadReportFromProto(in.GetCapacity()),
 		Health:       service.HealthStatusFromNumber(int32(in.GetHealth())),
 		Incarnation:  in.GetIncarnation(),
 	}
@@ -113,7 +110,7 @@ func comprehensiveHeartbeatFromProto(in *pb.ComprehensiveHeartbeatRequest) servi
 	return service.ComprehensiveHeartbeat{
 		FastHeartbeat: service.FastHeartbeat{
 			ControllerID: in.GetControllerId(),
-			Capacity:     capacityFromProto(in.GetCapacity()),
+			Load:         loadReportFromProto(in.GetCapacity()),
 			Health:       service.HealthStatusFromNumber(int32(in.GetHealth())),
 			Incarnation:  in.GetIncarnation(),
 		},
@@ -122,22 +119,16 @@ func comprehensiveHeartbeatFromProto(in *pb.ComprehensiveHeartbeatRequest) servi
 	}
 }
 
-func capacityFromProto(in *pb.ControllerCapacity) *service.Capacity {
+func loadReportFromProto(in *pb.ControllerCapacity) *service.LoadReport {
 	if in == nil {
 		return nil
 	}
-	return &service.Capacity{
-		MaxMeetings:         int64(in.GetMaxMeetings()),
+	return &service.LoadReport{
 		CurrentMeetings:     int64(in.GetCurrentMeetings()),
-		MaxParticipants:     int64(in.GetMaxParticipants()),
 		CurrentParticipants: int64(in.GetCurrentParticipants()),
 	}
 }
 
 func meetingEndedFromProto(in *pb.NotifyMeetingEndedRequest) service.MeetingEnded {
 	return service.MeetingEnded{MeetingID: in.GetMeetingId(), Region: in.GetRegion()}
-}
-
-func unixSeconds(t time.Time) uint64 {
-	return uint64(max(0, t.Unix()))
 }

@@ -68,7 +68,7 @@ func controllerPageToProto(p service.ControllerPage) *pb.ListControllersResponse
 }
 
 func controllerToProto(c service.Controller) *pb.Controller {
-	placement := c.Placement()
+	eligibility := c.Eligibility()
 	out := &pb.Controller{
 		ControllerId:         c.ControllerID,
 		Region:               c.Region,
@@ -87,7 +87,7 @@ func controllerToProto(c service.Controller) *pb.Controller {
 		LastHeartbeatAt:      timestamppb.New(c.LastHeartbeatAt),
 		CreatedAt:            timestamppb.New(c.CreatedAt),
 		UpdatedAt:            timestamppb.New(c.UpdatedAt),
-		Placement:            &pb.Placement{Placeable: placement.Placeable, Reasons: placement.Reasons},
+		Placement:            &pb.Placement{Placeable: eligibility.Eligible, Reasons: eligibility.Reasons},
 		Generation:           clampUint64(c.Generation),
 		Incarnation:          c.Incarnation,
 		IncarnationConflicts: clampUint64(c.IncarnationConflicts),

@@ -1,23 +1,23 @@
 package grpctransport
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"strings"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
-	"darktower.example/global-controller/service"
-	"darktower.example/global-controller/transport"
 )
 
 const (
-	// maxInFlight limits the heartbeats of one stream that are read and not answered yet. It is the number that fills a commit.
+	// maxInFlight limits the heartbeats of one stream that are read and have no response yet. It is the number that fills a commit.
 	maxInFlight = 256
 	// maxKeptIDBytes is the length up to which an id is kept: one byte more than is valid.
 	maxKeptIDBytes = 256
@@ -87,46 +87,63 @@ func newHeartbeatStream(
 	return s
 }
 
-// heartbeat is one message of a stream, converted to the domain.
-type heartbeat struct {
-	sequence uint64
-	arrived  time.Time
-	kind     heartbeatKind
-	// report of a fast heartbeat has only the fields of a fast one.
-	report service.ComprehensiveHeartbeat
-	// next is the next heartbeat of the same controller; the stream's lock guards it.
-	next *heartbeat
+// run handles the stream until it ends and returns the reason. Before it returns, it waits for the responses to all heartbeats that
+// have arrived, for a limited time. Its return ends ctx and the stream, and with them the remaining goroutines.
+func (s *heartbeatStream) run(ctx context.Context) error {
+	go s.receive(ctx)
+	var err error
+	select {
+	case err = <-s.ended:
+	case <-s.server.cfg.shutdownStarted():
+		err = errStopping
+	case <-s.notReading:
+		return errNotReading
+	}
+
+	// The result of a heartbeat is known within the call timeout. One second more is enough to send the last response.
+	timeout := time.NewTimer(s.server.cfg.CallTimeout + time.Second)
+	defer timeout.Stop()
+	select {
+	case <-s.stopAccepting():
+		select {
+		case later := <-s.ended: // The stream failed after the caller had sent everything, before the last response.
+			return cmp.Or(err, later)
+		default:
+			return err
+		}
+	case <-s.notReading:
+		return cmp.Or(err, errNotReading)
+	case <-timeout.C:
+		return cmp.Or(err, statusError(context.DeadlineExceeded))
+	}
 }
 
-type heartbeatKind uint8
+// receive reads heartbeats until the stream is over. It reads only as many as there are slots; the others stay with the caller. It
+// ends no later than the context of run.
+func (s *heartbeatStream) receive(ctx context.Context) {
+	defer s.endOnPanic()
+	in := new(pb.StreamHeartbeatsRequest) // Reused for every message: the parts of a message that are kept are copied.
+	for {
+		select {
+		case s.slots <- struct{}{}:
+		case <-ctx.Done():
+			s.end(statusError(ctx.Err()))
+			return
+		}
 
-const (
-	noHeartbeat heartbeatKind = iota
-	fastHeartbeat
-	comprehensiveHeartbeat
-)
-
-var heartbeats = sync.Pool{New: func() any { return new(heartbeat) }}
-
-// newHeartbeat keeps of a message only the parts that a heartbeat needs, so that waiting heartbeats use little memory.
-func newHeartbeat(in *pb.StreamHeartbeatsRequest) *heartbeat {
-	h := heartbeats.Get().(*heartbeat) //nolint:forcetypeassert // The pool has nothing else.
-	h.sequence, h.arrived = in.GetSequence(), time.Now()
-
-	switch m := in.GetHeartbeat().(type) {
-	case *pb.StreamHeartbeatsRequest_Fast:
-		h.kind, h.report.FastHeartbeat = fastHeartbeat, fastHeartbeatFromProto(m.Fast)
-	case *pb.StreamHeartbeatsRequest_Comprehensive:
-		h.kind, h.report = comprehensiveHeartbeat, comprehensiveHeartbeatFromProto(m.Comprehensive)
+		if err := s.stream.RecvMsg(in); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			s.end(err)
+			return
+		}
+		h := newHeartbeat(in)
+		in.Reset() // The next message may arrive much later.
+		if !s.dispatch(ctx, h) {
+			return
+		}
 	}
-
-	if len(h.report.ControllerID) >= maxKeptIDBytes {
-		h.report.ControllerID = strings.Clone(h.report.ControllerID[:maxKeptIDBytes])
-	}
-	if len(h.report.Incarnation) >= maxKeptIDBytes {
-		h.report.Incarnation = strings.Clone(h.report.Incarnation[:maxKeptIDBytes])
-	}
-	return h
 }
 
 // dispatch passes a heartbeat to a worker, or queues it after the earlier ones of its controller. It returns false if the stream is
@@ -167,24 +184,6 @@ func (s *heartbeatStream) dispatch(ctx context.Context, h *heartbeat) bool {
 	}
 }
 
-// runWorker handles h and then heartbeats from ready, until it gets nil or the stream ends.
-func (s *heartbeatStream) runWorker(ctx context.Context, h *heartbeat) {
-	for {
-		for h != nil {
-			s.respond(ctx, h)
-			h = s.release(h)
-		}
-		select {
-		case h = <-s.ready:
-			if h == nil {
-				return
-			}
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
 // release frees the slot of a heartbeat and returns the next one in its queue.
 func (s *heartbeatStream) release(h *heartbeat) *heartbeat {
 	s.mu.Lock()
@@ -215,80 +214,29 @@ func (s *heartbeatStream) stopAccepting() <-chan struct{} {
 	return s.idle
 }
 
-// respond handles one heartbeat and sends its response. A caller that has gone, or whose token has expired, gets no response.
-func (s *heartbeatStream) respond(ctx context.Context, h *heartbeat) {
-	defer s.endOnPanic()
-	if ctx.Err() != nil || s.isTokenExpired.Load() {
-		return
-	}
-
-	out := &pb.StreamHeartbeatsResponse{Sequence: h.sequence}
-	acknowledged, err := s.call(ctx, h)
-	if err == nil {
-		out.Acknowledged = true
-		out.Timestamp = unixSeconds(acknowledged.At)
-		out.OperatorIntent = intentToProto(acknowledged.Intent)
-		out.FastHeartbeatIntervalMs = milliseconds(acknowledged.Intervals.Fast)
-		out.ComprehensiveHeartbeatIntervalMs = milliseconds(acknowledged.Intervals.Comprehensive)
-		out.RetryAfterMs = milliseconds(acknowledged.RetryAfter)
-		s.send(out)
-		return
-	}
-
-	if tokenErr := s.tokenError(ctx, err); tokenErr != nil {
-		s.isTokenExpired.Store(true)
-		s.end(statusError(tokenErr))
-		err = tokenErr
-	}
-	status := transport.StatusOf(err)
-	out.Code = int32(status.GRPC) //nolint:gosec // There are 17 codes.
-	out.Message = status.Message
-	out.RetryAfterMs = milliseconds(status.RetryAfter)
-	s.send(out)
-}
-
-// errPanicked becomes Internal, like every error that is not in the status table.
-var errPanicked = errors.New("panicked")
-
-// call handles one heartbeat like a unary call. Its timeout begins with its arrival. So the time in the queue does not make a
-// controller wait longer, and an old report is not stored as a new one.
-func (s *heartbeatStream) call(ctx context.Context, h *heartbeat) (acknowledged service.Acknowledgement, err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			s.server.cfg.reportPanic(pb.HeartbeatService_StreamHeartbeats_FullMethodName, cause)
-			err = errPanicked
-		}
-	}()
-
-	var decodeErr error
-	if waited, timeout := time.Since(h.arrived), s.server.cfg.CallTimeout; timeout > 0 && waited > maxDispatchTime {
-		if waited >= timeout {
-			decodeErr = fmt.Errorf("wait for an earlier heartbeat: %w", context.DeadlineExceeded)
-		}
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, h.arrived.Add(timeout))
-		defer cancel()
-	}
-
-	switch h.kind {
-	case fastHeartbeat:
-		return s.server.endpoints.FastHeartbeat.Call(ctx, h.report.FastHeartbeat, decodeErr)
-	case comprehensiveHeartbeat:
-		return s.server.endpoints.ComprehensiveHeartbeat.Call(ctx, h.report, decodeErr)
-	default:
-		return s.server.endpoints.FastHeartbeat.Call(ctx, service.FastHeartbeat{}, service.Invalid("heartbeat is required"))
+// send sends a response. Only one is sent at a time, and send waits for a client that reads slowly.
+func (s *heartbeatStream) send(out *pb.StreamHeartbeatsResponse) {
+	s.sendMu.Lock()
+	defer s.sendMu.Unlock()
+	s.sendTimer.Reset(s.server.sendTimeout)
+	defer s.sendTimer.Stop()
+	if err := s.stream.Send(out); err != nil {
+		s.end(err)
 	}
 }
 
-// tokenError returns the reason why the stream's token no longer authenticates, nil if it does or if that cannot be decided. It
-// verifies the token again if err may come from a limit that applies before the authentication.
-func (s *heartbeatStream) tokenError(ctx context.Context, err error) error {
-	switch {
-	case errors.Is(err, service.ErrUnauthenticated):
-		return err
-	case errors.Is(err, service.ErrRateLimited), errors.Is(err, service.ErrUnavailable):
-		return s.server.cfg.checkToken(ctx)
+// end sets the reason for the end of the stream; only the first one counts.
+func (s *heartbeatStream) end(err error) {
+	select {
+	case s.ended <- err:
 	default:
-		return nil
+	}
+}
+
+// endOnPanic is deferred: it recovers from a panic and ends the stream with it.
+func (s *heartbeatStream) endOnPanic() {
+	if cause := recover(); cause != nil {
+		s.server.cfg.reportPanic(pb.HeartbeatService_StreamHeartbeats_FullMethodName, cause)
+		s.end(status.Error(codes.Internal, "Internal error"))
 	}
 }

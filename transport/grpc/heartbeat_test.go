@@ -98,14 +98,16 @@ func TestStream_QueuedHeartbeatKeepsCallTimeout(t *testing.T) {
 }
 
 func TestStream_ClientReadsNothing(t *testing.T) {
-	for name, tc := range map[string]struct {
+	tests := map[string]struct {
 		isShutdown bool
 		want       error
 		took       time.Duration
 	}{
-		"by itself": {false, errNotReading, sendTimeout},
-		"in a stop": {true, errStopping, 500*time.Millisecond + 9*time.Second},
-	} {
+		"by itself":   {false, errNotReading, defaultSendTimeout},
+		"at shutdown": {true, errStopping, 500*time.Millisecond + 9*time.Second},
+	}
+
+	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
@@ -133,7 +135,7 @@ func TestStream_ClientReadsNothing(t *testing.T) {
 
 				synctest.Wait() // A remaining goroutine would keep the bubble from ending.
 				if read := 2000 - len(stream.sent); read > maxInFlight+1 {
-					t.Errorf("%d heartbeats were read, want no more than have a slot", read)
+					t.Errorf("%d heartbeats were read, want at most one more than there are slots", read)
 				}
 			})
 		})
@@ -188,7 +190,7 @@ func (s *switchableAuthenticator) Authenticate(context.Context, []string) (servi
 
 func TestStream_EndsWithItsToken(t *testing.T) {
 	const queued = 100
-	for name, tc := range map[string]struct {
+	tests := map[string]struct {
 		endpoint, authenticator error
 		want                    codes.Code // OK if the stream continues.
 	}{
@@ -198,10 +200,13 @@ func TestStream_EndsWithItsToken(t *testing.T) {
 		"another rate limit":       {service.ErrRateLimited, nil, codes.OK},
 		"failure of the store":     {service.ErrUnavailable, nil, codes.OK},
 		"failure of the keys":      {service.ErrUnavailable, service.ErrUnavailable, codes.OK},
-	} {
+	}
+
+	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			authenticator, handed, hold := &switchableAuthenticator{}, atomic.Int32{}, make(chan struct{})
 			authenticator.respond(tc.authenticator)
+
 			middleware := func(op endpoints.Operation) endpoint.Middleware {
 				return func(next endpoint.Endpoint) endpoint.Endpoint {
 					return func(ctx context.Context, request any) (any, error) {
@@ -225,6 +230,7 @@ func TestStream_EndsWithItsToken(t *testing.T) {
 			if err != nil {
 				t.Fatalf("first response = %v", err)
 			}
+
 			if tc.want == codes.OK {
 				for range queued - 1 {
 					if out, err := stream.Recv(); err != nil || out.GetCode() == int32(codes.Unauthenticated) {
@@ -233,6 +239,7 @@ func TestStream_EndsWithItsToken(t *testing.T) {
 				}
 				return
 			}
+
 			if out.GetCode() != int32(tc.want) || out.GetMessage() != "Invalid token" {
 				t.Errorf("first response = %v, want %v", out, tc.want)
 			}
@@ -246,7 +253,7 @@ func TestStream_EndsWithItsToken(t *testing.T) {
 	}
 }
 
-func TestStream_ShutdownAnswersArrivedHeartbeats(t *testing.T) {
+func TestStream_ShutdownCompletesArrivedHeartbeats(t *testing.T) {
 	shutdown, beginShutdown := context.WithCancel(t.Context())
 	began, release := make(chan struct{}, 10), make(chan struct{})
 	svc := &streamService{beat: func(context.Context, string) error {
@@ -263,19 +270,20 @@ func TestStream_ShutdownAnswersArrivedHeartbeats(t *testing.T) {
 	<-began
 	beginShutdown()
 	close(release)
-	answered := map[uint64]bool{}
+
+	acknowledged := map[uint64]bool{}
 	for range 2 {
 		out, err := stream.Recv()
 		if err != nil || !out.GetAcknowledged() {
 			t.Fatalf("response = %v, %v, want an acknowledgement", out, err)
 		}
-		answered[out.GetSequence()] = true
+		acknowledged[out.GetSequence()] = true
 	}
 
 	_, err := stream.Recv()
-	wantStatus(t, err, codes.Unavailable, "The server is stopping")
-	if len(answered) != 2 {
-		t.Errorf("answered heartbeats = %v, want 1 and 2", answered)
+	wantStatus(t, err, codes.Unavailable, "Server is stopping")
+	if len(acknowledged) != 2 {
+		t.Errorf("acknowledged heartbeats = %v, want 1 and 2", acknowledged)
 	}
 
 	w.server.GracefulStop()
@@ -311,10 +319,10 @@ type panickingStream struct{ grpc.ServerStream }
 
 func (panickingStream) RecvMsg(any) error { panic("on purpose") }
 
-func TestStream_Panic(t *testing.T) {
+func TestStream_PanicIsInternal(t *testing.T) {
 	panics := atomic.Int32{}
 	onPanic := func() { panics.Add(1) }
-	t.Run("when a stream is let in", func(t *testing.T) {
+	t.Run("when a stream is admitted", func(t *testing.T) {
 		// fakeService admits no streams.
 		_, err := serve(t, &fakeService{}, Config{OnPanic: onPanic}, nil, nil).open(t.Context(), t).Recv()
 		wantStatus(t, err, codes.Internal, "Internal error")
@@ -326,7 +334,7 @@ func TestStream_Panic(t *testing.T) {
 		wantStatus(t, err, codes.Internal, "Internal error")
 	})
 
-	t.Run("in a heartbeat, and not even that", func(t *testing.T) {
+	t.Run("in a heartbeat, which does not end the stream", func(t *testing.T) {
 		svc := &streamService{beat: func(_ context.Context, id string) error {
 			if id == "panic" {
 				panic("on purpose")
@@ -353,6 +361,7 @@ func TestStream_LongIDIsNotKept(t *testing.T) {
 	if got := len(h.report.ControllerID); got != maxKeptIDBytes {
 		t.Errorf("kept %d bytes of the id, want %d", got, maxKeptIDBytes)
 	}
+
 	stream := serve(t, &streamService{}, Config{}, nil, nil).open(t.Context(), t)
 	sendFast(t, stream, 1, long)
 	if out, err := stream.Recv(); err != nil || out.GetMessage() != "controller_id is too long" {
@@ -368,6 +377,7 @@ func BenchmarkStream(b *testing.B) {
 			for n := range underWay {
 				_ = stream.Send(fast(n, fmt.Sprintf("mc-%d", n)))
 			}
+
 			b.ReportAllocs()
 			for b.Loop() {
 				out, err := stream.Recv()

@@ -75,11 +75,16 @@ func (f *operatorService) ComprehensiveHeartbeat(_ context.Context, h service.Co
 	}, f.err
 }
 
-func TestFleetService_OperatorCalls(t *testing.T) {
+func TestFleetService_OperatorCallsReachService(t *testing.T) {
 	ends, since := time.Unix(2000000000, 0).UTC(), time.Unix(1900000000, 0).UTC()
 	svc := &operatorService{controller: service.Controller{
-		ControllerID: "mc", Health: service.HealthDraining, Generation: 4, Incarnation: "one", IncarnationConflicts: 2, LastConflictAt: &since,
-		Drain: &service.Drain{Since: since, Deadline: ends, Reason: "kernel", By: "op"},
+		ControllerID:         "mc",
+		Health:               service.HealthDraining,
+		Generation:           4,
+		Incarnation:          "one",
+		IncarnationConflicts: 2,
+		LastConflictAt:       &since,
+		Drain:                &service.Drain{Since: since, Deadline: ends, Reason: "kernel", By: "op"},
 	}}
 
 	c := fleetpb.NewFleetServiceClient(dial(t, svc, nil))
@@ -95,7 +100,8 @@ func TestFleetService_OperatorCalls(t *testing.T) {
 	}
 
 	three, most := int64(3), int64(math.MaxInt64)
-	if diff := cmp.Diff(service.DrainOrder{ControllerID: "mc", Reason: "kernel", Deadline: ends, ExpectedGeneration: &three}, svc.last); diff != "" {
+	wantOrder := service.DrainOrder{ControllerID: "mc", Reason: "kernel", Deadline: ends, ExpectedGeneration: &three}
+	if diff := cmp.Diff(wantOrder, svc.last); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
 
@@ -105,16 +111,19 @@ func TestFleetService_OperatorCalls(t *testing.T) {
 		got.GetIncarnationConflicts() != 2 || !got.GetLastIncarnationConflictAt().AsTime().Equal(since) {
 		t.Errorf("drained = %v (-want +got):\n%s", got, diff)
 	}
+
 	if _, err := c.Undrain(t.Context(), &fleetpb.UndrainRequest{ControllerId: "mc", Reason: "done", ExpectedGeneration: &huge}); err != nil {
 		t.Errorf("Undrain() = %v", err)
 	}
 	if diff := cmp.Diff(service.UndrainOrder{ControllerID: "mc", Reason: "done", ExpectedGeneration: &most}, svc.last); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
+
 	if _, err := c.Drain(t.Context(), &fleetpb.DrainRequest{Deadline: &timestamppb.Timestamp{Nanos: -1}}); err != nil ||
 		svc.last.(service.DrainOrder).Validate() == nil {
 		t.Errorf("an invalid time reached the service as %+v, %v, want it refused there", svc.last, err)
 	}
+
 	if _, err := c.Deregister(t.Context(), &fleetpb.DeregisterRequest{ControllerId: "mc", Incarnation: "one", Reason: "done"}); err != nil ||
 		svc.last != (service.Deregistration{ControllerID: "mc", Incarnation: "one", Reason: "done"}) {
 		t.Errorf("Deregister() = %v, reached the service as %+v", err, svc.last)
@@ -125,8 +134,8 @@ func TestFleetService_OperatorCalls(t *testing.T) {
 	wantStatus(t, err, codes.Aborted, "The controller's generation has changed")
 }
 
-func TestFleetService_ListTransitions(t *testing.T) {
-	svc := &operatorService{page: service.TransitionPage{NextAfter: 9, Next: service.Cursor{ID: 9, Fingerprint: "0123456789ab"}, Transitions: []service.Transition{
+func TestFleetService_TransitionsAreConverted(t *testing.T) {
+	transitions := []service.Transition{
 		{
 			ID:           8,
 			ControllerID: "mc",
@@ -139,7 +148,12 @@ func TestFleetService_ListTransitions(t *testing.T) {
 			Reported:     service.HealthPending,
 		},
 		{ID: 9, From: service.HealthPending, Silence: time.Second, Reported: service.HealthHealthy},
-	}}}
+	}
+	svc := &operatorService{page: service.TransitionPage{
+		NextAfter:   9,
+		Next:        service.Cursor{ID: 9, Fingerprint: "0123456789ab"},
+		Transitions: transitions,
+	}}
 
 	c := fleetpb.NewFleetServiceClient(dial(t, svc, nil))
 	got, err := c.ListTransitions(t.Context(), &fleetpb.ListTransitionsRequest{ControllerId: "mc", Region: "eu", After: 7, PageSize: 2})
@@ -180,12 +194,13 @@ func TestFleetService_ListTransitions(t *testing.T) {
 	}
 }
 
-func TestGlobalControllerService_OptionalFields(t *testing.T) {
+func TestGlobalControllerService_OptionalFieldsAreSent(t *testing.T) {
 	svc := &operatorService{intent: service.Intent{Draining: true, Deadline: time.Unix(99, 0), Reason: "kernel"}}
 	c := pb.NewGlobalControllerServiceClient(dial(t, svc, nil))
+	intent := &pb.OperatorIntent{Draining: true, Deadline: 99, Reason: "kernel"}
+
 	in := registration()
 	in.Incarnation = "one"
-	intent := &pb.OperatorIntent{Draining: true, Deadline: 99, Reason: "kernel"}
 	registered, err := c.RegisterMC(t.Context(), in)
 	if err != nil || svc.last.(service.Registration).Incarnation != "one" || registered.GetRetryAfterMs() != 5000 {
 		t.Errorf("RegisterMC() = %v, %v", registered, err)

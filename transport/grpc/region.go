@@ -36,21 +36,10 @@ func regionToProto(r service.Region) *pb.Region {
 
 func capacityToProto(c service.RegionCapacity) *pb.RegionCapacity {
 	return &pb.RegionCapacity{
-		Max:                clampUint64(c.Max),
-		Current:            clampUint64(c.Current),
-		Largest:            clampUint64(c.Largest),
-		Free:               c.Free(),
-		FreeWithoutLargest: c.FreeWithoutLargest(),
-	}
-}
-
-func planToProto(p service.DrainPlan) *pb.DrainPlan {
-	return &pb.DrainPlan{
-		Safe:                 p.IsSafe(),
-		Reasons:              p.Reasons,
-		MeetingsAffected:     clampUint32(p.MeetingsAffected),
-		ParticipantsAffected: clampUint32(p.ParticipantsAffected),
-		Before:               regionToProto(p.Before),
-		After:                regionToProto(p.After),
+		Max:                clampUint64(c.ServingLimit),
+		Current:            clampUint64(c.RunningLoad),
+		Largest:            clampUint64(c.LargestServing),
+		Free:               c.Headroom(),
+		FreeWithoutLargest: c.HeadroomWithoutLargest(),
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"runtime/debug"
 	"time"
 
@@ -40,7 +39,6 @@ const (
 	// The number of bytes that a caller may send ahead: on one stream, and on all streams of a connection.
 	windowBytes           = 64 << 10
 	connectionWindowBytes = 1 << 20
-	requestIDBytes        = 128
 )
 
 // Config is the configuration of a server.
@@ -83,15 +81,15 @@ func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) 
 	server := grpc.NewServer(append(serverOptions(cfg, calls), options...)...)
 
 	mc := &controllerServer{endpoints: e}
-	fleet := &fleetServer{endpoints: e, cfg: cfg, sendTimeout: sendTimeout}
+	fleet := &fleetServer{endpoints: e, cfg: cfg, sendTimeout: defaultSendTimeout}
 	server.RegisterService(withCallMetadata(darktowerv1.GlobalControllerService_ServiceDesc), mc)
 	server.RegisterService(withCallMetadata(darktower.GlobalControllerService_ServiceDesc), mc)
 	server.RegisterService(withCallMetadata(globalcontrollerv1.FleetService_ServiceDesc), fleet)
 	globalcontrollerv1.RegisterHeartbeatServiceServer(server, &heartbeatServer{
 		endpoints:      e,
 		cfg:            cfg,
-		sendTimeout:    sendTimeout,
-		workerIdleTime: cmp.Or(cfg.workerIdleTime, workerIdleTime),
+		sendTimeout:    defaultSendTimeout,
+		workerIdleTime: cmp.Or(cfg.workerIdleTime, defaultWorkerIdleTime),
 	})
 
 	if cfg.Health != nil {
@@ -129,7 +127,7 @@ func serverOptions(cfg Config, calls map[string]callKind) []grpc.ServerOption {
 			Time:              30 * time.Second,
 			Timeout:           10 * time.Second,
 		}),
-		// Controllers in the field keep their idle connections alive; with the default policy the server would close those connections.
+		// Deployed controllers keep their idle connections alive. With the default policy the server would close those connections.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 			MinTime:             5 * time.Second,
 			PermitWithoutStream: true,
@@ -163,7 +161,7 @@ func endOnShutdown(cfg Config) grpc.StreamServerInterceptor {
 	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 		switch {
 		case info.FullMethod == globalcontrollerv1.HeartbeatService_StreamHeartbeats_FullMethodName:
-			return handler(srv, stream) // It ends by itself, after it has answered the heartbeats that have arrived.
+			return handler(srv, stream) // It ends by itself, after the responses to the heartbeats that have arrived.
 		case info.FullMethod == globalcontrollerv1.FleetService_Watch_FullMethodName:
 			// It also ends by itself. There may be thousands of watches, so they get no second goroutine here.
 			return handler(srv, &requestStream{ServerStream: stream, cfg: cfg})
@@ -188,8 +186,8 @@ func unary[Req, Resp, In, Out any](
 ) (Out, error) {
 	response, err := e.Call(ctx, decode(in), endpoints.CallFrom(ctx).DecodeErr)
 	if err != nil {
-		var none Out
-		return none, statusError(err)
+		var zero Out
+		return zero, statusError(err)
 	}
 	return encode(response), nil
 }
@@ -237,9 +235,4 @@ func (cfg Config) reportPanic(method string, cause any) {
 	if cfg.OnPanic != nil {
 		cfg.OnPanic()
 	}
-}
-
-// clampUint32 converts a count. Counts of the store are never negative and always fit.
-func clampUint32(n int64) uint32 {
-	return uint32(max(0, min(n, math.MaxUint32)))
 }

@@ -49,19 +49,19 @@ func serve(
 	t testing.TB, svc service.Service, cfg Config, middleware endpoints.Middleware, wrap func(grpc.ServerStream) grpc.ServerStream,
 ) *testServer {
 	t.Helper()
-	w := &testServer{ended: make(chan error, 1000)}
+	server := &testServer{ended: make(chan error, 1000)}
 	cfg.Logger = log.NewNopLogger()
 	if middleware == nil {
 		middleware = func(endpoints.Operation) endpoint.Middleware { return unwrapped }
 	}
 
-	w.server = NewServer(endpoints.New(svc, middleware), cfg, grpc.ChainStreamInterceptor(
+	server.server = NewServer(endpoints.New(svc, middleware), cfg, grpc.ChainStreamInterceptor(
 		func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 			if wrap != nil {
 				stream = wrap(stream)
 			}
 			err := handler(srv, stream)
-			w.ended <- err
+			server.ended <- err
 			return err
 		},
 	))
@@ -72,27 +72,28 @@ func serve(
 	}
 
 	served := make(chan error, 1)
-	go func() { served <- w.server.Serve(listener) }()
-	if w.conn, err = grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+	go func() { served <- server.server.Serve(listener) }()
+	if server.conn, err = grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
 		t.Fatalf("dial: %v", err)
 	}
 
 	t.Cleanup(func() {
-		_ = w.conn.Close()
-		w.server.Stop()
+		_ = server.conn.Close()
+		server.server.Stop()
 		if err := <-served; err != nil {
 			t.Errorf("Serve() = %v, want nil", err)
 		}
 	})
 
-	return w
+	return server
 }
 
 type clientStream = grpc.BidiStreamingClient[pb.StreamHeartbeatsRequest, pb.StreamHeartbeatsResponse]
 
-func (w *testServer) open(ctx context.Context, t testing.TB) clientStream {
+func (s *testServer) open(ctx context.Context, t testing.TB) clientStream {
 	t.Helper()
-	stream, err := pb.NewHeartbeatServiceClient(w.conn).StreamHeartbeats(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer token"))
+	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer token")
+	stream, err := pb.NewHeartbeatServiceClient(s.conn).StreamHeartbeats(ctx)
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
@@ -146,13 +147,13 @@ func (s *scriptedStream) RecvMsg(in any) error {
 }
 
 // play runs a stream like the transport: its context ends when its handler has returned.
-func (s *scriptedStream) play(ctx context.Context, svc service.Service, cfg Config, bound time.Duration) error {
+func (s *scriptedStream) play(ctx context.Context, svc service.Service, cfg Config, timeout time.Duration) error {
 	cfg.Logger = log.NewNopLogger()
 	h := &heartbeatServer{
-		endpoints:      endpoints.New(svc, endpoints.Deadline(bound)),
+		endpoints:      endpoints.New(svc, endpoints.Deadline(timeout)),
 		cfg:            cfg,
-		sendTimeout:    sendTimeout,
-		workerIdleTime: workerIdleTime,
+		sendTimeout:    defaultSendTimeout,
+		workerIdleTime: defaultWorkerIdleTime,
 	}
 	return s.playAt(ctx, h)
 }

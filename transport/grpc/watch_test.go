@@ -55,7 +55,7 @@ func (w *fakeWatch) wantClosed(t *testing.T) {
 	}
 }
 
-func TestWatch_Events(t *testing.T) {
+func TestWatch_EventForms(t *testing.T) {
 	events := []service.WatchEvent{
 		{Snapshot: &service.WatchSnapshot{
 			Begin:       true,
@@ -113,7 +113,7 @@ func TestWatch_Events(t *testing.T) {
 	svc.watch.wantClosed(t)
 }
 
-func TestWatch_InvalidQuery(t *testing.T) {
+func TestWatch_InvalidQueryIsRefused(t *testing.T) {
 	w := serve(t, &watchService{}, Config{}, nil, nil)
 	stream, err := pb.NewFleetServiceClient(w.conn).Watch(t.Context(), &pb.WatchRequest{Region: "a.b"})
 	if err == nil {
@@ -122,7 +122,7 @@ func TestWatch_InvalidQuery(t *testing.T) {
 	wantStatus(t, err, codes.InvalidArgument, "region contains invalid characters")
 }
 
-func TestWatch_Panic(t *testing.T) {
+func TestWatch_PanicIsInternal(t *testing.T) {
 	panics := make(chan struct{}, 1)
 	svc := &watchService{watch: newFakeWatch(func(context.Context) (service.WatchEvent, error) { panic("on purpose") })}
 	w := serve(t, svc, Config{OnPanic: func() { panics <- struct{}{} }}, nil, nil)
@@ -135,7 +135,7 @@ func TestWatch_Panic(t *testing.T) {
 	svc.watch.wantClosed(t)
 }
 
-// TestWatch_ClientReadsNothing: a client that reads nothing must not keep a goroutine for ever.
+// TestWatch_ClientReadsNothing checks that a client that reads nothing does not keep a goroutine for ever.
 func TestWatch_ClientReadsNothing(t *testing.T) {
 	big := service.WatchEvent{Snapshot: &service.WatchSnapshot{}}
 	for range 500 {
@@ -190,6 +190,6 @@ func TestWatch_RequestDoesNotArrive(t *testing.T) {
 	wantStatus(t, open().RecvMsg(new(pb.WatchResponse)), codes.DeadlineExceeded, "Deadline exceeded")
 	stream := open()
 	beginShutdown()
-	wantStatus(t, stream.RecvMsg(new(pb.WatchResponse)), codes.Unavailable, "The server is stopping")
+	wantStatus(t, stream.RecvMsg(new(pb.WatchResponse)), codes.Unavailable, "Server is stopping")
 	w.server.GracefulStop()
 }

@@ -16,6 +16,7 @@ type registrationBody struct {
 	Incarnation          string `json:"incarnation"`
 }
 
+// capacityBody is the load in a heartbeat. The maxima are accepted and ignored, because limits change only by registering.
 type capacityBody struct {
 	MaxMeetings         count `json:"max_meetings"`
 	CurrentMeetings     count `json:"current_meetings"`
@@ -113,7 +114,7 @@ func decodeFastHeartbeat(r *http.Request) (service.FastHeartbeat, error) {
 }
 
 // requireHealth refuses a heartbeat without a state: JSON, unlike protobuf, distinguishes an omitted state from pending. Errors of
-// the other fields come first, as in the contract's table.
+// the other fields come first.
 func requireHealth(reported health, validate func() error) error {
 	if reported != "" {
 		return nil
@@ -145,10 +146,8 @@ func fastHeartbeatFromBody(r *http.Request, b fastHeartbeatBody) service.FastHea
 		Incarnation:  b.Incarnation,
 	}
 	if b.Capacity != nil {
-		h.Capacity = &service.Capacity{
-			MaxMeetings:         int64(b.Capacity.MaxMeetings),
+		h.Load = &service.LoadReport{
 			CurrentMeetings:     int64(b.Capacity.CurrentMeetings),
-			MaxParticipants:     int64(b.Capacity.MaxParticipants),
 			CurrentParticipants: int64(b.Capacity.CurrentParticipants),
 		}
 	}
@@ -202,7 +201,7 @@ func encodePage(p service.ControllerPage) any {
 }
 
 func controllerToBody(c service.Controller) controllerBody {
-	placement := c.Placement()
+	eligibility := c.Eligibility()
 	body := controllerBody{
 		ControllerID:        c.ControllerID,
 		Region:              c.Region,
@@ -220,7 +219,7 @@ func controllerToBody(c service.Controller) controllerBody {
 		LastHeartbeatAt:     c.LastHeartbeatAt.UTC(),
 		CreatedAt:           c.CreatedAt.UTC(),
 		UpdatedAt:           c.UpdatedAt.UTC(),
-		Placement:           placementBody{Placeable: placement.Placeable, Reasons: placement.Reasons},
+		Placement:           placementBody{Placeable: eligibility.Eligible, Reasons: eligibility.Reasons},
 		Generation:          c.Generation,
 		Conflicts:           c.IncarnationConflicts,
 		Drained:             c.IsDrained(),

@@ -135,6 +135,7 @@ func (d *discovery) render(ctx context.Context) ([]byte, error) {
 // targetOf returns the target of a controller. To Prometheus an empty label is the same as a missing one.
 func targetOf(c service.Controller) targetGroup {
 	host, port, scheme := hostAndPort(c.GRPCEndpoint)
+
 	return targetGroup{
 		Targets: []string{net.JoinHostPort(host, port)},
 		Labels: map[string]string{

@@ -60,14 +60,16 @@ func discoveryHandler(svc service.Service, fleet *fakeFleet, needsToken bool) ht
 }
 
 func TestDiscovery_Targets(t *testing.T) {
-	for _, tc := range []struct{ endpoint, target, host, scheme string }{
+	tests := []struct{ endpoint, target, host, scheme string }{
 		{"http://mc-1.example", "mc-1.example:80", "mc-1.example", "http"},
 		{"HTTPS://mc-1.example/", "mc-1.example:443", "mc-1.example", "https"},
 		{"https://mc-1.example:50051", "mc-1.example:50051", "mc-1.example", "https"},
 		{"http://192.0.2.1:7", "192.0.2.1:7", "192.0.2.1", "http"},
 		{"http://[2001:db8::1]", "[2001:db8::1]:80", "[2001:db8::1]", "http"},
 		{"http://[::ffff:192.0.2.1]:7/", "[::ffff:192.0.2.1]:7", "[::ffff:192.0.2.1]", "http"},
-	} {
+	}
+
+	for _, tc := range tests {
 		if !service.IsValidEndpointURL(tc.endpoint) {
 			t.Errorf("%s is not an endpoint that a controller can have", tc.endpoint)
 		}
@@ -165,10 +167,18 @@ func TestDiscovery_SlowListIsReusedLonger(t *testing.T) {
 }
 
 func TestDiscovery_NeedsToken(t *testing.T) {
-	for _, tc := range []struct {
+	tests := []struct {
 		err    error
 		status int
-	}{{nil, 200}, {service.ErrUnauthenticated, 401}, {service.ErrForbidden, 403}, {service.ErrRateLimited, 429}, {service.ErrUnavailable, 503}} {
+	}{
+		{nil, 200},
+		{service.ErrUnauthenticated, 401},
+		{service.ErrForbidden, 403},
+		{service.ErrRateLimited, 429},
+		{service.ErrUnavailable, 503},
+	}
+
+	for _, tc := range tests {
 		svc, fleet := &refusingService{err: tc.err}, &fakeFleet{size: 1}
 		if w := call(discoveryHandler(svc, fleet, true), "GET", "/sd/controllers", ""); w.Code != tc.status {
 			t.Errorf("listing refused with %v = %d, want %d", tc.err, w.Code, tc.status)

@@ -19,7 +19,6 @@ import (
 	kithttp "github.com/go-kit/kit/transport/http"
 	"github.com/go-kit/log"
 	"github.com/go-kit/log/level"
-	"github.com/google/uuid"
 
 	"darktower.example/global-controller/endpoints"
 	"darktower.example/global-controller/service"
@@ -27,12 +26,12 @@ import (
 )
 
 const (
-	maxBodyBytes   = 64 << 10
-	requestIDBytes = 128
+	maxBodyBytes = 64 << 10
 	// maxShownNameBytes limits the length of a caller's text in an error.
 	maxShownNameBytes = 64
-	// callTimeout limits the time of a call from its start. It is shorter than the 10 s after which controllers in the field give up.
-	callTimeout = 9 * time.Second
+	// httpCallTimeout limits the time of a call from its start. Deployed controllers give up after 10 s. The timeout is one second
+	// shorter, so that they receive the error.
+	httpCallTimeout = 9 * time.Second
 )
 
 // handle serves an endpoint. An error of decode is passed to the endpoint, which returns it after the middleware ran.
@@ -210,33 +209,29 @@ func withCall(next http.Handler, logger log.Logger, onPanic func()) http.Handler
 				if w.Header().Get("Content-Type") == eventStream {
 					panic(http.ErrAbortHandler) //nolint:forbidigo // A response that has begun can only be aborted.
 				}
-				writeErrorBody(w, http.StatusInternalServerError, "INTERNAL_ERROR", "Internal error")
+				writeErrorBody(w, http.StatusInternalServerError, transport.CodeInternalError, "Internal error")
 			}
 		}()
 
 		ctx := endpoints.WithCall(r.Context(), call)
 		if r.URL.Path != watchPath {
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, callTimeout)
+			ctx, cancel = context.WithTimeout(ctx, httpCallTimeout)
 			defer cancel()
 		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
-// newCall returns the description of a call for the middleware. The caller's request id is used if it is safe to log and to send back.
+// newCall returns the description of a call for the middleware.
 func newCall(r *http.Request) *endpoints.Call {
-	id := r.Header.Get("X-Request-Id")
-	if !service.IsValidName(id, requestIDBytes) {
-		id = uuid.NewString()
-	}
 	address := r.RemoteAddr
 	if host, _, err := net.SplitHostPort(address); err == nil {
 		address = host
 	}
 	return &endpoints.Call{
 		Transport:     "http",
-		RequestID:     id,
+		RequestID:     transport.RequestID(r.Header.Values("X-Request-Id")),
 		Address:       address,
 		Authorization: r.Header.Values("Authorization"),
 	}

@@ -94,7 +94,7 @@ const (
 )
 
 func TestHandler_ErrorsHaveOneForm(t *testing.T) {
-	for _, tc := range []struct {
+	tests := []struct {
 		name, method, path, body string
 		status                   int
 		code, message            string
@@ -195,7 +195,9 @@ func TestHandler_ErrorsHaveOneForm(t *testing.T) {
 		{"repeated parameter", "GET", "/api/v1/controllers?region=a&region=b", "", 400, "BAD_REQUEST", "repeated parameter region"},
 		{"bad page size", "GET", "/api/v1/controllers?page_size=0", "", 400, "BAD_REQUEST", "page_size must be between 1 and 1000"},
 		{"panic", "PUT", "/api/v1/controllers/panic", registerOK, 500, "INTERNAL_ERROR", "Internal error"},
-	} {
+	}
+
+	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
 			w := call(newTestHandler(&fakeService{}, nil), tc.method, tc.path, tc.body)
 			var got errorBody
@@ -216,7 +218,7 @@ func TestHandler_ErrorsHaveOneForm(t *testing.T) {
 	}
 }
 
-func TestBody_Encoded(t *testing.T) {
+func TestBody_EncodedIsRefused(t *testing.T) {
 	h := newTestHandler(&fakeService{}, nil)
 	var packed bytes.Buffer
 	writer := gzip.NewWriter(&packed)
@@ -239,7 +241,7 @@ func TestBody_Encoded(t *testing.T) {
 }
 
 func TestHandler_StatusOfServiceErrors(t *testing.T) {
-	for _, tc := range []struct {
+	tests := []struct {
 		err    error
 		status int
 		header string
@@ -251,7 +253,9 @@ func TestHandler_StatusOfServiceErrors(t *testing.T) {
 		{service.ErrUnavailable, 503, "Retry-After"},
 		{context.DeadlineExceeded, 504, ""},
 		{errors.New("SELECT secret"), 500, ""},
-	} {
+	}
+
+	for _, tc := range tests {
 		w := call(newTestHandler(&fakeService{err: tc.err}, nil), "GET", one, "")
 		if w.Code != tc.status || tc.header != "" && w.Header().Get(tc.header) == "" || strings.Contains(w.Body.String(), "secret") {
 			t.Errorf("%v = %d %v %s, want %d and %s", tc.err, w.Code, w.Header(), w.Body, tc.status, tc.header)
@@ -259,10 +263,10 @@ func TestHandler_StatusOfServiceErrors(t *testing.T) {
 	}
 }
 
-func TestHandler_Success(t *testing.T) {
+func TestHandler_SuccessfulResponses(t *testing.T) {
 	svc := &fakeService{}
 	h := newTestHandler(svc, map[string]string{"store": "ok"})
-	for _, tc := range []struct{ method, path, body, want string }{
+	tests := []struct{ method, path, body, want string }{
 		{
 			"PUT", one, registerOK,
 			`{"accepted":true,"message":"Registration successful","fast_heartbeat_interval_ms":10000,"comprehensive_heartbeat_interval_ms":30000}`,
@@ -274,7 +278,9 @@ func TestHandler_Success(t *testing.T) {
 		},
 		{"GET", "/health", "", "OK"},
 		{"GET", "/ready", "", `{"ready":true,"checks":{"store":"ok"}}`},
-	} {
+	}
+
+	for _, tc := range tests {
 		w := call(h, tc.method, tc.path, tc.body, "X-Request-Id", "r-1")
 		if got := strings.TrimSpace(w.Body.String()); w.Code != 200 || got != tc.want || w.Header().Get("X-Request-Id") != "r-1" {
 			t.Errorf("%s %s = %d %s, want 200 %s", tc.method, tc.path, w.Code, got, tc.want)
@@ -285,35 +291,45 @@ func TestHandler_Success(t *testing.T) {
 		got.ControllerID != "mc-1" {
 		t.Errorf("the service got %+v, want an unhealthy mc-1", got)
 	}
+
 	if w := call(h, "GET", one, ""); !strings.Contains(w.Body.String(), `"health":"degraded"`) ||
 		!strings.Contains(w.Body.String(), `"placement":{"placeable":true,"reasons":[]}`) {
 		t.Errorf("GET one = %s", w.Body)
 	}
+
 	if w := call(h, "GET", "/api/v1/controllers?region=eu&page_size=2", ""); w.Code != 200 ||
 		svc.last != (service.ListQuery{Region: "eu", PageSize: 2}) {
 		t.Errorf("GET list = %d, query %+v", w.Code, svc.last)
 	}
+
 	if w := call(newTestHandler(svc, map[string]string{"store": "down"}), "GET", "/ready", ""); w.Code != 503 {
 		t.Errorf("/ready with the store down = %d, want 503", w.Code)
 	}
 }
 
-// TestHandler_CallTimeout: the timeout includes the time before the endpoint's own deadline begins.
-func TestHandler_CallTimeout(t *testing.T) {
+// TestHandler_CallTimeoutBeginsAtOnce checks that the timeout includes the time before the endpoint's own deadline begins.
+func TestHandler_CallTimeoutBeginsAtOnce(t *testing.T) {
 	svc := &fakeService{}
 	call(newTestHandler(svc, nil), "GET", one, "")
-	if svc.left <= 0 || svc.left > callTimeout {
-		t.Errorf("a call has %v left, want at most %v", svc.left, callTimeout)
+	if svc.left <= 0 || svc.left > httpCallTimeout {
+		t.Errorf("a call has %v left, want at most %v", svc.left, httpCallTimeout)
 	}
 }
 
 // TestOpenAPI_HasEveryOperation checks that no operation is missing; make openapi-check checks that the document is valid.
 func TestOpenAPI_HasEveryOperation(t *testing.T) {
 	w := call(newTestHandler(&fakeService{}, nil), "GET", "/openapi.json", "")
-	grpcOnly := map[string]string{"NotifyMeetingEnded": "the contract has no route for it", "StreamHeartbeats": "HTTP has no such streams"}
+	grpcOnly := map[string]string{
+		"NotifyMeetingEnded": "media handlers call it over gRPC only",
+		"StreamHeartbeats":   "HTTP has no streams of requests",
+	}
 	for _, op := range endpoints.Operations() {
-		if named := bytes.Contains(w.Body.Bytes(), []byte(`"operationId":"`+op.Name+`"`)); named == (grpcOnly[op.Name] != "") {
-			t.Errorf("operation %s in the document: %v", op.Name, named)
+		hasRoute := bytes.Contains(w.Body.Bytes(), []byte(`"operationId":"`+op.Name+`"`))
+		switch reason := grpcOnly[op.Name]; {
+		case !hasRoute && reason == "":
+			t.Errorf("operation %s has no route in transport/http/routes.go", op.Name)
+		case hasRoute && reason != "":
+			t.Errorf("operation %s has a route in transport/http/routes.go, but it is listed as gRPC only: %s", op.Name, reason)
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"time"
 
 	"darktower.example/global-controller/service"
@@ -34,36 +33,24 @@ type drainOrderBody struct {
 	AssumeDrained      []string   `json:"assume_drained"`
 }
 
+type drainPlanBody struct {
+	Safe                 bool       `json:"safe"`
+	Reasons              []string   `json:"reasons"`
+	MeetingsAffected     int64      `json:"meetings_affected"`
+	ParticipantsAffected int64      `json:"participants_affected"`
+	Before               regionBody `json:"before"`
+	After                regionBody `json:"after"`
+}
+
+// drainResponseBody is the controller, in the form of all other responses, and the plan.
+type drainResponseBody struct {
+	controllerBody
+	Plan drainPlanBody `json:"plan"`
+}
+
 type deregistrationResponseBody struct {
 	Deregistered bool `json:"deregistered"`
 }
-
-type transitionBody struct {
-	ID             int64     `json:"id"`
-	ControllerID   string    `json:"controller_id"`
-	Region         string    `json:"region"`
-	At             time.Time `json:"at"`
-	From           *health   `json:"from"`
-	To             *health   `json:"to"`
-	Cause          string    `json:"cause"`
-	Actor          string    `json:"actor"`
-	Reason         string    `json:"reason"`
-	SilenceMs      int64     `json:"silence_ms"`
-	ReportedHealth health    `json:"reported_health"`
-}
-
-type transitionsBody struct {
-	Transitions []transitionBody `json:"transitions"`
-	NextAfter   int64            `json:"next_after"`
-	NextBefore  int64            `json:"next_before"`
-	NextCursor  string           `json:"next_cursor"`
-}
-
-// The query parameters of the history.
-var (
-	controllerTransitionsQuery = []string{"after", "before", "since", "until", "order", "page_size"}
-	transitionsQuery           = append([]string{"region"}, controllerTransitionsQuery...)
-)
 
 // decodeDrain decodes a drain order. Every field of the body is optional, and so is the body.
 func decodeDrain(r *http.Request) (service.DrainOrder, error) {
@@ -84,6 +71,20 @@ func decodeDrain(r *http.Request) (service.DrainOrder, error) {
 		order.Deadline = b.Deadline.UTC()
 	}
 	return order, nil
+}
+
+func encodeDrainResponse(d service.DrainResponse) any {
+	return drainResponseBody{
+		controllerBody: controllerToBody(d.Controller),
+		Plan: drainPlanBody{
+			Safe:                 d.Plan.IsSafe(),
+			Reasons:              d.Plan.Reasons,
+			MeetingsAffected:     d.Plan.MeetingsAffected,
+			ParticipantsAffected: d.Plan.ParticipantsAffected,
+			Before:               regionToBody(d.Plan.Before),
+			After:                regionToBody(d.Plan.After),
+		},
+	}
 }
 
 // hasBody reports whether a request has a body that is not empty. The length of a chunked body is unknown, so its first byte is read.
@@ -123,88 +124,8 @@ func decodeDeregistration(r *http.Request) (service.Deregistration, error) {
 	return d, err
 }
 
-func decodeTransitionQuery(r *http.Request) (q service.TransitionQuery, err error) {
-	values, err := fromQuery(r, transitionsQuery...)
-	if err != nil {
-		return q, err
-	}
-	q.Region = values.Get("region")
-	return decodeTransitionPaging(q, values)
-}
-
-func decodeControllerTransitionQuery(r *http.Request) (service.TransitionQuery, error) {
-	q := service.TransitionQuery{ControllerID: r.PathValue("id")}
-	values, err := fromQuery(r, controllerTransitionsQuery...)
-	if err != nil {
-		return q, err
-	}
-	return decodeTransitionPaging(q, values)
-}
-
-// decodeTransitionPaging adds to q the parameters that both routes of the history have.
-func decodeTransitionPaging(q service.TransitionQuery, values url.Values) (_ service.TransitionQuery, err error) {
-	if after := values.Get("after"); after != "" {
-		cursor, err := service.ParseCursor(after)
-		if err != nil {
-			return q, err
-		}
-		q.After, q.Fingerprint = cursor.ID, cursor.Fingerprint
-	}
-	if values.Get("before") != "" {
-		if q.Before, err = naturalNumber(values, "before"); err != nil {
-			return q, err
-		}
-	}
-	if q.Since, err = timeParameter(values, "since"); err != nil {
-		return q, err
-	}
-	if q.Until, err = timeParameter(values, "until"); err != nil {
-		return q, err
-	}
-
-	switch values.Get("order") {
-	case "", "oldest":
-	case "newest":
-		q.NewestFirst = true
-	default:
-		return q, badInput("order must be oldest or newest")
-	}
-
-	q.PageSize, err = pageSize(values)
-	return q, err
-}
-
 func encodeDeregistrationResponse(service.DeregistrationResponse) any {
 	return deregistrationResponseBody{Deregistered: true}
-}
-
-func encodeTransitions(p service.TransitionPage) any {
-	body := transitionsBody{
-		Transitions: make([]transitionBody, 0, len(p.Transitions)),
-		NextAfter:   p.NextAfter,
-		NextBefore:  p.NextBefore,
-		NextCursor:  p.Next.String(),
-	}
-	for _, t := range p.Transitions {
-		body.Transitions = append(body.Transitions, transitionToBody(t))
-	}
-	return body
-}
-
-func transitionToBody(t service.Transition) transitionBody {
-	return transitionBody{
-		ID:             t.ID,
-		ControllerID:   t.ControllerID,
-		Region:         t.Region,
-		At:             t.At.UTC(),
-		From:           healthOrNull(t.From),
-		To:             healthOrNull(t.To),
-		Cause:          string(t.Cause),
-		Actor:          t.Actor,
-		Reason:         t.Reason,
-		SilenceMs:      t.Silence.Milliseconds(),
-		ReportedHealth: health(t.Reported),
-	}
 }
 
 func intentToBody(i service.Intent) *intentBody {
@@ -212,21 +133,4 @@ func intentToBody(i service.Intent) *intentBody {
 		return nil
 	}
 	return &intentBody{Draining: true, Deadline: timeOrNull(i.Deadline), Reason: i.Reason}
-}
-
-// healthOrNull converts a state; a controller that is not registered has none.
-func healthOrNull(h service.HealthStatus) *health {
-	if h == "" {
-		return nil
-	}
-	shown := health(h)
-	return &shown
-}
-
-func timeOrNull(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.UTC()
-	return &t
 }

@@ -17,21 +17,29 @@ var drainEnds = time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC)
 func (f *fakeService) Drain(_ context.Context, order service.DrainOrder) (service.DrainResponse, error) {
 	f.last = order
 	at := drainEnds.Add(-time.Hour)
-	return service.DrainResponse{Controller: service.Controller{
+
+	controller := service.Controller{
 		ControllerID:         order.ControllerID,
 		Health:               service.HealthDraining,
 		Generation:           3,
 		Incarnation:          "one",
 		IncarnationConflicts: 2,
 		LastConflictAt:       &at,
-		Drain:                &service.Drain{Since: at, Deadline: drainEnds, Reason: "kernel", By: "op"}, AsOf: drainEnds,
-	}, Plan: service.DrainPlan{
-		Reasons: []string{"no controller left"}, MeetingsAffected: 5, Before: service.Region{
-			Region:      "eu",
-			Controllers: map[service.HealthStatus]int64{service.HealthHealthy: 2},
+		Drain:                &service.Drain{Since: at, Deadline: drainEnds, Reason: "kernel", By: "op"},
+		AsOf:                 drainEnds,
+	}
+
+	plan := service.DrainPlan{
+		Reasons:          []string{"no controller left"},
+		MeetingsAffected: 5,
+		Before:           service.Region{Region: "eu", Controllers: map[service.HealthStatus]int64{service.HealthHealthy: 2}},
+		After: service.Region{
+			Region:   "eu",
+			Meetings: service.RegionCapacity{ServingLimit: 10, RunningLoad: 4, LargestServing: 7},
 		},
-		After: service.Region{Region: "eu", Meetings: service.RegionCapacity{Max: 10, Current: 4, Largest: 7}},
-	}}, f.err
+	}
+
+	return service.DrainResponse{Controller: controller, Plan: plan}, f.err
 }
 
 func (f *fakeService) Undrain(_ context.Context, order service.UndrainOrder) (service.Controller, error) {
@@ -51,7 +59,7 @@ func (f *fakeService) ListRegions(_ context.Context, q service.RegionQuery) (ser
 
 func (f *fakeService) ListTransitions(_ context.Context, q service.TransitionQuery) (service.TransitionPage, error) {
 	f.last = q
-	return service.TransitionPage{Transitions: []service.Transition{
+	transitions := []service.Transition{
 		{
 			ID:           7,
 			ControllerID: "mc-1",
@@ -69,12 +77,15 @@ func (f *fakeService) ListTransitions(_ context.Context, q service.TransitionQue
 			Silence:      time.Second,
 			Reported:     service.HealthPending,
 		},
-	}, NextAfter: 8, Next: service.Cursor{ID: 9, Fingerprint: "0123456789ab"}}, f.err
+	}
+
+	next := service.Cursor{ID: 9, Fingerprint: "0123456789ab"}
+	return service.TransitionPage{Transitions: transitions, NextAfter: 8, Next: next}, f.err
 }
 
-func TestHandler_OperatorRoutes(t *testing.T) {
+func TestHandler_OperatorRoutesReachService(t *testing.T) {
 	seven := int64(7)
-	for _, tc := range []struct {
+	tests := []struct {
 		method, path, body string
 		want               any
 		parts              []string
@@ -83,7 +94,8 @@ func TestHandler_OperatorRoutes(t *testing.T) {
 			"POST", one + "/drain", `{"reason":"kernel","deadline":"2031-02-03T05:05:06+01:00","expected_generation":7}`,
 			service.DrainOrder{ControllerID: "mc-1", Reason: "kernel", Deadline: drainEnds, ExpectedGeneration: &seven},
 			[]string{
-				`"drain":{"since":"2031-02-03T03:05:06Z","deadline":"2031-02-03T04:05:06Z","reason":"kernel","by":"op","deadline_passed":true}`, `"drained":true`, `"generation":3`, `"incarnation":"one"`,
+				`"drain":{"since":"2031-02-03T03:05:06Z","deadline":"2031-02-03T04:05:06Z","reason":"kernel","by":"op","deadline_passed":true}`,
+				`"drained":true`, `"generation":3`, `"incarnation":"one"`,
 				`"incarnation_conflicts":2`, `"last_incarnation_conflict_at":"2031-02-03T03:05:06Z"`,
 				`"plan":{"safe":false,"reasons":["no controller left"],"meetings_affected":5`, `"before":{"region":"eu","pending":0,"healthy":2`,
 				`"meetings":{"max":10,"current":4,"largest":7,"free":6,"free_without_largest":-1}`,
@@ -115,7 +127,9 @@ func TestHandler_OperatorRoutes(t *testing.T) {
 			},
 		},
 		{"GET", one + "/transitions?after=6", ``, service.TransitionQuery{ControllerID: "mc-1", After: 6}, nil},
-	} {
+	}
+
+	for _, tc := range tests {
 		svc := &fakeService{}
 		w := call(newTestHandler(svc, nil), tc.method, tc.path, tc.body)
 		if diff := cmp.Diff(tc.want, svc.last); w.Code != http.StatusOK || diff != "" {
@@ -130,7 +144,7 @@ func TestHandler_OperatorRoutes(t *testing.T) {
 }
 
 func TestHandler_OperatorRoutesRefuseInvalidInput(t *testing.T) {
-	for request, want := range map[string]string{
+	tests := map[string]string{
 		"POST " + one + "/drain":                          "unknown field cause",
 		"DELETE " + one + "/drain?expected_generation=-1": "expected_generation must be a whole number, 0 or more",
 		"DELETE " + one + "/drain?because=x":              "unknown parameter because",
@@ -142,12 +156,15 @@ func TestHandler_OperatorRoutesRefuseInvalidInput(t *testing.T) {
 		"GET /api/v1/transitions?order=up":                "order must be oldest or newest",
 		"GET /api/v1/transitions?since=today":             "since must be a time as in RFC 3339",
 		"GET /api/v1/regions?region=eu":                   "unknown parameter region",
-	} {
+	}
+
+	for request, want := range tests {
 		method, path, _ := strings.Cut(request, " ")
 		body := ""
 		if method == "POST" {
 			body = `{"cause":"x"}`
 		}
+
 		w := call(newTestHandler(&fakeService{}, nil), method, path, body)
 		if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), want) {
 			t.Errorf("%s = %d %s, want 400 with %q", request, w.Code, w.Body, want)
@@ -162,6 +179,7 @@ func TestHandler_ConflictAndRetryAfter(t *testing.T) {
 			t.Errorf("%v = %d %s, want 409", err, w.Code, w.Body)
 		}
 	}
+
 	retry := &service.RetryError{After: 1200 * time.Millisecond, Err: service.ErrUnavailable}
 	if w := call(newTestHandler(&fakeService{err: retry}, nil), "DELETE", one, ""); w.Code != http.StatusServiceUnavailable ||
 		w.Header().Get("Retry-After") != "2" {

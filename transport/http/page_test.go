@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-func TestHandler_WebPage(t *testing.T) {
+func TestHandler_ServesWebPage(t *testing.T) {
 	h := newTestHandler(&fakeService{}, nil)
-	for _, tc := range []struct {
+	tests := []struct {
 		method, path string
 		status       int
 		contentType  string
@@ -20,7 +20,9 @@ func TestHandler_WebPage(t *testing.T) {
 		{"GET", "/assets/main.jsx", 404, "application/json"},
 		{"GET", "/assets/web.go", 404, "application/json"},
 		{"GET", "/index.html", 404, "application/json"},
-	} {
+	}
+
+	for _, tc := range tests {
 		w := call(h, tc.method, tc.path, "")
 		if got := w.Header().Get("Content-Type"); w.Code != tc.status || got != tc.contentType {
 			t.Errorf("%s %s = %d %s, want %d %s", tc.method, tc.path, w.Code, got, tc.status, tc.contentType)

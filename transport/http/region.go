@@ -32,21 +32,6 @@ type regionsBody struct {
 	Regions []regionBody `json:"regions"`
 }
 
-type drainPlanBody struct {
-	Safe                 bool       `json:"safe"`
-	Reasons              []string   `json:"reasons"`
-	MeetingsAffected     int64      `json:"meetings_affected"`
-	ParticipantsAffected int64      `json:"participants_affected"`
-	Before               regionBody `json:"before"`
-	After                regionBody `json:"after"`
-}
-
-// drainResponseBody is the controller, in the form of all other responses, and the plan.
-type drainResponseBody struct {
-	controllerBody
-	Plan drainPlanBody `json:"plan"`
-}
-
 func decodeRegionQuery(r *http.Request) (service.RegionQuery, error) {
 	_, err := fromQuery(r)
 	return service.RegionQuery{}, err
@@ -62,20 +47,6 @@ func encodeRegions(r service.Regions) any {
 		body.AsOf = &asOf
 	}
 	return body
-}
-
-func encodeDrainResponse(d service.DrainResponse) any {
-	return drainResponseBody{
-		controllerBody: controllerToBody(d.Controller),
-		Plan: drainPlanBody{
-			Safe:                 d.Plan.IsSafe(),
-			Reasons:              d.Plan.Reasons,
-			MeetingsAffected:     d.Plan.MeetingsAffected,
-			ParticipantsAffected: d.Plan.ParticipantsAffected,
-			Before:               regionToBody(d.Plan.Before),
-			After:                regionToBody(d.Plan.After),
-		},
-	}
 }
 
 func regionToBody(r service.Region) regionBody {
@@ -94,10 +65,10 @@ func regionToBody(r service.Region) regionBody {
 
 func capacityToBody(c service.RegionCapacity) regionCapacityBody {
 	return regionCapacityBody{
-		Max:                c.Max,
-		Current:            c.Current,
-		Largest:            c.Largest,
-		Free:               c.Free(),
-		FreeWithoutLargest: c.FreeWithoutLargest(),
+		Max:                c.ServingLimit,
+		Current:            c.RunningLoad,
+		Largest:            c.LargestServing,
+		Free:               c.Headroom(),
+		FreeWithoutLargest: c.HeadroomWithoutLargest(),
 	}
 }

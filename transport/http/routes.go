@@ -12,6 +12,7 @@ import (
 
 	"darktower.example/global-controller/endpoints"
 	"darktower.example/global-controller/service"
+	"darktower.example/global-controller/transport"
 	"darktower.example/global-controller/transport/http/web"
 )
 
@@ -75,7 +76,7 @@ func operatorRoutes(e endpoints.Endpoints) []route {
 			method:    http.MethodPost,
 			pattern:   controllerPath + "/drain",
 			operation: "Drain",
-			summary:   "Drain a controller: it takes no new meetings until the drain ends",
+			summary:   "Drain a controller: it accepts no new meetings until the drain ends",
 			handler:   handle(e.Drain, decodeDrain, encodeDrainResponse),
 			request:   optionalBody{drainOrderBody{}},
 			response:  drainResponseBody{},
@@ -110,7 +111,7 @@ func toolRoutes(e endpoints.Endpoints) []route {
 			method:    http.MethodGet,
 			pattern:   controllerPath,
 			operation: "GetController",
-			summary:   "Get a controller, and why it can or cannot get a meeting",
+			summary:   "Get a controller, with every reason why it accepts no new meetings",
 			handler:   handle(e.GetController, decodeControllerQuery, encodeController),
 			response:  controllerBody{},
 		},
@@ -149,7 +150,7 @@ func toolRoutes(e endpoints.Endpoints) []route {
 			method:    http.MethodGet,
 			pattern:   "/api/v1/regions",
 			operation: "ListRegions",
-			summary:   "List the regions: controllers by state, capacity, load, and the free capacity if the largest controller fails",
+			summary:   "List the regions: controllers by state, limits, load, and the headroom if the largest controller fails",
 			handler:   handle(e.ListRegions, decodeRegionQuery, encodeRegions),
 			response:  regionsBody{},
 		},
@@ -260,7 +261,7 @@ func newRouter(routes []route, onUnknown func(address, what string)) http.Handle
 			if onUnknown != nil {
 				onUnknown(endpoints.CallFrom(r.Context()).Address, r.Method+" "+r.URL.Path)
 			}
-			writeErrorBody(w, http.StatusNotFound, "NOT_FOUND", "No such path; see /openapi.json")
+			writeErrorBody(w, http.StatusNotFound, transport.CodeNotFound, "No such path; see /openapi.json")
 			return
 		}
 		mux.ServeHTTP(w, r)
@@ -284,7 +285,7 @@ func methodHandler(byMethod map[string]http.Handler) http.HandlerFunc {
 		handler, ok := byMethod[method]
 		if !ok {
 			w.Header().Set("Allow", allow)
-			writeErrorBody(w, http.StatusMethodNotAllowed, "BAD_REQUEST", "Method not allowed; use "+allow)
+			writeErrorBody(w, http.StatusMethodNotAllowed, transport.CodeBadRequest, "Method not allowed; use "+allow)
 			return
 		}
 		handler.ServeHTTP(w, r)

@@ -3,6 +3,7 @@ package httptransport
 import (
 	"errors"
 	"strconv"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -39,8 +40,8 @@ func (h *health) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
 	}
 }
 
-// count is a whole number. A number beyond 64 bits is read as the nearest 64-bit number. So validation refuses it like any other
-// number that is too large, in the order of the fields and not in fields that are ignored.
+// count is a whole number. A number beyond 64 bits is read as the nearest 64-bit number. So validation, and not the decoder, refuses
+// it: in the order of the fields, and only in fields that are not ignored.
 type count int64
 
 // UnmarshalJSONFrom implements the decoder's interface. null is 0, as it is for every other number.
@@ -59,4 +60,21 @@ func (c *count) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
 	}
 	*c = count(n)
 	return nil
+}
+
+// healthOrNull converts a state; a controller that is not registered has none.
+func healthOrNull(h service.HealthStatus) *health {
+	if h == "" {
+		return nil
+	}
+	shown := health(h)
+	return &shown
+}
+
+func timeOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
 }

@@ -140,7 +140,8 @@ func (w *eventWriter) write(data []byte) error {
 	return w.Flush()
 }
 
-func decodeWatchQuery(r *http.Request) (q service.WatchQuery, err error) {
+func decodeWatchQuery(r *http.Request) (service.WatchQuery, error) {
+	var q service.WatchQuery
 	values, err := fromQuery(r, "region", "after", "loads")
 	if err != nil {
 		return q, err
@@ -150,6 +151,7 @@ func decodeWatchQuery(r *http.Request) (q service.WatchQuery, err error) {
 	if q.After, q.Fingerprint, err = watchCursor(values.Get("after"), r.Header.Get("Last-Event-ID")); err != nil {
 		return q, err
 	}
+
 	switch values.Get("loads") {
 	case "", "false":
 	case "true":
@@ -168,6 +170,7 @@ func watchCursor(parameter, lastEventID string) (after *int64, fingerprint strin
 	if _, err := service.ParseCursor(lastEventID); err != nil && parameter != "" {
 		text = parameter
 	}
+
 	if text == "" {
 		return nil, "", nil
 	}

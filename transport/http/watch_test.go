@@ -58,7 +58,7 @@ func (w *fakeWatch) Close() { w.service.closed <- struct{}{} }
 
 var errPanic = io.ErrNoProgress // It stands for a panic.
 
-func TestWatch_Events(t *testing.T) {
+func TestWatch_EventForms(t *testing.T) {
 	share, at := 12.5, time.Unix(1700000000, 0)
 	svc := &watchService{err: service.ErrUnauthenticated, closed: make(chan struct{}, 10), events: []service.WatchEvent{
 		{
@@ -94,18 +94,25 @@ func TestWatch_Events(t *testing.T) {
 		t.Error("no request id")
 	}
 
+	const asOf = `"as_of":"2023-11-14T22:13:20Z"`
 	got := strings.Split(w.Body.String(), "\n\n")
-	for i, want := range []string{
-		"event: snapshot\ndata: {\"as_of\":\"2023-11-14T22:13:20Z\",\"begin\":true,\"end\":false,\"reason\":\"start\",\"controllers\":[{\"controller_id\":\"a\\nb\",",
-		"id: 5-0123456789ab\nevent: snapshot\ndata: {\"as_of\":\"2023-11-14T22:13:20Z\",\"begin\":false,\"end\":true,\"reason\":\"start\",\"controllers\":[]}",
-		"id: 6\nevent: changes\ndata: {\"as_of\":\"2023-11-14T22:13:20Z\",\"changes\":[{\"controller_id\":\"a\",\"controller\":null,\"transition\":{\"id\":6,",
-		"id: 6\nevent: loads\ndata: {\"as_of\":\"2023-11-14T22:13:20Z\",\"loads\":[{\"controller_id\":\"a\",\"current_meetings\":3,\"current_participants\":0,\"cpu_usage_percent\":12.5,\"memory_usage_percent\":null,\"last_heartbeat_at\":\"2023-11-14T22:13:20Z\",\"drained\":false}]}",
-		"id: 6\nevent: beat\ndata: {\"as_of\":\"2023-11-14T22:13:20Z\"}",
+	tests := []string{
+		"event: snapshot\ndata: {" + asOf + `,"begin":true,"end":false,"reason":"start","controllers":[{"controller_id":"a\nb",`,
+		"id: 5-0123456789ab\nevent: snapshot\ndata: {" + asOf + `,"begin":false,"end":true,"reason":"start","controllers":[]}`,
+		"id: 6\nevent: changes\ndata: {" + asOf + `,"changes":[{"controller_id":"a","controller":null,"transition":{"id":6,`,
+		"id: 6\nevent: loads\ndata: {" + asOf + `,"loads":[{"controller_id":"a","current_meetings":3,"current_participants":0,` +
+			`"cpu_usage_percent":12.5,"memory_usage_percent":null,"last_heartbeat_at":"2023-11-14T22:13:20Z","drained":false}]}`,
+		"id: 6\nevent: beat\ndata: {" + asOf + "}",
 		"event: error\ndata: {\"error\":{\"code\":\"INVALID_TOKEN\",\"message\":\"Invalid token\"}}",
 		"",
-	} {
-		if i >= len(got) || !strings.HasPrefix(got[i], want) {
-			t.Fatalf("event %d of %q, want it to begin with %q", i, got, want)
+	}
+
+	for i, want := range tests {
+		if i >= len(got) {
+			t.Fatalf("the stream ended after %d events, want event %d to begin with\n%q", len(got), i, want)
+		}
+		if !strings.HasPrefix(got[i], want) {
+			t.Errorf("event %d =\n%q, want it to begin with\n%q", i, got[i], want)
 		}
 	}
 
@@ -119,13 +126,14 @@ func TestWatch_Events(t *testing.T) {
 	if q := svc.last.(service.WatchQuery); q.After == nil || *q.After != 4 {
 		t.Errorf("query = %+v, want it to continue after 4, because the last event's id is invalid", q)
 	}
+
 	if w := call(newTestHandler(svc, nil), "HEAD", watchPath, ""); w.Code != 200 || w.Body.Len() != 0 ||
 		w.Header().Get("Content-Type") != eventStream {
 		t.Errorf("HEAD = %d %v %q, want the header only", w.Code, w.Header(), w.Body)
 	}
 }
 
-func TestWatch_InvalidQuery(t *testing.T) {
+func TestWatch_InvalidQueryIsRefused(t *testing.T) {
 	for query, want := range map[string]string{
 		"?region=a.b":     "region contains invalid characters",
 		"?after=-1":       "after must be a whole number, 0 or more",
@@ -139,18 +147,23 @@ func TestWatch_InvalidQuery(t *testing.T) {
 	}
 }
 
-// TestWatch_PanicAbortsResponse: clients would ignore JSON in the middle of a stream.
+// TestWatch_PanicAbortsResponse checks that a panic aborts the response: clients would ignore JSON in the middle of a stream.
 func TestWatch_PanicAbortsResponse(t *testing.T) {
 	svc := &watchService{err: errPanic, closed: make(chan struct{}, 1), events: []service.WatchEvent{{ID: 1}}}
 	var panics atomic.Int32
-	server := httptest.NewUnstartedServer(NewHandler(endpoints.New(svc, noMiddleware), Config{Logger: log.NewNopLogger(), Metrics: http.NotFoundHandler(), OnPanic: func() { panics.Add(1) }}))
-	server.Start()
+	server := httptest.NewServer(NewHandler(endpoints.New(svc, noMiddleware), Config{
+		Logger:  log.NewNopLogger(),
+		Metrics: http.NotFoundHandler(),
+		OnPanic: func() { panics.Add(1) },
+	}))
 	defer server.Close()
+
 	response, err := server.Client().Get(server.URL + watchPath)
 	if err != nil {
 		t.Fatalf("GET = %v", err)
 	}
 	defer func() { _ = response.Body.Close() }()
+
 	body, err := io.ReadAll(response.Body)
 	if err == nil || strings.Contains(string(body), "error") || panics.Load() != 1 {
 		t.Errorf("body = %q, %v after %d panics, want it broken off after one", body, err, panics.Load())
@@ -159,7 +172,7 @@ func TestWatch_PanicAbortsResponse(t *testing.T) {
 	<-svc.closed
 }
 
-// TestWatch_OutlastsCallTimeouts: the server's timeouts would end it.
+// TestWatch_OutlastsCallTimeouts checks that the timeouts of the HTTP server do not end a watch.
 func TestWatch_OutlastsCallTimeouts(t *testing.T) {
 	svc := &watchService{closed: make(chan struct{}, 1), events: []service.WatchEvent{{ID: 1}}}
 	shutdown, beginShutdown := context.WithCancel(t.Context())

@@ -165,6 +165,6 @@ func TestDoctor_WrongAddresses(t *testing.T) {
 	findings := e.doctorFindings(0)
 	e.checkFinding(findings, "/ready", "skip", "http_address")
 	e.checkFinding(findings, "clocks", "skip")
-	e.checkFinding(e.doctorFindings(1, "--tls"), "TLS", "FAIL", "does not speak TLS")
+	e.checkFinding(e.doctorFindings(1, "--tls"), "TLS", "FAIL", "does not use TLS")
 	e.checkFinding(e.doctorFindings(1, "--address", e.server.HTTPAddress()), "gRPC health", "FAIL", "HTTP address")
 }

@@ -26,11 +26,11 @@ func TestDrain_PlanConfirmExecute(t *testing.T) {
 		e.checkDraining("mc-eu-2")
 
 		e.useNoTerminal()
-		sick := newTestController("mc-ap-1", "ap", 3)
-		sick.health = pb.HealthStatus_HEALTH_STATUS_UNHEALTHY
-		e.register(sick)
-		checkContains(t, "a controller that takes no meetings", e.gcctl(0, "drain", "mc-ap-1", "--dry-run").out,
-			"yes: it takes no meetings now, so ap loses no capacity")
+		unhealthy := newTestController("mc-ap-1", "ap", 3)
+		unhealthy.health = pb.HealthStatus_HEALTH_STATUS_UNHEALTHY
+		e.register(unhealthy)
+		checkContains(t, "a controller that accepts no meetings", e.gcctl(0, "drain", "mc-ap-1", "--dry-run").out,
+			"yes: it accepts no meetings now, so ap loses no capacity")
 	})
 }
 
@@ -84,7 +84,8 @@ func TestDrain_UnsafeNeedsForce(t *testing.T) {
 		e.register(newTestController("mc-1", "eu", 10), newTestController("mc-2", "eu", 10))
 		for _, flag := range []string{"--dry-run", "--yes"} {
 			got := e.gcctl(4, "drain", "mc-1", flag)
-			checkContains(t, "plan", got.out, "safe           NO: eu could not lose its largest controller any more")
+			checkContains(t, "plan", got.out,
+				"safe             NO: without its largest controller, eu would have room for 0 meetings (20 are running)")
 			checkContains(t, "refusal", got.err, "--force")
 		}
 		e.checkDraining("")
@@ -167,7 +168,7 @@ func TestChanges_ConcurrentOperators(t *testing.T) {
 		// The plan was safe when it was shown.
 		e.confirmAfter("drain", "mc-us-3", "--yes")
 		checkContains(t, "not safe any more", e.gcctl(4, "drain", "mc-us-1").err,
-			"refused: The drain is not safe: us ", "; force drains")
+			"refused: The drain is not safe: without its largest controller, us would have room for 0 meetings; ", "; set force to drain anyway")
 
 		// Of several controllers, those before the changed one are drained.
 		e.confirmAfter("drain", "mc-us-2", "--yes", "--force")

@@ -154,7 +154,7 @@ func TestFleetShow_StateDrainAndReasons(t *testing.T) {
 		e.gcctl(0, "drain", "mc-eu-2", "--yes", "--reason", "new kernel", "--deadline", "25m30s")
 		e.sendHeartbeat(newTestController("mc-eu-2", "eu", 100)) // As many as it may have.
 		checkContains(t, "fleet show", e.gcctl(0, "fleet", "show", "mc-eu-2").out,
-			"no: an operator is draining it", "    it holds as many meetings as it may", "dev-admin", "new kernel", "in 25m",
+			"no: an operator is draining it", "    it has reached max_meetings", "dev-admin", "new kernel", "in 25m",
 			"no: 100 meetings and 500 participants are left", "generation       1")
 		checkContains(t, "an unknown controller", e.gcctl(3, "fleet", "show", "mc-eu-9").err,
 			"controller mc-eu-9 is not registered", "gcctl fleet ls")

@@ -60,7 +60,7 @@ func TestSimulate_FlagsBeforeAndAfterScenario(t *testing.T) {
 	}
 	for _, args := range [][]string{{"--help"}, {"steady", "--help"}} {
 		got := run(t, append([]string{"simulate"}, args...)...)
-		if got.code != 0 || strings.Count(got.out, "The exit code is 0") != 1 || !strings.Contains(got.out, "gc-restart db-outage") {
+		if got.code != 0 || strings.Count(got.out, "The exit code says") != 1 || !strings.Contains(got.out, "gc-restart db-outage") {
 			t.Errorf("gcctl simulate %v = %d:\n%s\nwant the help with examples once", args, got.code, got.out)
 		}
 	}

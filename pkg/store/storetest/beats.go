@@ -65,35 +65,35 @@ func testReplicas(t *testing.T, f Fixture) {
 	first.First = true
 	mustBeatAs(t, f.Store, first)
 	mustBeatAs(t, f.Store, replicaBeat(second))
-	before := mustListReplicas(t, f.Store, 2)
+	before := mustReplicas(t, f.Store, 2)
 
 	changed := testReplica
 	changed.StalenessThreshold = time.Minute
 	mustBeatAs(t, f.OpenReplica(t), replicaBeat(changed))
-	after := mustListReplicas(t, f.Store, 2)
+	after := mustReplicas(t, f.Store, 2)
 
 	wantSecond := replicaStatus(second, before[0].StartedAt, before[0].SeenAt)
 	wantChanged := replicaStatus(changed, before[1].StartedAt, after[1].SeenAt)
 	if after[0] != wantSecond || after[1] != wantChanged {
-		t.Errorf("ListReplicas() = %+v, want %+v and %+v", after, wantSecond, wantChanged)
+		t.Errorf("Replicas() = %+v, want %+v and %+v", after, wantSecond, wantChanged)
 	}
 	if after[1].StartedAt.IsZero() || after[1].SeenAt.Before(before[1].SeenAt) {
-		t.Errorf("ListReplicas() = %+v, want a time of the start, and a later SeenAt than %v", after[1], before[1].SeenAt)
+		t.Errorf("Replicas() = %+v, want a time of the start, and a later SeenAt than %v", after[1], before[1].SeenAt)
 	}
 
 	first.Replica = changed
 	mustBeatAs(t, f.Store, first)
-	restarted := mustListReplicas(t, f.Store, 2)[1]
+	restarted := mustReplicas(t, f.Store, 2)[1]
 	if restarted.StartedAt != restarted.SeenAt {
-		t.Errorf("ListReplicas() after a restart = %+v, want StartedAt equal to SeenAt", restarted)
+		t.Errorf("Replicas() after a restart = %+v, want StartedAt equal to SeenAt", restarted)
 	}
 }
 
-func mustListReplicas(t *testing.T, s Store, want int) []service.ReplicaStatus {
+func mustReplicas(t *testing.T, s Store, want int) []service.ReplicaStatus {
 	t.Helper()
-	list, err := s.ListReplicas(t.Context())
+	list, err := s.Replicas(t.Context())
 	if err != nil || len(list.Replicas) != want {
-		t.Fatalf("ListReplicas() = %+v, %v, want %d", list.Replicas, err, want)
+		t.Fatalf("Replicas() = %+v, %v, want %d", list.Replicas, err, want)
 	}
 	return list.Replicas
 }

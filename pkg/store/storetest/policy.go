@@ -109,9 +109,9 @@ func testLongestThresholdAfterRestart(t *testing.T, f Fixture) {
 		t.Errorf("marked after the restart = %v, want none: the replica allowed 2m until then", got)
 	}
 
-	replicas := mustListReplicas(t, f.Store, 2)
+	replicas := mustReplicas(t, f.Store, 2)
 	if replicas[1].ID != longThresholdReplica.ID || replicas[1].StalenessThreshold != 30*time.Second {
-		t.Errorf("ListReplicas() = %+v, want the sweeping replica, and the restarted one with its new settings", replicas)
+		t.Errorf("Replicas() = %+v, want the sweeping replica, and the restarted one with its new settings", replicas)
 	}
 }
 

@@ -50,14 +50,14 @@ func testRegions(t *testing.T, f Fixture) {
 			Region:       "eu",
 			Controllers:  countsByState(1, 1, 1, 1, 1),
 			Stale:        1,
-			Meetings:     service.RegionCapacity{Max: 20, Current: 9, Largest: 10, Limits: 50, Load: 12},
-			Participants: service.RegionCapacity{Max: 200, Current: 12, Largest: 100, Limits: 500, Load: 16},
+			Meetings:     service.RegionCapacity{ServingLimit: 20, RunningLoad: 9, LargestServing: 10, TotalLimit: 50, TotalLoad: 12},
+			Participants: service.RegionCapacity{ServingLimit: 200, RunningLoad: 12, LargestServing: 100, TotalLimit: 500, TotalLoad: 16},
 		},
 		{
 			Region:       "us",
 			Controllers:  countsByState(1, 0, 0, 0, 0),
-			Meetings:     service.RegionCapacity{Limits: 2147483647},
-			Participants: service.RegionCapacity{Limits: 100},
+			Meetings:     service.RegionCapacity{TotalLimit: 2147483647},
+			Participants: service.RegionCapacity{TotalLimit: 100},
 		},
 	}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
@@ -86,7 +86,7 @@ func testUnsafeDrains(t *testing.T, f Fixture) {
 		t.Errorf("dry run = %+v, %v, want a safe plan and no drain", planned, err)
 	}
 	before, after := planned.Plan.Before, planned.Plan.After
-	if before.Meetings.Max != 30 || after.Meetings.Max != 20 || after.Meetings.Current != 9 || after.Meetings.FreeWithoutLargest() != 1 {
+	if before.Meetings.ServingLimit != 30 || after.Meetings.ServingLimit != 20 || after.Meetings.RunningLoad != 9 || after.Meetings.HeadroomWithoutLargest() != 1 {
 		t.Errorf("plan = %+v, want the meetings of the region with a and without it", planned.Plan)
 	}
 	if after.Controllers[service.HealthDraining] != 1 || after.Controllers[service.HealthHealthy] != 2 {
@@ -97,7 +97,7 @@ func testUnsafeDrains(t *testing.T, f Fixture) {
 	second := service.DrainOrder{ControllerID: "b", DryRun: true, AssumeDrained: []string{"a", "unknown"}}
 	planned, err = f.Store.Drain(t.Context(), second, "operator")
 	before, after = planned.Plan.Before, planned.Plan.After
-	isExpected := before.Meetings.Max == 20 && after.Meetings.Max == 10 && after.Controllers[service.HealthDraining] == 2
+	isExpected := before.Meetings.ServingLimit == 20 && after.Meetings.ServingLimit == 10 && after.Controllers[service.HealthDraining] == 2
 	if err != nil || planned.Plan.IsSafe() || !isExpected {
 		t.Errorf("dry run of the second = %+v, %v, want an unsafe plan", planned.Plan, err)
 	}
@@ -108,7 +108,7 @@ func testUnsafeDrains(t *testing.T, f Fixture) {
 
 	var unsafe *service.UnsafeError
 	_, err = f.Store.Drain(t.Context(), service.DrainOrder{ControllerID: "b"}, "operator")
-	if !errors.As(err, &unsafe) || unsafe.Plan.IsSafe() || unsafe.Plan.After.Meetings.FreeWithoutLargest() != -9 {
+	if !errors.As(err, &unsafe) || unsafe.Plan.IsSafe() || unsafe.Plan.After.Meetings.HeadroomWithoutLargest() != -9 {
 		t.Errorf("Drain(b) = %v, want UnsafeError: the region could not lose c", err)
 	}
 

@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: dark_tower/internal/v1/global_controller.proto
 
-// The protocol of meeting controllers in the field. Its names, numbers and types are theirs. Fields that this service adds are
+// The protocol of deployed meeting controllers. Its names, numbers and types are theirs. Fields that this service adds are
 // optional and numbered from 100.
 
 package darktowerv1

@@ -418,11 +418,11 @@ func (x *Drain) GetDeadlinePassed() bool {
 	return false
 }
 
-// Placement reports whether a controller can get a new meeting.
+// Placement reports whether a controller accepts new meetings.
 type Placement struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Placeable bool                   `protobuf:"varint,1,opt,name=placeable,proto3" json:"placeable,omitempty"`
-	// Every reason why not; empty if placeable.
+	// Every reason why not; empty if it does.
 	Reasons       []string `protobuf:"bytes,2,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -925,7 +925,7 @@ func (x *DrainPlan) GetAfter() *Region {
 	return nil
 }
 
-// Region has the totals of a region's controllers. A controller serves if it is healthy or degraded.
+// Region has the totals of a region's controllers. Healthy and degraded controllers accept meetings.
 type Region struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	Region       string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
@@ -936,7 +936,7 @@ type Region struct {
 	Draining     uint32                 `protobuf:"varint,6,opt,name=draining,proto3" json:"draining,omitempty"`
 	Meetings     *RegionCapacity        `protobuf:"bytes,7,opt,name=meetings,proto3" json:"meetings,omitempty"`
 	Participants *RegionCapacity        `protobuf:"bytes,8,opt,name=participants,proto3" json:"participants,omitempty"`
-	// A controller serves, and without the largest one the others have room for the load.
+	// A controller accepts meetings, and without the largest one the others have room for the load.
 	SurvivesLargestLoss bool `protobuf:"varint,9,opt,name=survives_largest_loss,json=survivesLargestLoss,proto3" json:"survives_largest_loss,omitempty"`
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
@@ -1037,15 +1037,15 @@ func (x *Region) GetSurvivesLargestLoss() bool {
 
 type RegionCapacity struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The sum of the limits of the serving controllers.
+	// The sum of the limits of the controllers that accept meetings.
 	Max uint64 `protobuf:"varint,1,opt,name=max,proto3" json:"max,omitempty"`
 	// The load of all controllers that are not stale, including draining ones.
 	Current uint64 `protobuf:"varint,2,opt,name=current,proto3" json:"current,omitempty"`
-	// Limit of the largest serving controller.
+	// The limit of the largest controller that accepts meetings.
 	Largest uint64 `protobuf:"varint,3,opt,name=largest,proto3" json:"largest,omitempty"`
-	// max minus current; negative if the load exceeds the limits of the serving controllers.
+	// The headroom: max minus current, negative if the load exceeds the limits.
 	Free int64 `protobuf:"varint,4,opt,name=free,proto3" json:"free,omitempty"`
-	// The free capacity if the largest serving controller failed; negative if the load would then exceed the limits.
+	// The headroom if the largest of these controllers failed, negative if the load would then exceed the limits.
 	FreeWithoutLargest int64 `protobuf:"varint,5,opt,name=free_without_largest,json=freeWithoutLargest,proto3" json:"free_without_largest,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -1893,7 +1893,7 @@ func (x *ListTransitionsResponse) GetNextCursor() string {
 	return ""
 }
 
-// Transition is one entry of the history: a change of a controller's public state.
+// Transition is one entry of the history: a change of a controller's public state or of its staleness.
 type Transition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Increases with time.
@@ -2102,7 +2102,7 @@ func (x *WatchRequest) GetCursor() string {
 type WatchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The position to resume from. Events are delivered at least once: resuming from id may repeat events but never skips any. Unset
-	// within a snapshot.
+	// in the parts of a snapshot before its last one.
 	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The store's clock at the read.
 	AsOf *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`

@@ -38,7 +38,7 @@ const (
 //
 // FleetService shows and changes the fleet.
 type FleetServiceClient interface {
-	// GetController returns one controller, and why it can or cannot get a meeting.
+	// GetController returns one controller, with every reason why it accepts no new meetings.
 	GetController(ctx context.Context, in *GetControllerRequest, opts ...grpc.CallOption) (*GetControllerResponse, error)
 	// ListControllers returns a page of the fleet in the order of the ids.
 	ListControllers(ctx context.Context, in *ListControllersRequest, opts ...grpc.CallOption) (*ListControllersResponse, error)
@@ -49,11 +49,11 @@ type FleetServiceClient interface {
 	// Deregister removes a controller from the fleet. An operator may remove any controller. A meeting controller may remove itself: it
 	// names its incarnation, and gets FAILED_PRECONDITION if another one is registered.
 	Deregister(ctx context.Context, in *DeregisterRequest, opts ...grpc.CallOption) (*DeregisterResponse, error)
-	// ListTransitions returns changes of controllers' public states, the oldest first by default.
+	// ListTransitions returns entries of the history, the oldest first by default.
 	ListTransitions(ctx context.Context, in *ListTransitionsRequest, opts ...grpc.CallOption) (*ListTransitionsResponse, error)
-	// ListRegions returns every region: its controllers by state, capacity, load, and the free capacity if the largest controller fails.
+	// ListRegions returns every region: its controllers by state, its limits and load, and its headroom if the largest controller fails.
 	ListRegions(ctx context.Context, in *ListRegionsRequest, opts ...grpc.CallOption) (*ListRegionsResponse, error)
-	// ListReplicas returns the Global Controllers over this store, with their settings and connections, and the state of the store.
+	// ListReplicas returns the replicas over this store, with their settings and connections, and the state of the store.
 	ListReplicas(ctx context.Context, in *ListReplicasRequest, opts ...grpc.CallOption) (*ListReplicasResponse, error)
 	// Watch sends a snapshot of the fleet, then every change, until the caller ends it. It ends with UNAUTHENTICATED when the token
 	// expires, and with UNAVAILABLE when the server stops. Then call again with the last cursor, at this or another server.
@@ -173,7 +173,7 @@ type FleetService_WatchClient = grpc.ServerStreamingClient[WatchResponse]
 //
 // FleetService shows and changes the fleet.
 type FleetServiceServer interface {
-	// GetController returns one controller, and why it can or cannot get a meeting.
+	// GetController returns one controller, with every reason why it accepts no new meetings.
 	GetController(context.Context, *GetControllerRequest) (*GetControllerResponse, error)
 	// ListControllers returns a page of the fleet in the order of the ids.
 	ListControllers(context.Context, *ListControllersRequest) (*ListControllersResponse, error)
@@ -184,11 +184,11 @@ type FleetServiceServer interface {
 	// Deregister removes a controller from the fleet. An operator may remove any controller. A meeting controller may remove itself: it
 	// names its incarnation, and gets FAILED_PRECONDITION if another one is registered.
 	Deregister(context.Context, *DeregisterRequest) (*DeregisterResponse, error)
-	// ListTransitions returns changes of controllers' public states, the oldest first by default.
+	// ListTransitions returns entries of the history, the oldest first by default.
 	ListTransitions(context.Context, *ListTransitionsRequest) (*ListTransitionsResponse, error)
-	// ListRegions returns every region: its controllers by state, capacity, load, and the free capacity if the largest controller fails.
+	// ListRegions returns every region: its controllers by state, its limits and load, and its headroom if the largest controller fails.
 	ListRegions(context.Context, *ListRegionsRequest) (*ListRegionsResponse, error)
-	// ListReplicas returns the Global Controllers over this store, with their settings and connections, and the state of the store.
+	// ListReplicas returns the replicas over this store, with their settings and connections, and the state of the store.
 	ListReplicas(context.Context, *ListReplicasRequest) (*ListReplicasResponse, error)
 	// Watch sends a snapshot of the fleet, then every change, until the caller ends it. It ends with UNAUTHENTICATED when the token
 	// expires, and with UNAVAILABLE when the server stops. Then call again with the last cursor, at this or another server.

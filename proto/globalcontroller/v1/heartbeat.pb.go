@@ -22,7 +22,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// A heartbeat.
+// StreamHeartbeatsRequest is a heartbeat.
 type StreamHeartbeatsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The caller's own number; the response repeats it.
@@ -114,7 +114,7 @@ func (*StreamHeartbeatsRequest_Fast) isStreamHeartbeatsRequest_Heartbeat() {}
 
 func (*StreamHeartbeatsRequest_Comprehensive) isStreamHeartbeatsRequest_Heartbeat() {}
 
-// The result of a heartbeat.
+// StreamHeartbeatsResponse is the result of a heartbeat.
 type StreamHeartbeatsResponse struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Sequence uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`

@@ -31,7 +31,7 @@ type HeartbeatServiceClient interface {
 	// StreamHeartbeats accepts the heartbeats of one controller, or of several controllers from one agent. Each heartbeat gets a response
 	// once it is committed, under the rules of a unary call. Heartbeats of one controller keep their order; responses for different
 	// controllers may arrive in another order. The stream ends with UNAUTHENTICATED when the token expires, and with UNAVAILABLE when
-	// the server stops, after the heartbeats that have arrived are answered. Then open another stream.
+	// the server stops, after the responses to the heartbeats that have arrived. Then open another stream.
 	StreamHeartbeats(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[StreamHeartbeatsRequest, StreamHeartbeatsResponse], error)
 }
 
@@ -65,7 +65,7 @@ type HeartbeatServiceServer interface {
 	// StreamHeartbeats accepts the heartbeats of one controller, or of several controllers from one agent. Each heartbeat gets a response
 	// once it is committed, under the rules of a unary call. Heartbeats of one controller keep their order; responses for different
 	// controllers may arrive in another order. The stream ends with UNAUTHENTICATED when the token expires, and with UNAVAILABLE when
-	// the server stops, after the heartbeats that have arrived are answered. Then open another stream.
+	// the server stops, after the responses to the heartbeats that have arrived. Then open another stream.
 	StreamHeartbeats(grpc.BidiStreamingServer[StreamHeartbeatsRequest, StreamHeartbeatsResponse]) error
 }
 

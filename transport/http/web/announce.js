@@ -1,12 +1,12 @@
-// Announcements for screen readers. They are few and short: if a whole fleet fails, a message for each controller would hide
-// everything else.
+// Announcer announces transitions to screen readers. Announcements are few and short: if a whole fleet fails, a message for each
+// controller would hide everything else.
 
 import { setText } from "./dom.js";
 import { formatCount, states } from "./format.js";
 
-const firstDelay = 500; // milliseconds
-const pause = 4000; // milliseconds from one announcement to the next
-const maxNamed = 3; // More changes are announced as counts.
+const firstDelay = 500; // milliseconds in which transitions are collected
+const pauseTime = 4000; // milliseconds from one announcement to the next
+const maxNamed = 3; // More transitions are announced as counts.
 
 export class Announcer {
   #pending = [];
@@ -28,8 +28,8 @@ export class Announcer {
   #announcePending() {
     const transitions = this.#pending;
     this.#pending = [];
-    this.#timer = setTimeout(() => this.#endPause(), pause);
-    this.announce(transitions.length <= maxNamed ? nameChanges(transitions) : countChanges(transitions));
+    this.#timer = setTimeout(() => this.#endPause(), pauseTime);
+    this.announce(transitions.length <= maxNamed ? listTransitions(transitions) : countTransitions(transitions));
   }
 
   #endPause() {
@@ -38,11 +38,11 @@ export class Announcer {
   }
 }
 
-function nameChanges(transitions) {
+function listTransitions(transitions) {
   return transitions.map((t) => (t.to ? `${t.controller_id} is ${t.to}.` : `${t.controller_id} left the fleet.`)).join(" ");
 }
 
-function countChanges(transitions) {
+function countTransitions(transitions) {
   const counts = states
     .map((state) => [state, transitions.filter((t) => t.to === state).length])
     .filter(([, n]) => n > 0);

@@ -1,17 +1,19 @@
-// Sums over the fleet by the rules of service/region.go: healthy and degraded controllers serve, and the meetings of a stale
-// controller do not count.
+// Sums over the fleet by the rules of service/region.go: healthy and degraded controllers accept meetings, and the load of
+// stale ones does not count.
 
 import { states } from "./format.js";
 
+// Capacity has the sums of one limit and of its use.
 class Capacity {
-  max = 0;
-  current = 0;
+  max = 0; // of the controllers that accept meetings
   largest = 0;
+  current = 0;
 
+  // The headroom after the loss of the largest controller.
   get freeWithoutLargest() { return this.max - this.largest - this.current; }
 
-  add({ serves, stale, max, current }) {
-    if (serves) {
+  add({ acceptsMeetings, stale, max, current }) {
+    if (acceptsMeetings) {
       this.max += max;
       this.largest = Math.max(this.largest, max);
     }
@@ -19,6 +21,7 @@ class Capacity {
   }
 }
 
+// Region has the sums of one region, and its number of controllers in each state.
 export class Region {
   meetings = new Capacity();
   participants = new Capacity();
@@ -32,9 +35,10 @@ export class Region {
   add(c) {
     this.total++;
     this[c.state]++;
-    const serves = c.state === "healthy" || c.state === "degraded";
-    this.meetings.add({ serves, stale: c.stale, max: c.max_meetings, current: c.current_meetings });
-    this.participants.add({ serves, stale: c.stale, max: c.max_participants, current: c.current_participants });
+    const { stale } = c;
+    const acceptsMeetings = c.state === "healthy" || c.state === "degraded";
+    this.meetings.add({ acceptsMeetings, stale, max: c.max_meetings, current: c.current_meetings });
+    this.participants.add({ acceptsMeetings, stale, max: c.max_participants, current: c.current_participants });
   }
 
   get serving() { return this.healthy + this.degraded; }
@@ -44,8 +48,7 @@ export class Region {
   }
 }
 
-// sumRegions returns the regions of the controllers, in the order of their names. It takes less than a millisecond for 5,000
-// controllers.
+// sumRegions returns the regions of the controllers, in the order of their names.
 export function sumRegions(controllers) {
   const regions = new Map();
   for (const c of controllers) {

@@ -1,21 +1,21 @@
 // The panel of one controller: its fields, its drain button and its history.
 
 import { el, setAttribute, setText } from "./dom.js";
-import { formatNumber, formatPercent, formatSince, formatTime, formatUntil, signs } from "./format.js";
+import { divide, formatNumber, formatPercent, formatSince, formatTime, formatUntil, formatUse, signs } from "./format.js";
 import { Timeline } from "./timeline.js";
 
-const formatUse = (current, max) => `${formatNumber(current)} of ${formatNumber(max)} (${formatPercent(max > 0 ? current / max : 0)})`;
+const formatUseAndRatio = (current, max) => `${formatUse(current, max)} (${formatPercent(divide(current, max))})`;
 const formatUsage = (value) => (value === null ? "not reported yet" : `${value.toFixed(1)} %`);
 
 // A row has a name, a function for its text and one for its title. A row whose text is null is hidden.
 const fieldRows = [
   ["Region", (c) => c.region],
-  ["Meetings", (c) => formatUse(c.current_meetings, c.max_meetings)],
-  ["Participants", (c) => formatUse(c.current_participants, c.max_participants)],
+  ["Meetings", (c) => formatUseAndRatio(c.current_meetings, c.max_meetings)],
+  ["Participants", (c) => formatUseAndRatio(c.current_participants, c.max_participants)],
   ["CPU", (c) => formatUsage(c.cpu_usage_percent)],
   ["Memory", (c) => formatUsage(c.memory_usage_percent)],
   ["Last heartbeat", (c, asOf) => formatSince(c.last_heartbeat_at, asOf), (c) => formatTime(c.last_heartbeat_at)],
-  ["Reported health", (c) => c.reported_health],
+  ["Reported state", (c) => c.reported_health],
   ["Stale", (c) => (c.stale ? "yes: no heartbeat in time" : "no")],
   ["Registered", (c, asOf) => formatSince(c.created_at, asOf), (c) => formatTime(c.created_at)],
   ["gRPC", (c) => c.grpc_endpoint],
@@ -60,7 +60,7 @@ class FieldList {
 }
 
 export class Detail {
-  #id = "";
+  #id = ""; // empty: the panel is closed
 
   // onClose is called for the close button, onDrain with the id for the drain button.
   constructor(node, fleet, { onClose, onDrain }) {
@@ -118,7 +118,7 @@ export class Detail {
     this.show();
   }
 
-  // show draws the present state of the controller. Ages grow even if nothing else changes.
+  // show draws the present state of the controller. Its ages change even if nothing else does.
   show() {
     if (this.#id === "") return;
     const c = this.fleet.controllers.get(this.#id);

@@ -1,11 +1,11 @@
-// Dialogs. They are the browser's own, so that the focus stays inside and Escape closes them.
+// Dialogs with a form. They are the browser's own, so that the focus stays inside and Escape closes them.
 
 import { el } from "./dom.js";
 
 let dialogCount = 0;
 
-// openDialog shows a form in a dialog, with the actions at its end. onSubmit is called when the form is sent, onClose when the
-// dialog has closed for any reason. The focus returns to the element that had it.
+// openDialog shows a form with the buttons of actions at its end. onClose is called when the dialog has closed for any reason. The
+// focus then returns to the element that had it.
 export function openDialog({ title, body, actions = [], onSubmit, onClose, name }) {
   const id = `dialog-title-${++dialogCount}`;
   const previousFocus = document.activeElement;
@@ -40,7 +40,7 @@ const keys = [
   ["?", "show this list"],
 ];
 
-export function openKeys() {
+export function openKeysDialog() {
   const rows = keys.flatMap(([names, action]) => [
     el("dt", {}, ...names.split(" ").map((name) => el("kbd", {}, name))),
     el("dd", {}, action),

@@ -1,7 +1,7 @@
-// Creation and change of elements. Text is set as text, so that the browser never reads data of the server as markup.
+// Functions that make and change elements. Text is set as text, so that the browser never reads data of the server as markup.
 
-// el makes an element. For an attribute whose value is a function, it adds an event listener. true sets an empty attribute;
-// false, null and undefined set none.
+// el makes an element. An attribute whose value is a function becomes an event listener. true sets an empty attribute; false,
+// null and undefined set none.
 export function el(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -15,7 +15,7 @@ export function el(tag, attributes = {}, ...children) {
 
 export const byID = (id) => document.getElementById(id);
 
-// setText writes a text only if it differs. At 500 changes a second most texts do not.
+// setText writes a text only if it differs. Of 500 changes a second, most change no text.
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -1,7 +1,7 @@
-// The dialogs that drain a controller and end its drain. An order carries the generation that the operator has seen, so that it
-// fails if another operator has changed the controller in the meantime.
+// The dialogs that drain a controller and end its drain. An order has the generation that the operator has seen, so it
+// fails after a change by another operator.
 
-import { drain, errorText, getController, listTransitions, undrain } from "./api.js";
+import { describeError, drainController, getController, listTransitions, undrainController } from "./api.js";
 import { openDialog } from "./dialog.js";
 import { el, setText } from "./dom.js";
 import { renderPlan } from "./plan.js";
@@ -17,7 +17,7 @@ const deadlines = [
 const maxMinutes = 60 * 24 * 365;
 const conflictStatus = 409;
 
-// OrderDialog is the part that the two dialogs share. It calls onDone with a text after the order.
+// OrderDialog is the part that the two dialogs share. onDone is called with a text after the order.
 class OrderDialog {
   constructor(controller, onDone) {
     this.id = controller.controller_id;
@@ -36,7 +36,7 @@ class OrderDialog {
     this.problem.hidden = text === "";
   }
 
-  // readConflict returns a text that names the operator who changed the controller in the meantime, "" if there is none.
+  // readConflict describes the change of another operator since the generation was read, "" if there is none.
   async readConflict() {
     const controller = await getController(this.id);
     if (controller.generation === this.generation) return "";
@@ -54,7 +54,7 @@ class OrderDialog {
 }
 
 export class DrainDialog extends OrderDialog {
-  #planNumber = 0; // of the latest plan that was requested
+  #planNumber = 0; // of the latest request
   #isSafe = false;
 
   constructor(fleet, controller, onDone) {
@@ -76,7 +76,7 @@ export class DrainDialog extends OrderDialog {
       title: `Drain ${this.id}`,
       name: "drain",
       body: [
-        el("p", {}, "The controller gets no new meetings. Its running meetings continue until they end."),
+        el("p", {}, "The controller accepts no new meetings. Its running meetings continue until they end."),
         this.problem,
         this.reasonField,
         el("p", { class: "field" }, el("label", { for: "deadline" }, "Deadline"), this.deadline),
@@ -87,6 +87,7 @@ export class DrainDialog extends OrderDialog {
       actions: [this.cancelButton, this.drainButton],
       onSubmit: () => this.#submit(),
     });
+
     this.#refreshPlan();
   }
 
@@ -99,12 +100,14 @@ export class DrainDialog extends OrderDialog {
     this.drainButton.disabled = !isReady || !(this.#isSafe || this.forceBox.checked);
   }
 
-  #deadlineTime() {
+  // calculateDeadline returns the deadline by the store's clock, null if there is none.
+  #calculateDeadline() {
     if (this.deadline.value === "") return null;
     const minutes = Number(this.deadline.value === "custom" ? this.minutes.value : this.deadline.value);
     return new Date(this.fleet.asOf + minutes * 60000).toISOString();
   }
 
+  // refreshPlan requests the plan and shows it, unless a later request has begun.
   async #refreshPlan() {
     const number = ++this.#planNumber;
     this.#setReady(false);
@@ -118,22 +121,22 @@ export class DrainDialog extends OrderDialog {
       this.#setReady(true);
     } catch (err) {
       this.plan.replaceChildren();
-      this.showProblem(errorText(err));
+      this.showProblem(describeError(err));
     }
   }
 
   // requestPlan sends a dry run. After a conflict it sends another one with the new generation.
   async #requestPlan() {
     try {
-      return await this.#dryRun();
+      return await this.#requestDryRun();
     } catch (err) {
       if (err.status !== conflictStatus || !(await this.#showConflict())) throw err;
-      return this.#dryRun();
+      return this.#requestDryRun();
     }
   }
 
-  #dryRun() {
-    return drain(this.id, { dry_run: true, expected_generation: this.generation });
+  #requestDryRun() {
+    return drainController(this.id, { dry_run: true, expected_generation: this.generation });
   }
 
   // showConflict shows the change of another operator, and reports whether there is one.
@@ -148,26 +151,26 @@ export class DrainDialog extends OrderDialog {
     this.showProblem("");
     this.#setReady(false);
     try {
-      await drain(this.id, {
+      await drainController(this.id, {
         reason: this.reasonText,
-        deadline: this.#deadlineTime(),
+        deadline: this.#calculateDeadline(),
         expected_generation: this.generation,
         force: !this.#isSafe && this.forceBox.checked,
       });
       this.finish(`${this.id} is draining.`);
     } catch (err) {
-      await this.#fail(err);
+      await this.#handleError(err);
     }
   }
 
-  async #fail(err) {
+  async #handleError(err) {
     if (err.status !== conflictStatus) {
-      this.showProblem(errorText(err));
+      this.showProblem(describeError(err));
       this.#setReady(true);
       return;
     }
     const hasConflict = await this.#showConflict().catch(() => false);
-    if (!hasConflict) this.showProblem(errorText(err));
+    if (!hasConflict) this.showProblem(describeError(err));
     await this.#refreshPlan();
   }
 }
@@ -184,7 +187,7 @@ export class UndrainDialog extends OrderDialog {
       title: `End the drain of ${this.id}`,
       name: "undrain",
       body: [
-        el("p", {}, "The controller gets new meetings again as soon as it reports that it is healthy."),
+        el("p", {}, "The controller accepts new meetings again as soon as it reports that it is healthy."),
         this.drain ? el("p", {}, `Drained by ${this.drain.by}`, this.drain.reason ? `: “${this.drain.reason}”` : ".") : null,
         this.problem,
         this.reasonField,
@@ -197,11 +200,11 @@ export class UndrainDialog extends OrderDialog {
   async #submit() {
     this.undrainButton.disabled = true;
     try {
-      await undrain(this.id, this.reasonText, this.generation);
+      await undrainController(this.id, this.reasonText, this.generation);
       this.finish(`The drain of ${this.id} has ended.`);
     } catch (err) {
       const conflict = err.status === conflictStatus ? await this.readConflict().catch(() => "") : "";
-      this.showProblem(conflict ? `${conflict} Check its state before you try again.` : errorText(err));
+      this.showProblem(conflict ? `${conflict} Check its state before you try again.` : describeError(err));
       this.undrainButton.disabled = false;
     }
   }

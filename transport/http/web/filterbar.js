@@ -1,4 +1,4 @@
-// The controls above the tiles.
+// The controls above the tiles: the filters, the order and the size.
 
 import { el, setAttribute, setText } from "./dom.js";
 import { orders } from "./filters.js";
@@ -6,10 +6,10 @@ import { formatNumber, signs, states } from "./format.js";
 
 const sizes = [["", "Automatic"], ["large", "Large"], ["small", "Small"]];
 
-const optionsOf = (pairs) => pairs.map(([value, label]) => el("option", { value }, label));
+const makeOptions = (pairs) => pairs.map(([value, label]) => el("option", { value }, label));
 
 export class FilterBar {
-  // onChange is called after the filters were changed here.
+  // onChange is called after a control has changed the filters.
   constructor(form, filters, onChange) {
     this.filters = filters;
     this.onChange = onChange;
@@ -37,11 +37,11 @@ export class FilterBar {
     this.placeable = el("button", {
       type: "button", class: "chip", "aria-pressed": "false",
       click: change(() => { filters.placeable = !filters.placeable; }),
-    }, "placeable only");
+    }, "accepts meetings");
     this.region = el("button", { type: "button", class: "chip", click: change(() => { filters.region = ""; }) });
     this.order = el("select", { id: "order", change: change((select) => { filters.order = select.value; }) },
-      ...optionsOf(Object.entries(orders).map(([value, { label }]) => [value, label])));
-    this.size = el("select", { id: "size", change: change((select) => { filters.size = select.value; }) }, ...optionsOf(sizes));
+      ...makeOptions(Object.entries(orders).map(([value, { label }]) => [value, label])));
+    this.size = el("select", { id: "size", change: change((select) => { filters.size = select.value; }) }, ...makeOptions(sizes));
     this.clear = el("button", { type: "button", class: "plain", click: change(() => filters.clear()) }, "Clear filters");
   }
 
@@ -52,7 +52,6 @@ export class FilterBar {
     return { state, chip, count };
   }
 
-  // show draws the present filters.
   show() {
     const { filters } = this;
     // The filter has the trimmed text, which must not replace a text that is being typed.

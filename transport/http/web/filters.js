@@ -1,9 +1,9 @@
-// The filters and the order of the tiles, and their form in the page's address, which can be shared. The token is never in it.
+// Filters has the filters and the order of the tiles, which are also in the page's address. An address never has the token.
 
-import { loadRatio, states } from "./format.js";
+import { getLoadRatio, states } from "./format.js";
 
-// The layout of an order: the rows of a block, and the milliseconds after which changes reorder the tiles. To reorder
-// 5,000 tiles takes a long frame, so an order by values that change all the time has small blocks and a long delay.
+// The delay is in milliseconds. To reorder 5,000 tiles takes a long frame, so an order by values that change all the time has small
+// blocks and a long delay.
 const stableOrder = { rowsPerBlock: 12, reorderDelay: 250, followsLoad: false };
 const loadOrder = { rowsPerBlock: 4, reorderDelay: 3000, followsLoad: true };
 
@@ -20,7 +20,7 @@ export const orders = {
   },
   load: {
     label: "Highest load",
-    compare: (a, b) => loadRatio(b) - loadRatio(a) || compareText(a.key, b.key),
+    compare: (a, b) => getLoadRatio(b) - getLoadRatio(a) || compareText(a.key, b.key),
     ...loadOrder,
   },
   heard: {
@@ -30,17 +30,17 @@ export const orders = {
   },
 };
 
-// The keys of controllers are made for this comparison. A collator would take a tenth of a second for 5,000 of them.
+// The keys of controllers are made for this comparison. An Intl.Collator would take a tenth of a second for 5,000 of them.
 const compareText = (a, b) => (a === b ? 0 : a < b ? -1 : 1);
 
 export class Filters {
   text = "";
   region = "";
   states = new Set();
-  placeable = false;
+  placeable = false; // only controllers that accept meetings
   order = "region";
-  size = "";
-  open = "";
+  size = ""; // of the tiles: "small", "large" or "" (automatic)
+  open = ""; // the id of the open controller
 
   // read takes the filters from an address, and ignores invalid values.
   read(hash) {

@@ -1,16 +1,16 @@
-// The fleet, from the messages of the watch. This module does not use the document.
+// Fleet has the controllers, as the messages of the watch describe them. This module does not use the document.
 
-import { knownOrUnhealthy } from "./format.js";
+import { chooseShownState } from "./format.js";
 
 // These reasons against a placement follow from the load, which comes without reasons. The texts are those of the service.
-const noMeetings = "it holds as many meetings as it may";
-const noParticipants = "it holds as many participants as it may";
+const noMeetings = "it has reached max_meetings";
+const noParticipants = "it has reached max_participants";
 
-// Not more transitions than this are kept until they are taken. They are for announcements only: the timeline reads the history.
+// At most this many transitions are kept for announcements. The timeline reads the history.
 const maxTransitions = 2000;
 
-// Messages of a replica that lags are a little older than those before them. If all messages are older for this time, in
-// milliseconds, the store's clock was set back, and the ages follow it.
+// Messages of a lagging replica are a little older than those before them. If all messages are older for this time, in
+// milliseconds, the store's clock was set back.
 const clockSetBackAfter = 10000;
 
 export class Fleet {
@@ -28,6 +28,7 @@ export class Fleet {
     this.onUpdate = onUpdate;
   }
 
+  // receive applies a message of the watch. A "beat" has the store's time only.
   receive(type, data) {
     this.#setTime(Date.parse(data.as_of));
     if (type === "snapshot") this.#applySnapshot(data);
@@ -36,8 +37,7 @@ export class Fleet {
     this.onUpdate();
   }
 
-  // setTime moves the clock to the time of a message. The clock moves back only if the store's clock was set back. Otherwise it
-  // would stop until the store's clock has caught up, and all ages would be too long by that.
+  // setTime moves the clock to the time of a message. The clock moves back only if the store's clock was set back.
   #setTime(time) {
     if (Number.isNaN(time)) return;
     const now = performance.now();
@@ -52,7 +52,6 @@ export class Fleet {
     this.#arriving = null;
   }
 
-  // clear empties the fleet when the token is forgotten.
   clear() {
     this.abandonSnapshot();
     for (const id of this.controllers.keys()) this.#changedIDs.add(id);
@@ -62,8 +61,7 @@ export class Fleet {
     this.onUpdate();
   }
 
-  // takeUpdate returns all changes since the last call: the ids of the controllers that changed, came or left, the transitions,
-  // and whether there was a snapshot.
+  // takeUpdate returns all changes since the last call. isSnapshot is true if a snapshot has replaced the fleet.
   takeUpdate() {
     const update = { changedIDs: this.#changedIDs, transitions: this.#transitions, isSnapshot: this.#isSnapshot };
     this.#changedIDs = new Set();
@@ -75,7 +73,10 @@ export class Fleet {
   #applySnapshot(data) {
     if (data.begin) this.#arriving = new Map();
     if (!this.#arriving) return;
-    for (const c of data.controllers ?? []) this.#arriving.set(c.controller_id, withDerivedFields(c));
+    for (const c of data.controllers ?? []) {
+      addDerivedFields(c);
+      this.#arriving.set(c.controller_id, c);
+    }
     if (!data.end) return;
 
     for (const id of this.controllers.keys()) this.#changedIDs.add(id);
@@ -88,8 +89,12 @@ export class Fleet {
   #applyChanges(changes) {
     const controllers = this.#arriving ?? this.controllers;
     for (const { controller_id: id, controller, transition } of changes) {
-      if (controller) controllers.set(id, withDerivedFields(controller));
-      else controllers.delete(id);
+      if (controller) {
+        addDerivedFields(controller);
+        controllers.set(id, controller);
+      } else {
+        controllers.delete(id);
+      }
       this.#changedIDs.add(id);
       if (transition && this.#transitions.length < maxTransitions) this.#transitions.push(transition);
     }
@@ -113,15 +118,15 @@ export class Fleet {
   }
 }
 
-// withDerivedFields adds the fields that are read often: the state to show, the time of the heartbeat, and the key for sorting.
-function withDerivedFields(c) {
-  c.state = knownOrUnhealthy(c.health);
+// addDerivedFields adds the state to show, the time of the last heartbeat, and the key for sorting.
+function addDerivedFields(c) {
+  c.state = chooseShownState(c.health);
   c.lastHeartbeatAt = Date.parse(c.last_heartbeat_at);
   // In the order of the keys mc-2 is before mc-10.
   c.key = c.controller_id.replace(/\d+/g, (digits) => digits.padStart(12, "0"));
-  return c;
 }
 
+// updatePlacement follows a change of the load.
 function updatePlacement(c) {
   const isFullOfMeetings = c.current_meetings >= c.max_meetings;
   const isFullOfParticipants = c.current_participants >= c.max_participants;

@@ -2,6 +2,7 @@
 
 const numberFormat = new Intl.NumberFormat("en");
 export const formatNumber = (n) => numberFormat.format(n);
+export const formatUse = (current, max) => `${formatNumber(current)} of ${formatNumber(max)}`;
 export const formatPercent = (ratio) => `${Math.round(ratio * 100)} %`;
 export const formatCount = (n, one, many = `${one}s`) => `${formatNumber(n)} ${n === 1 ? one : many}`;
 
@@ -9,8 +10,8 @@ export const formatCount = (n, one, many = `${one}s`) => `${formatNumber(n)} ${n
 export const states = ["pending", "healthy", "degraded", "unhealthy", "draining"];
 export const signs = { pending: "…", healthy: "✓", degraded: "!", unhealthy: "×", draining: "↓" };
 
-// knownOrUnhealthy returns the state to show. An unknown state is shown as unhealthy, so that an operator notices it.
-export const knownOrUnhealthy = (state) => (state in signs ? state : "unhealthy");
+// chooseShownState returns the state to show. An unknown state is shown as unhealthy, so that an operator notices it.
+export const chooseShownState = (state) => (state in signs ? state : "unhealthy");
 
 // formatAge formats a time span in milliseconds. A negative span is shown as 0 s: the clocks of two responses may differ a little.
 export function formatAge(ms) {
@@ -30,9 +31,9 @@ export const formatTime = (time) => `${timeFormat.format(new Date(time))} UTC`;
 export const formatSince = (time, asOf) => `${formatAge(asOf - Date.parse(time))} ago`;
 export const formatUntil = (time, asOf) => (Date.parse(time) > asOf ? `in ${formatAge(Date.parse(time) - asOf)}` : formatSince(time, asOf));
 
-// loadRatio is the part of a controller's capacity that is in use, by the fuller one of its two limits.
-export function loadRatio(c) {
-  return Math.max(ratio(c.current_meetings, c.max_meetings), ratio(c.current_participants, c.max_participants));
-}
+export const divide = (current, max) => (max > 0 ? current / max : 0);
 
-const ratio = (current, max) => (max > 0 ? current / max : 0);
+// getLoadRatio returns which part of a controller's capacity is in use, by the fuller one of its two limits.
+export function getLoadRatio(c) {
+  return Math.max(divide(c.current_meetings, c.max_meetings), divide(c.current_participants, c.max_participants));
+}

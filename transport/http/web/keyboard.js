@@ -1,13 +1,13 @@
-// The keyboard's use of the tiles. Only one tile, the current one, is a stop of the Tab key. The arrow keys make another tile the
+// Keyboard navigation of the tiles. Only one tile, the current one, is a stop of the Tab key. The arrow keys make another tile the
 // current one.
 
 const rowSteps = { ArrowDown: 1, ArrowUp: -1, PageDown: 8, PageUp: -8 };
 
 export class TileKeyboard {
-  #shown = []; // the tiles in their order on the screen
+  #shown = []; // the tiles in their order
   #current = null;
 
-  // findTile returns the tile of an id. onOpen is called with the id of the tile that was opened.
+  // findTile returns the tile of an id. onOpen is called with the id of the opened tile.
   constructor(grid, layout, { findTile, onOpen }) {
     Object.assign(this, { grid, layout, findTile, onOpen });
     grid.addEventListener("focusin", (event) => this.#handleFocus(event));
@@ -16,12 +16,12 @@ export class TileKeyboard {
 
   get currentID() { return this.#current?.id ?? ""; }
 
-  // update takes the tiles on the screen. If the current tile is no longer there, the tile at its place becomes the current one.
+  // update replaces the tiles. If the current tile is not among them, the tile at its index becomes the current one.
   update(shown) {
     const index = this.#shown.indexOf(this.#current);
     this.#shown = shown;
     if (!this.#current) this.#setCurrent(shown[0]);
-    else if (!this.#current.node.isConnected) this.#setCurrent(shown[this.#clamp(index)]);
+    else if (!this.#current.node.isConnected) this.#setCurrent(shown[this.#clampIndex(index)]);
   }
 
   // focus moves the focus to the tile of an id if it is shown, otherwise to the current tile.
@@ -31,7 +31,7 @@ export class TileKeyboard {
     (this.#current?.node ?? this.grid).focus({ preventScroll });
   }
 
-  #clamp(index) {
+  #clampIndex(index) {
     return Math.min(Math.max(index, 0), this.#shown.length - 1);
   }
 
@@ -59,21 +59,21 @@ export class TileKeyboard {
       return;
     }
 
-    const target = this.#targetOf(event.key, index);
+    const target = this.#findTarget(event.key, index);
     if (!target) return;
     event.preventDefault();
     this.#setCurrent(target);
     this.focus();
   }
 
-  // targetOf returns the tile that a key moves to from the one at index, undefined if the key moves to none.
-  #targetOf(key, index) {
+  // findTarget returns the tile to which a key moves from the one at index, if any.
+  #findTarget(key, index) {
     switch (key) {
-      case "ArrowRight": return this.#shown[this.#clamp(index + 1)];
-      case "ArrowLeft": return this.#shown[this.#clamp(index - 1)];
+      case "ArrowRight": return this.#shown[this.#clampIndex(index + 1)];
+      case "ArrowLeft": return this.#shown[this.#clampIndex(index - 1)];
       case "Home": return this.#shown[0];
       case "End": return this.#shown.at(-1);
-      default: return key in rowSteps ? this.layout.neighbour(this.#current, rowSteps[key]) : undefined;
+      default: return key in rowSteps ? this.layout.findNeighbour(this.#current, rowSteps[key]) : undefined;
     }
   }
 }

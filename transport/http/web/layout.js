@@ -1,4 +1,4 @@
-// The places of the tiles: rows, and blocks of rows. The browser skips blocks that are not on the screen.
+// Layout puts the tiles into rows, and the rows into blocks. The browser does not paint blocks that are not on the screen.
 
 import { el, setAttribute, setText } from "./dom.js";
 import { formatNumber } from "./format.js";
@@ -6,7 +6,7 @@ import { formatNumber } from "./format.js";
 // More tiles than this are small by default, so that the fleet fits on a screen.
 const maxLargeTiles = 400;
 
-// The sizes in pixels are those of the style sheet. Tiles are tall if they show their region, as no heading does.
+// The sizes in pixels are those of the style sheet. Tiles that show their region are tall; otherwise a heading shows it.
 const tileSizes = {
   small: { width: 22, height: 22, gap: 3 },
   large: { width: 178, height: 50, gap: 6 },
@@ -14,7 +14,7 @@ const tileSizes = {
 };
 const headingHeight = 26;
 
-// A gradual reorder fills this number of blocks in each frame: to move a tile is fast, to paint it takes longer.
+// A gradual reorder fills this many blocks in each frame, because painting takes longer than moving.
 const blocksPerFrame = 1;
 
 export class Layout {
@@ -24,13 +24,13 @@ export class Layout {
   #headings = new Map(); // by region
   #frame = 0;
 
-  // onFocusLost is called when a tile with the focus was moved, which takes the focus from it.
+  // onFocusLost is called when the tile with the focus was moved, which removes the focus.
   constructor(grid, onFocusLost) {
     this.grid = grid;
     this.onFocusLost = onFocusLost;
   }
 
-  // show puts the tiles of the controllers in their places. A gradual change takes several frames.
+  // show puts the tiles in their places. A gradual change takes several frames.
   show({ controllers, tiles, order, isGrouped, size, isGradual }) {
     cancelAnimationFrame(this.#frame);
     setAttribute(this.grid, "data-size", size || (tiles.length > maxLargeTiles ? "small" : "large"));
@@ -41,26 +41,26 @@ export class Layout {
     this.#fillBlocks(blocks, isGradual);
   }
 
-  // neighbour returns the tile in the same column, rowStep rows further down, or up if it is negative.
-  neighbour(tile, rowStep) {
+  // findNeighbour returns the tile in the same column, rowStep rows further down, or up if it is negative.
+  findNeighbour(tile, rowStep) {
     const row = this.#rows[Math.min(Math.max(tile.row + rowStep, 0), this.#rows.length - 1)];
     if (row === this.#rows[tile.row]) return tile;
     return row[Math.min(this.#rows[tile.row].indexOf(tile), row.length - 1)];
   }
 
   #makeBlocks({ controllers, tiles, order, isGrouped }) {
-    const size = this.#tileSize(isGrouped);
+    const size = this.#chooseTileSize(isGrouped);
     this.#setColumns(size);
     this.#rows = [];
 
     const tilesPerBlock = this.#columns * order.rowsPerBlock;
     const blocks = [];
-    for (const { from, to } of groupsOf(controllers, isGrouped)) {
+    for (const { from, to } of splitIntoGroups(controllers, isGrouped)) {
       for (let at = from; at < to; at += tilesPerBlock) {
         const blockTiles = tiles.slice(at, Math.min(at + tilesPerBlock, to));
         const children = blockTiles.map((tile) => tile.node);
         const hasHeading = isGrouped && at === from;
-        if (hasHeading) children.unshift(this.#heading(controllers[from].region, to - from));
+        if (hasHeading) children.unshift(this.#getHeading(controllers[from].region, to - from));
 
         const rowsHeight = this.#addRows(blockTiles) * (size.height + size.gap) - size.gap;
         const node = this.#blockNodes[blocks.length] ??= el("div", { class: "block", role: "presentation" });
@@ -71,7 +71,7 @@ export class Layout {
     return blocks;
   }
 
-  #tileSize(isGrouped) {
+  #chooseTileSize(isGrouped) {
     if (this.grid.dataset.size === "small") return tileSizes.small;
     return isGrouped ? tileSizes.large : tileSizes.tall;
   }
@@ -92,7 +92,7 @@ export class Layout {
     return rowCount;
   }
 
-  #heading(region, size) {
+  #getHeading(region, size) {
     let heading = this.#headings.get(region);
     if (!heading) {
       heading = el("div", { class: "heading", "aria-hidden": "true" }, el("span"), el("span", { class: "muted" }));
@@ -120,8 +120,8 @@ export class Layout {
   }
 }
 
-// groupsOf returns the ranges of controllers that begin with a block of their own: one for each region, or one for all.
-function groupsOf(controllers, isGrouped) {
+// splitIntoGroups returns a range of controllers for each region, or one range for all.
+function splitIntoGroups(controllers, isGrouped) {
   const groups = [];
   for (let from = 0; from < controllers.length;) {
     let to = isGrouped ? from + 1 : controllers.length;

@@ -1,10 +1,10 @@
-// The page. The watch brings the fleet, which is drawn at most once a frame.
+// The page: it connects the modules. Watch receives the fleet, and draw shows it at most once a frame.
 
 import { Announcer } from "./announce.js";
 import { forgetToken, hasToken } from "./api.js";
 import { sumRegions } from "./capacity.js";
 import { Detail } from "./detail.js";
-import { isDialogOpen, openKeys } from "./dialog.js";
+import { isDialogOpen, openKeysDialog } from "./dialog.js";
 import { byID, setText } from "./dom.js";
 import { DrainDialog, UndrainDialog } from "./drain.js";
 import { FilterBar } from "./filterbar.js";
@@ -14,7 +14,7 @@ import { formatNumber } from "./format.js";
 import { Regions } from "./regions.js";
 import { showConnection, showTotals } from "./status.js";
 import { Tiles } from "./tiles.js";
-import { askToken } from "./token.js";
+import { askForToken } from "./token.js";
 import { Watch } from "./watch.js";
 
 // All times are in milliseconds. Sums are drawn less often than tiles: figures that change 60 times a second cannot be read.
@@ -118,7 +118,7 @@ function openDrainDialog(id) {
 }
 
 function openTokenDialog(problem) {
-  askToken({
+  askForToken({
     problem,
     onToken: () => watch.start(),
     onForget: () => {
@@ -129,7 +129,7 @@ function openTokenDialog(problem) {
   });
 }
 
-// handleKey handles a key, and reports whether the browser must not handle it as well.
+// handleKey handles a key, and reports whether the page uses it.
 function handleKey(event) {
   const input = event.target.closest("input, select, textarea");
   if (event.key === "Escape" && (detail.id || input)) {
@@ -144,7 +144,7 @@ function handleKey(event) {
       byID("filter-text").focus();
       return true;
     case "?":
-      openKeys();
+      openKeysDialog();
       return true;
     case "d":
       if (!hasToken()) return false;
@@ -165,7 +165,7 @@ addEventListener("hashchange", () => {
   applyFilters();
   if (hasToken()) openController(open);
 });
-addEventListener("online", () => watch.retry());
+addEventListener("online", () => watch.retryNow());
 document.querySelector(".skip").addEventListener("click", (event) => {
   // The link must not change the address, which holds the filters.
   event.preventDefault();
@@ -175,6 +175,6 @@ byID("theme").addEventListener("change", (event) => {
   if (event.target.value) document.documentElement.dataset.theme = event.target.value;
   else delete document.documentElement.dataset.theme;
 });
-byID("keys-button").addEventListener("click", openKeys);
+byID("keys-button").addEventListener("click", openKeysDialog);
 byID("token-button").addEventListener("click", () => openTokenDialog(""));
 openTokenDialog("");

@@ -1,27 +1,26 @@
-// The plan of a drain: the verdict, the reasons against it, the affected meetings, and the region before and after.
+// The plan of a drain: verdict, reasons, affected meetings, and the region before and after.
 
 import { el } from "./dom.js";
-import { formatCount, formatNumber } from "./format.js";
+import { formatCount, formatNumber, formatUse } from "./format.js";
 
-const formatUse = (capacity) => `${formatNumber(capacity.current)} of ${formatNumber(capacity.max)}`;
 const formatServing = (region) => formatNumber(region.healthy + region.degraded);
 const formatYesNo = (value) => (value ? "yes" : "no");
 
-// renderPlan returns the elements that show a plan. stale reports whether the controller is stale.
+// renderPlan returns the elements of a plan. stale reports whether the controller is stale.
 export function renderPlan({ plan, stale }) {
-  const verdict = el("p", { class: "verdict", "data-survives": String(plan.safe) }, verdictOf(plan));
+  const verdict = el("p", { class: "verdict", "data-survives": String(plan.safe) }, describeVerdict(plan));
   const reasons = plan.safe ? null : el("ul", { class: "reasons" }, ...plan.reasons.map((reason) => el("li", {}, reason)));
-  return [verdict, reasons, el("p", {}, affectedText(plan, stale)), renderTable(plan)].filter(Boolean);
+  return [verdict, reasons, el("p", {}, describeAffected(plan, stale)), renderTable(plan)].filter(Boolean);
 }
 
-function verdictOf(plan) {
+function describeVerdict(plan) {
   if (!plan.safe) return "× Not safe:";
   return formatServing(plan.before) === formatServing(plan.after)
-    ? "✓ Safe: the controller does not serve now, so the region loses no capacity."
+    ? "✓ Safe: the controller accepts no meetings now, so the region loses no capacity."
     : "✓ Safe: the other controllers can hold all running meetings, even if the largest of them fails.";
 }
 
-function affectedText(plan, stale) {
+function describeAffected(plan, stale) {
   const affected = `${formatCount(plan.meetings_affected, "meeting")} with ${formatCount(plan.participants_affected, "participant")}`;
   return stale ? `${affected} ran on it at its last heartbeat. The table does not count them.` : `${affected} run on it.`;
 }
@@ -30,8 +29,8 @@ function renderTable({ before, after }) {
   const head = el("tr", {}, ...[before.region, "Before", "After"].map((title) => el("th", { scope: "col" }, title)));
   const row = (name, format) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, format(before)), el("td", {}, format(after)));
   return el("table", {}, el("thead", {}, head), el("tbody", {},
-    row("Controllers that serve", formatServing),
-    row("Meetings", (region) => formatUse(region.meetings)),
-    row("Participants", (region) => formatUse(region.participants)),
+    row("Controllers that accept meetings", formatServing),
+    row("Meetings", ({ meetings }) => formatUse(meetings.current, meetings.max)),
+    row("Participants", ({ participants }) => formatUse(participants.current, participants.max)),
     row("Survives loss of largest", (region) => formatYesNo(region.survives_largest_loss))));
 }

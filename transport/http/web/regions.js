@@ -1,8 +1,9 @@
-// The cards of the regions: controllers by state, used and available capacity, and the capacity without the largest controller.
+// The cards of the regions: controllers by state, capacity in use, and headroom without the largest controller.
 
 import { el, setAttribute, setText } from "./dom.js";
-import { formatNumber, signs, states } from "./format.js";
+import { formatNumber, formatUse, signs, states } from "./format.js";
 
+// CapacityBar has a mark at the capacity without the largest controller.
 class CapacityBar {
   constructor(name) {
     this.name = name;
@@ -17,10 +18,10 @@ class CapacityBar {
     // If more is in use than the maximum, the track is as long as the use.
     const length = Math.max(max, current, 1);
     const maxWithoutLargest = Math.max(max - largest, 0);
-    const use = `${formatNumber(current)} of ${formatNumber(max)}`;
+    const use = formatUse(current, max);
     this.fill.style.width = `${(100 * current) / length}%`;
     this.mark.style.left = `${(100 * maxWithoutLargest) / length}%`;
-    setAttribute(this.node, "data-level", current > max ? "over" : current > maxWithoutLargest ? "tight" : "room");
+    setAttribute(this.node, "data-level", current > max ? "over" : current > maxWithoutLargest ? "tight" : "headroom");
     setText(this.numbers, use);
     const label = `${use} ${this.name.toLowerCase()}; ${formatNumber(maxWithoutLargest)} without the largest controller`;
     setAttribute(this.track, "aria-label", label);
@@ -58,11 +59,11 @@ class RegionCard {
     this.meetings.show(region.meetings);
     this.participants.show(region.participants);
     setAttribute(this.verdict, "data-survives", String(region.survivesLargestLoss));
-    setText(this.verdict, verdictOf(region));
+    setText(this.verdict, describeVerdict(region));
   }
 }
 
-function verdictOf(region) {
+function describeVerdict(region) {
   if (region.survivesLargestLoss) return "✓ Survives the loss of its largest controller";
   return region.serving === 0 ? "× No controller accepts meetings" : "× Does not survive the loss of its largest controller";
 }
@@ -85,11 +86,11 @@ export class Regions {
       this.#cards.delete(name);
     }
 
-    regions.forEach((region, i) => this.#cardAt(region.name, i).show(region, this.filters.region === region.name));
+    regions.forEach((region, i) => this.#getCard(region.name, i).show(region, this.filters.region === region.name));
   }
 
-  // cardAt returns the card of a region. A new card is inserted at the index.
-  #cardAt(name, index) {
+  // getCard returns the card of a region. A new card is inserted at the index.
+  #getCard(name, index) {
     let card = this.#cards.get(name);
     if (!card) {
       card = new RegionCard(name, () => this.onChoose(this.filters.region === name ? "" : name));

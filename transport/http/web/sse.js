@@ -1,7 +1,7 @@
-// A reader of text/event-stream by the HTML standard (§ 9.2.6). EventSource cannot send the token.
+// EventReader reads text/event-stream by the HTML standard (§ 9.2.6). The browser's EventSource cannot send the token.
 
-// EventReader is given text in pieces of any length, and calls onEvent with {type, data, id} for each event. id is the latest id
-// of the stream, from which a watch resumes.
+// The text may be pushed in pieces of any length. onEvent is called with {type, data, id} for each event. The id is the latest one of
+// the stream, also for an event without an id.
 export class EventReader {
   #incompleteLine = "";
   #skipLineFeed = false; // after a CR at the end of a piece
@@ -15,10 +15,10 @@ export class EventReader {
   }
 
   push(text) {
-    const piece = this.#withoutMarks(text);
+    const piece = this.#removeMarks(text);
     let start = 0;
 
-    // Only the new text is searched: a line of hundreds of kilobytes arrives in dozens of pieces.
+    // Only the new text is searched, because a long line arrives in dozens of pieces.
     const lineEnd = /\r\n|\n|\r/g;
     for (let found = lineEnd.exec(piece); found; found = lineEnd.exec(piece)) {
       const line = this.#incompleteLine + piece.slice(start, found.index);
@@ -30,8 +30,8 @@ export class EventReader {
     this.#incompleteLine += piece.slice(start);
   }
 
-  // withoutMarks removes a byte order mark at the begin of the stream, and a LF whose CR was in the piece before.
-  #withoutMarks(text) {
+  // removeMarks removes a byte order mark at the begin of the stream, and a LF whose CR was in the piece before.
+  #removeMarks(text) {
     let piece = text;
     if (!this.#hasBegun && piece !== "") {
       this.#hasBegun = true;

@@ -1,4 +1,4 @@
-// The head of the page: the size of the fleet, and whether the page is up to date.
+// The header of the page: the size of the fleet, and whether the page is up to date.
 
 import { byID, setAttribute, setText } from "./dom.js";
 import { formatCount } from "./format.js";

@@ -1,7 +1,7 @@
-// One controller as a tile. Tiles are elements, not a canvas, so that a keyboard and a screen reader can use them.
+// Tile shows one controller. Tiles are elements, not a canvas, so that a keyboard and a screen reader can use them.
 
 import { el, setAttribute, setText } from "./dom.js";
-import { formatPercent, loadRatio, signs } from "./format.js";
+import { formatPercent, getLoadRatio, signs } from "./format.js";
 
 const template = el("div", { class: "tile", role: "option", tabindex: "-1", "aria-selected": "false" },
   el("span", { class: "face" },
@@ -11,7 +11,7 @@ const template = el("div", { class: "tile", role: "option", tabindex: "-1", "ari
     el("span", { class: "full" }),
     el("span", { class: "bar" }, el("span"))));
 
-// The bar of the load has steps of 2 %: less cannot be seen.
+// The bar has steps of 2 %, because smaller ones cannot be seen.
 const loadSteps = 50;
 
 // Names of one kind differ at their ends, so a long name is cut in the middle. The title of the tile has the whole name.
@@ -56,13 +56,13 @@ export class Tile {
     setNameParts(this.where, c.region);
 
     const isStaleOnly = c.stale && c.state !== "unhealthy";
-    const label = `${this.id}, ${c.state}${isStaleOnly ? ", stale" : ""}${placeable ? "" : ", not placeable"}, ${c.region}`;
+    const label = `${this.id}, ${c.state}${isStaleOnly ? ", stale" : ""}${placeable ? "" : ", accepts no meetings"}, ${c.region}`;
     this.node.setAttribute("aria-label", label);
     this.node.title = label;
   }
 
   #showLoad(c) {
-    const step = Math.min(loadSteps, Math.round(loadRatio(c) * loadSteps));
+    const step = Math.min(loadSteps, Math.round(getLoadRatio(c) * loadSteps));
     if (step === this.loadStep) return;
     this.loadStep = step;
     this.fill.style.width = `${(100 * step) / loadSteps}%`;

@@ -1,11 +1,11 @@
-// All controllers as tiles: those that match the filters, in the chosen order.
+// Tiles shows the controllers that match the filters, in the chosen order.
 
 import { orders } from "./filters.js";
 import { TileKeyboard } from "./keyboard.js";
 import { Layout } from "./layout.js";
 import { Tile } from "./tile.js";
 
-// If more tiles change at a time, none flashes: a flash is painted in every frame, and many flashes point out nothing.
+// If more tiles change at a time, none flashes: the browser paints a flash in every frame, and many flashes point out nothing.
 const maxFlashes = 6;
 const flashFrames = [
   { boxShadow: "0 0 0 4px var(--flash)" },
@@ -17,7 +17,7 @@ const flashDuration = 1500;
 export class Tiles {
   #tiles = new Map(); // by id
   #matchingIDs = new Set();
-  #shown = []; // the tiles that match, in their order on the screen
+  #shown = []; // the matching tiles in their order
   #selected = null;
   #reorderTimer = 0;
   #runningFlashes = 0;
@@ -25,7 +25,7 @@ export class Tiles {
   #layout;
   #keyboard;
 
-  // onOpen is called with the id of the tile that was chosen, onCount with the number of tiles after each change of it.
+  // onOpen is called with the id of the chosen tile, onCount with the number of tiles.
   constructor(grid, empty, fleet, filters, { onOpen, onCount }) {
     Object.assign(this, { grid, empty, fleet, filters, onOpen, onCount });
     this.#layout = new Layout(grid, () => this.#keyboard.focus("", true));
@@ -41,7 +41,6 @@ export class Tiles {
 
   get currentID() { return this.#keyboard.currentID; }
 
-  // focus moves the focus to the tile of an id, or to the current tile.
   focus(id) {
     this.#keyboard.focus(id);
   }
@@ -63,7 +62,7 @@ export class Tiles {
         if (this.#matchingIDs.delete(id)) mustReorder = true;
         continue;
       }
-      const tile = this.#tileOf(id);
+      const tile = this.#getTile(id);
       if (tile.show(c) && !isSnapshot) withNewState.push(tile);
       if (this.#updateMatch(c)) mustReorder = true;
     }
@@ -76,7 +75,7 @@ export class Tiles {
 
   get #order() { return orders[this.filters.order]; }
 
-  #tileOf(id) {
+  #getTile(id) {
     let tile = this.#tiles.get(id);
     if (!tile) {
       tile = new Tile(id);
@@ -94,6 +93,7 @@ export class Tiles {
     return true;
   }
 
+  // refilter applies changed filters.
   refilter() {
     this.#matchingIDs.clear();
     for (const c of this.fleet.controllers.values()) {
@@ -114,7 +114,7 @@ export class Tiles {
     const controllers = [...this.#matchingIDs].map((id) => this.fleet.controllers.get(id)).filter(Boolean);
     controllers.sort(this.#order.compare);
     // A controller may have no tile yet if its update was not drawn.
-    this.#shown = controllers.map((c) => this.#tileOf(c.controller_id));
+    this.#shown = controllers.map((c) => this.#getTile(c.controller_id));
 
     this.#layout.show({
       controllers,

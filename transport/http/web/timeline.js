@@ -1,11 +1,11 @@
-// The history of one controller, newest first. It is read in pages, and continued with the transitions of the watch.
+// Timeline shows the history of one controller, newest first. It reads the history in pages, and adds the transitions of the watch.
 
 import { listTransitions } from "./api.js";
 import { el, setText } from "./dom.js";
 import { formatAge, formatSince, formatTime, signs } from "./format.js";
 
 const pageSize = 30;
-const causes = { register: "registered", heartbeat: "heartbeat", operator: "operator", retired: "retired" };
+const causes = { register: "registered", heartbeat: "reported", operator: "ordered", stale: "marked", retired: "retired" };
 
 export class Timeline {
   #before = 0; // the id before which the next page ends
@@ -22,13 +22,14 @@ export class Timeline {
     this.node = el("section", { class: "history" }, el("h3", {}, "History"), this.list, this.problem, this.moreButton);
   }
 
-  // load reads and shows the next page.
   async load() {
     this.moreButton.disabled = true;
     this.problem.hidden = true;
+
     try {
       const page = await listTransitions(this.id, this.#before, pageSize);
       if (this.#isClosed) return;
+
       for (const transition of page.transitions) this.#add(transition, "append");
       this.#before = page.next_before;
       this.moreButton.hidden = page.next_before === 0;
@@ -62,7 +63,6 @@ export class Timeline {
     }
   }
 
-  // refreshAges writes the present age of each transition.
   refreshAges() {
     for (const node of this.list.querySelectorAll("time")) setText(node, formatSince(node.dateTime, this.fleet.asOf));
   }
@@ -88,7 +88,9 @@ function renderState(state) {
   return el("span", { class: "state", "data-state": state }, sign, ` ${state}`);
 }
 
+// describeCause returns a text such as "no heartbeat for 32 s; marked by gc-1".
 function describeCause(t) {
-  const cause = t.cause === "stale" ? `no heartbeat for ${formatAge(t.silence_ms)}` : causes[t.cause] ?? t.cause;
-  return t.actor ? `${cause}, by ${t.actor}` : cause;
+  const hasSilence = t.cause === "stale" || t.cause === "retired";
+  const silence = hasSilence ? `no heartbeat for ${formatAge(t.silence_ms)}; ` : "";
+  return `${silence}${causes[t.cause] ?? t.cause}${t.actor ? ` by ${t.actor}` : ""}`;
 }

@@ -6,9 +6,9 @@ import { el, setText } from "./dom.js";
 
 let openTokenDialog = null;
 
-// askToken opens the dialog, with the reason if a problem made it necessary. onToken is called when a token was entered, onForget
-// when the token was forgotten.
-export function askToken({ problem = "", onToken, onForget }) {
+// askForToken opens the dialog. problem is the text of the error that made it necessary. onToken is called when a token was entered,
+// onForget when it was forgotten.
+export function askForToken({ problem = "", onToken, onForget }) {
   openTokenDialog?.close();
 
   const input = el("input", {
@@ -50,8 +50,7 @@ export function askToken({ problem = "", onToken, onForget }) {
   openTokenDialog = dialog;
 }
 
-// parseToken returns the token in a text, which may be a whole header with a line end. It returns "" for a text that cannot be
-// sent in a header.
+// parseToken returns the token in a text, which may be a whole header with a line end; "" if it is invalid.
 function parseToken(text) {
   const token = text.trim().replace(/^(authorization:\s*)?bearer\s+/i, "");
   return /^[\x21-\x7e]+$/.test(token) ? token : "";

@@ -1,11 +1,11 @@
-// The connection that brings the fleet. It resumes after the last event when it breaks off.
+// Watch opens the event stream and reopens it after the last event.
 
-import { APIError, hasToken, open } from "./api.js";
+import { APIError, hasToken, sendRequest } from "./api.js";
 import { EventReader } from "./sse.js";
 
 // All times are in milliseconds. The server sends an event every 5 s, so a stream without one for streamTimeout is broken.
 const streamTimeout = 17000;
-// If the stream is open and the store's time stays the same for clockTimeout, the store does not respond to the server.
+// If the store's time stays the same for clockTimeout, the store does not respond.
 const clockTimeout = 12000;
 const firstDelay = 500;
 const maxDelay = 15000;
@@ -19,7 +19,7 @@ export class Watch {
   #endStream = null; // ends the open stream, so that another one is opened
   #endDelay = () => {};
   #lastDataAt = 0; // by the browser's clock
-  #clockMovedAt = 0; // by the browser's clock: when the store's time last differed
+  #clockMovedAt = 0; // when the store's time last changed, by the browser's clock
   #storeTime = "";
 
   // onState is called with a state and its details: "connecting", "live", "stalled" with {seconds}, "waiting" with
@@ -47,8 +47,7 @@ export class Watch {
     this.onState("off", {});
   }
 
-  // retry ends the delay before the next stream.
-  retry() {
+  retryNow() {
     this.#endDelay();
   }
 
@@ -95,7 +94,7 @@ export class Watch {
     try {
       const query = new URLSearchParams({ loads: "true" });
       if (this.#resumeAfter !== null) query.set("after", this.#resumeAfter);
-      const response = await open(`api/v1/watch?${query}`, { signal: stream.signal, headers: { accept: "text/event-stream" } });
+      const response = await sendRequest(`api/v1/watch?${query}`, { signal: stream.signal, headers: { accept: "text/event-stream" } });
       this.#fleet.abandonSnapshot();
       this.onState("live", {});
 
@@ -124,7 +123,7 @@ export class Watch {
     }
 
     this.#fleet.receive(type, message);
-    // The id of an incomplete snapshot is that of an event before it.
+    // Parts of a snapshot before its last one have no id, so EventReader still has the id of the event before.
     if (id !== null && !(type === "snapshot" && !message.end)) this.#resumeAfter = id;
 
     // A store whose clock was set back responds as well, so any other time counts.

@@ -1,5 +1,5 @@
-// Package web serves the web page of the fleet: files that are embedded in the binary, with headers that limit what a browser
-// may do with them.
+// Package web serves the web page of the fleet. Its files are embedded in the binary, and its headers limit what a browser may do
+// with them.
 package web
 
 import (
@@ -16,8 +16,8 @@ import (
 //go:embed index.html app.css icon.svg *.js
 var content embed.FS
 
-// policy is the Content-Security-Policy: the page runs and loads its own files only, connects to its own server only, and no other
-// page may frame it. No script may turn text into markup or code.
+// policy is the Content-Security-Policy. The page runs and loads its own files only, and connects to its own server only. No other
+// page may frame it, and no script may turn text into markup or code.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; " +
 	"form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
@@ -29,7 +29,7 @@ var contentTypes = map[string]string{
 	".svg":  "image/svg+xml",
 }
 
-// Page is one file of the page and its path.
+// Page is one file of the web page and its path.
 type Page struct {
 	// Pattern is a pattern of [http.ServeMux].
 	Pattern string

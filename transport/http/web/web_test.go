@@ -104,8 +104,9 @@ func TestPages_UseNoOtherHost(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if total > 100<<10 {
-		t.Errorf("the page has %d bytes, want at most 100 KiB", total)
+	// An operator opens the page over a slow connection during an incident: 128 KiB take 1 s at 1 Mbit/s.
+	if total > 128<<10 {
+		t.Errorf("the page has %d bytes, want at most 128 KiB", total)
 	}
 }
 
@@ -157,7 +158,7 @@ func TestFleetModule_ReasonsMatchService(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	full := service.Controller{Health: service.HealthHealthy}.Placement()
+	full := service.Controller{Health: service.HealthHealthy}.Eligibility()
 	if len(full.Reasons) != 2 {
 		t.Fatalf("a full controller has the reasons %q, want two", full.Reasons)
 	}

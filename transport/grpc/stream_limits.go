@@ -1,7 +1,6 @@
 package grpctransport
 
 import (
-	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,8 +14,8 @@ const (
 	maxConnectionStreams = 800
 	// maxSpareWorkers limits the workers of all streams together, not counting one for each stream.
 	maxSpareWorkers = 4096
-	// workerIdleTime is how long a stream keeps more workers than it uses. It is longer than the heartbeat interval.
-	workerIdleTime = 15 * time.Second
+	// defaultWorkerIdleTime is how long a stream keeps more workers than it uses. It is longer than the heartbeat interval.
+	defaultWorkerIdleTime = 15 * time.Second
 )
 
 // streamLimits counts the open heartbeat streams. The zero value is ready to use.
@@ -72,55 +71,4 @@ func (l *streamLimits) takeWorker() bool {
 		return false
 	}
 	return true
-}
-
-// startWorker starts a worker that handles h. It returns false if the stream has as many workers as it may.
-func (s *heartbeatStream) startWorker(ctx context.Context, h *heartbeat) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-
-	if s.isClosed || s.workers >= maxInFlight || (s.workers > 0 && !s.server.limits.takeWorker()) {
-		return false
-	}
-	s.workers++
-	if s.workers > 1 && !s.isRetireTimerRunning {
-		s.isRetireTimerRunning = true
-		s.retireTimer.Reset(s.server.workerIdleTime)
-	}
-	go s.runWorker(ctx, h)
-	return true
-}
-
-// retireWorkers ends the workers that were not needed since its last run. It runs as long as there is more than one worker, so that
-// an idle stream has no timer.
-func (s *heartbeatStream) retireWorkers() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-
-	if s.isClosed {
-		return
-	}
-	for range s.workers - max(s.peak, 1) {
-		select {
-		case s.ready <- nil:
-			s.workers--
-			s.server.limits.spareWorkers.Add(-1)
-		default: // The other workers are busy.
-		}
-	}
-
-	s.peak = s.inFlight
-	s.isRetireTimerRunning = s.workers > 1
-	if s.isRetireTimerRunning {
-		s.retireTimer.Reset(s.server.workerIdleTime)
-	}
-}
-
-// close releases the workers, which end with the stream.
-func (s *heartbeatStream) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.isClosed = true
-	s.retireTimer.Stop()
-	s.server.limits.spareWorkers.Add(-int64(max(0, s.workers-1)))
 }

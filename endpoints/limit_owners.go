@@ -18,8 +18,8 @@ const (
 )
 
 // ownerCounts counts the controllers of each subject. It reads a subject's count from the store at most once a second, and adds the
-// controllers that this replica creates in the meantime. A subject can therefore exceed its limit, but only by the controllers that
-// the other replicas create for it within one second and the time of one count.
+// controllers that this replica creates in the meantime. A subject can therefore exceed its limit. The excess is at most the
+// number of controllers that other replicas create for it within one second and the time of one count.
 type ownerCounts struct {
 	limit         int // 0: unlimited.
 	readFromStore func(ctx context.Context, subject string) (int, error)
@@ -42,7 +42,7 @@ func newOwnerCounts(limit int, readFromStore func(context.Context, string) (int,
 	return &ownerCounts{limit: limit, readFromStore: readFromStore, now: now, counts: counts}
 }
 
-// checkLimit returns [service.OwnerLimitError] if the subject owns as many controllers as it may. It waits for the first read of a
+// checkLimit returns [service.OwnerLimitError] if the subject has reached its limit of controllers. It waits for the first read of a
 // subject's count; later reads run in the background. A read that fails refuses nothing.
 func (o *ownerCounts) checkLimit(ctx context.Context, subject string) error {
 	if o.limit == 0 {

@@ -42,6 +42,7 @@ func newFleet(t *testing.T, store *fleetStore, limit int) (register, beat func(i
 	if err != nil {
 		t.Fatalf("NewCallerLimiter() = %v", err)
 	}
+
 	middleware := LimitCallers(limiter, store, func(string) {})
 	registering := middleware(Operation{"RegisterMC", ScopeMC})(store.register)
 	beating := middleware(Operation{"FastHeartbeat", ScopeMC})(func(_ context.Context, request any) (any, error) {
@@ -62,7 +63,7 @@ func newFleet(t *testing.T, store *fleetStore, limit int) (register, beat func(i
 	return register, beat, &clock
 }
 
-// TestLimitCallers_LostTable: each of 10,000 controllers registers only once after NOT_FOUND.
+// TestLimitCallers_LostTable loses the registrations of a fleet. Each of 10,000 controllers registers only once after NOT_FOUND.
 func TestLimitCallers_LostTable(t *testing.T) {
 	store := &fleetStore{known: map[string]bool{}}
 	register, beat, now := newFleet(t, store, 20_000)
@@ -71,6 +72,7 @@ func TestLimitCallers_LostTable(t *testing.T) {
 		if second > 60 {
 			t.Fatalf("%d of 10,000 controllers are registered after 60 s", len(store.known))
 		}
+
 		var notFound []string
 		for i := range 10_000 {
 			id := fmt.Sprintf("mc-%d", i)
@@ -80,9 +82,11 @@ func TestLimitCallers_LostTable(t *testing.T) {
 				t.Fatalf("heartbeat of %s = %v", id, err)
 			}
 		}
+
 		if len(notFound) > maxNotFoundPlaces {
 			t.Fatalf("%d controllers register at once, want at most %d", len(notFound), maxNotFoundPlaces)
 		}
+
 		for _, id := range notFound {
 			if err := register(id); err != nil {
 				t.Fatalf("registration of %s = %v, want nil: it tries once", id, err)
@@ -101,6 +105,7 @@ func TestLimitCallers_OwnerLimit(t *testing.T) {
 			t.Fatalf("registration of %s = %v, want nil", id, err)
 		}
 	}
+
 	var full *service.OwnerLimitError
 	if err := register("mc-3"); !errors.As(err, &full) || full.Owned != 3 || full.Limit != 3 || !errors.Is(err, service.ErrRateLimited) {
 		t.Errorf("registration beyond the limit = %v, want OwnerLimitError with 3 of 3", err)
@@ -108,6 +113,7 @@ func TestLimitCallers_OwnerLimit(t *testing.T) {
 	if err := beat("mc-3"); !errors.As(err, &full) {
 		t.Errorf("heartbeat of a controller that may not register = %v, want OwnerLimitError: it would send no more heartbeats", err)
 	}
+
 	for _, id := range []string{"old", "mc-1"} {
 		if err := errors.Join(register(id), beat(id)); err != nil {
 			t.Errorf("registration and heartbeat of %s, which is known = %v, want nil", id, err)
@@ -145,15 +151,15 @@ func TestLimitCallers_StolenToken(t *testing.T) {
 	}
 }
 
-func TestOwners_CountFails(t *testing.T) {
+func TestOwnerCounts_CountFails(t *testing.T) {
 	store := &fleetStore{known: map[string]bool{}, err: service.ErrUnavailable}
 	register, _, _ := newFleet(t, store, 10)
 	if err := register("mc"); err != nil {
-		t.Errorf("registration = %v, want nil: what is not known refuses nothing", err)
+		t.Errorf("registration = %v, want nil: an unknown count refuses nothing", err)
 	}
 }
 
-func TestOwners_OneCountASecond(t *testing.T) {
+func TestOwnerCounts_OneCountASecond(t *testing.T) {
 	store := &fleetStore{known: map[string]bool{}}
 	register, _, _ := newFleet(t, store, 100)
 	for i := range 50 {
@@ -166,7 +172,7 @@ func TestOwners_OneCountASecond(t *testing.T) {
 	}
 }
 
-// TestLimitCallers_Superseded: a heartbeat of a replaced process is no heartbeat of a known controller.
+// TestLimitCallers_Superseded checks that a replaced process is charged, although its controller is registered.
 func TestLimitCallers_Superseded(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 2)
 	middleware := LimitCallers(limiter, fakeLookup{known: map[string]bool{"mc": true}}, func(string) {})
@@ -187,10 +193,12 @@ func TestLimitCallers_Superseded(t *testing.T) {
 	}
 }
 
-// TestLimitCallers_FleetBesideUnknownController: a subject that has used up its quota takes no places from others.
+// TestLimitCallers_FleetBesideUnknownController checks that a subject that has used up its quota takes no places from others.
 func TestLimitCallers_FleetBesideUnknownController(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 60)
-	beat := LimitCallers(limiter, fakeLookup{}, func(string) {})(Operation{"FastHeartbeat", ScopeMC})(endpointReturning(service.ErrNotRegistered))
+	middleware := LimitCallers(limiter, fakeLookup{}, func(string) {})
+	beat := middleware(Operation{"FastHeartbeat", ScopeMC})(endpointReturning(service.ErrNotRegistered))
+
 	for range 10 * maxNotFoundPlaces {
 		_, _ = beat(callerContext(t, "other"), heartbeatOf("unknown"))
 	}
@@ -199,11 +207,11 @@ func TestLimitCallers_FleetBesideUnknownController(t *testing.T) {
 	}
 }
 
-func TestNotFoundLimit_FollowsTheStore(t *testing.T) {
+func TestNotFoundLimiter_FollowsStoreRate(t *testing.T) {
 	now := time.Unix(1000, 0)
-	r := newNotFoundLimit(func() time.Time { return now })
+	limiter := newNotFoundLimiter(func() time.Time { return now })
 	takeAll := func() (n int) {
-		for r.takePlace() {
+		for limiter.takePlace() {
 			n++
 		}
 		return n
@@ -214,17 +222,17 @@ func TestNotFoundLimit_FollowsTheStore(t *testing.T) {
 	}
 
 	for range 100 {
-		r.releasePlace(time.Millisecond, false)
+		limiter.releasePlace(time.Millisecond, false)
 	}
 
 	if got := takeAll(); got != 200 {
 		t.Errorf("places after 100 quick registrations = %d, want their places and as many more", got)
 	}
 
-	r.releasePlace(0, true)
-	r.releasePlace(slowRegistration+1, false)
+	limiter.releasePlace(0, true)
+	limiter.releasePlace(slowRegistration+1, false)
 	if got := takeAll(); got != 0 {
-		t.Errorf("places after registrations that failed = %d, want none of %d places", got, r.limit)
+		t.Errorf("places after registrations that failed = %d, want none of %d places", got, limiter.limit)
 	}
 
 	now = now.Add(10 * time.Second)

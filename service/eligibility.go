@@ -1,14 +1,14 @@
 package service
 
-// Placement reports whether a controller can get a new meeting, and every reason why not.
-type Placement struct {
-	Placeable bool
-	Reasons   []string
+// Eligibility reports whether a controller accepts new meetings, and every reason why not. On the wire it is the field "placement".
+type Eligibility struct {
+	Eligible bool
+	Reasons  []string
 }
 
-// Placement returns whether c can get a new meeting, and why not. It is a pure function of the stored values, so that explanations and
+// Eligibility returns whether c accepts new meetings, and why not. It is a pure function of the stored values, so that explanations and
 // decisions cannot differ.
-func (c Controller) Placement() Placement {
+func (c Controller) Eligibility() Eligibility {
 	var reasons []string
 	switch {
 	case c.Facts.OperatorDraining:
@@ -25,11 +25,11 @@ func (c Controller) Placement() Placement {
 		reasons = append(reasons, "no heartbeat within the staleness threshold")
 	}
 	if c.CurrentMeetings >= c.MaxMeetings {
-		reasons = append(reasons, "it holds as many meetings as it may")
+		reasons = append(reasons, "it has reached max_meetings")
 	}
 	if c.CurrentParticipants >= c.MaxParticipants {
-		reasons = append(reasons, "it holds as many participants as it may")
+		reasons = append(reasons, "it has reached max_participants")
 	}
 
-	return Placement{Placeable: len(reasons) == 0, Reasons: reasons}
+	return Eligibility{Eligible: len(reasons) == 0, Reasons: reasons}
 }

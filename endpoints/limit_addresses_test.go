@@ -60,6 +60,7 @@ func TestLimitCallers_BucketRefills(t *testing.T) {
 	limited := 0
 	read := LimitCallers(limiter, fakeLookup{}, func(string) { limited++ })(Operation{"GetController", ScopeRead})(endpointReturning(nil))
 	ctx := service.WithCaller(t.Context(), service.Caller{Subject: "a"})
+
 	for i := range 60 {
 		if _, err := read(ctx, nil); err != nil {
 			t.Fatalf("call %d = %v, want nil", i, err)
@@ -117,7 +118,8 @@ func exhaust(t *testing.T, limiter *Limiter, address string) {
 func TestLimitAddresses_VerificationsPerAddress(t *testing.T) {
 	limiter, now := newTestLimiter(t, 2)
 	limited := 0
-	verified := LimitAddresses(limiter, fakePrechecker{}, func(string) { limited++ })(Operation{"FastHeartbeat", ScopeMC})(endpointReturning(nil))
+	middleware := LimitAddresses(limiter, fakePrechecker{}, func(string) { limited++ })
+	verified := middleware(Operation{"FastHeartbeat", ScopeMC})(endpointReturning(nil))
 	call := func(address string, authorization ...string) error {
 		_, err := verified(WithCall(t.Context(), &Call{Address: address, Authorization: authorization}), nil)
 		return err
@@ -191,7 +193,7 @@ func TestLimiter_LongSubjectsAllocateNothing(t *testing.T) {
 	}
 }
 
-func TestAddressKey(t *testing.T) {
+func TestAddressKey_IPv6Network(t *testing.T) {
 	for address, want := range map[string]string{
 		"10.0.0.1": "10.0.0.1", "2001:db8::1": "2001:db8::/64", "2001:db8::2": "2001:db8::/64", "fe80::1%eth0": "fe80::/64",
 		"::ffff:10.0.0.1": "::ffff:10.0.0.1", "@": "@",
@@ -202,12 +204,13 @@ func TestAddressKey(t *testing.T) {
 	}
 }
 
-func TestRequireReady(t *testing.T) {
+func TestRequireReady_BeforeAndAfterStart(t *testing.T) {
 	isReady := false
 	guarded := RequireReady(func() bool { return isReady })(Operation{})(endpointReturning(nil))
 	if _, err := guarded(t.Context(), nil); !errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("not ready = %v, want ErrUnavailable", err)
 	}
+
 	isReady = true
 	if _, err := guarded(t.Context(), nil); err != nil {
 		t.Errorf("ready = %v, want nil", err)

@@ -27,7 +27,7 @@ const (
 	failedAuthentications quota = iota
 	// spareVerifications counts verifications for an address that has used up its failed authentications.
 	spareVerifications
-	// registrations counts the controllers that a subject creates. Registrations of registered controllers are free.
+	// registrations counts the controllers that a subject creates. Registrations of registered controllers are not charged.
 	registrations
 	// unknownControllers counts a subject's heartbeats for controllers that are not registered. Each leads to a registration.
 	unknownControllers

@@ -42,10 +42,12 @@ func TestStream_IdleWorkersRetire(t *testing.T) {
 		}
 		streams = append(streams, stream)
 	}
+
 	// Beyond the spare workers of all streams, heartbeats wait for a busy worker.
 	want := int64(min(*idleStreams*maxInFlight, maxSpareWorkers+*idleStreams))
 	waitUntil(t, "all workers", func() bool { return waiting.Load() == want })
 	busy := measure()
+
 	close(release)
 	for _, stream := range streams {
 		for range maxInFlight {
@@ -100,8 +102,10 @@ func TestStream_SpareWorkersAreLimited(t *testing.T) {
 
 	// Such a stream still has its first worker.
 	h := &heartbeatServer{
-		endpoints: endpoints.New(svc, endpoints.Deadline(time.Second)),
-		cfg:       Config{Logger: log.NewNopLogger()}, sendTimeout: sendTimeout, workerIdleTime: workerIdleTime,
+		endpoints:      endpoints.New(svc, endpoints.Deadline(time.Second)),
+		cfg:            Config{Logger: log.NewNopLogger()},
+		sendTimeout:    defaultSendTimeout,
+		workerIdleTime: defaultWorkerIdleTime,
 	}
 
 	h.limits.spareWorkers.Store(maxSpareWorkers)
@@ -127,7 +131,7 @@ func TestStream_SpareWorkersAreLimited(t *testing.T) {
 	}
 }
 
-func TestStreamLimits(t *testing.T) {
+func TestStreamLimits_BySubjectAndConnection(t *testing.T) {
 	var limits streamLimits
 	open := func(subject, connection string, perSubject int) func() {
 		t.Helper()
@@ -137,6 +141,7 @@ func TestStreamLimits(t *testing.T) {
 		}
 		return release
 	}
+
 	refused := func(subject, connection string, perSubject int, why string) {
 		t.Helper()
 		_, err := limits.open(subject, connection, perSubject)
@@ -150,10 +155,13 @@ func TestStreamLimits(t *testing.T) {
 		releases = append(releases, open("many", "1", 0))
 	}
 	refused("other", "1", 0, "over this connection, at most 800")
+
 	releases = append(releases, open("a", "2", 2), open("a", "3", 2), open("b", "2", 2))
 	refused("a", "4", 2, "of this client, at most 2")
+
 	releases[len(releases)-2]()
 	releases = append(releases[:len(releases)-2], releases[len(releases)-1], open("a", "4", 2))
+
 	for _, release := range releases {
 		release()
 	}
@@ -162,16 +170,20 @@ func TestStreamLimits(t *testing.T) {
 	}
 }
 
-// TestStream_TooMany: a stream beyond a limit is refused before anything is sent, and a stream that ends makes room for another.
-func TestStream_TooMany(t *testing.T) {
+// TestStream_LimitReached checks that a stream beyond a limit is refused before anything is sent. A stream that ends makes room for
+// another.
+func TestStream_LimitReached(t *testing.T) {
 	svc := &subjectService{streamService{beat: func(context.Context, string) error { return nil }}}
 	w := serve(t, svc, Config{StreamsPerSubject: 1}, nil, nil)
 	first := w.open(t.Context(), t)
+
 	sendFast(t, first, 1, "mc")
 	wantAcknowledged(t, first, 1)
+
 	if _, err := w.open(t.Context(), t).Recv(); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("second stream = %v, want RESOURCE_EXHAUSTED", err)
 	}
+
 	_ = first.CloseSend()
 	_, _ = first.Recv()
 	waitUntil(t, "room", func() bool {

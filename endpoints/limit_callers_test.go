@@ -39,6 +39,7 @@ func TestLimitCallers_KnownControllersAreNeverRefused(t *testing.T) {
 	register := middleware(Operation{"RegisterMC", ScopeMC})(creating(lookup.known))
 	beat := middleware(Operation{"FastHeartbeat", ScopeMC})
 	ctx := callerContext(t, "shared")
+
 	for range 100 {
 		if _, err := beat(endpointReturning(nil))(ctx, heartbeatOf("known")); err != nil {
 			t.Fatalf("heartbeat of a known controller = %v, want nil: it is not charged", err)
@@ -73,7 +74,8 @@ func TestLimitCallers_KnownControllersAreNeverRefused(t *testing.T) {
 		t.Errorf("heartbeat while the store is down = %v, want ErrUnavailable", err)
 	}
 
-	failingRegister := LimitCallers(limiter, fakeLookup{err: service.ErrUnavailable}, func(string) {})(Operation{"RegisterMC", ScopeMC})(endpointReturning(nil))
+	failing := LimitCallers(limiter, fakeLookup{err: service.ErrUnavailable}, func(string) {})
+	failingRegister := failing(Operation{"RegisterMC", ScopeMC})(endpointReturning(nil))
 	if _, err := failingRegister(ctx, registrationOf("known")); !errors.Is(err, service.ErrUnavailable) {
 		t.Errorf("registration while the store is down = %v, want ErrUnavailable", err)
 	}
@@ -84,6 +86,7 @@ func TestLimitCallers_UnknownControllersAreCharged(t *testing.T) {
 	limited := 0
 	beat := LimitCallers(limiter, fakeLookup{}, func(string) { limited++ })(Operation{"FastHeartbeat", ScopeMC})
 	ctx := callerContext(t, "a")
+
 	invalid := service.Invalid("capacity is required")
 	for i, want := range []error{invalid, invalid, service.ErrNotRegistered, service.ErrNotRegistered, service.ErrRateLimited, invalid} {
 		outcome := want
@@ -100,8 +103,8 @@ func TestLimitCallers_UnknownControllersAreCharged(t *testing.T) {
 	}
 }
 
-// TestLimitCallers_EmptiedStore: each controller that gets NOT_FOUND tries to register once, and sends no more heartbeats if that is
-// refused. All of them share a subject.
+// TestLimitCallers_EmptiedStore empties the store of a fleet that shares a subject. Each controller that gets NOT_FOUND tries to
+// register once, and sends no more heartbeats if that is refused.
 func TestLimitCallers_EmptiedStore(t *testing.T) {
 	limiter, now := newTestLimiter(t, 60)
 	registered := make(map[string]bool)
@@ -134,7 +137,7 @@ func TestLimitCallers_EmptiedStore(t *testing.T) {
 	}
 }
 
-// TestLimitCallers_LateRegistrations: controllers give up after 10 s, so a registration arrives at most 10 s after NOT_FOUND.
+// TestLimitCallers_LateRegistrations registers controllers up to 10 s after NOT_FOUND, the time after which they give up.
 func TestLimitCallers_LateRegistrations(t *testing.T) {
 	limiter, now := newTestLimiter(t, 60)
 	middleware := LimitCallers(limiter, fakeLookup{}, func(string) {})
@@ -162,13 +165,17 @@ func TestLimitCallers_LateRegistrations(t *testing.T) {
 func TestLimitCallers_NotFoundOnlyIfRegistrationIsAllowed(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 2)
 	middleware := LimitCallers(limiter, fakeLookup{}, func(string) {})
+	register := middleware(Operation{"RegisterMC", ScopeMC})(creating(nil))
+	beat := middleware(Operation{"FastHeartbeat", ScopeMC})(endpointReturning(service.ErrNotRegistered))
 	ctx := callerContext(t, "shared")
+
 	for i := range 2 {
-		if _, err := middleware(Operation{"RegisterMC", ScopeMC})(creating(nil))(ctx, registrationOf(fmt.Sprintf("new-%d", i))); err != nil {
+		if _, err := register(ctx, registrationOf(fmt.Sprintf("new-%d", i))); err != nil {
 			t.Fatalf("registration = %v, want nil", err)
 		}
 	}
-	if _, err := middleware(Operation{"FastHeartbeat", ScopeMC})(endpointReturning(service.ErrNotRegistered))(ctx, heartbeatOf("lost")); !errors.Is(err, service.ErrRateLimited) {
+
+	if _, err := beat(ctx, heartbeatOf("lost")); !errors.Is(err, service.ErrRateLimited) {
 		t.Errorf("heartbeat = %v, want ErrRateLimited: its one registration would be refused", err)
 	}
 }
@@ -180,6 +187,7 @@ func TestLimitCallers_InvalidIDIsNotLookedUp(t *testing.T) {
 	invalid := service.Invalid("controller_id contains invalid characters")
 	register := LimitCallers(limiter, lookup, func(string) {})(Operation{"RegisterMC", ScopeMC})(endpointReturning(invalid))
 	beat := LimitCallers(limiter, lookup, func(string) {})(Operation{"FastHeartbeat", ScopeMC})(endpointReturning(invalid))
+
 	for range 3 {
 		for _, id := range []string{"\x00", "", "a.b", strings.Repeat("a", 256)} {
 			if _, err := register(callerContext(t, "a"), registrationOf(id)); !errors.Is(err, invalid) {
@@ -196,7 +204,8 @@ func TestLimitCallers_InvalidIDIsNotLookedUp(t *testing.T) {
 	}
 }
 
-// TestLimitCallers_ForbiddenCallsAreCharged: they use the quota of the subject's other calls, and never that of its registrations.
+// TestLimitCallers_ForbiddenCallsAreCharged checks that forbidden calls use the quota of the subject's other calls, and never that of
+// its registrations.
 func TestLimitCallers_ForbiddenCallsAreCharged(t *testing.T) {
 	limiter, _ := newTestLimiter(t, 3)
 	callers := fakeAuthenticator{

@@ -4,89 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 
 	"github.com/go-kit/kit/endpoint"
-	"golang.org/x/time/rate"
 
 	"darktower.example/global-controller/service"
 )
-
-// TokenPrechecker checks an authorization header cheaply: without verifying a signature and without waiting.
-type TokenPrechecker interface {
-	// IsCached reports whether the token was verified before and is still valid.
-	IsCached(authorization []string) bool
-	// IsWellFormed reports whether the signature has to be verified: false means that the token would be refused in any case.
-	IsWellFormed(authorization []string) bool
-}
-
-// LimitAddresses refuses calls without a valid token, by address, before their signature is verified. An address is charged for
-// failed authentications only, and a cached token always passes. So controllers that share an address with an attacker keep their
-// heartbeats. For their new tokens a limited number of verifications is reserved, which malformed tokens and other addresses cannot
-// use up. After that the result is [service.ErrUnavailable], which controllers retry, and not [service.ErrRateLimited].
-func LimitAddresses(limiter *Limiter, prechecker TokenPrechecker, onLimited func(operation string)) Middleware {
-	limits := &addressLimits{
-		Limiter:    limiter,
-		prechecker: prechecker,
-		spare:      rate.NewLimiter(allVerifications, allVerifications),
-	}
-	return func(op Operation) endpoint.Middleware {
-		return func(next endpoint.Endpoint) endpoint.Endpoint {
-			return func(ctx context.Context, request any) (any, error) {
-				call := CallFrom(ctx)
-				address := addressKey(call.Address)
-				if err := limits.checkToken(address, call.Authorization); err != nil {
-					if errors.Is(err, service.ErrRateLimited) {
-						onLimited(op.Name)
-					}
-					return nil, err
-				}
-
-				response, err := next(ctx, request)
-				if errors.Is(err, service.ErrUnauthenticated) && !limits.allow(failedAuthentications, address) {
-					onLimited(op.Name)
-					return nil, service.ErrRateLimited
-				}
-				return response, err
-			}
-		}
-	}
-}
-
-// addressLimits has the limits of addresses.
-type addressLimits struct {
-	*Limiter
-	prechecker TokenPrechecker
-	spare      *rate.Limiter // Verifications for all addresses that have used up their failed authentications.
-}
-
-// checkToken returns an error if the token may not be verified. That is the case if the address has used up its failed
-// authentications, the token is not cached, and it is malformed or no verification is left.
-func (l *addressLimits) checkToken(address string, authorization []string) error {
-	if !l.isExhausted(failedAuthentications, address) || l.prechecker.IsCached(authorization) {
-		return nil
-	}
-	if !l.prechecker.IsWellFormed(authorization) {
-		return service.ErrRateLimited
-	}
-	if !l.allow(spareVerifications, address) || !l.spare.AllowN(l.now(), 1) {
-		return fmt.Errorf("too many unverified tokens: %w", service.ErrUnavailable)
-	}
-	return nil
-}
-
-// addressKey returns the address, or the /64 network of an IPv6 address, which is what one host usually gets.
-func addressKey(address string) string {
-	ip, err := netip.ParseAddr(address)
-	if err != nil || ip.Unmap().Is4() {
-		return address
-	}
-	prefix, err := ip.WithZone("").Prefix(64)
-	if err != nil {
-		return address
-	}
-	return prefix.String()
-}
 
 // RegistrationLookup looks up controllers and their owners in the store.
 type RegistrationLookup interface {
@@ -101,20 +23,23 @@ type callerLimits struct {
 	*Limiter
 	lookup   RegistrationLookup
 	owners   *ownerCounts
-	notFound *notFoundLimit
+	notFound *notFoundLimiter
 }
 
 // LimitCallers limits each token subject. Several controllers may share one subject, and a controller whose registration is refused
-// sends no more heartbeats. So a registration of a registered controller is never refused. A heartbeat is charged after the call,
-// and only if its controller is not registered or another process is. A new controller is refused if its subject owns as many as it
-// may, or creates them too fast. If the lookup fails, the result is [service.ErrUnavailable]. Final heartbeats of a fleet that
-// stops together are charged like other heartbeats.
+// sends no more heartbeats. So a registration of a registered controller is never refused.
+//
+// A heartbeat is charged after the call, and only if its controller is not registered or another process is. A new controller is
+// refused if its subject has reached its limit of controllers, or creates them too fast. Final heartbeats of a fleet that stops
+// together are charged like other heartbeats.
+//
+// If the lookup fails, the result is [service.ErrUnavailable].
 func LimitCallers(limiter *Limiter, lookup RegistrationLookup, onLimited func(operation string)) Middleware {
 	limits := &callerLimits{
 		Limiter:  limiter,
 		lookup:   lookup,
 		owners:   newOwnerCounts(limiter.perSubject, lookup.CountOwned, limiter.now),
-		notFound: newNotFoundLimit(limiter.now),
+		notFound: newNotFoundLimiter(limiter.now),
 	}
 
 	return func(op Operation) endpoint.Middleware {
@@ -158,7 +83,7 @@ func (l *callerLimits) limitRegistrations(next endpoint.Endpoint) endpoint.Endpo
 			return l.limitCalls(next)(ctx, request)
 		}
 
-		if id := controllerID(request); isValidID(id) {
+		if id := controllerID(request); service.IsValidControllerID(id) {
 			if refusal := l.checkCreation(ctx, subject); refusal != nil {
 				isRegistered, err := l.lookup.IsRegistered(ctx, id)
 				if err != nil {
@@ -196,8 +121,8 @@ func (l *callerLimits) checkCreation(ctx context.Context, subject string) error 
 }
 
 // limitHeartbeats charges a subject for a heartbeat that changed nothing, and returns [service.ErrRateLimited] instead of its error
-// if the quota is used up. Heartbeats of registered controllers are free, and so are invalid ones, because refusing them would save
-// nothing.
+// if the quota is used up. Heartbeats of registered controllers are not charged. Invalid ones are not charged either, because refusing
+// them would save nothing.
 func (l *callerLimits) limitHeartbeats(next endpoint.Endpoint) endpoint.Endpoint {
 	return func(ctx context.Context, request any) (any, error) {
 		response, err := next(ctx, request)

@@ -19,9 +19,9 @@ const (
 	registrationSeconds = 10
 )
 
-// notFoundLimit limits NOT_FOUND responses to the rate at which the store completes registrations. Each such response takes a
+// notFoundLimiter limits NOT_FOUND responses to the rate at which the store completes registrations. Each such response takes a
 // place, which becomes free when a registration has ended or after registrationSeconds.
-type notFoundLimit struct {
+type notFoundLimiter struct {
 	now func() time.Time
 
 	mu    sync.Mutex
@@ -31,49 +31,49 @@ type notFoundLimit struct {
 	second int64
 }
 
-func newNotFoundLimit(now func() time.Time) *notFoundLimit {
-	return &notFoundLimit{now: now, limit: initialNotFoundPlaces, second: now().Unix()}
+func newNotFoundLimiter(now func() time.Time) *notFoundLimiter {
+	return &notFoundLimiter{now: now, limit: initialNotFoundPlaces, second: now().Unix()}
 }
 
 // takePlace takes a place and reports whether there was one.
-func (r *notFoundLimit) takePlace() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (l *notFoundLimiter) takePlace() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 
-	now := r.now().Unix()
-	if passed := min(max(0, now-r.second), int64(len(r.places))); passed > 0 {
-		copy(r.places[passed:], r.places[:])
-		clear(r.places[:passed])
+	now := l.now().Unix()
+	if passed := min(max(0, now-l.second), int64(len(l.places))); passed > 0 {
+		copy(l.places[passed:], l.places[:])
+		clear(l.places[:passed])
 	}
-	r.second = now
+	l.second = now
 
 	taken := 0
-	for _, n := range r.places {
+	for _, n := range l.places {
 		taken += n
 	}
-	if taken >= r.limit {
+	if taken >= l.limit {
 		return false
 	}
-	r.places[0]++
+	l.places[0]++
 	return true
 }
 
 // releasePlace frees the place of a controller whose registration has ended, and adapts the limit.
-func (r *notFoundLimit) releasePlace(took time.Duration, failed bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (l *notFoundLimiter) releasePlace(took time.Duration, failed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 
-	for i := len(r.places) - 1; i >= 0; i-- {
-		if r.places[i] > 0 {
-			r.places[i]--
+	for i := len(l.places) - 1; i >= 0; i-- {
+		if l.places[i] > 0 {
+			l.places[i]--
 			break
 		}
 	}
 
 	switch {
 	case failed || took > slowRegistration:
-		r.limit = max(minNotFoundPlaces, r.limit/2)
+		l.limit = max(minNotFoundPlaces, l.limit/2)
 	case took < quickRegistration:
-		r.limit = min(maxNotFoundPlaces, r.limit+1)
+		l.limit = min(maxNotFoundPlaces, l.limit+1)
 	}
 }
