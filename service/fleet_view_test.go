@@ -32,7 +32,9 @@ type fakeLoads struct {
 	loads []AssignedLoad
 }
 
-func (f *fakeLoads) AssignedLoads(context.Context, string) ([]AssignedLoad, error) { return f.loads, nil }
+func (f *fakeLoads) AssignedLoads(context.Context, string) ([]AssignedLoad, error) {
+	return f.loads, nil
+}
 
 // viewTest is a view over fakes, with a clock of its own.
 type viewTest struct {

@@ -25,37 +25,37 @@ type AssignmentPage struct {
 }
 
 // checkPlacement returns [ErrUnavailable] if this service assigns no meetings.
-func (c *controllers) checkPlacement() error {
-	if c.placer == nil {
+func (g *globalController) checkPlacement() error {
+	if g.placer == nil {
 		return fmt.Errorf("placement is off: %w", ErrUnavailable)
 	}
 	return nil
 }
 
-func (c *controllers) AssignMeeting(ctx context.Context, r AssignRequest) (AssignResponse, error) {
+func (g *globalController) AssignMeeting(ctx context.Context, r AssignRequest) (AssignResponse, error) {
 	if err := r.Validate(); err != nil {
 		return AssignResponse{}, err
 	}
-	if err := c.checkPlacement(); err != nil {
+	if err := g.checkPlacement(); err != nil {
 		return AssignResponse{}, err
 	}
 
-	response, err := c.placer.Assign(ctx, r)
+	response, err := g.placer.Assign(ctx, r)
 	if err != nil {
 		return AssignResponse{}, fmt.Errorf("assign meeting %s in %s: %w", r.MeetingID, r.Region, err)
 	}
 	return response, nil
 }
 
-func (c *controllers) GetAssignment(ctx context.Context, q AssignmentQuery) (AssignResponse, error) {
+func (g *globalController) GetAssignment(ctx context.Context, q AssignmentQuery) (AssignResponse, error) {
 	if err := q.AssignmentKey.Validate(); err != nil {
 		return AssignResponse{}, err
 	}
-	if err := c.checkPlacement(); err != nil {
+	if err := g.checkPlacement(); err != nil {
 		return AssignResponse{}, err
 	}
 
-	found, err := c.assignments.Assignment(ctx, q.AssignmentKey)
+	found, err := g.assignments.Assignment(ctx, q.AssignmentKey)
 	if err == nil && !found.IsConfirmed {
 		err = ErrNotAssigned
 	}
@@ -63,18 +63,18 @@ func (c *controllers) GetAssignment(ctx context.Context, q AssignmentQuery) (Ass
 		return AssignResponse{}, fmt.Errorf("get assignment of %s in %s: %w", q.MeetingID, q.Region, err)
 	}
 
-	holder, err := c.store.Controller(ctx, found.ControllerID)
+	holder, err := g.store.Controller(ctx, found.ControllerID)
 	if err != nil {
 		return AssignResponse{}, fmt.Errorf("get controller of %s in %s: %w", q.MeetingID, q.Region, err)
 	}
 	return AssignResponse{Assignment: found, Controller: holder, IsReused: true}, nil
 }
 
-func (c *controllers) ListAssignments(ctx context.Context, q AssignmentListQuery) (AssignmentPage, error) {
+func (g *globalController) ListAssignments(ctx context.Context, q AssignmentListQuery) (AssignmentPage, error) {
 	if err := q.Validate(); err != nil {
 		return AssignmentPage{}, err
 	}
-	if err := c.checkPlacement(); err != nil {
+	if err := g.checkPlacement(); err != nil {
 		return AssignmentPage{}, err
 	}
 	after, err := decodeAssignmentToken(q.PageToken)
@@ -84,7 +84,7 @@ func (c *controllers) ListAssignments(ctx context.Context, q AssignmentListQuery
 
 	// One assignment more than the page has shows whether another page follows.
 	size := pageSizeOrDefault(q.PageSize)
-	found, err := c.assignments.Assignments(ctx, AssignmentFilter{
+	found, err := g.assignments.Assignments(ctx, AssignmentFilter{
 		MeetingID:    q.MeetingID,
 		ControllerID: q.ControllerID,
 		Region:       q.Region,
@@ -103,11 +103,11 @@ func (c *controllers) ListAssignments(ctx context.Context, q AssignmentListQuery
 	return AssignmentPage{Assignments: found, NextPageToken: encodePageToken(last.MeetingID + assignmentSeparator + last.Region)}, nil
 }
 
-func (c *controllers) EndAssignment(ctx context.Context, order AssignmentEnd) (Assignment, error) {
+func (g *globalController) EndAssignment(ctx context.Context, order AssignmentEnd) (Assignment, error) {
 	if err := order.Validate(); err != nil {
 		return Assignment{}, err
 	}
-	if err := c.checkPlacement(); err != nil {
+	if err := g.checkPlacement(); err != nil {
 		return Assignment{}, err
 	}
 
@@ -115,7 +115,7 @@ func (c *controllers) EndAssignment(ctx context.Context, order AssignmentEnd) (A
 	if order.Reason == "" {
 		order.Reason = "ended by " + order.Actor
 	}
-	ended, err := c.assignments.EndAssignment(ctx, order)
+	ended, err := g.assignments.EndAssignment(ctx, order)
 	if err != nil {
 		return Assignment{}, fmt.Errorf("end assignment of %s in %s: %w", order.MeetingID, order.Region, err)
 	}

@@ -87,19 +87,19 @@ type Observer interface {
 type Intervals struct{ Fast, Comprehensive time.Duration }
 
 // Option changes what [New] returns.
-type Option func(*controllers)
+type Option func(*globalController)
 
 // WithPlacement sets the parts that assign meetings. Without it the calls of [PlacementService] return [ErrUnavailable].
 func WithPlacement(store AssignmentStore, placer *Placer) Option {
-	return func(c *controllers) {
-		c.assignments = store
-		c.placer = placer
+	return func(g *globalController) {
+		g.assignments = store
+		g.placer = placer
 	}
 }
 
 // New returns the implementation of [Service]. If watchHub is nil, Watch returns [ErrUnavailable].
-func New(store Store, intervals Intervals, observer Observer, watchHub WatchHub) Service {
-	return &globalController{
+func New(store Store, intervals Intervals, observer Observer, watchHub WatchHub, options ...Option) Service {
+	g := &globalController{
 		store:     store,
 		intervals: intervals,
 		observer:  observer,
@@ -107,9 +107,9 @@ func New(store Store, intervals Intervals, observer Observer, watchHub WatchHub)
 		spreader:  NewLoadSpreader(intervals.Fast, time.Now),
 	}
 	for _, option := range options {
-		option(c)
+		option(g)
 	}
-	return c
+	return g
 }
 
 // globalController implements [Service].

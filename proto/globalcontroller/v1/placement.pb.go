@@ -7,12 +7,13 @@
 package globalcontrollerv1
 
 import (
-	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
-	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
-	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
+
+	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
+	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 )
 
 const (
@@ -28,8 +29,9 @@ type Assignment struct {
 	MeetingId    string                 `protobuf:"bytes,1,opt,name=meeting_id,json=meetingId,proto3" json:"meeting_id,omitempty"`
 	Region       string                 `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
 	ControllerId string                 `protobuf:"bytes,3,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
-	GrpcEndpoint string                 `protobuf:"bytes,4,opt,name=grpc_endpoint,json=grpcEndpoint,proto3" json:"grpc_endpoint,omitempty"`
-	// Empty if the controller has none.
+	// Empty in lists.
+	GrpcEndpoint string `protobuf:"bytes,4,opt,name=grpc_endpoint,json=grpcEndpoint,proto3" json:"grpc_endpoint,omitempty"`
+	// Empty in lists, and if the controller has none.
 	WebtransportEndpoint string `protobuf:"bytes,5,opt,name=webtransport_endpoint,json=webtransportEndpoint,proto3" json:"webtransport_endpoint,omitempty"`
 	// Increases with each new assignment of any meeting, and never repeats.
 	Generation uint64                 `protobuf:"varint,6,opt,name=generation,proto3" json:"generation,omitempty"`
@@ -37,9 +39,7 @@ type Assignment struct {
 	// 0 if unknown.
 	ExpectedParticipants uint32 `protobuf:"varint,8,opt,name=expected_participants,json=expectedParticipants,proto3" json:"expected_participants,omitempty"`
 	// Why this controller was chosen, in one line.
-	Reason string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
-	// The handlers of the meeting's media, the primary one first.
-	MediaHandlers []*AssignedMediaHandler `protobuf:"bytes,10,rep,name=media_handlers,json=mediaHandlers,proto3" json:"media_handlers,omitempty"`
+	Reason        string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -137,74 +137,6 @@ func (x *Assignment) GetReason() string {
 	return ""
 }
 
-func (x *Assignment) GetMediaHandlers() []*AssignedMediaHandler {
-	if x != nil {
-		return x.MediaHandlers
-	}
-	return nil
-}
-
-// AssignedMediaHandler is a media handler of a meeting.
-type AssignedMediaHandler struct {
-	state                protoimpl.MessageState `protogen:"open.v1"`
-	HandlerId            string                 `protobuf:"bytes,1,opt,name=handler_id,json=handlerId,proto3" json:"handler_id,omitempty"`
-	WebtransportEndpoint string                 `protobuf:"bytes,2,opt,name=webtransport_endpoint,json=webtransportEndpoint,proto3" json:"webtransport_endpoint,omitempty"`
-	GrpcEndpoint         string                 `protobuf:"bytes,3,opt,name=grpc_endpoint,json=grpcEndpoint,proto3" json:"grpc_endpoint,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
-}
-
-func (x *AssignedMediaHandler) Reset() {
-	*x = AssignedMediaHandler{}
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[1]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *AssignedMediaHandler) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*AssignedMediaHandler) ProtoMessage() {}
-
-func (x *AssignedMediaHandler) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[1]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use AssignedMediaHandler.ProtoReflect.Descriptor instead.
-func (*AssignedMediaHandler) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{1}
-}
-
-func (x *AssignedMediaHandler) GetHandlerId() string {
-	if x != nil {
-		return x.HandlerId
-	}
-	return ""
-}
-
-func (x *AssignedMediaHandler) GetWebtransportEndpoint() string {
-	if x != nil {
-		return x.WebtransportEndpoint
-	}
-	return ""
-}
-
-func (x *AssignedMediaHandler) GetGrpcEndpoint() string {
-	if x != nil {
-		return x.GrpcEndpoint
-	}
-	return ""
-}
-
 // PlacementRequest describes a meeting that needs a controller.
 type PlacementRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -226,7 +158,7 @@ type PlacementRequest struct {
 
 func (x *PlacementRequest) Reset() {
 	*x = PlacementRequest{}
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[2]
+	mi := &file_globalcontroller_v1_placement_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -238,7 +170,7 @@ func (x *PlacementRequest) String() string {
 func (*PlacementRequest) ProtoMessage() {}
 
 func (x *PlacementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[2]
+	mi := &file_globalcontroller_v1_placement_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -251,7 +183,7 @@ func (x *PlacementRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacementRequest.ProtoReflect.Descriptor instead.
 func (*PlacementRequest) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{2}
+	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *PlacementRequest) GetExpectedParticipants() uint32 {
@@ -316,7 +248,7 @@ type AssignMeetingRequest struct {
 
 func (x *AssignMeetingRequest) Reset() {
 	*x = AssignMeetingRequest{}
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[3]
+	mi := &file_globalcontroller_v1_placement_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -328,7 +260,7 @@ func (x *AssignMeetingRequest) String() string {
 func (*AssignMeetingRequest) ProtoMessage() {}
 
 func (x *AssignMeetingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[3]
+	mi := &file_globalcontroller_v1_placement_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -341,7 +273,7 @@ func (x *AssignMeetingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignMeetingRequest.ProtoReflect.Descriptor instead.
 func (*AssignMeetingRequest) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{3}
+	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *AssignMeetingRequest) GetMeetingId() string {
@@ -383,7 +315,7 @@ type AssignMeetingResponse struct {
 
 func (x *AssignMeetingResponse) Reset() {
 	*x = AssignMeetingResponse{}
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[4]
+	mi := &file_globalcontroller_v1_placement_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -395,7 +327,7 @@ func (x *AssignMeetingResponse) String() string {
 func (*AssignMeetingResponse) ProtoMessage() {}
 
 func (x *AssignMeetingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[4]
+	mi := &file_globalcontroller_v1_placement_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -408,7 +340,7 @@ func (x *AssignMeetingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignMeetingResponse.ProtoReflect.Descriptor instead.
 func (*AssignMeetingResponse) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{4}
+	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *AssignMeetingResponse) GetAssignment() *Assignment {
@@ -435,7 +367,7 @@ type GetAssignmentRequest struct {
 
 func (x *GetAssignmentRequest) Reset() {
 	*x = GetAssignmentRequest{}
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[5]
+	mi := &file_globalcontroller_v1_placement_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -447,7 +379,7 @@ func (x *GetAssignmentRequest) String() string {
 func (*GetAssignmentRequest) ProtoMessage() {}
 
 func (x *GetAssignmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[5]
+	mi := &file_globalcontroller_v1_placement_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -460,7 +392,7 @@ func (x *GetAssignmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAssignmentRequest.ProtoReflect.Descriptor instead.
 func (*GetAssignmentRequest) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{5}
+	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetAssignmentRequest) GetMeetingId() string {
@@ -486,7 +418,7 @@ type GetAssignmentResponse struct {
 
 func (x *GetAssignmentResponse) Reset() {
 	*x = GetAssignmentResponse{}
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[6]
+	mi := &file_globalcontroller_v1_placement_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -498,7 +430,7 @@ func (x *GetAssignmentResponse) String() string {
 func (*GetAssignmentResponse) ProtoMessage() {}
 
 func (x *GetAssignmentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[6]
+	mi := &file_globalcontroller_v1_placement_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -511,7 +443,7 @@ func (x *GetAssignmentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAssignmentResponse.ProtoReflect.Descriptor instead.
 func (*GetAssignmentResponse) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{6}
+	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetAssignmentResponse) GetAssignment() *Assignment {
@@ -537,7 +469,7 @@ type ListAssignmentsRequest struct {
 
 func (x *ListAssignmentsRequest) Reset() {
 	*x = ListAssignmentsRequest{}
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[7]
+	mi := &file_globalcontroller_v1_placement_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -549,7 +481,7 @@ func (x *ListAssignmentsRequest) String() string {
 func (*ListAssignmentsRequest) ProtoMessage() {}
 
 func (x *ListAssignmentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[7]
+	mi := &file_globalcontroller_v1_placement_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -562,7 +494,7 @@ func (x *ListAssignmentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAssignmentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAssignmentsRequest) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{7}
+	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListAssignmentsRequest) GetMeetingId() string {
@@ -611,7 +543,7 @@ type ListAssignmentsResponse struct {
 
 func (x *ListAssignmentsResponse) Reset() {
 	*x = ListAssignmentsResponse{}
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[8]
+	mi := &file_globalcontroller_v1_placement_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -623,7 +555,7 @@ func (x *ListAssignmentsResponse) String() string {
 func (*ListAssignmentsResponse) ProtoMessage() {}
 
 func (x *ListAssignmentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[8]
+	mi := &file_globalcontroller_v1_placement_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -636,7 +568,7 @@ func (x *ListAssignmentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAssignmentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAssignmentsResponse) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{8}
+	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListAssignmentsResponse) GetAssignments() []*Assignment {
@@ -666,7 +598,7 @@ type EndAssignmentRequest struct {
 
 func (x *EndAssignmentRequest) Reset() {
 	*x = EndAssignmentRequest{}
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[9]
+	mi := &file_globalcontroller_v1_placement_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -678,7 +610,7 @@ func (x *EndAssignmentRequest) String() string {
 func (*EndAssignmentRequest) ProtoMessage() {}
 
 func (x *EndAssignmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[9]
+	mi := &file_globalcontroller_v1_placement_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -691,7 +623,7 @@ func (x *EndAssignmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndAssignmentRequest.ProtoReflect.Descriptor instead.
 func (*EndAssignmentRequest) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{9}
+	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *EndAssignmentRequest) GetMeetingId() string {
@@ -732,7 +664,7 @@ type EndAssignmentResponse struct {
 
 func (x *EndAssignmentResponse) Reset() {
 	*x = EndAssignmentResponse{}
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[10]
+	mi := &file_globalcontroller_v1_placement_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +676,7 @@ func (x *EndAssignmentResponse) String() string {
 func (*EndAssignmentResponse) ProtoMessage() {}
 
 func (x *EndAssignmentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[10]
+	mi := &file_globalcontroller_v1_placement_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +689,7 @@ func (x *EndAssignmentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndAssignmentResponse.ProtoReflect.Descriptor instead.
 func (*EndAssignmentResponse) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{10}
+	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *EndAssignmentResponse) GetAssignment() *Assignment {
@@ -767,720 +699,11 @@ func (x *EndAssignmentResponse) GetAssignment() *Assignment {
 	return nil
 }
 
-type ReassignMeetingRequest struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	MeetingId string                 `protobuf:"bytes,1,opt,name=meeting_id,json=meetingId,proto3" json:"meeting_id,omitempty"`
-	Region    string                 `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
-	Reason    string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	// If set, the call fails with ABORTED if the assignment has another generation.
-	ExpectedGeneration *uint64           `protobuf:"varint,4,opt,name=expected_generation,json=expectedGeneration,proto3,oneof" json:"expected_generation,omitempty"`
-	Placement          *PlacementRequest `protobuf:"bytes,5,opt,name=placement,proto3" json:"placement,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
-}
-
-func (x *ReassignMeetingRequest) Reset() {
-	*x = ReassignMeetingRequest{}
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[11]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ReassignMeetingRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ReassignMeetingRequest) ProtoMessage() {}
-
-func (x *ReassignMeetingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[11]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ReassignMeetingRequest.ProtoReflect.Descriptor instead.
-func (*ReassignMeetingRequest) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{11}
-}
-
-func (x *ReassignMeetingRequest) GetMeetingId() string {
-	if x != nil {
-		return x.MeetingId
-	}
-	return ""
-}
-
-func (x *ReassignMeetingRequest) GetRegion() string {
-	if x != nil {
-		return x.Region
-	}
-	return ""
-}
-
-func (x *ReassignMeetingRequest) GetReason() string {
-	if x != nil {
-		return x.Reason
-	}
-	return ""
-}
-
-func (x *ReassignMeetingRequest) GetExpectedGeneration() uint64 {
-	if x != nil && x.ExpectedGeneration != nil {
-		return *x.ExpectedGeneration
-	}
-	return 0
-}
-
-func (x *ReassignMeetingRequest) GetPlacement() *PlacementRequest {
-	if x != nil {
-		return x.Placement
-	}
-	return nil
-}
-
-type ReassignMeetingResponse struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	Assignment *Assignment            `protobuf:"bytes,1,opt,name=assignment,proto3" json:"assignment,omitempty"`
-	// The controller that had the meeting before.
-	PreviousControllerId string `protobuf:"bytes,2,opt,name=previous_controller_id,json=previousControllerId,proto3" json:"previous_controller_id,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
-}
-
-func (x *ReassignMeetingResponse) Reset() {
-	*x = ReassignMeetingResponse{}
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[12]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ReassignMeetingResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ReassignMeetingResponse) ProtoMessage() {}
-
-func (x *ReassignMeetingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[12]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ReassignMeetingResponse.ProtoReflect.Descriptor instead.
-func (*ReassignMeetingResponse) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{12}
-}
-
-func (x *ReassignMeetingResponse) GetAssignment() *Assignment {
-	if x != nil {
-		return x.Assignment
-	}
-	return nil
-}
-
-func (x *ReassignMeetingResponse) GetPreviousControllerId() string {
-	if x != nil {
-		return x.PreviousControllerId
-	}
-	return ""
-}
-
-type ExplainPlacementRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// With meeting_id: explain the decision about this meeting in the region. Without: explain where a meeting as described by placement
-	// would be placed now.
-	MeetingId     string            `protobuf:"bytes,1,opt,name=meeting_id,json=meetingId,proto3" json:"meeting_id,omitempty"`
-	Region        string            `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
-	Placement     *PlacementRequest `protobuf:"bytes,3,opt,name=placement,proto3" json:"placement,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ExplainPlacementRequest) Reset() {
-	*x = ExplainPlacementRequest{}
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[13]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ExplainPlacementRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ExplainPlacementRequest) ProtoMessage() {}
-
-func (x *ExplainPlacementRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[13]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ExplainPlacementRequest.ProtoReflect.Descriptor instead.
-func (*ExplainPlacementRequest) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{13}
-}
-
-func (x *ExplainPlacementRequest) GetMeetingId() string {
-	if x != nil {
-		return x.MeetingId
-	}
-	return ""
-}
-
-func (x *ExplainPlacementRequest) GetRegion() string {
-	if x != nil {
-		return x.Region
-	}
-	return ""
-}
-
-func (x *ExplainPlacementRequest) GetPlacement() *PlacementRequest {
-	if x != nil {
-		return x.Placement
-	}
-	return nil
-}
-
-type ExplainPlacementResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The decision in one line.
-	Reason string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
-	// Empty if no controller is eligible.
-	ControllerId string `protobuf:"bytes,2,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
-	Region       string `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
-	// 0 for a placement that was not carried out.
-	Generation uint64 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"`
-	// The controllers that were compared, the chosen one first.
-	Compared []*ComparedController `protobuf:"bytes,5,rep,name=compared,proto3" json:"compared,omitempty"`
-	// The examined regions, the requested one first.
-	Regions []*ExaminedRegion `protobuf:"bytes,6,rep,name=regions,proto3" json:"regions,omitempty"`
-	// The controllers that were asked to accept the meeting, and their responses.
-	Asked         []*AskedController `protobuf:"bytes,7,rep,name=asked,proto3" json:"asked,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ExplainPlacementResponse) Reset() {
-	*x = ExplainPlacementResponse{}
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[14]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ExplainPlacementResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ExplainPlacementResponse) ProtoMessage() {}
-
-func (x *ExplainPlacementResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[14]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ExplainPlacementResponse.ProtoReflect.Descriptor instead.
-func (*ExplainPlacementResponse) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{14}
-}
-
-func (x *ExplainPlacementResponse) GetReason() string {
-	if x != nil {
-		return x.Reason
-	}
-	return ""
-}
-
-func (x *ExplainPlacementResponse) GetControllerId() string {
-	if x != nil {
-		return x.ControllerId
-	}
-	return ""
-}
-
-func (x *ExplainPlacementResponse) GetRegion() string {
-	if x != nil {
-		return x.Region
-	}
-	return ""
-}
-
-func (x *ExplainPlacementResponse) GetGeneration() uint64 {
-	if x != nil {
-		return x.Generation
-	}
-	return 0
-}
-
-func (x *ExplainPlacementResponse) GetCompared() []*ComparedController {
-	if x != nil {
-		return x.Compared
-	}
-	return nil
-}
-
-func (x *ExplainPlacementResponse) GetRegions() []*ExaminedRegion {
-	if x != nil {
-		return x.Regions
-	}
-	return nil
-}
-
-func (x *ExplainPlacementResponse) GetAsked() []*AskedController {
-	if x != nil {
-		return x.Asked
-	}
-	return nil
-}
-
-type ComparedController struct {
-	state        protoimpl.MessageState `protogen:"open.v1"`
-	ControllerId string                 `protobuf:"bytes,1,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
-	// Used fraction of the limit before the placement, 1 for a full controller.
-	Load          float64 `protobuf:"fixed64,2,opt,name=load,proto3" json:"load,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ComparedController) Reset() {
-	*x = ComparedController{}
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[15]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ComparedController) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ComparedController) ProtoMessage() {}
-
-func (x *ComparedController) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[15]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ComparedController.ProtoReflect.Descriptor instead.
-func (*ComparedController) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{15}
-}
-
-func (x *ComparedController) GetControllerId() string {
-	if x != nil {
-		return x.ControllerId
-	}
-	return ""
-}
-
-func (x *ComparedController) GetLoad() float64 {
-	if x != nil {
-		return x.Load
-	}
-	return 0
-}
-
-type ExaminedRegion struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	Region     string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
-	Registered uint32                 `protobuf:"varint,2,opt,name=registered,proto3" json:"registered,omitempty"`
-	// Ineligible controllers by reason.
-	Ineligible    map[string]uint32 `protobuf:"bytes,3,rep,name=ineligible,proto3" json:"ineligible,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ExaminedRegion) Reset() {
-	*x = ExaminedRegion{}
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[16]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ExaminedRegion) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ExaminedRegion) ProtoMessage() {}
-
-func (x *ExaminedRegion) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[16]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ExaminedRegion.ProtoReflect.Descriptor instead.
-func (*ExaminedRegion) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{16}
-}
-
-func (x *ExaminedRegion) GetRegion() string {
-	if x != nil {
-		return x.Region
-	}
-	return ""
-}
-
-func (x *ExaminedRegion) GetRegistered() uint32 {
-	if x != nil {
-		return x.Registered
-	}
-	return 0
-}
-
-func (x *ExaminedRegion) GetIneligible() map[string]uint32 {
-	if x != nil {
-		return x.Ineligible
-	}
-	return nil
-}
-
-type AskedController struct {
-	state        protoimpl.MessageState `protogen:"open.v1"`
-	ControllerId string                 `protobuf:"bytes,1,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
-	// accepted, at_capacity, draining, unhealthy, unknown or not_sent.
-	Answer        string `protobuf:"bytes,2,opt,name=answer,proto3" json:"answer,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *AskedController) Reset() {
-	*x = AskedController{}
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[17]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *AskedController) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*AskedController) ProtoMessage() {}
-
-func (x *AskedController) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[17]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use AskedController.ProtoReflect.Descriptor instead.
-func (*AskedController) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{17}
-}
-
-func (x *AskedController) GetControllerId() string {
-	if x != nil {
-		return x.ControllerId
-	}
-	return ""
-}
-
-func (x *AskedController) GetAnswer() string {
-	if x != nil {
-		return x.Answer
-	}
-	return ""
-}
-
-// MeetingEvent is one change of an assignment.
-type MeetingEvent struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	Id         uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	At         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
-	MeetingId  string                 `protobuf:"bytes,3,opt,name=meeting_id,json=meetingId,proto3" json:"meeting_id,omitempty"`
-	Region     string                 `protobuf:"bytes,4,opt,name=region,proto3" json:"region,omitempty"`
-	Generation uint64                 `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
-	// assigned, moved, ended or refused.
-	Kind         string `protobuf:"bytes,6,opt,name=kind,proto3" json:"kind,omitempty"`
-	ControllerId string `protobuf:"bytes,7,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
-	// Set if the meeting moved.
-	PreviousControllerId string `protobuf:"bytes,8,opt,name=previous_controller_id,json=previousControllerId,proto3" json:"previous_controller_id,omitempty"`
-	Reason               string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
-	// The token subject, or the replica, that made the change.
-	Actor         string `protobuf:"bytes,10,opt,name=actor,proto3" json:"actor,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *MeetingEvent) Reset() {
-	*x = MeetingEvent{}
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[18]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *MeetingEvent) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*MeetingEvent) ProtoMessage() {}
-
-func (x *MeetingEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[18]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use MeetingEvent.ProtoReflect.Descriptor instead.
-func (*MeetingEvent) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{18}
-}
-
-func (x *MeetingEvent) GetId() uint64 {
-	if x != nil {
-		return x.Id
-	}
-	return 0
-}
-
-func (x *MeetingEvent) GetAt() *timestamppb.Timestamp {
-	if x != nil {
-		return x.At
-	}
-	return nil
-}
-
-func (x *MeetingEvent) GetMeetingId() string {
-	if x != nil {
-		return x.MeetingId
-	}
-	return ""
-}
-
-func (x *MeetingEvent) GetRegion() string {
-	if x != nil {
-		return x.Region
-	}
-	return ""
-}
-
-func (x *MeetingEvent) GetGeneration() uint64 {
-	if x != nil {
-		return x.Generation
-	}
-	return 0
-}
-
-func (x *MeetingEvent) GetKind() string {
-	if x != nil {
-		return x.Kind
-	}
-	return ""
-}
-
-func (x *MeetingEvent) GetControllerId() string {
-	if x != nil {
-		return x.ControllerId
-	}
-	return ""
-}
-
-func (x *MeetingEvent) GetPreviousControllerId() string {
-	if x != nil {
-		return x.PreviousControllerId
-	}
-	return ""
-}
-
-func (x *MeetingEvent) GetReason() string {
-	if x != nil {
-		return x.Reason
-	}
-	return ""
-}
-
-func (x *MeetingEvent) GetActor() string {
-	if x != nil {
-		return x.Actor
-	}
-	return ""
-}
-
-type ListMeetingEventsRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Empty fields select all.
-	MeetingId    string `protobuf:"bytes,1,opt,name=meeting_id,json=meetingId,proto3" json:"meeting_id,omitempty"`
-	ControllerId string `protobuf:"bytes,2,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`
-	Region       string `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
-	// Events after this id.
-	After uint64 `protobuf:"varint,4,opt,name=after,proto3" json:"after,omitempty"`
-	// 0: 100; at most 1000.
-	PageSize      uint32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ListMeetingEventsRequest) Reset() {
-	*x = ListMeetingEventsRequest{}
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[19]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ListMeetingEventsRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ListMeetingEventsRequest) ProtoMessage() {}
-
-func (x *ListMeetingEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[19]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ListMeetingEventsRequest.ProtoReflect.Descriptor instead.
-func (*ListMeetingEventsRequest) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{19}
-}
-
-func (x *ListMeetingEventsRequest) GetMeetingId() string {
-	if x != nil {
-		return x.MeetingId
-	}
-	return ""
-}
-
-func (x *ListMeetingEventsRequest) GetControllerId() string {
-	if x != nil {
-		return x.ControllerId
-	}
-	return ""
-}
-
-func (x *ListMeetingEventsRequest) GetRegion() string {
-	if x != nil {
-		return x.Region
-	}
-	return ""
-}
-
-func (x *ListMeetingEventsRequest) GetAfter() uint64 {
-	if x != nil {
-		return x.After
-	}
-	return 0
-}
-
-func (x *ListMeetingEventsRequest) GetPageSize() uint32 {
-	if x != nil {
-		return x.PageSize
-	}
-	return 0
-}
-
-type ListMeetingEventsResponse struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Events []*MeetingEvent        `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
-	// To get the next page, pass it as after.
-	NextAfter     uint64 `protobuf:"varint,2,opt,name=next_after,json=nextAfter,proto3" json:"next_after,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ListMeetingEventsResponse) Reset() {
-	*x = ListMeetingEventsResponse{}
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[20]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ListMeetingEventsResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ListMeetingEventsResponse) ProtoMessage() {}
-
-func (x *ListMeetingEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_globalcontroller_v1_placement_proto_msgTypes[20]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ListMeetingEventsResponse.ProtoReflect.Descriptor instead.
-func (*ListMeetingEventsResponse) Descriptor() ([]byte, []int) {
-	return file_globalcontroller_v1_placement_proto_rawDescGZIP(), []int{20}
-}
-
-func (x *ListMeetingEventsResponse) GetEvents() []*MeetingEvent {
-	if x != nil {
-		return x.Events
-	}
-	return nil
-}
-
-func (x *ListMeetingEventsResponse) GetNextAfter() uint64 {
-	if x != nil {
-		return x.NextAfter
-	}
-	return 0
-}
-
 var File_globalcontroller_v1_placement_proto protoreflect.FileDescriptor
 
 const file_globalcontroller_v1_placement_proto_rawDesc = "" +
 	"\n" +
-	"#globalcontroller/v1/placement.proto\x12\x13globalcontroller.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x03\n" +
+	"#globalcontroller/v1/placement.proto\x12\x13globalcontroller.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x02\n" +
 	"\n" +
 	"Assignment\x12\x1d\n" +
 	"\n" +
@@ -1495,14 +718,7 @@ const file_globalcontroller_v1_placement_proto_rawDesc = "" +
 	"\vassigned_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"assignedAt\x123\n" +
 	"\x15expected_participants\x18\b \x01(\rR\x14expectedParticipants\x12\x16\n" +
-	"\x06reason\x18\t \x01(\tR\x06reason\x12P\n" +
-	"\x0emedia_handlers\x18\n" +
-	" \x03(\v2).globalcontroller.v1.AssignedMediaHandlerR\rmediaHandlers\"\x8f\x01\n" +
-	"\x14AssignedMediaHandler\x12\x1d\n" +
-	"\n" +
-	"handler_id\x18\x01 \x01(\tR\thandlerId\x123\n" +
-	"\x15webtransport_endpoint\x18\x02 \x01(\tR\x14webtransportEndpoint\x12#\n" +
-	"\rgrpc_endpoint\x18\x03 \x01(\tR\fgrpcEndpoint\"\x93\x04\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\"\x93\x04\n" +
 	"\x10PlacementRequest\x123\n" +
 	"\x15expected_participants\x18\x01 \x01(\rR\x14expectedParticipants\x12\x15\n" +
 	"\x06org_id\x18\x02 \x01(\tR\x05orgId\x12\x1b\n" +
@@ -1557,86 +773,12 @@ const file_globalcontroller_v1_placement_proto_rawDesc = "" +
 	"\x15EndAssignmentResponse\x12?\n" +
 	"\n" +
 	"assignment\x18\x01 \x01(\v2\x1f.globalcontroller.v1.AssignmentR\n" +
-	"assignment\"\xfa\x01\n" +
-	"\x16ReassignMeetingRequest\x12\x1d\n" +
-	"\n" +
-	"meeting_id\x18\x01 \x01(\tR\tmeetingId\x12\x16\n" +
-	"\x06region\x18\x02 \x01(\tR\x06region\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\x124\n" +
-	"\x13expected_generation\x18\x04 \x01(\x04H\x00R\x12expectedGeneration\x88\x01\x01\x12C\n" +
-	"\tplacement\x18\x05 \x01(\v2%.globalcontroller.v1.PlacementRequestR\tplacementB\x16\n" +
-	"\x14_expected_generation\"\x90\x01\n" +
-	"\x17ReassignMeetingResponse\x12?\n" +
-	"\n" +
-	"assignment\x18\x01 \x01(\v2\x1f.globalcontroller.v1.AssignmentR\n" +
-	"assignment\x124\n" +
-	"\x16previous_controller_id\x18\x02 \x01(\tR\x14previousControllerId\"\x95\x01\n" +
-	"\x17ExplainPlacementRequest\x12\x1d\n" +
-	"\n" +
-	"meeting_id\x18\x01 \x01(\tR\tmeetingId\x12\x16\n" +
-	"\x06region\x18\x02 \x01(\tR\x06region\x12C\n" +
-	"\tplacement\x18\x03 \x01(\v2%.globalcontroller.v1.PlacementRequestR\tplacement\"\xcf\x02\n" +
-	"\x18ExplainPlacementResponse\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\x12#\n" +
-	"\rcontroller_id\x18\x02 \x01(\tR\fcontrollerId\x12\x16\n" +
-	"\x06region\x18\x03 \x01(\tR\x06region\x12\x1e\n" +
-	"\n" +
-	"generation\x18\x04 \x01(\x04R\n" +
-	"generation\x12C\n" +
-	"\bcompared\x18\x05 \x03(\v2'.globalcontroller.v1.ComparedControllerR\bcompared\x12=\n" +
-	"\aregions\x18\x06 \x03(\v2#.globalcontroller.v1.ExaminedRegionR\aregions\x12:\n" +
-	"\x05asked\x18\a \x03(\v2$.globalcontroller.v1.AskedControllerR\x05asked\"M\n" +
-	"\x12ComparedController\x12#\n" +
-	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12\x12\n" +
-	"\x04load\x18\x02 \x01(\x01R\x04load\"\xdc\x01\n" +
-	"\x0eExaminedRegion\x12\x16\n" +
-	"\x06region\x18\x01 \x01(\tR\x06region\x12\x1e\n" +
-	"\n" +
-	"registered\x18\x02 \x01(\rR\n" +
-	"registered\x12S\n" +
-	"\n" +
-	"ineligible\x18\x03 \x03(\v23.globalcontroller.v1.ExaminedRegion.IneligibleEntryR\n" +
-	"ineligible\x1a=\n" +
-	"\x0fIneligibleEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"N\n" +
-	"\x0fAskedController\x12#\n" +
-	"\rcontroller_id\x18\x01 \x01(\tR\fcontrollerId\x12\x16\n" +
-	"\x06answer\x18\x02 \x01(\tR\x06answer\"\xbe\x02\n" +
-	"\fMeetingEvent\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\x04R\x02id\x12*\n" +
-	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1d\n" +
-	"\n" +
-	"meeting_id\x18\x03 \x01(\tR\tmeetingId\x12\x16\n" +
-	"\x06region\x18\x04 \x01(\tR\x06region\x12\x1e\n" +
-	"\n" +
-	"generation\x18\x05 \x01(\x04R\n" +
-	"generation\x12\x12\n" +
-	"\x04kind\x18\x06 \x01(\tR\x04kind\x12#\n" +
-	"\rcontroller_id\x18\a \x01(\tR\fcontrollerId\x124\n" +
-	"\x16previous_controller_id\x18\b \x01(\tR\x14previousControllerId\x12\x16\n" +
-	"\x06reason\x18\t \x01(\tR\x06reason\x12\x14\n" +
-	"\x05actor\x18\n" +
-	" \x01(\tR\x05actor\"\xa9\x01\n" +
-	"\x18ListMeetingEventsRequest\x12\x1d\n" +
-	"\n" +
-	"meeting_id\x18\x01 \x01(\tR\tmeetingId\x12#\n" +
-	"\rcontroller_id\x18\x02 \x01(\tR\fcontrollerId\x12\x16\n" +
-	"\x06region\x18\x03 \x01(\tR\x06region\x12\x14\n" +
-	"\x05after\x18\x04 \x01(\x04R\x05after\x12\x1b\n" +
-	"\tpage_size\x18\x05 \x01(\rR\bpageSize\"u\n" +
-	"\x19ListMeetingEventsResponse\x129\n" +
-	"\x06events\x18\x01 \x03(\v2!.globalcontroller.v1.MeetingEventR\x06events\x12\x1d\n" +
-	"\n" +
-	"next_after\x18\x02 \x01(\x04R\tnextAfter2\x8b\x06\n" +
+	"assignment2\xb8\x03\n" +
 	"\x10PlacementService\x12f\n" +
 	"\rAssignMeeting\x12).globalcontroller.v1.AssignMeetingRequest\x1a*.globalcontroller.v1.AssignMeetingResponse\x12f\n" +
 	"\rGetAssignment\x12).globalcontroller.v1.GetAssignmentRequest\x1a*.globalcontroller.v1.GetAssignmentResponse\x12l\n" +
 	"\x0fListAssignments\x12+.globalcontroller.v1.ListAssignmentsRequest\x1a,.globalcontroller.v1.ListAssignmentsResponse\x12f\n" +
-	"\rEndAssignment\x12).globalcontroller.v1.EndAssignmentRequest\x1a*.globalcontroller.v1.EndAssignmentResponse\x12l\n" +
-	"\x0fReassignMeeting\x12+.globalcontroller.v1.ReassignMeetingRequest\x1a,.globalcontroller.v1.ReassignMeetingResponse\x12o\n" +
-	"\x10ExplainPlacement\x12,.globalcontroller.v1.ExplainPlacementRequest\x1a-.globalcontroller.v1.ExplainPlacementResponse\x12r\n" +
-	"\x11ListMeetingEvents\x12-.globalcontroller.v1.ListMeetingEventsRequest\x1a..globalcontroller.v1.ListMeetingEventsResponseBRZPdarktower.example/global-controller/proto/globalcontroller/v1;globalcontrollerv1b\x06proto3"
+	"\rEndAssignment\x12).globalcontroller.v1.EndAssignmentRequest\x1a*.globalcontroller.v1.EndAssignmentResponseBRZPdarktower.example/global-controller/proto/globalcontroller/v1;globalcontrollerv1b\x06proto3"
 
 var (
 	file_globalcontroller_v1_placement_proto_rawDescOnce sync.Once
@@ -1650,72 +792,47 @@ func file_globalcontroller_v1_placement_proto_rawDescGZIP() []byte {
 	return file_globalcontroller_v1_placement_proto_rawDescData
 }
 
-var file_globalcontroller_v1_placement_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
-var file_globalcontroller_v1_placement_proto_goTypes = []any{
-	(*Assignment)(nil),                // 0: globalcontroller.v1.Assignment
-	(*AssignedMediaHandler)(nil),      // 1: globalcontroller.v1.AssignedMediaHandler
-	(*PlacementRequest)(nil),          // 2: globalcontroller.v1.PlacementRequest
-	(*AssignMeetingRequest)(nil),      // 3: globalcontroller.v1.AssignMeetingRequest
-	(*AssignMeetingResponse)(nil),     // 4: globalcontroller.v1.AssignMeetingResponse
-	(*GetAssignmentRequest)(nil),      // 5: globalcontroller.v1.GetAssignmentRequest
-	(*GetAssignmentResponse)(nil),     // 6: globalcontroller.v1.GetAssignmentResponse
-	(*ListAssignmentsRequest)(nil),    // 7: globalcontroller.v1.ListAssignmentsRequest
-	(*ListAssignmentsResponse)(nil),   // 8: globalcontroller.v1.ListAssignmentsResponse
-	(*EndAssignmentRequest)(nil),      // 9: globalcontroller.v1.EndAssignmentRequest
-	(*EndAssignmentResponse)(nil),     // 10: globalcontroller.v1.EndAssignmentResponse
-	(*ReassignMeetingRequest)(nil),    // 11: globalcontroller.v1.ReassignMeetingRequest
-	(*ReassignMeetingResponse)(nil),   // 12: globalcontroller.v1.ReassignMeetingResponse
-	(*ExplainPlacementRequest)(nil),   // 13: globalcontroller.v1.ExplainPlacementRequest
-	(*ExplainPlacementResponse)(nil),  // 14: globalcontroller.v1.ExplainPlacementResponse
-	(*ComparedController)(nil),        // 15: globalcontroller.v1.ComparedController
-	(*ExaminedRegion)(nil),            // 16: globalcontroller.v1.ExaminedRegion
-	(*AskedController)(nil),           // 17: globalcontroller.v1.AskedController
-	(*MeetingEvent)(nil),              // 18: globalcontroller.v1.MeetingEvent
-	(*ListMeetingEventsRequest)(nil),  // 19: globalcontroller.v1.ListMeetingEventsRequest
-	(*ListMeetingEventsResponse)(nil), // 20: globalcontroller.v1.ListMeetingEventsResponse
-	nil,                               // 21: globalcontroller.v1.PlacementRequest.RequireLabelsEntry
-	nil,                               // 22: globalcontroller.v1.PlacementRequest.PreferLabelsEntry
-	nil,                               // 23: globalcontroller.v1.ExaminedRegion.IneligibleEntry
-	(*timestamppb.Timestamp)(nil),     // 24: google.protobuf.Timestamp
-}
+var (
+	file_globalcontroller_v1_placement_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+	file_globalcontroller_v1_placement_proto_goTypes  = []any{
+		(*Assignment)(nil),              // 0: globalcontroller.v1.Assignment
+		(*PlacementRequest)(nil),        // 1: globalcontroller.v1.PlacementRequest
+		(*AssignMeetingRequest)(nil),    // 2: globalcontroller.v1.AssignMeetingRequest
+		(*AssignMeetingResponse)(nil),   // 3: globalcontroller.v1.AssignMeetingResponse
+		(*GetAssignmentRequest)(nil),    // 4: globalcontroller.v1.GetAssignmentRequest
+		(*GetAssignmentResponse)(nil),   // 5: globalcontroller.v1.GetAssignmentResponse
+		(*ListAssignmentsRequest)(nil),  // 6: globalcontroller.v1.ListAssignmentsRequest
+		(*ListAssignmentsResponse)(nil), // 7: globalcontroller.v1.ListAssignmentsResponse
+		(*EndAssignmentRequest)(nil),    // 8: globalcontroller.v1.EndAssignmentRequest
+		(*EndAssignmentResponse)(nil),   // 9: globalcontroller.v1.EndAssignmentResponse
+		nil,                             // 10: globalcontroller.v1.PlacementRequest.RequireLabelsEntry
+		nil,                             // 11: globalcontroller.v1.PlacementRequest.PreferLabelsEntry
+		(*timestamppb.Timestamp)(nil),   // 12: google.protobuf.Timestamp
+	}
+)
+
 var file_globalcontroller_v1_placement_proto_depIdxs = []int32{
-	24, // 0: globalcontroller.v1.Assignment.assigned_at:type_name -> google.protobuf.Timestamp
-	1,  // 1: globalcontroller.v1.Assignment.media_handlers:type_name -> globalcontroller.v1.AssignedMediaHandler
-	21, // 2: globalcontroller.v1.PlacementRequest.require_labels:type_name -> globalcontroller.v1.PlacementRequest.RequireLabelsEntry
-	22, // 3: globalcontroller.v1.PlacementRequest.prefer_labels:type_name -> globalcontroller.v1.PlacementRequest.PreferLabelsEntry
-	2,  // 4: globalcontroller.v1.AssignMeetingRequest.placement:type_name -> globalcontroller.v1.PlacementRequest
-	0,  // 5: globalcontroller.v1.AssignMeetingResponse.assignment:type_name -> globalcontroller.v1.Assignment
-	0,  // 6: globalcontroller.v1.GetAssignmentResponse.assignment:type_name -> globalcontroller.v1.Assignment
-	0,  // 7: globalcontroller.v1.ListAssignmentsResponse.assignments:type_name -> globalcontroller.v1.Assignment
-	0,  // 8: globalcontroller.v1.EndAssignmentResponse.assignment:type_name -> globalcontroller.v1.Assignment
-	2,  // 9: globalcontroller.v1.ReassignMeetingRequest.placement:type_name -> globalcontroller.v1.PlacementRequest
-	0,  // 10: globalcontroller.v1.ReassignMeetingResponse.assignment:type_name -> globalcontroller.v1.Assignment
-	2,  // 11: globalcontroller.v1.ExplainPlacementRequest.placement:type_name -> globalcontroller.v1.PlacementRequest
-	15, // 12: globalcontroller.v1.ExplainPlacementResponse.compared:type_name -> globalcontroller.v1.ComparedController
-	16, // 13: globalcontroller.v1.ExplainPlacementResponse.regions:type_name -> globalcontroller.v1.ExaminedRegion
-	17, // 14: globalcontroller.v1.ExplainPlacementResponse.asked:type_name -> globalcontroller.v1.AskedController
-	23, // 15: globalcontroller.v1.ExaminedRegion.ineligible:type_name -> globalcontroller.v1.ExaminedRegion.IneligibleEntry
-	24, // 16: globalcontroller.v1.MeetingEvent.at:type_name -> google.protobuf.Timestamp
-	18, // 17: globalcontroller.v1.ListMeetingEventsResponse.events:type_name -> globalcontroller.v1.MeetingEvent
-	3,  // 18: globalcontroller.v1.PlacementService.AssignMeeting:input_type -> globalcontroller.v1.AssignMeetingRequest
-	5,  // 19: globalcontroller.v1.PlacementService.GetAssignment:input_type -> globalcontroller.v1.GetAssignmentRequest
-	7,  // 20: globalcontroller.v1.PlacementService.ListAssignments:input_type -> globalcontroller.v1.ListAssignmentsRequest
-	9,  // 21: globalcontroller.v1.PlacementService.EndAssignment:input_type -> globalcontroller.v1.EndAssignmentRequest
-	11, // 22: globalcontroller.v1.PlacementService.ReassignMeeting:input_type -> globalcontroller.v1.ReassignMeetingRequest
-	13, // 23: globalcontroller.v1.PlacementService.ExplainPlacement:input_type -> globalcontroller.v1.ExplainPlacementRequest
-	19, // 24: globalcontroller.v1.PlacementService.ListMeetingEvents:input_type -> globalcontroller.v1.ListMeetingEventsRequest
-	4,  // 25: globalcontroller.v1.PlacementService.AssignMeeting:output_type -> globalcontroller.v1.AssignMeetingResponse
-	6,  // 26: globalcontroller.v1.PlacementService.GetAssignment:output_type -> globalcontroller.v1.GetAssignmentResponse
-	8,  // 27: globalcontroller.v1.PlacementService.ListAssignments:output_type -> globalcontroller.v1.ListAssignmentsResponse
-	10, // 28: globalcontroller.v1.PlacementService.EndAssignment:output_type -> globalcontroller.v1.EndAssignmentResponse
-	12, // 29: globalcontroller.v1.PlacementService.ReassignMeeting:output_type -> globalcontroller.v1.ReassignMeetingResponse
-	14, // 30: globalcontroller.v1.PlacementService.ExplainPlacement:output_type -> globalcontroller.v1.ExplainPlacementResponse
-	20, // 31: globalcontroller.v1.PlacementService.ListMeetingEvents:output_type -> globalcontroller.v1.ListMeetingEventsResponse
-	25, // [25:32] is the sub-list for method output_type
-	18, // [18:25] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	12, // 0: globalcontroller.v1.Assignment.assigned_at:type_name -> google.protobuf.Timestamp
+	10, // 1: globalcontroller.v1.PlacementRequest.require_labels:type_name -> globalcontroller.v1.PlacementRequest.RequireLabelsEntry
+	11, // 2: globalcontroller.v1.PlacementRequest.prefer_labels:type_name -> globalcontroller.v1.PlacementRequest.PreferLabelsEntry
+	1,  // 3: globalcontroller.v1.AssignMeetingRequest.placement:type_name -> globalcontroller.v1.PlacementRequest
+	0,  // 4: globalcontroller.v1.AssignMeetingResponse.assignment:type_name -> globalcontroller.v1.Assignment
+	0,  // 5: globalcontroller.v1.GetAssignmentResponse.assignment:type_name -> globalcontroller.v1.Assignment
+	0,  // 6: globalcontroller.v1.ListAssignmentsResponse.assignments:type_name -> globalcontroller.v1.Assignment
+	0,  // 7: globalcontroller.v1.EndAssignmentResponse.assignment:type_name -> globalcontroller.v1.Assignment
+	2,  // 8: globalcontroller.v1.PlacementService.AssignMeeting:input_type -> globalcontroller.v1.AssignMeetingRequest
+	4,  // 9: globalcontroller.v1.PlacementService.GetAssignment:input_type -> globalcontroller.v1.GetAssignmentRequest
+	6,  // 10: globalcontroller.v1.PlacementService.ListAssignments:input_type -> globalcontroller.v1.ListAssignmentsRequest
+	8,  // 11: globalcontroller.v1.PlacementService.EndAssignment:input_type -> globalcontroller.v1.EndAssignmentRequest
+	3,  // 12: globalcontroller.v1.PlacementService.AssignMeeting:output_type -> globalcontroller.v1.AssignMeetingResponse
+	5,  // 13: globalcontroller.v1.PlacementService.GetAssignment:output_type -> globalcontroller.v1.GetAssignmentResponse
+	7,  // 14: globalcontroller.v1.PlacementService.ListAssignments:output_type -> globalcontroller.v1.ListAssignmentsResponse
+	9,  // 15: globalcontroller.v1.PlacementService.EndAssignment:output_type -> globalcontroller.v1.EndAssignmentResponse
+	12, // [12:16] is the sub-list for method output_type
+	8,  // [8:12] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_globalcontroller_v1_placement_proto_init() }
@@ -1723,15 +840,14 @@ func file_globalcontroller_v1_placement_proto_init() {
 	if File_globalcontroller_v1_placement_proto != nil {
 		return
 	}
-	file_globalcontroller_v1_placement_proto_msgTypes[9].OneofWrappers = []any{}
-	file_globalcontroller_v1_placement_proto_msgTypes[11].OneofWrappers = []any{}
+	file_globalcontroller_v1_placement_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_globalcontroller_v1_placement_proto_rawDesc), len(file_globalcontroller_v1_placement_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

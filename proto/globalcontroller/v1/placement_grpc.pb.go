@@ -8,6 +8,7 @@ package globalcontrollerv1
 
 import (
 	context "context"
+
 	grpc "google.golang.org/grpc"
 	codes "google.golang.org/grpc/codes"
 	status "google.golang.org/grpc/status"
@@ -19,13 +20,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	PlacementService_AssignMeeting_FullMethodName     = "/globalcontroller.v1.PlacementService/AssignMeeting"
-	PlacementService_GetAssignment_FullMethodName     = "/globalcontroller.v1.PlacementService/GetAssignment"
-	PlacementService_ListAssignments_FullMethodName   = "/globalcontroller.v1.PlacementService/ListAssignments"
-	PlacementService_EndAssignment_FullMethodName     = "/globalcontroller.v1.PlacementService/EndAssignment"
-	PlacementService_ReassignMeeting_FullMethodName   = "/globalcontroller.v1.PlacementService/ReassignMeeting"
-	PlacementService_ExplainPlacement_FullMethodName  = "/globalcontroller.v1.PlacementService/ExplainPlacement"
-	PlacementService_ListMeetingEvents_FullMethodName = "/globalcontroller.v1.PlacementService/ListMeetingEvents"
+	PlacementService_AssignMeeting_FullMethodName   = "/globalcontroller.v1.PlacementService/AssignMeeting"
+	PlacementService_GetAssignment_FullMethodName   = "/globalcontroller.v1.PlacementService/GetAssignment"
+	PlacementService_ListAssignments_FullMethodName = "/globalcontroller.v1.PlacementService/ListAssignments"
+	PlacementService_EndAssignment_FullMethodName   = "/globalcontroller.v1.PlacementService/EndAssignment"
 )
 
 // PlacementServiceClient is the client API for PlacementService service.
@@ -43,12 +41,6 @@ type PlacementServiceClient interface {
 	ListAssignments(ctx context.Context, in *ListAssignmentsRequest, opts ...grpc.CallOption) (*ListAssignmentsResponse, error)
 	// EndAssignment ends an assignment. Assignments of the meeting in other regions stay.
 	EndAssignment(ctx context.Context, in *EndAssignmentRequest, opts ...grpc.CallOption) (*EndAssignmentResponse, error)
-	// ReassignMeeting moves a meeting to another controller, with a new generation. For operators.
-	ReassignMeeting(ctx context.Context, in *ReassignMeetingRequest, opts ...grpc.CallOption) (*ReassignMeetingResponse, error)
-	// ExplainPlacement returns why a meeting is where it is, or where a meeting would be placed.
-	ExplainPlacement(ctx context.Context, in *ExplainPlacementRequest, opts ...grpc.CallOption) (*ExplainPlacementResponse, error)
-	// ListMeetingEvents returns the events of assignments after a cursor, oldest first.
-	ListMeetingEvents(ctx context.Context, in *ListMeetingEventsRequest, opts ...grpc.CallOption) (*ListMeetingEventsResponse, error)
 }
 
 type placementServiceClient struct {
@@ -99,36 +91,6 @@ func (c *placementServiceClient) EndAssignment(ctx context.Context, in *EndAssig
 	return out, nil
 }
 
-func (c *placementServiceClient) ReassignMeeting(ctx context.Context, in *ReassignMeetingRequest, opts ...grpc.CallOption) (*ReassignMeetingResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ReassignMeetingResponse)
-	err := c.cc.Invoke(ctx, PlacementService_ReassignMeeting_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *placementServiceClient) ExplainPlacement(ctx context.Context, in *ExplainPlacementRequest, opts ...grpc.CallOption) (*ExplainPlacementResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ExplainPlacementResponse)
-	err := c.cc.Invoke(ctx, PlacementService_ExplainPlacement_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *placementServiceClient) ListMeetingEvents(ctx context.Context, in *ListMeetingEventsRequest, opts ...grpc.CallOption) (*ListMeetingEventsResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ListMeetingEventsResponse)
-	err := c.cc.Invoke(ctx, PlacementService_ListMeetingEvents_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
 // PlacementServiceServer is the server API for PlacementService service.
 // All implementations should embed UnimplementedPlacementServiceServer
 // for forward compatibility.
@@ -144,12 +106,6 @@ type PlacementServiceServer interface {
 	ListAssignments(context.Context, *ListAssignmentsRequest) (*ListAssignmentsResponse, error)
 	// EndAssignment ends an assignment. Assignments of the meeting in other regions stay.
 	EndAssignment(context.Context, *EndAssignmentRequest) (*EndAssignmentResponse, error)
-	// ReassignMeeting moves a meeting to another controller, with a new generation. For operators.
-	ReassignMeeting(context.Context, *ReassignMeetingRequest) (*ReassignMeetingResponse, error)
-	// ExplainPlacement returns why a meeting is where it is, or where a meeting would be placed.
-	ExplainPlacement(context.Context, *ExplainPlacementRequest) (*ExplainPlacementResponse, error)
-	// ListMeetingEvents returns the events of assignments after a cursor, oldest first.
-	ListMeetingEvents(context.Context, *ListMeetingEventsRequest) (*ListMeetingEventsResponse, error)
 }
 
 // UnimplementedPlacementServiceServer should be embedded to have
@@ -162,23 +118,17 @@ type UnimplementedPlacementServiceServer struct{}
 func (UnimplementedPlacementServiceServer) AssignMeeting(context.Context, *AssignMeetingRequest) (*AssignMeetingResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AssignMeeting not implemented")
 }
+
 func (UnimplementedPlacementServiceServer) GetAssignment(context.Context, *GetAssignmentRequest) (*GetAssignmentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetAssignment not implemented")
 }
+
 func (UnimplementedPlacementServiceServer) ListAssignments(context.Context, *ListAssignmentsRequest) (*ListAssignmentsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAssignments not implemented")
 }
+
 func (UnimplementedPlacementServiceServer) EndAssignment(context.Context, *EndAssignmentRequest) (*EndAssignmentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method EndAssignment not implemented")
-}
-func (UnimplementedPlacementServiceServer) ReassignMeeting(context.Context, *ReassignMeetingRequest) (*ReassignMeetingResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ReassignMeeting not implemented")
-}
-func (UnimplementedPlacementServiceServer) ExplainPlacement(context.Context, *ExplainPlacementRequest) (*ExplainPlacementResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ExplainPlacement not implemented")
-}
-func (UnimplementedPlacementServiceServer) ListMeetingEvents(context.Context, *ListMeetingEventsRequest) (*ListMeetingEventsResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ListMeetingEvents not implemented")
 }
 func (UnimplementedPlacementServiceServer) testEmbeddedByValue() {}
 
@@ -272,60 +222,6 @@ func _PlacementService_EndAssignment_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
-func _PlacementService_ReassignMeeting_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ReassignMeetingRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PlacementServiceServer).ReassignMeeting(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: PlacementService_ReassignMeeting_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PlacementServiceServer).ReassignMeeting(ctx, req.(*ReassignMeetingRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _PlacementService_ExplainPlacement_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ExplainPlacementRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PlacementServiceServer).ExplainPlacement(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: PlacementService_ExplainPlacement_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PlacementServiceServer).ExplainPlacement(ctx, req.(*ExplainPlacementRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _PlacementService_ListMeetingEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ListMeetingEventsRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PlacementServiceServer).ListMeetingEvents(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: PlacementService_ListMeetingEvents_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PlacementServiceServer).ListMeetingEvents(ctx, req.(*ListMeetingEventsRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
 // PlacementService_ServiceDesc is the grpc.ServiceDesc for PlacementService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -348,18 +244,6 @@ var PlacementService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "EndAssignment",
 			Handler:    _PlacementService_EndAssignment_Handler,
-		},
-		{
-			MethodName: "ReassignMeeting",
-			Handler:    _PlacementService_ReassignMeeting_Handler,
-		},
-		{
-			MethodName: "ExplainPlacement",
-			Handler:    _PlacementService_ExplainPlacement_Handler,
-		},
-		{
-			MethodName: "ListMeetingEvents",
-			Handler:    _PlacementService_ListMeetingEvents_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
