@@ -25,37 +25,37 @@ type AssignmentPage struct {
 }
 
 // checkPlacement returns [ErrUnavailable] if this service assigns no meetings.
-func (g *globalController) checkPlacement() error {
-	if g.placer == nil {
+func (c *globalController) checkPlacement() error {
+	if c.placer == nil {
 		return fmt.Errorf("placement is off: %w", ErrUnavailable)
 	}
 	return nil
 }
 
-func (g *globalController) AssignMeeting(ctx context.Context, r AssignRequest) (AssignResponse, error) {
+func (c *globalController) AssignMeeting(ctx context.Context, r AssignRequest) (AssignResponse, error) {
 	if err := r.Validate(); err != nil {
 		return AssignResponse{}, err
 	}
-	if err := g.checkPlacement(); err != nil {
+	if err := c.checkPlacement(); err != nil {
 		return AssignResponse{}, err
 	}
 
-	response, err := g.placer.Assign(ctx, r)
+	response, err := c.placer.Assign(ctx, r)
 	if err != nil {
 		return AssignResponse{}, fmt.Errorf("assign meeting %s in %s: %w", r.MeetingID, r.Region, err)
 	}
 	return response, nil
 }
 
-func (g *globalController) GetAssignment(ctx context.Context, q AssignmentQuery) (AssignResponse, error) {
-	if err := q.AssignmentKey.Validate(); err != nil {
+func (c *globalController) GetAssignment(ctx context.Context, q AssignmentQuery) (AssignResponse, error) {
+	if err := q.Validate(); err != nil {
 		return AssignResponse{}, err
 	}
-	if err := g.checkPlacement(); err != nil {
+	if err := c.checkPlacement(); err != nil {
 		return AssignResponse{}, err
 	}
 
-	found, err := g.assignments.Assignment(ctx, q.AssignmentKey)
+	found, err := c.assignments.Assignment(ctx, q.AssignmentKey)
 	if err == nil && !found.IsConfirmed {
 		err = ErrNotAssigned
 	}
@@ -63,18 +63,18 @@ func (g *globalController) GetAssignment(ctx context.Context, q AssignmentQuery)
 		return AssignResponse{}, fmt.Errorf("get assignment of %s in %s: %w", q.MeetingID, q.Region, err)
 	}
 
-	holder, err := g.store.Controller(ctx, found.ControllerID)
+	holder, err := c.store.Controller(ctx, found.ControllerID)
 	if err != nil {
 		return AssignResponse{}, fmt.Errorf("get controller of %s in %s: %w", q.MeetingID, q.Region, err)
 	}
 	return AssignResponse{Assignment: found, Controller: holder, IsReused: true}, nil
 }
 
-func (g *globalController) ListAssignments(ctx context.Context, q AssignmentListQuery) (AssignmentPage, error) {
+func (c *globalController) ListAssignments(ctx context.Context, q AssignmentListQuery) (AssignmentPage, error) {
 	if err := q.Validate(); err != nil {
 		return AssignmentPage{}, err
 	}
-	if err := g.checkPlacement(); err != nil {
+	if err := c.checkPlacement(); err != nil {
 		return AssignmentPage{}, err
 	}
 	after, err := decodeAssignmentToken(q.PageToken)
@@ -84,7 +84,7 @@ func (g *globalController) ListAssignments(ctx context.Context, q AssignmentList
 
 	// One assignment more than the page has shows whether another page follows.
 	size := pageSizeOrDefault(q.PageSize)
-	found, err := g.assignments.Assignments(ctx, AssignmentFilter{
+	found, err := c.assignments.Assignments(ctx, AssignmentFilter{
 		MeetingID:    q.MeetingID,
 		ControllerID: q.ControllerID,
 		Region:       q.Region,
@@ -103,11 +103,11 @@ func (g *globalController) ListAssignments(ctx context.Context, q AssignmentList
 	return AssignmentPage{Assignments: found, NextPageToken: encodePageToken(last.MeetingID + assignmentSeparator + last.Region)}, nil
 }
 
-func (g *globalController) EndAssignment(ctx context.Context, order AssignmentEnd) (Assignment, error) {
+func (c *globalController) EndAssignment(ctx context.Context, order AssignmentEnd) (Assignment, error) {
 	if err := order.Validate(); err != nil {
 		return Assignment{}, err
 	}
-	if err := g.checkPlacement(); err != nil {
+	if err := c.checkPlacement(); err != nil {
 		return Assignment{}, err
 	}
 
@@ -115,7 +115,7 @@ func (g *globalController) EndAssignment(ctx context.Context, order AssignmentEn
 	if order.Reason == "" {
 		order.Reason = "ended by " + order.Actor
 	}
-	ended, err := g.assignments.EndAssignment(ctx, order)
+	ended, err := c.assignments.EndAssignment(ctx, order)
 	if err != nil {
 		return Assignment{}, fmt.Errorf("end assignment of %s in %s: %w", order.MeetingID, order.Region, err)
 	}

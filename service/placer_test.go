@@ -267,7 +267,8 @@ func TestPlacer_NoCandidate(t *testing.T) {
 	}
 	_, err := newTestPlacer(newFakeAssignments(), fleet, nil).Assign(t.Context(), request("m"))
 	var none *NoCandidateError
-	if !errors.Is(err, ErrUnavailable) || !errors.As(err, &none) || !strings.Contains(none.Reason, "no eligible controller in eu: 2 registered, 2 draining") {
+	const want = "no eligible controller in eu: 2 registered, 2 draining"
+	if !errors.Is(err, ErrUnavailable) || !errors.As(err, &none) || !strings.Contains(none.Reason, want) {
 		t.Errorf("Assign() = %v, want ErrUnavailable with the sum of the reasons", err)
 	}
 }

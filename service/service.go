@@ -91,9 +91,9 @@ type Option func(*globalController)
 
 // WithPlacement sets the parts that assign meetings. Without it the calls of [PlacementService] return [ErrUnavailable].
 func WithPlacement(store AssignmentStore, placer *Placer) Option {
-	return func(g *globalController) {
-		g.assignments = store
-		g.placer = placer
+	return func(c *globalController) {
+		c.assignments = store
+		c.placer = placer
 	}
 }
 

@@ -91,7 +91,7 @@ func validateLabels(field string, labels map[string]string) error {
 func isLabelText(s string, isKey bool) bool {
 	for i := range len(s) {
 		c := s[i]
-		if !isAlphanumeric(c) && c != '-' && c != '_' && c != '.' && !(isKey && c == '/') {
+		if !isAlphanumeric(c) && c != '-' && c != '_' && c != '.' && (!isKey || c != '/') {
 			return false
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -23,9 +22,10 @@ import (
 )
 
 const (
-	// DefaultConnectTimeout limits the time until a connection is ready, DefaultCallTimeout a call.
+	// DefaultConnectTimeout limits the time until a connection is ready.
 	DefaultConnectTimeout = 2 * time.Second
-	DefaultCallTimeout    = 2500 * time.Millisecond
+	// DefaultCallTimeout limits a call on a ready connection.
+	DefaultCallTimeout = 2500 * time.Millisecond
 	// maxConnections limits the open connections. The least recently used idle one is closed for a new one.
 	maxConnections = 4096
 	// maxCallsPerHost limits the calls in progress to one endpoint, so that a controller that hangs holds few goroutines.
@@ -89,13 +89,13 @@ func New(cfg Config) *Client {
 type Outcome int
 
 const (
-	// OutcomeAccepted: the controller runs the meeting.
+	// OutcomeAccepted means that the controller runs the meeting.
 	OutcomeAccepted Outcome = iota + 1
-	// OutcomeRejected: the controller refused; Reason says why.
+	// OutcomeRejected means that the controller refused; Reason says why.
 	OutcomeRejected
-	// OutcomeUnknown: the request was sent and no response came, so the controller may run the meeting.
+	// OutcomeUnknown means that the request was sent and no response came, so the controller may run the meeting.
 	OutcomeUnknown
-	// OutcomeNotSent: the controller got nothing.
+	// OutcomeNotSent means that the controller got nothing.
 	OutcomeNotSent
 )
 
@@ -278,7 +278,7 @@ func (c *Client) dialAllowed(ctx context.Context, endpoint Endpoint) (net.Conn, 
 	var dialer net.Dialer
 	var errs []error
 	for _, address := range addresses {
-		conn, err := dialer.DialContext(ctx, "tcp", netip.AddrPort(address).String())
+		conn, err := dialer.DialContext(ctx, "tcp", address.String())
 		if err == nil {
 			return conn, nil
 		}

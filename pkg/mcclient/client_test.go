@@ -72,16 +72,19 @@ func newClient(t *testing.T, cfg Config) *Client {
 	return c
 }
 
+// handler responds to the calls of a fakeController.
+type handler func(context.Context, *pb.AssignMeetingWithMhRequest) (*pb.AssignMeetingWithMhResponse, error)
+
 func TestClient_Outcomes(t *testing.T) {
 	t.Parallel()
-	response := func(accepted bool, reason pb.RejectionReason) func(context.Context, *pb.AssignMeetingWithMhRequest) (*pb.AssignMeetingWithMhResponse, error) {
+	response := func(accepted bool, reason pb.RejectionReason) handler {
 		return func(context.Context, *pb.AssignMeetingWithMhRequest) (*pb.AssignMeetingWithMhResponse, error) {
 			return &pb.AssignMeetingWithMhResponse{Accepted: accepted, RejectionReason: reason}, nil
 		}
 	}
 	for _, tc := range []struct {
 		name   string
-		handle func(context.Context, *pb.AssignMeetingWithMhRequest) (*pb.AssignMeetingWithMhResponse, error)
+		handle handler
 		want   Answer
 	}{
 		{"accepted", response(true, 0), Answer{Outcome: OutcomeAccepted}},
@@ -156,7 +159,8 @@ func TestClient_ResetWhileCalling(t *testing.T) {
 	pb.RegisterMeetingControllerServiceServer(server, f)
 	go func() { _ = server.Serve(listener) }()
 
-	got := newClient(t, Config{}).AssignMeeting(t.Context(), "http://"+listener.Addr().String(), &pb.AssignMeetingWithMhRequest{MeetingId: "m"})
+	endpoint := "http://" + listener.Addr().String()
+	got := newClient(t, Config{}).AssignMeeting(t.Context(), endpoint, &pb.AssignMeetingWithMhRequest{MeetingId: "m"})
 	if got.Outcome != OutcomeUnknown || f.calls() != 1 {
 		t.Errorf("AssignMeeting() = %+v after %d calls, want OutcomeUnknown after one", got, f.calls())
 	}

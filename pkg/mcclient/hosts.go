@@ -20,8 +20,8 @@ type Hosts struct {
 	networks []netip.Prefix
 }
 
-// ParseHosts reads a list that is separated by commas or spaces, such as "mc-1.example, *.mc.example, 10.1.0.0/16". The pattern "*." matches
-// one or more labels. An empty list allows loopback addresses only.
+// ParseHosts reads a list that is separated by commas or spaces, such as "mc-1.example, *.mc.example, 10.1.0.0/16". The pattern "*."
+// matches one or more labels. An empty list allows loopback addresses only.
 func ParseHosts(list string) (Hosts, error) {
 	hosts := Hosts{names: make(map[string]bool)}
 	entries := strings.FieldsFunc(strings.ToLower(list), func(r rune) bool { return r == ',' || r == ' ' })
@@ -145,8 +145,8 @@ type resolver interface {
 }
 
 // resolve returns the allowed addresses of an endpoint. The caller connects to one of them, so a second lookup cannot lead anywhere
-// else. An allowed name may resolve to any ordinary address; loopback, link-local (cloud metadata), multicast and unspecified addresses must be listed
-// as networks.
+// else. An allowed name may resolve to any ordinary address. Loopback, link-local (cloud metadata), multicast and unspecified
+// addresses must be listed as networks.
 func (h Hosts) resolve(ctx context.Context, lookup resolver, endpoint Endpoint) ([]netip.AddrPort, error) {
 	addresses, err := h.lookup(ctx, lookup, endpoint.Host)
 	if err != nil {

@@ -88,7 +88,8 @@ func TestHosts_ResolveRefusesSpecialAddresses(t *testing.T) {
 	if err != nil || len(got) != 1 || got[0].String() != "10.0.0.7:50052" {
 		t.Errorf("resolve() = %v, %v, want the ordinary address only", got, err)
 	}
-	if got, err := mustParse(t, "mc.example 127.0.0.0/8").resolve(t.Context(), fixedResolver{"127.0.0.1"}, endpoint); err != nil || len(got) != 1 {
+	listed := mustParse(t, "mc.example 127.0.0.0/8")
+	if got, err := listed.resolve(t.Context(), fixedResolver{"127.0.0.1"}, endpoint); err != nil || len(got) != 1 {
 		t.Errorf("resolve() = %v, %v, want the listed loopback address", got, err)
 	}
 }

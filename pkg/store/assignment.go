@@ -53,15 +53,15 @@ func (r assignmentRow) assignment() service.Assignment {
 
 // Assignment implements [service.AssignmentStore].
 func (s *Store) Assignment(ctx context.Context, key service.AssignmentKey) (service.Assignment, error) {
-	return run(ctx, s, "assignment", func(ctx context.Context) (none service.Assignment, _ error) {
+	return run(ctx, s, "assignment", func(ctx context.Context) (service.Assignment, error) {
 		var found assignmentRow
 		err := s.readDB.GetContext(ctx, &found, s.readDB.Rebind(`SELECT `+assignmentColumns+` FROM meeting_assignments
 			WHERE meeting_id = ? AND region = ? AND `+liveAssignmentSQL+s.dialect.statementNowSQL+`)`), key.MeetingID, key.Region)
 		if errors.Is(err, sql.ErrNoRows) {
-			return none, service.ErrNotAssigned
+			return service.Assignment{}, service.ErrNotAssigned
 		}
 		if err != nil {
-			return none, err
+			return service.Assignment{}, err
 		}
 		return found.assignment(), nil
 	})
@@ -125,46 +125,47 @@ func (s *Store) AssignedLoads(ctx context.Context, region string) ([]service.Ass
 
 // EndAssignment implements [service.AssignmentStore].
 func (s *Store) EndAssignment(ctx context.Context, end service.AssignmentEnd) (service.Assignment, error) {
-	return transact(ctx, s, s.writeDB, "end_assignment", func(ctx context.Context, tx *sqlx.Tx) (none service.Assignment, _ error) {
+	return transact(ctx, s, s.writeDB, "end_assignment", func(ctx context.Context, tx *sqlx.Tx) (service.Assignment, error) {
 		var old assignmentRow
 		err := tx.GetContext(ctx, &old, tx.Rebind(`SELECT `+assignmentColumns+` FROM meeting_assignments
 			WHERE meeting_id = ? AND region = ? AND ended_at IS NULL AND confirmed_at IS NOT NULL`+s.dialect.lockRowSQL),
 			end.MeetingID, end.Region)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
-			return none, service.ErrNotAssigned
+			return service.Assignment{}, service.ErrNotAssigned
 		case err != nil:
-			return none, err
+			return service.Assignment{}, err
 		case end.ExpectedGeneration != nil && *end.ExpectedGeneration != old.Generation:
-			return none, service.ErrConflict
+			return service.Assignment{}, service.ErrConflict
 		}
 
 		now, err := s.readNow(ctx, tx)
 		if err != nil {
-			return none, err
+			return service.Assignment{}, err
 		}
 		if _, err := tx.ExecContext(ctx, tx.Rebind(`UPDATE meeting_assignments SET ended_at = ? WHERE meeting_id = ? AND region = ?`),
 			s.dialect.bind(now), end.MeetingID, end.Region); err != nil {
-			return none, err
+			return service.Assignment{}, err
 		}
 		if _, err := tx.ExecContext(ctx, tx.Rebind(insertMeetingEventSQL), s.dialect.bind(now), end.MeetingID, end.Region, old.Generation,
 			"ended", old.ControllerID, "", storableText(end.Reason), storableText(end.Actor), ""); err != nil {
-			return none, err
+			return service.Assignment{}, err
 		}
 		return old.assignment(), nil
 	})
 }
 
 const insertMeetingEventSQL = `INSERT INTO meeting_events
-	(at, meeting_id, region, generation, kind, controller_id, previous_controller_id, reason, actor, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	(at, meeting_id, region, generation, kind, controller_id, previous_controller_id, reason, actor, detail)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 // Release implements [service.AssignmentStore].
 func (s *Store) Release(ctx context.Context, key service.AssignmentKey, generation int64) error {
-	_, err := run(ctx, s, "release", func(ctx context.Context) (none struct{}, _ error) {
+	_, err := run(ctx, s, "release", func(ctx context.Context) (struct{}, error) {
 		_, err := s.writeDB.ExecContext(ctx, s.writeDB.Rebind(`UPDATE meeting_assignments SET ended_at = `+s.dialect.nowSQL+`
 			WHERE meeting_id = ? AND region = ? AND generation = ? AND confirmed_at IS NULL AND ended_at IS NULL`),
 			key.MeetingID, key.Region, generation)
-		return none, err
+		return struct{}{}, err
 	})
 	return err
 }
@@ -190,13 +191,13 @@ type reserveOutcome struct {
 
 // resolveUnreserved returns why a reservation was not made. It reads after the commit, because the statement's snapshot does
 // not include what was committed meanwhile.
-func (s *Store) resolveUnreserved(ctx context.Context, r service.Reservation) (none service.ReserveResult, _ error) {
+func (s *Store) resolveUnreserved(ctx context.Context, r service.Reservation) (service.ReserveResult, error) {
 	found, err := s.Assignment(ctx, r.AssignmentKey)
 	if errors.Is(err, service.ErrNotAssigned) {
-		return none, service.ErrNotEligible
+		return service.ReserveResult{}, service.ErrNotEligible
 	}
 	if err != nil {
-		return none, err
+		return service.ReserveResult{}, err
 	}
 	return service.ReserveResult{Assignment: found}, nil
 }

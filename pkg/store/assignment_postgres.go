@@ -8,12 +8,13 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// reserveSQL reserves meetings, or confirms them at once if their lifetime is 0. A row that exists is replaced only if it ended, expired, or
-// its controller is stale, gone or another process. Rows that are not replaced are missing in the result.
+// reserveSQL reserves meetings, or confirms them at once if their lifetime is 0. A row that exists is replaced only if it ended,
+// expired, or its controller is stale, gone or another process. Rows that are not replaced are missing in the result.
 const reserveSQL = `WITH wanted AS (
 	SELECT * FROM unnest($1::varchar[], $2::varchar[], $3::varchar[], $4::varchar[], $5::int[], $6::varchar[], $7::varchar[], $8::text[],
 			$9::varchar[], $10::text[], $11::bigint[], $12::text[])
-		WITH ORDINALITY AS w (meeting_id, region, controller_id, incarnation, expected, org_id, series_id, reason, gc_id, actor, lifetime_ms, detail, n)
+		WITH ORDINALITY AS w (meeting_id, region, controller_id, incarnation, expected, org_id, series_id, reason, gc_id, actor,
+			lifetime_ms, detail, n)
 ), eligible AS (
 	SELECT w.*, m.incarnation AS current_incarnation FROM wanted AS w JOIN meeting_controllers AS m USING (controller_id)
 	WHERE m.health_status IN ('healthy', 'degraded') AND coalesce(m.incarnation, '') = w.incarnation

@@ -27,8 +27,8 @@ func (s *Store) reserveSQLite(ctx context.Context, reservations []service.Reserv
 	return outcomes, tx.Commit()
 }
 
-func (s *Store) reserveOneSQLite(ctx context.Context, tx *sqlx.Tx, r service.Reservation) (refused reserveOutcome, _ error) {
-	refused.isRefused = true
+func (s *Store) reserveOneSQLite(ctx context.Context, tx *sqlx.Tx, r service.Reservation) (reserveOutcome, error) {
+	refused := reserveOutcome{isRefused: true}
 	now, err := s.readNow(ctx, tx)
 	if err != nil {
 		return refused, err
@@ -36,7 +36,8 @@ func (s *Store) reserveOneSQLite(ctx context.Context, tx *sqlx.Tx, r service.Res
 
 	var isEligible bool
 	if err := tx.GetContext(ctx, &isEligible, `SELECT EXISTS (SELECT 1 FROM meeting_controllers WHERE controller_id = ?
-		AND health_status IN ('healthy', 'degraded') AND coalesce(incarnation, '') = ?)`, r.ControllerID, r.Incarnation); err != nil || !isEligible {
+		AND health_status IN ('healthy', 'degraded') AND coalesce(incarnation, '') = ?)`,
+		r.ControllerID, r.Incarnation); err != nil || !isEligible {
 		return refused, err
 	}
 
@@ -78,10 +79,12 @@ func (s *Store) isTakenSQLite(ctx context.Context, tx *sqlx.Tx, old assignmentRo
 	return isTaken, err
 }
 
-func (s *Store) writeReservationSQLite(ctx context.Context, tx *sqlx.Tx, r service.Reservation, now time.Time) (none service.Assignment, _ error) {
+func (s *Store) writeReservationSQLite(
+	ctx context.Context, tx *sqlx.Tx, r service.Reservation, now time.Time,
+) (service.Assignment, error) {
 	var generation int64
 	if err := tx.GetContext(ctx, &generation, `UPDATE assignment_generation SET last = last + 1 RETURNING last`); err != nil {
-		return none, err
+		return service.Assignment{}, err
 	}
 
 	var confirmedAt, expiresAt *int64

@@ -80,7 +80,11 @@ func TestCandidate_Load(t *testing.T) {
 		{"idle", healthy("mc"), 0},
 		{"reported", Candidate{Limit: Size{100, 1000}, Reported: Size{20, 100}}, 0.2},
 		{"participants weigh more", Candidate{Limit: Size{100, 1000}, Reported: Size{20, 700}}, 0.7},
-		{"assigned since the report", Candidate{Limit: Size{100, 1000}, Reported: Size{20, 0}, SinceReport: Size{5, 0}, Assigned: Size{5, 0}}, 0.25},
+		{
+			"assigned since the report",
+			Candidate{Limit: Size{100, 1000}, Reported: Size{20, 0}, SinceReport: Size{5, 0}, Assigned: Size{5, 0}},
+			0.25,
+		},
 		{"reports nothing", Candidate{Limit: Size{100, 1000}, SinceReport: Size{1, 0}, Assigned: Size{60, 0}}, 0.6},
 		{"above its limit", Candidate{Limit: Size{10, 1000}, Assigned: Size{12, 0}}, 1.2},
 		{"no limit", Candidate{}, 1},

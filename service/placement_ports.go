@@ -11,13 +11,13 @@ type AskOutcome int
 
 // The outcomes of a request to a controller.
 const (
-	// AskAccepted: the controller runs the meeting.
+	// AskAccepted means that the controller runs the meeting.
 	AskAccepted AskOutcome = iota + 1
-	// AskRejected: the controller refused.
+	// AskRejected means that the controller refused.
 	AskRejected
-	// AskUnknown: the request was sent and no response came, so the controller may run the meeting.
+	// AskUnknown means that the request was sent and no response came, so the controller may run the meeting.
 	AskUnknown
-	// AskNotSent: the controller got nothing.
+	// AskNotSent means that the controller got nothing.
 	AskNotSent
 )
 
