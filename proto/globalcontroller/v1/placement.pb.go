@@ -7,13 +7,12 @@
 package globalcontrollerv1
 
 import (
-	reflect "reflect"
-	sync "sync"
-	unsafe "unsafe"
-
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
+	reflect "reflect"
+	sync "sync"
+	unsafe "unsafe"
 )
 
 const (
@@ -792,25 +791,22 @@ func file_globalcontroller_v1_placement_proto_rawDescGZIP() []byte {
 	return file_globalcontroller_v1_placement_proto_rawDescData
 }
 
-var (
-	file_globalcontroller_v1_placement_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
-	file_globalcontroller_v1_placement_proto_goTypes  = []any{
-		(*Assignment)(nil),              // 0: globalcontroller.v1.Assignment
-		(*PlacementRequest)(nil),        // 1: globalcontroller.v1.PlacementRequest
-		(*AssignMeetingRequest)(nil),    // 2: globalcontroller.v1.AssignMeetingRequest
-		(*AssignMeetingResponse)(nil),   // 3: globalcontroller.v1.AssignMeetingResponse
-		(*GetAssignmentRequest)(nil),    // 4: globalcontroller.v1.GetAssignmentRequest
-		(*GetAssignmentResponse)(nil),   // 5: globalcontroller.v1.GetAssignmentResponse
-		(*ListAssignmentsRequest)(nil),  // 6: globalcontroller.v1.ListAssignmentsRequest
-		(*ListAssignmentsResponse)(nil), // 7: globalcontroller.v1.ListAssignmentsResponse
-		(*EndAssignmentRequest)(nil),    // 8: globalcontroller.v1.EndAssignmentRequest
-		(*EndAssignmentResponse)(nil),   // 9: globalcontroller.v1.EndAssignmentResponse
-		nil,                             // 10: globalcontroller.v1.PlacementRequest.RequireLabelsEntry
-		nil,                             // 11: globalcontroller.v1.PlacementRequest.PreferLabelsEntry
-		(*timestamppb.Timestamp)(nil),   // 12: google.protobuf.Timestamp
-	}
-)
-
+var file_globalcontroller_v1_placement_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_globalcontroller_v1_placement_proto_goTypes = []any{
+	(*Assignment)(nil),              // 0: globalcontroller.v1.Assignment
+	(*PlacementRequest)(nil),        // 1: globalcontroller.v1.PlacementRequest
+	(*AssignMeetingRequest)(nil),    // 2: globalcontroller.v1.AssignMeetingRequest
+	(*AssignMeetingResponse)(nil),   // 3: globalcontroller.v1.AssignMeetingResponse
+	(*GetAssignmentRequest)(nil),    // 4: globalcontroller.v1.GetAssignmentRequest
+	(*GetAssignmentResponse)(nil),   // 5: globalcontroller.v1.GetAssignmentResponse
+	(*ListAssignmentsRequest)(nil),  // 6: globalcontroller.v1.ListAssignmentsRequest
+	(*ListAssignmentsResponse)(nil), // 7: globalcontroller.v1.ListAssignmentsResponse
+	(*EndAssignmentRequest)(nil),    // 8: globalcontroller.v1.EndAssignmentRequest
+	(*EndAssignmentResponse)(nil),   // 9: globalcontroller.v1.EndAssignmentResponse
+	nil,                             // 10: globalcontroller.v1.PlacementRequest.RequireLabelsEntry
+	nil,                             // 11: globalcontroller.v1.PlacementRequest.PreferLabelsEntry
+	(*timestamppb.Timestamp)(nil),   // 12: google.protobuf.Timestamp
+}
 var file_globalcontroller_v1_placement_proto_depIdxs = []int32{
 	12, // 0: globalcontroller.v1.Assignment.assigned_at:type_name -> google.protobuf.Timestamp
 	10, // 1: globalcontroller.v1.PlacementRequest.require_labels:type_name -> globalcontroller.v1.PlacementRequest.RequireLabelsEntry

@@ -8,7 +8,6 @@ package globalcontrollerv1
 
 import (
 	context "context"
-
 	grpc "google.golang.org/grpc"
 	codes "google.golang.org/grpc/codes"
 	status "google.golang.org/grpc/status"
@@ -118,15 +117,12 @@ type UnimplementedPlacementServiceServer struct{}
 func (UnimplementedPlacementServiceServer) AssignMeeting(context.Context, *AssignMeetingRequest) (*AssignMeetingResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AssignMeeting not implemented")
 }
-
 func (UnimplementedPlacementServiceServer) GetAssignment(context.Context, *GetAssignmentRequest) (*GetAssignmentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetAssignment not implemented")
 }
-
 func (UnimplementedPlacementServiceServer) ListAssignments(context.Context, *ListAssignmentsRequest) (*ListAssignmentsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAssignments not implemented")
 }
-
 func (UnimplementedPlacementServiceServer) EndAssignment(context.Context, *EndAssignmentRequest) (*EndAssignmentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method EndAssignment not implemented")
 }
