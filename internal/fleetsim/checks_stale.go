@@ -50,7 +50,7 @@ func (e *Environment) CheckMarkedUnhealthy(ctx context.Context, mcs []*meetingCo
 		}
 	}
 
-	e.RecordCheck("all of "+group+" are marked unhealthy",
+	e.RecordCheck("all of "+group+" are marked stale",
 		fmt.Sprint(len(mcs)),
 		fmt.Sprint(len(mcs)-len(missing))+formatExamples(missing),
 		len(missing) == 0)

@@ -48,7 +48,7 @@ func pauseBriefly(ctx context.Context, env *Environment) error {
 func pausePastThreshold(ctx context.Context, env *Environment) error {
 	before := env.History.LastID()
 	span := 2 * env.Timing.Threshold
-	env.BeginGap()
+	env.BeginHeartbeatPause()
 	if err := env.freezeNetwork(ctx, span); err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func pausePastThreshold(ctx context.Context, env *Environment) error {
 		marked, len(env.Fleet.Controllers), formatDuration(span))
 
 	resumedAt := env.resumeNetwork()
-	env.EndGap()
+	env.EndHeartbeatPause()
 	return env.CheckHeartbeatsResume(ctx, resumedAt, "a pause of "+formatDuration(span))
 }
 
