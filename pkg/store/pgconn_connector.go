@@ -36,7 +36,7 @@ type serverGroup struct {
 	timeout time.Duration
 	// preferredServer is the server that accepted the last connection.
 	preferredServer atomic.Int32
-	// hasPooler is set if start-up parameters do not reach the server: there is a pooler in front of it.
+	// hasPooler is set if startup parameters do not reach the server: there is a pooler in front of it.
 	hasPooler atomic.Bool
 	// staleBefore is when a connection last turned out to lead to the wrong server, or to one that does not respond, in
 	// nanoseconds since createdAt. Connections that were made earlier are not used again.
@@ -74,7 +74,7 @@ type setting struct{ name, value string }
 // such short intervals that several tries fit into the timeout of an operation.
 type connector struct {
 	serverGroup *serverGroup
-	// direct has the settings as start-up parameters, and pooled omits those that poolers reject. Both have one element for
+	// direct has the settings as startup parameters, and pooled omits those that poolers reject. Both have one element for
 	// each server.
 	direct, pooled []pq.Config
 	// settings are set in each transaction if there is a pooler.
@@ -136,7 +136,7 @@ func (g *serverGroup) newConnector(settings []setting, setsPerStatement bool) (*
 	return made, nil
 }
 
-// isPoolerParameter reports whether poolers pass a start-up parameter on.
+// isPoolerParameter reports whether poolers pass a startup parameter on.
 func isPoolerParameter(name string) bool {
 	return slices.Contains([]string{"timezone", "client_encoding", "datestyle", "application_name"}, strings.ToLower(name))
 }
@@ -187,10 +187,10 @@ func (c *connector) connectTo(ctx context.Context, server int) (driver.Conn, err
 	return conn, err
 }
 
-// errParametersIgnored means that the start-up parameters did not reach the server: there is a pooler in front of it.
-var errParametersIgnored = errors.New("start-up parameters were ignored")
+// errParametersIgnored means that the startup parameters did not reach the server: there is a pooler in front of it.
+var errParametersIgnored = errors.New("startup parameters were ignored")
 
-// isParameterRejected reports whether err is PgBouncer's error for a start-up parameter that it cannot pass on.
+// isParameterRejected reports whether err is PgBouncer's error for a startup parameter that it cannot pass on.
 func isParameterRejected(err error) bool {
 	var server *pq.Error
 	return errors.As(err, &server) && server.Code == "08P01" && strings.Contains(server.Message, "startup parameter")
