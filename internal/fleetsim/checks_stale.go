@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// CheckMarkedUnhealthy waits until the controllers have been marked unhealthy since a transition, and records whether that
+// CheckMarkedStale waits until the controllers have been marked stale since a transition, and records whether that
 // happened within [Timing.detectionLimit]. The name of the group is for the report.
-func (e *Environment) CheckMarkedUnhealthy(ctx context.Context, mcs []*meetingController, afterID uint64, group string) error {
+func (e *Environment) CheckMarkedStale(ctx context.Context, mcs []*meetingController, afterID uint64, group string) error {
 	e.SetPhase("waiting until %s are unhealthy", group)
 	limit := e.Timing.detectionLimit()
 	staleByID := func() map[string]Transition {

@@ -53,7 +53,7 @@ func pausePastThreshold(ctx context.Context, env *Environment) error {
 		return err
 	}
 	marked := len(env.History.TransitionsAfter(before, isStale))
-	env.AddNote("%d of %d were marked unhealthy in the pause of %s, as expected: their heartbeats could not arrive",
+	env.AddNote("%d of %d were marked stale in the pause of %s, as expected: their heartbeats could not arrive",
 		marked, len(env.Fleet.Controllers), formatDuration(span))
 
 	resumedAt := env.resumeNetwork()
