@@ -77,8 +77,9 @@ type ChangeSource interface {
 	// ControllersUpdated returns, for each controller that was written at or after since, the values that may have changed without an
 	// announcement.
 	ControllersUpdated(ctx context.Context, since time.Time) ([]ControllerUpdate, error)
-	// Listen calls onAnnouncement for each announcement of this or another Global Controller over the same storage, until ctx ends. It
-	// reconnects by itself. onAnnouncement must not block.
+	// Listen calls onAnnouncement for each announcement of this or another Global Controller over the same storage, until ctx ends. Its
+	// first call, with Polled, is when it begins to listen: what was committed before was not announced. It reconnects by itself.
+	// onAnnouncement must not block.
 	Listen(ctx context.Context, onAnnouncement func(Announcement))
 }
 

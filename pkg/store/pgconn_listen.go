@@ -34,6 +34,9 @@ func (s *Store) Listen(ctx context.Context, deliver func(service.Announcement)) 
 	unsubscribe := s.announcer.subscribe(deliver)
 	defer unsubscribe()
 
+	// A commit before the subscription was not delivered.
+	deliver(service.Announcement{Polled: true})
+
 	if s.listenRemote == nil {
 		<-ctx.Done()
 		return

@@ -135,6 +135,7 @@ func (s *fakeSource) Listen(ctx context.Context, onAnnouncement func(service.Ann
 	s.listenCount++
 	s.onAnnouncement = onAnnouncement
 	s.mu.Unlock()
+	onAnnouncement(service.Announcement{Polled: true})
 
 	<-ctx.Done()
 	s.mu.Lock()
