@@ -23,8 +23,8 @@ type Region struct {
 	Participants RegionCapacity
 }
 
-// RegionCapacity has the totals of limits and load, of meetings or of participants. A serving controller is one that accepts
-// meetings: it is healthy or degraded.
+// RegionCapacity has the totals of limits and load, of meetings or of participants. A serving controller is healthy or
+// degraded, and not draining. It may be full.
 type RegionCapacity struct {
 	// ServingLimit is the sum of the limits of the serving controllers.
 	ServingLimit int64
@@ -36,7 +36,8 @@ type RegionCapacity struct {
 	TotalLimit, TotalLoad int64
 }
 
-// IsServing reports whether a controller in this state accepts meetings.
+// IsServing reports whether a controller in this state serves: it is healthy or degraded, and not draining. A serving controller accepts
+// meetings only if it also has room; see [Controller.Eligibility].
 func (h HealthStatus) IsServing() bool { return h == HealthHealthy || h == HealthDegraded }
 
 // Headroom is the capacity that is not in use, negative if the load exceeds the limits.
@@ -46,12 +47,12 @@ func (c RegionCapacity) Headroom() int64 { return c.ServingLimit - c.RunningLoad
 // limits.
 func (c RegionCapacity) HeadroomWithoutLargest() int64 { return c.Headroom() - c.LargestServing }
 
-// ServingCount is the number of controllers that accept meetings.
+// ServingCount is the number of serving controllers.
 func (r Region) ServingCount() int64 {
 	return r.Controllers[HealthHealthy] + r.Controllers[HealthDegraded]
 }
 
-// SurvivesLargestLoss reports whether a controller accepts meetings, and without the largest one the others have room for the load.
+// SurvivesLargestLoss reports whether a controller is serving, and without the largest one the others have room for the load.
 func (r Region) SurvivesLargestLoss() bool {
 	return r.ServingCount() > 0 && r.Meetings.HeadroomWithoutLargest() >= 0 && r.Participants.HeadroomWithoutLargest() >= 0
 }

@@ -52,7 +52,7 @@ func (m *Metrics) RegisterFleet(store service.RegionReader, region string) {
 		controllers: prometheus.NewDesc("gc_registered_controllers",
 			"Registered controllers by public state.", []string{"region", "status"}, nil),
 		meetings: prometheus.NewDesc("gc_capacity_meetings",
-			"Meeting capacity by kind: max and current over all controllers; serving and largest over controllers that accept meetings; "+
+			"Meeting capacity by kind: max and current over all controllers; serving and largest over healthy and degraded controllers; "+
 				"running over controllers that are not stale.", []string{"region", "kind"}, nil),
 		// A stale controller that drains keeps its public state, so no other gauge shows that it is stale.
 		stale: prometheus.NewDesc("gc_stale_controllers",
@@ -114,6 +114,8 @@ func (f *fleetCollector) Collect(metrics chan<- prometheus.Metric) {
 		for _, state := range service.HealthStatuses() {
 			gauge(f.controllers, r.Controllers[state], string(state))
 		}
+		// These kinds max and current are totals of all controllers. In the API, the max of a region is the serving limit, and its current
+		// the running load.
 		gauge(f.meetings, r.Meetings.TotalLimit, "max")
 		gauge(f.meetings, r.Meetings.TotalLoad, "current")
 		gauge(f.meetings, r.Meetings.ServingLimit, "serving")

@@ -28,6 +28,13 @@ const (
 
 // heartbeatStream is one open stream. Heartbeats of one controller wait in a queue, which keeps their order. Heartbeats of other
 // controllers do not wait for them.
+//
+// A stream ends in this order:
+//  1. ended or notReading gets the reason, or the server begins its shutdown. If isTokenExpired is the reason, heartbeats that are
+//     queued get no response.
+//  2. run sets isFinished: dispatch refuses further heartbeats. After notReading, this step and the next are skipped.
+//  3. idle is closed when nothing is in flight any more.
+//  4. run returns, and close sets isClosed: no worker starts any more. Then the context of the stream ends, and its goroutines with it.
 type heartbeatStream struct {
 	server *heartbeatServer
 	stream grpc.BidiStreamingServer[pb.StreamHeartbeatsRequest, pb.StreamHeartbeatsResponse]

@@ -130,7 +130,7 @@ func toolRoutes(e endpoints.Endpoints) []route {
 			method:    http.MethodGet,
 			pattern:   "/api/v1/transitions",
 			operation: "ListTransitions",
-			summary:   "List changes of controllers' public states, the oldest first by default",
+			summary:   "List changes of controllers' public state or staleness, the oldest first by default",
 			handler:   handle(e.ListTransitions, decodeTransitionQuery, encodeTransitions),
 			query:     transitionsQuery,
 			response:  transitionsBody{},
@@ -140,7 +140,7 @@ func toolRoutes(e endpoints.Endpoints) []route {
 			method:    http.MethodGet,
 			pattern:   controllerPath + "/transitions",
 			operation: "ListTransitions",
-			summary:   "List the changes of one controller's public state",
+			summary:   "List the changes of one controller's public state or staleness",
 			handler:   handle(e.ListTransitions, decodeControllerTransitionQuery, encodeTransitions),
 			query:     controllerTransitionsQuery,
 			response:  transitionsBody{},
@@ -175,7 +175,7 @@ type Config struct {
 	Metrics http.Handler
 	// Trace wraps the handler of a route of the API, so that its requests are traced. It may be nil.
 	Trace func(method, pattern string, next http.Handler) http.Handler
-	// Ready returns the readiness checks by name; the state of a passed check is "ok".
+	// Ready returns the state of each readiness condition by its name; "ok" is the state of one that holds.
 	Ready func(ctx context.Context) map[string]string
 	// Controllers lists a part of the fleet for /sd/controllers, like [service.Store].Controllers.
 	Controllers func(ctx context.Context, filter service.ControllerFilter) ([]service.Controller, error)
@@ -226,12 +226,12 @@ func serveHealth(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write([]byte("OK"))
 }
 
-// readyHandler serves the readiness checks.
+// readyHandler serves the readiness conditions, which the body calls checks.
 func readyHandler(ready func(ctx context.Context) map[string]string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		checks := ready(r.Context())
-		body, status := readyBody{Ready: true, Checks: checks}, http.StatusOK
-		for _, state := range checks {
+		states := ready(r.Context())
+		body, status := readyBody{Ready: true, Checks: states}, http.StatusOK
+		for _, state := range states {
 			if state != "ok" {
 				body.Ready, status = false, http.StatusServiceUnavailable
 			}
