@@ -29,8 +29,8 @@ type callerLimits struct {
 // LimitCallers limits each token subject. Several controllers may share one subject, and a deployed controller whose registration is
 // refused sends no more heartbeats. So a registration of a registered controller is never refused.
 //
-// A heartbeat is charged after the call, and only if its controller is not registered or another process is. A new controller is
-// refused if its subject has reached its limit of controllers, or creates them too fast. Final heartbeats of a fleet that stops
+// A heartbeat or a deregistration is charged after the call, and only if its controller is not registered or another process is, or if the
+// call is forbidden. A new controller is refused if its subject has reached its limit of controllers, or creates them too fast. Final heartbeats of a fleet that stops
 // together are charged like other heartbeats.
 //
 // If the lookup fails, the result is [service.ErrUnavailable].
@@ -120,9 +120,9 @@ func (l *callerLimits) checkCreation(ctx context.Context, subject string) error 
 	return nil
 }
 
-// limitByOutcome charges a subject after a heartbeat, an opened stream or a deregistration that changed nothing, and returns [service.ErrRateLimited] instead of its error
-// if the quota is used up. Heartbeats of registered controllers are not charged. Invalid ones are not charged either, because refusing
-// them would save nothing.
+// limitByOutcome charges a subject after a heartbeat, an opened stream or a deregistration that changed nothing. It returns
+// [service.ErrRateLimited] instead of the call's error if the quota is used up. Heartbeats of registered controllers are not charged.
+// Invalid calls are not charged either, because refusing them would save nothing.
 func (l *callerLimits) limitByOutcome(next endpoint.Endpoint) endpoint.Endpoint {
 	return func(ctx context.Context, request any) (any, error) {
 		response, err := next(ctx, request)
