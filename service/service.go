@@ -9,7 +9,8 @@ import (
 // and returns an [InvalidError] before anything is changed. Every method may return [ErrUnavailable] and the context's error. A method that
 // names a controller may also return [ErrNotRegistered]. Calls of a controller return [ErrSuperseded] after another process has registered
 // under its id. Orders with an expected generation return [ErrConflict], and an unsafe drain returns an [UnsafeError]. Deregister
-// returns [ErrForbidden] to a controller that names no incarnation. Queries with a cursor return [ErrGone].
+// returns [ErrForbidden] to a controller that names no incarnation. Queries with a cursor return [ErrGone], and calls about an assignment
+// [ErrNotAssigned]. The middleware adds [ErrUnauthenticated], [ErrForbidden] and [ErrRateLimited].
 type Service interface {
 	ControllerService
 	OperatorService

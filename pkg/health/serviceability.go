@@ -11,8 +11,8 @@ type Condition struct {
 	State func() string
 }
 
-// Serviceability decides from named readiness conditions whether a replica can accept heartbeats. /ready and the beats of the health checker
-// both use it, so that they agree.
+// Serviceability decides from named readiness conditions whether a replica can accept heartbeats. /ready and the beats of the health
+// checker both use it, so that they agree.
 type Serviceability struct{ conditions []Condition }
 
 // NewServiceability returns the serviceability of a replica with these conditions.

@@ -36,7 +36,9 @@ func New(version string, threshold, interval time.Duration) *Metrics {
 
 	return &Metrics{
 		registry:       r,
-		ready:          r.gaugeVec("gc_ready", "1 if this readiness condition held at the last readiness check, 0 otherwise; as in /ready.", "check"),
+		ready:          r.gaugeVec("gc_ready",
+			"1 if this readiness condition held at the last readiness check, 0 otherwise; as in /ready.",
+			"check"),
 		callMetrics:    newCallMetrics(r),
 		checkerMetrics: newCheckerMetrics(r, threshold, interval),
 		fleetMetrics:   newFleetMetrics(r),
