@@ -44,7 +44,7 @@ func (s *Server) Run(ctx context.Context) error {
 	err := group.Run()
 	s.Close()
 	if err != nil {
-		_ = level.Error(s.logger).Log("msg", "stopped", "err", err)
+		_ = level.Error(s.logger).Log("msg", "server failed", "err", err)
 		return err
 	}
 	_ = level.Info(s.logger).Log("msg", "stopped")

@@ -35,8 +35,8 @@ func New(version string, threshold, interval time.Duration) *Metrics {
 	registerBuildInfo(r, version)
 
 	return &Metrics{
-		registry:       r,
-		ready:          r.gaugeVec("gc_ready",
+		registry: r,
+		ready: r.gaugeVec("gc_ready",
 			"1 if this readiness condition held at the last readiness check, 0 otherwise; as in /ready.",
 			"check"),
 		callMetrics:    newCallMetrics(r),
