@@ -27,7 +27,7 @@ const (
 var avoidedWords = regexp.MustCompile(`(?i)\b(` + strings.Join([]string{
 	`hear(d|s|ing)?`, `nobody('s)?`, `somebody('s)?`, `anybody('s)?`, `whoever`, `everybody('s)?`, `crowds?`, `mend(s|ed|ing)?`, `anew`,
 	`tells? (whether|which|what)`, `of our own`, `as ever`, `all the same`, `in vain`, `unless set`, `signs? of life`,
-	`(is|are|was|were|be) told`, `falls? silent`, `fell silent`, `good ?bye`, `farewells?`,
+	`(is|are|was|were|be) told`, `answer(s|ed)`, `falls? silent`, `fell silent`, `good ?bye`, `farewells?`,
 }, "|") + `)\b`)
 
 // skippedFiles are not read: generated code, recorded figures, and the page that explains the words.

@@ -30,8 +30,8 @@ type callerLimits struct {
 // refused sends no more heartbeats. So a registration of a registered controller is never refused.
 //
 // A heartbeat or a deregistration is charged after the call. It is charged only if its controller is not registered, if another process
-// is registered, or if the call is forbidden. A new controller is refused if its subject has reached its limit of controllers, or creates them too fast.
-// Final heartbeats of a fleet that stops together are charged like other heartbeats.
+// is registered, or if the call is forbidden. A new controller is refused if its subject has reached its limit of controllers, or
+// creates them too fast. Final heartbeats of a fleet that stops together are charged like other heartbeats.
 //
 // If the lookup fails, the result is [service.ErrUnavailable].
 func LimitCallers(limiter *Limiter, lookup RegistrationLookup, onLimited func(operation string)) Middleware {

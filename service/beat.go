@@ -18,7 +18,7 @@ type Beat struct {
 
 // BeatResult is the result of a committed beat.
 type BeatResult struct {
-	// At is the time of the write by the storage's clock, read between the call and its return.
+	// At is the storage's clock, read in the transaction of the beat, before its commit.
 	At time.Time
 	// Gap is true if this beat ended a time in which no replica vouched for longer than the tolerance.
 	Gap bool

@@ -191,8 +191,8 @@ type ChangePage struct {
 	Transitions    []Transition
 }
 
-// Announcement says that something was committed: transitions, and the other changes that it names. If Polled is set, it says only
-// that something may have been committed.
+// Announcement says that something was committed: transitions, and the other changes that it names. Each announcement makes its
+// subscribers read the history.
 type Announcement struct {
 	// ControllerIDs names controllers that changed without a transition.
 	ControllerIDs []string
@@ -200,6 +200,18 @@ type Announcement struct {
 	Everything bool
 	// Reconnected is true, with Everything, if announcements were not received for some time.
 	Reconnected bool
-	// Polled is true if no commit is known: it is time to read the history. Stores without notifications send it periodically.
+	// Polled is true if no commit is known. Stores without notifications send such announcements periodically. The hub needs no
+	// such mark: an announcement without names wakes it, and it reads the history.
 	Polled bool
+}
+
+// Merge adds the changes of another announcement. If more than maxIDs controllers would be named, the result names none and
+// announces everything.
+func (a *Announcement) Merge(other Announcement, maxIDs int) {
+	switch {
+	case other.Everything || len(a.ControllerIDs)+len(other.ControllerIDs) > maxIDs:
+		*a = Announcement{Everything: true}
+	case !a.Everything:
+		a.ControllerIDs = append(a.ControllerIDs, other.ControllerIDs...)
+	}
 }

@@ -56,7 +56,7 @@ type ComprehensiveHeartbeat struct {
 
 // Acknowledgement is the response to a heartbeat that is committed.
 type Acknowledgement struct {
-	// At is the time of the write by the store's clock, which is read just before the commit.
+	// At is the store's clock, read once the controller's row is locked, before the commit.
 	At     time.Time
 	Intent Intent
 	// Intervals apply from now on. The zero value changes none.

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// CheckMarkedUnhealthy waits until the controllers have been marked unhealthy since a transition, and records whether that
+// CheckMarkedStale waits until the controllers have been marked stale since a transition, and records whether that
 // happened within [Timing.detectionLimit]. The name of the group is for the report.
-func (e *Environment) CheckMarkedUnhealthy(ctx context.Context, mcs []*meetingController, afterID uint64, group string) error {
+func (e *Environment) CheckMarkedStale(ctx context.Context, mcs []*meetingController, afterID uint64, group string) error {
 	e.SetPhase("waiting until %s are unhealthy", group)
 	limit := e.Timing.detectionLimit()
 	staleByID := func() map[string]Transition {
@@ -50,7 +50,7 @@ func (e *Environment) CheckMarkedUnhealthy(ctx context.Context, mcs []*meetingCo
 		}
 	}
 
-	e.RecordCheck("all of "+group+" are marked unhealthy",
+	e.RecordCheck("all of "+group+" are marked stale",
 		fmt.Sprint(len(mcs)),
 		fmt.Sprint(len(mcs)-len(missing))+formatExamples(missing),
 		len(missing) == 0)

@@ -39,7 +39,7 @@ type meetingController struct {
 	// firstAck is when the first heartbeat after firstAckSince was acknowledged.
 	firstAckSince time.Time
 	firstAck      time.Time
-	gaps          []heartbeatGap
+	pauses        []heartbeatPause
 }
 
 // controllerProcess is one process of a controller.
@@ -58,8 +58,8 @@ func (p *controllerProcess) hasEnded() bool {
 	}
 }
 
-// heartbeatGap is a time in which the scenario prevents a controller's heartbeats. While it lasts, to is zero.
-type heartbeatGap struct{ from, to time.Time }
+// heartbeatPause is a time in which the scenario prevents a controller's heartbeats. While it lasts, to is zero.
+type heartbeatPause struct{ from, to time.Time }
 
 // Start starts a process.
 func (m *meetingController) Start() error {
@@ -90,7 +90,7 @@ func (m *meetingController) Start() error {
 	}
 	m.process = p
 	m.incarnation = c.Incarnation()
-	m.endGapsLocked()
+	m.endPausesLocked()
 
 	go func() {
 		defer close(p.ended)
@@ -111,7 +111,7 @@ func (m *meetingController) endProcess(cause error) error {
 	p := m.process
 	m.process = nil
 	if p != nil {
-		m.gaps = append(m.gaps, heartbeatGap{from: time.Now()})
+		m.pauses = append(m.pauses, heartbeatPause{from: time.Now()})
 	}
 	m.mu.Unlock()
 	if p == nil {
@@ -126,24 +126,24 @@ func (m *meetingController) endProcess(cause error) error {
 	return nil
 }
 
-// BeginGap records that from now on no heartbeat of the controller can arrive although its process runs.
-func (m *meetingController) BeginGap() {
+// BeginHeartbeatPause records that from now on no heartbeat of the controller can arrive although its process runs.
+func (m *meetingController) BeginHeartbeatPause() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.gaps = append(m.gaps, heartbeatGap{from: time.Now()})
+	m.pauses = append(m.pauses, heartbeatPause{from: time.Now()})
 }
 
-// EndGap ends what BeginGap began.
-func (m *meetingController) EndGap() {
+// EndHeartbeatPause ends what BeginHeartbeatPause began.
+func (m *meetingController) EndHeartbeatPause() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.endGapsLocked()
+	m.endPausesLocked()
 }
 
-func (m *meetingController) endGapsLocked() {
-	for i := range m.gaps {
-		if m.gaps[i].to.IsZero() {
-			m.gaps[i].to = time.Now()
+func (m *meetingController) endPausesLocked() {
+	for i := range m.pauses {
+		if m.pauses[i].to.IsZero() {
+			m.pauses[i].to = time.Now()
 		}
 	}
 }
@@ -152,9 +152,9 @@ func (m *meetingController) endGapsLocked() {
 func (m *meetingController) mayBeStale(at time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, g := range m.gaps {
-		// After a gap the controller remains stale until its next heartbeat.
-		if at.After(g.from) && (g.to.IsZero() || at.Before(g.to.Add(m.env.Timing.heartbeatLimit()))) {
+	for _, p := range m.pauses {
+		// After a pause the controller remains stale until its next heartbeat.
+		if at.After(p.from) && (p.to.IsZero() || at.Before(p.to.Add(m.env.Timing.heartbeatLimit()))) {
 			return true
 		}
 	}

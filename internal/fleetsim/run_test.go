@@ -135,7 +135,7 @@ func TestRun_ReportsFailedCheck(t *testing.T) {
 		if err := env.Wait(ctx, env.Timing.detectionLimit()); err != nil {
 			return err
 		}
-		crashed.gaps = nil
+		crashed.pauses = nil
 		return env.CheckFleet(ctx)
 	}}
 
@@ -167,7 +167,7 @@ func TestRun_InterruptCleansUp(t *testing.T) {
 		return run(ctx, env)
 	}
 
-	verdicts, err := Run(ctx, opts, []Scenario{s, burst()})
+	verdicts, err := Run(ctx, opts, []Scenario{s, herd()})
 	if !errors.Is(err, ErrInterrupted) || !strings.Contains(err.Error(), "2 of 2") {
 		t.Errorf("Run() = %v, want that both were interrupted", err)
 	}

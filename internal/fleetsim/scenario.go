@@ -38,7 +38,7 @@ func Scenarios() []Scenario {
 		gcRestart(),
 		dbOutage(),
 		networkPause(),
-		burst(),
+		herd(),
 		zombie(),
 		duplicateID(),
 		clockJump(),

@@ -19,7 +19,7 @@ func crash10Percent() Scenario {
 			if err := env.Fleet.Crash(crashed); err != nil {
 				return err
 			}
-			if err := env.CheckMarkedUnhealthy(ctx, crashed, before, "the crashed controllers"); err != nil {
+			if err := env.CheckMarkedStale(ctx, crashed, before, "the crashed controllers"); err != nil {
 				return err
 			}
 			return env.CheckFleet(ctx)

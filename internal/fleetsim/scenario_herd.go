@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func burst() Scenario {
+func herd() Scenario {
 	return Scenario{
 		Name:    "herd",
 		Summary: "all controllers lose their connections and register as new processes at the same moment",

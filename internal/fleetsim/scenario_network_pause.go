@@ -48,16 +48,16 @@ func pauseBriefly(ctx context.Context, env *Environment) error {
 func pausePastThreshold(ctx context.Context, env *Environment) error {
 	before := env.History.LastID()
 	span := 2 * env.Timing.Threshold
-	env.BeginGap()
+	env.BeginHeartbeatPause()
 	if err := env.freezeNetwork(ctx, span); err != nil {
 		return err
 	}
 	marked := len(env.History.TransitionsAfter(before, isStale))
-	env.AddNote("%d of %d were marked unhealthy in the pause of %s, as expected: their heartbeats could not arrive",
+	env.AddNote("%d of %d were marked stale in the pause of %s, as expected: their heartbeats could not arrive",
 		marked, len(env.Fleet.Controllers), formatDuration(span))
 
 	resumedAt := env.resumeNetwork()
-	env.EndGap()
+	env.EndHeartbeatPause()
 	return env.CheckHeartbeatsResume(ctx, resumedAt, "a pause of "+formatDuration(span))
 }
 

@@ -21,7 +21,7 @@ func regionBlackout() Scenario {
 			if err := env.Fleet.Crash(affected); err != nil {
 				return err
 			}
-			if err := env.CheckMarkedUnhealthy(ctx, affected, before, "the region"); err != nil {
+			if err := env.CheckMarkedStale(ctx, affected, before, "the region"); err != nil {
 				return err
 			}
 

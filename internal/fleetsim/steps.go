@@ -88,17 +88,17 @@ func (e *Environment) ResetFirstAcks(since time.Time) {
 	}
 }
 
-// BeginGap records that from now on no heartbeat of the fleet can arrive.
-func (e *Environment) BeginGap() {
+// BeginHeartbeatPause records that from now on no heartbeat of the fleet can arrive.
+func (e *Environment) BeginHeartbeatPause() {
 	for _, mc := range e.Fleet.Controllers {
-		mc.BeginGap()
+		mc.BeginHeartbeatPause()
 	}
 }
 
-// EndGap ends what BeginGap began.
-func (e *Environment) EndGap() {
+// EndHeartbeatPause ends what BeginHeartbeatPause began.
+func (e *Environment) EndHeartbeatPause() {
 	for _, mc := range e.Fleet.Controllers {
-		mc.EndGap()
+		mc.EndHeartbeatPause()
 	}
 }
 

@@ -28,7 +28,7 @@ nothing. In this order, it checks:
   replicas         the versions and settings of all Global Controllers that share the database, and their connections
   fleet, regions   stale controllers, ids that two processes use, and regions without headroom
 
-The exit code is 0 if no check failed, and 1 if one did. A warning is no failure.`
+The exit code is 0 if no check failed, and 1 if one did. A warning is not a failure.`
 
 // The results of a check.
 const (

@@ -13,8 +13,8 @@ func (c *cli) regionsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "regions",
 		Short: "show each region's capacity, load, and headroom without its largest controller",
-		Long: `regions shows the sums over the controllers of each region. The capacity is the sum of the limits of the healthy and the
-degraded controllers, which accept meetings. The load is what runs on all controllers that are not stale. It includes
+		Long: `regions shows the sums over the controllers of each region. The capacity is the sum of the limits of the serving
+controllers: those that are healthy or degraded. The load is what runs on all controllers that are not stale. It includes
 draining controllers, because their meetings may have to move.
 
 HEADROOM is how many further meetings fit if the largest controller fails. N-1 reports whether the load, meetings and

@@ -51,13 +51,13 @@ func (c *cli) printPlan(response *pb.DrainResponse) {
 	}
 
 	before, after := plan.GetBefore(), plan.GetAfter()
-	p.line("controllers", "%d accept meetings now, %d after", countServing(before), countServing(after))
+	p.line("controllers", "%d serving now, %d after", countServing(before), countServing(after))
 	p.line("meetings", "%s", formatCapacityChange(before.GetMeetings(), after.GetMeetings()))
 	p.line("participants", "%s", formatCapacityChange(before.GetParticipants(), after.GetParticipants()))
 
 	switch {
 	case plan.GetSafe() && countServing(before) == countServing(after):
-		p.styledLine(green, "safe", "yes: it accepts no meetings now, so %s loses no capacity", controller.GetRegion())
+		p.styledLine(green, "safe", "yes: it is not serving, so %s loses no capacity", controller.GetRegion())
 	case plan.GetSafe():
 		p.styledLine(green, "safe", "yes: the remaining controllers can hold the load, even if the largest of them fails")
 	}
@@ -65,7 +65,7 @@ func (c *cli) printPlan(response *pb.DrainResponse) {
 	c.print("%s", p.text())
 }
 
-// countServing returns the number of a region's controllers that accept meetings.
+// countServing returns the number of a region's serving controllers: those that are healthy or degraded.
 func countServing(r *pb.Region) uint32 { return r.GetHealthy() + r.GetDegraded() }
 
 // formatCapacityChange formats the load of a region, and its capacity before and after a drain.

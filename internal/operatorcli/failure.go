@@ -24,7 +24,7 @@ const (
 // ExitCodesHelp is the part of the help about exit codes.
 const ExitCodesHelp = `Exit codes:
   0    success
-  1    another failure, a declined confirmation, or a failed check of doctor (a warning is no failure)
+  1    another failure, a declined confirmation, or a failed check of doctor (a warning is not a failure)
   2    usage error: an invalid flag, argument or context file
   3    the controller is not registered
   4    refused: the drain is not safe, or the controller has changed in the meantime

@@ -52,7 +52,7 @@ func NewCluster(args ...string) (*Cluster, error) {
 	return startNew(&Cluster{binDir: binDir, runAs: runAs, args: args}, (*Cluster).initData)
 }
 
-// NewStandby starts a hot standby: a server that replicates c and accepts reads. It is a cluster of its own.
+// NewStandby starts a hot standby: a server that replicates c and accepts reads. It has its own data folder.
 func (c *Cluster) NewStandby() (*Cluster, error) {
 	copyPrimary := func(standby *Cluster) error { return standby.copyData(c.address) }
 	return startNew(&Cluster{binDir: c.binDir, runAs: c.runAs}, copyPrimary)

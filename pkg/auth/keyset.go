@@ -115,7 +115,7 @@ func (k *KeySet) Run(ctx context.Context) error {
 	for {
 		delay := refreshInterval
 		if err := k.Refresh(ctx); err != nil && ctx.Err() == nil {
-			_ = level.Warn(k.logger).Log("msg", "keys not refreshed", "err", err)
+			_ = level.Warn(k.logger).Log("msg", "key refresh failed", "err", err)
 			delay = retryDelay
 			retryDelay = min(2*retryDelay, refreshInterval)
 		} else {

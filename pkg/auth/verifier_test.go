@@ -168,8 +168,8 @@ func TestVerifier_HostileTokens(t *testing.T) {
 		{"scope of the wrong type", signToken(key, goodHeader, payloadWith(`"mc:register x"`, "7")), false},
 		{"time with an exponent", signToken(key, goodHeader, payloadWith("1800003600", "18000036e2")), false},
 		{"header of another case", signToken(key, `{"ALG":"EdDSA","Kid":"k1"}`, goodPayload), false},
-		{"header that is no object", signToken(key, `["EdDSA"]`, goodPayload), false},
-		{"claims that are no object", signToken(key, goodHeader, `["client"]`), false},
+		{"header that is not an object", signToken(key, `["EdDSA"]`, goodPayload), false},
+		{"claims that are not an object", signToken(key, goodHeader, `["client"]`), false},
 		{"deeply nested claim", signToken(key, goodHeader, payloadWith(`"sub"`, `"n":`+nested+`,"sub"`)), true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

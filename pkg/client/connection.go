@@ -22,7 +22,7 @@ const connectTimeout = 5 * time.Second
 // each connection. Clients beyond this number send unary calls, which occupy a slot only while they last.
 const maxStreams = 800
 
-// Connection is one gRPC connection with fail-over among addresses. Many clients can share it: up to 800 with streams, a
+// Connection is one gRPC connection with failover among addresses. Many clients can share it: up to 800 with streams, a
 // few thousand without. It connects to the first address at the first call, and stays with an address that works. To
 // spread clients over Global Controllers, give each client its own connection with the addresses in another order.
 type Connection struct {

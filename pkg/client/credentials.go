@@ -220,7 +220,7 @@ func (c *ClientCredentials) startFetchLocked() {
 func (c *ClientCredentials) finishFetch(f *tokenFetch, requestedAt clockReading, token string, lifetime time.Duration, err error) {
 	c.cfg.Metrics.countTokenFetch(err)
 	if err != nil && c.ctx.Err() == nil {
-		_ = level.Warn(c.cfg.Logger).Log("msg", "cannot get a token", "err", err)
+		_ = level.Warn(c.cfg.Logger).Log("msg", "token request failed", "err", err)
 	}
 
 	c.mu.Lock()

@@ -163,7 +163,7 @@ func (t *grpcTransport) moveToNextAddress(l *link, end outcome) bool {
 	}
 
 	t.cfg.Metrics.countFailover()
-	_ = level.Warn(t.cfg.Logger).Log("msg", "calls fail at this address: trying the next one", "err", end.err)
+	_ = level.Warn(t.cfg.Logger).Log("msg", "calls failed at this address, trying the next one", "err", end.err)
 	return true
 }
 

@@ -109,7 +109,7 @@ func (l *registrationLoop) handleRegistrationError(ctx context.Context, err erro
 	}
 
 	delay := l.schedule.delayAfterFailure(took, retryAfterOf(err))
-	_ = level.Warn(l.cfg.Logger).Log("msg", "cannot register", "err", err, "retry_in", delay)
+	_ = level.Warn(l.cfg.Logger).Log("msg", "registration failed", "err", err, "retry_in", delay)
 	if l.phase != phaseRegistrationFailed {
 		l.phase = phaseRegistrationFailed
 		l.emit(Event{Kind: EventNotRegistered, Err: err})
@@ -155,7 +155,7 @@ func (l *registrationLoop) handleHeartbeatError(ctx context.Context, err error, 
 		if l.recordMissedBecause(codes.FailedPrecondition) {
 			return 0, l.endSuperseded(err)
 		}
-		_ = level.Warn(l.cfg.Logger).Log("msg", "heartbeat refused because of another incarnation: registering again", "err", err)
+		_ = level.Warn(l.cfg.Logger).Log("msg", "heartbeat refused for another incarnation, registering again", "err", err)
 		l.phase = phaseUnregistered
 		return 0, nil
 	case codes.NotFound:
@@ -228,7 +228,7 @@ func (l *registrationLoop) applyResponse(response callResponse) {
 }
 
 func (l *registrationLoop) reportMissed(err error) {
-	_ = level.Warn(l.cfg.Logger).Log("msg", "heartbeat not acknowledged", "err", err)
+	_ = level.Warn(l.cfg.Logger).Log("msg", "heartbeat failed", "err", err)
 	if l.state == stateLost {
 		return
 	}

@@ -52,7 +52,7 @@ func (m *Metrics) RegisterFleet(store service.RegionReader, region string) {
 		controllers: prometheus.NewDesc("gc_registered_controllers",
 			"Registered controllers by public state.", []string{"region", "status"}, nil),
 		meetings: prometheus.NewDesc("gc_capacity_meetings",
-			"Meeting capacity by kind: max and current over all controllers; serving and largest over healthy and degraded controllers; "+
+			"Meeting capacity by kind: max and current over all controllers; serving and largest over serving controllers (healthy or degraded); "+
 				"running over controllers that are not stale.", []string{"region", "kind"}, nil),
 		// A stale controller that drains keeps its public state, so no other gauge shows that it is stale.
 		stale: prometheus.NewDesc("gc_stale_controllers",

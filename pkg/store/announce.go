@@ -66,12 +66,7 @@ func (a *announcer) announce(announcement service.Announcement) {
 	}
 
 	a.hasPending = true
-	switch {
-	case announcement.Everything || len(a.pending.ControllerIDs)+len(announcement.ControllerIDs) > maxAnnouncedIDs:
-		a.pending = service.Announcement{Everything: true}
-	case !a.pending.Everything:
-		a.pending.ControllerIDs = append(a.pending.ControllerIDs, announcement.ControllerIDs...)
-	}
+	a.pending.Merge(announcement, maxAnnouncedIDs)
 
 	if !a.isSending {
 		a.isSending = true

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// deleteNoneSQL deletes nothing, but takes the lock on the table that heartbeats take. A table or a server that rejects
-	// heartbeats so rejects the beat.
+	// deleteNoneSQL deletes nothing, but takes the lock on the table that heartbeats take. If the table
+	// or the server rejects heartbeats, it therefore rejects the beat, too.
 	deleteNoneSQL = `DELETE FROM meeting_controllers WHERE false`
 
 	// replicaRetention is how long the row of a stopped replica is kept.

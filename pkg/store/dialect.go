@@ -15,8 +15,6 @@ type dialect struct {
 	// lockRowSQL and selectSkipLockedSQL follow a SELECT that locks the rows that it reads. Both are empty over SQLite.
 	lockRowSQL          string
 	selectSkipLockedSQL string
-	// heartbeatSkipLockedSQL makes a batch of heartbeats skip rows that another transaction has locked; empty over SQLite.
-	heartbeatSkipLockedSQL string
 	// pruneLockSQL tries to take the lock that allows only one replica to prune; empty over SQLite.
 	pruneLockSQL string
 	// lockRegionSQL makes the drains in one region wait for each other; empty over SQLite.

@@ -11,6 +11,12 @@ import (
 	"darktower.example/global-controller/service"
 )
 
+// Operations whose names in metrics and spans are older than the words of the code. Dashboards and alerts use these names.
+const (
+	sweepOperation = "tick"
+	pruneOperation = "retain"
+)
+
 // reportQuery calls the hook for an operation that began at a time.
 func (s *Store) reportQuery(operation string, began time.Time, err error) {
 	if s.onQuery == nil {

@@ -57,7 +57,7 @@ func (s *Store) Heartbeat(ctx context.Context, h service.HeartbeatWrite) (servic
 // the row.
 func (s *Store) writeSingleHeartbeat(ctx context.Context, h service.HeartbeatWrite) (service.HeartbeatResult, error) {
 	began := time.Now()
-	outcomes, err := s.writeHeartbeats(ctx, []service.HeartbeatWrite{h}, "")
+	outcomes, err := s.writeHeartbeats(ctx, []service.HeartbeatWrite{h}, false)
 	switch {
 	case err != nil:
 		return service.HeartbeatResult{}, err
@@ -70,13 +70,14 @@ func (s *Store) writeSingleHeartbeat(ctx context.Context, h service.HeartbeatWri
 }
 
 // writeHeartbeats stores heartbeats of different controllers, sorted by id, with their transitions, in one transaction.
-// skipLockedSQL follows the clause that locks the rows. The result has one outcome for each heartbeat.
-func (s *Store) writeHeartbeats(ctx context.Context, heartbeats []service.HeartbeatWrite, skipLockedSQL string) (
+// skipLocked leaves out rows that another transaction has locked, instead of waiting for them; SQLite locks no rows. The
+// result has one outcome for each heartbeat.
+func (s *Store) writeHeartbeats(ctx context.Context, heartbeats []service.HeartbeatWrite, skipLocked bool) (
 	outcomes []heartbeatOutcome, err error,
 ) {
 	if s.dialect.isPostgres {
 		outcomes, err = runInline(ctx, s, "heartbeat", func(ctx context.Context) ([]heartbeatOutcome, error) {
-			return s.writeHeartbeatsPostgres(ctx, heartbeats, skipLockedSQL)
+			return s.writeHeartbeatsPostgres(ctx, heartbeats, skipLocked)
 		})
 	} else {
 		outcomes, err = transact(ctx, s, s.writeDB, "heartbeat", func(ctx context.Context, tx *sqlx.Tx) ([]heartbeatOutcome, error) {

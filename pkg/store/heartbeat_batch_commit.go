@@ -35,7 +35,7 @@ func (b *heartbeatBatcher) commitOnce(batch []*pendingHeartbeat) (err error) {
 
 	writes, groups := mergeByController(batch)
 	began := time.Now()
-	outcomes, err := b.store.writeHeartbeats(context.Background(), writes, b.store.dialect.heartbeatSkipLockedSQL)
+	outcomes, err := b.store.writeHeartbeats(context.Background(), writes, true)
 	if err != nil {
 		setReplies(batch, heartbeatReply{err: err})
 		return err

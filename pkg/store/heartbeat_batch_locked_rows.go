@@ -28,7 +28,7 @@ func (b *heartbeatBatcher) resolveUnwritten(unwritten []*pendingHeartbeat) {
 // findRegistered returns which of the controllers have a row, or the reply if the lookup fails. Over SQLite, where no row
 // can be locked, it returns none.
 func (b *heartbeatBatcher) findRegistered(groups [][]*pendingHeartbeat) (isRegistered map[string]bool, failure *heartbeatReply) {
-	if b.store.dialect.heartbeatSkipLockedSQL == "" {
+	if !b.store.dialect.isPostgres {
 		return nil, nil
 	}
 	defer func() {

@@ -31,10 +31,14 @@ var heartbeatSettings = []setting{
 }
 
 // heartbeatSQL returns the statement that stores heartbeats and their transitions in one round trip. Its parameters are
-// those of heartbeatColumns, and the columns of its result those of heartbeatRow. skipLockedSQL follows the clause that
-// locks the rows.
-func heartbeatSQL(skipLockedSQL string) string {
-	return lockHeartbeatRowsSQL + skipLockedSQL + storeHeartbeatsSQL
+// those of heartbeatColumns, and the columns of its result those of heartbeatRow. With skipLocked, the statement leaves out
+// rows that another transaction has locked, instead of waiting for them.
+func heartbeatSQL(skipLocked bool) string {
+	lockedRowsSQL := ""
+	if skipLocked {
+		lockedRowsSQL = " SKIP LOCKED"
+	}
+	return lockHeartbeatRowsSQL + lockedRowsSQL + storeHeartbeatsSQL
 }
 
 // "old" locks the rows in the order of their ids, so that two statements cannot deadlock, and reads them once they are
@@ -175,11 +179,11 @@ func (r *heartbeatRow) result(h service.HeartbeatWrite) heartbeatOutcome {
 }
 
 // writeHeartbeatsPostgres is writeHeartbeats by one statement.
-func (s *Store) writeHeartbeatsPostgres(ctx context.Context, heartbeats []service.HeartbeatWrite, skipLockedSQL string) (
+func (s *Store) writeHeartbeatsPostgres(ctx context.Context, heartbeats []service.HeartbeatWrite, skipLocked bool) (
 	[]heartbeatOutcome, error,
 ) {
 	statement := &s.heartbeat.waitLocked
-	if skipLockedSQL != "" {
+	if skipLocked {
 		statement = &s.heartbeat.skipLocked
 	}
 	rows, err := statement.query(ctx, s.heartbeat.db, newHeartbeatColumns(heartbeats).values()...)

@@ -50,7 +50,7 @@ const maxClockStep = time.Hour
 // Transitions implements [service.Store].
 func (s *Store) Transitions(ctx context.Context, filter service.TransitionFilter) (service.TransitionList, error) {
 	return run(ctx, s, "transitions", func(ctx context.Context) (service.TransitionList, error) {
-		end, err := s.readHistoryTail(ctx)
+		end, err := s.waitForHistoryTail(ctx)
 		if err != nil {
 			return service.TransitionList{}, err
 		}

@@ -12,8 +12,9 @@ const (
 	maxScannedIDs = 10_000
 	// maxWriterIDs is how many ids can be assigned while one transaction that writes the history is open.
 	maxWriterIDs = 100_000
-	// maxWriterWait limits how long a read waits for transactions that can still commit a missing id.
-	maxWriterWait = 100 * time.Millisecond
+	// maxTailPause is the last of the doubling pauses in which a read waits for transactions that can still commit a missing
+	// id. From 1 ms on they are 63 ms together.
+	maxTailPause = 32 * time.Millisecond
 	// writerTimeout is how long, by the monotonic clock, the watermark waits for a transaction. The Global Controller's
 	// transactions are shorter: the statement timeout limits them.
 	writerTimeout = 30 * time.Second
@@ -33,8 +34,8 @@ type historyWatermark struct {
 	mu sync.Mutex
 	// through: no transition with an id up to this one can appear any more; 0 if unknown.
 	through int64
-	// ceiling was the newest id when writers were listed. It becomes through when all writers have ended; 0 if none are
-	// awaited.
+	// ceiling was the newest id when writers were listed. It becomes through when all writers have ended; 0 if no writer is
+	// open.
 	ceiling int64
 	writers []string
 	since   time.Time // of the list of writers
@@ -48,10 +49,10 @@ type historyTail struct {
 	through transitionRow
 }
 
-// readHistoryTail returns the newest id, and the last transition up to which the history is complete. A later read of the
-// history up to that transition misses none. If a transaction can still commit a missing id, readHistoryTail waits for it,
-// up to maxWriterWait.
-func (s *Store) readHistoryTail(ctx context.Context) (historyTail, error) {
+// waitForHistoryTail returns the newest id, and the last transition up to which the history is complete. A later read of the
+// history up to that transition misses none. If a transaction can still commit a missing id, it waits up to 63 ms for that
+// transaction.
+func (s *Store) waitForHistoryTail(ctx context.Context) (historyTail, error) {
 	for pause := time.Millisecond; ; pause *= 2 {
 		newest, err := s.findTransition(ctx, newestTransition)
 		if err != nil || newest.ID == 0 || s.dialect.openWritersSQL == "" {
@@ -62,7 +63,7 @@ func (s *Store) readHistoryTail(ctx context.Context) (historyTail, error) {
 			return historyTail{newest: newest.ID, through: newest}, err
 		}
 
-		if pause > maxWriterWait/2 {
+		if pause > maxTailPause {
 			return s.readIncompleteTail(ctx, newest.ID, through)
 		}
 		select {
@@ -110,7 +111,7 @@ func (s *Store) advanceWatermark(ctx context.Context, newest int64) (int64, erro
 	if err := s.readDB.SelectContext(ctx, &writers, s.dialect.openWritersSQL); err != nil {
 		return 0, err
 	}
-	return s.watermark.awaitWriters(through, newest, writers), nil
+	return s.watermark.updateWriters(through, newest, writers), nil
 }
 
 // startOfScan returns through if the ids from it to the newest can be scanned, and 0 if there are too many.
@@ -134,9 +135,9 @@ func (w *historyWatermark) move(from, to int64) {
 	}
 }
 
-// awaitWriters takes the open transactions, and the newest id from before they were listed. It returns the id up to
-// which the history is complete.
-func (w *historyWatermark) awaitWriters(through, newest int64, writers []string) int64 {
+// updateWriters records which transactions are open. newest is the newest id from before they were listed. It returns the id
+// up to which the history is complete.
+func (w *historyWatermark) updateWriters(through, newest int64, writers []string) int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 

@@ -241,13 +241,13 @@ func openSchemaSQLite(address string) (schemaTarget, error) {
 }
 
 func openSchemaPostgres(url string) (schemaTarget, error) {
-	cluster, err := newCluster(url, migrationReadTimeout)
+	group, err := newServerGroup(url, migrationReadTimeout)
 	if err != nil {
 		return schemaTarget{}, err
 	}
 	// Statements outside of a transaction get no settings, which would make them part of one: CREATE INDEX CONCURRENTLY
 	// cannot run in a transaction.
-	connector, err := cluster.newConnector([]setting{{"lock_timeout", "4000"}, {isolationSetting, "read committed"}}, false)
+	connector, err := group.newConnector([]setting{{"lock_timeout", "4000"}, {isolationSetting, "read committed"}}, false)
 	if err != nil {
 		return schemaTarget{}, err
 	}

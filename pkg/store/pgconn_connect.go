@@ -29,7 +29,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // It ends the tries that are in progress.
 
-	order := c.cluster.orderServers(len(c.direct))
+	order := c.serverGroup.orderServers(len(c.direct))
 	results := make(chan connectResult, len(order))
 	started := 0
 	startNext := func() {
@@ -53,7 +53,7 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 		select {
 		case result := <-results:
 			if result.err == nil {
-				c.cluster.preferredServer.Store(int32(result.server)) //nolint:gosec // There are few servers.
+				c.serverGroup.preferredServer.Store(int32(result.server)) //nolint:gosec // There are few servers.
 				go closeUnused(results, started-len(errs)-1)
 				return result.conn, nil
 			}

@@ -30,13 +30,13 @@ const (
 // errReadOnlyServer is returned for a standby, or for a server that is configured to refuse writes.
 var errReadOnlyServer = errors.New("server is read-only")
 
-// cluster is the servers of a database's address, and their state as the pools of one store have found it.
-type cluster struct {
+// serverGroup is the servers of a database's address, and their state as the pools of one store have found it.
+type serverGroup struct {
 	address postgresAddress
 	timeout time.Duration
 	// preferredServer is the server that accepted the last connection.
 	preferredServer atomic.Int32
-	// hasPooler is set if start-up parameters do not reach the server: there is a pooler in front of it.
+	// hasPooler is set if startup parameters do not reach the server: there is a pooler in front of it.
 	hasPooler atomic.Bool
 	// staleBefore is when a connection last turned out to lead to the wrong server, or to one that does not respond, in
 	// nanoseconds since createdAt. Connections that were made earlier are not used again.
@@ -44,20 +44,20 @@ type cluster struct {
 	createdAt   time.Time
 }
 
-func newCluster(address string, timeout time.Duration) (*cluster, error) {
+func newServerGroup(address string, timeout time.Duration) (*serverGroup, error) {
 	parsed, err := parsePostgresAddress(address)
 	if err != nil {
 		return nil, err
 	}
-	return &cluster{address: parsed, timeout: timeout, createdAt: time.Now()}, nil
+	return &serverGroup{address: parsed, timeout: timeout, createdAt: time.Now()}, nil
 }
 
 // closeOlderConnections makes the pools close every connection that was made until now, when it is free.
-func (c *cluster) closeOlderConnections() { c.staleBefore.Store(int64(time.Since(c.createdAt))) }
+func (g *serverGroup) closeOlderConnections() { g.staleBefore.Store(int64(time.Since(g.createdAt))) }
 
 // orderServers returns the indexes of the servers, the preferred one first.
-func (c *cluster) orderServers(servers int) []int {
-	first := int(c.preferredServer.Load())
+func (g *serverGroup) orderServers(servers int) []int {
+	first := int(g.preferredServer.Load())
 	order := append(make([]int, 0, servers), first)
 	for i := range servers {
 		if i != first {
@@ -73,8 +73,8 @@ type setting struct{ name, value string }
 // connector makes the connections of one pool. It uses the first server that accepts writes. It tries the servers in
 // such short intervals that several tries fit into the timeout of an operation.
 type connector struct {
-	cluster *cluster
-	// direct has the settings as start-up parameters, and pooled omits those that poolers reject. Both have one element for
+	serverGroup *serverGroup
+	// direct has the settings as startup parameters, and pooled omits those that poolers reject. Both have one element for
 	// each server.
 	direct, pooled []pq.Config
 	// settings are set in each transaction if there is a pooler.
@@ -94,22 +94,22 @@ const (
 )
 
 // newConnector returns a connector whose sessions have the settings. Parameters of the address replace settings.
-func (c *cluster) newConnector(settings []setting, setsPerStatement bool) (*connector, error) {
+func (g *serverGroup) newConnector(settings []setting, setsPerStatement bool) (*connector, error) {
 	made := &connector{
-		cluster:          c,
+		serverGroup:      g,
 		setsPerStatement: setsPerStatement,
-		needsWritable:    !c.address.isSet("target_session_attrs"),
+		needsWritable:    !g.address.isSet("target_session_attrs"),
 	}
 	for _, s := range settings {
 		// The address cannot replace the isolation: drains rely on it.
-		if value, isSet := c.address.parameter(s.name); isSet && s.name != isolationSetting {
+		if value, isSet := g.address.parameter(s.name); isSet && s.name != isolationSetting {
 			s.value = value
 		}
 		made.settings = append(made.settings, s)
 	}
 
-	for _, source := range c.address.sources(nil) {
-		cfg, err := c.parseSource(source)
+	for _, source := range g.address.sources(nil) {
+		cfg, err := g.parseSource(source)
 		if err != nil {
 			return nil, err
 		}
@@ -136,28 +136,28 @@ func (c *cluster) newConnector(settings []setting, setsPerStatement bool) (*conn
 	return made, nil
 }
 
-// isPoolerParameter reports whether poolers pass a start-up parameter on.
+// isPoolerParameter reports whether poolers pass a startup parameter on.
 func isPoolerParameter(name string) bool {
 	return slices.Contains([]string{"timezone", "client_encoding", "datestyle", "application_name"}, strings.ToLower(name))
 }
 
 // parseSource parses a data source with the driver.
-func (c *cluster) parseSource(source string) (pq.Config, error) {
+func (g *serverGroup) parseSource(source string) (pq.Config, error) {
 	cfg, err := pq.NewConfig(source)
 	if err == nil {
 		return cfg, nil
 	}
 
 	// The parser's error can quote the password, so it is passed on only if there is none.
-	if password, _ := c.address.url.User.Password(); password != "" || c.address.isSet("password") {
+	if password, _ := g.address.url.User.Password(); password != "" || g.address.isSet("password") {
 		return pq.Config{}, errors.New("invalid database URL")
 	}
 	return pq.Config{}, fmt.Errorf("invalid database URL: %w", err)
 }
 
 // newPool returns a pool that opens up to size connections as they are needed.
-func (c *cluster) newPool(settings []setting, size int) (*sqlx.DB, error) {
-	made, err := c.newConnector(settings, true)
+func (g *serverGroup) newPool(settings []setting, size int) (*sqlx.DB, error) {
+	made, err := g.newConnector(settings, true)
 	if err != nil {
 		return nil, err
 	}
@@ -175,22 +175,22 @@ func (c *connector) Driver() driver.Driver { return &pq.Driver{} }
 
 // connectTo makes a connection to one server and checks it, within ctx.
 func (c *connector) connectTo(ctx context.Context, server int) (driver.Conn, error) {
-	if c.cluster.hasPooler.Load() {
+	if c.serverGroup.hasPooler.Load() {
 		return c.open(ctx, c.pooled[server], true)
 	}
 
 	conn, err := c.open(ctx, c.direct[server], false)
 	if errors.Is(err, errParametersIgnored) || isParameterRejected(err) {
-		c.cluster.hasPooler.Store(true)
+		c.serverGroup.hasPooler.Store(true)
 		return c.open(ctx, c.pooled[server], true)
 	}
 	return conn, err
 }
 
-// errParametersIgnored means that the start-up parameters did not reach the server: there is a pooler in front of it.
-var errParametersIgnored = errors.New("start-up parameters were ignored")
+// errParametersIgnored means that the startup parameters did not reach the server: there is a pooler in front of it.
+var errParametersIgnored = errors.New("startup parameters were ignored")
 
-// isParameterRejected reports whether err is PgBouncer's error for a start-up parameter that it cannot pass on.
+// isParameterRejected reports whether err is PgBouncer's error for a startup parameter that it cannot pass on.
 func isParameterRejected(err error) bool {
 	var server *pq.Error
 	return errors.As(err, &server) && server.Code == "08P01" && strings.Contains(server.Message, "startup parameter")
@@ -211,13 +211,13 @@ func (c *connector) open(ctx context.Context, cfg pq.Config, isPooled bool) (dri
 	}
 
 	handshake := &handshake{ctx: ctx}
-	made.Dialer(dialer{timeout: c.cluster.timeout + readGrace, handshake: handshake})
+	made.Dialer(dialer{timeout: c.serverGroup.timeout + readGrace, handshake: handshake})
 	conn, err := made.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
 
-	s, err := newSession(conn, c.cluster)
+	s, err := newSession(conn, c.serverGroup)
 	if err == nil {
 		err = c.checkSession(ctx, s, mark)
 	}

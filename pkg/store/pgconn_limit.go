@@ -59,7 +59,7 @@ func (s *Store) ConnectionLimit() int { return int(s.connectionLimit.Load()) }
 
 // limitConnections divides a limit among the pools whose size depends on it.
 func (s *Store) limitConnections(limit int) {
-	if s.cluster == nil || int(s.connectionLimit.Swap(int64(limit))) == limit {
+	if s.serverGroup == nil || int(s.connectionLimit.Swap(int64(limit))) == limit {
 		return
 	}
 
@@ -78,7 +78,7 @@ func (s *Store) limitConnections(limit int) {
 // same, so that together they leave some connections free. Behind a pooler the limit is the configured one. The limit is
 // recorded for the replica with the id. Over SQLite ShareConnections does nothing.
 func (s *Store) ShareConnections(ctx context.Context, replicaID string) error {
-	if s.cluster == nil {
+	if s.serverGroup == nil {
 		return nil
 	}
 
@@ -94,7 +94,7 @@ func (s *Store) ShareConnections(ctx context.Context, replicaID string) error {
 		}
 
 		limit := s.maxConnections
-		hasPooler := s.cluster.hasPooler.Load()
+		hasPooler := s.serverGroup.hasPooler.Load()
 		if !hasPooler {
 			limit = shareConnections(s.maxConnections, found.Allowed, found.Replicas)
 		}

@@ -130,7 +130,7 @@ func TestReplicas_RecentOnly(t *testing.T) {
 			StartedAt:             got.Replicas[0].StartedAt,
 			SeenAt:                got.Replicas[0].SeenAt,
 		}
-		if s.cluster != nil {
+		if s.serverGroup != nil {
 			want.ConnectionLimit = DefaultConnections
 		}
 		if diff := cmp.Diff(want, got.Replicas[0]); diff != "" {
@@ -180,7 +180,7 @@ func TestConnectionEnd_VariesWithinLimits(t *testing.T) {
 	if len(ends) < 10 {
 		t.Errorf("20 connections end at %d different times, want at least 10", len(ends))
 	}
-	if (&session{cluster: &cluster{}, expiresAt: now.Add(-time.Second)}).IsValid() {
+	if (&session{serverGroup: &serverGroup{}, expiresAt: now.Add(-time.Second)}).IsValid() {
 		t.Error("IsValid(after its end) = true, want false")
 	}
 }

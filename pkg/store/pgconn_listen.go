@@ -69,19 +69,19 @@ func notifyPayload(sender string, announcement service.Announcement) string {
 
 // listenPostgres delivers the announcements of other processes until ctx ends. Announcements are lost while there is no
 // connection, so each new connection starts with an announcement of everything.
-func (s *Store) listenPostgres(ctx context.Context, cluster *cluster) {
+func (s *Store) listenPostgres(ctx context.Context, servers *serverGroup) {
 	if !waitUntilReachable(ctx, s.watchDB.PingContext) {
 		return
 	}
-	if cluster.hasPooler.Load() {
+	if servers.hasPooler.Load() {
 		s.announcePolls(ctx)
 		return
 	}
 
-	source := cluster.address.source(cluster.address.servers, map[string]string{
+	source := servers.address.source(servers.address.servers, map[string]string{
 		"application_name": listenerName, "target_session_attrs": "read-write", "connect_timeout": "2",
 	})
-	listener := pq.NewDialListener(dialer{timeout: cluster.timeout + readGrace}, source, minReconnectDelay, maxReconnectDelay, nil)
+	listener := pq.NewDialListener(dialer{timeout: servers.timeout + readGrace}, source, minReconnectDelay, maxReconnectDelay, nil)
 	isListening := make(chan struct{})
 	var group sync.WaitGroup
 	defer group.Wait()

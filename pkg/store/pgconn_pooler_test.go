@@ -16,7 +16,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// poolers are configurations of PgBouncer: it rejects start-up parameters, as by default, or ignores them.
+// poolers are configurations of PgBouncer: it rejects startup parameters, as by default, or ignores them.
 var poolers = []struct{ name, mode, line string }{
 	{"transaction", "transaction", ""},
 	{"transaction, parameters ignored", "transaction", "ignore_startup_parameters = " +

@@ -223,8 +223,8 @@ func startFrozenServer(t *testing.T) (address string) {
 	return listener.Addr().String()
 }
 
-// TestPostgresHosts_FailOver freezes the primary of open connections, and promotes its standby.
-func TestPostgresHosts_FailOver(t *testing.T) {
+// TestPostgresHosts_Failover freezes the primary of open connections, and promotes its standby.
+func TestPostgresHosts_Failover(t *testing.T) {
 	t.Parallel()
 	primary := testpg.NewCluster(t)
 	openMigrated(t, primary.URL()).insertControllers(t, 1)
@@ -247,9 +247,9 @@ func TestPostgresHosts_FailOver(t *testing.T) {
 	for name, work := range operations {
 		group.Go(func() {
 			took := retryUntilSuccess(t, name, work)
-			t.Logf("%s: %v after the fail-over", name, took)
+			t.Logf("%s: %v after the failover", name, took)
 			if took > 7*time.Second {
-				t.Errorf("%s succeeds %v after the fail-over, want little more than one timeout", name, took)
+				t.Errorf("%s succeeds %v after the failover, want little more than one timeout", name, took)
 			}
 		})
 	}

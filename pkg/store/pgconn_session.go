@@ -29,10 +29,10 @@ type driverConn interface {
 // Behind a pooler it does not depend on settings of an earlier statement.
 type session struct {
 	driver.NamedValueChecker
-	inner   driverConn
-	cluster *cluster
+	inner       driverConn
+	serverGroup *serverGroup
 
-	madeAt    int64 // as cluster.staleBefore
+	madeAt    int64 // as serverGroup.staleBefore
 	expiresAt time.Time
 	isBroken  bool
 
@@ -46,7 +46,7 @@ type session struct {
 
 var _ driverConn = (*session)(nil)
 
-func newSession(conn driver.Conn, c *cluster) (*session, error) {
+func newSession(conn driver.Conn, group *serverGroup) (*session, error) {
 	inner, ok := conn.(driverConn)
 	if !ok {
 		return nil, fmt.Errorf("unsupported driver connection %T", conn)
@@ -54,8 +54,8 @@ func newSession(conn driver.Conn, c *cluster) (*session, error) {
 	return &session{
 		NamedValueChecker: inner,
 		inner:             inner,
-		cluster:           c,
-		madeAt:            int64(time.Since(c.createdAt)),
+		serverGroup:       group,
+		madeAt:            int64(time.Since(group.createdAt)),
 		expiresAt:         connectionEnd(time.Now()),
 	}, nil
 }
@@ -77,11 +77,11 @@ func (s *session) noteError(err error) error {
 			s.isBroken = true
 		}
 		if server.Code == "25006" {
-			s.cluster.closeOlderConnections()
+			s.serverGroup.closeOlderConnections()
 		}
 	case errors.As(err, &network) && network.Timeout():
 		s.isBroken = true
-		s.cluster.closeOlderConnections()
+		s.serverGroup.closeOlderConnections()
 	}
 
 	return err
@@ -89,7 +89,7 @@ func (s *session) noteError(err error) error {
 
 // isUsable reports whether the connection may serve another operation.
 func (s *session) isUsable() bool {
-	return !s.isBroken && s.madeAt >= s.cluster.staleBefore.Load()
+	return !s.isBroken && s.madeAt >= s.serverGroup.staleBefore.Load()
 }
 
 // IsValid implements [driver.Validator]. The pool calls it when the connection is returned.

@@ -13,17 +13,16 @@ func postgresDialect() dialect {
 		isPostgres: true,
 
 		// Not now(), which is the start of the transaction: waiting for a lock must not make a heartbeat older.
-		nowSQL:                 "clock_timestamp()",
-		statementNowSQL:        "statement_timestamp()",
-		lockRowSQL:             " FOR UPDATE",
-		selectSkipLockedSQL:    " FOR UPDATE SKIP LOCKED",
-		heartbeatSkipLockedSQL: " SKIP LOCKED",
-		pruneLockSQL:           "SELECT pg_try_advisory_xact_lock(hashtextextended('retain', 0))",
-		lockRegionSQL:          "SELECT pg_advisory_xact_lock(hashtextextended('drain ' || ?, 0))",
-		openWritersSQL:         openWritersSQL,
-		bind:                   func(t time.Time) any { return t },
-		translateError:         translatePostgresError,
-		isRetryable:            isRetryablePostgres,
+		nowSQL:              "clock_timestamp()",
+		statementNowSQL:     "statement_timestamp()",
+		lockRowSQL:          " FOR UPDATE",
+		selectSkipLockedSQL: " FOR UPDATE SKIP LOCKED",
+		pruneLockSQL:        "SELECT pg_try_advisory_xact_lock(hashtextextended('retain', 0))",
+		lockRegionSQL:       "SELECT pg_advisory_xact_lock(hashtextextended('drain ' || ?, 0))",
+		openWritersSQL:      openWritersSQL,
+		bind:                func(t time.Time) any { return t },
+		translateError:      translatePostgresError,
+		isRetryable:         isRetryablePostgres,
 	}
 }
 
@@ -37,34 +36,34 @@ func (s *Store) openPostgres(cfg Config) error {
 		division.general, division.heartbeats = division.heartbeats, max(division.general, division.heartbeats)
 	}
 
-	cluster, err := newCluster(cfg.URL, cfg.Timeout)
+	group, err := newServerGroup(cfg.URL, cfg.Timeout)
 	if err != nil {
 		return err
 	}
-	general, err := cluster.newPool(settings, division.general)
+	general, err := group.newPool(settings, division.general)
 	if err != nil {
 		return err
 	}
-	if s.checkerDB, err = cluster.newPool(settings, division.checker); err != nil {
+	if s.checkerDB, err = group.newPool(settings, division.checker); err != nil {
 		return err
 	}
-	if s.watchDB, err = cluster.newPool(settings, division.watch); err != nil {
+	if s.watchDB, err = group.newPool(settings, division.watch); err != nil {
 		return err
 	}
-	if s.heartbeat.db, err = cluster.newPool(slices.Concat(settings, heartbeatSettings), division.heartbeats); err != nil {
+	if s.heartbeat.db, err = group.newPool(slices.Concat(settings, heartbeatSettings), division.heartbeats); err != nil {
 		return err
 	}
 
 	s.dialect = postgresDialect()
-	s.cluster = cluster
+	s.serverGroup = group
 	s.readDB, s.writeDB = general, general
-	s.heartbeat.waitLocked.text = heartbeatSQL("")
-	s.heartbeat.skipLocked.text = heartbeatSQL(s.dialect.heartbeatSkipLockedSQL)
+	s.heartbeat.waitLocked.text = heartbeatSQL(false)
+	s.heartbeat.skipLocked.text = heartbeatSQL(true)
 	s.registerStatement.text = registerSQL
 	s.reserveStatement.text = reserveSQL
 	s.confirmStatement.text = confirmSQL
 	s.announcer.send = s.notify
-	s.listenRemote = func(ctx context.Context) { s.listenPostgres(ctx, cluster) }
+	s.listenRemote = func(ctx context.Context) { s.listenPostgres(ctx, group) }
 
 	return nil
 }

@@ -159,7 +159,7 @@ func TestHeartbeat_PostgresPlanUsesPrimaryKey(t *testing.T) {
 		statement string
 		values    []any
 	}{
-		"heartbeat": {s.heartbeat.db, heartbeatSQL(" SKIP LOCKED"), newHeartbeatColumns([]service.HeartbeatWrite{heartbeatOf("mc-7")}).values()},
+		"heartbeat": {s.heartbeat.db, heartbeatSQL(true), newHeartbeatColumns([]service.HeartbeatWrite{heartbeatOf("mc-7")}).values()},
 		"register":  {s.writeDB, registerSQL, []any{"mc-7", "eu", "http://mc", nil, 1, 1, "", "", "one", "", 10000, 30000}},
 	} {
 		var plan []string

@@ -22,7 +22,9 @@ const (
 
 // Prune implements [service.Pruner].
 func (s *Store) Prune(ctx context.Context, policy service.RetentionPolicy) (service.RetentionResult, error) {
-	result, err := transact(ctx, s, s.writeDB, "retain", func(ctx context.Context, tx *sqlx.Tx) (result service.RetentionResult, err error) {
+	result, err := transact(ctx, s, s.writeDB, pruneOperation, func(ctx context.Context, tx *sqlx.Tx) (
+		result service.RetentionResult, err error,
+	) {
 		if s.dialect.pruneLockSQL != "" {
 			if err := tx.GetContext(ctx, &result.Ran, s.dialect.pruneLockSQL); err != nil || !result.Ran {
 				return result, err

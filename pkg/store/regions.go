@@ -8,24 +8,24 @@ import (
 
 // regionRow has the sums of a region.
 type regionRow struct {
-	Region              string `db:"region"`
-	Pending             int64  `db:"pending"`
-	Healthy             int64  `db:"healthy"`
-	Degraded            int64  `db:"degraded"`
-	Unhealthy           int64  `db:"unhealthy"`
-	Draining            int64  `db:"draining"`
-	Stale               int64  `db:"stale_controllers"`
-	MeetingsMax         int64  `db:"meetings_max"`
-	MeetingsCurrent     int64  `db:"meetings_current"`
-	MeetingsLargest     int64  `db:"meetings_largest"`
-	MeetingsLimits      int64  `db:"meetings_limits"`
-	MeetingsLoad        int64  `db:"meetings_load"`
-	ParticipantsMax     int64  `db:"participants_max"`
-	ParticipantsCurrent int64  `db:"participants_current"`
-	ParticipantsLargest int64  `db:"participants_largest"`
-	ParticipantsLimits  int64  `db:"participants_limits"`
-	ParticipantsLoad    int64  `db:"participants_load"`
-	AsOf                dbTime `db:"as_of"` // not in a drain plan
+	Region                     string `db:"region"`
+	Pending                    int64  `db:"pending"`
+	Healthy                    int64  `db:"healthy"`
+	Degraded                   int64  `db:"degraded"`
+	Unhealthy                  int64  `db:"unhealthy"`
+	Draining                   int64  `db:"draining"`
+	Stale                      int64  `db:"stale_controllers"`
+	MeetingsServingLimit       int64  `db:"meetings_max"`
+	MeetingsRunningLoad        int64  `db:"meetings_current"`
+	MeetingsLargestServing     int64  `db:"meetings_largest"`
+	MeetingsTotalLimit         int64  `db:"meetings_limits"`
+	MeetingsTotalLoad          int64  `db:"meetings_load"`
+	ParticipantsServingLimit   int64  `db:"participants_max"`
+	ParticipantsRunningLoad    int64  `db:"participants_current"`
+	ParticipantsLargestServing int64  `db:"participants_largest"`
+	ParticipantsTotalLimit     int64  `db:"participants_limits"`
+	ParticipantsTotalLoad      int64  `db:"participants_load"`
+	AsOf                       dbTime `db:"as_of"` // not in a drain plan
 	// In a drain plan: the largest limits of the other serving controllers.
 	MeetingsLargestLeft     int64 `db:"meetings_largest_left"`
 	ParticipantsLargestLeft int64 `db:"participants_largest_left"`
@@ -60,18 +60,18 @@ func (r regionRow) region() service.Region {
 	}
 
 	region.Meetings = service.RegionCapacity{
-		ServingLimit:   r.MeetingsMax,
-		RunningLoad:    r.MeetingsCurrent,
-		LargestServing: r.MeetingsLargest,
-		TotalLimit:     r.MeetingsLimits,
-		TotalLoad:      r.MeetingsLoad,
+		ServingLimit:   r.MeetingsServingLimit,
+		RunningLoad:    r.MeetingsRunningLoad,
+		LargestServing: r.MeetingsLargestServing,
+		TotalLimit:     r.MeetingsTotalLimit,
+		TotalLoad:      r.MeetingsTotalLoad,
 	}
 	region.Participants = service.RegionCapacity{
-		ServingLimit:   r.ParticipantsMax,
-		RunningLoad:    r.ParticipantsCurrent,
-		LargestServing: r.ParticipantsLargest,
-		TotalLimit:     r.ParticipantsLimits,
-		TotalLoad:      r.ParticipantsLoad,
+		ServingLimit:   r.ParticipantsServingLimit,
+		RunningLoad:    r.ParticipantsRunningLoad,
+		LargestServing: r.ParticipantsLargestServing,
+		TotalLimit:     r.ParticipantsTotalLimit,
+		TotalLoad:      r.ParticipantsTotalLoad,
 	}
 
 	return region

@@ -62,8 +62,8 @@ type Store struct {
 	// listenRemote delivers the announcements of other processes until its context ends; nil over SQLite.
 	listenRemote func(context.Context)
 
-	// cluster is nil over SQLite.
-	cluster *cluster
+	// serverGroup is nil over SQLite.
+	serverGroup *serverGroup
 	// maxConnections is the configured limit of connections, and connectionLimit the current one.
 	maxConnections  int
 	connectionLimit atomic.Int64

@@ -81,7 +81,7 @@ func (s sweepState) timeToSweep(interval time.Duration) time.Duration {
 // Sweep implements [service.Sweeper].
 func (s *Store) Sweep(ctx context.Context, policy service.SweepPolicy) (service.SweepResult, error) {
 	began := time.Now()
-	result, err := transact(ctx, s, s.checkerDB, "tick", func(ctx context.Context, tx *sqlx.Tx) (service.SweepResult, error) {
+	result, err := transact(ctx, s, s.checkerDB, sweepOperation, func(ctx context.Context, tx *sqlx.Tx) (service.SweepResult, error) {
 		return s.runSweep(ctx, tx, policy)
 	})
 

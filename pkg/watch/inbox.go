@@ -16,12 +16,7 @@ type inbox struct {
 func (i *inbox) add(a service.Announcement) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	switch {
-	case a.Everything || len(i.announced.ControllerIDs)+len(a.ControllerIDs) > maxNamed:
-		i.announced = service.Announcement{Everything: true}
-	case !i.announced.Everything:
-		i.announced.ControllerIDs = append(i.announced.ControllerIDs, a.ControllerIDs...)
-	}
+	i.announced.Merge(a, maxNamed)
 }
 
 // take returns the announcements and empties the inbox.

@@ -11,7 +11,7 @@ func TestDrain_PlanConfirmExecute(t *testing.T) {
 	runOnBothStores(t, func(t *testing.T, e *environment) {
 		e.registerSix()
 		checkContains(t, "dry run", e.gcctl(0, "drain", "mc-eu-2", "--dry-run").out,
-			"Plan: drain mc-eu-2 in eu", "20 meetings and 100 participants", "3 accept meetings now, 2 after", "safe             yes")
+			"Plan: drain mc-eu-2 in eu", "20 meetings and 100 participants", "3 serving now, 2 after", "safe             yes")
 		e.checkDraining("")
 		checkContains(t, "without a terminal and --yes", e.gcctl(2, "drain", "mc-eu-2").err, "--yes")
 
@@ -29,8 +29,8 @@ func TestDrain_PlanConfirmExecute(t *testing.T) {
 		unhealthy := newTestController("mc-ap-1", "ap", 3)
 		unhealthy.health = pb.HealthStatus_HEALTH_STATUS_UNHEALTHY
 		e.register(unhealthy)
-		checkContains(t, "a controller that accepts no meetings", e.gcctl(0, "drain", "mc-ap-1", "--dry-run").out,
-			"yes: it accepts no meetings now, so ap loses no capacity")
+		checkContains(t, "a controller that is not serving", e.gcctl(0, "drain", "mc-ap-1", "--dry-run").out,
+			"yes: it is not serving, so ap loses no capacity")
 	})
 }
 
@@ -49,7 +49,7 @@ func TestDrain_Several(t *testing.T) {
 		e.registerSix()
 		for _, flag := range []string{"--dry-run", "--yes"} {
 			got := e.gcctl(4, "drain", "mc-us-1", "mc-us-2", "mc-us-3", flag)
-			checkContains(t, "plans", got.out, "3 accept meetings now, 2 after", "2 accept meetings now, 1 after", "1 accept meetings now, 0 after")
+			checkContains(t, "plans", got.out, "3 serving now, 2 after", "2 serving now, 1 after", "1 serving now, 0 after")
 			checkContains(t, "refusal", got.err,
 				"each plan assumes that the controllers before it are drained", "not safe to drain: mc-us-2 and mc-us-3;")
 			e.checkDraining("")

@@ -132,7 +132,7 @@ func testUnsafeDrains(t *testing.T, f Fixture) {
 	}
 
 	if got := mustDrain(t, f.Store, service.DrainOrder{ControllerID: "pending"}); !got.Plan.IsSafe() {
-		t.Errorf("Drain(pending) = %+v, want a safe plan: a pending controller accepts no meetings", got.Plan)
+		t.Errorf("Drain(pending) = %+v, want a safe plan: a pending controller is not serving", got.Plan)
 	}
 }
 
