@@ -36,7 +36,8 @@ type Request[Req any] struct {
 func (Request[Req]) withRefusal(err error) any { return Request[Req]{DecodeErr: err} }
 func (r Request[Req]) refusal() error          { return r.DecodeErr }
 
-// ControllerID returns the id of the controller that the call is about, empty if there is none or the request could not be decoded.
+// ControllerID returns the id of the controller that the call acts on. It is empty for queries, for calls that act on meetings, and if the
+// request could not be decoded.
 func (r Request[Req]) ControllerID() string {
 	switch v := any(r.Value).(type) {
 	case service.Registration:

@@ -189,12 +189,12 @@ func TestOperations_HaveEndpointMethodAndScope(t *testing.T) {
 	names := OperationNames()
 	for i := range value.NumField() {
 		if name := value.Type().Field(i).Name; !slices.Contains(names, name) {
-			t.Errorf("endpoint %s is no operation: add it to Operations with its scope", name)
+			t.Errorf("endpoint %s is not an operation: add it to Operations with its scope", name)
 		}
 	}
 	for i := range methods.NumMethod() {
 		if name := methods.Method(i).Name; !slices.Contains(names, name) {
-			t.Errorf("method %s of service.Service is no operation: add it to Endpoints, New and Operations", name)
+			t.Errorf("method %s of service.Service is not an operation: add it to Endpoints, New and Operations", name)
 		}
 	}
 

@@ -27,8 +27,8 @@ const (
 	failedAuthentications quota = iota
 	// spareVerifications counts verifications for an address that has used up its failed authentications.
 	spareVerifications
-	// registrations counts the controllers that a subject creates. Registrations of registered controllers are not charged.
-	registrations
+	// creations counts the controllers that a subject creates. Registrations of registered controllers are not charged.
+	creations
 	// unknownControllers counts a subject's heartbeats for controllers that are not registered. Each leads to a registration.
 	unknownControllers
 	// otherCalls counts all other calls that a subject is charged for.
@@ -36,7 +36,7 @@ const (
 )
 
 // Limiter gives each caller a token bucket for each quota. A bucket fills at perMinute and holds as many calls. The bucket for
-// registrations holds as many as a subject may own controllers. So a fleet whose table was lost can register again at once.
+// creations holds as many as a subject may own controllers. So a fleet whose table was lost can register again at once.
 type Limiter struct {
 	perMinute  int
 	perSubject int // 0: unlimited.
@@ -102,7 +102,7 @@ func (l *Limiter) newBucket(q quota) *rate.Limiter {
 	switch q {
 	case spareVerifications:
 		return rate.NewLimiter(addressVerifications, addressVerifications)
-	case registrations:
+	case creations:
 		return rate.NewLimiter(perSecond, l.creationLimit())
 	case unknownControllers:
 		// A controller that gets NOT_FOUND may register up to 10 s later, so up to 10 s' worth of registrations can arrive together.

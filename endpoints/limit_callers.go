@@ -26,12 +26,12 @@ type callerLimits struct {
 	notFound *notFoundLimiter
 }
 
-// LimitCallers limits each token subject. Several controllers may share one subject, and a controller whose registration is refused
-// sends no more heartbeats. So a registration of a registered controller is never refused.
+// LimitCallers limits each token subject. Several controllers may share one subject, and a deployed controller whose registration is
+// refused sends no more heartbeats. So a registration of a registered controller is never refused.
 //
-// A heartbeat is charged after the call, and only if its controller is not registered or another process is. A new controller is
-// refused if its subject has reached its limit of controllers, or creates them too fast. Final heartbeats of a fleet that stops
-// together are charged like other heartbeats.
+// A heartbeat or a deregistration is charged after the call. It is charged only if its controller is not registered, if another process
+// is registered, or if the call is forbidden. A new controller is refused if its subject has reached its limit of controllers, or
+// creates them too fast. Final heartbeats of a fleet that stops together are charged like other heartbeats.
 //
 // If the lookup fails, the result is [service.ErrUnavailable].
 func LimitCallers(limiter *Limiter, lookup RegistrationLookup, onLimited func(operation string)) Middleware {
@@ -46,7 +46,7 @@ func LimitCallers(limiter *Limiter, lookup RegistrationLookup, onLimited func(op
 		limit := limits.limitCalls
 		switch op.Name {
 		case "FastHeartbeat", "ComprehensiveHeartbeat", "StreamHeartbeats", "Deregister":
-			limit = limits.limitHeartbeats
+			limit = limits.limitByOutcome
 		case "RegisterMC":
 			limit = limits.limitRegistrations
 		}
@@ -99,7 +99,7 @@ func (l *callerLimits) limitRegistrations(next endpoint.Endpoint) endpoint.Endpo
 		response, err := next(ctx, request)
 		l.notFound.releasePlace(l.now().Sub(began), errors.Is(err, service.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded))
 		if registered, ok := response.(service.RegistrationResponse); ok && err == nil && registered.Created {
-			l.allow(registrations, subject)
+			l.allow(creations, subject)
 			l.owners.addCreated(subject)
 		}
 		if errors.Is(err, service.ErrSuperseded) {
@@ -114,16 +114,16 @@ func (l *callerLimits) checkCreation(ctx context.Context, subject string) error 
 	if err := l.owners.checkLimit(ctx, subject); err != nil {
 		return err
 	}
-	if l.isExhausted(registrations, subject) {
+	if l.isExhausted(creations, subject) {
 		return service.ErrRateLimited
 	}
 	return nil
 }
 
-// limitHeartbeats charges a subject for a heartbeat that changed nothing, and returns [service.ErrRateLimited] instead of its error
-// if the quota is used up. Heartbeats of registered controllers are not charged. Invalid ones are not charged either, because refusing
-// them would save nothing.
-func (l *callerLimits) limitHeartbeats(next endpoint.Endpoint) endpoint.Endpoint {
+// limitByOutcome charges a subject after a heartbeat, an opened stream or a deregistration that changed nothing. It returns
+// [service.ErrRateLimited] instead of the call's error if the quota is used up. Heartbeats of registered controllers are not charged.
+// Invalid calls are not charged either, because refusing them would save nothing.
+func (l *callerLimits) limitByOutcome(next endpoint.Endpoint) endpoint.Endpoint {
 	return func(ctx context.Context, request any) (any, error) {
 		response, err := next(ctx, request)
 		if err == nil {

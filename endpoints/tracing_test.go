@@ -51,6 +51,6 @@ func TestAnnotateSpan_NamesOnlyValidIDs(t *testing.T) {
 	}
 	want := []string{"FastHeartbeat grpc mc-1", "FastHeartbeat grpc ", "FastHeartbeat grpc "}
 	if strings.Join(got, "|") != strings.Join(want, "|") {
-		t.Errorf("annotated %q, want %q: what is no id may be a token", got, want)
+		t.Errorf("annotated %q, want %q: what is not an id may be a token", got, want)
 	}
 }

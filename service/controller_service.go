@@ -101,7 +101,7 @@ func (c *globalController) StreamHeartbeats(ctx context.Context, _ HeartbeatStre
 	return HeartbeatStream{Subject: CallerFrom(ctx).Subject}, nil
 }
 
-// NotifyMeetingEnded acknowledges without a write: this service places no meetings yet, so it has no meeting to end.
+// NotifyMeetingEnded acknowledges without a write: the notice does not end the assignment of the meeting yet.
 func (c *globalController) NotifyMeetingEnded(_ context.Context, m MeetingEnded) (Acknowledgement, error) {
 	return Acknowledgement{}, m.Validate()
 }

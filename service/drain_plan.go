@@ -14,8 +14,8 @@ type DrainPlan struct {
 // IsSafe reports whether the remaining controllers have room for the current load, even if the largest of them fails.
 func (p DrainPlan) IsSafe() bool { return len(p.Reasons) == 0 }
 
-// PlanDrain returns the effect of draining c on its region; before is the region with c, after without it. A controller that accepts no
-// meetings can always be drained: its drain removes no capacity.
+// PlanDrain returns the effect of draining c on its region; before is the region with c, after without it. A controller that is not serving
+// can always be drained: its drain removes no capacity. A full controller still serves, so its drain can be refused.
 func PlanDrain(c Controller, before, after Region) DrainPlan {
 	plan := DrainPlan{
 		MeetingsAffected:     c.CurrentMeetings,
@@ -27,7 +27,7 @@ func PlanDrain(c Controller, before, after Region) DrainPlan {
 		return plan
 	}
 	if after.ServingCount() == 0 {
-		plan.Reasons = []string{fmt.Sprintf("no other controller of %s accepts meetings", after.Region)}
+		plan.Reasons = []string{fmt.Sprintf("no other controller of %s is healthy or degraded", after.Region)}
 		return plan
 	}
 

@@ -11,7 +11,7 @@ import (
 // transports convert them to codes and fixed public texts, so a wrapped cause is logged but never sent.
 var (
 	// ErrNotRegistered means that the store has confirmed that it has no such controller. It is never used for a failure of the store. A
-	// controller that receives it registers again once. If that attempt fails, it sends no more heartbeats.
+	// controller that receives it registers again. A deployed controller does so once, and sends no more heartbeats if that attempt fails.
 	ErrNotRegistered = errors.New("controller not registered")
 	// ErrUnauthenticated means that the call has no valid token.
 	ErrUnauthenticated = errors.New("invalid token")

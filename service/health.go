@@ -19,7 +19,7 @@ func HealthStatuses() []HealthStatus {
 }
 
 // HealthStatusFromNumber converts the number of a state in protobuf. An unknown number is read as unhealthy: a controller whose report
-// cannot be interpreted accepts no meetings.
+// cannot be interpreted gets no meetings.
 func HealthStatusFromNumber(n int32) HealthStatus {
 	switch n {
 	case 0:
@@ -56,8 +56,8 @@ func (h HealthStatus) IsValid() bool {
 	}
 }
 
-// Facts are the stored facts about a controller's health. Each has one writer: the operator's calls, the controller's own registrations
-// and heartbeats, and the health checker. A heartbeat or registration also clears the checker's fact.
+// Facts are the stored facts about a controller's health. Each is set by one writer: the operator's calls, the controller's own
+// registrations and heartbeats, or the health checker. Heartbeats and registrations also clear staleness.
 type Facts struct {
 	// OperatorDraining is the operator's intent. No heartbeat and no registration changes it.
 	OperatorDraining bool

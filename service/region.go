@@ -24,7 +24,7 @@ type Region struct {
 }
 
 // RegionCapacity has the totals of limits and load, of meetings or of participants. A serving controller is healthy or
-// degraded; a full one is serving, too.
+// degraded, and not draining. It may be full.
 type RegionCapacity struct {
 	// ServingLimit is the sum of the limits of the serving controllers.
 	ServingLimit int64
@@ -36,7 +36,8 @@ type RegionCapacity struct {
 	TotalLimit, TotalLoad int64
 }
 
-// IsServing reports whether a controller in this state is serving: healthy or degraded.
+// IsServing reports whether a controller in this state serves: it is healthy or degraded, and not draining. A serving controller accepts
+// meetings only if it also has room; see [Controller.Eligibility].
 func (h HealthStatus) IsServing() bool { return h == HealthHealthy || h == HealthDegraded }
 
 // Headroom is the capacity that is not in use, negative if the load exceeds the limits.

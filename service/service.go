@@ -6,7 +6,11 @@ import (
 )
 
 // Service has every operation of the Global Controller, grouped by the callers that it is for. Each method first validates its input
-// and returns an [InvalidError] before anything is changed. Other errors: [ErrNotRegistered], [ErrUnavailable], the context's.
+// and returns an [InvalidError] before anything is changed. Every method may return [ErrUnavailable] and the context's error. A method that
+// names a controller may also return [ErrNotRegistered]. Calls of a controller return [ErrSuperseded] after another process has registered
+// under its id. Orders with an expected generation return [ErrConflict], and an unsafe drain returns an [UnsafeError]. Deregister
+// returns [ErrForbidden] to a controller that names no incarnation. Queries with a cursor return [ErrGone], and calls about an assignment
+// [ErrNotAssigned]. The middleware adds [ErrUnauthenticated], [ErrForbidden] and [ErrRateLimited].
 type Service interface {
 	ControllerService
 	OperatorService
@@ -24,7 +28,7 @@ type ControllerService interface {
 	ComprehensiveHeartbeat(ctx context.Context, h ComprehensiveHeartbeat) (Acknowledgement, error)
 	// StreamHeartbeats admits a stream of heartbeats. Each of its heartbeats is then a call of its own.
 	StreamHeartbeats(ctx context.Context, s HeartbeatStream) (HeartbeatStream, error)
-	// NotifyMeetingEnded records that a meeting is over.
+	// NotifyMeetingEnded acknowledges the notice that a meeting is over. Nothing is stored yet.
 	NotifyMeetingEnded(ctx context.Context, m MeetingEnded) (Acknowledgement, error)
 }
 

@@ -26,7 +26,7 @@ type RegistrationResponse struct {
 	Created bool
 }
 
-// Intent is what an operator wants a controller to do. Its zero value is no intent.
+// Intent is what an operator wants a controller to do. Its zero value means no intent.
 type Intent struct {
 	Draining bool
 	Deadline time.Time // Zero: none.

@@ -41,8 +41,8 @@ const (
 // WatchEvent is one message of a watch. At most one of Snapshot, Changes and Loads is set. If none is set, the event only shows
 // that the watch is alive.
 type WatchEvent struct {
-	// ID is the position to resume from. It is 0 in the parts of a snapshot before its last one. Events are delivered at least
-	// once: resuming from ID may repeat events but never skips any.
+	// ID is the position to resume from. It is 0 in the parts of a snapshot before its last one, and until a resumed watch has sent the
+	// whole fleet. Events are delivered at least once: resuming from ID may repeat events but never skips any.
 	ID int64
 	// Fingerprint makes the ID a cursor; empty if unknown.
 	Fingerprint string
@@ -55,7 +55,7 @@ type WatchEvent struct {
 	encodings *encodings // Shared by all copies.
 }
 
-// Cursor returns the position to resume from. It is the zero cursor in the parts of a snapshot before its last one.
+// Cursor returns the position to resume from. It is the zero cursor if the event has no ID.
 func (e WatchEvent) Cursor() Cursor { return Cursor{ID: e.ID, Fingerprint: e.Fingerprint} }
 
 // encodings has the encoded forms of one event, by the name of the form.

@@ -12,6 +12,12 @@ import (
 	"darktower.example/global-controller/pkg/metrics"
 )
 
+// The states of the readiness condition keys, besides [health.StateOK]. Both are public texts.
+const (
+	stateNoKeys      = "none"
+	stateKeysUnknown = "cannot be fetched, and callers use an unknown key"
+)
+
 // callMargin is how much later than its interval a heartbeat may arrive.
 const callMargin = 5 * time.Second
 
@@ -64,9 +70,9 @@ func newAuthState(cfg Config, logger log.Logger, m *metrics.Metrics, transport h
 func (a *authState) keysState() string {
 	switch {
 	case !a.keys.HasKeys():
-		return "none"
+		return stateNoKeys
 	case !a.keys.CanVerify():
-		return "cannot be fetched, and callers use an unknown key"
+		return stateKeysUnknown
 	}
 	return health.StateOK
 }

@@ -55,7 +55,7 @@ type Config struct {
 
 	configFile string
 
-	// Testing is for tests, and no setting.
+	// Testing is for tests. It is not a setting.
 	Testing TestingConfig
 }
 
@@ -73,22 +73,22 @@ func DefaultConfig() Config {
 	for _, s := range settings() {
 		_ = s.parse(&c, s.defaultValue) // A test checks that the defaults are allowed.
 	}
-	_ = c.finish()
+	_ = c.deriveAndValidate()
 	return c
 }
 
-// finish derives what depends on more than one setting, and validates it.
-func (c *Config) finish() error {
+// deriveAndValidate derives what depends on more than one setting, and validates it.
+func (c *Config) deriveAndValidate() error {
 	if c.DatabaseURL == "" {
 		c.DatabaseURL = "sqlite:" + filepath.Join(c.DataDir, "global-controller.db")
 	}
 
 	// An outage up to the tolerance goes unnoticed. It can begin just before one heartbeat and end just after the next.
-	if least := 2*c.FastInterval + health.Tolerance; !c.ForceThreshold && c.StalenessThreshold <= least {
+	if lowest := 2*c.FastInterval + health.Tolerance; !c.ForceThreshold && c.StalenessThreshold <= lowest {
 		return fmt.Errorf(
 			"MC_STALENESS_THRESHOLD_SECONDS is %g: it must be more than %g, which is twice FAST_HEARTBEAT_INTERVAL_MS (%d ms) "+
 				"plus the %g s of an outage that goes unnoticed; to use it anyway, set GC_FORCE_STALENESS_THRESHOLD=true",
-			c.StalenessThreshold.Seconds(), least.Seconds(), c.FastInterval.Milliseconds(), health.Tolerance.Seconds(),
+			c.StalenessThreshold.Seconds(), lowest.Seconds(), c.FastInterval.Milliseconds(), health.Tolerance.Seconds(),
 		)
 	}
 	if c.RetireAfter > 0 && c.RetireAfter < 2*c.StalenessThreshold {

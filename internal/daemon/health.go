@@ -14,10 +14,13 @@ import (
 // readinessInterval is the time between two updates of the metrics and of gRPC's health service.
 const readinessInterval = 100 * time.Millisecond
 
-// stateStarting is the state in /ready of a condition that is unknown until the schema is up to date.
+// stateStarting is the state in /ready of a readiness condition that is unknown until the schema is up to date.
 const stateStarting = "starting"
 
-// newServiceability lists the conditions under which this replica accepts heartbeats, for /ready and for the checker.
+// stateStopping is the state in /ready of the readiness condition server from when the shutdown begins.
+const stateStopping = "draining"
+
+// newServiceability lists the readiness conditions, under which this replica accepts heartbeats, for /ready and for the checker.
 func (s *Server) newServiceability() *health.Serviceability {
 	return health.NewServiceability(
 		health.Condition{Name: health.ConditionStore, State: s.storeState},
@@ -59,7 +62,7 @@ func (s *Server) schemaState() string {
 // serverState is [health.StateOK] until the shutdown begins.
 func (s *Server) serverState() string {
 	if s.shutdownCtx.Err() != nil {
-		return "draining"
+		return stateStopping
 	}
 	return health.StateOK
 }

@@ -19,8 +19,8 @@ func NewLogger(w io.Writer, cfg Config) log.Logger {
 	}
 
 	// The configuration allows only the four levels.
-	least := level.ParseDefault(cfg.LogLevel, level.InfoValue())
-	return log.With(level.NewFilter(logger, level.Allow(least)), "ts", log.DefaultTimestampUTC)
+	lowest := level.ParseDefault(cfg.LogLevel, level.InfoValue())
+	return log.With(level.NewFilter(logger, level.Allow(lowest)), "ts", log.DefaultTimestampUTC)
 }
 
 // truncate limits a caller's text to the size of a log line.

@@ -18,11 +18,11 @@ const defaultGOGC = 400
 const (
 	exitOK      = 0
 	exitFailure = 1 // The command failed, or "probe" found that the service is not ready.
-	exitUsage   = 2 // An unknown command or flag, or an invalid setting.
+	exitUsage   = 2 // An unknown command or flag, a wrong argument, or an invalid setting.
 )
 
 // Main runs the command line of the daemon and returns its exit code: 0 for success, 1 for a failure, 2 for an unknown command
-// or flag, or an invalid setting.
+// or flag, a wrong argument, or an invalid setting.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	command := ""
 	if len(args) > 0 && (args[0] == "migrate" || args[0] == "probe" || args[0] == "version") {
@@ -45,7 +45,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, flag.ErrHelp):
 		return exitOK
 	case err != nil:
-		_, _ = fmt.Fprintln(stderr, err)
+		_, _ = fmt.Fprintln(stderr, "global-controller:", err)
 		return exitUsage
 	}
 
@@ -57,11 +57,16 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	default:
 		err = serve(ctx, cfg, stderr)
 	}
-	if err != nil {
-		_, _ = fmt.Fprintln(stderr, "global-controller:", err)
-		return exitFailure
+	if err == nil {
+		return exitOK
 	}
-	return exitOK
+
+	_, _ = fmt.Fprintln(stderr, "global-controller:", err)
+	var usage *usageError
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailure
 }
 
 func serve(ctx context.Context, cfg Config, stderr io.Writer) error {

@@ -56,9 +56,10 @@ func TestMain_ExitCodes(t *testing.T) {
 		{[]string{"migrate", "down", "0"}, 1},
 		{[]string{"migrate", "down", "0", "--yes"}, 0},
 		{[]string{"migrate", "down", "--yes", "--while-replicas-run", "0"}, 0},
-		{[]string{"migrate", "down", "x"}, 1},
-		{[]string{"migrate"}, 1},
-		{[]string{"migrate", "sideways"}, 1},
+		{[]string{"migrate", "down", "x"}, 2},
+		{[]string{"migrate", "down", "-1"}, 2},
+		{[]string{"migrate"}, 2},
+		{[]string{"migrate", "sideways"}, 2},
 		{[]string{"probe", "--bind-address", "127.0.0.1:1"}, 1},
 	} {
 		if code, out, errs := runMain(t, append(tc.args, "--database-url", database)...); code != tc.code {

@@ -28,6 +28,11 @@ type migrateCommand struct {
 	whileReplicasRun bool
 }
 
+// usageError is an error of the command line, which has its own exit code.
+type usageError struct{ message string }
+
+func (e *usageError) Error() string { return e.message }
+
 // parseMigrateCommand removes the words and the flags of migrate from args. The rest are flags of settings.
 func parseMigrateCommand(args []string) (command migrateCommand, settings []string) {
 	takeFlag := func(name string) bool {
@@ -54,13 +59,13 @@ func (m migrateCommand) run(ctx context.Context, cfg Config, out io.Writer, logg
 	case len(m.words) == 2 && m.words[0] == "down":
 		return m.down(ctx, cfg, logger)
 	}
-	return errors.New("usage: global-controller migrate up | status | down VERSION --yes [--while-replicas-run]")
+	return &usageError{"usage: global-controller migrate up | status | down VERSION --yes [--while-replicas-run]"}
 }
 
 func (m migrateCommand) down(ctx context.Context, cfg Config, logger log.Logger) error {
 	version, err := strconv.ParseInt(m.words[1], 10, 64)
 	if err != nil || version < 0 {
-		return fmt.Errorf("%q is not a version: use a whole number from 0", m.words[1])
+		return &usageError{fmt.Sprintf("%q is not a version: use a whole number from 0", m.words[1])}
 	}
 	if !m.isConfirmed {
 		return fmt.Errorf(

@@ -44,7 +44,7 @@ func (s *Server) Run(ctx context.Context) error {
 	err := group.Run()
 	s.Close()
 	if err != nil {
-		_ = level.Error(s.logger).Log("msg", "stopped", "err", err)
+		_ = level.Error(s.logger).Log("msg", "server failed", "err", err)
 		return err
 	}
 	_ = level.Info(s.logger).Log("msg", "stopped")
@@ -62,7 +62,7 @@ func (s *Server) addShutdown(ctx context.Context, group *run.Group) *time.Time {
 		return nil
 	}, func(error) {
 		deadline = time.Now().Add(s.cfg.ShutdownTimeout)
-		_ = level.Info(s.logger).Log("msg", "stopping", "drain", s.cfg.ShutdownTimeout)
+		_ = level.Info(s.logger).Log("msg", "stopping", "shutdown_timeout", s.cfg.ShutdownTimeout)
 		s.beginShutdown()
 		s.grpcHealth.Shutdown()
 		stop()

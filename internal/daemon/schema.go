@@ -36,7 +36,7 @@ func (s *Server) migrateSchema(ctx context.Context) error {
 		case !errors.Is(err, service.ErrUnavailable):
 			return err
 		}
-		_ = level.Error(s.logger).Log("msg", "the store is not available yet", "err", err, "retry_in", delay)
+		_ = level.Error(s.logger).Log("msg", "schema migration failed", "err", err, "retry_in", delay)
 
 		select {
 		case <-ctx.Done():

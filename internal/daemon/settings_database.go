@@ -20,8 +20,8 @@ var databaseSettings = []setting{
 		name:         "GC_DB_MAX_CONNECTIONS",
 		defaultValue: strconv.Itoa(store.DefaultConnections),
 		allowed:      fmt.Sprintf("a whole number from %d to %d", store.MinConnections, store.MaxConnections),
-		help: "maximum number of connections to PostgreSQL; replicas that use the same database share what its server allows, " +
-			"but each may open 9 (or this number, if it is less)",
+		help: "maximum number of connections to PostgreSQL; replicas that use the same database share what its server allows; " +
+			"each replica may always open 9, or this number if it is less",
 		parse: intField(func(c *Config) *int { return &c.MaxConnections }, store.MinConnections, store.MaxConnections),
 	},
 	{

@@ -20,10 +20,10 @@ Usage:
 Exit codes:
   0  success; probe: the service is ready
   1  the command failed; probe: the service is not ready or cannot be reached
-  2  an unknown command or flag, or an invalid setting
+  2  an unknown command or flag, a wrong argument, or an invalid setting
 
-Each setting is a flag, an environment variable, or a line NAME=value of the file that --gc-config-file names. A flag takes
-precedence over the environment, and the environment over the file.
+Each setting can be given in three ways: as a flag, as an environment variable, or as a line NAME=value of the file that
+--gc-config-file names. A flag takes precedence over the environment, and the environment over the file.
 `
 
 // PrintHelp prints the commands, the exit codes and the settings.

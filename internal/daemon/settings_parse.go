@@ -32,7 +32,7 @@ func ParseConfig(args []string, out io.Writer) (Config, error) {
 			return Config{}, fmt.Errorf("%s (--%s) is %q: allowed is %s", s.name, s.flag(), s.redactValue(value), s.allowed)
 		}
 	}
-	return c, c.finish()
+	return c, c.deriveAndValidate()
 }
 
 // readValues returns the value of each setting by its name.

@@ -19,7 +19,7 @@ func (s setting) redactValue(value string) string {
 	return value
 }
 
-// redact returns an address without its password and parameters. In a text that is no valid address the password may be
+// redact returns an address without its password and parameters. In a text that is not a valid address, the password may be
 // anywhere, as in "host=db password=…", which lib/pq would accept; such a text is not shown at all.
 func redact(value string) string {
 	if value == "" {

@@ -34,19 +34,19 @@ func stringField(field func(*Config) *string, isAllowed func(string) bool) parse
 	}
 }
 
-// intField accepts whole numbers from least to most.
-func intField(field func(*Config) *int, least, most int64) parser {
+// intField accepts whole numbers from lowest to highest.
+func intField(field func(*Config) *int, lowest, highest int64) parser {
 	return func(c *Config, value string) error {
-		n, err := parseInt(value, least, most)
+		n, err := parseInt(value, lowest, highest)
 		*field(c) = int(n)
 		return err
 	}
 }
 
-// durationField accepts whole numbers of a unit from least to most.
-func durationField(field func(*Config) *time.Duration, unit time.Duration, least, most int64) parser {
+// durationField accepts whole numbers of a unit from lowest to highest.
+func durationField(field func(*Config) *time.Duration, unit time.Duration, lowest, highest int64) parser {
 	return func(c *Config, value string) error {
-		n, err := parseInt(value, least, most)
+		n, err := parseInt(value, lowest, highest)
 		*field(c) = time.Duration(n) * unit
 		return err
 	}
@@ -75,9 +75,9 @@ func boolField(field func(*Config) *bool) parser {
 	}
 }
 
-func parseInt(value string, least, most int64) (int64, error) {
+func parseInt(value string, lowest, highest int64) (int64, error) {
 	n, err := strconv.ParseInt(value, 10, 64)
-	if err != nil || n < least || n > most {
+	if err != nil || n < lowest || n > highest {
 		return 0, errNotAllowed
 	}
 	return n, nil

@@ -56,10 +56,10 @@ func (s *Server) build() error {
 	if err := s.openTracing(); err != nil {
 		return err
 	}
-	if err := s.newAuth(); err != nil {
+	if err := s.setUpAuth(); err != nil {
 		return err
 	}
-	if err := s.newEvents(); err != nil {
+	if err := s.setUpEvents(); err != nil {
 		return err
 	}
 
@@ -90,13 +90,14 @@ func (s *Server) build() error {
 	return nil
 }
 
-// newAuth makes what verifies tokens. Its keys are fetched by [Server.Run].
-func (s *Server) newAuth() (err error) {
+// setUpAuth sets s.auth, which verifies tokens. Its keys are fetched by [Server.Run].
+func (s *Server) setUpAuth() (err error) {
 	s.auth, err = newAuthState(s.cfg, s.logger, s.metrics, s.traces.ClientTransport("fetch keys"))
 	return err
 }
 
-func (s *Server) newEvents() (err error) {
+// setUpEvents sets s.events, the log of events.
+func (s *Server) setUpEvents() (err error) {
 	s.events, err = newEventLog(s.logger, s.metrics)
 	return err
 }
@@ -158,7 +159,7 @@ func (s *Server) listen(name, address string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen for %s: %w", name, err)
 	}
 
-	// The server that uses the listener usually closes it first, which is no error.
+	// The server that uses the listener usually closes it first, so an error is expected.
 	s.addCleanup(name+" listener", func() error { _ = listener.Close(); return nil })
 	return listener, nil
 }

@@ -198,7 +198,7 @@ func (c *Checker) logResult(result service.SweepResult, err error) {
 
 	if result.Hold != c.isOnHold {
 		c.isOnHold = result.Hold
-		msg := "staleness marking continues"
+		msg := "staleness marking resumed"
 		if c.isOnHold {
 			msg = "staleness marking is suspended"
 		}

@@ -214,7 +214,7 @@ func TestChecker_HoldIsLoggedWhenItChanges(t *testing.T) {
 		checker.logResult(service.SweepResult{Hold: hold}, nil)
 	}
 
-	want := "level=info msg=\"staleness marking is suspended\" hold=true\nlevel=info msg=\"staleness marking continues\" hold=false\n"
+	want := "level=info msg=\"staleness marking is suspended\" hold=true\nlevel=info msg=\"staleness marking resumed\" hold=false\n"
 	if lines.String() != want {
 		t.Errorf("log = %q, want %q", lines.String(), want)
 	}

@@ -3,7 +3,7 @@ package health
 // StateOK is the state of a condition that holds.
 const StateOK = "ok"
 
-// Condition is one thing that a replica needs to accept heartbeats.
+// Condition is a readiness condition: one thing that a replica needs to accept heartbeats.
 type Condition struct {
 	// Name is the condition's key in the response of /ready.
 	Name string
@@ -11,8 +11,8 @@ type Condition struct {
 	State func() string
 }
 
-// Serviceability decides from named conditions whether a replica can accept heartbeats. /ready and the beats of the health checker
-// both use it, so that they agree.
+// Serviceability decides from named readiness conditions whether a replica can accept heartbeats. /ready and the beats of the health
+// checker both use it, so that they agree.
 type Serviceability struct{ conditions []Condition }
 
 // NewServiceability returns the serviceability of a replica with these conditions.

@@ -21,7 +21,7 @@ type checkerMetrics struct {
 
 func newCheckerMetrics(r registry, threshold, interval time.Duration) checkerMetrics {
 	m := checkerMetrics{
-		transitions: r.counterVec("gc_health_transitions_total", "Changes of controllers' public state.", "from", "to", "cause"),
+		transitions: r.counterVec("gc_health_transitions_total", "Changes of controllers' public state or staleness.", "from", "to", "cause"),
 		detection: r.histogram("gc_detection_seconds",
 			"Time from a controller's last heartbeat until it was marked stale, in seconds.", detectionBuckets(threshold, interval)),
 		sweeps: r.initializedCounterVec("gc_health_checker_runs_total",

@@ -114,6 +114,8 @@ func (f *fleetCollector) Collect(metrics chan<- prometheus.Metric) {
 		for _, state := range service.HealthStatuses() {
 			gauge(f.controllers, r.Controllers[state], string(state))
 		}
+		// These kinds max and current are totals of all controllers. In the API, the max of a region is the serving limit, and its current
+		// the running load.
 		gauge(f.meetings, r.Meetings.TotalLimit, "max")
 		gauge(f.meetings, r.Meetings.TotalLoad, "current")
 		gauge(f.meetings, r.Meetings.ServingLimit, "serving")

@@ -35,8 +35,10 @@ func New(version string, threshold, interval time.Duration) *Metrics {
 	registerBuildInfo(r, version)
 
 	return &Metrics{
-		registry:       r,
-		ready:          r.gaugeVec("gc_ready", "1 if the last readiness check of this condition succeeded, 0 otherwise; as in /ready.", "check"),
+		registry: r,
+		ready: r.gaugeVec("gc_ready",
+			"1 if this readiness condition held at the last readiness check, 0 otherwise; as in /ready.",
+			"check"),
 		callMetrics:    newCallMetrics(r),
 		checkerMetrics: newCheckerMetrics(r, threshold, interval),
 		fleetMetrics:   newFleetMetrics(r),
@@ -59,13 +61,13 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry, EnableOpenMetrics: true})
 }
 
-// ObserveReadiness records the state of each readiness check. healthy is the state of a check that succeeded.
+// ObserveReadiness records the state of each readiness condition. healthy is the state of one that holds.
 func (m *Metrics) ObserveReadiness(states map[string]string, healthy string) {
-	for check, state := range states {
+	for condition, state := range states {
 		value := 0.0
 		if state == healthy {
 			value = 1
 		}
-		m.ready.WithLabelValues(check).Set(value)
+		m.ready.WithLabelValues(condition).Set(value)
 	}
 }

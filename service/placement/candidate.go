@@ -42,7 +42,7 @@ type Candidate struct {
 
 	// Limit is what the controller accepts at most.
 	Limit Size
-	// Reported is the load of its last heartbeat. Controllers in the field always report 0.
+	// Reported is the load of its last heartbeat. Deployed controllers always report 0.
 	Reported Size
 	// SinceReport is what was assigned to it after that heartbeat, reservations included.
 	SinceReport Size

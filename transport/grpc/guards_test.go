@@ -36,7 +36,7 @@ func TestProtocol_CallsMatchOperations(t *testing.T) {
 	}
 	for _, name := range calls {
 		if !slices.Contains(operations, name) {
-			t.Errorf("call %s of proto/ is no operation: add it to Operations in endpoints/endpoints.go", name)
+			t.Errorf("call %s of proto/ is not an operation: add it to Operations in endpoints/endpoints.go", name)
 		}
 	}
 

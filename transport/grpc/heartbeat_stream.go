@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
@@ -28,6 +26,14 @@ const (
 
 // heartbeatStream is one open stream. Heartbeats of one controller wait in a queue, which keeps their order. Heartbeats of other
 // controllers do not wait for them.
+//
+// A stream ends in this order:
+//  1. ended or notReading gets the reason, or the server begins its shutdown. If isTokenExpired is the reason, heartbeats
+//     that are queued get no response.
+//  2. run sets isFinished: dispatch refuses further heartbeats. If notReading came first, run skips this
+//     step and the next.
+//  3. idle is closed when nothing is in flight any more.
+//  4. run returns, and close sets isClosed: no worker starts any more. Then the context of the stream ends, and its goroutines with it.
 type heartbeatStream struct {
 	server *heartbeatServer
 	stream grpc.BidiStreamingServer[pb.StreamHeartbeatsRequest, pb.StreamHeartbeatsResponse]
@@ -237,6 +243,6 @@ func (s *heartbeatStream) end(err error) {
 func (s *heartbeatStream) endOnPanic() {
 	if cause := recover(); cause != nil {
 		s.server.cfg.reportPanic(pb.HeartbeatService_StreamHeartbeats_FullMethodName, cause)
-		s.end(status.Error(codes.Internal, "Internal error"))
+		s.end(statusError(errPanicked))
 	}
 }

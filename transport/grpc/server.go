@@ -14,7 +14,6 @@ import (
 	"github.com/go-kit/log/level"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
 	healthgrpc "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -211,7 +210,7 @@ func recoverPanics(cfg Config) grpc.UnaryServerInterceptor {
 		defer func() {
 			if cause := recover(); cause != nil {
 				cfg.reportPanic(info.FullMethod, cause)
-				response, err = nil, status.Error(codes.Internal, "Internal error")
+				response, err = nil, statusError(errPanicked)
 			}
 		}()
 		return handler(ctx, request)
@@ -224,7 +223,7 @@ func recoverStreamPanics(cfg Config) grpc.StreamServerInterceptor {
 		defer func() {
 			if cause := recover(); cause != nil {
 				cfg.reportPanic(info.FullMethod, cause)
-				err = status.Error(codes.Internal, "Internal error")
+				err = statusError(errPanicked)
 			}
 		}()
 		return handler(srv, stream)

@@ -6,9 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -52,7 +50,7 @@ func (s *fleetServer) Watch(in *pb.WatchRequest, stream grpc.ServerStreamingServ
 		defer func() {
 			if cause := recover(); cause != nil {
 				s.cfg.reportPanic(pb.FleetService_Watch_FullMethodName, cause)
-				ended <- status.Error(codes.Internal, "Internal error")
+				ended <- statusError(errPanicked)
 			}
 		}()
 		ended <- s.sendEvents(ctx, watch, stream, sendTimer)

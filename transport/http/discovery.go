@@ -104,7 +104,7 @@ func (d *discovery) list() ([]byte, error) {
 
 	age := minTargetsAge
 	if d.err != nil {
-		_ = level.Error(d.logger).Log("msg", "targets not listed", "err", d.err)
+		_ = level.Error(d.logger).Log("msg", "list targets failed", "err", d.err)
 	} else {
 		age = min(max(minTargetsAge, targetsAgeFactor*time.Since(began)), maxTargetsAge)
 	}

@@ -2,18 +2,12 @@ package httptransport
 
 import (
 	"context"
-	"maps"
 	"net/http"
-	"path"
 	"slices"
-	"strings"
 
-	"github.com/go-kit/log"
+	kithttp "github.com/go-kit/kit/transport/http"
 
 	"darktower.example/global-controller/endpoints"
-	"darktower.example/global-controller/service"
-	"darktower.example/global-controller/transport"
-	"darktower.example/global-controller/transport/http/web"
 )
 
 // route is one route of the API. The router and the OpenAPI document are both made from it.
@@ -130,7 +124,7 @@ func toolRoutes(e endpoints.Endpoints) []route {
 			method:    http.MethodGet,
 			pattern:   "/api/v1/transitions",
 			operation: "ListTransitions",
-			summary:   "List changes of controllers' public states, the oldest first by default",
+			summary:   "List changes of controllers' public state or staleness, the oldest first by default",
 			handler:   handle(e.ListTransitions, decodeTransitionQuery, encodeTransitions),
 			query:     transitionsQuery,
 			response:  transitionsBody{},
@@ -140,7 +134,7 @@ func toolRoutes(e endpoints.Endpoints) []route {
 			method:    http.MethodGet,
 			pattern:   controllerPath + "/transitions",
 			operation: "ListTransitions",
-			summary:   "List the changes of one controller's public state",
+			summary:   "List the changes of one controller's public state or staleness",
 			handler:   handle(e.ListTransitions, decodeControllerTransitionQuery, encodeTransitions),
 			query:     controllerTransitionsQuery,
 			response:  transitionsBody{},
@@ -166,128 +160,23 @@ func toolRoutes(e endpoints.Endpoints) []route {
 	}
 }
 
-// Config is the configuration of the handler.
-type Config struct {
-	Logger log.Logger
-	// OnPanic is called for each panic that was caught. It may be nil.
-	OnPanic func()
-	// Metrics serves /metrics.
-	Metrics http.Handler
-	// Trace wraps the handler of a route of the API, so that its requests are traced. It may be nil.
-	Trace func(method, pattern string, next http.Handler) http.Handler
-	// Ready returns the readiness checks by name; the state of a passed check is "ok".
-	Ready func(ctx context.Context) map[string]string
-	// Controllers lists a part of the fleet for /sd/controllers, like [service.Store].Controllers.
-	Controllers func(ctx context.Context, filter service.ControllerFilter) ([]service.Controller, error)
-	// SDNeedsToken makes /sd/controllers require a token that may read the fleet.
-	SDNeedsToken bool
-	// Shutdown is done when the shutdown of the server begins. It may be nil.
-	Shutdown context.Context //nolint:containedctx // It belongs to the server, not to a call.
-	// OnUnknownCall is called for each request to a path that is not served. It may be nil and must not block.
-	OnUnknownCall func(address, what string)
-	// Authenticator verifies the token of an open watch again. If it is nil, watches outlive their tokens.
-	Authenticator endpoints.Authenticator
-}
-
-type readyBody struct {
-	Ready  bool              `json:"ready"`
-	Checks map[string]string `json:"checks"`
-}
-
-// NewHandler returns the handler of all HTTP routes.
-func NewHandler(e endpoints.Endpoints, cfg Config) http.Handler {
-	routes := append(apiRoutes(e), watchRoute(e, cfg))
-	document := openAPI(routes)
-	if cfg.Trace != nil {
-		for i, r := range routes {
-			routes[i].handler = cfg.Trace(r.method, r.pattern, r.handler)
-		}
-	}
-
-	serveDocument := func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, document) }
-	routes = append(
-		routes,
-		route{method: http.MethodGet, pattern: "/health", handler: http.HandlerFunc(serveHealth)},
-		route{method: http.MethodGet, pattern: "/ready", handler: readyHandler(cfg.Ready)},
-		route{method: http.MethodGet, pattern: "/metrics", handler: cfg.Metrics},
-		route{method: http.MethodGet, pattern: "/sd/controllers", handler: newDiscovery(e, cfg)},
-		route{method: http.MethodGet, pattern: "/openapi.json", handler: http.HandlerFunc(serveDocument)},
+// handle serves an endpoint. An error of decode is passed to the endpoint, which returns it after the middleware ran.
+func handle[Req, Resp any](
+	e endpoints.Endpoint[Req, Resp], decode func(*http.Request) (Req, error), encode func(Resp) any,
+) http.Handler {
+	return kithttp.NewServer(
+		func(ctx context.Context, request any) (any, error) {
+			r := request.(endpoints.Request[Req]) //nolint:forcetypeassert // The decoder below returns it.
+			return e.Call(ctx, r.Value, r.DecodeErr)
+		},
+		func(_ context.Context, r *http.Request) (any, error) {
+			value, err := decode(r)
+			return endpoints.Request[Req]{Value: value, DecodeErr: err}, nil
+		},
+		func(_ context.Context, w http.ResponseWriter, response any) error {
+			writeJSON(w, http.StatusOK, encode(response.(Resp))) //nolint:forcetypeassert // The endpoint above returns it.
+			return nil
+		},
+		kithttp.ServerErrorEncoder(func(_ context.Context, err error, w http.ResponseWriter) { writeError(w, err) }),
 	)
-	for _, page := range web.Pages() {
-		routes = append(routes, route{method: http.MethodGet, pattern: page.Pattern, handler: page})
-	}
-
-	return withCall(newRouter(routes, cfg.OnUnknownCall), cfg.Logger, cfg.OnPanic)
-}
-
-// serveHealth serves the liveness check.
-func serveHealth(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = w.Write([]byte("OK"))
-}
-
-// readyHandler serves the readiness checks.
-func readyHandler(ready func(ctx context.Context) map[string]string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		checks := ready(r.Context())
-		body, status := readyBody{Ready: true, Checks: checks}, http.StatusOK
-		for _, state := range checks {
-			if state != "ok" {
-				body.Ready, status = false, http.StatusServiceUnavailable
-			}
-		}
-		writeJSON(w, status, body)
-	}
-}
-
-// newRouter returns the router of the routes. Its errors have the same form as all other errors.
-func newRouter(routes []route, onUnknown func(address, what string)) http.Handler {
-	mux := http.NewServeMux()
-	methods := make(map[string]map[string]http.Handler)
-	for _, r := range routes {
-		if methods[r.pattern] == nil {
-			methods[r.pattern] = make(map[string]http.Handler)
-		}
-		methods[r.pattern][r.method] = r.handler
-	}
-	for pattern, byMethod := range methods {
-		mux.Handle(pattern, methodHandler(byMethod))
-	}
-
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// The mux would respond to an unclean path with a redirect in HTML.
-		_, pattern := mux.Handler(r)
-		if pattern == "" || path.Clean(r.URL.Path) != r.URL.Path {
-			if onUnknown != nil {
-				onUnknown(endpoints.CallFrom(r.Context()).Address, r.Method+" "+r.URL.Path)
-			}
-			writeErrorBody(w, http.StatusNotFound, transport.CodeNotFound, "No such path; see /openapi.json")
-			return
-		}
-		mux.ServeHTTP(w, r)
-	})
-}
-
-// methodHandler serves one path. HEAD is served by the handler of GET.
-func methodHandler(byMethod map[string]http.Handler) http.HandlerFunc {
-	allowed := slices.Collect(maps.Keys(byMethod))
-	if _, ok := byMethod[http.MethodGet]; ok {
-		allowed = append(allowed, http.MethodHead)
-	}
-	slices.Sort(allowed)
-	allow := strings.Join(allowed, ", ")
-
-	return func(w http.ResponseWriter, r *http.Request) {
-		method := r.Method
-		if method == http.MethodHead {
-			method = http.MethodGet
-		}
-		handler, ok := byMethod[method]
-		if !ok {
-			w.Header().Set("Allow", allow)
-			writeErrorBody(w, http.StatusMethodNotAllowed, transport.CodeBadRequest, "Method not allowed; use "+allow)
-			return
-		}
-		handler.ServeHTTP(w, r)
-	}
 }

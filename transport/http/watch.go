@@ -163,7 +163,7 @@ func decodeWatchQuery(r *http.Request) (service.WatchQuery, error) {
 }
 
 // watchCursor returns the position that a watch resumes from. A browser that reconnects by itself repeats the original address and
-// adds the last id that it received, which is later. A Last-Event-ID that is no cursor of this service is ignored if there is a
+// adds the last id that it received, which is later. A Last-Event-ID that is not a cursor of this service is ignored if there is a
 // parameter.
 func watchCursor(parameter, lastEventID string) (after *int64, fingerprint string, _ error) {
 	text := lastEventID

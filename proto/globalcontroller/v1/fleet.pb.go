@@ -32,7 +32,7 @@ const (
 	// Registered, no heartbeat yet.
 	Health_HEALTH_PENDING Health = 1
 	Health_HEALTH_HEALTHY Health = 2
-	// Accepts meetings, but has problems.
+	// Serving, but has problems.
 	Health_HEALTH_DEGRADED Health = 3
 	// Reports it, or is stale.
 	Health_HEALTH_UNHEALTHY Health = 4
@@ -925,7 +925,7 @@ func (x *DrainPlan) GetAfter() *Region {
 	return nil
 }
 
-// Region has the totals of a region's controllers. Healthy and degraded controllers accept meetings.
+// Region has the totals of a region's controllers. Healthy and degraded controllers are serving, also when they are full.
 type Region struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	Region       string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
@@ -936,7 +936,7 @@ type Region struct {
 	Draining     uint32                 `protobuf:"varint,6,opt,name=draining,proto3" json:"draining,omitempty"`
 	Meetings     *RegionCapacity        `protobuf:"bytes,7,opt,name=meetings,proto3" json:"meetings,omitempty"`
 	Participants *RegionCapacity        `protobuf:"bytes,8,opt,name=participants,proto3" json:"participants,omitempty"`
-	// A controller accepts meetings, and without the largest one the others have room for the load.
+	// A controller is serving, and without the largest one the others have room for the load.
 	SurvivesLargestLoss bool `protobuf:"varint,9,opt,name=survives_largest_loss,json=survivesLargestLoss,proto3" json:"survives_largest_loss,omitempty"`
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
@@ -1037,11 +1037,11 @@ func (x *Region) GetSurvivesLargestLoss() bool {
 
 type RegionCapacity struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The sum of the limits of the controllers that accept meetings.
+	// The sum of the limits of the serving controllers.
 	Max uint64 `protobuf:"varint,1,opt,name=max,proto3" json:"max,omitempty"`
 	// The load of all controllers that are not stale, including draining ones.
 	Current uint64 `protobuf:"varint,2,opt,name=current,proto3" json:"current,omitempty"`
-	// The limit of the largest controller that accepts meetings.
+	// The limit of the largest serving controller.
 	Largest uint64 `protobuf:"varint,3,opt,name=largest,proto3" json:"largest,omitempty"`
 	// The headroom: max minus current, negative if the load exceeds the limits.
 	Free int64 `protobuf:"varint,4,opt,name=free,proto3" json:"free,omitempty"`
@@ -2102,7 +2102,7 @@ func (x *WatchRequest) GetCursor() string {
 type WatchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The position to resume from. Events are delivered at least once: resuming from id may repeat events but never skips any. Unset
-	// in the parts of a snapshot before its last one.
+	// in the parts of a snapshot before its last one, and until a resumed watch has sent the whole fleet.
 	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The store's clock at the read.
 	AsOf *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`

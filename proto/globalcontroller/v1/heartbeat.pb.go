@@ -120,7 +120,7 @@ type StreamHeartbeatsResponse struct {
 	Sequence uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// The heartbeat is committed.
 	Acknowledged bool `protobuf:"varint,2,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
-	// The time of the commit in Unix seconds by the store's clock.
+	// The time of the write in Unix seconds by the store's clock.
 	Timestamp uint64 `protobuf:"varint,3,opt,name=timestamp,proto3" json:"timestamp,omitempty"`
 	// The gRPC code of a unary call with this result; 0 if it is acknowledged. message is the text of that call's error.
 	Code    int32  `protobuf:"varint,4,opt,name=code,proto3" json:"code,omitempty"`
