@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"darktower.example/global-controller/service"
 )
 
 const (
@@ -14,9 +16,6 @@ const (
 	maxWriterIDs = 100_000
 	// maxWriterWait limits how long a read waits for transactions that can still commit a missing id.
 	maxWriterWait = 100 * time.Millisecond
-	// writerTimeout is how long, by the monotonic clock, the watermark waits for a transaction. The Global Controller's
-	// transactions are shorter: the statement timeout limits them.
-	writerTimeout = 30 * time.Second
 )
 
 // openWritersSQL lists the open transactions that may have been assigned an id of the history. Each locks the table before
@@ -147,7 +146,7 @@ func (w *historyWatermark) awaitWriters(through, newest int64, writers []string)
 	}
 	w.writers = slices.DeleteFunc(slices.Clone(w.writers), func(writer string) bool { return !slices.Contains(writers, writer) })
 
-	if len(w.writers) == 0 || time.Since(w.since) > writerTimeout {
+	if len(w.writers) == 0 || time.Since(w.since) > service.MaxHistoryWriteTime {
 		through = w.ceiling
 		w.ceiling = 0
 		w.through = max(w.through, through)

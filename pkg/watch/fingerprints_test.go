@@ -84,8 +84,8 @@ func TestHub_EventsCarryCursors(t *testing.T) {
 	})
 }
 
-// TestSeenIDs_GapTimeoutIgnoresStoreClock: the gap timeout does not depend on the store's clock.
-func TestSeenIDs_GapTimeoutIgnoresStoreClock(t *testing.T) {
+// TestSeenIDs_MissingIDTimeoutIgnoresStoreClock: the timeout of missing ids does not depend on the store's clock.
+func TestSeenIDs_MissingIDTimeoutIgnoresStoreClock(t *testing.T) {
 	now := time.Now()
 	c := seenIDs{watermark: 1, highest: 1}
 	c.add(service.Transition{ID: 3, At: now.Add(2 * time.Hour)}, now)
@@ -93,7 +93,7 @@ func TestSeenIDs_GapTimeoutIgnoresStoreClock(t *testing.T) {
 	if c.watermark != 1 {
 		t.Errorf("watermark = %d, want 1, because change 2 may still appear", c.watermark)
 	}
-	c.advance(now.Add(gapTimeout + 1))
+	c.advance(now.Add(service.MaxHistoryWriteTime + 1))
 	if c.watermark != 3 {
 		t.Errorf("watermark = %d, want 3", c.watermark)
 	}

@@ -17,7 +17,7 @@ func (i *inbox) add(a service.Announcement) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	switch {
-	case a.Everything || len(i.announced.ControllerIDs)+len(a.ControllerIDs) > maxNamed:
+	case a.Everything || len(i.announced.ControllerIDs)+len(a.ControllerIDs) > maxReadByID:
 		i.announced = service.Announcement{Everything: true}
 	case !i.announced.Everything:
 		i.announced.ControllerIDs = append(i.announced.ControllerIDs, a.ControllerIDs...)
