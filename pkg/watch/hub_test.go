@@ -112,7 +112,7 @@ func TestHub_LateIDsAreSent(t *testing.T) {
 		w := h.watch(service.WatchQuery{})
 		w.snapshot()
 		h.source.change(3, newController("b", "eu", service.HealthPending))
-		wantChanges(t, w.next(), changeSummary{1, 3, "b", service.HealthPending}) // Change 2 may still appear.
+		wantChanges(t, w.next(), changeSummary{1, 3, "b", service.HealthPending}) // Transition 2 may still appear.
 
 		synctest.Wait()
 		h.source.change(2, newController("a", "eu", service.HealthHealthy))
@@ -266,7 +266,7 @@ func TestHub_StoreOutageKeepsWatchesOpen(t *testing.T) {
 		}
 
 		if _, err := h.hub.Watch(t.Context(), service.WatchQuery{After: new(int64(2))}); !errors.Is(err, service.ErrUnavailable) {
-			t.Errorf("Watch(resumed after an unknown change) = %v, want ErrUnavailable", err)
+			t.Errorf("Watch(resumed after an unknown transition) = %v, want ErrUnavailable", err)
 		}
 
 		other := h.watch(service.WatchQuery{})

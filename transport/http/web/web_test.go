@@ -152,7 +152,7 @@ func TestPages_UseRelativeAddresses(t *testing.T) {
 	}
 }
 
-// TestTimelineModule_RetiredReasonMatchesService: the page tells a retirement from a deregistration by the reason.
+// TestTimelineModule_RetiredReasonMatchesService: the page detects a retirement by the beginning of its reason.
 func TestTimelineModule_RetiredReasonMatchesService(t *testing.T) {
 	text, err := content.ReadFile("timeline.js")
 	if err != nil {
