@@ -14,6 +14,8 @@ import (
 var withoutControllerID = map[reflect.Type]string{
 	reflect.TypeFor[service.ControllerQuery](): "a read is not limited to the caller's own controller",
 	reflect.TypeFor[service.TransitionQuery](): "a read is not limited to the caller's own controller",
+
+	reflect.TypeFor[service.AssignmentListQuery](): "a read is not limited to the caller's own controller",
 }
 
 // TestRequest_ControllerIDOfEveryOperation checks that ControllerID handles every request with a controller. A request that it does not

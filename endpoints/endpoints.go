@@ -72,18 +72,26 @@ type Endpoints struct {
 	ListRegions            Endpoint[service.RegionQuery, service.Regions]
 	ListReplicas           Endpoint[service.ReplicaQuery, service.ReplicaList]
 	Watch                  Endpoint[service.WatchQuery, service.Watch]
+	AssignMeeting          Endpoint[service.AssignRequest, service.AssignResponse]
+	GetAssignment          Endpoint[service.AssignmentQuery, service.AssignResponse]
+	ListAssignments        Endpoint[service.AssignmentListQuery, service.AssignmentPage]
+	EndAssignment          Endpoint[service.AssignmentEnd, service.Assignment]
 }
 
 // Scope is the permission that an operation needs.
 type Scope string
 
 // The scopes. ScopeMC stands for any of the configured scopes of meeting controllers; ScopeAdmin includes ScopeRead. ScopeSelf is
-// ScopeAdmin, or ScopeMC for a controller that acts on itself; the service distinguishes the two.
+// ScopeAdmin, or ScopeMC for a controller that acts on itself; the service distinguishes the two. ScopeAssign allows assigning
+// meetings, which ScopeAdmin includes; ScopeReadAssign is ScopeAssign or ScopeRead.
 const (
 	ScopeMC    Scope = "mc"
 	ScopeRead  Scope = "gc:read"
 	ScopeAdmin Scope = "gc:admin"
 	ScopeSelf  Scope = "self"
+
+	ScopeAssign     Scope = "gc:assign"
+	ScopeReadAssign Scope = "read assignments"
 )
 
 // Operation describes an endpoint to the middleware.
@@ -109,6 +117,10 @@ func Operations() []Operation {
 		{"ListRegions", ScopeRead},
 		{"ListReplicas", ScopeRead},
 		{"Watch", ScopeRead},
+		{"AssignMeeting", ScopeAssign},
+		{"GetAssignment", ScopeReadAssign},
+		{"ListAssignments", ScopeReadAssign},
+		{"EndAssignment", ScopeAssign},
 	}
 }
 
@@ -164,6 +176,10 @@ func New(svc service.Service, middleware Middleware) Endpoints {
 		ListRegions:            bind(svc.ListRegions, wrap("ListRegions")),
 		ListReplicas:           bind(svc.ListReplicas, wrap("ListReplicas")),
 		Watch:                  bind(svc.Watch, wrap("Watch")),
+		AssignMeeting:          bind(svc.AssignMeeting, wrap("AssignMeeting")),
+		GetAssignment:          bind(svc.GetAssignment, wrap("GetAssignment")),
+		ListAssignments:        bind(svc.ListAssignments, wrap("ListAssignments")),
+		EndAssignment:          bind(svc.EndAssignment, wrap("EndAssignment")),
 	}
 }
 

@@ -198,6 +198,7 @@ func TestOperations_HaveEndpointMethodAndScope(t *testing.T) {
 		}
 	}
 
+	known := []Scope{ScopeMC, ScopeRead, ScopeAdmin, ScopeSelf, ScopeAssign, ScopeReadAssign}
 	for _, op := range Operations() {
 		if field := value.FieldByName(op.Name); !field.IsValid() || field.IsNil() {
 			t.Errorf("operation %s has no endpoint: add its field to Endpoints and its line to New", op.Name)
@@ -205,7 +206,7 @@ func TestOperations_HaveEndpointMethodAndScope(t *testing.T) {
 		if _, ok := methods.MethodByName(op.Name); !ok {
 			t.Errorf("operation %s has no method in service.Service", op.Name)
 		}
-		if op.Scope != ScopeMC && op.Scope != ScopeRead && op.Scope != ScopeAdmin && op.Scope != ScopeSelf {
+		if !slices.Contains(known, op.Scope) {
 			t.Errorf("operation %s declares no known scope: %q", op.Name, op.Scope)
 		}
 	}

@@ -173,6 +173,10 @@ func (p AuthPolicy) isAllowed(caller service.Caller, scope Scope) bool {
 		return has(string(ScopeRead)) || has(string(ScopeAdmin))
 	case ScopeAdmin:
 		return has(string(ScopeAdmin))
+	case ScopeAssign:
+		return has(string(ScopeAssign)) || has(string(ScopeAdmin))
+	case ScopeReadAssign:
+		return p.isAllowed(caller, ScopeAssign) || p.isAllowed(caller, ScopeRead)
 	case ScopeSelf:
 		return p.isAllowed(caller, ScopeMC) || p.isAllowed(caller, ScopeAdmin)
 	default:

@@ -38,6 +38,7 @@ func IsDomainError(err error) bool {
 		errors.Is(err, ErrSuperseded) ||
 		errors.Is(err, ErrConflict) ||
 		errors.Is(err, ErrGone) ||
+		errors.Is(err, ErrNotAssigned) ||
 		errors.Is(err, ErrForbidden) ||
 		errors.Is(err, ErrUnsafe) ||
 		errors.As(err, new(*InvalidError))

@@ -11,6 +11,7 @@ type Service interface {
 	ControllerService
 	OperatorService
 	ToolService
+	PlacementService
 }
 
 // ControllerService is what meeting controllers and media handlers call.
@@ -55,6 +56,20 @@ type ToolService interface {
 	Watch(ctx context.Context, q WatchQuery) (Watch, error)
 }
 
+// PlacementService is what meeting services call to find the controller of a meeting.
+type PlacementService interface {
+	// AssignMeeting returns the controller of a meeting in a region, and chooses one if there is none. Concurrent and repeated calls
+	// get the same controller. It returns [NoCandidateError] if no controller is eligible.
+	AssignMeeting(ctx context.Context, r AssignRequest) (AssignResponse, error)
+	// GetAssignment returns the live assignment of a meeting in a region, or [ErrNotAssigned].
+	GetAssignment(ctx context.Context, q AssignmentQuery) (AssignResponse, error)
+	// ListAssignments returns a page of live assignments in the order of meeting and region.
+	ListAssignments(ctx context.Context, q AssignmentListQuery) (AssignmentPage, error)
+	// EndAssignment ends an assignment and returns it. It returns [ErrNotAssigned] if there is none, and [ErrConflict] if it has another
+	// generation than the expected one.
+	EndAssignment(ctx context.Context, order AssignmentEnd) (Assignment, error)
+}
+
 // Observer is called for events of the service. Its methods must not block. It feeds the metrics and the health checker, which must
 // not mistake a server-side failure for a missing heartbeat.
 type Observer interface {
@@ -71,15 +86,30 @@ type Observer interface {
 // Intervals are the heartbeat intervals that controllers get at registration.
 type Intervals struct{ Fast, Comprehensive time.Duration }
 
+// Option changes what [New] returns.
+type Option func(*globalController)
+
+// WithPlacement sets the parts that assign meetings. Without it the calls of [PlacementService] return [ErrUnavailable].
+func WithPlacement(store AssignmentStore, placer *Placer) Option {
+	return func(c *globalController) {
+		c.assignments = store
+		c.placer = placer
+	}
+}
+
 // New returns the implementation of [Service]. If watchHub is nil, Watch returns [ErrUnavailable].
-func New(store Store, intervals Intervals, observer Observer, watchHub WatchHub) Service {
-	return &globalController{
+func New(store Store, intervals Intervals, observer Observer, watchHub WatchHub, options ...Option) Service {
+	g := &globalController{
 		store:     store,
 		intervals: intervals,
 		observer:  observer,
 		watchHub:  watchHub,
 		spreader:  NewLoadSpreader(intervals.Fast, time.Now),
 	}
+	for _, option := range options {
+		option(g)
+	}
+	return g
 }
 
 // globalController implements [Service].
@@ -89,6 +119,10 @@ type globalController struct {
 	observer  Observer
 	watchHub  WatchHub // May be nil.
 	spreader  *LoadSpreader
+
+	// Both are nil without placement.
+	assignments AssignmentStore
+	placer      *Placer
 }
 
 // observeTransition reports a transition to the observer. It does nothing for nil.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"strings"
 )
 
 func (c *globalController) GetController(ctx context.Context, q ControllerQuery) (Controller, error) {
@@ -141,14 +142,32 @@ func encodePageToken(lastID string) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(pageTokenVersion + lastID))
 }
 
+// errInvalidPageToken is the error of a page token that this service did not return.
+var errInvalidPageToken = Invalid("page_token is not one that this service returned")
+
 func decodePageToken(token string) (afterID string, err error) {
 	if token == "" {
 		return "", nil
 	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(raw) < len(pageTokenVersion) || string(raw[:len(pageTokenVersion)]) != pageTokenVersion ||
-		!IsValidControllerID(string(raw[len(pageTokenVersion):])) {
-		return "", Invalid("page_token is not one that this service returned")
+	afterID, err = decodeToken(token)
+	if err == nil && !IsValidControllerID(afterID) {
+		err = errInvalidPageToken
 	}
-	return string(raw[len(pageTokenVersion):]), nil
+	if err != nil {
+		return "", err
+	}
+	return afterID, nil
+}
+
+// decodeToken returns the text that encodePageToken encoded.
+func decodeToken(token string) (string, error) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
+	if err != nil {
+		return "", errInvalidPageToken
+	}
+	text, hasVersion := strings.CutPrefix(string(raw), pageTokenVersion)
+	if !hasVersion {
+		return "", errInvalidPageToken
+	}
+	return text, nil
 }

@@ -39,6 +39,9 @@ type Status struct {
 	RetryAfter time.Duration
 }
 
+// noCandidateDelay is the retry delay if no controller is eligible: a heartbeat may change that at any time.
+const noCandidateDelay = 2 * time.Second
+
 // statusRow is the status of one error.
 type statusRow struct {
 	err    error
@@ -53,6 +56,12 @@ var statusTable = []statusRow{
 		HTTP:    http.StatusNotFound,
 		Name:    CodeNotFound,
 		Message: "Controller not registered",
+	}},
+	{service.ErrNotAssigned, Status{
+		GRPC:    codes.NotFound,
+		HTTP:    http.StatusNotFound,
+		Name:    CodeNotFound,
+		Message: "Meeting not assigned",
 	}},
 	{service.ErrSuperseded, Status{
 		GRPC:    codes.FailedPrecondition,
@@ -121,6 +130,7 @@ func StatusOf(err error) Status {
 		invalid    *service.InvalidError
 		unsafe     *service.UnsafeError
 		ownerLimit *service.OwnerLimitError
+		none       *service.NoCandidateError
 	)
 	switch {
 	case errors.As(err, &invalid):
@@ -133,6 +143,14 @@ func StatusOf(err error) Status {
 			HTTP:    http.StatusTooManyRequests,
 			Name:    CodeRateLimitExceeded,
 			Message: ownerLimit.Error(),
+		}
+	case errors.As(err, &none):
+		return Status{
+			GRPC:       codes.Unavailable,
+			HTTP:       http.StatusServiceUnavailable,
+			Name:       CodeServiceUnavailable,
+			Message:    none.Error(),
+			RetryAfter: noCandidateDelay,
 		}
 	}
 

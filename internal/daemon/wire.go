@@ -174,8 +174,18 @@ func (s *Server) newOperations(controllers service.Store, regions *summary.Summa
 		service.Intervals{Fast: s.cfg.FastInterval, Comprehensive: s.cfg.ComprehensiveInterval},
 		observer{heartbeats: s.heartbeats, metrics: s.metrics, events: s.events},
 		s.watches,
+		service.WithPlacement(s.store, s.newPlacer(controllers)),
 	)
 	return endpoints.New(svc, middleware), nil
+}
+
+// newPlacer returns what assigns meetings. Controllers are not asked yet: an assignment is confirmed at once.
+func (s *Server) newPlacer(controllers service.Store) *service.Placer {
+	return service.NewPlacer(service.PlacerConfig{
+		Store:     s.store,
+		Fleet:     service.NewFleetView(service.FleetViewConfig{Controllers: controllers, Assignments: s.store}),
+		ReplicaID: s.cfg.ID,
+	})
 }
 
 // newMiddleware returns the middleware of all operations, outermost first. Observers come first, so that they see refused

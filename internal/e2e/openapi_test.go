@@ -26,6 +26,13 @@ var openAPIExamples = map[string]any{
 	"dry_run":               true,
 	"force":                 true,
 	"assume_drained":        []string{},
+	"expected_participants": 7,
+	"org_id":                "org-1",
+	"series_id":             "series-1",
+	"require_labels":        map[string]string{},
+	"prefer_labels":         map[string]string{"zone": "a"},
+	"exclude_controllers":   []string{"mc-9"},
+	"spill_regions":         []string{"us-east-1"},
 }
 
 // openAPIDocument is the part of the OpenAPI document about bodies.
@@ -56,6 +63,7 @@ func TestOpenAPI_RequiredProperties(t *testing.T) {
 	var document openAPIDocument
 	env.get("/openapi.json", "").decode(t, &document)
 
+	parameters := strings.NewReplacer("{id}", "mc-1", "{meeting_id}", "m-1", "{region}", "eu-west-1")
 	tried := 0
 	for pattern, methods := range document.Paths {
 		for method, operation := range methods {
@@ -64,7 +72,7 @@ func TestOpenAPI_RequiredProperties(t *testing.T) {
 			}
 
 			schema := operation.RequestBody.Content["application/json"].Schema
-			env.checkRequired(strings.ToUpper(method), strings.ReplaceAll(pattern, "{id}", "mc-1"), operation.OperationID, schema)
+			env.checkRequired(strings.ToUpper(method), parameters.Replace(pattern), operation.OperationID, schema)
 			tried += len(schema.Properties)
 		}
 	}
@@ -85,7 +93,7 @@ func (env *environment) generation(path string) int64 {
 func (env *environment) checkRequired(method, path, operation string, schema openAPISchema) {
 	env.t.Helper()
 	token := env.issuer.token(nil, nil)
-	if operation == "Drain" {
+	if operation == "Drain" || operation == "AssignMeeting" {
 		token = env.adminToken()
 	}
 

@@ -61,6 +61,8 @@ func (s *Store) openPostgres(cfg Config) error {
 	s.heartbeat.waitLocked.text = heartbeatSQL("")
 	s.heartbeat.skipLocked.text = heartbeatSQL(s.dialect.heartbeatSkipLockedSQL)
 	s.registerStatement.text = registerSQL
+	s.reserveStatement.text = reserveSQL
+	s.confirmStatement.text = confirmSQL
 	s.announcer.send = s.notify
 	s.listenRemote = func(ctx context.Context) { s.listenPostgres(ctx, cluster) }
 

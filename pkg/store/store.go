@@ -82,6 +82,13 @@ type Store struct {
 	// registerStatement is for PostgreSQL only, and registrations for SQLite only.
 	registerStatement preparedStatement
 	registrations     *callBatcher[registrationCall, service.RegisterResult]
+
+	// The statements are for PostgreSQL only.
+	reserveStatement preparedStatement
+	confirmStatement preparedStatement
+	reservations     *callBatcher[service.Reservation, reserveOutcome]
+	confirmations    *callBatcher[service.Confirmation, bool]
+
 	// policy is stored with the controllers that register.
 	policy heartbeatPolicy
 
@@ -100,6 +107,8 @@ var (
 	_ service.Pruner       = (*Store)(nil)
 
 	_ service.ChangeSource = (*Store)(nil)
+
+	_ service.AssignmentStore = (*Store)(nil)
 )
 
 // Open returns the store at url with the default limits.
@@ -133,6 +142,8 @@ func New(cfg Config) (*Store, error) {
 	}
 	s.heartbeatBatcher = newHeartbeatBatcher(s)
 	s.registrations = &callBatcher[registrationCall, service.RegisterResult]{commit: s.registerBatch, maxBatch: maxRegisterBatch}
+	s.reservations = &callBatcher[service.Reservation, reserveOutcome]{commit: s.reserveBatch, maxBatch: maxAssignmentBatch}
+	s.confirmations = &callBatcher[service.Confirmation, bool]{commit: s.confirmBatch, maxBatch: maxAssignmentBatch}
 	s.sweepChunk.Store(firstChunk)
 
 	var err error
@@ -177,6 +188,8 @@ func (s *Store) pools() (pools []*sqlx.DB) {
 // Close closes every connection. Later calls return [service.ErrUnavailable].
 func (s *Store) Close() error {
 	s.registrations.waitForCommits(s.timeout)
+	s.reservations.waitForCommits(s.timeout)
+	s.confirmations.waitForCommits(s.timeout)
 	// Counts that cannot be written now are lost: they are informational.
 	_ = s.WriteConflicts(context.Background())
 

@@ -24,6 +24,7 @@ var serviceDescriptions = []grpc.ServiceDesc{
 	legacypb.GlobalControllerService_ServiceDesc,
 	fleetpb.FleetService_ServiceDesc,
 	fleetpb.HeartbeatService_ServiceDesc,
+	fleetpb.PlacementService_ServiceDesc,
 }
 
 // TestServer_EveryCallHasHandler: the generated code adds a handler that returns Unimplemented for each call that the server lacks.

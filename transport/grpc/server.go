@@ -72,6 +72,7 @@ func ServiceNames() []string {
 		darktower.GlobalControllerService_ServiceDesc.ServiceName,
 		globalcontrollerv1.FleetService_ServiceDesc.ServiceName,
 		globalcontrollerv1.HeartbeatService_ServiceDesc.ServiceName,
+		globalcontrollerv1.PlacementService_ServiceDesc.ServiceName,
 	}
 }
 
@@ -85,6 +86,7 @@ func NewServer(e endpoints.Endpoints, cfg Config, options ...grpc.ServerOption) 
 	server.RegisterService(withCallMetadata(darktowerv1.GlobalControllerService_ServiceDesc), mc)
 	server.RegisterService(withCallMetadata(darktower.GlobalControllerService_ServiceDesc), mc)
 	server.RegisterService(withCallMetadata(globalcontrollerv1.FleetService_ServiceDesc), fleet)
+	server.RegisterService(withCallMetadata(globalcontrollerv1.PlacementService_ServiceDesc), &placementServer{endpoints: e})
 	globalcontrollerv1.RegisterHeartbeatServiceServer(server, &heartbeatServer{
 		endpoints:      e,
 		cfg:            cfg,

@@ -132,6 +132,8 @@ func scopeText(name string) string {
 			switch op.Scope {
 			case endpoints.ScopeSelf:
 				return "the scope " + string(endpoints.ScopeAdmin)
+			case endpoints.ScopeReadAssign:
+				return "the scope " + string(endpoints.ScopeAssign) + " or " + string(endpoints.ScopeRead)
 			case endpoints.ScopeMC:
 				return "a scope of meeting controllers (mc:register or service.write.gc by default)"
 			}
@@ -159,6 +161,8 @@ func schemaOf(t reflect.Type) object {
 	switch t.Kind() {
 	case reflect.Struct:
 		return structSchema(t)
+	case reflect.Map:
+		return object{"type": "object", "additionalProperties": schemaOf(t.Elem())}
 	case reflect.Slice:
 		return object{"type": "array", "items": schemaOf(t.Elem())}
 	case reflect.Bool:

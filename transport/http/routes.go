@@ -29,7 +29,7 @@ type route struct {
 }
 
 func apiRoutes(e endpoints.Endpoints) []route {
-	return slices.Concat(controllerRoutes(e), operatorRoutes(e), toolRoutes(e))
+	return slices.Concat(controllerRoutes(e), operatorRoutes(e), toolRoutes(e), placementRoutes(e))
 }
 
 const controllerPath = "/api/v1/controllers/{id}"

@@ -19,6 +19,7 @@ type Store interface {
 	service.RegionReader
 	service.ChangeSource
 	service.Pruner
+	service.AssignmentStore
 	// WriteConflicts writes the recorded conflicts.
 	WriteConflicts(ctx context.Context) error
 }
@@ -129,6 +130,14 @@ var suite = []struct {
 	{"Prune_OneReplicaAtATime", testOnePruner},
 	{"Sweep_ReasonHasRefusals", testSweepReasonRefusals},
 	{"Beat_HasStorageTime", testBeatTime},
+	{"Assignment_ReserveAndConfirm", testReserveAndConfirm},
+	{"Assignment_OneWinner", testOneReservationWins},
+	{"Assignment_Eligibility", testAssignmentEligibility},
+	{"Assignment_Expires", testReservationExpires},
+	{"Assignment_MovesFromLostController", testAssignmentOfStaleController},
+	{"Assignment_End", testEndAssignment},
+	{"Assignment_List", testListAssignments},
+	{"Assignment_Loads", testAssignedLoads},
 }
 
 // Run runs the suite. It calls open once for each test. The tests run in parallel.
