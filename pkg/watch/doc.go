@@ -5,7 +5,7 @@
 // A poller (poller.go) reads the store and publishes views (view.go), which never change. Slow reads run in the background
 // (background.go). Each watch holds a position in a view and in the log of events. A watch resumes on this path:
 //
-//  1. watch.go: Watch waits for a poll if the cursor is newer than the view (wait.go), and calls resume.
+//  1. watch.go: Watch waits for a poll if there is no view or the cursor is newer (wait.go), and calls resume.
 //  2. fingerprints.go: the cursor of another history leads to a snapshot.
 //  3. share.go: the watch begins with the same view as other new watches, and shares their encoded parts.
 //  4. log.go: the log finds the first event to send again. It drops the oldest events, so it may not have that event.
