@@ -90,3 +90,7 @@ const (
 	CauseOperator  Cause = "operator"
 	CauseRetired   Cause = "retired"
 )
+
+// RetiredReason begins the reason of a controller that was retired. One that deregistered itself has [CauseRetired] with another
+// reason.
+const RetiredReason = "silent for longer than "

@@ -183,6 +183,10 @@ type ControllerUpdate struct {
 	IncarnationConflicts         int64
 }
 
+// MaxHistoryWriteTime is longer, by the monotonic clock, than any transaction of the Global Controller that writes the history: the
+// statement timeout limits them. A transition whose id is missing for that time never appears.
+const MaxHistoryWriteTime = 30 * time.Second
+
 // ChangePage is a page of transitions.
 type ChangePage struct {
 	// AsOf is the storage's clock before the transitions were read.

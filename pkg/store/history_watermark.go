@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"darktower.example/global-controller/service"
 )
 
 const (
@@ -15,9 +17,6 @@ const (
 	// maxTailPause is the last of the doubling pauses in which a read waits for transactions that can still commit a missing
 	// id. From 1 ms on they are 63 ms together.
 	maxTailPause = 32 * time.Millisecond
-	// writerTimeout is how long, by the monotonic clock, the watermark waits for a transaction. The Global Controller's
-	// transactions are shorter: the statement timeout limits them.
-	writerTimeout = 30 * time.Second
 )
 
 // openWritersSQL lists the open transactions that may have been assigned an id of the history. Each locks the table before
@@ -148,7 +147,7 @@ func (w *historyWatermark) updateWriters(through, newest int64, writers []string
 	}
 	w.writers = slices.DeleteFunc(slices.Clone(w.writers), func(writer string) bool { return !slices.Contains(writers, writer) })
 
-	if len(w.writers) == 0 || time.Since(w.since) > writerTimeout {
+	if len(w.writers) == 0 || time.Since(w.since) > service.MaxHistoryWriteTime {
 		through = w.ceiling
 		w.ceiling = 0
 		w.through = max(w.through, through)

@@ -15,7 +15,7 @@ const (
 	// pruneBatch and retireBatch limit the rows of a pass, so that writers of the history and heartbeats wait only briefly.
 	pruneBatch  = 1000
 	retireBatch = 500
-	// minPruneAge is longer than a transition can be held back because a lower id is missing. The neighbors of such a
+	// minPruneAge is longer than a transition can be held back because a lower id is missing. The neighbours of such a
 	// transition must stay: the gap that pruning leaves would look like an id that can still appear.
 	minPruneAge = time.Minute
 )
@@ -100,7 +100,7 @@ func (s *Store) retireControllers(ctx context.Context, tx *sqlx.Tx, now time.Tim
 	ids := make([]string, 0, len(found))
 	transitions := make([]*service.Transition, 0, len(found))
 	for _, r := range found {
-		reason := "silent for longer than " + policy.Stale.String()
+		reason := service.RetiredReason + policy.Stale.String()
 		t := r.changeTo(now, "").transition(service.CauseRetired, policy.Actor, reason, service.HealthStatus(r.Reported))
 		ids = append(ids, r.ControllerID)
 		transitions = append(transitions, t)

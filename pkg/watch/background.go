@@ -12,8 +12,8 @@ const (
 	// updateOverlap is how far each read of updated rows reaches back before the last one. Transactions that were open then may have
 	// committed rows in the meantime.
 	updateOverlap = time.Second
-	// The cost factors limit the load of slow reads. The time from the begin of one read to the next is at least that multiple of the
-	// time that the read took.
+	// The cost factors limit the load of slow reads. The time from the start of one read to the start of the next is at least that
+	// multiple of the time that the read took.
 	updatesCostFactor = 10 // of updated rows
 	rereadCostFactor  = 50 // of the whole fleet
 	pageCostFactor    = 2  // of one page of the fleet
@@ -51,8 +51,8 @@ type backgroundReader struct {
 	pageAfter          string        // the id after which the next page begins
 	rereadCost         time.Duration // of the pages so far
 
-	// isReadByName has the controllers that a poll has read by name since the current read began. The poll's state of them is newer.
-	isReadByName map[string]bool
+	// isReadByID has the controllers that a poll has read by id since the current read began. The poll's state of them is newer.
+	isReadByID map[string]bool
 }
 
 // backgroundRead is one read and its result.
@@ -121,7 +121,7 @@ func (b *backgroundReader) startRead(ctx context.Context, localNow time.Time, st
 		return
 	}
 	b.isReading = true
-	b.isReadByName = make(map[string]bool)
+	b.isReadByID = make(map[string]bool)
 
 	read := &backgroundRead{
 		mode:           mode,
@@ -157,13 +157,13 @@ func (read *backgroundRead) run(ctx context.Context, source service.ChangeSource
 	read.took = time.Since(read.localTimeBegan)
 }
 
-// markReadByName records controllers that a poll has read by name.
-func (b *backgroundReader) markReadByName(ids []string) {
+// markReadByID records controllers that a poll has read by id.
+func (b *backgroundReader) markReadByID(ids []string) {
 	if !b.isReading {
 		return
 	}
 	for _, id := range ids {
-		b.isReadByName[id] = true
+		b.isReadByID[id] = true
 	}
 }
 
@@ -210,7 +210,7 @@ func (b *backgroundReader) finishPage(read *backgroundRead, localNow time.Time) 
 }
 
 // applyRead returns the differences of a read to the state. unclear has the ids of controllers whose changes the read does not show
-// completely, so that they have to be read by name.
+// completely, so that they have to be read by id.
 func (b *backgroundReader) applyRead(st *state, read *backgroundRead) (d *delivery, unclear []string) {
 	d = st.newDelivery()
 	if read.mode == updatedRows {
@@ -222,7 +222,7 @@ func (b *backgroundReader) applyRead(st *state, read *backgroundRead) (d *delive
 func (b *backgroundReader) applyUpdates(st *state, d *delivery, updates []service.ControllerUpdate) (unclear []string) {
 	for i := range updates {
 		u := &updates[i]
-		if b.isReadByName[u.ControllerID] {
+		if b.isReadByID[u.ControllerID] {
 			continue
 		}
 		if old := st.fleet.find(u.ControllerID); old != nil && changesLoadOnly(old, u) {
@@ -232,7 +232,7 @@ func (b *backgroundReader) applyUpdates(st *state, d *delivery, updates []servic
 		}
 	}
 
-	if len(unclear) > maxNamed {
+	if len(unclear) > maxReadByID {
 		b.requestReread() // In pages, which delay no change.
 		return nil
 	}
@@ -245,7 +245,7 @@ func (b *backgroundReader) applyPage(st *state, d *delivery, read *backgroundRea
 		c := &read.page[i]
 		isInPage[c.ControllerID] = true
 		switch {
-		case b.isReadByName[c.ControllerID]:
+		case b.isReadByID[c.ControllerID]:
 		case st.hasNewHealth(c.ControllerID, c):
 			unclear = append(unclear, c.ControllerID)
 		default:
@@ -258,7 +258,7 @@ func (b *backgroundReader) applyPage(st *state, d *delivery, read *backgroundRea
 		last = read.page[pageSize-1].ControllerID
 	}
 	st.fleet.visitBetween(read.pageAfter, last, func(c *service.Controller) {
-		if !isInPage[c.ControllerID] && !b.isReadByName[c.ControllerID] {
+		if !isInPage[c.ControllerID] && !b.isReadByID[c.ControllerID] {
 			unclear = append(unclear, c.ControllerID)
 		}
 	})

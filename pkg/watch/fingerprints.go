@@ -1,17 +1,16 @@
 package watch
 
 import (
-	"slices"
 	"sync"
 
 	"darktower.example/global-controller/service"
 )
 
-// maxFingerprints is more than the number of changes in the log. So for each cursor from which a watch can resume, the hub can
-// detect that the change with its id belongs to another history.
+// maxFingerprints is more than the number of transitions in the log. So for each cursor from which a watch can resume, the hub can
+// detect that the transition with its id belongs to another history.
 const maxFingerprints = maxLogChanges + 2*initialHistory
 
-// fingerprints has the fingerprints of the last changes of one history. It is safe for concurrent use.
+// fingerprints has the fingerprints of the last transitions of one history. It is safe for concurrent use.
 type fingerprints struct {
 	mu   sync.Mutex
 	byID map[int64]string
@@ -47,7 +46,7 @@ func (p *fingerprints) add(t service.Transition) {
 	p.next = (p.next + 1) % maxFingerprints
 }
 
-// cursorAfter returns the cursor after the change with the id, without a fingerprint if the change is unknown.
+// cursorAfter returns the cursor after the transition with the id, without a fingerprint if the transition is unknown.
 func (p *fingerprints) cursorAfter(id int64) service.Cursor {
 	if p == nil {
 		return service.Cursor{ID: id}
@@ -64,19 +63,3 @@ func (p *fingerprints) hasCursor(c service.Cursor) bool {
 
 // setCursor sets the cursor from which a watch resumes after an event.
 func setCursor(e *service.WatchEvent, c service.Cursor) { e.ID, e.Fingerprint = c.ID, c.Fingerprint }
-
-// continuesHistory reports whether a page continues the history of the state: the page has the newest change that was seen, with the
-// same fingerprint. The page has that change for this check only, so continuesHistory removes it.
-func (st *state) continuesHistory(page *service.ChangePage) bool {
-	newest := st.fingerprints.cursorAfter(st.seen.highest)
-	if newest.Fingerprint == "" {
-		return page.Newest >= newest.ID
-	}
-
-	index := slices.IndexFunc(page.Transitions, func(t service.Transition) bool { return t.ID == newest.ID })
-	if index < 0 || page.Transitions[index].Cursor() != newest {
-		return false
-	}
-	page.Transitions = slices.Delete(page.Transitions, index, index+1)
-	return true
-}

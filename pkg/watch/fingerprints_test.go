@@ -1,6 +1,8 @@
 package watch
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -8,7 +10,7 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-// replaceHistory replaces the history after its first keep changes, and adds the controllers of the others.
+// replaceHistory replaces the history after its first keep transitions, and adds the controllers of the others.
 func (s *fakeSource) replaceHistory(keep int, others ...service.Transition) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -31,6 +33,22 @@ func TestHub_ReplacedHistoryRestartsWatches(t *testing.T) {
 			service.Transition{ID: 3, ControllerID: "newer", At: time.Now()})
 		if reason, id, fleet := w.snapshot(); reason != service.SnapshotGone || id != 3 || len(fleet) != 3 {
 			t.Errorf("snapshot = %s %d %v, want the new fleet", reason, id, fleet)
+		}
+	})
+}
+
+// TestHub_ReplacedHistoryRefusesNewWatch: a watch whose poll finds the replacement fails with an error of its own.
+func TestHub_ReplacedHistoryRefusesNewWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t)
+		h.source.change(1, newController("lost", "eu", service.HealthPending))
+		h.watch(service.WatchQuery{}).snapshot()
+		synctest.Wait()
+
+		h.source.replaceHistory(0, service.Transition{ID: 1, ControllerID: "new", At: time.Now().Add(time.Hour)})
+		_, err := h.hub.Watch(t.Context(), service.WatchQuery{After: new(int64(9))})
+		if !errors.Is(err, service.ErrUnavailable) || !strings.Contains(err.Error(), "the fleet is being read again") {
+			t.Errorf("Watch() = %v, want ErrUnavailable, because the fleet is being read again", err)
 		}
 	})
 }
@@ -65,9 +83,9 @@ func TestHub_EventsCarryCursors(t *testing.T) {
 		h := newHarness(t)
 		h.source.change(1, newController("a", "eu", service.HealthPending))
 		w := h.watch(service.WatchQuery{Loads: true})
-		want := func(what string, e service.WatchEvent, change int) {
+		want := func(what string, e service.WatchEvent, transition int) {
 			t.Helper()
-			if want := h.source.history[change].Cursor(); e.Cursor() != want {
+			if want := h.source.history[transition].Cursor(); e.Cursor() != want {
 				t.Errorf("%s has the cursor %v, want %v", what, e.Cursor(), want)
 			}
 		}
@@ -84,16 +102,16 @@ func TestHub_EventsCarryCursors(t *testing.T) {
 	})
 }
 
-// TestSeenIDs_GapTimeoutIgnoresStoreClock: the gap timeout does not depend on the store's clock.
-func TestSeenIDs_GapTimeoutIgnoresStoreClock(t *testing.T) {
+// TestSeenIDs_MissingIDTimeoutIgnoresStoreClock: the timeout of missing ids does not depend on the store's clock.
+func TestSeenIDs_MissingIDTimeoutIgnoresStoreClock(t *testing.T) {
 	now := time.Now()
 	c := seenIDs{watermark: 1, highest: 1}
 	c.add(service.Transition{ID: 3, At: now.Add(2 * time.Hour)}, now)
 	c.advance(now)
 	if c.watermark != 1 {
-		t.Errorf("watermark = %d, want 1, because change 2 may still appear", c.watermark)
+		t.Errorf("watermark = %d, want 1, because transition 2 may still appear", c.watermark)
 	}
-	c.advance(now.Add(gapTimeout + 1))
+	c.advance(now.Add(service.MaxHistoryWriteTime + 1))
 	if c.watermark != 3 {
 		t.Errorf("watermark = %d, want 3", c.watermark)
 	}

@@ -1,7 +1,3 @@
-// Package watch serves the changes of the fleet to many watches. One [Hub] reads the store for all of them.
-//
-// A poller reads the store and publishes views, which never change. Each watch holds a position in a view and in the log of events.
-// Slow reads run in the background, and turns limit how many watches send at the same time.
 package watch
 
 import (
@@ -40,9 +36,9 @@ type Observer interface {
 	SetWatches(count int)
 	// IncLagged counts a watch that was too slow and restarts with a snapshot.
 	IncLagged()
-	// ObserveDelivery records the time from a change to the view that has it.
+	// ObserveDelivery records the time from a transition to the view that has it.
 	ObserveDelivery(took time.Duration)
-	// IncReconnected counts a gap in the announcements of the store.
+	// IncReconnected counts a time in which announcements of the store were lost.
 	IncReconnected()
 }
 
@@ -117,6 +113,11 @@ func (h *Hub) stop() {
 }
 
 func stoppingError() error { return fmt.Errorf("server is stopping: %w", service.ErrUnavailable) }
+
+// rereadError is the error of a new watch while the hub has no fleet: the history was replaced, or the last watch had closed.
+func rereadError() error {
+	return fmt.Errorf("the fleet is being read again: %w", service.ErrUnavailable)
+}
 
 // pollWhileWatched polls the store while there are watches, and for keepFleetFor after the last one.
 func (h *Hub) pollWhileWatched(ctx context.Context) {

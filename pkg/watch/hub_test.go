@@ -112,7 +112,7 @@ func TestHub_LateIDsAreSent(t *testing.T) {
 		w := h.watch(service.WatchQuery{})
 		w.snapshot()
 		h.source.change(3, newController("b", "eu", service.HealthPending))
-		wantChanges(t, w.next(), changeSummary{1, 3, "b", service.HealthPending}) // Change 2 may still appear.
+		wantChanges(t, w.next(), changeSummary{1, 3, "b", service.HealthPending}) // Transition 2 may still appear.
 
 		synctest.Wait()
 		h.source.change(2, newController("a", "eu", service.HealthHealthy))
@@ -120,7 +120,7 @@ func TestHub_LateIDsAreSent(t *testing.T) {
 
 		h.source.change(6, newController("b", "eu", service.HealthHealthy))
 		wantChanges(t, w.next(), changeSummary{3, 6, "b", service.HealthHealthy})
-		w.wantNothing(gapTimeout + 2*defaultRefreshInterval)
+		w.wantNothing(service.MaxHistoryWriteTime + 2*defaultRefreshInterval)
 		h.source.change(7, newController("b", "eu", service.HealthDegraded))
 		wantChanges(t, w.next(), changeSummary{7, 7, "b", service.HealthDegraded})
 	})
@@ -138,7 +138,7 @@ func TestSeenIDs_WatermarkWaitsForMissingIDs(t *testing.T) {
 	if diff := cmp.Diff([]int64{11, 10, 8}, c.missing()); diff != "" || c.watermark != 7 || c.highest != 12 {
 		t.Errorf("watermark %d, highest %d, missing (-want +got):\n%s", c.watermark, c.highest, diff)
 	}
-	c.advance(now.Add(gapTimeout + 1))
+	c.advance(now.Add(service.MaxHistoryWriteTime + 1))
 	if c.watermark != 12 || c.missing() != nil {
 		t.Errorf("watermark %d, missing %v, want 12 and no missing ids", c.watermark, c.missing())
 	}
@@ -266,7 +266,7 @@ func TestHub_StoreOutageKeepsWatchesOpen(t *testing.T) {
 		}
 
 		if _, err := h.hub.Watch(t.Context(), service.WatchQuery{After: new(int64(2))}); !errors.Is(err, service.ErrUnavailable) {
-			t.Errorf("Watch(resumed after an unknown change) = %v, want ErrUnavailable", err)
+			t.Errorf("Watch(resumed after an unknown transition) = %v, want ErrUnavailable", err)
 		}
 
 		other := h.watch(service.WatchQuery{})
@@ -330,7 +330,7 @@ func TestHub_ThousandWatchesReadStoreOnce(t *testing.T) {
 		}
 
 		// The watches take turns, so some time passes, in which the hub polls as for one watch. A poll has at most 5 reads: of updated
-		// rows, and of the history before and after that with the named controllers.
+		// rows, and of the history before and after that with the controllers that are read by id.
 		polls := int(time.Since(began) / defaultRefreshInterval)
 		if got := h.source.readCount(); got > before+5*polls || h.source.listenCount != 1 || h.observer.watches != 1001 {
 			t.Errorf("%d reads and %d listeners for %d watches, want the reads of one watch and one listener",

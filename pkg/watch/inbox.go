@@ -16,7 +16,7 @@ type inbox struct {
 func (i *inbox) add(a service.Announcement) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.announced.Merge(a, maxNamed)
+	i.announced.Merge(a, maxReadByID)
 }
 
 // take returns the announcements and empties the inbox.

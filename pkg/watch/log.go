@@ -24,7 +24,7 @@ type event struct {
 	service.WatchEvent
 	previousRegions []string // for each change, the region of the controller before it
 	changesBefore   uint64   // the number of changes before the event
-	highestID       int64    // the highest id of a change up to and including the event
+	highestID       int64    // the highest id of a transition up to and including the event
 	loadVersion     uint64   // before the event
 
 	mu        sync.Mutex
@@ -100,7 +100,7 @@ type eventLog struct {
 	first        uint64 // the number of the first event
 	changes      int    // the number of changes in events
 	totalChanges uint64 // the number of changes so far
-	// completeAfter is an id: the log has all changes of the history above it that were seen.
+	// completeAfter is an id: the log has all transitions above it that were seen.
 	completeAfter int64
 
 	// Events before firstLive were read from the history. Later events were seen when they happened, with the changes that the history
@@ -128,7 +128,7 @@ func (l *eventLog) append(e *event) {
 	l.dropOld()
 }
 
-// highestIDWith returns the highest id of a change in the log and the event.
+// highestIDWith returns the highest id of a transition in the log and the event.
 func (l *eventLog) highestIDWith(e *event) int64 {
 	highest := l.completeAfter
 	if n := len(l.events); n > 0 {
@@ -159,7 +159,7 @@ func (l *eventLog) dropOld() {
 	l.firstLive = max(l.firstLive, l.first)
 }
 
-// appendHistory starts the log with changes from before the first live event, in the order of their ids.
+// appendHistory starts the log with transitions from before the first live event, in the order of their ids.
 func (l *eventLog) appendHistory(transitions []service.Transition) {
 	for part := range slices.Chunk(transitions, historyEventSize) {
 		e := &event{previousRegions: make([]string, len(part))}

@@ -14,11 +14,11 @@ const (
 	pageSize = 1000
 	// maxHistoryPages limits the pages of the history in one poll, so that a view is published before the next one.
 	maxHistoryPages = 10
-	// initialHistory is the number of changes in the first read of the history. Watches resume from them, and changes with ids among
-	// them may not be committed yet.
+	// initialHistory is the number of transitions in the first read of the history. Watches resume from them, and transitions with ids
+	// among them may not be committed yet.
 	initialHistory = 5000
-	// maxNamed limits the controllers that are read by name.
-	maxNamed = 1000
+	// maxReadByID limits the announced controllers that a poll reads by id, and those of a read of updated rows.
+	maxReadByID = 1000
 )
 
 // poller polls the store: each poll reads the new changes and publishes a view with them. Slow reads run in the background.
@@ -113,16 +113,16 @@ func (p *poller) loadFleet(ctx context.Context, localNow time.Time) error {
 
 // pollChanges reads and publishes what is new since the last poll. It also publishes the result of a background read; nil if there
 // is none.
-func (p *poller) pollChanges(ctx context.Context, named []string, background *backgroundRead) error {
+func (p *poller) pollChanges(ctx context.Context, ids []string, background *backgroundRead) error {
 	hasUpdate := false
 	if background != nil {
 		d, unclear := p.background.applyRead(p.state, background)
 		hasUpdate = p.state.deliver(d)
-		named = append(named, unclear...)
+		ids = append(ids, unclear...)
 	}
 
 	localTimeBegan := time.Now()
-	read, err := p.readChanges(ctx, named)
+	read, err := p.readChanges(ctx, ids)
 	switch {
 	case err != nil:
 		p.hub.publish(p.state.view(), hasUpdate)
@@ -138,45 +138,47 @@ func (p *poller) pollChanges(ctx context.Context, named []string, background *ba
 // changesRead is what one poll has read.
 type changesRead struct {
 	page            service.ChangePage
-	named           []string // the controllers that were read by name, in order
+	ids             []string // of the controllers that were read by id, in order
 	controllersByID map[string]*service.Controller
-	hasMore         bool // The history has more changes than one poll reads.
+	hasMore         bool // The history has more transitions than one poll reads.
 	isOtherHistory  bool // The store was replaced, for example by a backup. Nothing else is set.
 }
 
-// readChanges reads the new changes of the history, and by name the controllers that changed and those of named.
-func (p *poller) readChanges(ctx context.Context, named []string) (read changesRead, err error) {
-	if read.page, read.hasMore, err = p.readHistory(ctx); err != nil {
-		return read, err
+// readChanges reads the new transitions, and the controllers of these transitions and of ids.
+func (p *poller) readChanges(ctx context.Context, ids []string) (changesRead, error) {
+	page, hasMore, err := p.readHistory(ctx)
+	if err != nil {
+		return changesRead{}, err
 	}
-	if !p.state.continuesHistory(&read.page) {
+	page, isSameHistory := p.state.checkHistory(page)
+	if !isSameHistory {
 		return changesRead{isOtherHistory: true}, nil
 	}
 
 	for id := range p.state.pendingTransitions {
-		named = append(named, id)
+		ids = append(ids, id)
 	}
-	for _, t := range read.page.Transitions {
-		named = append(named, t.ControllerID)
+	for _, t := range page.Transitions {
+		ids = append(ids, t.ControllerID)
 	}
-	slices.Sort(named)
-	read.named = slices.Compact(named)
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
 
-	controllers, err := p.hub.cfg.Source.ControllersByID(ctx, read.named)
+	controllers, err := p.hub.cfg.Source.ControllersByID(ctx, ids)
 	if err != nil {
-		return read, err
+		return changesRead{}, err
 	}
-	read.controllersByID = make(map[string]*service.Controller, len(controllers))
+	controllersByID := make(map[string]*service.Controller, len(controllers))
 	for i := range controllers {
-		read.controllersByID[controllers[i].ControllerID] = &controllers[i]
+		controllersByID[controllers[i].ControllerID] = &controllers[i]
 	}
-	return read, nil
+	return changesRead{page: page, ids: ids, controllersByID: controllersByID, hasMore: hasMore}, nil
 }
 
 // applyChanges applies what a poll has read, and publishes the view.
 func (p *poller) applyChanges(read changesRead, hasUpdate bool, localTimeBegan time.Time) {
-	p.background.markReadByName(read.named)
-	d := p.state.applyHistory(read.page, read.named, read.controllersByID)
+	p.background.markReadByID(read.ids)
+	d := p.state.applyHistory(read.page, read.ids, read.controllersByID)
 	if p.state.deliver(d) {
 		hasUpdate = true
 	}
@@ -213,9 +215,9 @@ func (p *poller) takeBackgroundRead(localNow time.Time) *backgroundRead {
 	}
 }
 
-// readHistory reads the changes that were not seen yet, and reports whether there are more.
+// readHistory reads the transitions that were not seen yet, and the newest one that was seen. It reports whether there are more.
 func (p *poller) readHistory(ctx context.Context) (all service.ChangePage, hasMore bool, _ error) {
-	// The newest change that was seen is read again, to check that the history is still the same.
+	// The newest transition that was seen is read again, to check that the history is still the same.
 	after, missing := max(0, p.state.seen.highest-1), p.state.seen.missing()
 	for range maxHistoryPages {
 		page, err := p.hub.cfg.Source.Changes(ctx, after, missing, pageSize)

@@ -95,7 +95,7 @@ func TestWatch_ResumesWithMissedChanges(t *testing.T) {
 			t.Errorf("%d reads of the store, want none", got-reads)
 		}
 
-		// The watch was at another server that has seen more changes.
+		// The watch was at another server that has seen more transitions.
 		h.source.appendUnannounced(7, "a")
 		if changes, last := h.resumeAfter(7).readAvailable(); len(changes) == 0 || last != 7 {
 			t.Errorf("changes = %+v up to %d, want some, because the other server may have sent less", changes, last)

@@ -8,18 +8,13 @@ import (
 	"darktower.example/global-controller/service"
 )
 
-const (
-	// gapTimeout is the time after which a missing id belongs to no change. The store assigns ids before it commits, and no
-	// transaction that writes history takes half a minute.
-	gapTimeout = 30 * time.Second
-	// maxMissing limits the missing ids of one read.
-	maxMissing = 4096
-)
+// maxMissing limits the missing ids of one read.
+const maxMissing = 4096
 
-// seenIDs is the set of the ids of the changes that were seen. Changes are delivered in the order in which they appear. A watch that
-// resumes after the watermark misses none.
+// seenIDs is the set of the ids of the transitions that were seen. Transitions are delivered in the order in which they appear.
+// A watch that resumes after the watermark misses none.
 type seenIDs struct {
-	// All changes up to the watermark were seen, except for ids that belong to no change.
+	// All transitions up to the watermark were seen. Other ids up to it belong to no transition.
 	watermark int64
 	// seenAbove has the ids above the watermark that were seen, in ascending order.
 	seenAbove []seenID
@@ -32,7 +27,7 @@ type seenID struct {
 	localTimeSeen time.Time // not the store's time, because the store's clock may be set
 }
 
-// add records a change, and reports whether it is new.
+// add records a transition, and reports whether it is new.
 func (s *seenIDs) add(t service.Transition, localTimeSeen time.Time) bool {
 	index, isKnown := slices.BinarySearchFunc(s.seenAbove, t.ID, func(seen seenID, id int64) int { return cmp.Compare(seen.id, id) })
 	if t.ID <= s.watermark || isKnown {
@@ -43,11 +38,16 @@ func (s *seenIDs) add(t service.Transition, localTimeSeen time.Time) bool {
 	return true
 }
 
-// advance moves the watermark up to the first id that may still appear.
+// advance moves the watermark up to the first id that may still appear. The store assigns ids before it commits, so a missing id
+// belongs to no transition once a higher one was seen for [service.MaxHistoryWriteTime].
 func (s *seenIDs) advance(localNow time.Time) {
 	n := 0
-	for n < len(s.seenAbove) && (s.seenAbove[n].id == s.watermark+1 || localNow.Sub(s.seenAbove[n].localTimeSeen) > gapTimeout) {
-		s.watermark = s.seenAbove[n].id
+	for n < len(s.seenAbove) {
+		seen := s.seenAbove[n]
+		if seen.id != s.watermark+1 && localNow.Sub(seen.localTimeSeen) <= service.MaxHistoryWriteTime {
+			break
+		}
+		s.watermark = seen.id
 		n++
 	}
 	s.seenAbove = slices.Delete(s.seenAbove, 0, n)

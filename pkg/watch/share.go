@@ -22,7 +22,7 @@ type partKey struct {
 	region         string
 	snapshotReason string
 	number         uint64 // of a part, an event or a load version
-	skipThrough    int64  // A replay has no changes of the history up to this id.
+	skipThrough    int64  // A replay has no transitions up to this id.
 	after          string // the id after which loads begin
 	chunk          *chunk
 	isIncomplete   bool // More parts follow before there is an id to resume from.
@@ -103,8 +103,8 @@ type sharedView struct {
 	chosenAt time.Time
 }
 
-// chooseView returns a view to begin with, which has at least the events before nextEvent and the changes up to id. The result is v,
-// or a slightly older view with which other watches have begun.
+// chooseView returns a view to begin with, which has at least the events before nextEvent and the transitions up to id. The result
+// is v, or a slightly older view with which other watches have begun.
 func (s *sharedView) chooseView(v *view, now time.Time, nextEvent uint64, id int64) *view {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,7 +119,7 @@ func (s *sharedView) chooseView(v *view, now time.Time, nextEvent uint64, id int
 }
 
 // isUsableInsteadOf reports whether a watch can begin with the view instead of the latest one. The watch needs the events before
-// nextEvent and the changes up to id.
+// nextEvent and the transitions up to id.
 func (v *view) isUsableInsteadOf(latest *view, nextEvent uint64, id int64) bool {
 	return v.epoch == latest.epoch && v.log.end() >= max(nextEvent, latest.log.first) && v.highestID >= id
 }

@@ -25,7 +25,7 @@ type state struct {
 }
 
 // newState returns the state of a fleet, which must be in the order of its ids. page is the history that was read before it, with the
-// changes after the id completeAfter.
+// transitions after the id completeAfter.
 func newState(seen seenIDs, completeAfter int64, page service.ChangePage, controllers []service.Controller) *state {
 	st := &state{
 		epoch:         &epoch{},
@@ -48,6 +48,22 @@ func newState(seen seenIDs, completeAfter int64, page service.ChangePage, contro
 	st.log.startID = seen.watermark
 	st.log.startAsOf = page.AsOf
 	return st
+}
+
+// checkHistory reports whether a page belongs to the history of the state: the page has the newest transition that was seen, with the
+// same fingerprint. It returns the page without that transition, which is read for this check only.
+func (st *state) checkHistory(page service.ChangePage) (service.ChangePage, bool) {
+	newest := st.fingerprints.cursorAfter(st.seen.highest)
+	if newest.Fingerprint == "" {
+		return page, page.Newest >= newest.ID
+	}
+
+	index := slices.IndexFunc(page.Transitions, func(t service.Transition) bool { return t.ID == newest.ID })
+	if index < 0 || page.Transitions[index].Cursor() != newest {
+		return service.ChangePage{}, false
+	}
+	page.Transitions = slices.Concat(page.Transitions[:index], page.Transitions[index+1:])
+	return page, true
 }
 
 // view returns the view of the present state.
@@ -93,14 +109,14 @@ func (st *state) newDelivery() *delivery {
 	}
 }
 
-// applyHistory applies a page of the history, and the controllers that were read by name with it.
-func (st *state) applyHistory(page service.ChangePage, named []string, controllersByID map[string]*service.Controller) *delivery {
+// applyHistory applies a page of the history, and the controllers that were read by id with it.
+func (st *state) applyHistory(page service.ChangePage, ids []string, controllersByID map[string]*service.Controller) *delivery {
 	st.oldestID = page.Oldest
 	d := st.newDelivery()
 	d.asOf = page.AsOf
 
 	hasTransitionByID := st.mergeTransitions(d, page.Transitions, controllersByID)
-	st.mergeNamed(d, named, hasTransitionByID, controllersByID)
+	st.mergeControllers(d, ids, hasTransitionByID, controllersByID)
 	st.mergeDeadlines(d)
 	return d
 }
@@ -128,13 +144,13 @@ func (st *state) mergeTransitions(
 	return hasTransitionByID
 }
 
-// mergeNamed applies the controllers that were read by name. A new public state without a transition waits for the next poll, which
-// reads the transition. If there is none then, the state was changed by hand.
-func (st *state) mergeNamed(
-	d *delivery, named []string, hasTransitionByID map[string]bool, controllersByID map[string]*service.Controller,
+// mergeControllers applies the controllers that were read by id. A new public state without a transition waits for the next poll,
+// which reads the transition. If there is none then, the state was changed by hand.
+func (st *state) mergeControllers(
+	d *delivery, ids []string, hasTransitionByID map[string]bool, controllersByID map[string]*service.Controller,
 ) {
 	pending := make(map[string]bool)
-	for _, id := range named {
+	for _, id := range ids {
 		c := controllersByID[id]
 		switch {
 		case hasTransitionByID[id]:

@@ -11,8 +11,8 @@ import (
 const (
 	// maxTurnTime is how long a watch keeps its turn while it sends. A watch that takes longer is blocked by its client.
 	maxTurnTime = 2 * time.Millisecond
-	// The cost factors limit the load of turns that are not live. The time from the begin of one turn to the next is at least that
-	// multiple of the time that the turn took.
+	// The cost factors limit the load of turns that are not live. The time from the start of one turn to the start of the next is at least
+	// that multiple of the time that the turn took.
 	replayCostFactor = 2
 	bulkCostFactor   = 4
 )
@@ -22,7 +22,7 @@ type turnClass int
 
 const (
 	liveTurn    turnClass = iota // new changes
-	replayTurn                   // changes that a resumed watch has missed
+	replayTurn                   // changes that a resumed watch has missed, and loads
 	bulkTurn                     // the fleet
 	turnClasses                  // the number of classes
 )

@@ -12,7 +12,7 @@ const (
 	// partSize limits the controllers, changes or loads of an event. It keeps what a watch whose client does not read holds of them
 	// below 64 KiB, even if no other watch shares it.
 	partSize = 100
-	// historyEventSize is the number of changes in an event that was read from the history. A watch that resumes within such an event
+	// historyEventSize is the number of transitions in an event that was read from the history. A watch that resumes within such an event
 	// does not share the rest of it.
 	historyEventSize = 25
 	// shareTime is how long new watches begin with the same view, which later changes follow.
@@ -29,7 +29,7 @@ type view struct {
 	epoch        *epoch // nil before the fleet was read
 	asOf         time.Time
 	watermark    int64 // the id to resume from after the view
-	highestID    int64 // of a change in the view
+	highestID    int64 // of a transition in the view
 	oldestID     int64 // in the history
 	fingerprints *fingerprints
 	fleet        fleet
@@ -104,7 +104,7 @@ func (v *view) snapshotPart(region, reason string, number int) (e service.WatchE
 }
 
 // replay returns the changes from an event of the log on, each with the controller of the view, and the number of the next event.
-// Changes of the history up to the id skipThrough in the first event are left out.
+// Transitions up to the id skipThrough in the first event are left out.
 func (v *view) replay(region string, first uint64, skipThrough int64) (e service.WatchEvent, next uint64) {
 	e.AsOf = v.asOf
 	block := v.log.at(first).changesBefore / partSize

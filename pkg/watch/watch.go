@@ -37,7 +37,7 @@ type watch struct {
 type viewPosition struct {
 	view           *view  // nil after the last part
 	nextEvent      uint64 // the number of the next event with changes
-	skipThrough    int64  // Changes up to this id were sent already.
+	skipThrough    int64  // Transitions up to this id were sent already.
 	snapshotReason string // empty: only the changes are sent
 	nextPart       int    // of the snapshot
 }
@@ -68,7 +68,7 @@ func (w *watch) start(ctx context.Context) error {
 
 	switch {
 	case v.epoch == nil:
-		return stoppingError() // The hub has dropped the fleet since the poll.
+		return rereadError() // The hub has dropped the fleet since the poll.
 	case after != nil:
 		w.cursor = service.Cursor{ID: *after, Fingerprint: w.query.Fingerprint}
 		w.resume(v)
@@ -94,7 +94,7 @@ func (w *watch) beginSnapshot(v *view, reason string) {
 	w.position.snapshotReason = reason
 }
 
-// setView sets the position to the begin of a view, which the events of the log after it follow.
+// setView sets the position to the beginning of a view, which the events of the log after it follow.
 func (w *watch) setView(v *view) {
 	v.activeWatches.Add(1)
 	w.epoch = v.epoch

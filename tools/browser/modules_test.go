@@ -155,3 +155,26 @@ func TestSumRegions_RandomFleetsMatchService(t *testing.T) {
 		t.Errorf("%d of 200 random regions survive, want some and not all", survived)
 	}
 }
+
+func TestDescribeCause_TextPerCause(t *testing.T) {
+	f := newFakeServer(t)
+	b := newTab(t)
+	b.navigate(f.URL)
+
+	for _, test := range []struct{ cause, reason, want string }{
+		{"heartbeat", "", "reported by gc-1"},
+		{"stale", "no heartbeat for 32s", "no heartbeat for 32 s; marked stale by gc-1"},
+		{"retired", service.RetiredReason + "24h0m0s", "no heartbeat for 32 s; retired by gc-1"},
+		{"retired", "deregistered itself", "deregistered itself as gc-1"},
+		{"retired", "scrapped", "deregistered itself as gc-1"},
+	} {
+		transition, err := json.Marshal(object{"cause": test.cause, "reason": test.reason, "actor": "gc-1", "silence_ms": 32_000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		expression := fmt.Sprintf(`import("/assets/timeline.js").then(({ describeCause }) => describeCause(%s))`, transition)
+		if got := eval[string](b, expression); got != test.want {
+			t.Errorf("describeCause(%s) = %q, want %q", transition, got, test.want)
+		}
+	}
+}

@@ -1,5 +1,5 @@
 // Sums over the fleet by the rules of service/region.go: healthy and degraded controllers accept meetings, and the load of
-// stale ones does not count.
+// stale ones does not count. TestSumRegions_RandomFleetsMatchService (tools/browser) compares the two.
 
 import { states } from "./format.js";
 

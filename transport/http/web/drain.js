@@ -187,7 +187,7 @@ export class UndrainDialog extends OrderDialog {
       title: `End the drain of ${this.id}`,
       name: "undrain",
       body: [
-        el("p", {}, "The controller accepts new meetings again as soon as it reports that it is healthy."),
+        el("p", {}, "The controller's last reported state applies again at once."),
         this.drain ? el("p", {}, `Drained by ${this.drain.by}`, this.drain.reason ? `: “${this.drain.reason}”` : ".") : null,
         this.problem,
         this.reasonField,

@@ -2,7 +2,8 @@
 
 import { chooseShownState } from "./format.js";
 
-// These reasons against a placement follow from the load, which comes without reasons. The texts are those of the service.
+// These reasons against a placement follow from the load, which comes without reasons. The texts are those of the service:
+// TestFleetModule_ReasonsMatchService (web_test.go) compares them.
 const noMeetings = "it has reached max_meetings";
 const noParticipants = "it has reached max_participants";
 

@@ -32,5 +32,5 @@ function renderTable({ before, after }) {
     row("Controllers that accept meetings", formatServing),
     row("Meetings", ({ meetings }) => formatUse(meetings.current, meetings.max)),
     row("Participants", ({ participants }) => formatUse(participants.current, participants.max)),
-    row("Survives loss of largest", (region) => formatYesNo(region.survives_largest_loss))));
+    row("Survives the loss of its largest controller", (region) => formatYesNo(region.survives_largest_loss))));
 }

@@ -30,7 +30,7 @@ export class EventReader {
     this.#incompleteLine += piece.slice(start);
   }
 
-  // removeMarks removes a byte order mark at the begin of the stream, and a LF whose CR was in the piece before.
+  // removeMarks removes a byte order mark at the start of the stream, and a LF whose CR was in the piece before.
   #removeMarks(text) {
     let piece = text;
     if (!this.#hasBegun && piece !== "") {

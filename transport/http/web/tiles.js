@@ -67,7 +67,7 @@ export class Tiles {
       if (this.#updateMatch(c)) mustReorder = true;
     }
 
-    // The begin of an animation makes the browser lay out the page, so it follows the last change.
+    // The start of an animation makes the browser lay out the page, so it follows the last change.
     if (withNewState.length <= maxFlashes) for (const tile of withNewState) this.#flash(tile);
     if (isSnapshot) this.reorder();
     else if (mustReorder || (changedIDs.size > 0 && this.#order.followsLoad)) this.#reorderLater();

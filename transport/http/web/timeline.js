@@ -5,7 +5,11 @@ import { el, setText } from "./dom.js";
 import { formatAge, formatSince, formatTime, signs } from "./format.js";
 
 const pageSize = 30;
-const causes = { register: "registered", heartbeat: "reported", operator: "ordered", stale: "marked", retired: "retired" };
+const causes = { register: "registered", heartbeat: "reported", operator: "ordered", stale: "marked stale", retired: "retired" };
+
+// A controller that deregisters itself also has the cause "retired". The reason of a real retirement begins with this text of the
+// service: TestTimelineModule_RetiredReasonMatchesService (web_test.go) compares them.
+const retiredReason = "silent for longer than ";
 
 export class Timeline {
   #before = 0; // the id before which the next page ends
@@ -88,9 +92,12 @@ function renderState(state) {
   return el("span", { class: "state", "data-state": state }, sign, ` ${state}`);
 }
 
-// describeCause returns a text such as "no heartbeat for 32 s; marked by gc-1".
-function describeCause(t) {
-  const hasSilence = t.cause === "stale" || t.cause === "retired";
-  const silence = hasSilence ? `no heartbeat for ${formatAge(t.silence_ms)}; ` : "";
+// describeCause returns a text such as "no heartbeat for 32 s; marked stale by gc-1".
+export function describeCause(t) {
+  if (t.cause === "retired" && !t.reason.startsWith(retiredReason)) {
+    return `deregistered itself${t.actor ? ` as ${t.actor}` : ""}`;
+  }
+  const isSilent = t.cause === "stale" || t.cause === "retired";
+  const silence = isSilent ? `no heartbeat for ${formatAge(t.silence_ms)}; ` : "";
   return `${silence}${causes[t.cause] ?? t.cause}${t.actor ? ` by ${t.actor}` : ""}`;
 }

@@ -22,8 +22,8 @@ export class Watch {
   #clockMovedAt = 0; // when the store's time last changed, by the browser's clock
   #storeTime = "";
 
-  // onState is called with a state and its details: "connecting", "live", "stalled" with {seconds}, "waiting" with
-  // {seconds, cause}, or "off". onRefused is called with the error if the token is refused.
+  // onState is called with a state and its details: "connecting", "live", "stalled" with {seconds}, "waiting" with {cause},
+  // or "off". onRefused is called with the error if the token is refused.
   constructor(fleet, onState, onRefused) {
     this.#fleet = fleet;
     this.onState = onState;
@@ -31,7 +31,7 @@ export class Watch {
     setInterval(() => this.#checkTimeouts(), 1000);
   }
 
-  // start opens the stream from the begin, with a snapshot.
+  // start opens the stream from the beginning, with a snapshot.
   start() {
     this.stop();
     this.#resumeAfter = null;
@@ -77,7 +77,7 @@ export class Watch {
   }
 
   #wait(ms, cause) {
-    this.onState("waiting", { seconds: Math.ceil(ms / 1000), cause });
+    this.onState("waiting", { cause });
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, ms);
       this.#endDelay = () => { clearTimeout(timer); resolve(); };

@@ -152,6 +152,17 @@ func TestPages_UseRelativeAddresses(t *testing.T) {
 	}
 }
 
+// TestTimelineModule_RetiredReasonMatchesService: the page detects a retirement by the beginning of its reason.
+func TestTimelineModule_RetiredReasonMatchesService(t *testing.T) {
+	text, err := content.ReadFile("timeline.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), `"`+service.RetiredReason+`"`) {
+		t.Errorf("timeline.js does not have %q", service.RetiredReason)
+	}
+}
+
 // TestFleetModule_ReasonsMatchService: a load event comes without reasons, so the page has a copy of two of the service's texts.
 func TestFleetModule_ReasonsMatchService(t *testing.T) {
 	text, err := content.ReadFile("fleet.js")
