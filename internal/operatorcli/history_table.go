@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
+	"darktower.example/global-controller/service"
 )
 
 // transitionTable returns a table with a row for each transition. Without ids, it has neither the id nor the region.
@@ -63,7 +64,8 @@ func transitionDetails(x *pb.Transition) string {
 	if x.GetReason() != "" {
 		parts = append(parts, x.GetReason())
 	}
-	if x.GetCause() == "stale" || x.GetCause() == "retired" {
+	isRetirement := x.GetCause() == "retired" && strings.HasPrefix(x.GetReason(), service.RetiredReason)
+	if x.GetCause() == "stale" || isRetirement {
 		parts = append(parts, "no heartbeat for "+formatAge(milliseconds(x.GetSilenceMs())))
 	}
 	if reported := healthWord(x.GetReportedHealth()); reported != "" && reported != healthWord(x.GetTo()) {

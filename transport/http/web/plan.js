@@ -16,7 +16,7 @@ export function renderPlan({ plan, stale }) {
 function describeVerdict(plan) {
   if (!plan.safe) return "× Not safe:";
   return formatServing(plan.before) === formatServing(plan.after)
-    ? "✓ Safe: the controller accepts no meetings now, so the region loses no capacity."
+    ? "✓ Safe: the controller is not serving now, so the region loses no capacity."
     : "✓ Safe: the other controllers can hold all running meetings, even if the largest of them fails.";
 }
 
