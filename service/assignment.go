@@ -38,7 +38,7 @@ type Assignment struct {
 	Reason string
 }
 
-// Reservation is a wish to assign a meeting to a controller.
+// Reservation is a request to reserve a controller for a meeting.
 type Reservation struct {
 	AssignmentKey
 
@@ -104,7 +104,7 @@ type AssignedLoad struct {
 	MeetingsSince, ParticipantsSince int64
 }
 
-// AssignmentStore is the storage of assignments. Its methods are bounded and fail as those of [Store] do.
+// AssignmentStore is the storage of assignments. Its methods have time limits and fail as those of [Store] do.
 type AssignmentStore interface {
 	// Reserve assigns a meeting to a controller unless it has a live assignment or reservation: then that is the result. An assignment whose
 	// controller is stale or gone is moved. [ErrNotEligible] if the controller was not eligible in the snapshot of the commit.

@@ -6,8 +6,8 @@ type Eligibility struct {
 	Reasons  []string
 }
 
-// Eligibility returns whether c accepts new meetings, and why not. It is a pure function of the stored values, so that explanations and
-// decisions cannot differ.
+// Eligibility returns whether c accepts new meetings, and why not. It explains the stored state; [placement.Ineligible] decides about
+// one meeting and also examines assignments, labels and cool-downs.
 func (c Controller) Eligibility() Eligibility {
 	var reasons []string
 	switch {

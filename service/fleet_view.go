@@ -27,7 +27,8 @@ type FleetViewConfig struct {
 	Assignments AssignmentStore
 	// CheckEndpoint returns why a controller's grpc_endpoint must not be called; nil allows all.
 	CheckEndpoint func(grpcEndpoint string) error
-	Now           func() time.Time
+	// Now is for tests; nil means time.Now.
+	Now func() time.Time
 }
 
 // FleetView implements [Fleet]: it keeps the controllers of each region in memory, with what is assigned to them.

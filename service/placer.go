@@ -16,7 +16,7 @@ const (
 	maxPlacementAttempts = 3
 	// reservationSlack is how long a reservation outlasts the request to the controller: the time of its confirmation.
 	reservationSlack = 6 * time.Second
-	// reservationPoll is how often a request looks whether the reservation of another request was confirmed.
+	// reservationPoll is how often a request checks whether the reservation of another request was confirmed.
 	reservationPoll = 20 * time.Millisecond
 )
 

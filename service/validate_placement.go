@@ -21,7 +21,7 @@ func (k AssignmentKey) Validate() error {
 func (r AssignRequest) Validate() error {
 	return firstError(
 		r.AssignmentKey.Validate(),
-		validateExpectedParticipants(r.ExpectedParticipants),
+		validateLoad("expected_participants", r.ExpectedParticipants),
 		validateOptionalName("org_id", r.OrgID),
 		validateOptionalName("series_id", r.SeriesID),
 		validateLabels("require_labels", r.RequireLabels),
@@ -44,13 +44,6 @@ func (q AssignmentListQuery) Validate() error {
 // Validate checks the order.
 func (e AssignmentEnd) Validate() error {
 	return firstError(e.AssignmentKey.Validate(), validateReason(e.Reason))
-}
-
-func validateExpectedParticipants(n int64) error {
-	if n < 0 || n > maxCount {
-		return Invalid("expected_participants value too large")
-	}
-	return nil
 }
 
 func validateOptionalName(field, value string) error {

@@ -100,8 +100,8 @@ type WatchSnapshot struct {
 	Controllers []*Controller
 }
 
-// WatchChange is the current state of a controller, nil if it left the fleet, and its transition, nil if its public state did not
-// change.
+// WatchChange is the current state of a controller, nil if it left the fleet, and its transition, nil if neither its public state
+// nor its staleness changed.
 type WatchChange struct {
 	ControllerID string
 	Controller   *Controller

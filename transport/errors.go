@@ -73,7 +73,7 @@ var statusTable = []statusRow{
 		GRPC:    codes.Aborted,
 		HTTP:    http.StatusConflict,
 		Name:    CodeConflict,
-		Message: "The controller's generation has changed",
+		Message: "The generation has changed",
 	}},
 	{service.ErrGone, Status{
 		GRPC:    codes.OutOfRange,
@@ -170,6 +170,9 @@ func StatusOf(err error) Status {
 // OutcomeOf returns the code of err and its class for the log of calls.
 func OutcomeOf(err error) (code string, class endpoints.OutcomeClass) {
 	code = StatusOf(err).Name
+	if errors.As(err, new(*service.NoCandidateError)) {
+		return code, endpoints.OtherOutcome // A full region is no failure of the server.
+	}
 	switch code {
 	case CodeInternalError, CodeServiceUnavailable:
 		return code, endpoints.ServerFailure

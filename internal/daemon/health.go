@@ -122,7 +122,7 @@ func (s *Server) publishReadinessPeriodically(ctx context.Context) error {
 
 // publishReadiness updates the metrics and gRPC's health service, and returns the states for /ready.
 func (s *Server) publishReadiness() map[string]string {
-	states, status := s.serviceable.State(), healthgrpc.HealthCheckResponse_SERVING
+	states, status := s.serviceable.States(), healthgrpc.HealthCheckResponse_SERVING
 	for _, state := range states {
 		if state != health.StateOK {
 			status = healthgrpc.HealthCheckResponse_NOT_SERVING

@@ -86,7 +86,7 @@ func TestServer_NoTracesByDefault(t *testing.T) {
 func TestServiceability_States(t *testing.T) {
 	t.Parallel()
 	server := newTestServer(t, newTestConfig(t))
-	states := server.serviceable.State()
+	states := server.serviceable.States()
 	for check, want := range map[string]string{
 		"store": "starting", "heartbeats": "starting", "schema": "starting", "keys": "none", "clock": health.StateOK, "server": health.StateOK,
 	} {
@@ -99,13 +99,13 @@ func TestServiceability_States(t *testing.T) {
 	}
 
 	close(server.migrated)
-	states = server.serviceable.State()
+	states = server.serviceable.States()
 	if states["heartbeats"] != health.StateOK || states["schema"] != health.StateOK {
 		t.Errorf("states after the migration = %v, want heartbeats and schema ok", states)
 	}
 
 	server.beginShutdown()
-	if state := server.serviceable.State()["server"]; state != "draining" {
+	if state := server.serviceable.States()["server"]; state != "draining" {
 		t.Errorf("state of server after the shutdown began = %q, want draining", state)
 	}
 }

@@ -8,7 +8,7 @@ import (
 
 const (
 	sweepIntervalMs = int64(sweepInterval / time.Millisecond)
-	// toleranceMs is the longest time between two beats that does not count as an outage.
+	// toleranceMs is the longest time between two vouching beats that does not count as an outage.
 	toleranceMs = int64(health.Tolerance / time.Millisecond)
 	// never is before any time.
 	never = -1 << 60

@@ -17,7 +17,7 @@ import (
 const (
 	// BeatInterval is the time between two beats. A beat is a write by which a replica records that it can commit heartbeats.
 	BeatInterval = time.Second
-	// Tolerance is the longest time between two beats of any replicas that does not count as an outage of the Global Controller.
+	// Tolerance is the longest time between two vouching beats of any replicas that does not count as an outage of the Global Controller.
 	Tolerance = 2500 * time.Millisecond
 )
 

@@ -20,8 +20,8 @@ func NewServiceability(conditions ...Condition) *Serviceability {
 	return &Serviceability{conditions}
 }
 
-// State returns the state of each condition by its name.
-func (s *Serviceability) State() map[string]string {
+// States returns the state of each condition by its name.
+func (s *Serviceability) States() map[string]string {
 	state := make(map[string]string, len(s.conditions))
 	for _, c := range s.conditions {
 		state[c.Name] = c.State()

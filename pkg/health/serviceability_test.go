@@ -27,7 +27,7 @@ func TestServiceability_ConditionsAndVouching(t *testing.T) {
 			t.Errorf("store %s, keys %s: serviceable = %v, vouches = %v, want %v, %v",
 				store, keys, s.IsServiceable(), s.CanVouch(), tc.isServiceable, tc.vouches)
 		}
-		if diff := cmp.Diff(map[string]string{"store": tc.store, "keys": tc.keys}, s.State()); diff != "" {
+		if diff := cmp.Diff(map[string]string{"store": tc.store, "keys": tc.keys}, s.States()); diff != "" {
 			t.Errorf("State() (-want +got):\n%s", diff)
 		}
 	}

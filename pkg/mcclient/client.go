@@ -43,7 +43,7 @@ type Config struct {
 	Token func(ctx context.Context) (string, error)
 	// TLS is for https endpoints; nil trusts the system's authorities.
 	TLS *tls.Config
-	// ConnectTimeout and CallTimeout have defaults.
+	// ConnectTimeout and CallTimeout: 0 means [DefaultConnectTimeout] and [DefaultCallTimeout].
 	ConnectTimeout time.Duration
 	CallTimeout    time.Duration
 	// Resolver is for tests; nil: the system's.
@@ -99,8 +99,8 @@ const (
 	OutcomeNotSent
 )
 
-// Answer is the result of [Client.AssignMeeting].
-type Answer struct {
+// AssignResult is the result of [Client.AssignMeeting].
+type AssignResult struct {
 	Outcome Outcome
 	Reason  pb.RejectionReason // of OutcomeRejected
 	Err     error              // of OutcomeUnknown and OutcomeNotSent
@@ -108,23 +108,23 @@ type Answer struct {
 
 // AssignMeeting asks a controller, once, to accept a meeting. It never repeats a call: a controller that has the meeting already would
 // destroy its media data.
-func (c *Client) AssignMeeting(ctx context.Context, grpcEndpoint string, request *pb.AssignMeetingWithMhRequest) Answer {
+func (c *Client) AssignMeeting(ctx context.Context, grpcEndpoint string, request *pb.AssignMeetingWithMhRequest) AssignResult {
 	endpoint, err := c.cfg.Hosts.Check(grpcEndpoint)
 	if err != nil {
-		return Answer{Outcome: OutcomeNotSent, Err: err}
+		return AssignResult{Outcome: OutcomeNotSent, Err: err}
 	}
 	p, err := c.acquire(endpoint)
 	if err != nil {
-		return Answer{Outcome: OutcomeNotSent, Err: err}
+		return AssignResult{Outcome: OutcomeNotSent, Err: err}
 	}
 	defer c.release(p)
 
 	if err := c.connect(ctx, p.conn); err != nil {
-		return Answer{Outcome: OutcomeNotSent, Err: fmt.Errorf("connect to %s: %w", endpoint, err)}
+		return AssignResult{Outcome: OutcomeNotSent, Err: fmt.Errorf("connect to %s: %w", endpoint, err)}
 	}
 	token, err := c.cfg.Token(ctx)
 	if err != nil {
-		return Answer{Outcome: OutcomeNotSent, Err: fmt.Errorf("token for %s: %w", endpoint, err)}
+		return AssignResult{Outcome: OutcomeNotSent, Err: fmt.Errorf("token for %s: %w", endpoint, err)}
 	}
 
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
@@ -133,13 +133,13 @@ func (c *Client) AssignMeeting(ctx context.Context, grpcEndpoint string, request
 	response, err := pb.NewMeetingControllerServiceClient(p.conn).AssignMeetingWithMh(ctx, request)
 	switch {
 	case err != nil && isRefusal(err):
-		return Answer{Outcome: OutcomeNotSent, Err: fmt.Errorf("ask %s: %w", endpoint, err)}
+		return AssignResult{Outcome: OutcomeNotSent, Err: fmt.Errorf("ask %s: %w", endpoint, err)}
 	case err != nil:
-		return Answer{Outcome: OutcomeUnknown, Err: fmt.Errorf("ask %s: %w", endpoint, err)}
+		return AssignResult{Outcome: OutcomeUnknown, Err: fmt.Errorf("ask %s: %w", endpoint, err)}
 	case response.GetAccepted():
-		return Answer{Outcome: OutcomeAccepted}
+		return AssignResult{Outcome: OutcomeAccepted}
 	default:
-		return Answer{Outcome: OutcomeRejected, Reason: response.GetRejectionReason()}
+		return AssignResult{Outcome: OutcomeRejected, Reason: response.GetRejectionReason()}
 	}
 }
 

@@ -85,13 +85,13 @@ func TestClient_Outcomes(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		handle handler
-		want   Answer
+		want   AssignResult
 	}{
-		{"accepted", response(true, 0), Answer{Outcome: OutcomeAccepted}},
+		{"accepted", response(true, 0), AssignResult{Outcome: OutcomeAccepted}},
 		{
 			"rejected",
 			response(false, pb.RejectionReason_REJECTION_REASON_AT_CAPACITY),
-			Answer{Outcome: OutcomeRejected, Reason: pb.RejectionReason_REJECTION_REASON_AT_CAPACITY},
+			AssignResult{Outcome: OutcomeRejected, Reason: pb.RejectionReason_REJECTION_REASON_AT_CAPACITY},
 		},
 		{
 			"hangs",
@@ -99,21 +99,21 @@ func TestClient_Outcomes(t *testing.T) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			},
-			Answer{Outcome: OutcomeUnknown},
+			AssignResult{Outcome: OutcomeUnknown},
 		},
 		{
 			"fails",
 			func(context.Context, *pb.AssignMeetingWithMhRequest) (*pb.AssignMeetingWithMhResponse, error) {
 				return nil, status.Error(codes.Internal, "no")
 			},
-			Answer{Outcome: OutcomeUnknown},
+			AssignResult{Outcome: OutcomeUnknown},
 		},
 		{
 			"refuses the token",
 			func(context.Context, *pb.AssignMeetingWithMhRequest) (*pb.AssignMeetingWithMhResponse, error) {
 				return nil, status.Error(codes.Unauthenticated, "no")
 			},
-			Answer{Outcome: OutcomeNotSent},
+			AssignResult{Outcome: OutcomeNotSent},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

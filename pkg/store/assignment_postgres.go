@@ -15,7 +15,7 @@ const reserveSQL = `WITH wanted AS (
 			$9::varchar[], $10::text[], $11::bigint[], $12::text[])
 		WITH ORDINALITY AS w (meeting_id, region, controller_id, incarnation, expected, org_id, series_id, reason, gc_id, actor,
 			lifetime_ms, detail, n)
-), eligible AS (
+), still_serving AS (
 	SELECT w.*, m.incarnation AS current_incarnation FROM wanted AS w JOIN meeting_controllers AS m USING (controller_id)
 	WHERE m.health_status IN ('healthy', 'degraded') AND coalesce(m.incarnation, '') = w.incarnation
 ), old AS MATERIALIZED (
@@ -27,7 +27,7 @@ const reserveSQL = `WITH wanted AS (
 	SELECT meeting_id, region, controller_id, clock_timestamp(), gc_id, NULL, CASE WHEN lifetime_ms = 0 THEN clock_timestamp() END,
 		CASE WHEN lifetime_ms > 0 THEN clock_timestamp() + lifetime_ms * interval '1 millisecond' END, nextval('assignment_generation'),
 		current_incarnation, expected, org_id, series_id, clock_timestamp(), reason
-	FROM eligible ORDER BY meeting_id, region
+	FROM still_serving ORDER BY meeting_id, region
 	ON CONFLICT (meeting_id, region) DO UPDATE SET meeting_controller_id = excluded.meeting_controller_id,
 		assigned_at = excluded.assigned_at, assigned_by_gc_id = excluded.assigned_by_gc_id, ended_at = NULL, confirmed_at = excluded.confirmed_at,
 		expires_at = excluded.expires_at, generation = excluded.generation, incarnation = excluded.incarnation,

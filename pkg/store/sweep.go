@@ -28,7 +28,7 @@ const (
 	failureRetention = 25 * time.Hour
 )
 
-// checkerState is the state that the beats have written.
+// checkerState is the state that the vouching beats have written. BeatAt is the time of the last one.
 type checkerState struct {
 	BeatAt           dbTime `db:"beat_at"`
 	ServiceableSince dbTime `db:"serviceable_since"`

@@ -3,7 +3,7 @@ package placement
 // State is the public state of a controller.
 type State string
 
-// The states that matter here. A controller in any other state is not eligible.
+// The public states. Only healthy and degraded controllers are eligible; an unknown state counts as unhealthy.
 const (
 	StatePending   State = "pending"
 	StateHealthy   State = "healthy"

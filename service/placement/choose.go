@@ -11,8 +11,8 @@ const (
 	sampleSize = 5
 	// smallFleet is up to how many controllers of a region all of them are examined.
 	smallFleet = 64
-	// maxProbes is how many random controllers of a large region are examined before all of them are.
-	maxProbes = 8 * sampleSize
+	// maxExamined is how many random controllers of a large region are examined before all of them are.
+	maxExamined = 8 * sampleSize
 )
 
 // Rand is the randomness of a choice, for example math/rand/v2. IntN returns a number from 0 to n-1.
@@ -56,7 +56,7 @@ func Choose(r Request, fleet Fleet, random Rand) Decision {
 	for _, region := range append([]string{r.Region}, r.SpillRegions...) {
 		candidates := fleet[region]
 		if len(candidates) > smallFleet {
-			if picked := probe(r, candidates, random); len(picked) == sampleSize {
+			if picked := pickAtRandom(r, candidates, random); len(picked) == sampleSize {
 				decision.Regions = append(decision.Regions, RegionCount{Region: region, Registered: len(candidates)})
 				decision.choose(region, compare(candidates, picked, random))
 				return decision
@@ -80,10 +80,10 @@ func (d *Decision) choose(region string, compared []Scored) {
 	d.Compared = compared
 }
 
-// probe returns the indexes of random healthy, preferred and eligible candidates: sampleSize of them, or fewer if they are rare.
-func probe(r Request, candidates []Candidate, random Rand) []int {
+// pickAtRandom returns the indexes of random healthy, preferred and eligible candidates: sampleSize of them, or fewer if they are rare.
+func pickAtRandom(r Request, candidates []Candidate, random Rand) []int {
 	picked := make([]int, 0, sampleSize)
-	for range maxProbes {
+	for range maxExamined {
 		i := random.IntN(len(candidates))
 		c := &candidates[i]
 		if slices.Contains(picked, i) || c.State != StateHealthy || !hasLabels(c, r.PreferLabels) || !isEligible(c, &r) {

@@ -71,7 +71,7 @@ func isEligible(c *Candidate, r *Request) bool {
 	return isEligible
 }
 
-// applies is the one rule of eligibility.
+// applies is the one rule of eligibility for a meeting. The store checks again that the controller is still serving.
 func applies(reason Reason, c *Candidate, r *Request) bool {
 	switch reason {
 	case ReasonDraining:

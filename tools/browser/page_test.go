@@ -241,7 +241,7 @@ func TestDrainDialog_UnsafePlanNeedsForceAfterConflictToo(t *testing.T) {
 		c := newController("mc-1", "eu-west-1", "healthy")
 		switch {
 		case order.Generation != generation.Load():
-			writeError(w, http.StatusConflict, "CONFLICT", "The controller's generation has changed")
+			writeError(w, http.StatusConflict, "CONFLICT", "The generation has changed")
 		case order.DryRun:
 			writeJSON(w, http.StatusOK, object{"health": c.Health, "plan": newUnsafePlan()})
 		case !order.Force:

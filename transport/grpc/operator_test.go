@@ -131,7 +131,7 @@ func TestFleetService_OperatorCallsReachService(t *testing.T) {
 
 	svc.err = service.ErrConflict
 	_, err = c.Drain(t.Context(), &fleetpb.DrainRequest{})
-	wantStatus(t, err, codes.Aborted, "The controller's generation has changed")
+	wantStatus(t, err, codes.Aborted, "The generation has changed")
 }
 
 func TestFleetService_TransitionsAreConverted(t *testing.T) {

@@ -2359,7 +2359,7 @@ func (x *Changes) GetChanges() []*Change {
 	return nil
 }
 
-// Change is the current state of a controller and, if its public state changed, the transition.
+// Change is the current state of a controller and, if its public state or its staleness changed, the transition.
 type Change struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	ControllerId string                 `protobuf:"bytes,1,opt,name=controller_id,json=controllerId,proto3" json:"controller_id,omitempty"`

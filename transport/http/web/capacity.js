@@ -1,19 +1,19 @@
-// Sums over the fleet by the rules of service/region.go: healthy and degraded controllers accept meetings, and the load of
+// Sums over the fleet by the rules of service/region.go: healthy and degraded controllers are serving, and the load of
 // stale ones does not count. TestSumRegions_RandomFleetsMatchService (tools/browser) compares the two.
 
 import { states } from "./format.js";
 
 // Capacity has the sums of one limit and of its use.
 class Capacity {
-  max = 0; // of the controllers that accept meetings
+  max = 0; // of the serving controllers
   largest = 0;
   current = 0;
 
   // The headroom after the loss of the largest controller.
   get freeWithoutLargest() { return this.max - this.largest - this.current; }
 
-  add({ acceptsMeetings, stale, max, current }) {
-    if (acceptsMeetings) {
+  add({ isServing, stale, max, current }) {
+    if (isServing) {
       this.max += max;
       this.largest = Math.max(this.largest, max);
     }
@@ -36,9 +36,9 @@ export class Region {
     this.total++;
     this[c.state]++;
     const { stale } = c;
-    const acceptsMeetings = c.state === "healthy" || c.state === "degraded";
-    this.meetings.add({ acceptsMeetings, stale, max: c.max_meetings, current: c.current_meetings });
-    this.participants.add({ acceptsMeetings, stale, max: c.max_participants, current: c.current_participants });
+    const isServing = c.state === "healthy" || c.state === "degraded";
+    this.meetings.add({ isServing, stale, max: c.max_meetings, current: c.current_meetings });
+    this.participants.add({ isServing, stale, max: c.max_participants, current: c.current_participants });
   }
 
   get serving() { return this.healthy + this.degraded; }

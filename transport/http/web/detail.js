@@ -27,7 +27,7 @@ const fieldRows = [
 ];
 
 const drainRows = [
-  ["Drained by", (c) => c.drain?.by ?? null],
+  ["Drain started by", (c) => c.drain?.by ?? null],
   ["Reason", (c) => c.drain?.reason || null],
   ["Since", (c, asOf) => (c.drain ? formatSince(c.drain.since, asOf) : null), (c) => formatTime(c.drain.since)],
   ["Deadline", (c, asOf) => (c.drain?.deadline ? formatUntil(c.drain.deadline, asOf) : null), (c) => formatTime(c.drain.deadline)],

@@ -188,7 +188,7 @@ export class UndrainDialog extends OrderDialog {
       name: "undrain",
       body: [
         el("p", {}, "The controller's last reported state applies again at once."),
-        this.drain ? el("p", {}, `Drained by ${this.drain.by}`, this.drain.reason ? `: “${this.drain.reason}”` : ".") : null,
+        this.drain ? el("p", {}, `Drain started by ${this.drain.by}`, this.drain.reason ? `: “${this.drain.reason}”` : ".") : null,
         this.problem,
         this.reasonField,
       ],

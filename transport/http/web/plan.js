@@ -29,7 +29,7 @@ function renderTable({ before, after }) {
   const head = el("tr", {}, ...[before.region, "Before", "After"].map((title) => el("th", { scope: "col" }, title)));
   const row = (name, format) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, format(before)), el("td", {}, format(after)));
   return el("table", {}, el("thead", {}, head), el("tbody", {},
-    row("Controllers that accept meetings", formatServing),
+    row("Serving controllers", formatServing),
     row("Meetings", ({ meetings }) => formatUse(meetings.current, meetings.max)),
     row("Participants", ({ participants }) => formatUse(participants.current, participants.max)),
     row("Survives the loss of its largest controller", (region) => formatYesNo(region.survives_largest_loss))));

@@ -65,7 +65,7 @@ class RegionCard {
 
 function describeVerdict(region) {
   if (region.survivesLargestLoss) return "✓ Survives the loss of its largest controller";
-  return region.serving === 0 ? "× No controller accepts meetings" : "× Does not survive the loss of its largest controller";
+  return region.serving === 0 ? "× No controller is serving" : "× Does not survive the loss of its largest controller";
 }
 
 export class Regions {
