@@ -18,8 +18,8 @@ func HealthStatuses() []HealthStatus {
 	return []HealthStatus{HealthPending, HealthHealthy, HealthDegraded, HealthUnhealthy, HealthDraining}
 }
 
-// HealthStatusFromNumber converts the number of a state in the protocol of deployed controllers (dark_tower). An unknown number is read as unhealthy: a controller whose report
-// cannot be interpreted gets no meetings.
+// HealthStatusFromNumber converts the number of a state in the protocol of deployed controllers (dark_tower). An unknown number is read
+// as unhealthy: a controller whose report cannot be interpreted gets no meetings.
 func HealthStatusFromNumber(n int32) HealthStatus {
 	switch n {
 	case 0:
@@ -35,8 +35,8 @@ func HealthStatusFromNumber(n int32) HealthStatus {
 	}
 }
 
-// Number returns the number of the state in the protocol of deployed controllers, 0 to 4. For anything that is not one of the five states it returns 3, unhealthy,
-// as in [HealthStatusFromNumber].
+// Number returns the number of the state in the protocol of deployed controllers, 0 to 4. For anything that is not one of the five
+// states it returns 3, unhealthy, as in [HealthStatusFromNumber].
 func (h HealthStatus) Number() int32 {
 	for n, status := range HealthStatuses() {
 		if h == status {

@@ -31,8 +31,8 @@ type Config struct {
 	Timeout time.Duration
 	// OnQuery is called after every operation. Operation is register, heartbeat, conflict, drain, undrain, deregister,
 	// known, owned, controller, controllers, transitions, regions, retain, beat, replicas, tick, changes, announce, share,
-	// schema, ping, reserve, confirm, release, end_assignment, assignment, assignments or assigned_loads. Status is ok or error; a result about a controller, such as not registered, is ok.
-	// OnQuery must not block. It may be nil.
+	// schema, ping, reserve, confirm, release, end_assignment, assignment, assignments or assigned_loads. Status is ok or error; a
+	// result about a controller or a meeting, such as not registered, is ok. OnQuery must not block. It may be nil.
 	OnQuery func(operation, status string, took time.Duration)
 	// OnBatch is called after each commit of heartbeats with their number and the duration. It may be nil.
 	OnBatch func(heartbeats int, took time.Duration)
