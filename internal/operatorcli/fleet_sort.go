@@ -9,7 +9,7 @@ import (
 	pb "darktower.example/global-controller/proto/globalcontroller/v1"
 )
 
-// sortOrders returns the order of each word that --sort accepts. heard is the former name of last-heartbeat.
+// sortOrders returns the order of each word that --sort accepts.
 func sortOrders() map[string]func(a, b *pb.Controller) int {
 	return map[string]func(a, b *pb.Controller) int{
 		"id":             compareIDs,
@@ -20,7 +20,6 @@ func sortOrders() map[string]func(a, b *pb.Controller) int {
 		"cpu":            compareBy((*pb.Controller).GetCpuUsagePercent),
 		"memory":         compareBy((*pb.Controller).GetMemoryUsagePercent),
 		"last-heartbeat": compareBy(heartbeatAge),
-		"heard":          compareBy(heartbeatAge),
 	}
 }
 

@@ -204,27 +204,11 @@ func (s *Store) resolveUnreserved(ctx context.Context, r service.Reservation) (s
 
 // reserveBatch commits reservations together, in the order of their keys.
 func (s *Store) reserveBatch(reservations []service.Reservation) []callResult[reserveOutcome] {
-	results := make([]callResult[reserveOutcome], len(reservations))
-	for _, round := range uniqueRounds(reservations, func(r service.Reservation) service.AssignmentKey { return r.AssignmentKey }) {
-		batch := make([]service.Reservation, len(round))
-		for i, index := range round {
-			batch[i] = reservations[index]
-		}
-
-		outcomes, err := run(context.Background(), s, "reserve", func(ctx context.Context) ([]reserveOutcome, error) {
-			if s.dialect.isPostgres {
-				return s.reservePostgres(ctx, batch)
-			}
-			return s.reserveSQLite(ctx, batch)
-		})
-		for i, index := range round {
-			results[index].err = err
-			if err == nil {
-				results[index].value = outcomes[i]
-			}
-		}
+	write := s.reserveSQLite
+	if s.dialect.isPostgres {
+		write = s.reservePostgres
 	}
-	return results
+	return commitRounds(s, "reserve", reservations, func(r service.Reservation) service.AssignmentKey { return r.AssignmentKey }, write)
 }
 
 // Confirm implements [service.AssignmentStore]. Concurrent confirmations share a commit.
@@ -232,24 +216,31 @@ func (s *Store) Confirm(ctx context.Context, c service.Confirmation) (bool, erro
 	return s.confirmations.submit(ctx, c)
 }
 
+// confirmBatch commits confirmations together, in the order of their keys.
 func (s *Store) confirmBatch(confirmations []service.Confirmation) []callResult[bool] {
-	results := make([]callResult[bool], len(confirmations))
-	for _, round := range uniqueRounds(confirmations, func(c service.Confirmation) service.AssignmentKey { return c.AssignmentKey }) {
-		batch := make([]service.Confirmation, len(round))
+	write := s.confirmSQLite
+	if s.dialect.isPostgres {
+		write = s.confirmPostgres
+	}
+	return commitRounds(s, "confirm", confirmations, func(c service.Confirmation) service.AssignmentKey { return c.AssignmentKey }, write)
+}
+
+// commitRounds writes requests in the rounds of [uniqueRounds], and commits each round for itself. It returns a result for each request.
+func commitRounds[Q, R any](
+	s *Store, operation string, requests []Q, key func(Q) service.AssignmentKey, write func(context.Context, []Q) ([]R, error),
+) []callResult[R] {
+	results := make([]callResult[R], len(requests))
+	for _, round := range uniqueRounds(requests, key) {
+		batch := make([]Q, len(round))
 		for i, index := range round {
-			batch[i] = confirmations[index]
+			batch[i] = requests[index]
 		}
 
-		confirmed, err := run(context.Background(), s, "confirm", func(ctx context.Context) ([]bool, error) {
-			if s.dialect.isPostgres {
-				return s.confirmPostgres(ctx, batch)
-			}
-			return s.confirmSQLite(ctx, batch)
-		})
+		values, err := run(context.Background(), s, operation, func(ctx context.Context) ([]R, error) { return write(ctx, batch) })
 		for i, index := range round {
 			results[index].err = err
 			if err == nil {
-				results[index].value = confirmed[i]
+				results[index].value = values[i]
 			}
 		}
 	}

@@ -23,7 +23,7 @@ export const orders = {
     compare: (a, b) => getLoadRatio(b) - getLoadRatio(a) || compareText(a.key, b.key),
     ...loadOrder,
   },
-  heard: {
+  "last-heartbeat": {
     label: "Oldest heartbeat",
     compare: (a, b) => a.lastHeartbeatAt - b.lastHeartbeatAt || compareText(a.key, b.key),
     ...loadOrder,
